@@ -1,0 +1,106 @@
+"""Every error this package raises on purpose.
+
+::
+
+    Ip2pError                what happened, what to do next, what survives
+    ├─ RecipeError           an option is out of range or unknown
+    ├─ SourceError           an input cannot be read; carries its path
+    ├─ OutputError           the result cannot be written; carries its path
+    ├─ ModelError            the model cannot be found, downloaded or loaded
+    ├─ BrokerError           Redis cannot be started or reached
+    │  └─ NoWorkerError      Redis is there, but no worker answers
+    ├─ EditError             the editor failed on a chunk; worth another try
+    ├─ JobError              a job folder is missing, damaged or busy
+    │  ├─ ResumeMismatch     source or recipe changed since the plan was made
+    │  └─ IncompleteJob      receipts are missing; lists the chunks
+    └─ JobCancelled          somebody asked for it
+
+Only ``cli/report.py`` turns these into text and exit codes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import ClassVar
+
+
+class Ip2pError(Exception):
+    """Root of the tree.
+
+    Args:
+        message: one line that says what happened, naming the file or option.
+        hint: one line with the next step for the user.
+        survives: one line on what is kept, where work was already done.
+    """
+
+    #: Whether running the same chunk again may succeed.
+    retryable: ClassVar[bool] = False
+
+    def __init__(self, message: str, *, hint: str = "", survives: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+        self.survives = survives
+
+
+class RecipeError(Ip2pError):
+    """An option is out of range, unknown, or does not go with another."""
+
+
+class SourceError(Ip2pError):
+    """An input cannot be read: missing, empty, truncated, or not a picture or video."""
+
+    def __init__(
+        self, message: str, *, path: Path | str = "", hint: str = "", survives: str = ""
+    ) -> None:
+        super().__init__(message, hint=hint, survives=survives)
+        self.path = str(path)
+
+
+class OutputError(Ip2pError):
+    """The result cannot be written: it exists, the folder is read-only, the disk is full."""
+
+    def __init__(
+        self, message: str, *, path: Path | str = "", hint: str = "", survives: str = ""
+    ) -> None:
+        super().__init__(message, hint=hint, survives=survives)
+        self.path = str(path)
+
+
+class ModelError(Ip2pError):
+    """The model cannot be found, downloaded or loaded."""
+
+
+class BrokerError(Ip2pError):
+    """Redis cannot be started or reached."""
+
+
+class NoWorkerError(BrokerError):
+    """Redis is there, but no worker answers."""
+
+
+class EditError(Ip2pError):
+    """The editor failed on a chunk. The job goes on; the chunk is tried again."""
+
+    retryable = True
+
+
+class JobError(Ip2pError):
+    """A job folder is missing, damaged or in use."""
+
+
+class ResumeMismatch(JobError):
+    """The source or the recipe changed since the plan was made; names the field."""
+
+
+class IncompleteJob(JobError):
+    """Receipts are missing, so the output cannot be assembled."""
+
+    def __init__(self, message: str, *, chunks: Sequence[str], hint: str = "") -> None:
+        super().__init__(message, hint=hint, survives="Finished chunks are kept.")
+        self.chunks = tuple(chunks)
+
+
+class JobCancelled(Ip2pError):
+    """The job was cancelled."""

@@ -1,0 +1,30 @@
+"""One frame of a video, or one picture, on its way through the editor."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+#: 8-bit sRGB pixels, shape ``(height, width, 3)``, C-contiguous.
+Image = npt.NDArray[np.uint8]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Frame:
+    """A picture and its place.
+
+    Attributes:
+        index: position in the source, from 0, in display order; for stills the item's number.
+        pts: presentation time in the source stream's time base; 0 for stills.
+        image: pixels, see :data:`Image`.
+    """
+
+    index: int
+    pts: int
+    image: Image
+
+    def with_image(self, image: Image) -> Frame:
+        """The same place with other pixels."""
+        return Frame(self.index, self.pts, image)

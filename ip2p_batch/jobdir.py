@@ -1,0 +1,259 @@
+"""The job folder: what is on disk, by what name, and how it gets there whole.
+
+::
+
+    JOB/job.json           Job           JOB/segments/ID.mp4        a chunk's encoded frames
+    JOB/recipe.toml        for --recipe  JOB/borders/N.safetensors  a border frame's latents
+    JOB/plan.json          Plan          JOB/receipts/ID.json       Receipt
+    JOB/frames.npy         frame table   JOB/claims/ID.json         Claim, while in work
+    JOB/items.jsonl        Item a line   JOB/failures/ID.json       Failure, after last attempt
+    JOB/submitted/W        wave W sent   JOB/result.json            the final summary
+    JOB/cancel             stop, please
+
+Disk is the truth and Redis is transport: a chunk is finished when its receipt is here, and a
+receipt is written after what it vouches for. Every file appears under its name only when whole.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from .errors import JobError, OutputError
+from .job import Chunk, Claim, Failure, Item, Job, Plan, Receipt, decode, encode
+
+T = TypeVar("T")
+FrameTable = npt.NDArray[np.int64]
+
+
+@contextmanager
+def atomic_path(path: Path) -> Iterator[Path]:
+    """A temporary path in ``path``'s folder that becomes ``path`` when the block ends well.
+
+    The file is flushed to disk before the rename; after an exception nothing stands under
+    either name.
+
+    Raises:
+        OutputError: the disk is full, or the folder cannot be written.
+    """
+    temporary: Path | None = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=".", suffix=".part" + path.suffix, dir=path.parent)
+        os.close(handle)
+        temporary = Path(name)
+        yield temporary
+        with temporary.open("rb+") as file:
+            os.fsync(file.fileno())
+        temporary.chmod(0o666 & ~_umask())
+        temporary.replace(path)
+        temporary = None
+    except OSError as error:
+        raise OutputError(
+            f"{path} cannot be written: {error.strerror or error}.",
+            path=path,
+            hint="Free some space or choose another place, then run `ip2p-batch resume`.",
+            survives="Finished chunks are kept.",
+        ) from error
+    finally:
+        if temporary is not None:
+            with suppress(OSError):
+                temporary.unlink()
+
+
+def _umask() -> int:
+    value = os.umask(0)
+    os.umask(value)
+    return value
+
+
+def write_atomic(path: Path, data: bytes) -> None:
+    """Write ``data`` so that readers see the old file or the new one, never a part."""
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(data)
+
+
+class JobDir:
+    """A job folder by its path; opens nothing until asked."""
+
+    def __init__(self, path: Path | str) -> None:
+        self.path = Path(path)
+
+    def __repr__(self) -> str:
+        return f"JobDir({str(self.path)!r})"
+
+    # -- what was asked ---------------------------------------------------------------
+
+    @classmethod
+    def create(
+        cls,
+        path: Path,
+        job: Job,
+        plan: Plan,
+        *,
+        frames: FrameTable | None = None,
+        items: Iterable[Item] = (),
+    ) -> JobDir:
+        """Write a new job folder; ``job.json`` comes last, so that a folder with it is whole."""
+        folder = cls(path)
+        folder._write("plan.json", plan)
+        write_atomic(path / "recipe.toml", job.recipe.to_toml().encode())
+        if frames is not None:
+            with atomic_path(path / "frames.npy") as temporary, temporary.open("wb") as file:
+                np.save(file, frames)
+        with atomic_path(path / "items.jsonl") as temporary, temporary.open("wb") as file:
+            for item in items:
+                file.write(encode_line(item))
+        folder._write("job.json", job)
+        return folder
+
+    def exists(self) -> bool:
+        return (self.path / "job.json").is_file()
+
+    def job(self) -> Job:
+        return self._read("job.json", Job)
+
+    def plan(self) -> Plan:
+        return self._read("plan.json", Plan)
+
+    def frame_table(self) -> FrameTable:
+        """Presentation times of all frames of the video, shape ``(frames,)``, mapped not read."""
+        table: FrameTable = np.load(self.path / "frames.npy", mmap_mode="r", allow_pickle=False)
+        return table
+
+    def items(self, start: int = 0, stop: int | None = None) -> Iterator[Item]:
+        """Items ``[start, stop)``, in order."""
+        with (self.path / "items.jsonl").open("rb") as file:
+            for number, line in enumerate(file):
+                if stop is not None and number >= stop:
+                    return
+                if number >= start:
+                    yield decode(line, Item, what=f"{file.name} line {number + 1}")
+
+    # -- what is done -----------------------------------------------------------------
+
+    def segment_path(self, chunk: Chunk, suffix: str) -> Path:
+        return self.path / "segments" / f"{chunk.id}{suffix}"
+
+    def border_path(self, frame: int) -> Path:
+        return self.path / "borders" / f"{frame:08d}.safetensors"
+
+    def write_receipt(self, receipt: Receipt) -> None:
+        """Say that a chunk is finished; its files must be on disk by now."""
+        self._write(f"receipts/{receipt.chunk}.json", receipt)
+        for stale in ("claims", "failures"):
+            with suppress(OSError):
+                (self.path / stale / f"{receipt.chunk}.json").unlink()
+
+    def receipt(self, chunk_id: str) -> Receipt | None:
+        return self._maybe(f"receipts/{chunk_id}.json", Receipt)
+
+    def receipts(self) -> Iterator[Receipt]:
+        for chunk_id in sorted(self.finished()):
+            if (receipt := self.receipt(chunk_id)) is not None:
+                yield receipt
+
+    def finished(self) -> set[str]:
+        """Ids of the chunks that have a receipt."""
+        return self._names("receipts")
+
+    def pending(self, plan: Plan, wave: int | None = None) -> list[Chunk]:
+        """Planned chunks minus receipts, in order."""
+        done = self.finished()
+        return [c for c in plan.chunks if c.id not in done and wave in (None, c.wave)]
+
+    def write_claim(self, claim: Claim) -> None:
+        self._write(f"claims/{claim.chunk}.json", claim)
+
+    def claims(self) -> Iterator[Claim]:
+        for chunk_id in sorted(self._names("claims")):
+            if (claim := self._maybe(f"claims/{chunk_id}.json", Claim)) is not None:
+                yield claim
+
+    def drop_claim(self, chunk_id: str) -> None:
+        with suppress(OSError):
+            (self.path / "claims" / f"{chunk_id}.json").unlink()
+
+    def write_failure(self, failure: Failure) -> None:
+        self._write(f"failures/{failure.chunk}.json", failure)
+
+    def failures(self) -> Iterator[Failure]:
+        for chunk_id in sorted(self._names("failures")):
+            if (failure := self._maybe(f"failures/{chunk_id}.json", Failure)) is not None:
+                yield failure
+
+    def clear_failures(self) -> None:
+        """Forget failures, so that a resume tries those chunks again."""
+        for chunk_id in self._names("failures"):
+            with suppress(OSError):
+                (self.path / "failures" / f"{chunk_id}.json").unlink()
+
+    # -- markers ----------------------------------------------------------------------
+
+    def mark_once(self, name: str) -> bool:
+        """Create marker ``name``; True for the one caller who was first."""
+        path = self.path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            path.touch(exist_ok=False)
+        except FileExistsError:
+            return False
+        return True
+
+    def unmark(self, name: str) -> None:
+        with suppress(OSError):
+            (self.path / name).unlink()
+
+    def marked(self, name: str) -> bool:
+        return (self.path / name).exists()
+
+    @property
+    def cancelled(self) -> bool:
+        return self.marked("cancel")
+
+    # -- files ------------------------------------------------------------------------
+
+    def _write(self, name: str, value: object) -> None:
+        write_atomic(self.path / name, encode(value))
+
+    def _read(self, name: str, type_: type[T]) -> T:
+        value = self._maybe(name, type_)
+        if value is None:
+            raise JobError(
+                f"{self.path} is not a job folder: {name} is missing.",
+                hint="`ip2p-batch status` lists the jobs there are.",
+            )
+        return value
+
+    def _maybe(self, name: str, type_: type[T]) -> T | None:
+        path = self.path / name
+        try:
+            data = path.read_bytes()
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except OSError as error:
+            raise JobError(f"{path} cannot be read: {error.strerror}.") from error
+        return decode(data, type_, what=str(path))
+
+    def _names(self, folder: str) -> set[str]:
+        try:
+            with os.scandir(self.path / folder) as entries:
+                return {
+                    e.name[:-5]
+                    for e in entries
+                    if e.name.endswith(".json") and not e.name.startswith(".")
+                }
+        except FileNotFoundError:
+            return set()
+
+
+def encode_line(item: Item) -> bytes:
+    """One item as a line of JSONL."""
+    return encode(item).replace(b"\n", b"") + b"\n"

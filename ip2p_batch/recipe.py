@@ -1,0 +1,152 @@
+"""The recipe: everything that decides the pixels of a result, and nothing else."""
+
+from __future__ import annotations
+
+import hashlib
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import msgspec
+import tomli_w
+
+from .errors import RecipeError
+
+Scheduler = Literal["euler-ancestral", "euler", "ddim", "dpm++", "unipc"]
+SCHEDULERS: tuple[str, ...] = get_args(Scheduler)
+Dtype = Literal["auto", "float32", "float16", "bfloat16"]
+
+#: The model of the InstructPix2Pix paper, as diffusers loads it.
+DEFAULT_MODEL = "timbrooks/instruct-pix2pix"
+
+
+class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Everything that decides pixels. Names are diffusers' own where diffusers has one.
+
+    Attributes:
+        instruction: what to change, in a sentence. A manifest may give each picture its own.
+        negative_prompt: what to steer away from.
+        model: ``tiny``, a diffusers folder, or a hub id.
+        revision: branch, tag or commit of a hub id.
+        scheduler: one of :data:`SCHEDULERS`.
+        num_inference_steps: denoising steps, 1 to 1000.
+        guidance_scale: s_T, how strongly the instruction is followed, 1 to 100.
+        image_guidance_scale: s_I, how closely the source is kept, 1 to 100.
+        seed: 0 to 2**63 - 1. Frames of one shot share its noise.
+        size: longest side, in pixels, at which frames are edited (64 to 4096).
+        dtype: precision of the weights; ``auto`` is float16 on CUDA, float32 on the CPU.
+        batch_size: frames in one UNet call; 0 lets the device choose. Last bits depend on it.
+        chunk_frames: frames in one chunk (2 to 10000).
+        carryover: share of the steps that a chunk's frames take over from its edited borders,
+            0 (off) to below 1. See ``edit/carryover.py``.
+        scenes: whether scene cuts are looked for; nothing is carried across a cut.
+    """
+
+    instruction: str
+    negative_prompt: str = ""
+    model: str = DEFAULT_MODEL
+    revision: str | None = None
+    scheduler: Scheduler = "euler-ancestral"
+    num_inference_steps: int = 20
+    guidance_scale: float = 7.5
+    image_guidance_scale: float = 1.5
+    seed: int = 0
+    size: int = 512
+    dtype: Dtype = "auto"
+    batch_size: int = 0
+    chunk_frames: int = 16
+    carryover: float = 0.6
+    scenes: bool = True
+
+    def __post_init__(self) -> None:
+        for name, low, high in _RANGES:
+            value = getattr(self, name)
+            if not low <= value <= high:  # also false for NaN
+                raise RecipeError(
+                    f"{_option(name)} is {value}; it must be from {low} to {high}.",
+                    hint=f"Give {_option(name)} a value in that range.",
+                )
+        if self.scheduler not in SCHEDULERS:
+            raise RecipeError(
+                f"--scheduler {self.scheduler} is not known.",
+                hint=f"Use one of: {', '.join(SCHEDULERS)}.",
+            )
+        if self.dtype not in get_args(Dtype):
+            raise RecipeError(
+                f"--dtype {self.dtype} is not known.",
+                hint=f"Use one of: {', '.join(get_args(Dtype))}.",
+            )
+        if "\x00" in self.instruction + self.negative_prompt + self.model:
+            raise RecipeError("A recipe's texts may not hold NUL characters.")
+
+    def carried_steps(self) -> int:
+        """Step at which a chunk's frames set in from their borders; 0 when nothing is carried."""
+        return min(int(self.num_inference_steps * self.carryover), self.num_inference_steps - 1)
+
+    def fingerprint(self) -> str:
+        """SHA-256 over the recipe's canonical JSON, in hexadecimal."""
+        return hashlib.sha256(msgspec.json.encode(self, order="sorted")).hexdigest()
+
+    def to_toml(self) -> str:
+        """The recipe as a TOML document that :func:`load` reads back unchanged."""
+        values = {k: v for k, v in msgspec.to_builtins(self).items() if v is not None}
+        return tomli_w.dumps(values)
+
+
+_RANGES: tuple[tuple[str, float, float], ...] = (
+    ("num_inference_steps", 1, 1000),
+    ("guidance_scale", 1, 100),
+    ("image_guidance_scale", 1, 100),
+    ("seed", 0, 2**63 - 1),
+    ("size", 64, 4096),
+    ("batch_size", 0, 1024),
+    ("chunk_frames", 2, 10000),
+    ("carryover", 0, 0.99),
+)
+#: Every field name, in the order of the class: the options a recipe file may set.
+FIELDS: tuple[str, ...] = Recipe.__struct_fields__
+
+
+def _option(name: str) -> str:
+    return "--" + name.replace("_", "-")
+
+
+def make(values: Mapping[str, Any]) -> Recipe:
+    """A recipe from plain values.
+
+    Raises:
+        RecipeError: a field is unknown, of the wrong type or out of range.
+    """
+    unknown = sorted(set(values) - set(FIELDS))
+    if unknown:
+        raise RecipeError(
+            f"A recipe has no field {unknown[0]!r}.", hint=f"Fields are: {', '.join(FIELDS)}."
+        )
+    try:
+        return msgspec.convert(dict(values), Recipe)
+    except msgspec.ValidationError as error:
+        if isinstance(error.__cause__, RecipeError):
+            raise error.__cause__ from None
+        raise RecipeError(f"The recipe is not valid: {error}") from None
+
+
+def load(path: Path) -> dict[str, Any]:
+    """The values that a TOML recipe file sets; not yet a recipe, since options may add to it.
+
+    Raises:
+        RecipeError: the file cannot be read, is not TOML, or sets an unknown field.
+    """
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise RecipeError(f"{path} cannot be read: {error.strerror}.") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise RecipeError(f"{path} is not a TOML recipe: {error}.") from None
+    unknown = sorted(set(values) - set(FIELDS))
+    if unknown:
+        raise RecipeError(
+            f"{path} sets {unknown[0]!r}, which no recipe has.",
+            hint=f"Fields are: {', '.join(FIELDS)}.",
+        )
+    return values

@@ -1,0 +1,47 @@
+"""What the environment says: broker, device, folders. Read once, passed on as one object."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+
+def _state_home(env: Mapping[str, str]) -> Path:
+    base = env.get("XDG_STATE_HOME") or str(Path(env.get("HOME") or Path.home()) / ".local/state")
+    return Path(base) / "ip2p-batch"
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Settings from ``IP2P_*`` environment variables.
+
+    Attributes:
+        broker_url: ``IP2P_BROKER_URL``; None means a private Redis for the command's own time.
+        jobs: ``IP2P_JOBS``, where job folders are made. Every worker must see it under the
+            same path. None means ``state/jobs``, or, with a broker, beside the output.
+        state: where this user's job index lives (``$XDG_STATE_HOME/ip2p-batch``).
+        device: ``IP2P_DEVICE``: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+        threads: ``IP2P_THREADS``, torch threads in a CPU worker. The number decides the last
+            bits of the result, so it is fixed and not taken from the machine.
+    """
+
+    broker_url: str | None
+    jobs: Path | None
+    state: Path
+    device: str
+    threads: int
+
+    @classmethod
+    def from_env(cls, env: Mapping[str, str] | None = None) -> Settings:
+        """Read ``env`` (default: the process's own environment)."""
+        env = os.environ if env is None else env
+        jobs = env.get("IP2P_JOBS")
+        return cls(
+            broker_url=env.get("IP2P_BROKER_URL") or None,
+            jobs=Path(jobs).absolute() if jobs else None,
+            state=_state_home(env),
+            device=env.get("IP2P_DEVICE") or "auto",
+            threads=max(1, int(env.get("IP2P_THREADS") or 1)),
+        )
