@@ -118,6 +118,7 @@ class Item(_Data, frozen=True, kw_only=True):
         width, height: upright size in pixels; 0 where the picture could not be opened.
         instruction, negative_prompt, seed: this picture's own; None means the recipe's.
         error: why it cannot be edited, where planning already found out.
+        skipped: whether ``error`` only says that there is nothing to do (the output exists).
     """
 
     source: str
@@ -128,6 +129,7 @@ class Item(_Data, frozen=True, kw_only=True):
     negative_prompt: str | None = None
     seed: int | None = None
     error: str | None = None
+    skipped: bool = False
 
 
 class Encoding(_Data, frozen=True, kw_only=True):
@@ -287,6 +289,31 @@ class Failure(_Data, frozen=True, kw_only=True):
     hint: str = ""
     attempts: int = 1
     worker: WorkerInfo | None = None
+
+
+class Result(_Data, frozen=True, kw_only=True):
+    """How a job ended; written last, as ``result.json``.
+
+    Attributes:
+        frames: frames or pictures in the output.
+        seconds: wall time from the first claim to the end, over all sessions of work.
+        failed: ``(path, why)`` of each picture that could not be edited.
+        skipped: pictures left alone because their output was there already.
+        warnings: one line each.
+    """
+
+    output: str
+    frames: int
+    seconds: float
+    failed: tuple[tuple[str, str], ...] = ()
+    skipped: int = 0
+    warnings: tuple[str, ...] = ()
+    finished: float
+
+    @property
+    def fps(self) -> float:
+        """Frames or pictures per second of wall time."""
+        return self.frames / self.seconds if self.seconds > 0 else 0.0
 
 
 EventKind = Literal[

@@ -16,7 +16,9 @@ receipt is written after what it vouches for. Every file appears under its name 
 
 from __future__ import annotations
 
+import fcntl
 import os
+import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -27,7 +29,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .errors import JobError, OutputError
-from .job import Chunk, Claim, Failure, Item, Job, Plan, Receipt, decode, encode
+from .job import Chunk, Claim, Failure, Item, Job, Plan, Receipt, Result, decode, encode
 
 T = TypeVar("T")
 FrameTable = npt.NDArray[np.int64]
@@ -123,6 +125,17 @@ class JobDir:
     def plan(self) -> Plan:
         return self._read("plan.json", Plan)
 
+    def chunk(self, chunk_id: str) -> Chunk:
+        """The planned chunk of that id.
+
+        Raises:
+            JobError: the plan has no such chunk.
+        """
+        for chunk in self.plan().chunks:
+            if chunk.id == chunk_id:
+                return chunk
+        raise JobError(f"{self.path} has no chunk {chunk_id!r} in its plan.")
+
     def frame_table(self) -> FrameTable:
         """Presentation times of all frames of the video, shape ``(frames,)``, mapped not read."""
         table: FrameTable = np.load(self.path / "frames.npy", mmap_mode="r", allow_pickle=False)
@@ -169,6 +182,11 @@ class JobDir:
         done = self.finished()
         return [c for c in plan.chunks if c.id not in done and wave in (None, c.wave)]
 
+    def drop_receipt(self, chunk_id: str) -> None:
+        """Forget that a chunk was finished, so that it is done again."""
+        with suppress(OSError):
+            (self.path / "receipts" / f"{chunk_id}.json").unlink()
+
     def write_claim(self, claim: Claim) -> None:
         self._write(f"claims/{claim.chunk}.json", claim)
 
@@ -194,6 +212,29 @@ class JobDir:
         for chunk_id in self._names("failures"):
             with suppress(OSError):
                 (self.path / "failures" / f"{chunk_id}.json").unlink()
+
+    def write_result(self, result: Result) -> None:
+        """Say that the whole job has ended; its output must be on disk by now."""
+        self._write("result.json", result)
+
+    def result(self) -> Result | None:
+        return self._maybe("result.json", Result)
+
+    def drop_media(self) -> None:
+        """Delete segments and border latents once the output stands; the records stay."""
+        for folder in ("segments", "borders", "claims"):
+            shutil.rmtree(self.path / folder, ignore_errors=True)
+
+    @contextmanager
+    def locked(self) -> Iterator[bool]:
+        """Yields True to one process at a time, False to the others; let go when it dies."""
+        with (self.path / "lock").open("ab") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                yield False
+                return
+            yield True
 
     # -- markers ----------------------------------------------------------------------
 

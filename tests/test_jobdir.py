@@ -1,0 +1,136 @@
+import os
+import stat
+import threading
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ip2p_batch.errors import JobError, OutputError
+from ip2p_batch.job import (
+    Chunk,
+    Claim,
+    Failure,
+    Item,
+    Job,
+    Plan,
+    Receipt,
+    Source,
+    WorkerInfo,
+    decode,
+    encode,
+)
+from ip2p_batch.jobdir import JobDir, atomic_path, write_atomic
+from ip2p_batch.recipe import Recipe
+
+WORKER = WorkerInfo(host="here", pid=1)
+PLAN = Plan(
+    chunks=tuple(
+        Chunk(id=f"1-{i:06d}", kind="stills", wave=1, start=i, stop=i + 1) for i in range(4)
+    )
+)
+ITEMS = tuple(Item(source=f"/a/{i}\n.png", output=f"/b/{i}.png") for i in range(4))
+
+
+@pytest.fixture
+def folder(tmp_path):
+    source = Source(path="/a", stamp="s", items=4)
+    job = Job(id="j", source=source, recipe=Recipe(instruction="x"), output="/b")
+    return JobDir.create(tmp_path / "j", job, PLAN, frames=np.arange(9), items=ITEMS)
+
+
+def receipt(chunk: str) -> Receipt:
+    return Receipt(chunk=chunk, fingerprint="f", frames=1, digest="d", worker=WORKER, finished=1.0)
+
+
+def test_what_is_written_is_read_back(folder):
+    assert folder.exists()
+    assert folder.plan() == PLAN
+    assert folder.job().recipe.instruction == "x"
+    assert list(folder.items()) == list(ITEMS)
+    assert list(folder.items(1, 3)) == list(ITEMS[1:3])
+    assert folder.frame_table().tolist() == list(range(9))
+
+
+def test_pending_is_planned_minus_receipts(folder):
+    folder.write_receipt(receipt("1-000002"))
+    assert [c.id for c in folder.pending(PLAN)] == ["1-000000", "1-000001", "1-000003"]
+    assert folder.pending(PLAN, wave=2) == []
+
+
+def test_a_receipt_ends_the_claim_and_any_failure(folder):
+    folder.write_claim(Claim(chunk="1-000000", worker=WORKER, done=0, at=0))
+    folder.write_failure(Failure(chunk="1-000000", error="E", message="m"))
+    folder.write_receipt(receipt("1-000000"))
+    assert list(folder.claims()) == [] and list(folder.failures()) == []
+
+
+def test_a_marker_has_one_first_caller_however_many_try(folder):
+    firsts = []
+    threads = [
+        threading.Thread(target=lambda: firsts.append(folder.mark_once("submitted/1")))
+        for _ in range(8)
+    ]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    assert firsts.count(True) == 1
+
+
+def test_the_lock_is_held_by_one(folder):
+    with folder.locked() as first, JobDir(folder.path).locked() as second:
+        assert first and not second
+    with folder.locked() as again:
+        assert again
+
+
+def test_a_folder_that_is_no_job_is_named(tmp_path):
+    with pytest.raises(JobError, match="is not a job folder"):
+        JobDir(tmp_path).job()
+
+
+def test_a_damaged_file_is_named(folder):
+    (folder.path / "plan.json").write_bytes(b'{"chunks": 3}')
+    with pytest.raises(JobError, match=r"plan\.json is damaged"):
+        folder.plan()
+
+
+def test_unknown_fields_are_refused(folder):
+    data = encode(PLAN).replace(b'"chunks"', b'"x": 1, "chunks"', 1)
+    with pytest.raises(JobError, match="unknown field"):
+        decode(data, Plan)
+
+
+def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path):
+    path = tmp_path / "out.bin"
+    write_atomic(path, b"old")
+    with pytest.raises(RuntimeError), atomic_path(path) as temporary:
+        temporary.write_bytes(b"half")
+        raise RuntimeError
+    assert path.read_bytes() == b"old"
+    assert [p.name for p in tmp_path.iterdir()] == ["out.bin"]
+
+
+def test_an_unwritable_place_is_an_output_error(tmp_path):
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(OutputError, match="cannot be written"):
+        write_atomic(tmp_path / "file" / "out.bin", b"x")
+
+
+def test_a_finished_file_has_ordinary_permissions(tmp_path):
+    write_atomic(tmp_path / "out.bin", b"x")
+    mask = os.umask(0)
+    os.umask(mask)
+    assert stat.S_IMODE((tmp_path / "out.bin").stat().st_mode) == 0o666 & ~mask
+
+
+@given(st.text(), st.none() | st.text(), st.none() | st.integers(0, 2**63 - 1))
+def test_an_item_with_any_name_is_one_line(source, instruction, seed):
+    from ip2p_batch.jobdir import encode_line
+
+    item = Item(source=source, output="o", instruction=instruction, seed=seed)
+    line = encode_line(item)
+    assert line.count(b"\n") == 1
+    assert decode(line, Item) == item

@@ -1,0 +1,91 @@
+import doctest
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ip2p_batch import plan
+from ip2p_batch.recipe import Recipe
+
+ranges = st.tuples(st.integers(0, 50), st.integers(1, 400)).map(lambda t: (t[0], t[0] + t[1]))
+
+
+@st.composite
+def videos(draw: st.DrawFn) -> tuple[int, int, list[int], Recipe]:
+    start, stop = draw(ranges)
+    cuts = draw(st.lists(st.integers(0, 500), max_size=12))
+    recipe = Recipe(
+        instruction="x",
+        chunk_frames=draw(st.integers(2, 60)),
+        carryover=draw(st.sampled_from([0, 0.3, 0.6])),
+    )
+    return start, stop, cuts, recipe
+
+
+@given(videos())
+def test_chunks_tile_every_frame_exactly_once_in_order(video):
+    start, stop, cuts, recipe = video
+    result = plan.plan_video(start, stop, cuts, recipe, (64, 64))
+    frames = [f for c in result.chunks if c.kind == "frames" for f in range(c.start, c.stop)]
+    assert frames == list(range(start, stop))
+    assert result.frames == stop - start
+
+
+@given(videos())
+def test_no_chunk_crosses_a_cut_or_is_longer_than_asked(video):
+    start, stop, cuts, recipe = video
+    for chunk in plan.plan_video(start, stop, cuts, recipe, (64, 64)).chunks:
+        if chunk.kind == "frames":
+            assert len(chunk) <= recipe.chunk_frames
+            assert not any(chunk.start < cut < chunk.stop for cut in cuts)
+
+
+@given(videos())
+def test_every_tied_chunk_has_both_its_borders_in_an_earlier_wave_and_in_its_own_shot(video):
+    start, stop, cuts, recipe = video
+    result = plan.plan_video(start, stop, cuts, recipe, (64, 64))
+    wave_of = {f: c.wave for c in result.chunks if c.kind == "borders" for f in c.borders}
+    for chunk in result.chunks:
+        if chunk.kind == "frames" and chunk.borders:
+            left, right = chunk.borders
+            shot = result.shots[chunk.shot]
+            assert left == chunk.start and chunk.stop - 1 <= right < shot.stop
+            assert wave_of[left] < chunk.wave and wave_of[right] < chunk.wave
+
+
+@given(videos())
+def test_two_neighbouring_chunks_of_one_shot_share_their_border(video):
+    start, stop, cuts, recipe = video
+    tied = [c for c in plan.plan_video(start, stop, cuts, recipe, (64, 64)).chunks if c.borders]
+    tied = [c for c in tied if c.kind == "frames"]
+    for a, b in zip(tied, tied[1:], strict=False):
+        if a.shot == b.shot:
+            assert a.borders[1] == b.borders[0] == b.start
+
+
+@given(videos())
+def test_depth_is_two_waves_at_the_most_whatever_the_length(video):
+    start, stop, cuts, recipe = video
+    result = plan.plan_video(start, stop, cuts, recipe, (64, 64))
+    assert result.waves <= (2 if recipe.carryover else 1)
+    assert len({c.id for c in result.chunks}) == len(result.chunks)
+
+
+@given(st.lists(st.tuples(st.sampled_from([64, 128]), st.sampled_from([64, 96])), max_size=80))
+def test_each_chunk_of_stills_holds_one_edit_size_and_every_picture_is_planned_once(buckets):
+    result, order = plan.plan_stills(buckets)
+    assert sorted(order) == list(range(len(buckets)))
+    seen = []
+    for chunk in result.chunks:
+        assert 1 <= len(chunk) <= plan.STILLS_PER_CHUNK
+        assert len({buckets[order[i]] for i in range(chunk.start, chunk.stop)}) == 1
+        seen += range(chunk.start, chunk.stop)
+    assert seen == list(range(len(buckets)))
+
+
+def test_without_carryover_there_is_one_wave():
+    result = plan.plan_video(0, 48, [], Recipe(instruction="x", carryover=0), (64, 64))
+    assert result.waves == 1 and not any(c.borders for c in result.chunks)
+
+
+def test_the_examples_in_the_docstrings_hold():
+    assert doctest.testmod(plan).failed == 0
