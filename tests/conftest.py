@@ -1,0 +1,23 @@
+"""Fixtures for all tests: nothing of the user's own settings, and one thread per process."""
+
+import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import pytest
+
+from ip2p_batch.settings import Settings
+
+
+@pytest.fixture(autouse=True)
+def _own_settings(monkeypatch, tmp_path_factory):
+    """Keep the user's environment, job index and hub cache out of the tests."""
+    for name in [n for n in os.environ if n.startswith("IP2P_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+
+
+@pytest.fixture
+def settings() -> Settings:
+    return Settings.from_env()

@@ -1,0 +1,154 @@
+"""Whole jobs on a real Redis with real worker processes and the bundled model."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+from ip2p_batch import run
+from ip2p_batch.broker import PrivateRedis
+from ip2p_batch.fleet import LocalWorkers
+from ip2p_batch.recipe import Recipe
+from ip2p_batch.remote import CeleryExecutor
+
+DEMO = Path(run.__file__).parent / "demo" / "clip.mp4"
+TINY = Recipe(
+    instruction="make it night",
+    model="tiny",
+    size=128,
+    num_inference_steps=5,
+    guidance_scale=1.5,
+    image_guidance_scale=1.2,
+    chunk_frames=6,
+)
+SLOW = Recipe(instruction="x", model="identity:slow=0.05", size=64, chunk_frames=8, carryover=0)
+
+
+def frames_of(path: Path) -> list[np.ndarray]:
+    with av.open(str(path)) as container:
+        return [f.to_ndarray(format="rgb24") for f in container.decode(video=0)]
+
+
+def identical(a: Path, b: Path) -> bool:
+    left, right = frames_of(a), frames_of(b)
+    return len(left) == len(right) and all(map(np.array_equal, left, right))
+
+
+def create(output: Path, settings, recipe=TINY, **options):
+    return run.create(run.Request(source=DEMO, output=output, recipe=recipe, **options), settings)
+
+
+@pytest.fixture
+def redis():
+    with PrivateRedis() as server:
+        yield server
+
+
+def follow(folder, redis, workers, tmp_path, on_event=lambda event, fleet: None):
+    with LocalWorkers(redis.url, workers, "cpu", tmp_path / "workers.log") as fleet:
+        for event in run.follow(folder, CeleryExecutor(redis.url)):
+            on_event(event, fleet)
+    assert event.kind == "done", event
+    return event
+
+
+def worker_pids(folder) -> set[int]:
+    return {claim.worker.pid for claim in folder.claims()}
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(280)
+def test_one_and_two_workers_and_a_resumed_run_give_the_same_pixels(tmp_path, settings, redis):
+    one, two, parts = (tmp_path / f"{n}.mp4" for n in ("one", "two", "parts"))
+    follow(create(one, settings, end=1.0), redis, 1, tmp_path)
+    follow(create(two, settings, end=1.0), redis, 2, tmp_path)
+    assert identical(one, two)
+
+    folder = create(parts, settings, end=1.0)
+    with LocalWorkers(redis.url, 1, "cpu", tmp_path / "workers.log"):
+        for event in run.follow(folder, CeleryExecutor(redis.url)):
+            if event.kind == "chunk" and event.data["chunk"].startswith("2-"):
+                break
+    assert not parts.exists()
+    follow(folder, redis, 2, tmp_path)
+    assert identical(one, parts)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(200)
+def test_a_killed_worker_loses_nothing(tmp_path, settings, redis):
+    undisturbed, disturbed = tmp_path / "a.mp4", tmp_path / "b.mp4"
+    follow(create(undisturbed, settings, SLOW), redis, 2, tmp_path)
+    folder = create(disturbed, settings, SLOW)
+    killed = []
+
+    def kill_one(event, fleet):
+        if event.kind == "chunk" and not killed:
+            for pid in worker_pids(folder):
+                os.kill(pid, signal.SIGKILL)
+                killed.append(pid)
+
+    follow(folder, redis, 2, tmp_path, kill_one)
+    assert killed and identical(undisturbed, disturbed)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(200)
+def test_a_detached_job_finishes_with_nobody_watching(tmp_path, settings, redis):
+    folder = create(tmp_path / "o.mp4", settings, SLOW, end=1.0)
+    with LocalWorkers(redis.url, 2, "cpu", tmp_path / "workers.log"):
+        run.submit(folder, CeleryExecutor(redis.url))
+        deadline = time.monotonic() + 90
+        while folder.result() is None and time.monotonic() < deadline:
+            time.sleep(0.2)
+    assert run.status(folder).state == "finished"
+    assert len(frames_of(tmp_path / "o.mp4")) == 25
+
+
+def command(*arguments: str) -> list[str]:
+    return [sys.executable, "-m", "ip2p_batch", *arguments]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(200)
+def test_a_killed_command_takes_its_redis_and_workers_along_and_the_job_resumes(tmp_path):
+    out = tmp_path / "o.mp4"
+    env = os.environ | {"XDG_STATE_HOME": str(tmp_path / "state"), "TMPDIR": str(tmp_path)}
+    options = ["--model", "identity:slow=0.05", "--size", "64", "--chunk-frames", "8"]
+    edit = command("edit", str(DEMO), "x", "-o", str(out), *options, "--workers", "1", "--json")
+    process = subprocess.Popen(edit, env=env, stdout=subprocess.PIPE, text=True)
+    for line in process.stdout:
+        if '"kind":"chunk"' in line.replace(" ", ""):
+            break
+    process.kill()
+    process.wait()
+    process.stdout.close()
+    session = str(tmp_path)
+    deadline = time.monotonic() + 30
+    while (left := _running(session)) and time.monotonic() < deadline:
+        time.sleep(0.3)
+    assert left == []
+    assert not out.exists()
+    (job,) = (tmp_path / "state" / "ip2p-batch" / "jobs").iterdir()
+    done = subprocess.run(command("resume", job.name, "--workers", "1"), env=env, check=False)
+    assert done.returncode == 0 and len(frames_of(out)) == 96
+
+
+def _running(marker: str) -> list[str]:
+    """Command lines of processes whose environment names ``marker``: ours and nobody else's."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if not entry.name.isdigit() or int(entry.name) == os.getpid():
+            continue
+        try:
+            if marker in (entry / "environ").read_bytes().decode(errors="replace"):
+                found.append((entry / "cmdline").read_bytes().decode().replace("\0", " "))
+        except OSError:
+            continue
+    return found
