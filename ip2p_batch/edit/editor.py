@@ -22,6 +22,8 @@ class EditSession(Protocol):
 
     #: One line each: what the user should know ("the instruction was cut to 77 tokens").
     warnings: list[str]
+    #: Frames in one call of the model; :meth:`edit` is best given so many at once.
+    batch_size: int
 
     def edit(
         self,
@@ -48,13 +50,22 @@ class EditSession(Protocol):
         ...
 
     def save_border(self, frame: Frame, path: Path) -> None:
-        """Run a border frame to the step where it is handed over; write its latents to ``path``."""
+        """Run a border frame to the step where it is handed over; write its latents to ``path``.
+
+        Raises:
+            EditError: as for :meth:`edit`.
+            OSError: ``path`` cannot be written.
+        """
         ...
 
     def tie(self, left: tuple[Frame, Path], right: tuple[Frame, Path]) -> None:
         """Tie every later :meth:`edit` to these two borders (source frame, latents file).
 
-        Frame numbers place each frame between the two: ``left.index <= index <= right.index``.
+        Frame numbers place each frame between the two: ``left.index <= index <= right.index``. A
+        frame of which too much is hidden from both is edited as if there were no borders.
+
+        Raises:
+            EditError: latents are missing, damaged, or of another frame, step or size.
         """
         ...
 
@@ -97,6 +108,7 @@ class IdentityEditor:
 class _IdentitySession:
     def __init__(self, editor: IdentityEditor, checkpoint: Checkpoint) -> None:
         self.warnings: list[str] = []
+        self.batch_size = 4
         self._editor = editor
         self._checkpoint = checkpoint
 

@@ -1,0 +1,186 @@
+"""Load a model's weights once and make an editor of them."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from .. import models
+from ..errors import ModelError, RecipeError
+from ..recipe import DEFAULT_MODEL
+from .pix2pix import Pix2PixEditor
+
+_TINY_HINT = "`--model tiny` is bundled and needs no download."
+
+
+def load_editor(
+    model: str = DEFAULT_MODEL,
+    *,
+    revision: str | None = None,
+    dtype: str = "auto",
+    device: str = "auto",
+    threads: int = 1,
+) -> Pix2PixEditor:
+    """Load ``model`` through diffusers, weights from safetensors only, no safety checker.
+
+    Args:
+        model: bundled name, diffusers folder or hub id.
+        device: ``auto`` (the first GPU, else the CPU), ``cpu``, ``cuda`` or ``cuda:N``.
+        dtype: ``auto`` is float16 on a GPU and float32 on the CPU.
+        threads: torch threads on the CPU. Their number decides the last bits of the result.
+
+    Raises:
+        ModelError: not found, not to be downloaded, not an InstructPix2Pix model, or too large
+            for the device.
+        RecipeError: ``dtype`` does not go with the device.
+    """
+    device = _device(device)
+    weights = _dtype(dtype, device)
+    if device == "cpu":
+        torch.set_num_threads(threads)
+    else:
+        # Some of cuDNN's convolutions add up in a different order each time.
+        torch.backends.cudnn.deterministic = True
+        torch.backends.cudnn.benchmark = False
+    pipe = _load(models.locate(model), model, revision, weights)
+    unet, vae = pipe.unet, pipe.vae
+    channels = int(vae.config.latent_channels)
+    if int(unet.config.in_channels) != 2 * channels:
+        raise ModelError(
+            f"{model} is not an InstructPix2Pix model: its UNet takes {unet.config.in_channels}"
+            f" channels, not {2 * channels}.",
+            hint=f"Use a model trained for instructions, such as {DEFAULT_MODEL}. {_TINY_HINT}",
+        )
+    try:
+        return Pix2PixEditor(pipe, device=device, dtype=weights)
+    except torch.OutOfMemoryError:
+        raise ModelError(
+            f"{model} does not fit into the memory of {device}.",
+            hint="Free the device, or use --dtype float16 or --devices cpu.",
+        ) from None
+
+
+def _load(place: str, model: str, revision: str | None, dtype: torch.dtype) -> Any:
+    import diffusers
+    import transformers
+
+    diffusers.utils.logging.set_verbosity_error()
+    diffusers.utils.logging.disable_progress_bar()
+    transformers.utils.logging.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()
+    local = Path(place).is_dir()
+    if not local:
+        os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # deprecations between diffusers and transformers
+            pipe = diffusers.StableDiffusionInstructPix2PixPipeline.from_pretrained(
+                place,
+                revision=revision,
+                torch_dtype=dtype,
+                use_safetensors=True,
+                safety_checker=None,
+                requires_safety_checker=False,
+                local_files_only=local,
+            )
+            # Newer loaders keep the type that the weights were saved in.
+            return pipe.to(dtype)
+    except Exception as error:  # diffusers, transformers and the hub raise whatever they like
+        raise _explain(error, model, local=local) from error
+
+
+def _explain(error: Exception, model: str, *, local: bool) -> ModelError:
+    """One line for what went wrong while loading."""
+    text = " ".join(str(error).split())[:300]
+    if local:
+        return ModelError(
+            f"{model} cannot be loaded as a diffusers folder: {text}",
+            hint=f"It needs model_index.json and safetensors weights. {_TINY_HINT}",
+        )
+    names = {type(e).__name__ for e in _causes(error)}
+    if "HFValidationError" in names or "neither a valid local path" in text:
+        # Neither a folder nor something that could be a hub id.
+        return ModelError(
+            f"There is no model {model!r}: no such folder, and no name of the model hub either.",
+            hint=f"Give a diffusers folder or a hub id such as {DEFAULT_MODEL}. {_TINY_HINT}",
+        )
+    if names & {"RepositoryNotFoundError", "RevisionNotFoundError", "GatedRepoError"}:
+        return ModelError(
+            f"The model hub has no {model} that may be downloaded.",
+            hint=f"Check the name and --revision. {_TINY_HINT}",
+        )
+    if names & _UNREACHABLE:
+        return ModelError(
+            f"The model {model} is not on this machine and the model hub cannot be reached.",
+            hint=f"Connect once to download it, or give a diffusers folder. {_TINY_HINT}",
+        )
+    return ModelError(
+        f"{model} cannot be loaded as an InstructPix2Pix model: {text}",
+        hint=f"It needs diffusers' layout and safetensors weights. {_TINY_HINT}",
+    )
+
+
+#: What the hub's client and the libraries under it raise when there is no way to the hub.
+_UNREACHABLE = frozenset(
+    {
+        "ConnectError",
+        "ConnectTimeout",
+        "ConnectionError",
+        "ConnectionRefusedError",
+        "ConnectionResetError",
+        "LocalEntryNotFoundError",
+        "NewConnectionError",
+        "OfflineModeIsEnabled",
+        "ProxyError",
+        "ReadTimeout",
+        "SSLError",
+        "Timeout",
+        "TimeoutError",
+        "gaierror",
+    }
+)
+
+
+def _causes(error: BaseException | None) -> list[BaseException]:
+    chain = []
+    while error is not None and error not in chain:
+        chain.append(error)
+        error = error.__cause__ or error.__context__
+    return chain
+
+
+def _device(name: str) -> str:
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if name == "cpu":
+        return name
+    kind, _, number = name.partition(":")
+    if kind != "cuda" or not (number or "0").isdecimal():
+        raise ModelError(
+            f"Device {name} is not known.", hint="Use auto, cpu, cuda or cuda:0, cuda:1, ..."
+        )
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if int(number or 0) >= count:
+        raise ModelError(
+            f"Device {name} was asked for, but torch sees {count or 'no'} GPU"
+            f"{'' if count in (0, 1) else 's'}.",
+            hint="Check the driver with `ip2p-batch doctor`, or use --devices cpu.",
+        )
+    return name
+
+
+def _dtype(name: str, device: str) -> torch.dtype:
+    if name == "auto":
+        return torch.float32 if device == "cpu" else torch.float16
+    dtype = getattr(torch, name)
+    assert isinstance(dtype, torch.dtype)
+    if device == "cpu" and dtype is torch.float16:
+        raise RecipeError(
+            "--dtype float16 is for GPUs; on a CPU it is slow, and some parts of a model lack it.",
+            hint="Leave --dtype out, or use --dtype bfloat16.",
+        )
+    return dtype

@@ -1,0 +1,34 @@
+"""Noise from a seed: drawn on the CPU in float32, one generator per frame.
+
+One generator for a whole batch would make a frame's noise depend on its slot. With one generator
+per frame and one seed per shot, all frames of a shot share their starting noise and every
+ancestral noise, as the two pictures of a training pair of InstructPix2Pix do.
+"""
+
+from __future__ import annotations
+
+import torch
+
+
+def generator(seed: int) -> torch.Generator:
+    """A CPU generator that stands at the beginning of ``seed``'s sequence."""
+    return torch.Generator("cpu").manual_seed(seed)
+
+
+def start(generators: list[torch.Generator], shape: tuple[int, int, int]) -> torch.Tensor:
+    """Unit noise for each frame, shape ``(frames, *shape)``, float32 on the CPU.
+
+    The first draw of each generator, as in diffusers' ``prepare_latents``.
+    """
+    return torch.cat([torch.randn((1, *shape), generator=g) for g in generators])
+
+
+def skip(generators: list[torch.Generator], shape: tuple[int, int, int], steps: int) -> None:
+    """Leave out the starting noise and ``steps`` ancestral draws.
+
+    A frame that sets in at step ``steps`` then draws what a frame that ran from the beginning
+    draws there.
+    """
+    for g in generators:
+        for _ in range(steps + 1):
+            torch.randn((1, *shape), generator=g)

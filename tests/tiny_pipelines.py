@@ -1,0 +1,125 @@
+"""Small InstructPix2Pix pipelines with random weights, built here: no download, a second each."""
+
+import warnings
+from functools import lru_cache
+
+import numpy as np
+import torch
+from diffusers import (
+    AutoencoderKL,
+    EulerAncestralDiscreteScheduler,
+    StableDiffusionInstructPix2PixPipeline,
+    UNet2DConditionModel,
+)
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+
+from ip2p_batch.edit.pix2pix import Pix2PixEditor
+from ip2p_batch.frame import Frame
+from ip2p_batch.recipe import Recipe
+
+LETTERS = "abcdefghijklmnopqrstuvwxyz',."
+#: Tokens of a text, the two marks at its ends included.
+TOKENS = 16
+
+
+def tokenizer():
+    """Single letters only, in CLIP's form: ``</w>`` ends a word."""
+    words = [*LETTERS, *(c + "</w>" for c in LETTERS), "<|startoftext|>", "<|endoftext|>"]
+    return CLIPTokenizer(
+        vocab={word: number for number, word in enumerate(words)},
+        merges=[],
+        model_max_length=TOKENS,
+        pad_token="<|endoftext|>",
+    )
+
+
+def pipeline(prediction_type="epsilon", unet_channels=8, seed=0):
+    """All parts of the stock pipeline; its VAE halves the sides once."""
+    torch.manual_seed(seed)
+    unet = UNet2DConditionModel(
+        sample_size=16,
+        in_channels=unet_channels,
+        out_channels=4,
+        block_out_channels=(16, 32),
+        layers_per_block=1,
+        norm_num_groups=8,
+        attention_head_dim=4,
+        cross_attention_dim=16,
+        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
+        up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
+    )
+    vae = AutoencoderKL(
+        block_out_channels=(8, 16),
+        norm_num_groups=8,
+        latent_channels=4,
+        down_block_types=("DownEncoderBlock2D",) * 2,
+        up_block_types=("UpDecoderBlock2D",) * 2,
+        sample_size=32,
+    )
+    words = tokenizer()
+    text_encoder = CLIPTextModel(
+        CLIPTextConfig(
+            vocab_size=len(words),
+            hidden_size=16,
+            intermediate_size=32,
+            num_hidden_layers=2,
+            num_attention_heads=2,
+            max_position_embeddings=TOKENS,
+            bos_token_id=words.bos_token_id,
+            eos_token_id=words.eos_token_id,
+        )
+    )
+    with torch.no_grad():
+        # Fresh weights answer faintly. Louder ones let every input show in the picture.
+        unet.conv_out.weight *= 4
+        vae.decoder.conv_out.weight *= 2
+        for block in unet.modules():
+            if hasattr(block, "to_v"):
+                block.to_out[0].weight *= 8
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        pipe = StableDiffusionInstructPix2PixPipeline(
+            vae=vae.eval(),
+            text_encoder=text_encoder.eval(),
+            tokenizer=words,
+            unet=unet.eval(),
+            scheduler=EulerAncestralDiscreteScheduler(
+                beta_start=0.00085,
+                beta_end=0.012,
+                beta_schedule="scaled_linear",
+                prediction_type=prediction_type,
+            ),
+            safety_checker=None,
+            feature_extractor=None,
+            requires_safety_checker=False,
+        )
+    pipe.set_progress_bar_config(disable=True)
+    return pipe
+
+
+@lru_cache
+def editor(prediction_type="epsilon"):
+    """One editor for many tests; those that change it build their own."""
+    return Pix2PixEditor(pipeline(prediction_type), device="cpu", dtype=torch.float32)
+
+
+def recipe(**values):
+    return Recipe(
+        **{"instruction": "make it night", "num_inference_steps": 4, "guidance_scale": 3.0} | values
+    )
+
+
+def frames(count, height=32, width=32, first=0, shift=1):
+    """A smooth random texture that moves to the right, ``shift`` pixels a frame."""
+    rng = np.random.default_rng(7)
+    wide = rng.normal(size=(height, width + count * shift + 16, 3))
+    for axis in (0, 1):
+        for _ in range(3):
+            wide = (wide + np.roll(wide, 1, axis) + np.roll(wide, -1, axis)) / 3
+    wide = np.clip(128 + 400 * wide, 0, 255).astype(np.uint8)
+    result = []
+    for i in range(count):
+        left = (count - 1 - i) * shift
+        picture = np.ascontiguousarray(wide[:, left : left + width])
+        result.append(Frame(first + i, 100 * (first + i), picture))
+    return result
