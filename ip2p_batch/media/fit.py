@@ -1,0 +1,144 @@
+"""Between a picture's own size and the size at which it is edited, and back.
+
+Models want square pixels and sides that are multiples of 8; pictures have any size, and some
+videos have pixels that are not square. :class:`Fit` scales so that the longest side is as asked,
+then pads, and undoes both, so that a result has exactly the source's size.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image as Pillow
+
+from ..frame import Image
+
+
+@dataclass(frozen=True, slots=True)
+class Fit:
+    """How one size of picture goes into the editor and comes back.
+
+    Attributes:
+        stored: ``(width, height)`` of the source, upright, in stored pixels.
+        content: ``(width, height)`` the source is scaled to.
+        padding: pixels added on the right and at the bottom of that.
+    """
+
+    stored: tuple[int, int]
+    content: tuple[int, int]
+    padding: tuple[int, int]
+
+    @classmethod
+    def for_size(
+        cls,
+        width: int,
+        height: int,
+        size: int,
+        sar: tuple[int, int] = (1, 1),
+        multiple: int = 8,
+    ) -> Fit:
+        """The fit for pictures of ``width`` x ``height`` stored pixels.
+
+        Args:
+            width, height: upright, at least 1.
+            size: longest side of the edited picture before padding, reached by scaling up or
+                down; at least 1.
+            sar: width of a stored pixel divided by its height; anything that is not a positive
+                fraction counts as square.
+            multiple: both sides of the edited picture are padded to a multiple of this.
+
+        A very long and thin picture keeps up to ``multiple`` pixels of its short side rather
+        than be scaled to a line.
+
+        Raises:
+            ValueError: a side, ``size`` or ``multiple`` is below 1.
+        """
+        if min(width, height, size, multiple) < 1:
+            raise ValueError(f"no fit for {width}x{height} at size {size}, multiple {multiple}")
+        across, down = sar if min(sar) > 0 else (1, 1)
+        # Shown at square pixels the picture is width*across by height*down, up to one factor.
+        # Whole numbers only: every machine must come to the same size.
+        shown = (width * across, height * down)
+        longest = max(shown)
+        content_width, content_height = (
+            max(_divide(side * size, longest), min(multiple, own))
+            for side, own in zip(shown, (width, height), strict=True)
+        )
+        return cls(
+            stored=(width, height),
+            content=(content_width, content_height),
+            padding=(-content_width % multiple, -content_height % multiple),
+        )
+
+    @property
+    def width(self) -> int:
+        """Width of the edited picture, padding included."""
+        return self.content[0] + self.padding[0]
+
+    @property
+    def height(self) -> int:
+        """Height of the edited picture, padding included."""
+        return self.content[1] + self.padding[1]
+
+    def fit(self, image: Image) -> Image:
+        """Scale and pad a source picture.
+
+        Args:
+            image: uint8, shape ``(stored height, stored width, 3)``.
+
+        Returns:
+            uint8, shape ``(height, width, 3)``. The padding mirrors the border, so that it adds
+            no edge of its own.
+
+        Raises:
+            ValueError: ``image`` is not of the stored size.
+        """
+        _check(image, self.stored)
+        right, bottom = self.padding
+        scaled = _resized(image, self.content)
+        if right or bottom:
+            scaled = np.pad(scaled, ((0, bottom), (0, right), (0, 0)), mode="symmetric")
+        return np.ascontiguousarray(scaled)
+
+    def unfit(self, image: Image) -> Image:
+        """Undo :meth:`fit` on an edited picture.
+
+        Args:
+            image: uint8, shape ``(height, width, 3)``.
+
+        Returns:
+            uint8, shape ``(stored height, stored width, 3)``. Where nothing was scaled, exactly
+            the pixels that went in.
+
+        Raises:
+            ValueError: ``image`` is not of the edited size.
+        """
+        _check(image, (self.width, self.height))
+        width, height = self.content
+        return np.ascontiguousarray(_resized(image[:height, :width], self.stored))
+
+
+def _divide(numerator: int, denominator: int) -> int:
+    """The nearest whole number; halves go up."""
+    return (2 * numerator + denominator) // (2 * denominator)
+
+
+def _check(image: Image, size: tuple[int, int]) -> None:
+    width, height = size
+    if image.shape != (height, width, 3) or image.dtype != np.uint8:
+        raise ValueError(
+            f"expected uint8 pixels of shape {(height, width, 3)}, got {image.dtype} {image.shape}"
+        )
+
+
+def _resized(image: Image, size: tuple[int, int]) -> Image:
+    height, width = image.shape[:2]
+    if (width, height) == size:
+        return image
+    # Lanczos keeps most detail when shrinking (Pillow widens the filter, so nothing aliases);
+    # when enlarging, bicubic rings less around the hard edges that edits bring.
+    shrinks = size[0] < width or size[1] < height
+    method = Pillow.Resampling.LANCZOS if shrinks else Pillow.Resampling.BICUBIC
+    picture = Pillow.fromarray(np.ascontiguousarray(image))
+    return np.asarray(picture.resize(size, method))

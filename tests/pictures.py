@@ -1,0 +1,141 @@
+"""Small pictures for tests, made here, and files of every kind that holds them."""
+
+from __future__ import annotations
+
+import io
+import struct
+import zlib
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageCms
+
+#: Format -> suffix, for all that can be written.
+FORMATS = {
+    "jpeg": ".jpg",
+    "png": ".png",
+    "webp": ".webp",
+    "tiff": ".tiff",
+    "bmp": ".bmp",
+    "avif": ".avif",
+}
+
+
+def scene(width: int = 48, height: int = 32) -> np.ndarray:
+    """A picture that looks different in each corner: smooth ramps and one bright square."""
+    y, x = np.mgrid[0:height, 0:width]
+    red = 40 + 180 * x / max(width - 1, 1)
+    green = 40 + 180 * y / max(height - 1, 1)
+    blue = np.full((height, width), 90.0)
+    image = np.stack([red, green, blue], axis=-1).round().astype(np.uint8)
+    image[: height // 4, : width // 4] = (250, 250, 60)
+    return image
+
+
+def save(path: Path, image: np.ndarray | Image.Image | None = None, **options: object) -> Path:
+    """``image`` (default: a scene) as a file; the suffix decides the format."""
+    picture = image if isinstance(image, Image.Image) else Image.fromarray(_or_scene(image))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if isinstance(exif := options.get("exif"), Image.Exif):
+        options["exif"] = exif.tobytes()  # Pillow's TIFF writer takes a new block as bytes only
+    picture.save(path, **options)
+    return path
+
+
+def oriented(path: Path, orientation: int, **options: object) -> Path:
+    """A file whose stored pixels are turned so that, shown by its EXIF, it is ``scene()``."""
+    back = {
+        1: None,
+        2: Image.Transpose.FLIP_LEFT_RIGHT,
+        3: Image.Transpose.ROTATE_180,
+        4: Image.Transpose.FLIP_TOP_BOTTOM,
+        5: Image.Transpose.TRANSPOSE,
+        6: Image.Transpose.ROTATE_90,
+        7: Image.Transpose.TRANSVERSE,
+        8: Image.Transpose.ROTATE_270,
+    }[orientation]
+    picture = Image.fromarray(scene())
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    exif[0x010F] = "Maker"
+    exif[0x8769] = {0x9003: "2026:01:02 03:04:05", 0xA002: 1, 0xA003: 2}
+    return save(path, picture.transpose(back) if back is not None else picture, exif=exif)
+
+
+def wide_gamut_profile() -> bytes:
+    """An ICC matrix profile with the primaries of Display P3 and sRGB's curve, made by hand."""
+    # Columns: the colourants, adapted to D50, of ICC's own registry page for Display P3.
+    colorants = {
+        b"rXYZ": (0.51512, 0.2412, -0.00105),
+        b"gXYZ": (0.29198, 0.69225, 0.04189),
+        b"bXYZ": (0.1571, 0.06657, 0.78407),
+        b"wtpt": (0.9642, 1.0, 0.8249),
+    }
+    fixed = struct.Struct(">l")
+    tags: dict[bytes, bytes] = {
+        name: b"XYZ " + bytes(4) + b"".join(fixed.pack(round(v * 65536)) for v in values)
+        for name, values in colorants.items()
+    }
+    curve = (2.4, 1 / 1.055, 0.055 / 1.055, 1 / 12.92, 0.04045)
+    trc = b"para" + bytes(4) + struct.pack(">HH", 3, 0)
+    trc += b"".join(fixed.pack(round(v * 65536)) for v in curve)
+    tags |= dict.fromkeys((b"rTRC", b"gTRC", b"bTRC"), trc)
+    text = b"Wide test\0"
+    tags[b"desc"] = b"desc" + bytes(4) + struct.pack(">L", len(text)) + text + bytes(78)
+    tags[b"cprt"] = b"text" + bytes(4) + b"none\0"
+    table, body = b"", b""
+    start = 128 + 4 + 12 * len(tags)
+    for name, data in tags.items():
+        table += name + struct.pack(">LL", start + len(body), len(data))
+        body += data + bytes(-len(data) % 4)
+    whole = struct.pack(">L", len(tags)) + table + body
+    header = struct.pack(">L", 128 + len(whole)) + bytes(4) + struct.pack(">L", 0x02100000)
+    header += b"mntrRGB XYZ " + struct.pack(">6H", 2026, 1, 1, 0, 0, 0) + b"acsp"
+    header = header.ljust(68, b"\0") + b"".join(
+        fixed.pack(round(v * 65536)) for v in (0.9642, 1.0, 0.8249)
+    )
+    return header.ljust(128, b"\0") + whole
+
+
+def srgb_profile() -> bytes:
+    return ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+
+
+def png(samples: np.ndarray, color_type: int, extra: bytes = b"") -> bytes:
+    """A PNG of 16-bit samples, which Pillow itself cannot write in colour.
+
+    Args:
+        samples: uint16, ``(height, width, channels)``.
+        color_type: 0 grey, 2 RGB, 4 grey and alpha, 6 RGB and alpha.
+        extra: chunks before the pixels.
+    """
+    height, width = samples.shape[:2]
+    rows = samples.astype(">u2").reshape(height, -1)
+    raw = b"".join(b"\0" + row.tobytes() for row in rows)
+    header = struct.pack(">LLBBBBB", width, height, 16, color_type, 0, 0, 0)
+    parts = [chunk(b"IHDR", header), extra, chunk(b"IDAT", zlib.compress(raw)), chunk(b"IEND", b"")]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
+
+
+def chunk(name: bytes, data: bytes) -> bytes:
+    return struct.pack(">L", len(data)) + name + data + struct.pack(">L", zlib.crc32(name + data))
+
+
+def bomb() -> bytes:
+    """A small PNG that says it is 30 000 x 30 000."""
+    header = struct.pack(">LLBBBBB", 30_000, 30_000, 8, 2, 0, 0, 0)
+    data = zlib.compress(bytes(1000))
+    parts = (chunk(b"IHDR", header), chunk(b"IDAT", data), chunk(b"IEND", b""))
+    return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
+
+
+def truncated(format_: str) -> bytes:
+    """The first part of a whole file, header included."""
+    rng = np.random.default_rng(0)
+    buffer = io.BytesIO()
+    Image.fromarray(rng.integers(0, 255, (64, 64, 3), np.uint8)).save(buffer, format_)
+    return buffer.getvalue()[: len(buffer.getvalue()) * 2 // 3]
+
+
+def _or_scene(image: np.ndarray | None) -> np.ndarray:
+    return scene() if image is None else image
