@@ -1,0 +1,86 @@
+"""The one door to PyAV: opening containers, and telling users what FFmpeg's errors mean.
+
+PyAV 18 and 19 both work: rationals are ``Fraction`` or ``None`` in the one and ``AVRational``,
+never ``None``, in the other, so they are only ever tested for truth and passed to :func:`ratio`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+import av.error
+import av.logging
+
+from ..errors import OutputError, SourceError
+
+# FFmpeg's own lines would stand between ours; what matters comes back as an exception. Any level
+# but None installs a callback that wants the interpreter's lock from FFmpeg's threads, and closing
+# a video that is being decoded then waits for ever.
+av.logging.set_level(None)
+
+#: What PyAV raises for media that it cannot make sense of, or that the disk does not give.
+MEDIA_ERRORS = (av.error.FFmpegError, OSError, ValueError, EOFError)
+
+_HINT = "Check the file with a player; if it plays there, `ffmpeg -i FILE -c copy NEW.mkv` helps."
+
+
+def ratio(value: Any, default: tuple[int, int] = (0, 1)) -> tuple[int, int]:
+    """A rational of PyAV as ``(numerator, denominator)``; ``default`` where there is none."""
+    if not value:
+        return default
+    return (int(value.numerator), int(value.denominator))
+
+
+def fraction(value: tuple[int, int]) -> Fraction:
+    """The reverse of :func:`ratio`."""
+    return Fraction(*value)
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[Any]:
+    """Open a video for reading.
+
+    Raises:
+        SourceError: ``path`` is missing, unreadable, or nothing that FFmpeg knows. Also raised
+            in place of what FFmpeg raises inside the block.
+    """
+    try:
+        with av.open(str(path), metadata_errors="replace") as container:
+            yield container
+    except (av.error.FFmpegError, OSError, EOFError) as error:
+        raise SourceError(f"{path}: {reason(error)}.", path=path, hint=_HINT) from error
+
+
+@contextmanager
+def writing(path: Path, *, format: str, options: dict[str, str] | None = None) -> Iterator[Any]:
+    """Open a video for writing.
+
+    Raises:
+        OutputError: the file cannot be written. Also raised in place of what FFmpeg raises
+            inside the block.
+    """
+    try:
+        with av.open(str(path), "w", format=format, options=options or {}) as container:
+            yield container
+    except (av.error.FFmpegError, OSError) as error:
+        raise OutputError(
+            f"{path.parent} cannot be written to: {reason(error)}.",
+            path=path,
+            hint="Free some space or choose another folder with -o, then `ip2p-batch resume`.",
+            survives="Finished chunks are kept.",
+        ) from error
+
+
+def reason(error: BaseException) -> str:
+    """A few words on why, without the file name and without FFmpeg's numbers."""
+    if isinstance(error, av.error.InvalidDataError):
+        return "not a video that can be read, or cut short"
+    if isinstance(error, av.error.EOFError):
+        return "the file ends too soon"
+    text = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    return str(text)[0].lower() + str(text)[1:]

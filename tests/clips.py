@@ -1,0 +1,178 @@
+"""Small videos for tests, made here: numbered frames, and every oddity that a test asks for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+
+#: Blocks across the top of a frame that spell its number in binary.
+BITS = 8
+_RANGES = {False: 1, True: 2}
+_SWS = {1: 1, 5: 5, 6: 5, 9: 9}
+
+
+def picture(number: int, width: int = 64, height: int = 64) -> np.ndarray:
+    """A frame that says its number: white blocks for ones, on a moving ramp."""
+    y, x = np.mgrid[0:height, 0:width]
+    red = 30 + 150 * ((x + 2 * number) % width) / width
+    green = 40 + 150 * y / height
+    image = np.stack([red, green, np.full((height, width), 90.0)], -1).astype(np.uint8)
+    edge = width // BITS
+    for bit in range(BITS):
+        value = 240 if number >> bit & 1 else 10
+        image[: height // 3, bit * edge : (bit + 1) * edge] = value
+    return image
+
+
+def number(image: np.ndarray) -> int:
+    """The number that :func:`picture` wrote, read back from a decoded frame."""
+    height, width = image.shape[:2]
+    edge = width // BITS
+    row = image[height // 6]
+    return sum((int(row[bit * edge + edge // 2].mean()) > 125) << bit for bit in range(BITS))
+
+
+def make(
+    path: Path,
+    frames: int = 20,
+    *,
+    size: tuple[int, int] = (64, 64),
+    rate: int = 25,
+    pts: Sequence[int] | None = None,
+    time_base: Fraction | None = None,
+    codec: str = "libx264",
+    options: dict[str, str] | None = None,
+    gop: int = 12,
+    pix_fmt: str = "yuv420p",
+    matrix: int | None = 1,
+    tag: bool = True,
+    full_range: bool = False,
+    rotation: int = 0,
+    sar: Fraction | None = None,
+    transfer: int | None = None,
+    audio: str | None = None,
+    subtitles: bool = False,
+    chapters: bool = False,
+    metadata: dict[str, str] | None = None,
+    image=picture,
+    container: str | None = None,
+) -> Path:
+    """A video of numbered frames.
+
+    Args:
+        pts: times of the frames, in ``time_base``; evenly spaced by default.
+        matrix: H.273 code the samples are converted with; None for RGB formats.
+        tag: whether the file says so.
+        rotation: counterclockwise degrees in the display matrix.
+    """
+    base = time_base or Fraction(1, rate)
+    with av.open(str(path), "w", format=container) as target:
+        video = target.add_stream(codec, rate=rate, options={"crf": "4"} | (options or {}))
+        video.width, video.height, video.pix_fmt = *size, pix_fmt
+        context = video.codec_context
+        video.time_base = context.time_base = base
+        context.gop_size = gop
+        context.thread_count = 1
+        if sar:
+            context.sample_aspect_ratio = sar
+        if tag and matrix is not None:
+            context.colorspace, context.color_range = matrix, _RANGES[full_range]
+        if transfer is not None:
+            context.color_trc = transfer
+        if rotation:
+            video.set_display_rotation(rotation)
+        sound = _sound_stream(target, audio)
+        captions = (
+            target.add_mux_stream("subrip" if path.suffix == ".mkv" else "mov_text")
+            if (subtitles)
+            else None
+        )
+        target.metadata.update(metadata or {})
+        if chapters:
+            target.set_chapters(
+                [
+                    {
+                        "id": n,
+                        "start": n * 400,
+                        "end": (n + 1) * 400,
+                        "time_base": Fraction(1, 1000),
+                        "metadata": {"title": f"part {n}"},
+                    }
+                    for n in range(2)
+                ]
+            )
+        for index in range(frames):
+            frame = av.VideoFrame.from_ndarray(image(index, *size), format="rgb24")
+            if matrix is None:
+                frame = frame.reformat(format=pix_fmt)
+            else:
+                frame = frame.reformat(
+                    format=pix_fmt,
+                    dst_colorspace=_SWS[matrix],
+                    src_color_range=2,
+                    dst_color_range=_RANGES[full_range],
+                )
+            frame.pts = pts[index] if pts is not None else index
+            frame.time_base = base
+            target.mux(video.encode(frame))
+        target.mux(video.encode(None))
+        if sound is not None:
+            _write_sound(target, sound, frames / rate)
+        if captions is not None:
+            for n in range(2):
+                packet = av.Packet(_caption(f"line {n}", path.suffix))
+                packet.stream, packet.time_base = captions, Fraction(1, 1000)
+                packet.pts = packet.dts = n * 400
+                packet.duration = 300
+                target.mux(packet)
+    return path
+
+
+def frames_of(path: Path) -> list[tuple[int, np.ndarray]]:
+    """``(pts, RGB pixels)`` of every frame, decoded from the beginning."""
+    with av.open(str(path)) as container:
+        return [(f.pts, f.to_ndarray(format="rgb24")) for f in container.decode(video=0)]
+
+
+def payloads(path: Path, kind: str) -> list[bytes]:
+    """The bytes of every packet of the first stream of ``kind``."""
+    with av.open(str(path)) as container:
+        stream = getattr(container.streams, kind)[0]
+        return [bytes(p) for p in container.demux(stream) if p.size]
+
+
+def _caption(text: str, suffix: str) -> bytes:
+    data = text.encode()
+    return data if suffix == ".mkv" else len(data).to_bytes(2, "big") + data
+
+
+def _sound_stream(target, codec: str | None):
+    if codec is None:
+        return None
+    stream = target.add_stream(codec, rate=48000)
+    stream.codec_context.layout = "mono"
+    stream.metadata["language"] = "eng"
+    return stream
+
+
+def _write_sound(target, stream, seconds: float) -> None:
+    context = stream.codec_context
+    kind_of = context.format.name if context.format else "fltp"
+    size = context.frame_size or 1024
+    total = int(seconds * 48000)
+    for start in range(0, total, size):
+        t = np.arange(start, min(start + size, total)) / 48000
+        wave = np.sin(2 * np.pi * 440 * t) * 0.3
+        if kind_of.startswith("flt"):
+            samples = wave.astype(np.float32)[None]
+        else:
+            kind = np.int32 if kind_of.startswith("s32") else np.int16
+            samples = (wave * np.iinfo(kind).max).astype(kind)[None]
+        frame = av.AudioFrame.from_ndarray(samples, format=kind_of, layout="mono")
+        frame.sample_rate, frame.pts, frame.time_base = 48000, start, Fraction(1, 48000)
+        target.mux(stream.encode(frame))
+    target.mux(stream.encode(None))

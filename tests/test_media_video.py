@@ -1,0 +1,105 @@
+"""Any range of frames, read exactly: compared with a decode from the beginning."""
+
+import os
+from fractions import Fraction
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from ip2p_batch.errors import SourceError
+from ip2p_batch.media import probe
+from ip2p_batch.media.color import to_rgb
+from ip2p_batch.media.video import VideoReader
+
+from . import clips
+
+VFR = [int(t) for t in np.cumsum(np.random.default_rng(0).integers(300, 6000, 80))]
+CLIPS = {
+    "closed.mp4": {"gop": 12},
+    "open.mp4": {"options": {"x264-params": "open-gop=1:keyint=14:bframes=4:b-pyramid=2"}},
+    "hevc.mkv": {"codec": "libx265", "options": {"x265-params": "log-level=none:keyint=15"}},
+    "vfr.mp4": {"pts": VFR, "time_base": Fraction(1, 90000)},
+    "stream.ts": {"options": {"x264-params": "open-gop=1:keyint=14:bframes=3"}},
+    "program.mpg": {"codec": "mpeg2video", "gop": 10},
+    "old.avi": {"codec": "mpeg4"},
+    "vp9.webm": {"codec": "libvpx-vp9"},
+}
+
+
+@pytest.fixture(scope="module", params=CLIPS)
+def source(request, tmp_path_factory):
+    """A clip of 80 frames, its index, and its frames as decoded from the beginning."""
+    os.environ.setdefault("SVT_LOG", "0")
+    path = clips.make(tmp_path_factory.mktemp("clips") / request.param, 80, **CLIPS[request.param])
+    index = probe.index_video(path)
+    import av
+
+    with av.open(str(path)) as container:
+        linear = [to_rgb(f, index.facts.color) for f in container.decode(video=0)]
+    return path, index, linear
+
+
+def test_the_whole_video_is_read_in_order(source):
+    path, index, linear = source
+    with VideoReader(path, index.facts, index.pts) as reader:
+        frames = list(reader.frames(0, 80))
+    assert [f.index for f in frames] == list(range(80))
+    assert [f.pts for f in frames] == index.pts.tolist()
+    assert [clips.number(f.image) for f in frames] == list(range(80))
+    assert all(np.array_equal(f.image, linear[f.index]) for f in frames)
+
+
+@settings(
+    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(data=st.data())
+def test_any_ranges_one_after_the_other_are_as_in_a_linear_decode(source, data):
+    path, index, linear = source
+    ranges = data.draw(
+        st.lists(st.tuples(st.integers(0, 79), st.integers(1, 9)), min_size=1, max_size=4)
+    )
+    with VideoReader(path, index.facts, index.pts) as reader:
+        for start, length in ranges:
+            stop = min(80, start + length)
+            frames = list(reader.frames(start, stop))
+            assert [f.index for f in frames] == list(range(start, stop))
+            assert all(np.array_equal(f.image, linear[f.index]) for f in frames)
+        assert reader.warnings == []
+
+
+def test_frames_come_upright(tmp_path):
+    for rotation in (90, 180, -90):
+        clip = clips.make(tmp_path / f"{rotation}.mp4", 3, rotation=rotation)
+        index = probe.index_video(clip)
+        with VideoReader(clip, index.facts, index.pts) as reader:
+            shown = reader.frame(2).image
+        # The display matrix turns counterclockwise, and so does rot90.
+        expected = np.rot90(clips.picture(2), rotation // 90)
+        assert shown.shape == expected.shape
+        assert np.abs(shown.astype(int) - expected).mean() < 8
+
+
+def test_a_frame_that_does_not_decode_is_stood_in_for(tmp_path):
+    clip = clips.make(tmp_path / "c.mp4", 20)
+    index = probe.index_video(clip, scenes=False)
+    table = np.sort(np.append(index.pts, [index.pts[7] + 5, index.pts[-1] + 999]))
+    with VideoReader(clip, index.facts, table) as reader:
+        frames = list(reader.frames(6, 11))
+        assert [clips.number(f.image) for f in frames] == [6, 7, 7, 8, 9]
+        assert clips.number(reader.frame(8).image) == 7
+        assert clips.number(reader.frame(21).image) == 19
+        assert reader.warnings[0] == "Frame 8 does not decode; a neighbour stands in for it."
+
+
+def test_a_file_that_ends_before_the_frame_says_so(tmp_path):
+    whole = clips.make(tmp_path / "whole.mkv", 60, gop=6)
+    index = probe.index_video(whole)
+    short = tmp_path / "short.mkv"
+    short.write_bytes(whole.read_bytes()[:900])
+    with (
+        pytest.raises(SourceError, match=r"short\.mkv"),
+        VideoReader(short, index.facts, index.pts) as reader,
+    ):
+        reader.frame(50)
