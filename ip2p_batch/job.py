@@ -94,7 +94,7 @@ class Source(_Data, frozen=True, kw_only=True):
         path: absolute path of the file or folder.
         stamp: size and modification time, so that a changed source is noticed on resume.
         video: facts of a video; None for pictures.
-        items: number of pictures; 0 for a video.
+        items: number of pictures found, good and bad; 0 for a video.
         start, stop: the frames to edit of a video, half-open.
     """
 

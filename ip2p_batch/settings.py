@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from .errors import RecipeError
+
 
 def _state_home(env: Mapping[str, str]) -> Path:
     base = env.get("XDG_STATE_HOME") or str(Path(env.get("HOME") or Path.home()) / ".local/state")
@@ -35,7 +37,11 @@ class Settings:
 
     @classmethod
     def from_env(cls, env: Mapping[str, str] | None = None) -> Settings:
-        """Read ``env`` (default: the process's own environment)."""
+        """Read ``env`` (default: the process's own environment).
+
+        Raises:
+            RecipeError: a number is not one.
+        """
         env = os.environ if env is None else env
         jobs = env.get("IP2P_JOBS")
         return cls(
@@ -43,5 +49,14 @@ class Settings:
             jobs=Path(jobs).absolute() if jobs else None,
             state=_state_home(env),
             device=env.get("IP2P_DEVICE") or "auto",
-            threads=max(1, int(env.get("IP2P_THREADS") or 1)),
+            threads=_threads(env.get("IP2P_THREADS") or "1"),
         )
+
+
+def _threads(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise RecipeError(
+            f"IP2P_THREADS is {text!r}, which is not a whole number from 1 up.",
+            hint="Unset it, or give the number of torch threads of one CPU worker.",
+        )
+    return int(text)

@@ -1,4 +1,5 @@
 import doctest
+from itertools import pairwise
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -57,7 +58,7 @@ def test_two_neighbouring_chunks_of_one_shot_share_their_border(video):
     start, stop, cuts, recipe = video
     tied = [c for c in plan.plan_video(start, stop, cuts, recipe, (64, 64)).chunks if c.borders]
     tied = [c for c in tied if c.kind == "frames"]
-    for a, b in zip(tied, tied[1:], strict=False):
+    for a, b in pairwise(tied):
         if a.shot == b.shot:
             assert a.borders[1] == b.borders[0] == b.start
 

@@ -51,8 +51,8 @@ def catalog(tmp_path):
     (folder / "shoes").mkdir(parents=True)
     rng = np.random.default_rng(0)
     for name, size in [("a.png", (96, 64)), ("b.jpg", (64, 96)), ("shoes/c.webp", (96, 64))]:
-        pixels = rng.integers(0, 255, (*size[::-1], 3), dtype=np.uint8)
-        Pil.fromarray(pixels).resize(size).save(folder / name)
+        pixels = rng.integers(0, 255, (5, 5, 3), dtype=np.uint8)
+        Pil.fromarray(pixels).resize(size, Pil.Resampling.BICUBIC).save(folder / name)
     return folder
 
 
@@ -160,8 +160,30 @@ def test_running_a_folder_again_edits_only_what_is_new(catalog, tmp_path, settin
     shutil.copy(catalog / "a.png", catalog / "new.png")
     result = edit(catalog, out, settings)
     assert (result.frames, result.skipped, result.failed) == (1, 3, ())
+    again = run.create(
+        run.Request(source=catalog, output=out, recipe=RECIPE), settings
+    )  # nothing is left: it has ended before anybody works on it
+    assert (run.summary(again).frames, run.summary(again).skipped) == (0, 4)
+
+
+def test_an_interrupted_folder_goes_on_as_the_same_job(catalog, tmp_path, settings):
+    request = run.Request(source=catalog, output=tmp_path / "out", recipe=RECIPE)
+    folder = run.create(request, settings)
+    for event in run.follow(folder, local()):
+        if event.kind == "chunk":
+            break
+    assert 0 < sum(p.is_file() for p in (tmp_path / "out").rglob("*")) < 3
+    again = run.create(request, settings)
+    assert again.path == folder.path
+    finish(again)
+    assert run.summary(again).frames == 3
+
+
+def test_a_folder_without_one_good_picture_is_refused(tmp_path, settings):
+    (tmp_path / "catalog").mkdir()
+    (tmp_path / "catalog" / "a.jpg").write_bytes(b"")
     with pytest.raises(SourceError, match="Nothing in"):
-        edit(catalog, out, settings)
+        edit(tmp_path / "catalog", tmp_path / "out", settings)
 
 
 def test_a_manifest_gives_each_picture_its_own_sentence(catalog, tmp_path, settings):

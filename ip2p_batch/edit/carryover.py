@@ -84,10 +84,13 @@ def load(frame: Frame, path: Path, step: int) -> Border:
     except (OSError, SafetensorError) as error:
         raise EditError(
             f"The latents of border frame {frame.index} cannot be read from {path}: {error}.",
-            hint="Delete receipts/1-*.json in the job folder and run `ip2p-batch resume`.",
+            hint="`ip2p-batch resume` makes them again.",
         ) from error
     if facts != expected:
-        raise EditError(f"{path} holds the latents of {facts}, not of {expected}.")
+        raise EditError(
+            f"{path} holds the latents of {facts}, not of {expected}.",
+            hint="`ip2p-batch resume` makes them again.",
+        )
     return Border(frame.index, frame.image, state, clean)
 
 

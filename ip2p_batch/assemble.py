@@ -1,0 +1,127 @@
+"""Segments -> output, once every receipt is there. Packets are copied; nothing is encoded again."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from .errors import EditError, IncompleteJob
+from .job import Job, Plan, Receipt, Result
+from .jobdir import JobDir, atomic_path
+from .media import concat
+from .media.segment import segment_suffix
+
+
+def assemble(job_dir: JobDir) -> Result:
+    """Make the output of a job whose chunks are all done, and write ``result.json``.
+
+    Safe to call twice, from two hosts: one does it, and the other finds it done or under way.
+
+    Raises:
+        IncompleteJob: receipts are missing, or another process is assembling this job now.
+        OutputError: the output cannot be written; segments are kept.
+        EditError: the joined file does not hold exactly the planned frames; segments are kept.
+    """
+    with job_dir.locked() as mine:
+        if (result := job_dir.result()) is not None:
+            return result
+        if not mine:
+            raise IncompleteJob("Another process is assembling this job.", chunks=())
+        job, plan = job_dir.job(), job_dir.plan()
+        receipts = _receipts(job_dir, job, plan)
+        warnings = [*plan.warnings]
+        for receipt in receipts.values():
+            warnings += receipt.warnings
+        if job.source.is_video:
+            _join(job_dir, job, plan)
+        failed, skipped, item_warnings = _outcomes(job_dir, receipts)
+        now = time.time()
+        result = Result(
+            output=job.output,
+            frames=plan.frames - len(receipts_failed(receipts)),
+            seconds=round(now - started(receipts, now), 3),
+            failed=tuple(failed),
+            skipped=skipped,
+            warnings=tuple(dict.fromkeys([*warnings, *item_warnings])),
+            finished=now,
+        )
+        job_dir.write_result(result)
+        job_dir.drop_media()
+    return result
+
+
+def started(receipts: dict[str, Receipt], default: float) -> float:
+    """When the first chunk was begun, in seconds since the epoch."""
+    return min(
+        (r.finished - r.seconds.get("total", 0.0) for r in receipts.values()), default=default
+    )
+
+
+def receipts_failed(receipts: dict[str, Receipt]) -> list[int]:
+    """Numbers of the items that receipts call failed."""
+    return [i.index for r in receipts.values() for i in r.items if i.error]
+
+
+def _receipts(job_dir: JobDir, job: Job, plan: Plan) -> dict[str, Receipt]:
+    fingerprint = job.fingerprint()
+    receipts = {r.chunk: r for r in job_dir.receipts() if r.fingerprint == fingerprint}
+    missing = [c.id for c in plan.chunks if c.id not in receipts]
+    if missing:
+        raise IncompleteJob(
+            f"{len(missing)} of {len(plan.chunks)} chunks are not finished.",
+            chunks=missing,
+            hint=f"Go on with `ip2p-batch resume {job.id}`.",
+        )
+    return receipts
+
+
+def _join(job_dir: JobDir, job: Job, plan: Plan) -> None:
+    source, facts = job.source, job.source.video
+    assert facts is not None
+    suffix = segment_suffix(job.encoding)
+    segments = [job_dir.segment_path(c, suffix) for c in plan.chunks if c.kind == "frames"]
+    missing = [s.stem for s in segments if not s.is_file()]
+    if missing:
+        for chunk_id in missing:
+            job_dir.drop_receipt(chunk_id)
+        raise EditError(
+            f"{len(missing)} segments have vanished from {job_dir.path / 'segments'}.",
+            hint=f"`ip2p-batch resume {job.id}` makes them again.",
+            survives="All other segments are kept.",
+        )
+    table = job_dir.frame_table()
+    output = Path(job.output)
+    with atomic_path(output) as temporary:
+        concat.join(
+            segments,
+            Path(source.path),
+            temporary,
+            facts,
+            job.encoding,
+            table,
+            start=source.start,
+            stop=source.stop,
+            suffix=output.suffix,
+        )
+        concat.verify(temporary, facts, table, start=source.start, stop=source.stop)
+
+
+def _outcomes(
+    job_dir: JobDir, receipts: dict[str, Receipt]
+) -> tuple[list[tuple[str, str]], int, list[str]]:
+    """What failed, by path, how much was skipped, and what was worth a warning."""
+    results = {i.index: i for r in receipts.values() for i in r.items}
+    failed: list[tuple[str, str]] = []
+    skipped = 0
+    warnings: list[str] = []
+    for index, item in enumerate(job_dir.items()):
+        if item.skipped:
+            skipped += 1
+        elif item.error is not None:
+            failed.append((item.source, item.error))
+        elif (result := results.get(index)) is not None:
+            if result.error:
+                failed.append((item.source, result.error))
+            if result.warning:
+                warnings.append(f"{item.source}: {result.warning}")
+    return failed, skipped, warnings

@@ -1,0 +1,67 @@
+"""The command ``ip2p-batch``: nothing heavy is imported before a command needs it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Annotated
+
+import typer
+
+from .. import __version__
+from . import exits
+from .demo import demo
+from .doctor import doctor
+from .edit import edit, resume
+from .groups import spread
+from .jobs import cancel, status
+from .layout import Command, Group, help_text
+from .plan import plan
+from .worker import worker
+
+EPILOG = "\b\nExit codes:\n" + "\n".join(f"  {c:<4} {text}" for c, text in exits.MEANINGS.items())
+
+app = typer.Typer(
+    name="ip2p-batch",
+    no_args_is_help=True,
+    cls=Group,
+    rich_markup_mode=None,  # see layout.py
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 90},
+    epilog=EPILOG,
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"ip2p-batch {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def about(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_version, is_eager=True, help="Say the version."),
+    ] = False,
+) -> None:
+    """Edit whole videos and folders of pictures by a sentence.
+
+    Start with: ip2p-batch demo
+    """
+
+
+_PANELS: dict[str, tuple[Callable[..., int], ...]] = {
+    "Edit": (edit, plan, demo),
+    "Jobs": (status, resume, cancel),
+    "Machines": (worker, doctor),
+}
+for _panel, _commands in _PANELS.items():
+    for _command in _commands:
+        app.command(cls=Command, help=help_text(_command.__doc__), rich_help_panel=_panel)(
+            exits.guarded(spread(_command))
+        )
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    app(prog_name="ip2p-batch")

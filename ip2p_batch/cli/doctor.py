@@ -1,0 +1,279 @@
+"""``doctor``: is everything here that a job needs? Each look is on its own; none stops another."""
+
+from __future__ import annotations
+
+import json as jsonlib
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import closing
+from importlib import metadata
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import msgspec
+import typer
+
+from .. import models
+from ..errors import Ip2pError
+from ..recipe import DEFAULT_MODEL
+from ..settings import Settings
+from . import exits, text
+from .jobs import JsonOption
+from .options import broker_option
+
+State = Literal["ok", "warn", "fail"]
+_COLORS = {"ok": typer.colors.GREEN, "warn": typer.colors.YELLOW, "fail": typer.colors.RED}
+_LEAST_FREE = 2 * 1024**3
+_HUB = "https://huggingface.co"
+
+#: A library that is broken may take its process with it, so each is tried in one of its own.
+_TRY_MEDIA = """
+import json, av, PIL
+encoders = {"h264": "libx264", "hevc": "libx265", "av1": "libsvtav1", "ffv1": "ffv1"}
+def has(name):
+    try:
+        av.codec.Codec(name, "w")
+    except Exception:
+        return False
+    return True
+print(json.dumps({
+    "av": av.__version__, "pillow": PIL.__version__,
+    "ffmpeg": getattr(av, "ffmpeg_version_info", "?"),
+    "missing": [n for n, e in encoders.items() if not has(e)],
+}))
+"""
+_TRY_TORCH = """
+import json, torch
+gpus = [torch.cuda.get_device_properties(i) for i in range(torch.cuda.device_count())]
+print(json.dumps({
+    "torch": torch.__version__, "cuda": torch.version.cuda,
+    "gpus": [f"{g.name}, {g.total_memory / 2**30:.0f} GiB" for g in gpus],
+}))
+"""
+
+
+class Check(msgspec.Struct, frozen=True, kw_only=True):
+    """One thing looked at. ``fail`` means that jobs cannot run; ``warn``, that some cannot."""
+
+    name: str
+    state: State
+    detail: str
+    hint: str = ""
+
+
+def doctor(
+    broker: Annotated[str | None, broker_option()] = None,
+    online: Annotated[
+        bool,
+        typer.Option(
+            "--online",
+            help="Also see whether the model hub can be reached.",
+            rich_help_panel="Checks",
+        ),
+    ] = False,
+    json: JsonOption = False,
+) -> int:
+    """Check this machine: Python, codecs, Redis, torch and its devices, models, folders.
+
+    Ends with 1 when something that every job needs is missing.
+
+    Examples:
+      ip2p-batch doctor
+      ip2p-batch doctor --broker redis://host/0 --online
+    """
+    worst: set[State] = set()
+    for check in examine(Settings.from_env(), broker=broker, online=online):
+        worst.add(check.state)
+        if json:
+            sys.stdout.write(msgspec.json.encode(check).decode() + "\n")
+        else:
+            _tell(check)
+        sys.stdout.flush()
+    return exits.SOME_FAILED if "fail" in worst else exits.DONE
+
+
+def _tell(check: Check) -> None:
+    mark = check.state.ljust(4)
+    if not os.environ.get("NO_COLOR"):
+        mark = typer.style(mark, fg=_COLORS[check.state], bold=True)
+    typer.echo(f"{mark}  {check.name.ljust(10)}  {check.detail}")
+    if check.hint:
+        typer.echo(f"{' ' * 18}{check.hint}")
+
+
+def examine(settings: Settings, *, broker: str | None, online: bool) -> Iterator[Check]:
+    """All checks, one after the other as they are made."""
+    yield _python()
+    yield _media()
+    yield _torch()
+    yield _redis()
+    yield _bundled()
+    yield _default_model()
+    yield _folder("state", settings.state)
+    if settings.jobs is not None:
+        yield _folder("jobs", settings.jobs)
+    if broker:
+        yield from _broker(broker)
+    if online:
+        yield _hub()
+
+
+def _python() -> Check:
+    version = ".".join(map(str, sys.version_info[:3]))
+    names = ("celery", "diffusers", "transformers")
+    found = ", ".join(f"{n} {_version(n)}" for n in names)
+    if "missing" in found:
+        hint = "Install the package again: pip install ip2p-batch."
+        return Check(name="python", state="fail", detail=f"{version}; {found}", hint=hint)
+    return Check(name="python", state="ok", detail=f"{version}; {found}")
+
+
+def _version(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return "missing"
+
+
+def _media() -> Check:
+    found = _try(_TRY_MEDIA)
+    if isinstance(found, str):
+        return Check(name="media", state="fail", detail=found, hint="pip install av pillow")
+    detail = f"PyAV {found['av']} (FFmpeg {found['ffmpeg']}), Pillow {found['pillow']}"
+    missing = ", ".join(found["missing"])
+    if not missing:
+        return Check(name="media", state="ok", detail=detail)
+    state: State = "fail" if "h264" in found["missing"] else "warn"
+    return Check(
+        name="media",
+        state=state,
+        detail=f"{detail}; no encoder for {missing}",
+        hint="The wheels of PyAV on PyPI have it; another build of it is installed here.",
+    )
+
+
+def _torch() -> Check:
+    found = _try(_TRY_TORCH)
+    if isinstance(found, str):
+        return Check(name="torch", state="fail", detail=found, hint="pip install torch")
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    if found["gpus"]:
+        devices = "; ".join(found["gpus"])
+        return Check(name="torch", state="ok", detail=f"{found['torch']}: {devices}")
+    if shutil.which("nvidia-smi"):
+        return Check(
+            name="torch",
+            state="warn",
+            detail=f"{found['torch']}: no GPU seen by torch, {cores} CPU cores",
+            hint="This machine has an NVIDIA driver: install a CUDA build of torch that fits it.",
+        )
+    return Check(name="torch", state="ok", detail=f"{found['torch']}: {cores} CPU cores, no GPU")
+
+
+def _redis() -> Check:
+    from ..broker import find_server, server_version
+
+    try:
+        server = find_server()
+    except Ip2pError as error:
+        return Check(name="redis", state="warn", detail=error.message, hint=error.hint)
+    version = ".".join(map(str, server_version(server) or ("unknown version",)))
+    return Check(name="redis", state="ok", detail=f"{version}, {server}")
+
+
+def _bundled() -> Check:
+    for name, folder in models.BUNDLED.items():
+        if not (folder / "unet" / "diffusion_pytorch_model.safetensors").is_file():
+            return Check(
+                name="model",
+                state="warn",
+                detail=f"the bundled model {name} is not whole in {folder}",
+                hint="Install the package again.",
+            )
+    return Check(name="model", state="ok", detail=f"bundled: {', '.join(models.BUNDLED)}")
+
+
+def _default_model() -> Check:
+    home = os.environ.get("HF_HOME") or Path.home() / ".cache" / "huggingface"
+    cache = Path(os.environ.get("HF_HUB_CACHE") or Path(home) / "hub")
+    name = f"models--{DEFAULT_MODEL.replace('/', '--')}"
+    if any((cache / name).glob("snapshots/*/model_index.json")):
+        return Check(name="model", state="ok", detail=f"{DEFAULT_MODEL} is in {cache}")
+    return Check(
+        name="model",
+        state="warn",
+        detail=f"{DEFAULT_MODEL} is not on this machine yet",
+        hint="The first job downloads it (about 4 GiB); --model tiny needs no download.",
+    )
+
+
+def _folder(name: str, folder: Path) -> Check:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+        free = shutil.disk_usage(folder).free
+    except OSError as error:
+        hint = "Set IP2P_JOBS to a folder that can be." if name == "jobs" else "Set XDG_STATE_HOME."
+        return Check(
+            name=name,
+            state="fail",
+            detail=f"{folder} cannot be written: {error.strerror}",
+            hint=hint,
+        )
+    detail = f"{folder}, {text.size(free)} free"
+    if free < _LEAST_FREE:
+        return Check(name=name, state="warn", detail=detail, hint="That is little for a video.")
+    return Check(name=name, state="ok", detail=detail)
+
+
+def _broker(url: str) -> Iterator[Check]:
+    from .. import broker
+    from ..remote import CeleryExecutor
+
+    try:
+        broker.check(url)
+    except Ip2pError as error:
+        yield Check(name="broker", state="fail", detail=error.message, hint=error.hint)
+        return
+    url_shown = broker.redact(url)
+    yield Check(name="broker", state="ok", detail=f"{url_shown} answers")
+    with closing(CeleryExecutor(url)) as executor:
+        workers = executor.workers()
+    if workers:
+        yield Check(name="workers", state="ok", detail=", ".join(map(str, workers)))
+    else:
+        hint = f"Start one: ip2p-batch worker --broker {url_shown}"
+        yield Check(name="workers", state="warn", detail="none answers", hint=hint)
+
+
+def _hub() -> Check:
+    hint = "--model tiny needs no hub; HF_ENDPOINT names another one."
+    url = os.environ.get("HF_ENDPOINT") or _HUB
+    try:
+        with urllib.request.urlopen(url, timeout=10) as answer:  # noqa: S310 - the user's own URL
+            return Check(name="hub", state="ok", detail=f"{url} answers {answer.status}")
+    except (urllib.error.URLError, OSError, ValueError) as error:
+        reason = getattr(error, "reason", error)
+        return Check(name="hub", state="warn", detail=f"{url}: {reason}", hint=hint)
+
+
+def _try(code: str) -> dict[str, Any] | str:
+    """What a program prints as JSON, or in one line why it could not."""
+    try:
+        done = subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False
+        )
+    except subprocess.TimeoutExpired:
+        return "no answer within two minutes"
+    if done.returncode == 0:
+        found: dict[str, Any] = jsonlib.loads(done.stdout.splitlines()[-1])
+        return found
+    lines = done.stderr.strip().splitlines()
+    return lines[-1] if lines else f"ended with {done.returncode}"

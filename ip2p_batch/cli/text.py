@@ -1,0 +1,56 @@
+"""Numbers and tables as a terminal shows them; pure functions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+def duration(seconds: float | None) -> str:
+    """Seconds as ``M:SS`` or ``H:MM:SS``; ``?`` for None."""
+    if seconds is None:
+        return "?"
+    whole = max(0, round(seconds))
+    hours, rest = divmod(whole, 3600)
+    minutes, secs = divmod(rest, 60)
+    return f"{hours}:{minutes:02d}:{secs:02d}" if hours else f"{minutes}:{secs:02d}"
+
+
+def size(count: float) -> str:
+    """Bytes in binary units with three figures: ``1.91 GiB``."""
+    units = ["B", "KiB", "MiB", "GiB", "TiB"]
+    power = 0
+    while count >= 1000 and power < len(units) - 1:
+        count /= 1024
+        power += 1
+    return f"{count:.0f} B" if power == 0 else f"{count:.3g} {units[power]}"
+
+
+def plural(count: int, noun: str) -> str:
+    """``1 frame``, ``2 frames``."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
+def share(done: int, total: int) -> str:
+    """``12/40 (30 %)``; just ``12`` where the total is not known."""
+    return f"{done}/{total} ({100 * done // total} %)" if total else str(done)
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """Left-aligned columns, two spaces apart, the last one as long as it likes."""
+    everything = [head, *rows]
+    widths = [max(len(row[i]) for row in everything) for i in range(len(head))]
+    return [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in everything
+    ]
+
+
+def facts(pairs: Sequence[tuple[str, str]]) -> list[str]:
+    """Names and values in two columns; a value's further lines stand under its first."""
+    width = max((len(name) for name, _ in pairs), default=0)
+    lines = []
+    for name, value in pairs:
+        first, *more = value.splitlines() or [""]
+        lines.append(f"{name.ljust(width)}  {first}".rstrip())
+        lines += [" " * (width + 2) + line for line in more]
+    return lines

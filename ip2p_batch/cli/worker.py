@@ -1,0 +1,42 @@
+"""``worker``: hand this process over to the workers' own program."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Annotated
+
+from ..errors import RecipeError
+from .options import DevicesOption, WorkersOption, broker_option
+
+
+def worker(
+    broker: Annotated[str | None, broker_option()] = None,
+    devices: DevicesOption = None,
+    workers: WorkersOption = None,
+) -> int:
+    """Work for a broker: run this on each machine that shall edit.
+
+    One worker process per GPU keeps the model loaded between chunks. SIGTERM finishes the chunk
+    in hand, or gives it back, and leaves. All machines must see sources, results and job folders
+    (IP2P_JOBS) under the same paths.
+
+    Examples:
+      ip2p-batch worker --broker redis://host/0
+      ip2p-batch worker --broker redis://host/0 --devices 0,1
+      ip2p-batch worker --broker redis://host/0 --devices cpu --workers 4
+    """
+    if not broker:
+        raise RecipeError(
+            "A worker needs a broker to listen to.",
+            hint="Give --broker redis://host/0, or set IP2P_BROKER_URL.",
+        )
+    from ..broker import check
+    from ..fleet import launcher_command, launcher_env
+
+    check(broker)
+    sys.stderr.flush()
+    # Becomes the other program, so that signals reach it without a middleman.
+    os.execve(  # noqa: S606
+        sys.executable, launcher_command(devices, workers), launcher_env(broker)
+    )

@@ -1,0 +1,87 @@
+"""What an executor is, and the one that works in this process.
+
+An executor takes chunks and sees that they get done; it never says so itself. Receipts do.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import time
+from collections import deque
+from collections.abc import Sequence
+from typing import Protocol
+
+from .assemble import assemble
+from .errors import Ip2pError, JobCancelled
+from .job import Chunk, WorkerInfo
+from .jobdir import JobDir
+from .process import MAX_ATTEMPTS, EditorFor, give_up, process_chunk
+
+#: The name under which assembly leaves its failure, beside the chunks' own.
+ASSEMBLY = "assemble"
+
+
+class Executor(Protocol):
+    """Runs chunks, in this process or through Celery."""
+
+    def submit(self, job: JobDir, chunks: Sequence[Chunk]) -> None:
+        """Hand chunks over. Handing one over twice does no harm."""
+        ...
+
+    def assemble(self, job: JobDir) -> None:
+        """Hand over the joining of the finished job."""
+        ...
+
+    def poll(self, seconds: float) -> None:
+        """Let time pass; an executor without workers of its own works meanwhile."""
+        ...
+
+    def queued(self) -> int:
+        """Messages handed over and not finished, as far as the executor knows."""
+        ...
+
+
+class LocalExecutor:
+    """Works in the calling process, one chunk per :meth:`poll`: for tests and debugging."""
+
+    def __init__(self, editor_for: EditorFor) -> None:
+        self._editor_for = editor_for
+        self._chunks: deque[tuple[JobDir, Chunk]] = deque()
+        self._assemblies: deque[JobDir] = deque()
+        self._worker = WorkerInfo(host=platform.node(), pid=os.getpid())
+
+    def submit(self, job: JobDir, chunks: Sequence[Chunk]) -> None:
+        self._chunks.extend((job, c) for c in chunks)
+
+    def assemble(self, job: JobDir) -> None:
+        self._assemblies.append(job)
+
+    def queued(self) -> int:
+        return len(self._chunks) + len(self._assemblies)
+
+    def poll(self, seconds: float) -> None:
+        if self._chunks:
+            job, chunk = self._chunks.popleft()
+            self._attempt(job, chunk)
+        elif self._assemblies:
+            job = self._assemblies.popleft()
+            try:
+                assemble(job)
+            except Ip2pError as error:
+                give_up(job, ASSEMBLY, error, attempts=1, worker=self._worker)
+        else:
+            time.sleep(seconds)
+
+    def _attempt(self, job: JobDir, chunk: Chunk) -> None:
+        for attempt in range(1, MAX_ATTEMPTS + 1):
+            try:
+                process_chunk(job, chunk, editor_for=self._editor_for, worker=self._worker)
+            except JobCancelled:
+                return
+            except Ip2pError as error:
+                if attempt == MAX_ATTEMPTS or not error.retryable:
+                    give_up(job, chunk.id, error, attempts=attempt, worker=self._worker)
+                    return
+            else:
+                return

@@ -1,0 +1,216 @@
+"""Celery: the app with its whole configuration, and the executor that hands chunks to it.
+
+Messages are references: job folder, chunk id, fingerprint. Which task code answers them is the
+workers' business; this module only knows names.
+"""
+
+from __future__ import annotations
+
+import importlib
+import ssl
+import time
+from collections.abc import Sequence
+from types import ModuleType
+from typing import Any
+
+from celery import Celery
+from celery.loaders.app import AppLoader
+from kombu import Queue
+
+from . import broker
+from .errors import BrokerError
+from .job import Chunk
+from .jobdir import JobDir
+from .process import MAX_ATTEMPTS
+
+TASK_CHUNK = "ip2p.chunk"
+TASK_ASSEMBLE = "ip2p.assemble"
+QUEUE = "chunks"
+#: Before every key in Redis, so that a broker may be shared with others.
+KEY_PREFIX = "ip2p:"
+#: Retries that Celery makes when a chunk's process dies; the first run is not one of them.
+MAX_RETRIES = MAX_ATTEMPTS - 1
+
+#: Seconds until the message of a worker that died goes to another. Workers renew it meanwhile
+#: (``workers/lease.py``), so a long chunk is not run twice.
+VISIBILITY_TIMEOUT = 120
+#: Seconds that a worker which was told to end gives the chunk in hand.
+SOFT_SHUTDOWN = 20
+#: A chunk that runs longer than this many seconds has hung, and its process is killed. The
+#: renewed lease would hide it otherwise. A CPU can be at a chunk of the large model for hours;
+#: the launcher lowers the limit for GPUs.
+TIME_LIMIT = 24 * 3600
+
+_PRIORITY_STEPS = (0, 3, 6, 9)
+_SEPARATOR = ":"
+
+
+class Loader(AppLoader):
+    """Imports modules as everybody does.
+
+    Celery's own puts the current folder before everything else: a user's folder of pictures may
+    hold a ``workers`` or a ``random.py``.
+    """
+
+    def import_from_cwd(self, module: str, imp: Any = None, package: Any = None) -> ModuleType:
+        return importlib.import_module(module, package)
+
+
+def make_app(url: str, *, visibility_timeout: float = VISIBILITY_TIMEOUT) -> Celery:
+    """The Celery app on the broker at ``url``; both sides of the queue use this one.
+
+    Args:
+        visibility_timeout: seconds; of all apps on one broker the shortest rules.
+    """
+    app = Celery("ip2p", broker=url, loader=Loader, set_as_current=False)
+    app.conf.update(
+        # JSON both ways, and nothing else is even read: pickle runs what it is sent.
+        task_serializer="json",
+        result_serializer="json",
+        accept_content=["json"],
+        task_queues=[Queue(QUEUE)],
+        task_default_queue=QUEUE,
+        task_create_missing_queues=False,
+        # Receipts say what is done; results would only fill Redis.
+        task_ignore_result=True,
+        task_store_errors_even_if_ignored=False,
+        # An event per message halves the rate of handing over; workers' events feed Flower.
+        task_send_sent_event=False,
+        worker_send_task_events=True,
+        # One process, one chunk, one GPU. Prefetching more would sit on work that another worker
+        # could do; disabling it closes the moment before the limit of one takes hold.
+        worker_pool="prefork",
+        worker_concurrency=1,
+        worker_prefetch_multiplier=1,
+        worker_disable_prefetch=True,
+        # CUDA cannot be initialised again in a forked child (pytorch #40403).
+        worker_pool_start_method="spawn",
+        # Recycling a process would load the model again.
+        worker_max_tasks_per_child=None,
+        # Importing torch from a cold disk takes longer than the usual four seconds.
+        worker_proc_alive_timeout=120,
+        # For workers run by hand with REMAP_SIGTERM=SIGQUIT; the launcher does better, since
+        # this sleeps for the whole window although the chunk may be done at once.
+        worker_soft_shutdown_timeout=SOFT_SHUTDOWN,
+        # On Redis a task survives a broken connection, and is acknowledged after it.
+        worker_cancel_long_running_tasks_on_connection_loss=False,
+        # Redis may come up after its workers, and may be restarted: wait for it.
+        broker_connection_retry_on_startup=True,
+        broker_connection_max_retries=None,
+        worker_hijack_root_logger=False,
+        worker_redirect_stdouts=False,
+        # Acknowledged when done, so that a worker's death gives the chunk back; but not for ever:
+        # reject_on_worker_lost alone runs a deadly chunk without end, retry counts.
+        task_acks_late=True,
+        task_reject_on_worker_lost=True,
+        task_retry_on_worker_lost=True,
+        task_time_limit=TIME_LIMIT,
+        broker_transport_options={
+            "visibility_timeout": visibility_timeout,
+            # Look for expired messages every 10 s; by default it is every 100 s.
+            "unacked_restore_interval": min(10, visibility_timeout),
+            "unacked_restore_throttle": 1,
+            "global_keyprefix": KEY_PREFIX,
+            # The default separator is made of control characters, a nuisance in monitoring.
+            "sep": _SEPARATOR,
+            "queue_order_strategy": "priority",
+            "priority_steps": list(_PRIORITY_STEPS),
+            # Kombu notices a half-open connection only where reads can time out.
+            "socket_timeout": 60,
+            "socket_connect_timeout": 10,
+            "socket_keepalive": not url.startswith("redis+socket"),
+            "health_check_interval": 25,
+            "retry_on_timeout": True,
+        },
+        visibility_timeout=visibility_timeout,
+    )
+    if url.startswith("rediss://") and "ssl_" not in url:
+        # Kombu's own default for rediss:// accepts any certificate.
+        app.conf.broker_use_ssl = {"ssl_cert_reqs": ssl.CERT_REQUIRED}
+    return app
+
+
+def message(job: JobDir, chunk: Chunk | None, fingerprint: str) -> dict[str, str]:
+    """What travels through Redis: references, a few hundred bytes."""
+    values = {"job": str(job.path.absolute()), "fingerprint": fingerprint}
+    return values if chunk is None else values | {"chunk": chunk.id}
+
+
+class CeleryExecutor:
+    """Hands chunks to the workers of a broker.
+
+    Raises:
+        BrokerError: in every method, when Redis does not answer or the URL is none of Redis.
+    """
+
+    def __init__(self, url: str) -> None:
+        broker.connect(url).close()  # refuses a wrong URL; no network yet
+        self.url = url
+        self._app = make_app(url)
+
+    def submit(self, job: JobDir, chunks: Sequence[Chunk]) -> None:
+        """Send one message per chunk; sending a chunk twice does no harm."""
+        fingerprint = job.job().fingerprint()
+        self._send(TASK_CHUNK, [message(job, c, fingerprint) for c in chunks])
+
+    def assemble(self, job: JobDir) -> None:
+        """Send the message that joins the finished job."""
+        self._send(TASK_ASSEMBLE, [message(job, None, job.job().fingerprint())])
+
+    def poll(self, seconds: float) -> None:
+        """Let time pass; others do the work."""
+        time.sleep(seconds)
+
+    def queued(self) -> int:
+        """Messages that wait, and those that a worker has and has not acknowledged.
+
+        Of all jobs on this broker together.
+        """
+        client = broker.connect(self.url)
+        try:
+            with client.pipeline(transaction=False) as pipe:
+                for step in _PRIORITY_STEPS:
+                    pipe.llen(KEY_PREFIX + (f"{QUEUE}{_SEPARATOR}{step}" if step else QUEUE))
+                pipe.hlen(f"{KEY_PREFIX}unacked")
+                return int(sum(pipe.execute()))
+        except Exception as error:
+            raise self._lost(error) from None
+        finally:
+            client.close()
+
+    def workers(self, timeout: float = 2.0) -> list[str]:
+        """Names of the workers that answer within ``timeout`` seconds; waits that long."""
+        try:
+            answers: list[dict[str, Any]] = self._app.control.ping(timeout=timeout) or []
+        except Exception as error:
+            raise self._lost(error) from None
+        return sorted({name for answer in answers for name in answer})
+
+    def close(self) -> None:
+        """Close the connections to the broker."""
+        self._app.close()
+
+    def _send(self, task: str, messages: Sequence[dict[str, str]]) -> None:
+        # One connection for all: thousands of chunks are handed over in seconds.
+        policy = {"max_retries": 3, "interval_start": 0.2, "interval_step": 0.5}
+        try:
+            with self._app.producer_or_acquire() as producer:
+                for values in messages:
+                    self._app.send_task(
+                        task,
+                        kwargs=values,
+                        producer=producer,
+                        ignore_result=True,
+                        retry=True,
+                        retry_policy=policy,
+                    )
+        except Exception as error:
+            raise self._lost(error) from None
+
+    def _lost(self, error: Exception) -> BrokerError:
+        return BrokerError(
+            f"The connection to {broker.redact(self.url)} failed: "
+            f"{broker.scrub(str(error) or type(error).__name__, self.url)}",
+            hint="When Redis is back, `ip2p-batch resume` goes on.",
+            survives="Finished chunks are kept.",
+        )

@@ -1,0 +1,108 @@
+"""status, resume and cancel on real job folders."""
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image as Pil
+from typer.testing import CliRunner
+
+from ip2p_batch import run
+from ip2p_batch.cli.app import app
+from ip2p_batch.edit.editor import IdentityEditor
+from ip2p_batch.executor import LocalExecutor
+from ip2p_batch.recipe import Recipe
+
+
+def say(*arguments):
+    return CliRunner().invoke(app, [*map(str, arguments)])
+
+
+@pytest.fixture
+def folder(tmp_path, settings):
+    """A job of three pictures, one of them broken, not begun."""
+    source = tmp_path / "catalog"
+    source.mkdir()
+    for name in ("a.png", "b.png"):
+        Pil.fromarray(np.full((64, 96, 3), 90, np.uint8)).save(source / name)
+    (source / "broken.jpg").write_bytes(b"not a picture")
+    request = run.Request(
+        source=source,
+        output=tmp_path / "out",
+        recipe=Recipe(instruction="invert", model="identity", size=64),
+    )
+    return run.create(request, settings)
+
+
+def finish(folder):
+    executor = LocalExecutor(lambda _: IdentityEditor(lambda image: 255 - image))
+    assert list(run.follow(folder, executor))[-1].kind == "done"
+
+
+def test_without_jobs_status_says_so():
+    done = say("status")
+    assert (done.exit_code, done.stdout) == (0, "No jobs yet; `ip2p-batch edit` makes one.\n")
+    assert say("status", "--json").stdout == ""
+
+
+def test_status_lists_jobs_and_tells_details_of_one(folder):
+    table = say("status").stdout.splitlines()
+    assert table[0].split() == ["JOB", "STATE", "DONE", "PER", "S", "TO", "GO", "OUTPUT"]
+    assert table[1].startswith(folder.path.name)
+    assert "waiting" in table[1]
+    details = say("status", folder.path.name[:9])
+    assert details.exit_code == 0, details.output
+    assert f"ip2p-batch resume {folder.path.name}" in details.stdout
+    assert str(folder.path) in details.stdout
+
+
+def test_status_names_what_failed_once_a_job_is_finished(folder):
+    finish(folder)
+    text = say("status", folder.path).stdout
+    assert "finished with failures" in text
+    assert "broken.jpg" in text
+
+
+def test_status_as_json_is_one_job_a_line(folder):
+    (line,) = say("status", "--json").stdout.splitlines()
+    job = json.loads(line)
+    assert job["id"] == folder.path.name
+    assert job["state"] == "waiting"
+    assert (job["done"], job["total"]) == (0, 2)
+    assert json.loads(say("status", job["id"], "--json").stdout) == job
+
+
+def test_a_damaged_job_folder_hides_no_other(folder, settings):
+    other = settings.state / "jobs" / "other"
+    other.mkdir(parents=True)
+    (other / "job.json").write_text("{")
+    done = say("status")
+    assert done.exit_code == 0
+    assert folder.path.name in done.stdout
+    assert "warning: " in done.stderr
+    assert say("status", "other").exit_code == 7
+
+
+def test_cancel_marks_the_job_and_says_how_to_go_on(folder):
+    done = say("cancel", folder.path.name)
+    assert done.exit_code == 0
+    assert f"resume {folder.path.name}" in done.stdout
+    assert folder.cancelled
+    assert "cancelled" in say("status").stdout
+
+
+def test_a_finished_job_is_neither_cancelled_nor_done_again(folder):
+    finish(folder)
+    assert "nothing to cancel" in say("cancel", folder.path.name).stdout
+    assert not folder.cancelled
+    done = say("resume", folder.path.name)
+    assert done.exit_code == 1, "one picture failed, and that stays so"
+    assert "broken.jpg" in done.stdout
+    assert "finished already" in done.stderr
+
+
+def test_a_job_that_does_not_exist_is_named(folder):
+    for command in ("status", "resume", "cancel"):
+        done = say(command, "nothing")
+        assert done.exit_code == 7
+        assert "nothing" in done.stderr

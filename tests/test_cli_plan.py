@@ -1,0 +1,104 @@
+"""A dry run on real media: everything said, nothing written, no model loaded."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image as Pil
+from typer.testing import CliRunner
+
+from ip2p_batch import models
+from ip2p_batch.cli import demo
+from ip2p_batch.cli.app import app
+from ip2p_batch.cli.estimate import memory
+from ip2p_batch.recipe import Recipe
+
+CLIP = demo.FOLDER / "clip.mp4"
+
+
+def say(*arguments):
+    return CliRunner().invoke(app, ["plan", *map(str, arguments)])
+
+
+@pytest.fixture
+def catalog(tmp_path):
+    folder = tmp_path / "catalog"
+    folder.mkdir()
+    for name, size in [("a.png", (96, 64)), ("b.jpg", (64, 96))]:
+        Pil.fromarray(np.zeros((*size[::-1], 3), np.uint8)).save(folder / name)
+    (folder / "broken.jpg").write_bytes(b"not a picture")
+    return folder
+
+
+def test_a_plan_of_a_video_says_shots_chunks_waves_sizes_and_memory(tmp_path):
+    done = say(CLIP, "-m", "tiny", "-o", tmp_path / "out.mp4")
+    assert done.exit_code == 0, done.output
+    expected = ["640x360", "96 frames", "256x", "shots", "[0, ", "wave 1:", "wave 2:", "memory"]
+    for said in [*expected, "MiB", "sound", "out.mp4", "10 steps"]:
+        assert said in done.stdout, said
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_plan_as_json_is_one_object_with_the_whole_plan(tmp_path):
+    done = say(CLIP, "make it snow", "--start", "1", "--end", "0:02", "--json")
+    assert done.exit_code == 0, done.output
+    plan = json.loads(done.stdout)
+    assert plan["job"]["recipe"]["instruction"] == "make it snow"
+    start, stop = plan["job"]["source"]["start"], plan["job"]["source"]["stop"]
+    assert plan["frames"] == stop - start
+    frames = [n for c in plan["plan"]["chunks"] if c["kind"] == "frames"
+              for n in range(c["start"], c["stop"])]  # fmt: skip
+    assert frames == list(range(start, stop))
+    assert plan["waves"] == 2
+    assert plan["memory"][0]["weights"] > 2e9
+
+
+def test_a_plan_of_a_folder_names_what_is_left_out_and_why(catalog, tmp_path):
+    done = say(catalog, "make it snow", "-o", tmp_path / "out")
+    assert done.exit_code == 0, done.output
+    assert "2 pictures" in done.stdout
+    assert "broken.jpg" in done.stdout
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_plan_loads_neither_torch_nor_celery(tmp_path):
+    code = (
+        "import sys, atexit\n"
+        "heavy = ['torch', 'diffusers', 'transformers', 'celery', 'redis']\n"
+        "atexit.register(lambda: print('LOADED', [m for m in heavy if m in sys.modules]))\n"
+        f"sys.argv = ['ip2p-batch', 'plan', {str(CLIP)!r}]\n"
+        "from ip2p_batch.cli.app import main\n"
+        "main()\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path
+    )
+    assert done.stdout.splitlines()[-1] == "LOADED []", done.stderr
+    assert done.returncode == 0
+
+
+def test_options_that_do_not_fit_the_source_are_refused(catalog, tmp_path):
+    assert say(catalog, "x", "--start", "1").exit_code == 2
+    assert say(CLIP, "x", "--format", "png").exit_code == 2
+    assert say(tmp_path / "nowhere").exit_code == 3
+
+
+def test_memory_is_estimated_from_the_models_files_and_grows_with_the_frame():
+    recipe = Recipe(instruction="", model="tiny")
+    small, large = (memory(recipe, s, s, gpu=True) for s in (256, 512))
+    files = sum(p.stat().st_size for p in Path(models.BUNDLED["tiny"]).glob("*/*.safetensors"))
+    # The files hold float16 or float32 numbers and a header.
+    assert files / 2.1 <= small.weights <= files * 1.05
+    assert large.frame == pytest.approx(4 * small.frame)
+    assert memory(recipe, 256, 256, gpu=False).weights == 2 * small.weights
+    assert memory(Recipe(instruction="", model="who/knows"), 512, 512, gpu=True) is None
+    assert 2e9 < memory(Recipe(instruction=""), 512, 512, gpu=True).weights < 2.3e9
+
+
+def test_a_damaged_model_file_has_no_estimate(tmp_path):
+    (tmp_path / "unet").mkdir()
+    (tmp_path / "unet" / "a.safetensors").write_bytes(b"\x00")
+    assert memory(Recipe(instruction="", model=str(tmp_path)), 64, 64, gpu=True) is None

@@ -1,0 +1,441 @@
+"""Worker processes on a real Redis: nothing is lost, nothing runs twice for nothing."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from ip2p_batch import broker, run
+from ip2p_batch.broker import PrivateRedis
+from ip2p_batch.errors import ModelError, RecipeError
+from ip2p_batch.executor import ASSEMBLY
+from ip2p_batch.job import Receipt, WorkerInfo
+from ip2p_batch.recipe import Recipe
+from ip2p_batch.remote import TASK_CHUNK, CeleryExecutor, make_app, message
+from ip2p_batch.settings import Settings
+from workers import devices
+from workers.editors import editor_for
+from workers.launcher import Launcher, Slot, slots
+
+from .celery_helpers import notes, run_worker, running, stills_job, wait_for, worker_env
+
+
+@pytest.fixture
+def redis():
+    with PrivateRedis() as server:
+        yield server
+
+
+@pytest.fixture
+def executor(redis):
+    executor = CeleryExecutor(redis.url)
+    yield executor
+    executor.close()
+
+
+def send(redis, name, **kwargs):
+    with make_app(redis.url) as app:
+        app.send_task(name, kwargs=kwargs)
+
+
+# -- Celery as it is configured -------------------------------------------------------------
+
+
+def test_a_chunk_that_takes_longer_than_the_visibility_timeout_runs_once(tmp_path, redis, executor):
+    log = tmp_path / "notes"
+    with run_worker(redis.url, tmp_path / "log", TEST_VISIBILITY_TIMEOUT="2"):
+        send(redis, "test.nap", path=str(log), seconds=7)
+        wait_for(lambda: notes(log, "end"))
+        wait_for(lambda: executor.queued() == 0)
+    assert len(notes(log)) == 1
+
+
+def test_the_message_of_a_killed_worker_goes_to_another(tmp_path, redis, executor):
+    log = tmp_path / "notes"
+    with run_worker(redis.url, tmp_path / "log", TEST_VISIBILITY_TIMEOUT="2"):
+        send(redis, "test.nap", path=str(log), seconds=2)
+        wait_for(lambda: notes(log))
+    assert notes(log, "end") == [] and executor.queued() == 1
+    with run_worker(redis.url, tmp_path / "log", TEST_VISIBILITY_TIMEOUT="2"):
+        wait_for(lambda: notes(log, "end"))
+        wait_for(lambda: executor.queued() == 0)
+    assert len(notes(log)) == 2
+
+
+def test_a_chunk_whose_process_is_killed_runs_again_at_once(tmp_path, redis, executor):
+    log = tmp_path / "notes"
+    with run_worker(redis.url, tmp_path / "log"):
+        send(redis, "test.nap", path=str(log), seconds=2)
+        os.kill(wait_for(lambda: notes(log))[0], signal.SIGKILL)
+        wait_for(lambda: notes(log, "end"))
+        wait_for(lambda: executor.queued() == 0)
+    first, second = notes(log)
+    assert first != second
+
+
+def test_a_chunk_that_kills_its_process_is_given_up_after_three_times(tmp_path, redis, executor):
+    log = tmp_path / "notes"
+    with run_worker(redis.url, tmp_path / "log"):
+        send(redis, "test.die", path=str(log))
+        wait_for(lambda: len(notes(log)) == 3 and executor.queued() == 0)
+        send(redis, "test.nap", path=str(log), seconds=0)  # the worker is well
+        wait_for(lambda: notes(log, "end"))
+    assert len(notes(log)) == 4
+
+
+def test_a_worker_takes_one_message_at_a_time(tmp_path, redis, executor):
+    log = tmp_path / "notes"
+    with run_worker(redis.url, tmp_path / "log"):
+        for _ in range(3):
+            send(redis, "test.nap", path=str(log), seconds=1.5)
+        wait_for(lambda: notes(log))
+        time.sleep(0.5)
+        client = broker.connect(redis.url)
+        assert (client.hlen("ip2p:unacked"), client.llen("ip2p:chunks")) == (1, 2)
+        client.close()
+
+
+def test_a_restarted_redis_loses_no_message_and_no_worker(tmp_path, redis, executor):
+    log = tmp_path / "notes"
+    with run_worker(redis.url, tmp_path / "log"):
+        send(redis, "test.nap", path=str(log), seconds=5)
+        send(redis, "test.nap", path=str(log), seconds=0)
+        wait_for(lambda: notes(log))
+        time.sleep(1.5)  # the append-only file is flushed every second
+        os.kill(int((redis.folder / "redis.pid").read_text()), signal.SIGKILL)
+        wait_for(lambda: len(notes(log, "end")) >= 2)
+
+
+# -- the launcher ---------------------------------------------------------------------------
+
+LAUNCH = """
+import sys
+from workers.launcher import Launcher, Slot
+places = [Slot("test", {})]
+sys.exit(Launcher(places, window=float(sys.argv[1])).run(exit_with_parent=False))
+"""
+
+
+class Crew:
+    """A launcher process with one worker, and what a test wants to know of it."""
+
+    def __init__(self, redis, log, window=30.0):
+        self.log = log
+        with log.open("ab") as file:
+            self.process = subprocess.Popen(
+                [sys.executable, "-c", LAUNCH, str(window)],
+                env=worker_env(redis.url, IP2P_DEVICE="cpu"),
+                stdout=file,
+                stderr=file,
+                start_new_session=True,
+            )
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.process.kill()
+        self.process.wait()
+
+
+def chunk_in_work(job):
+    """The number of the process that holds a chunk, once there is one."""
+    return wait_for(lambda: [c.worker.pid for c in job.claims()])[0]
+
+
+def test_sigterm_lets_a_worker_finish_its_chunk_and_no_other(tmp_path, redis, executor):
+    job = stills_job(tmp_path, 2, model="identity:slow=2")
+    run.advance(job, executor)
+    with Crew(redis, tmp_path / "log") as crew:
+        chunk_in_work(job)
+        crew.process.terminate()
+        assert crew.process.wait(30) == 0
+    assert job.finished() == {"1-000000"}
+    assert executor.queued() == 1
+
+
+def test_a_chunk_that_outlasts_the_window_is_given_back(tmp_path, redis, executor):
+    job = stills_job(tmp_path, 1, model="identity:slow=60")
+    run.advance(job, executor)
+    with Crew(redis, tmp_path / "log", window=1.0) as crew:
+        child = chunk_in_work(job)
+        crew.process.terminate()
+        assert crew.process.wait(30) == 0
+        assert not running(child)
+    assert job.finished() == set()
+    assert list(job.failures()) == []
+    client = broker.connect(redis.url)
+    assert (client.hlen("ip2p:unacked"), client.llen("ip2p:chunks")) == (0, 1)
+    client.close()
+
+
+def test_a_second_signal_ends_workers_now(tmp_path, redis, executor):
+    job = stills_job(tmp_path, 1, model="identity:slow=60")
+    run.advance(job, executor)
+    with Crew(redis, tmp_path / "log", window=60.0) as crew:
+        child = chunk_in_work(job)
+        crew.process.send_signal(signal.SIGINT)
+        time.sleep(0.5)
+        assert crew.process.poll() is None
+        crew.process.send_signal(signal.SIGINT)
+        assert crew.process.wait(5) == 0
+        wait_for(lambda: not running(child))
+
+
+def test_workers_end_with_a_launcher_that_is_killed(tmp_path, redis, executor):
+    job = stills_job(tmp_path, 1, model="identity:slow=60")
+    run.advance(job, executor)
+    with Crew(redis, tmp_path / "log") as crew:
+        child = chunk_in_work(job)
+        crew.process.kill()
+        wait_for(lambda: not running(child))
+        wait_for(lambda: executor.workers(timeout=0.5) == [])
+
+
+def test_a_worker_that_dies_at_every_start_is_given_up(tmp_path, monkeypatch, caplog):
+    monkeypatch.setenv("IP2P_BROKER_URL", "redis+socket:///no/such/socket")
+    monkeypatch.setattr("workers.launcher._DEATHS", 1)
+    monkeypatch.setattr(sys, "executable", "/bin/false")
+    before = [signal.getsignal(s) for s in (signal.SIGTERM, signal.SIGINT)]
+    try:
+        assert Launcher([Slot("a", {}), Slot("b", {})]).run(exit_with_parent=False) == 1
+    finally:
+        for number, handler in zip((signal.SIGTERM, signal.SIGINT), before, strict=True):
+            signal.signal(number, handler)
+    assert "given up" in caplog.text
+
+
+# -- the tasks ------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def crew(tmp_path_factory):
+    """One launcher with one worker on a Redis, for all tests below."""
+    folder = tmp_path_factory.mktemp("crew")
+    with PrivateRedis() as redis, Crew(redis, folder / "log") as crew:
+        crew.url = redis.url
+        executor = CeleryExecutor(redis.url)
+        crew.executor = executor
+        yield crew
+        executor.close()
+
+
+def tell(crew, **fields):
+    with make_app(crew.url) as app:
+        app.send_task(TASK_CHUNK, kwargs=fields)
+
+
+def settled(crew):
+    return wait_for(lambda: crew.executor.queued() == 0)
+
+
+def test_a_jobs_chunks_are_done_and_it_is_assembled_with_nobody_watching(tmp_path, crew):
+    job = stills_job(tmp_path, 4, each=2)
+    run.advance(job, crew.executor)
+    result = wait_for(job.result)
+    assert result.frames == 4
+    assert len(list((tmp_path / "out").iterdir())) == 4
+    assert {r.worker.device for r in job.receipts()} == {"identity"}
+    settled(crew)
+
+
+def test_a_chunk_with_a_receipt_is_left_alone_and_the_job_goes_on(tmp_path, crew):
+    job = stills_job(tmp_path, 1)
+    (chunk,) = job.plan().chunks
+    worker = WorkerInfo(host="elsewhere", pid=1)
+    receipt = Receipt(
+        chunk=chunk.id, fingerprint=job.job().fingerprint(), frames=1, digest="d",
+        worker=worker, finished=time.time(),
+    )  # fmt: skip
+    job.write_receipt(receipt)
+    crew.executor.submit(job, [chunk, chunk])
+    wait_for(job.result)
+    assert job.receipt(chunk.id) == receipt
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_error_that_no_retry_mends_is_a_failure_at_once(tmp_path, crew):
+    job = stills_job(tmp_path, 1, model="identity:fast=1")
+    run.advance(job, crew.executor)
+    (failure,) = wait_for(lambda: list(job.failures()))
+    assert failure.chunk == "1-000000"
+    assert (failure.error, failure.attempts) == ("ModelError", 1)
+    assert failure.hint and "\n" not in failure.message
+    assert job.result() is None
+
+
+def test_an_error_nobody_foresaw_is_tried_three_times_and_told_in_one_line(tmp_path, crew):
+    job = stills_job(tmp_path, 1)
+    (tmp_path / "job" / "items.jsonl").unlink()
+    run.advance(job, crew.executor)
+    (failure,) = wait_for(lambda: list(job.failures()))
+    assert failure.attempts == 3
+    assert "FileNotFoundError" in failure.message
+    assert "Traceback" not in failure.message and "\n" not in failure.message
+    assert "Traceback" in crew.log.read_text()
+
+
+def test_a_cancelled_jobs_messages_are_dropped_quietly(tmp_path, crew):
+    job = stills_job(tmp_path, 3)
+    run.cancel(job)
+    crew.executor.submit(job, job.plan().chunks)
+    settled(crew)
+    assert job.finished() == set() and list(job.failures()) == []
+
+
+def test_a_job_that_is_cancelled_in_work_stops_within_the_chunk(tmp_path, crew):
+    job = stills_job(tmp_path, 40, model="identity:slow=1", each=40)
+    run.advance(job, crew.executor)
+    chunk_in_work(job)
+    run.cancel(job)
+    settled(crew)
+    assert job.finished() == set() and list(job.failures()) == []
+
+
+def test_messages_that_make_no_sense_are_dropped_and_the_worker_goes_on(tmp_path, crew):
+    job = stills_job(tmp_path, 1)
+    good = message(job, job.plan().chunks[0], job.job().fingerprint())
+    for wrong in (
+        {"job": "relative/job"},
+        {"job": f"{tmp_path}/x/../job"},
+        {"job": str(tmp_path / "missing")},
+        {"chunk": "../../etc/passwd"},
+        {"chunk": "9-999999"},
+        {"fingerprint": "0" * 64},
+        {"fingerprint": "../x"},
+        {"pixels": "AAAA"},
+        {"chunk": ["1-000000"]},
+    ):
+        tell(crew, **(good | wrong))
+    tell(crew, job=good["job"])
+    settled(crew)
+    assert job.finished() == set() and list(job.failures()) == []
+    tell(crew, **good)
+    wait_for(job.result)
+
+
+def test_a_worker_that_lacks_the_shared_folder_hands_the_message_on(tmp_path, crew):
+    job = stills_job(tmp_path, 1)
+    sent = message(job, job.plan().chunks[0], job.job().fingerprint())
+    job.path.rename(tmp_path / "aside")
+    unseen = tmp_path / "share" / "jobs" / "catalog"
+    tell(crew, **(sent | {"job": str(unseen)}))
+    wait_for(lambda: "must share" in crew.log.read_text())
+    unseen.parent.mkdir(parents=True)
+    (tmp_path / "aside").rename(unseen)
+    wait_for(lambda: (unseen / "result.json").exists())
+
+
+def test_an_assembly_message_that_comes_twice_does_no_harm(tmp_path, crew):
+    job = stills_job(tmp_path, 1)
+    run.advance(job, crew.executor)
+    result = wait_for(job.result)
+    with job.locked() as mine:
+        assert mine
+        (job.path / "result.json").rename(job.path / "aside")
+        crew.executor.assemble(job)  # somebody is at it: us
+        settled(crew)
+        assert list(job.failures()) == []
+        (job.path / "aside").rename(job.path / "result.json")
+    crew.executor.assemble(job)
+    settled(crew)
+    assert job.result() == result
+
+
+def test_an_assembly_that_lacks_receipts_says_so(tmp_path, crew):
+    job = stills_job(tmp_path, 2)
+    crew.executor.assemble(job)
+    (failure,) = wait_for(lambda: list(job.failures()))
+    assert failure.chunk == ASSEMBLY
+    assert "2 of 2 chunks" in failure.message
+
+
+def test_no_command_line_holds_the_brokers_address(crew):
+    (worker,) = wait_for(lambda: _children(crew.process.pid))
+    for pid in (crew.process.pid, worker, *_children(worker)):
+        line = Path(f"/proc/{pid}/cmdline").read_text()
+        assert "redis" not in line, line
+
+
+def test_the_workers_log_is_quiet(crew):
+    text = crew.log.read_text()
+    for noise in ("celery@", "[tasks]", "SecurityWarning", "DeprecationWarning"):
+        assert noise not in text
+
+
+def _children(pid):
+    return [int(p) for p in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+# -- what to compute with -------------------------------------------------------------------
+
+
+def test_on_the_cpu_each_worker_has_its_fixed_number_of_threads(monkeypatch):
+    places = slots("cpu", 3, 1)
+    assert [p.name for p in places] == ["cpu0", "cpu1", "cpu2"]
+    assert {p.env["OMP_NUM_THREADS"] for p in places} == {"1"}
+    assert {p.env["CUDA_VISIBLE_DEVICES"] for p in places} == {""}
+    cores = devices.available_cores()
+    assert len(slots("cpu", None, 1)) == cores
+    assert len(slots("cpu", None, 2 * cores)) == 1
+
+
+def test_each_gpu_has_one_worker_that_sees_no_other(monkeypatch):
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    places = slots("0,2", None, 1)
+    assert [p.env["CUDA_VISIBLE_DEVICES"] for p in places] == ["0", "2"]
+    assert {p.env["IP2P_DEVICE"] for p in places} == {"cuda"}
+
+
+def test_gpus_are_counted_within_those_that_are_visible():
+    env = {"CUDA_VISIBLE_DEVICES": "3,GPU-5f,MIG-7a"}
+    assert devices.choose("cuda", env) == ["3", "GPU-5f", "MIG-7a"]
+    assert devices.choose("cuda:1", env) == ["GPU-5f"]
+    assert devices.choose("0,2", env) == ["3", "MIG-7a"]
+    with pytest.raises(RecipeError, match="names 3 GPUs"):
+        devices.choose("3", env)
+    for hidden in ("", "-1"):
+        assert devices.gpus({"CUDA_VISIBLE_DEVICES": hidden}) == []
+        with pytest.raises(RecipeError, match="no GPU"):
+            devices.choose("cuda", {"CUDA_VISIBLE_DEVICES": hidden})
+
+
+@pytest.mark.parametrize("wrong", ["gpu", "0,", "0,0", "-1", "1.5", ""])
+def test_devices_that_are_none_are_refused(wrong):
+    with pytest.raises(RecipeError, match="--devices"):
+        devices.choose(wrong, {})
+
+
+def test_gpus_are_found_without_loading_torch():
+    code = (
+        "import sys; from workers import devices, launcher;"
+        "devices.choose('auto'); assert 'torch' not in sys.modules; print('well')"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env=worker_env("")
+    )
+    assert done.stdout == "well\n", done.stderr
+
+
+def test_a_torch_without_cuda_means_the_cpu():
+    torch = pytest.importorskip("torch")
+    assert devices.torch_has_gpus() == bool(torch.version.cuda or torch.version.hip)
+    if not devices.torch_has_gpus():
+        assert devices.choose("auto", {"CUDA_VISIBLE_DEVICES": "0"}) == []
+
+
+def test_the_identity_editor_can_be_slow_and_nothing_else():
+    settings = Settings.from_env({})
+
+    def recipe(model):
+        return Recipe(instruction="x", model=model)
+
+    assert editor_for(recipe("identity"), settings).device == "identity"
+    assert editor_for(recipe("identity:slow=0.5"), settings).device == "identity"
+    for wrong in ("identity:slow", "identity:slow=-1", "identity:fast=1", "identity:slow=x"):
+        with pytest.raises(ModelError, match="identity:"):
+            editor_for(recipe(wrong), settings)

@@ -1,0 +1,20 @@
+"""The workers' Celery app; the broker is that of IP2P_BROKER_URL."""
+
+from __future__ import annotations
+
+from ip2p_batch.errors import BrokerError
+from ip2p_batch.remote import make_app
+from ip2p_batch.settings import Settings
+
+from .lease import LeaseRenewal
+
+_url = Settings.from_env().broker_url
+if _url is None:
+    raise BrokerError(
+        "A worker needs a broker to listen to.", hint="Set IP2P_BROKER_URL or give --broker."
+    )
+
+app = make_app(_url)
+# A spawned child only knows modules that are listed here.
+app.conf.imports = ("workers.tasks",)
+app.steps["consumer"].add(LeaseRenewal)

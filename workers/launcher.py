@@ -1,0 +1,207 @@
+"""One Celery worker process per GPU, or as many as asked for on the CPU; kept running.
+
+A worker that dies is started again. The first SIGTERM or SIGINT lets each worker finish the chunk
+in hand, or give it back when that takes longer than the soft window; the second ends them now.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from types import FrameType
+
+from ip2p_batch.remote import SOFT_SHUTDOWN, TIME_LIMIT
+from ip2p_batch.settings import Settings
+
+from .devices import available_cores, choose
+from .lifeline import when_stdin_ends
+
+log = logging.getLogger("workers")
+
+#: Deaths in a row, each soon after the start, before a worker is given up.
+_DEATHS = 5
+_SOON_SECONDS = 30.0
+#: A chunk takes a minute or so on a GPU; after this it has hung.
+_GPU_TIME_LIMIT = 3600
+#: After the soft window, for giving the chunk back.
+_COLD_SECONDS = 10.0
+_TICK_SECONDS = 0.2
+
+
+@dataclass
+class Slot:
+    """A place for one worker: what it computes on, and the process that holds it."""
+
+    name: str
+    env: Mapping[str, str]
+    time_limit: int = TIME_LIMIT
+    process: subprocess.Popen[bytes] | None = None
+    started: float = 0.0
+    deaths: int = 0
+    given_up: bool = False
+
+    @property
+    def alive(self) -> bool:
+        return self.process is not None and self.process.poll() is None
+
+
+def slots(devices: str, workers: int | None, threads: int) -> list[Slot]:
+    """The workers to run: one per GPU, or ``workers`` on the CPU.
+
+    Args:
+        devices: see :func:`workers.devices.choose`.
+        workers: CPU workers; None is as many as the cores hold.
+        threads: torch threads in each CPU worker.
+
+    Raises:
+        RecipeError: ``devices`` is not known, or there is no such GPU.
+    """
+    gpus = choose(devices)
+    if gpus:
+        return [
+            Slot(
+                f"gpu{number}",
+                {"CUDA_VISIBLE_DEVICES": name, "IP2P_DEVICE": "cuda"},
+                _GPU_TIME_LIMIT,
+            )
+            for number, name in enumerate(gpus)
+        ]
+    # More threads than cores would only hinder each other, and another number of threads
+    # would give other bits.
+    env = {
+        "IP2P_DEVICE": "cpu",
+        "CUDA_VISIBLE_DEVICES": "",
+        **{f"{library}_NUM_THREADS": str(threads) for library in ("OMP", "MKL", "OPENBLAS")},
+    }
+    count = workers or max(1, available_cores() // threads)
+    return [Slot(f"cpu{number}", env) for number in range(count)]
+
+
+class Launcher:
+    """Starts the workers and keeps them until told to stop."""
+
+    def __init__(self, places: Sequence[Slot], *, window: float = SOFT_SHUTDOWN) -> None:
+        self._slots = places
+        self._window = window
+        self._asked = 0  # how often we were told to stop; twice means now
+        self._asked_at = 0.0
+        self._sent = 0
+        self._wake = threading.Event()
+
+    def run(self, *, exit_with_parent: bool) -> int:
+        """Work until stopped; 0 unless every worker was given up."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._signalled)
+        if exit_with_parent:
+            when_stdin_ends(self._end_now)
+        while True:
+            if self._asked:
+                self._stop()
+            else:
+                self._revive()
+            if not any(s.alive for s in self._slots):
+                if self._asked:
+                    return 0
+                if all(s.given_up for s in self._slots):
+                    return 1
+            self._wake.wait(_TICK_SECONDS)
+            self._wake.clear()
+
+    def _start(self, slot: Slot) -> None:
+        # The broker is in the environment, not here: a command line is everybody's to read.
+        command = [sys.executable, "-m", "workers.worker", f"{slot.name}-{os.getpid()}"]
+        slot.started = time.monotonic()
+        slot.process = subprocess.Popen(
+            [*command, str(slot.time_limit)],
+            env={**os.environ, "TOKENIZERS_PARALLELISM": "false", **slot.env},
+            stdin=subprocess.PIPE,  # never written; its end tells the worker that we are gone
+            # Ctrl-C in a terminal is ours to pass on; and a worker ends with its children.
+            process_group=0,
+        )
+
+    def _revive(self) -> None:
+        """Start those that do not run, except those that die at every start."""
+        now = time.monotonic()
+        for slot in self._slots:
+            if slot.alive or slot.given_up:
+                continue
+            if slot.process is not None:
+                self._bury(slot, now)
+            if not slot.given_up and now >= slot.started:
+                self._start(slot)
+
+    def _bury(self, slot: Slot, now: float) -> None:
+        """Note a death, and when to start again: ``slot.started`` then lies ahead."""
+        process = slot.process
+        assert process is not None
+        self._kill(slot)  # its child, which may still be at a chunk
+        slot.process = None
+        slot.deaths = slot.deaths + 1 if now - slot.started < _SOON_SECONDS else 1
+        if slot.deaths > _DEATHS:
+            log.error(
+                "worker %s is given up: it died %d times soon after its start",
+                slot.name,
+                slot.deaths,
+            )
+            slot.given_up = True
+            return
+        log.warning("worker %s ended with %s; it is started again", slot.name, process.returncode)
+        slot.started = now + min(0.2 * 2.0**slot.deaths, 10.0)
+
+    def _signalled(self, number: int, frame: FrameType | None) -> None:
+        self._asked += 1
+        self._wake.set()
+
+    def _end_now(self) -> None:
+        self._asked = 2
+        self._wake.set()
+
+    def _stop(self) -> None:
+        """Tell the workers what is due by now: finish, give back, or end."""
+        now = time.monotonic()
+        self._asked_at = self._asked_at or now
+        waited = now - self._asked_at
+        if self._asked > 1 or waited > self._window + _COLD_SECONDS:
+            for slot in self._slots:
+                self._kill(slot)
+            return
+        # SIGTERM: take no more, and leave once the chunk is done. SIGQUIT: give it back.
+        due = (signal.SIGTERM, signal.SIGQUIT)[: 1 if waited < self._window else 2]
+        for number in due[self._sent :]:
+            for slot in self._slots:
+                if slot.alive and slot.process is not None:
+                    slot.process.send_signal(number)
+        self._sent = len(due)
+
+    def _kill(self, slot: Slot) -> None:
+        if slot.process is None:
+            return
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(slot.process.pid, signal.SIGKILL)
+        slot.process.wait()
+        if slot.process.stdin is not None:
+            slot.process.stdin.close()
+
+
+def launch(devices: str | None, workers: int | None, *, exit_with_parent: bool) -> int:
+    """Run workers until stopped; the exit code.
+
+    Args:
+        devices: ``auto``, ``cpu`` or GPU numbers; None takes ``IP2P_DEVICE``.
+        workers: CPU workers; None is one per core.
+        exit_with_parent: end at once when stdin ends.
+
+    Raises:
+        RecipeError: ``devices`` is not known, or there is no such GPU.
+    """
+    settings = Settings.from_env()
+    places = slots(devices or settings.device, workers, settings.threads)
+    return Launcher(places).run(exit_with_parent=exit_with_parent)
