@@ -4,7 +4,7 @@ Both edit the same clip with the same model, size, steps and scales, one after t
 run, and both encode with libx264. The plain loop is what a user would write: a PIL picture in, one
 pipeline call a frame, PyAV out; torch takes all the threads it wants there.
 
-    python benchmarks/frames.py [--clip FILE] [--runs 3] [--json out.json]
+    python benchmarks/frames.py [--clip FILE] [--size 384] [--runs 3] [--json out.json]
 
 Prints a Markdown table with medians; nothing is downloaded (``--model tiny`` is bundled).
 """
@@ -24,7 +24,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 CLIP = ROOT / "ip2p_batch" / "demo" / "clip.mp4"
-INSTRUCTION = "turn it into a watercolor painting"
+INSTRUCTION = "make it winter with snow"  # what `ip2p-batch demo` does
 
 # Runs in a process of its own, like the command it is compared with: imports and loading count.
 PLAIN_LOOP = """
@@ -93,14 +93,16 @@ def machine() -> dict[str, str]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--clip", type=Path, default=CLIP)
+    parser.add_argument("--size", type=int, default=384, help="longest side edited, in pixels")
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
     model = ROOT / "ip2p_batch" / "models" / "tiny"
     defaults = json.loads((model / "ip2p_defaults.json").read_text())
-    settings = [
+    settings = [str(arguments.size)]
+    settings += [
         str(defaults[name])
-        for name in ("size", "num_inference_steps", "guidance_scale", "image_guidance_scale")
+        for name in ("num_inference_steps", "guidance_scale", "image_guidance_scale")
     ]
     clip = str(arguments.clip.absolute())
     frames = frames_of(arguments.clip)
@@ -109,7 +111,7 @@ def main() -> None:
         env = os.environ | {"XDG_STATE_HOME": f"{folder}/state"}
         plain = [sys.executable, "-W", "ignore", "-c", PLAIN_LOOP, str(model), clip]
         ours = [sys.executable, "-m", "ip2p_batch", "edit", clip, INSTRUCTION]
-        ours += ["--model", "tiny", "--overwrite", "--quiet"]
+        ours += ["--model", "tiny", "--size", str(arguments.size), "--overwrite", "--quiet"]
         rows = {
             "plain diffusers loop": [*plain, f"{folder}/plain.mp4", INSTRUCTION, *settings],
             "ip2p-batch": [*ours, "-o", f"{folder}/ours.mp4"],
