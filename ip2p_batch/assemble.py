@@ -7,7 +7,7 @@ from pathlib import Path
 
 from .errors import EditError, IncompleteJob
 from .job import Job, Plan, Receipt, Result
-from .jobdir import JobDir, atomic_path
+from .jobdir import JobDir, atomic_path, sweep
 from .media import concat
 from .media.segment import segment_suffix
 
@@ -47,6 +47,8 @@ def assemble(job_dir: JobDir) -> Result:
         )
         job_dir.write_result(result)
         job_dir.drop_media()
+        outputs = (i.output for i in job_dir.items() if i.error is None)
+        sweep([Path(job.output)] if job.source.is_video else map(Path, outputs))
     return result
 
 

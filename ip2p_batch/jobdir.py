@@ -17,6 +17,7 @@ receipt is written after what it vouches for. Every file appears under its name 
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import os
 import shutil
 import tempfile
@@ -34,6 +35,9 @@ from .job import Chunk, Claim, Failure, Item, Job, Plan, Receipt, Result, decode
 T = TypeVar("T")
 FrameTable = npt.NDArray[np.int64]
 
+_PART = ".part"
+_PREFIX_LENGTH = len(".ip2p-") + 12 + len("-")
+
 
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
@@ -48,7 +52,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
     temporary: Path | None = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=".", suffix=".part" + path.suffix, dir=path.parent)
+        handle, name = tempfile.mkstemp(_PART + path.suffix, _part_prefix(path), path.parent)
         os.close(handle)
         temporary = Path(name)
         yield temporary
@@ -68,6 +72,23 @@ def atomic_path(path: Path) -> Iterator[Path]:
         if temporary is not None:
             with suppress(OSError):
                 temporary.unlink()
+
+
+def sweep(paths: Iterable[Path]) -> None:
+    """Delete what killed processes left of unfinished ``paths``; nobody may be writing them now."""
+    prefixes: dict[Path, set[str]] = {}
+    for path in paths:
+        prefixes.setdefault(path.parent, set()).add(_part_prefix(path))
+    for folder, ours in prefixes.items():
+        with suppress(OSError):
+            for entry in folder.iterdir():
+                if _PART in entry.name and entry.name[:_PREFIX_LENGTH] in ours:
+                    entry.unlink(missing_ok=True)
+
+
+def _part_prefix(path: Path) -> str:
+    # A digest, for the name itself may be as long as names can be.
+    return f".ip2p-{hashlib.sha256(os.fsencode(path.name)).hexdigest()[:12]}-"
 
 
 def _umask() -> int:

@@ -1,6 +1,8 @@
 import os
+import shutil
 import stat
 import threading
+from contextlib import suppress
 
 import numpy as np
 import pytest
@@ -21,7 +23,7 @@ from ip2p_batch.job import (
     decode,
     encode,
 )
-from ip2p_batch.jobdir import JobDir, atomic_path, write_atomic
+from ip2p_batch.jobdir import JobDir, atomic_path, sweep, write_atomic
 from ip2p_batch.recipe import Recipe
 
 WORKER = WorkerInfo(host="here", pid=1)
@@ -134,3 +136,23 @@ def test_an_item_with_any_name_is_one_line(source, instruction, seed):
     line = encode_line(item)
     assert line.count(b"\n") == 1
     assert decode(line, Item) == item
+
+
+def test_what_a_killed_process_left_is_swept_and_nothing_else(tmp_path):
+    mine, other = tmp_path / "out.mp4", tmp_path / "other.mp4"
+    parts = []
+    for path in (mine, other):
+        with suppress(KeyboardInterrupt), atomic_path(path) as temporary:
+            parts.append(tmp_path / f"{temporary.name}.kept{temporary.suffix}")
+            shutil.copy(temporary, parts[-1])
+            raise KeyboardInterrupt
+    (tmp_path / ".hidden.part.mp4").touch()
+    sweep([mine])
+    assert not parts[0].exists() and parts[1].exists()
+    assert (tmp_path / ".hidden.part.mp4").exists()
+
+
+def test_the_longest_name_there_can_be_is_written(tmp_path):
+    path = tmp_path / ("é" * 125 + ".png")
+    write_atomic(path, b"x")
+    assert path.read_bytes() == b"x"
