@@ -1,0 +1,89 @@
+"""One chunk, from its message to its receipt. Local and distributed runs share this package."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import msgspec
+
+from ..edit.editor import Editor
+from ..errors import Ip2pError
+from ..job import Chunk, Failure, ItemResult, Receipt, WorkerInfo
+from ..jobdir import JobDir
+from ..recipe import Recipe
+from .frames import edit_borders, edit_frames
+from .stills import edit_stills
+from .work import Work
+
+#: Gives the loaded editor of a recipe; keeps it between chunks.
+EditorFor = Callable[[Recipe], Editor]
+
+#: A chunk that fails this often is given up.
+MAX_ATTEMPTS = 3
+
+
+def process_chunk(
+    job_dir: JobDir,
+    chunk: Chunk,
+    *,
+    editor_for: EditorFor,
+    worker: WorkerInfo,
+) -> Receipt:
+    """Do one chunk and write its receipt; a chunk that has a valid receipt is left alone.
+
+    Raises:
+        JobCancelled: the job's folder says so; checked between denoising steps.
+        Ip2pError: what went wrong; ``retryable`` says whether another try makes sense.
+    """
+    job = job_dir.job()
+    fingerprint = job.fingerprint()
+    done = job_dir.receipt(chunk.id)
+    if done is not None and done.fingerprint == fingerprint:
+        return done
+    work = Work(job_dir, job, chunk, worker)
+    with work.claimed():
+        work.checkpoint()
+        with work.timed("load"):
+            editor = editor_for(job.recipe)
+        work.worker = msgspec.structs.replace(worker, device=editor.device)
+        session = editor.session(job.recipe, checkpoint=work.checkpoint)
+        items: tuple[ItemResult, ...] = ()
+        if chunk.kind == "stills":
+            digest, items = edit_stills(work, session)
+        elif chunk.kind == "borders":
+            digest = edit_borders(work, session)
+        else:
+            digest = edit_frames(work, session)
+        work.checkpoint()
+        receipt = Receipt(
+            chunk=chunk.id,
+            fingerprint=fingerprint,
+            frames=len(chunk),
+            digest=digest,
+            seconds=work.seconds(),
+            worker=work.worker,
+            finished=time.time(),
+            items=items,
+            warnings=tuple(dict.fromkeys([*work.warnings, *session.warnings])),
+        )
+        job_dir.write_receipt(receipt)
+    return receipt
+
+
+def give_up(
+    job_dir: JobDir, chunk_id: str, error: BaseException, *, attempts: int, worker: WorkerInfo
+) -> None:
+    """Record that a chunk could not be done, so that the job can end and say why."""
+    message = error.message if isinstance(error, Ip2pError) else f"{type(error).__name__}: {error}"
+    job_dir.drop_claim(chunk_id)
+    job_dir.write_failure(
+        Failure(
+            chunk=chunk_id,
+            error=type(error).__name__,
+            message=message,
+            hint=error.hint if isinstance(error, Ip2pError) else "",
+            attempts=attempts,
+            worker=worker,
+        )
+    )
