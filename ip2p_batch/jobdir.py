@@ -36,6 +36,7 @@ T = TypeVar("T")
 FrameTable = npt.NDArray[np.int64]
 
 _PART = ".part"
+_SPACE = "See that there is space and that it may be written, then `ip2p-batch resume`."
 _PREFIX_LENGTH = len(".ip2p-") + 12 + len("-")
 
 
@@ -65,7 +66,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
         raise OutputError(
             f"{path} cannot be written: {error.strerror or error}.",
             path=path,
-            hint="Free some space or choose another place, then run `ip2p-batch resume`.",
+            hint=_SPACE,
             survives="Finished chunks are kept.",
         ) from error
     finally:
@@ -245,6 +246,23 @@ class JobDir:
         """Delete segments and border latents once the output stands; the records stay."""
         for folder in ("segments", "borders", "claims"):
             shutil.rmtree(self.path / folder, ignore_errors=True)
+
+    def check_writable(self) -> None:
+        """See that files can be written here.
+
+        Raises:
+            OutputError: they cannot; says why.
+        """
+        try:
+            with tempfile.TemporaryFile(dir=self.path, buffering=0) as trial:
+                trial.write(b"x" * 4096)  # a block: empty files fit on a full disk
+        except OSError as error:
+            raise OutputError(
+                f"{self.path} cannot be written: {error.strerror}.",
+                path=self.path,
+                hint=_SPACE,
+                survives="Finished chunks are kept.",
+            ) from error
 
     @contextmanager
     def locked(self) -> Iterator[bool]:

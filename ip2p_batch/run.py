@@ -43,6 +43,8 @@ __all__ = [
 
 _POLL_SECONDS = 0.2
 _RECONCILE_SECONDS = 3.0
+#: Everything handed over again this often, and not one frame more: something is wrong.
+_MAX_FRUITLESS = 5
 
 
 def create(request: Request, settings: Settings, report: Report = lambda _: None) -> JobDir:
@@ -302,6 +304,8 @@ class _Watch:
         self._told: set[str] = set()
         self._beats: dict[str, tuple[float, float]] = {}
         self._idle_since: float | None = None
+        self._fruitless = 0
+        self._done_then = 0
 
     def scan(self) -> int:
         """Look at the folder again; the number of frames done, parts of chunks included."""
@@ -394,8 +398,26 @@ class _Watch:
             except BrokerError:
                 return  # Redis is restarting; look again later
             if lost:
+                self._see_why()
                 shutil.rmtree(self._folder.path / "submitted", ignore_errors=True)
                 advance(self._folder, executor)
+
+    def _see_why(self) -> None:
+        """Before handing over again: a worker that cannot write cannot say so, either.
+
+        Raises:
+            OutputError: the job folder's disk is full, or it cannot be written.
+            JobError: handing over came to nothing several times in a row.
+        """
+        self._folder.check_writable()
+        self._fruitless = 0 if self.done > self._done_then else self._fruitless + 1
+        self._done_then = self.done
+        if self._fruitless >= _MAX_FRUITLESS:
+            raise JobError(
+                f"Workers take the chunks of {self._folder.path.name} and nothing comes of it.",
+                hint=f"Their log says why; can they write {self._folder.path}?",
+                survives="Finished chunks are kept.",
+            )
 
 
 def summary(folder: JobDir) -> Result:

@@ -6,6 +6,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
 
+from ip2p_batch.broker import PrivateRedis
+from ip2p_batch.remote import CeleryExecutor
 from ip2p_batch.settings import Settings
 
 
@@ -21,3 +23,18 @@ def _own_settings(monkeypatch, tmp_path_factory):
 @pytest.fixture
 def settings() -> Settings:
     return Settings.from_env()
+
+
+@pytest.fixture
+def redis():
+    """A private Redis of the test's own."""
+    with PrivateRedis() as server:
+        yield server
+
+
+@pytest.fixture
+def executor(redis):
+    """An executor on that Redis."""
+    executor = CeleryExecutor(redis.url)
+    yield executor
+    executor.close()

@@ -17,25 +17,11 @@ from ip2p_batch import broker
 from ip2p_batch.broker import PrivateRedis
 from ip2p_batch.errors import BrokerError
 
-
-def wait_for(condition, seconds=20.0):
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        if value := condition():
-            return value
-        time.sleep(0.02)
-    raise AssertionError("it did not happen in time")
+from .celery_helpers import running, wait_for
 
 
 def server_pid(folder: Path) -> int:
     return int(wait_for(lambda: (folder / "redis.pid").read_text() if folder.exists() else ""))
-
-
-def running(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
 
 
 @pytest.fixture(scope="module")

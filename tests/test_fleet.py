@@ -12,7 +12,6 @@ from ip2p_batch import fleet, run
 from ip2p_batch.broker import PrivateRedis
 from ip2p_batch.errors import NoWorkerError
 from ip2p_batch.fleet import LocalWorkers
-from ip2p_batch.remote import CeleryExecutor
 
 from .celery_helpers import running, stills_job, wait_for, worker_env
 
@@ -21,13 +20,6 @@ from .celery_helpers import running, stills_job, wait_for, worker_env
 def redis():
     with PrivateRedis() as server:
         yield server
-
-
-@pytest.fixture
-def executor(redis):
-    executor = CeleryExecutor(redis.url)
-    yield executor
-    executor.close()
 
 
 def family(pid):

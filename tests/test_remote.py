@@ -9,7 +9,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ip2p_batch import broker, remote
-from ip2p_batch.broker import PrivateRedis
 from ip2p_batch.errors import BrokerError
 from ip2p_batch.executor import Executor
 from ip2p_batch.job import Chunk
@@ -17,19 +16,6 @@ from ip2p_batch.jobdir import JobDir
 from ip2p_batch.remote import CeleryExecutor, make_app, message
 
 from .celery_helpers import stills_job
-
-
-@pytest.fixture
-def redis():
-    with PrivateRedis() as server:
-        yield server
-
-
-@pytest.fixture
-def executor(redis):
-    executor = CeleryExecutor(redis.url)
-    yield executor
-    executor.close()
 
 
 def waiting(redis) -> list[dict]:

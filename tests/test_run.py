@@ -10,7 +10,14 @@ from PIL import Image as Pil
 
 from ip2p_batch import run
 from ip2p_batch.edit.editor import IdentityEditor
-from ip2p_batch.errors import EditError, OutputError, RecipeError, ResumeMismatch, SourceError
+from ip2p_batch.errors import (
+    EditError,
+    JobError,
+    OutputError,
+    RecipeError,
+    ResumeMismatch,
+    SourceError,
+)
 from ip2p_batch.executor import LocalExecutor
 from ip2p_batch.job import Encoding
 from ip2p_batch.recipe import Recipe
@@ -250,6 +257,27 @@ def test_lost_messages_are_made_up_for(tmp_path, settings, monkeypatch):
         if event.kind == "chunk":
             executor._chunks.clear()
     assert event.kind == "done"
+
+
+def test_a_folder_that_nobody_can_write_ends_the_waiting(tmp_path, settings, monkeypatch):
+    monkeypatch.setattr(run, "_RECONCILE_SECONDS", 0.1)
+    folder = run.create(
+        run.Request(source=DEMO, output=tmp_path / "o.mp4", recipe=RECIPE), settings
+    )
+
+    class Silent(LocalExecutor):
+        """Workers that take everything and can write nothing."""
+
+        def submit(self, job, chunks):
+            pass
+
+    with pytest.raises(JobError, match="nothing comes of it"):
+        list(run.follow(folder, Silent(lambda _: IdentityEditor())))
+    monkeypatch.setattr(
+        type(folder), "check_writable", lambda _: (_ for _ in ()).throw(OutputError("full"))
+    )
+    with pytest.raises(OutputError, match="full"):
+        list(run.follow(folder, Silent(lambda _: IdentityEditor())))
 
 
 def test_jobs_are_found_by_the_start_of_their_id_and_by_path(tmp_path, settings):

@@ -24,19 +24,6 @@ from workers.launcher import Launcher, Slot, slots
 from .celery_helpers import notes, run_worker, running, stills_job, wait_for, worker_env
 
 
-@pytest.fixture
-def redis():
-    with PrivateRedis() as server:
-        yield server
-
-
-@pytest.fixture
-def executor(redis):
-    executor = CeleryExecutor(redis.url)
-    yield executor
-    executor.close()
-
-
 def send(redis, name, **kwargs):
     with make_app(redis.url) as app:
         app.send_task(name, kwargs=kwargs)

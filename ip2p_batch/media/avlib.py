@@ -71,7 +71,7 @@ def writing(path: Path, *, format: str, options: dict[str, str] | None = None) -
         raise OutputError(
             f"{path.parent} cannot be written to: {reason(error)}.",
             path=path,
-            hint="Free some space or choose another folder with -o, then `ip2p-batch resume`.",
+            hint="See that there is space and that it may be written, then `ip2p-batch resume`.",
             survives="Finished chunks are kept.",
         ) from error
 
