@@ -23,6 +23,10 @@ from ..errors import OutputError, SourceError
 # a video that is being decoded then waits for ever.
 av.logging.set_level(None)
 
+# Tags that are not UTF-8 must not keep a video from being read; PyAV 19 replaces them by itself.
+_TAGS: dict[str, Any] = (
+    {} if int(av.__version__.split(".")[0]) >= 19 else {"metadata_errors": "replace"}
+)
 #: What PyAV raises for media that it cannot make sense of, or that the disk does not give.
 MEDIA_ERRORS = (av.error.FFmpegError, OSError, ValueError, EOFError)
 
@@ -50,7 +54,7 @@ def reading(path: Path) -> Iterator[Any]:
             in place of what FFmpeg raises inside the block.
     """
     try:
-        with av.open(str(path), metadata_errors="replace") as container:
+        with av.open(str(path), **_TAGS) as container:
             yield container
     except (av.error.FFmpegError, OSError, EOFError) as error:
         raise SourceError(f"{path}: {reason(error)}.", path=path, hint=_HINT) from error
