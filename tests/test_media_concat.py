@@ -179,6 +179,14 @@ def test_what_does_not_fit_is_found_out_before_any_work(tmp_path):
         assert caught.value.hint
 
 
+def test_nothing_is_left_out_of_a_container_of_the_same_kind(tmp_path):
+    for name in ("all.mp4", "all.mkv"):
+        source = clips.make(tmp_path / name, 5, **SOURCES[name])
+        facts = probe.index_video(source).facts
+        output = tmp_path / f"out{source.suffix}"
+        assert concat.check_output(source, output, facts, Encoding()) == []
+
+
 def test_subtitles_that_do_not_fit_are_named_and_left_out(tmp_path):
     source = clips.make(tmp_path / "s.mkv", 20, subtitles=True)
     facts = probe.index_video(source).facts

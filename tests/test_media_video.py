@@ -3,6 +3,7 @@
 import os
 from fractions import Fraction
 
+import av
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -34,8 +35,6 @@ def source(request, tmp_path_factory):
     os.environ.setdefault("SVT_LOG", "0")
     path = clips.make(tmp_path_factory.mktemp("clips") / request.param, 80, **CLIPS[request.param])
     index = probe.index_video(path)
-    import av
-
     with av.open(str(path)) as container:
         linear = [to_rgb(f, index.facts.color) for f in container.decode(video=0)]
     return path, index, linear
@@ -79,6 +78,29 @@ def test_frames_come_upright(tmp_path):
         expected = np.rot90(clips.picture(2), rotation // 90)
         assert shown.shape == expected.shape
         assert np.abs(shown.astype(int) - expected).mean() < 8
+
+
+def test_a_picture_that_changes_its_size_comes_out_at_the_first(tmp_path):
+    parts = [clips.make(tmp_path / f"{width}.ts", 10, size=(width, 64)) for width in (64, 128)]
+    clip = tmp_path / "both.ts"
+    with av.open(str(clip), "w") as target:
+        stream = None
+        for number, part in enumerate(parts):
+            with av.open(str(part)) as source:
+                if stream is None:
+                    stream = target.add_stream_from_template(source.streams.video[0])
+                for packet in source.demux(video=0):
+                    if packet.size:
+                        packet.pts += number * 36000
+                        packet.dts += number * 36000
+                        packet.stream = stream
+                        target.mux(packet)
+    index = probe.index_video(clip)
+    assert any("size changes" in note for note in index.facts.notes)
+    with VideoReader(clip, index.facts, index.pts) as reader:
+        frames = list(reader.frames(0, 20))
+    assert {f.image.shape for f in frames} == {(64, 64, 3)}
+    assert [clips.number(f.image) for f in frames] == [*range(10), *range(10)]
 
 
 def test_a_frame_that_does_not_decode_is_stood_in_for(tmp_path):

@@ -65,21 +65,25 @@ def facts_of(frame: Any, path: Path) -> ColorFacts:
     )
 
 
-def to_rgb(frame: Any, color: ColorFacts) -> Image:
+def to_rgb(frame: Any, color: ColorFacts, size: tuple[int, int] | None = None) -> Image:
     """A decoded frame as RGB, in stored orientation.
 
     Args:
         frame: an ``av.VideoFrame`` of any pixel format; alpha is dropped.
         color: how its samples are to be read.
+        size: ``(width, height)`` to scale to; None keeps the frame's own.
 
     Returns:
         uint8, shape ``(height, width, 3)``.
     """
+    width, height = size or (frame.width, frame.height)
     if frame.format.is_rgb:
-        converted = frame.reformat(format="rgb24")
+        converted = frame.reformat(width, height, "rgb24")
     else:
         converted = frame.reformat(
-            format="rgb24",
+            width,
+            height,
+            "rgb24",
             src_colorspace=_MATRICES[color.matrix],
             src_color_range=_FULL if color.full_range else _LIMITED,
             dst_color_range=_FULL,

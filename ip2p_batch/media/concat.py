@@ -97,7 +97,9 @@ def check_output(source: Path, output: Path, facts: VideoFacts, encoding: Encodi
                         path=output,
                         hint=f"Name the output {output.stem}.mkv, which can.",
                     )
-                warnings.append(f"The source's {name} does not fit into {suffix} and is left out.")
+                warnings.append(
+                    f"The source's {name} cannot go into a {suffix} file and is left out."
+                )
     return warnings
 
 

@@ -37,14 +37,21 @@ class Window:
 
 
 def streams(container: Any) -> list[Any]:
-    """All streams of a source but the edited picture."""
+    """All streams of a source but the edited picture, and what MP4 keeps its chapters in."""
     edited = picture_stream(container, Path(container.name)).index
-    return [s for s in container.streams if s.index != edited]
+    chapters = bool(container.chapters())  # copied on their own; their track is made anew
+    return [
+        s
+        for s in container.streams
+        if s.index != edited and not (chapters and s.type == "data" and s.name == "bin_data")
+    ]
 
 
 def describe(stream: Any) -> str:
     """``eng subtitle stream (mov_text)``, for messages."""
-    kind = "cover picture" if stream.type == "video" and is_cover(stream) else stream.type
+    kind = stream.type
+    if kind == "video":
+        kind = "cover picture" if is_cover(stream) else "second video"
     context = getattr(stream, "codec_context", None)
     codec = f" ({context.name})" if context is not None else ""
     language = stream.metadata.get("language", "und")

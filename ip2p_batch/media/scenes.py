@@ -26,13 +26,15 @@ class CutFinder:
         # Its usual 0.6 s between cuts hides every second cut of a fast montage.
         self._detector = AdaptiveDetector(min_scene_len=1)
         self._count = 0
+        self._size: tuple[int, int] | None = None
         self.cuts: list[int] = []
 
     def feed(self, frame: Any) -> None:
         """Look at the next ``av.VideoFrame``."""
-        width = min(_WIDTH, frame.width)
-        height = max(2, round(frame.height * width / frame.width))
-        small = frame.reformat(width=width, height=height, format="bgr24", interpolation=_SWS_AREA)
+        if self._size is None:  # kept where the stream changes its own
+            width = min(_WIDTH, frame.width)
+            self._size = (width, max(2, round(frame.height * width / frame.width)))
+        small = frame.reformat(*self._size, format="bgr24", interpolation=_SWS_AREA)
         # The detector compares times; one frame a second makes its seconds our frame numbers.
         now = FrameTimecode(self._count, fps=1.0)
         self._count += 1

@@ -109,9 +109,11 @@ class VideoReader:
             yield Frame(number, target, last)
 
     def _image(self, frame: Any) -> Image:
-        image = to_rgb(frame, self._facts.color)
-        if self._facts.rotation:
-            image = np.ascontiguousarray(np.rot90(image, -(self._facts.rotation // 90)))
+        facts = self._facts
+        # A stream may change its size on the way; the output cannot.
+        image = to_rgb(frame, facts.color, (facts.width, facts.height))
+        if facts.rotation:
+            image = np.ascontiguousarray(np.rot90(image, -(facts.rotation // 90)))
         return image
 
     def _from(self, target: int) -> Iterator[Any]:
