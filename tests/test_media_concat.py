@@ -140,6 +140,30 @@ def test_a_turned_picture_is_written_upright_with_its_pixel_shape(tmp_path):
         assert float(stream.sample_aspect_ratio) == 0.75
 
 
+def test_a_time_code_is_left_out_with_a_warning(tmp_path):
+    source = clips.make(tmp_path / "tc.mov", 20, metadata={"timecode": "01:00:00:00"})
+    facts = probe.index_video(source).facts
+    warnings = concat.check_output(source, tmp_path / "o.mov", facts, Encoding())
+    assert len(warnings) == 1 and "data stream" in warnings[0]
+    output, _, _ = joined(source, tmp_path, Encoding())
+    assert len(clips.frames_of(output)) == 20
+
+
+def test_a_sound_that_is_only_announced_is_no_obstacle(tmp_path):
+    source = tmp_path / "empty.mkv"
+    plain = clips.make(tmp_path / "plain.mkv", 20)
+    with av.open(str(plain)) as film, av.open(str(source), "w") as target:
+        video = target.add_stream_from_template(film.streams.video[0])
+        target.add_stream("pcm_s16le", rate=48000).codec_context.layout = "mono"
+        for packet in film.demux(video=0):
+            if packet.size:
+                packet.stream = video
+                target.mux(packet)
+    facts = probe.index_video(source).facts
+    assert facts.audio_streams == 1
+    assert concat.check_output(source, tmp_path / "o.webm", facts, Encoding(codec="av1")) == []
+
+
 def test_a_cover_picture_comes_along(tmp_path):
     plain = clips.make(tmp_path / "plain.mp4", 20, audio="aac")
     source = tmp_path / "cover.mp4"

@@ -100,6 +100,13 @@ def test_a_video_cut_short_is_indexed_as_far_as_it_decodes(tmp_path):
     assert any("cut short" in note for note in facts.notes)
 
 
+def test_a_clock_that_ran_already_is_no_loss(tmp_path):
+    late = [90_000 + n * 40 for n in range(10)]
+    clip = clips.make(tmp_path / "late.mkv", 10, pts=late, time_base=Fraction(1, 1000))
+    facts = probe.index_video(clip).facts
+    assert facts.missing == 0 and facts.notes == ()
+
+
 def test_damage_in_the_middle_costs_only_the_damaged_frames(tmp_path):
     clip = clips.make(tmp_path / "c.ts", 60, image=noisy, gop=6)
     data = bytearray(clip.read_bytes())

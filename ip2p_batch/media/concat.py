@@ -90,12 +90,16 @@ def check_output(source: Path, output: Path, facts: VideoFacts, encoding: Encodi
             for stream in passthrough.streams(container):
                 if passthrough.fits(stream, source, sample, CONTAINERS[suffix][0]):
                     continue
+                if passthrough.is_empty(stream, source):
+                    continue  # announced in the header, and never there
                 name = passthrough.describe(stream)
                 if stream.type == "audio":
                     raise OutputError(
                         f"{output.name}: {suffix} files cannot hold the source's {name}.",
                         path=output,
-                        hint=f"Name the output {output.stem}.mkv, which can.",
+                        hint="Convert the sound first: ffmpeg -i FILE -c copy -c:a flac NEW.mkv"
+                        if suffix == ".mkv"
+                        else f"Name the output {output.stem}.mkv, which can.",
                     )
                 warnings.append(
                     f"The source's {name} cannot go into a {suffix} file and is left out."

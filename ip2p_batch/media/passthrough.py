@@ -16,16 +16,15 @@ from ..errors import SourceError
 from .avlib import MEDIA_ERRORS, fraction, ratio, reading
 from .probe import is_cover, picture_stream
 
-#: Container and stream tags that describe the source's file, not its content.
+#: Container and stream tags that describe the source's file, not its content. A time code would
+#: have MOV write a track of its own, for which it needs more than copied packets tell it.
 _FILE_TAGS = {
     "encoder", "major_brand", "minor_version", "compatible_brands", "duration", "rotate",
-    "vendor_id", "alpha_mode", "bps", "number_of_frames", "number_of_bytes", "software",
+    "vendor_id", "alpha_mode", "bps", "number_of_frames", "number_of_bytes", "software", "timecode",
 }  # fmt: skip
 _STATISTICS = "_statistics_"
 #: Matroska stores how much of these to skip, and counts their times from there.
 _DELAYED = {"opus", "libopus"}
-#: Packets are looked at up to here for the first one of a stream.
-_LOOK_AHEAD = 2000
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +88,12 @@ def fits(stream: Any, source: Path, sample: Path, format_name: str) -> bool:
     except (SourceError, *MEDIA_ERRORS, NotImplementedError):
         return False
     return True
+
+
+def is_empty(stream: Any, source: Path) -> bool:
+    """Whether a stream of ``source`` has no packets at all."""
+    with reading(source) as container:
+        return _first_packet(container, container.streams[stream.index]) is None
 
 
 def add_stream(target: Any, template: Any, *, encoder: str = "") -> Any:
@@ -212,12 +217,7 @@ def _add(target: Any, stream: Any) -> Any:
 
 
 def _first_packet(container: Any, stream: Any) -> Any:
-    for count, packet in enumerate(container.demux(stream)):
-        if packet.size:
-            return packet
-        if count > _LOOK_AHEAD:
-            break
-    return None
+    return next((packet for packet in container.demux(stream) if packet.size), None)
 
 
 def _content_tags(tags: dict[str, str]) -> dict[str, str]:

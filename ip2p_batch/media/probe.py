@@ -347,9 +347,13 @@ def _promised_seconds(stream: Any) -> float | None:
     """Length of the picture stream by its header; None where only the file's is known."""
     if stream.duration and stream.time_base:
         return float(stream.duration * stream.time_base)
-    tag = stream.metadata.get("DURATION", "")  # Matroska: "00:00:05.240000000"
+    return _matroska_end(stream)
+
+
+def _matroska_end(stream: Any) -> float | None:
+    """When a stream ends by its tag ``DURATION``, "00:00:05.240000000", counted from time zero."""
     try:
-        hours, minutes, seconds = tag.split(":")
+        hours, minutes, seconds = stream.metadata.get("DURATION", "").split(":")
         return float(hours) * 3600 + float(minutes) * 60 + float(seconds)
     except ValueError:
         return None
@@ -408,10 +412,11 @@ def _finished(
 
 def _shortfall(scan: _Scan, end: float, begin: float, container: Any, stream: Any) -> float:
     """Seconds that the header promises and the file does not hold."""
-    promised = _promised_seconds(stream)
-    if promised is not None:
-        return begin + promised - end
+    if stream.duration and stream.time_base:
+        return begin + float(stream.duration * stream.time_base) - end
+    if (promised := _matroska_end(stream)) is not None:
+        return promised - end
     if container.duration:  # of the longest stream: only where all streams end before it
-        start = (container.start_time or 0) / 1e6
-        return float(start + container.duration / 1e6) - max(scan.end, end)
+        start = 0 if "matroska" in container.format.name else (container.start_time or 0)
+        return float(start + container.duration) / 1e6 - max(scan.end, end)
     return 0.0
