@@ -305,7 +305,7 @@ class _Watch:
         self._beats: dict[str, tuple[float, float]] = {}
         self._idle_since: float | None = None
         self._fruitless = 0
-        self._done_then = 0
+        self._reached = (0, 0)
 
     def scan(self) -> int:
         """Look at the folder again; the number of frames done, parts of chunks included."""
@@ -410,8 +410,9 @@ class _Watch:
             JobError: handing over came to nothing several times in a row.
         """
         self._folder.check_writable()
-        self._fruitless = 0 if self.done > self._done_then else self._fruitless + 1
-        self._done_then = self.done
+        reached = (len(self._finished), self.done)
+        self._fruitless = 0 if reached != self._reached else self._fruitless + 1
+        self._reached = reached
         if self._fruitless >= _MAX_FRUITLESS:
             raise JobError(
                 f"Workers take the chunks of {self._folder.path.name} and nothing comes of it.",

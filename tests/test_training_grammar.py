@@ -1,0 +1,50 @@
+"""The sentences: for every teacher, reproducible, and none of those kept for evaluation."""
+
+import random
+from collections import Counter
+
+import pytest
+
+from ip2p_batch.training.grammar import GRAMMAR, HELD_OUT, instruction, normal
+from ip2p_batch.training.teachers import TEACHERS
+
+
+def test_every_teacher_can_be_asked_for():
+    assert list(GRAMMAR) == list(TEACHERS)
+    assert all(phrases.canonical and phrases.commands for phrases in GRAMMAR.values())
+    assert all(len(phrases.held_out) >= 3 for phrases in GRAMMAR.values())
+
+
+def test_the_same_seed_gives_the_same_sentences():
+    def told(seed):
+        rng = random.Random(seed)
+        return [instruction(name, rng) for name in GRAMMAR for _ in range(5)]
+
+    assert told(1) == told(1) != told(2)
+
+
+@pytest.mark.parametrize("name", GRAMMAR)
+def test_no_sentence_of_the_evaluation_is_ever_trained_on(name):
+    rng = random.Random(0)
+    seen = Counter(normal(instruction(name, rng)) for _ in range(4000))
+    assert not seen.keys() & HELD_OUT
+    assert len(seen) > 40
+
+
+def test_sentences_mean_one_edit_only():
+    rng = random.Random(0)
+    owner: dict[str, str] = {}
+    for name in GRAMMAR:
+        for _ in range(3000):
+            text = normal(instruction(name, rng))
+            assert owner.setdefault(text, name) == name, text
+        for text in GRAMMAR[name].held_out:
+            assert owner.setdefault(text, name) == name, text
+
+
+def test_sentences_are_short_and_plain():
+    rng = random.Random(3)
+    for name in GRAMMAR:
+        for _ in range(200):
+            text = instruction(name, rng)
+            assert 3 <= len(text) <= 77 and text == text.strip() and text.isascii()
