@@ -152,7 +152,7 @@ def test_a_bad_json_row_is_named_likewise(tmp_path, row, error):
             '{"path": "a.jpg"}\n\n{"file": "b"}\n',
             "line 3 names an unknown column 'file'",
         ),
-        ("l.txt", "a.jpg\n", "not a manifest"),
+        ("l.txt", "a.jpg\n", "not a table"),
     ],
 )
 def test_a_broken_manifest_is_refused_with_its_line(tmp_path, name, text, reason):

@@ -18,6 +18,7 @@ from . import clips
     [
         ("a.mp4", "video"), ("a.MOV", "video"), ("a.gif", "video"), ("a.jpg", "still"),
         ("a.PNG", "still"), ("a.heic", "still"), ("a.csv", "manifest"), ("a.jsonl", "manifest"),
+        ("a.tsv", "manifest"),
     ],
 )  # fmt: skip
 def test_a_source_is_what_its_name_says(tmp_path, name, kind):

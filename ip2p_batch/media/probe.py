@@ -17,13 +17,13 @@ from ..job import VideoFacts
 from . import color, opening
 from .avlib import MEDIA_ERRORS, fraction, ratio, reading, reason
 from .scenes import CutFinder
+from .table import TABLES
 from .timing import Times
 
 #: Called with a stage, frames done and frames expected (0 where unknown).
 Progress = Callable[[str, int, int], None]
 Kind = Literal["video", "still", "folder", "manifest"]
 
-_MANIFESTS = {".csv", ".jsonl"}
 #: FFmpeg "demuxers" for single pictures and for text, which it would play as a video.
 _NOT_VIDEO = ("image2", "_pipe", "tty", "ico", "bin", "xbin", "adf", "idf")
 #: MPEG program streams: after a seek, their frames come with the times of other frames, and two
@@ -68,7 +68,7 @@ def classify(path: Path) -> Kind:
     if size == 0:
         raise SourceError(f"{path}: the file is empty.", path=path, hint="Fetch it again.")
     suffix = path.suffix.lower()
-    if suffix in _MANIFESTS:
+    if suffix in TABLES:
         return "manifest"
     # GIF is listed among pictures that cannot be edited; on its own it is a small video.
     if suffix in opening.SUFFIXES or (suffix in opening.UNSUPPORTED and suffix != ".gif"):
