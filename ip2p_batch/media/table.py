@@ -21,7 +21,7 @@ Row = dict[str, Any]
 
 
 def read_rows(
-    path: Path, columns: Sequence[str], *, required: Sequence[str]
+    path: Path, columns: Sequence[str], *, required: Sequence[str], others: bool = False
 ) -> Iterator[tuple[int, Row]]:
     """``(line, row)`` of each row; a row holds known columns only, and in CSV only text.
 
@@ -29,12 +29,13 @@ def read_rows(
         path: ``.csv``, ``.tsv``, ``.jsonl`` or ``.ndjson``, in UTF-8.
         columns: all names that a column may have.
         required: names that the header of a CSV must have.
+        others: whether columns of other names may be there, and are passed over.
 
     Raises:
         SourceError: the file cannot be read, is not well-formed (names the line), or has
             columns that are not known.
     """
-    form = _Form(path, tuple(columns), tuple(required))
+    form = _Form(path, tuple(columns), tuple(required), others)
     suffix = path.suffix.lower()
     try:
         text = path.read_text(encoding="utf-8-sig")
@@ -57,11 +58,12 @@ class _Form:
     path: Path
     columns: tuple[str, ...]
     required: tuple[str, ...]
+    others: bool
 
     def check(self, names: Sequence[str], where: str, *, whole: bool) -> None:
         hint = f"Columns are: {', '.join(self.columns)}."
         unknown = [name for name in names if name not in self.columns]
-        if unknown:
+        if unknown and not self.others:
             _fail(self.path, f"{where} names an unknown column {unknown[0]!r}", hint)
         twice = [name for name in names if names.count(name) > 1]
         if twice:
