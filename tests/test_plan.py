@@ -1,4 +1,3 @@
-import doctest
 from itertools import pairwise
 
 from hypothesis import given
@@ -86,7 +85,3 @@ def test_each_chunk_of_stills_holds_one_edit_size_and_every_picture_is_planned_o
 def test_without_carryover_there_is_one_wave():
     result = plan.plan_video(0, 48, [], Recipe(instruction="x", carryover=0), (64, 64))
     assert result.waves == 1 and not any(c.borders for c in result.chunks)
-
-
-def test_the_examples_in_the_docstrings_hold():
-    assert doctest.testmod(plan).failed == 0

@@ -20,7 +20,7 @@ def decoding_times(shown: Times) -> Times:
         shown: presentation times in order of decoding; no two are equal.
 
     >>> decoding_times(np.array([0, 3, 1, 2])).tolist()
-    [-2, -1, 0, 1]
+    [-1, 0, 1, 2]
     """
     ordered = np.sort(shown)
     late = int(np.max(ordered - shown, initial=0))
