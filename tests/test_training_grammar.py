@@ -48,3 +48,13 @@ def test_sentences_are_short_and_plain():
         for _ in range(200):
             text = instruction(name, rng)
             assert 3 <= len(text) <= 77 and text == text.strip() and text.isascii()
+
+
+def test_please_stands_before_verbs_only():
+    rng = random.Random(5)
+    told = [instruction(name, rng).lower() for name in GRAMMAR for _ in range(300)]
+    polite = [text for text in told if text.startswith(("please ", "can you ", "now "))]
+    assert polite
+    for text in polite:
+        rest = text.removeprefix("please ").removeprefix("can you ").removeprefix("now ")
+        assert rest.partition(" ")[0] not in {"a", "an", "as", "in", "it", "no", "more", "what"}

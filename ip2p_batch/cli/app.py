@@ -9,6 +9,7 @@ import typer
 
 from .. import __version__
 from . import exits
+from .dataset import dataset
 from .demo import demo
 from .doctor import doctor
 from .edit import edit, resume
@@ -54,6 +55,7 @@ _PANELS: dict[str, tuple[Callable[..., int], ...]] = {
     "Edit": (edit, plan, demo),
     "Jobs": (status, resume, cancel),
     "Machines": (worker, doctor),
+    "Training": (dataset,),
 }
 for _panel, _commands in _PANELS.items():
     for _command in _commands:

@@ -17,7 +17,7 @@ RESULT = "Result"
 CREW = "Who does the work"
 REPORTS = "Reports"
 HELP = "Help"
-_ORDER = ("Edit", "Jobs", "Machines", "Checks", LOOK, RESULT, CREW, REPORTS, HELP)
+_ORDER = ("Edit", "Jobs", "Machines", "Training", "Checks", LOOK, RESULT, CREW, REPORTS, HELP)
 
 #: Widest column of names, so that the text beside it has about 46 of 80 columns.
 _NAMES = 30

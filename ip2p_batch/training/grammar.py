@@ -21,6 +21,9 @@ _WAY_FRAMES = (
     "make it {}", "make this {}", "make the photo {}", "make the picture {}", "make the image {}",
     "it should be {}", "{}",
 )  # fmt: skip
+#: "Please" and "can you" stand before verbs only.
+_NO_VERBS = frozenset(["no", "more", "what"])
+_FRAME_VERBS = frozenset(["turn", "make", "convert", "change", "transform", "render"])
 _COURTESIES = ("", "", "", "", "", "", "please ", "can you ", "now ")
 
 
@@ -240,7 +243,6 @@ def instruction(edit: str, rng: random.Random) -> str:
     phrases = GRAMMAR[edit]
     while True:
         text = _plain(phrases, rng)
-        text = rng.choice(_COURTESIES) + text
         if rng.random() < 0.1:
             text += " please"
         if rng.random() < 0.1:
@@ -267,7 +269,11 @@ def _plain(phrases: Phrases, rng: random.Random) -> str:
     ]  # fmt: skip
     kind = rng.choice(kinds)
     if kind == "command":
-        return rng.choice(phrases.commands)
-    if kind == "thing":
-        return rng.choice(_THING_FRAMES).format(rng.choice(phrases.things))
-    return rng.choice(_WAY_FRAMES).format(rng.choice(phrases.ways))
+        text = rng.choice(phrases.commands)
+        return text if text.partition(" ")[0] in _NO_VERBS else rng.choice(_COURTESIES) + text
+    frames, words = (
+        (_THING_FRAMES, phrases.things) if kind == "thing" else (_WAY_FRAMES, phrases.ways)
+    )
+    frame = rng.choice(frames)
+    polite = rng.choice(_COURTESIES) if frame.partition(" ")[0] in _FRAME_VERBS else ""
+    return polite + frame.format(rng.choice(words))
