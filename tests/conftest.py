@@ -38,3 +38,13 @@ def executor(redis):
     executor = CeleryExecutor(redis.url)
     yield executor
     executor.close()
+
+
+def pytest_collection_modifyitems(items):
+    """Tests marked gpu run where there is one."""
+    import torch
+
+    if not torch.cuda.is_available():
+        for item in items:
+            if item.get_closest_marker("gpu"):
+                item.add_marker(pytest.mark.skip(reason="no CUDA device here"))

@@ -12,7 +12,9 @@ from packaging.utils import canonicalize_name
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 RUNTIME = [Requirement(line) for line in PROJECT["dependencies"]]
-DEV = [Requirement(line) for line in PROJECT["optional-dependencies"]["dev"]]
+TRAIN = [Requirement(line) for line in PROJECT["optional-dependencies"]["train"]]
+#: The first is the project itself, for its extra.
+DEV = [Requirement(line) for line in PROJECT["optional-dependencies"]["dev"][1:]]
 #: Torch pins these itself, and they differ from one build of it to the next.
 TORCHS_OWN = re.compile(r"nvidia-|cuda-|triton|setuptools")
 
@@ -30,12 +32,14 @@ def section(title: str) -> set[str]:
     return set(re.findall(r"(?m)^\| `([\w-]+)` \| \S", body))
 
 
-@pytest.mark.parametrize(("title", "wanted"), [("To run", RUNTIME), ("To develop", DEV)])
+@pytest.mark.parametrize(
+    ("title", "wanted"), [("To run", RUNTIME), ("To train", TRAIN), ("To develop", DEV)]
+)
 def test_each_dependency_has_its_line_and_each_line_its_dependency(title, wanted):
     assert section(title) == {requirement.name for requirement in wanted}
 
 
-@pytest.mark.parametrize("requirement", RUNTIME + DEV, ids=lambda r: r.name)
+@pytest.mark.parametrize("requirement", RUNTIME + TRAIN + DEV, ids=lambda r: r.name)
 def test_the_pinned_version_lies_in_the_range(requirement):
     pin = pins()[canonicalize_name(requirement.name)]
     assert requirement.specifier.contains(pin, prereleases=True)
@@ -43,7 +47,7 @@ def test_the_pinned_version_lies_in_the_range(requirement):
 
 def test_every_package_that_comes_along_is_pinned_too():
     pinned, seen = pins(), set()
-    waiting = [(requirement, "this project") for requirement in RUNTIME + DEV]
+    waiting = [(requirement, "this project") for requirement in RUNTIME + TRAIN + DEV]
     while waiting:
         requirement, wanted_by = waiting.pop()
         name = canonicalize_name(requirement.name)
