@@ -318,7 +318,7 @@ class Result(_Data, frozen=True, kw_only=True):
 
 EventKind = Literal[
     "planning", "planned", "started", "progress", "chunk", "warning", "failed_item",
-    "assembling", "done", "failed", "cancelled",
+    "assembling", "done", "failed", "cancelled", "training",
 ]  # fmt: skip
 
 
@@ -327,7 +327,7 @@ class Event(_Data, frozen=True, kw_only=True):
 
     Attributes:
         done, total: frames or pictures.
-        stage: what ``planning`` is at ("reading frames", "finding scene cuts").
+        stage: what ``planning`` is at ("reading frames", "finding scene cuts"), or ``training``.
         data: anything else, JSON types only.
     """
 

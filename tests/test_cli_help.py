@@ -13,7 +13,9 @@ from ip2p_batch.cli import docs, exits
 from ip2p_batch.cli.app import app
 from ip2p_batch.recipe import FIELDS
 
-COMMANDS = ["edit", "plan", "demo", "status", "resume", "cancel", "worker", "doctor"]
+COMMANDS = [
+    "edit", "plan", "demo", "status", "resume", "cancel", "worker", "doctor", "dataset", "train",
+]  # fmt: skip
 HEAVY = ["torch", "celery", "kombu", "av", "PIL", "cv2", "diffusers", "transformers", "redis"]
 
 

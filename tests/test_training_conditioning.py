@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from ip2p_batch.training.conditioning import apply_drops, dropped, widen
+from ip2p_batch.training.conditioning import dropped, widen
 
 from .tiny_pipelines import pipeline
 
@@ -24,14 +24,6 @@ def test_without_a_share_nothing_is_dropped_and_too_large_a_one_is_refused():
     assert not no_text.any() and not no_picture.any()
     with pytest.raises(ValueError, match="1/3"):
         dropped(torch.rand(3), 0.4)
-
-
-def test_dropped_texts_are_the_empty_one_and_dropped_pictures_are_zero():
-    text, picture, empty = torch.rand(3, 5, 4), torch.rand(3, 4, 2, 2) + 1, torch.rand(1, 5, 4)
-    no_text, no_picture = torch.tensor([True, False, True]), torch.tensor([False, True, True])
-    texts, pictures = apply_drops(text, picture, empty, no_text, no_picture)
-    assert torch.equal(texts, torch.stack([empty[0], text[1], empty[0]]))
-    assert torch.equal(pictures[0], picture[0]) and not pictures[1:].any()
 
 
 def test_a_widened_unet_gives_what_it_gave_whatever_the_picture():

@@ -17,6 +17,7 @@ from .groups import spread
 from .jobs import cancel, status
 from .layout import Command, Group, help_text
 from .plan import plan
+from .train import train
 from .worker import worker
 
 EPILOG = "\b\nExit codes:\n" + "\n".join(f"  {c:<4} {text}" for c, text in exits.MEANINGS.items())
@@ -55,7 +56,7 @@ _PANELS: dict[str, tuple[Callable[..., int], ...]] = {
     "Edit": (edit, plan, demo),
     "Jobs": (status, resume, cancel),
     "Machines": (worker, doctor),
-    "Training": (dataset,),
+    "Training": (dataset, train),
 }
 for _panel, _commands in _PANELS.items():
     for _command in _commands:

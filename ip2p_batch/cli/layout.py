@@ -14,10 +14,25 @@ from typer.core import TyperCommand, TyperGroup
 
 LOOK = "Look: what decides the pixels (also in a recipe file)"
 RESULT = "Result"
+MODEL = "Model"
+LEARNING = "Learning"
 CREW = "Who does the work"
 REPORTS = "Reports"
 HELP = "Help"
-_ORDER = ("Edit", "Jobs", "Machines", "Training", "Checks", LOOK, RESULT, CREW, REPORTS, HELP)
+_ORDER = (
+    "Edit",
+    "Jobs",
+    "Machines",
+    "Training",
+    "Checks",
+    LOOK,
+    RESULT,
+    MODEL,
+    LEARNING,
+    CREW,
+    REPORTS,
+    HELP,
+)
 
 #: Widest column of names, so that the text beside it has about 46 of 80 columns.
 _NAMES = 30

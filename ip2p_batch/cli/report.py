@@ -93,6 +93,10 @@ class LinesReporter(Reporter):
             self._around(self._say_failed, event)
         elif event.kind == "assembling":
             self.say("joining segments" if self.noun == "frame" else "finishing")
+        elif event.kind == "training":
+            if event.stage != self._stage:
+                self._stage, self._begun = event.stage, None
+            self._progress(event)
 
     def say(self, line: str) -> None:
         typer.echo(line, err=True)
@@ -119,10 +123,12 @@ class LinesReporter(Reporter):
         since, before = self._begun
         fps = (event.done - before) / (now - since) if now > since else 0.0
         left = text.duration((event.total - event.done) / fps if fps else None)
-        self.say(
-            f"editing: {text.share(event.done, event.total)} {self.noun}s,"
-            f" {fps:.2f} a second, {left} to go"
-        )
+        share = text.share(event.done, event.total)
+        if event.kind == "training":
+            words = f", {event.message}" if event.message else ""
+            self.say(f"{event.stage}: {share}, {fps:.2f} a second, {left} to go{words}")
+        else:
+            self.say(f"editing: {share} {self.noun}s, {fps:.2f} a second, {left} to go")
 
 
 class BarReporter(LinesReporter):
@@ -139,6 +145,8 @@ class BarReporter(LinesReporter):
                 self._stage = event.stage
                 self._open(event.stage, event.total)
             self._move(event)
+        elif event.kind == "training":
+            self._train(event)
         elif event.kind == "planned":
             self.close()
             super().__call__(event)
@@ -178,6 +186,16 @@ class BarReporter(LinesReporter):
             smoothing=0.1,
             leave=name == "starting",
         )
+
+    def _train(self, event: Event) -> None:
+        if event.stage != self._stage or self._bar is None:
+            self._stage = event.stage
+            self._open(event.stage, event.total)
+            assert self._bar is not None
+            # An earlier session's steps are not this one's pace.
+            self._bar.initial = self._bar.n = event.done
+        self._bar.set_postfix_str(event.message, refresh=False)
+        self._move(event)
 
     def _move(self, event: Event) -> None:
         bar = self._bar

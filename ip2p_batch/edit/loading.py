@@ -46,7 +46,7 @@ def load_editor(
         # Some of cuDNN's convolutions add up in a different order each time.
         torch.backends.cudnn.deterministic = True
         torch.backends.cudnn.benchmark = False
-    pipe = _load(models.locate(model), model, revision, weights)
+    pipe = load_pipeline(model, revision=revision, dtype=weights)
     unet, vae = pipe.unet, pipe.vae
     channels = int(vae.config.latent_channels)
     if int(unet.config.in_channels) != 2 * channels:
@@ -64,14 +64,32 @@ def load_editor(
         ) from None
 
 
-def _load(place: str, model: str, revision: str | None, dtype: torch.dtype) -> Any:
-    import diffusers
+def quiet_libraries() -> None:
+    """Let diffusers and transformers say nothing but errors; what matters we say ourselves."""
     import transformers
+
+    # Before diffusers is imported: importing its pipelines makes transformers warn.
+    transformers.utils.logging.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()
+    import diffusers
 
     diffusers.utils.logging.set_verbosity_error()
     diffusers.utils.logging.disable_progress_bar()
-    transformers.utils.logging.set_verbosity_error()
-    transformers.utils.logging.disable_progress_bar()
+
+
+def load_pipeline(model: str, *, revision: str | None = None, dtype: torch.dtype) -> Any:
+    """The parts of ``model`` as diffusers' ``StableDiffusionInstructPix2PixPipeline``.
+
+    A plain Stable Diffusion of the same class of parts loads as well; its UNet then takes the
+    noisy latents alone.
+
+    Raises:
+        ModelError: not found, not to be downloaded, or not in diffusers' layout.
+    """
+    import diffusers
+
+    place = models.locate(model)
+    quiet_libraries()
     local = Path(place).is_dir()
     if not local:
         os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")

@@ -39,25 +39,6 @@ def dropped(chance: torch.Tensor, share: float = 0.05) -> tuple[torch.Tensor, to
     return no_text, no_picture
 
 
-def apply_drops(
-    text: torch.Tensor,
-    picture: torch.Tensor,
-    empty_text: torch.Tensor,
-    no_text: torch.Tensor,
-    no_picture: torch.Tensor,
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Conditions with the dropped ones replaced: text by the empty one, the picture by zeros.
-
-    Args:
-        text: encoded sentences, shape ``(batch, tokens, width)``.
-        picture: latents of the source pictures, shape ``(batch, channels, height, width)``.
-        empty_text: the encoded empty sentence, shape ``(1, tokens, width)``.
-        no_text, no_picture: bool, shape ``(batch,)``.
-    """
-    kept_text = torch.where(no_text[:, None, None], empty_text, text)
-    return kept_text, picture.masked_fill(no_picture[:, None, None, None], 0)
-
-
 def widen(unet: Any, channels: int = 2 * LATENT_CHANNELS) -> Any:
     """Let a plain diffusion UNet take the picture's latents beside the noisy ones, in place.
 
