@@ -4,8 +4,10 @@ import random
 from collections import Counter
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from ip2p_batch.training.grammar import GRAMMAR, HELD_OUT, instruction, normal
+from ip2p_batch.training.grammar import GRAMMAR, HELD_OUT, instruction, normal, varied
 from ip2p_batch.training.teachers import TEACHERS
 
 
@@ -58,3 +60,16 @@ def test_please_stands_before_verbs_only():
     for text in polite:
         rest = text.removeprefix("please ").removeprefix("can you ").removeprefix("now ")
         assert rest.partition(" ")[0] not in {"a", "an", "as", "in", "it", "no", "more", "what"}
+
+
+@given(seed=st.integers(0, 10**6), edit=st.sampled_from(sorted(GRAMMAR)))
+def test_a_varied_sentence_is_never_one_kept_for_evaluation_and_never_empty(seed, edit):
+    rng = random.Random(seed)
+    said = varied(instruction(edit, rng), rng)
+    assert said.strip() and normal(said) not in HELD_OUT
+
+
+def test_variety_makes_many_sentences_of_one_and_keeps_the_word_that_matters():
+    said = {varied("turn this photo into a neon drawing", random.Random(n)) for n in range(200)}
+    assert len(said) > 20 and all("neon" in text for text in said)
+    assert all("no " in varied("no change at all", random.Random(n)) for n in range(50))

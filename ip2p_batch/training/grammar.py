@@ -24,6 +24,11 @@ _WAY_FRAMES = (
 #: "Please" and "can you" stand before verbs only.
 _NO_VERBS = frozenset(["no", "more", "what"])
 _FRAME_VERBS = frozenset(["turn", "make", "convert", "change", "transform", "render"])
+#: Small words that an instruction's meaning hangs on.
+_NO_DROP = frozenset(
+    ("no", "not", "do", "as", "is", "out", "off", "sea", "oil", "fog", "snow", "blur", "ink",
+     "heat", "neon", "fall", "dark", "cold", "same", "keep")
+)  # fmt: skip
 _COURTESIES = ("", "", "", "", "", "", "please ", "can you ", "now ")
 
 
@@ -251,6 +256,52 @@ def instruction(edit: str, rng: random.Random) -> str:
             text = text[0].upper() + text[1:]
         if normal(text) not in HELD_OUT:
             return text
+
+
+_OPENINGS = (
+    "just", "i want you to", "could you", "let us", "let's", "i would like you to", "try to",
+    "go ahead and", "would you", "you should",
+)  # fmt: skip
+_CLOSINGS = (
+    "for me", "this time", "everywhere", "all of it", "completely", "a lot", "entirely",
+    "if you can", "thanks", "in the video", "in the whole picture", "for the whole clip",
+)  # fmt: skip
+_NOUNS = ("photo", "picture", "image", "video", "frame", "scene", "clip", "shot", "movie", "film",
+          "photograph")  # fmt: skip
+_NAMES_FOR_IT = frozenset(["it", "this", *_NOUNS])
+
+
+def varied(text: str, rng: random.Random) -> str:
+    """The sentence said otherwise: words before or after it, another noun for the picture, one
+    small word forgotten. Never one of :data:`HELD_OUT`.
+
+    A text encoder that learns from a few hundred sentences would know them by heart; this makes
+    it listen to the words that matter.
+    """
+    for _ in range(8):
+        words = text.split()
+        kind = rng.randrange(4)
+        if kind == 0:
+            words = [rng.choice(_OPENINGS), *words]
+        elif kind == 1:
+            words = [*words, rng.choice(_CLOSINGS)]
+        elif kind == 2:
+            words = [_renamed(word, rng) for word in words]
+        elif len(words) > 3:
+            small = [at for at, word in enumerate(words) if len(word) <= 4 and word not in _NO_DROP]
+            if small:
+                del words[rng.choice(small)]
+        said = " ".join(words)
+        if normal(said) not in HELD_OUT:
+            return said
+    return text
+
+
+def _renamed(word: str, rng: random.Random) -> str:
+    if word not in _NAMES_FOR_IT or rng.random() < 0.3:
+        return word
+    noun = rng.choice(_NOUNS)
+    return f"the {noun}" if word in ("it", "this") else noun
 
 
 def normal(text: str) -> str:
