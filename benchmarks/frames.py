@@ -14,13 +14,14 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
+
+from machine import machine
 
 ROOT = Path(__file__).resolve().parent.parent
 CLIP = ROOT / "ip2p_batch" / "demo" / "clip.mp4"
@@ -74,22 +75,6 @@ def frames_of(path: Path) -> int:
         return sum(1 for _ in container.decode(video=0))
 
 
-def machine() -> dict[str, str]:
-    from importlib.metadata import version
-
-    cpu = platform.processor() or platform.machine()
-    info = Path("/proc/cpuinfo")
-    if info.is_file():
-        names = [line for line in info.read_text().splitlines() if line.startswith("model name")]
-        cpu = names[0].split(":", 1)[1].strip() if names else cpu
-    return {
-        "cpu": f"{cpu}, {os.cpu_count()} cores",
-        "python": platform.python_version(),
-        **{name: version(name) for name in ("torch", "diffusers", "av", "celery")},
-        "date": time.strftime("%Y-%m-%d"),
-    }
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--clip", type=Path, default=CLIP)
@@ -122,7 +107,7 @@ def main() -> None:
                 seconds.setdefault(name, []).append(timed(command, env))
         for name in ("plain", "ours", "off"):
             assert frames_of(Path(folder) / f"{name}.mp4") == frames, name
-    facts = machine()
+    facts = machine("torch", "diffusers", "av", "celery")
     medians = {name: statistics.median(values) for name, values in seconds.items()}
     reference = medians["plain diffusers loop"]
     print(f"{frames} frames, runs: {arguments.runs}, " + ", ".join(map(str, facts.values())))

@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from ip2p_batch.errors import OutputError
-from ip2p_batch.media.sheet import before_after
+from ip2p_batch.media.sheet import before_after, contact_sheet
 
 from .pictures import scene
 
@@ -85,3 +85,21 @@ def test_a_sheet_that_cannot_be_written_leaves_nothing(tmp_path):
     with pytest.raises(OutputError):
         before_after([(scene(), scene())], tmp_path / "folder.png", title="", captions=["a"])
     assert sorted(p.name for p in tmp_path.iterdir()) == ["file", "folder.png"]
+
+
+def test_a_contact_sheet_has_a_column_a_heading_and_the_first_in_every_band(tmp_path):
+    colors = [(200, 0, 0), (0, 200, 0), (0, 0, 200), (200, 200, 0)]
+    columns = [
+        (str(n), [np.full((40, 40, 3), color, np.uint8)] * 2) for n, color in enumerate(colors)
+    ]
+    contact_sheet(columns, tmp_path / "sheet.png", cell=40, across=3)
+    sheet = np.asarray(Image.open(tmp_path / "sheet.png").convert("RGB")).reshape(-1, 3)
+    counts = [int((sheet == color).all(axis=1).sum()) // 1600 for color in colors]
+    assert counts == [4, 2, 2, 2]  # two bands of two rows: the first column stands in both
+
+
+def test_a_contact_sheet_of_uneven_columns_is_refused(tmp_path):
+    one = np.zeros((40, 40, 3), np.uint8)
+    for columns in ([], [("a", [one]), ("b", [one, one])]):
+        with pytest.raises(ValueError, match="one length"):
+            contact_sheet(columns, tmp_path / "sheet.png")

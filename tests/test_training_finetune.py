@@ -1,7 +1,11 @@
 """Fine-tuning on pairs: it learns, goes on where it was, and its model edits."""
 
 import json
+import os
+import subprocess
+import sys
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -218,3 +222,22 @@ def test_a_picture_that_breaks_while_training_is_named(base, tmp_path):
     (tmp_path / "b.png").write_bytes((tmp_path / "b.png").read_bytes()[:200])
     with pytest.raises(SourceError, match=r"b\.png"):
         fine_tune([pair] * 4, tuning(base), tmp_path / "out")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(240)
+def test_two_processes_train_together_and_write_one_model(base, pairs, tmp_path):
+    """What several GPUs do, on the CPU: gradients are averaged, the first process writes."""
+    table = str(Path(pairs[0].input).parents[1])
+    command = [
+        sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2",
+        "-m", "ip2p_batch", "train", table, "-o", str(tmp_path / "model"), "--base", str(base),
+        "--steps", "3", "--batch-size", "2", "--size", "64", "--lora-rank", "0", "--json",
+    ]  # fmt: skip
+    env = os.environ | {"ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [line["done"] for line in lines if line["kind"] == "training"] == [1, 2, 3]
+    assert sum(line["kind"] == "done" for line in lines) == 1
+    assert edited(tmp_path / "model").shape == (64, 64, 3)

@@ -13,11 +13,13 @@ import numpy as np
 import pytest
 
 from ip2p_batch.errors import RecipeError, SourceError
+from ip2p_batch.models import BUNDLED
 from ip2p_batch.training.scratch import photos as module
 from ip2p_batch.training.scratch.photos import (
     LICENCES,
     Photo,
     collect,
+    credit_page,
     dhash,
     near_duplicates,
     qt_resources,
@@ -68,6 +70,12 @@ def test_a_list_with_an_unfree_or_broken_line_is_refused(tmp_path):
         read_list(path)
     with pytest.raises(RecipeError):
         read_list(tmp_path / "missing.jsonl")
+
+
+def test_the_bundled_models_credits_are_those_of_the_list():
+    written = (BUNDLED["tiny"] / "PHOTOS.md").read_text()
+    assert written == credit_page(read_list(LIST))
+    assert written.count("\n| ") >= len(read_list(LIST))
 
 
 # -- packages --------------------------------------------------------------------------------

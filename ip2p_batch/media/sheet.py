@@ -86,6 +86,41 @@ def before_after(
     _save(sheet, path)
 
 
+def contact_sheet(
+    columns: Sequence[tuple[str, Sequence[Image]]], path: Path, *, cell: int = 144, across: int = 10
+) -> None:
+    """Write a grid: a column for each heading, a row for each picture under it.
+
+    Args:
+        columns: heading and pictures; all columns are of one length. The first is repeated at the
+            left of every band of columns.
+        path: the PNG to write; it appears only when whole.
+        cell: side of a picture in pixels; pictures are scaled to fit.
+        across: columns beside each other; the others go into further bands below.
+
+    Raises:
+        ValueError: there are no columns, or they differ in length.
+        OutputError: the file cannot be written.
+    """
+    if not columns or len({len(pictures) for _, pictures in columns}) != 1 or across < 2:
+        raise ValueError("columns of one length are needed, and two beside each other at least")
+    first, others = columns[0], columns[1:]
+    bands = [[first, *others[at : at + across - 1]] for at in range(0, len(others), across - 1)]
+    step, rows = cell + _GAP // 2, len(first[1])
+    band_height = _LABEL + 14 + rows * step + 18
+    width = 2 * _MARGIN + max(len(band) for band in bands) * step
+    sheet = Pillow.new("RGB", (width, 2 * _MARGIN + len(bands) * band_height), _PAPER)
+    draw = ImageDraw.Draw(sheet)
+    for number, band in enumerate(bands):
+        top = _MARGIN + number * band_height
+        for column, (heading, pictures) in enumerate(band):
+            left = _MARGIN + column * step
+            draw.text((left, top), _shortened(_clean(heading), cell, 14), _INK, _font(14))
+            for row, image in enumerate(pictures):
+                _paste(sheet, image, (left, top + _LABEL + 10 + row * step), (cell, cell))
+    _save(sheet, path)
+
+
 def _layout(shapes: Sequence[tuple[int, ...]], pairs: int) -> _Layout:
     """Cells of the middle aspect ratio, as large as fit, and as many pairs in a line as do."""
     aspect = statistics.median(width / height for height, width in shapes)

@@ -130,6 +130,31 @@ def dhash(image: Image) -> int:
     return int("".join("1" if bit else "0" for bit in bits), 2)
 
 
+def credit_page(photos: Sequence[Photo]) -> str:
+    """Markdown: every photograph with licence, author and origin, by role and package."""
+    lines = ["# Photographs", "", "What the bundled model has learnt from, and what it is measured"]
+    lines += [
+        "with. None of them is part of this package; `training/photos.jsonl` of the repository"
+    ]
+    lines += ["has their checksums, and `ip2p-batch train --config` downloads them."]
+    for role, title in (("train", "Learnt from"), ("held-out", "Measured with")):
+        lines += ["", f"## {title}"]
+        mine = sorted((p for p in photos if p.role == role), key=lambda p: (p.package, p.path))
+        for package, members in groupby(mine, lambda p: p.package):
+            lines += ["", f"### {package.rsplit('/', 1)[-1]}", ""]
+            lines += ["| file | licence | author | from |", "|---|---|---|---|"]
+            lines += [
+                f"| {p.path.rsplit('!', 1)[-1].removeprefix('usr/share/')} | {p.licence} "
+                f"| {_cell(p.author)} | {_cell(p.origin)} |"
+                for p in members
+            ]
+    return "\n".join(lines) + "\n"
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "/")
+
+
 def near_duplicates(photos: Sequence[Photo], bits: int = 8) -> list[tuple[Photo, Photo]]:
     """Pairs of a training and a held-out picture whose hashes differ in ``bits`` or fewer."""
     training = [(int(p.dhash, 16), p) for p in photos if p.role == "train"]
