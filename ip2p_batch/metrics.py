@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 
 from .frame import Image
+
+Values = npt.NDArray[np.float64]
 
 
 def psnr(first: Image, second: Image) -> float:
@@ -39,8 +42,8 @@ def ssim(first: Image, second: Image) -> float:
         raise ValueError(f"{first.shape[1]}x{first.shape[0]} is too small for a window of 11")
     x, y = (cv2.cvtColor(image, cv2.COLOR_RGB2GRAY).astype(np.float64) for image in (first, second))
 
-    def local(values: np.ndarray) -> np.ndarray:
-        mean = cv2.GaussianBlur(values, (11, 11), 1.5)
+    def local(values: Values) -> Values:
+        mean: Values = cv2.GaussianBlur(values, (11, 11), 1.5)
         return mean[5:-5, 5:-5]
 
     mean_x, mean_y = local(x), local(y)

@@ -15,6 +15,7 @@ from PIL import Image
 from ip2p_batch.edit.loading import load_editor
 from ip2p_batch.errors import ModelError, RecipeError, SourceError
 from ip2p_batch.frame import Frame
+from ip2p_batch.models import defaults
 from ip2p_batch.recipe import Recipe
 from ip2p_batch.training.finetune import (
     LORA_FOLDER,
@@ -241,3 +242,38 @@ def test_two_processes_train_together_and_write_one_model(base, pairs, tmp_path)
     assert [line["done"] for line in lines if line["kind"] == "training"] == [1, 2, 3]
     assert sum(line["kind"] == "done" for line in lines) == 1
     assert edited(tmp_path / "model").shape == (64, 64, 3)
+
+
+@pytest.mark.slow
+def test_the_bundled_model_learns_an_edit_that_it_did_not_know(tmp_path):
+    """Pink light, from a dozen photos in a minute: afterwards it is made when it is asked for."""
+    rng = np.random.default_rng(3)
+
+    def pink(image):
+        light = np.array([1.0, 0.35, 0.7]) * image.mean(axis=2, keepdims=True)
+        return np.clip(0.25 * image + 0.75 * light + [60, 0, 40], 0, 255).astype(np.uint8)
+
+    def photo():
+        small = rng.integers(0, 256, (7, 7, 3), dtype=np.uint8)
+        return np.asarray(Image.fromarray(small).resize((128, 128), Image.Resampling.BICUBIC))
+
+    rows = []
+    for number in range(12):
+        image = photo()
+        save(tmp_path / f"{number}.png", image)
+        save(tmp_path / f"{number}.pink.png", pink(image))
+        rows.append(f"{number}.png,make it pink,{number}.pink.png\n")
+    (tmp_path / "pairs.csv").write_text("input,instruction,edited\n" + "".join(rows))
+    how = tuning(
+        "tiny", steps=150, lora_rank=0, validation_pairs=0, checkpoint_every=150, ema_decay=0.95,
+    )  # fmt: skip
+    fine_tune(read_pairs(tmp_path).good, how, tmp_path / "model")
+    assert defaults(str(tmp_path / "model")) == defaults("tiny")
+    image = photo()[:64, :64]
+    distances = {}
+    for model in ("tiny", str(tmp_path / "model")):
+        editor = load_editor(model, device="cpu", dtype="float32")
+        recipe = Recipe(**{**defaults(model), "instruction": "make it pink", "model": model})
+        made = editor.session(recipe).edit([Frame(0, 0, image)])[0].image
+        distances[model] = np.abs(made.astype(int) - pink(image)).mean()
+    assert distances[str(tmp_path / "model")] < 0.6 * distances["tiny"]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import random
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from accelerate import Accelerator
 
+from .. import models
 from ..edit.loading import load_pipeline
 from ..errors import ModelError, OutputError, RecipeError
 from ..frame import Image
@@ -126,7 +127,7 @@ def fine_tune(
     _place_frozen(pipe, accelerator)
     if tuning.gradient_checkpointing:
         pipe.unet.enable_gradient_checkpointing()
-    task = TuningTask(pipe, tuning, learned, held_out, accelerator.device)
+    task = TuningTask(pipe, tuning, learned, held_out)
     fitted = fit(
         task, tuning.fitting, output,
         accelerator=accelerator, progress=progress, stop_at=stop_at,
@@ -155,7 +156,7 @@ def load_base(base: str, revision: str | None = None) -> Any:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # deprecations between diffusers and transformers
             return StableDiffusionInstructPix2PixPipeline.from_single_file(
-                str(path), torch_dtype=torch.float32, safety_checker=None, num_in_channels=None
+                str(path), torch_dtype=torch.float32, safety_checker=None
             )
     except Exception as error:  # diffusers raises whatever it likes
         text = " ".join(str(error).split())[:300]
@@ -211,11 +212,10 @@ class TuningTask:
     """
 
     def __init__(
-        self, pipe: Any, tuning: Tuning, pairs: Sequence[Pair], held_out: Sequence[Pair],
-        device: torch.device,
+        self, pipe: Any, tuning: Tuning, pairs: Sequence[Pair], held_out: Sequence[Pair]
     ) -> None:  # fmt: skip
         self.pipe, self.tuning, self.pairs, self.held_out = pipe, tuning, pairs, held_out
-        self.device = device
+        self.own = models.defaults(tuning.base)
         self.model = Denoising(
             pipe.unet, pipe.text_encoder, pipe.vae, pipe.scheduler, tuning.objective
         )
@@ -245,7 +245,9 @@ class TuningTask:
         rows, errors = [], []
         for pair in self.held_out:
             source, edited = cut(pair, self.tuning.size, None)
-            output = run_once(self.pipe, source, pair.instruction, self.tuning.fitting.seed)
+            output = run_once(
+                self.pipe, source, pair.instruction, self.tuning.fitting.seed, self.own
+            )
             rows.append((np.hstack([source, edited]), output))
             errors.append(np.square(output.astype(np.float32) - edited).mean())
         before_after(
@@ -282,18 +284,27 @@ def cut(
     return squares[0], squares[1]
 
 
-def run_once(pipe: Any, image: Image, instruction: str, seed: int) -> Image:
-    """One edit by diffusers' own pipeline, with its own scales and 20 steps."""
+def run_once(pipe: Any, image: Image, instruction: str, seed: int, own: Mapping[str, Any]) -> Image:
+    """One edit by diffusers' own pipeline.
+
+    Args:
+        pipe: all parts, on one device.
+        image: the source; sides are multiples of 8.
+        instruction: what to change.
+        seed: of the noise.
+        own: the base model's own defaults for steps and scales, where it has some.
+    """
     from PIL import Image as Pillow
 
     pipe.set_progress_bar_config(disable=True)
-    device = pipe.unet.device
-    with torch.autocast(device.type, dtype=pipe.vae.dtype, enabled=pipe.vae.dtype != torch.float32):
+    half = pipe.vae.dtype
+    with torch.autocast(pipe.unet.device.type, dtype=half, enabled=half != torch.float32):
         result = pipe(
             instruction,
             image=Pillow.fromarray(image),
-            num_inference_steps=20,
-            image_guidance_scale=1.5,
+            num_inference_steps=own.get("num_inference_steps", 20),
+            guidance_scale=own.get("guidance_scale", 7.5),
+            image_guidance_scale=own.get("image_guidance_scale", 1.5),
             generator=torch.Generator("cpu").manual_seed(seed),
             output_type="np",
         ).images[0]
@@ -319,6 +330,8 @@ def _write(pipe: Any, rank: int, output: Path, tuning: Tuning, fitted: Fitted) -
             path=output,
             hint="Make room and give the same command again: the last checkpoint is whole.",
         ) from None
+    if own := models.defaults(tuning.base):  # what was right for the base is right for its child
+        write_atomic(output / models.DEFAULTS_FILE, msgspec.json.encode(own))
     facts = {
         "tuning": msgspec.to_builtins(tuning),
         "lora_rank": rank,
