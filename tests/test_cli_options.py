@@ -52,7 +52,7 @@ def test_without_anything_the_recipe_has_its_own_defaults():
 
 def test_a_model_folder_brings_its_own_defaults():
     recipe = recipe_from("make it snow", Look(model="tiny"))
-    assert (recipe.num_inference_steps, recipe.guidance_scale, recipe.size) == (10, 1.5, 256)
+    assert (recipe.num_inference_steps, recipe.guidance_scale, recipe.size) == (10, 2.0, 256)
     assert recipe.image_guidance_scale == 1.2
     assert recipe.model == "tiny"
 

@@ -87,7 +87,7 @@ def state(folder):
 
 def test_what_was_built_loads_and_edits(built):
     model = built / "model"
-    assert defaults(str(model))["guidance_scale"] == 1.5
+    assert defaults(str(model))["guidance_scale"] == 2.0
     editor = load_editor(str(model), device="cpu", dtype="float32")
     session = editor.session(EditRecipe(instruction="make it snow", model=str(model), size=64))
     image = session.edit([Frame(0, 0, scene(64, 48))])[0].image
@@ -96,6 +96,8 @@ def test_what_was_built_loads_and_edits(built):
 
 def test_its_weights_are_float16_safetensors(built):
     tensors = state(built / "model")
+    files = (built / "model").rglob("*.safetensors")
+    assert all(path.stat().st_mode & 0o044 for path in files)
     assert tensors and {t.dtype for t in tensors.values() if t.is_floating_point()} == {
         torch.float16
     }

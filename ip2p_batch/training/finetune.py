@@ -21,7 +21,7 @@ from accelerate import Accelerator
 
 from .. import models
 from ..edit.loading import load_pipeline
-from ..errors import ModelError, OutputError, RecipeError
+from ..errors import ModelError, RecipeError
 from ..frame import Image
 from ..jobdir import write_atomic
 from ..media.sheet import before_after
@@ -30,6 +30,7 @@ from .conditioning import dropped, widen
 from .denoising import Denoising, Objective
 from .fit import Batch, Fitted, Fitting, Progress, derived, fit, new_accelerator
 from .pairs import Pair
+from .saving import save_pipeline
 from .tensors import as_tensor, token_ids
 
 #: Below so many pairs an adapter learns as well as the whole UNet, and forgets less.
@@ -321,17 +322,9 @@ def _write(pipe: Any, rank: int, output: Path, tuning: Tuning, fitted: Fitted) -
         pipe.save_lora_weights(output / LORA_FOLDER, unet_lora_layers=state)
         pipe.unet.fuse_lora()
         pipe.unet.unload_lora()
-    try:
-        pipe.to(torch.float16 if pipe.unet.device.type == "cuda" else torch.float32)
-        pipe.save_pretrained(output)
-    except OSError as error:
-        raise OutputError(
-            f"{output}: the model cannot be written: {error.strerror or error}",
-            path=output,
-            hint="Make room and give the same command again: the last checkpoint is whole.",
-        ) from None
-    if own := models.defaults(tuning.base):  # what was right for the base is right for its child
-        write_atomic(output / models.DEFAULTS_FILE, msgspec.json.encode(own))
+    pipe.to(torch.float16 if pipe.unet.device.type == "cuda" else torch.float32)
+    # What was right for the base is right for its child.
+    save_pipeline(pipe, output, models.defaults(tuning.base))
     facts = {
         "tuning": msgspec.to_builtins(tuning),
         "lora_rank": rank,

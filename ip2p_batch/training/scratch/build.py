@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
@@ -16,12 +15,11 @@ from diffusers import StableDiffusionInstructPix2PixPipeline
 from safetensors.torch import load_file, save_file
 
 from ...errors import RecipeError, SourceError
-from ...jobdir import write_atomic
 from ...media.listing import find_items
 from ...media.stills import read_still
-from ...models import DEFAULTS_FILE
 from ..denoising import Denoising, Objective
 from ..fit import Fitting, fit
+from ..saving import save_pipeline
 from . import autoencoder, parts
 from .crops import Cropping, Crops, make_crops
 from .denoiser import DenoiserTask
@@ -78,7 +76,7 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     unet: parts.UNetArchitecture
     objective: Objective
     stages: tuple[DenoiserStage, ...]
-    defaults: dict[str, float]
+    defaults: dict[str, int | float]
 
 
 def load_recipe(path: Path) -> Recipe:
@@ -208,13 +206,12 @@ def squares(folder: Path, side: int = 256) -> np.ndarray:
     return np.stack(cut)
 
 
-def save_model(output: Path, defaults: dict[str, float], **components: Any) -> Path:
+def save_model(output: Path, defaults: dict[str, int | float], **components: Any) -> Path:
     """Write a pipeline's components to a diffusers folder, weights as float16 safetensors."""
     pipe = StableDiffusionInstructPix2PixPipeline(
         **components, safety_checker=None, feature_extractor=None, requires_safety_checker=False
     )
     pipe.to(dtype=torch.float16)
-    pipe.save_pretrained(output)
-    write_atomic(output / DEFAULTS_FILE, (json.dumps(defaults, indent=1) + "\n").encode())
+    save_pipeline(pipe, output, defaults)
     pipe.to(dtype=torch.float32)
     return output
