@@ -25,7 +25,7 @@ import numpy as np
 from machine import machine
 
 from ip2p_batch import models
-from ip2p_batch.edit.loading import load_editor
+from ip2p_batch.edit.loading import load_editor, quiet_libraries
 from ip2p_batch.frame import Frame, Image
 from ip2p_batch.media.sheet import contact_sheet
 from ip2p_batch.media.stills import read_still
@@ -339,6 +339,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="four photographs, fidelity only")
     arguments = parser.parse_args()
     arguments.output.mkdir(parents=True, exist_ok=True)
+    quiet_libraries()
     model = Model(arguments.model, arguments.threads)
     photos = held_out(arguments.photos, arguments.output / "photos")
     squares = {name: middle(image, SIDE, SIDE) for name, image in photos.items()}
