@@ -1,6 +1,7 @@
 """Fixtures for all tests: nothing of the user's own settings, and one thread per process."""
 
 import os
+import signal
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
@@ -38,6 +39,12 @@ def executor(redis):
     executor = CeleryExecutor(redis.url)
     yield executor
     executor.close()
+
+
+def pytest_configure():
+    # A shell starts background commands with Ctrl-C ignored, and children would inherit that.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items):
