@@ -2,29 +2,43 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import cv2
 import numpy as np
 import numpy.typing as npt
-import torch
 
-from ..frame import Image
+from .frame import Image
 
-#: Flow is computed at this longest side; latents are smaller still.
+#: For editing, flow is computed at this longest side; latents are smaller still.
 LONGEST_SIDE = 256
-#: ... and at no shorter side than this: below about 32 rows OpenCV's DIS gives NaN or crashes.
+#: ... and never at a shorter side than this: below about 32 rows OpenCV's DIS gives NaN or crashes.
 SHORTEST_SIDE = 64
 #: A pixel whose neighbourhood differs by more than this many grey levels was not found.
 _LARGEST_GAP = 24
 
 Flow = npt.NDArray[np.float32]
+Mask = npt.NDArray[np.bool_]
 
 
-def backward_flow(target: Image, reference: Image) -> tuple[Flow, npt.NDArray[np.bool_]]:
-    """Where each pixel of ``target`` is found in ``reference``, and where it is not.
+class Motion(NamedTuple):
+    """Where each pixel of a target frame is found in a reference frame.
+
+    Attributes:
+        flow: shape ``(h, w, 2)``, x and y, in units of the picture's width and height:
+            ``target(p)`` looks like ``reference(p + flow(p))``.
+        occluded: shape ``(h, w)``, True where the reference does not show that pixel.
+    """
+
+    flow: Flow
+    occluded: Mask
+
+
+def backward_flow(target: Image, reference: Image) -> Motion:
+    """For moving a reference frame's latents to a target frame: fast, and wary.
 
     DIS (Kroeger et al., ECCV 2016, "Fast Optical Flow using Dense Inverse Search"), both ways. A
-    pixel counts as occluded where forward flow f and backward flow b do not cancel out
-    (Sundaram, Brox, Keutzer, ECCV 2010): ``|f + b|^2 > 0.01 (|f|^2 + |b|^2) + 0.5``; and where
+    pixel counts as occluded where the two ways do not cancel out (:func:`contradicted`), and where
     it looks unlike what was found, since a search that fails both ways gives two small flows that
     do cancel out.
 
@@ -32,73 +46,95 @@ def backward_flow(target: Image, reference: Image) -> tuple[Flow, npt.NDArray[np
         target, reference: images of one shape.
 
     Returns:
-        Flow in units of the image's width and height, shape ``(h, w, 2)``, such that
-        ``target(p)`` looks like ``reference(p + flow(p))``; and the occlusion mask, ``(h, w)``.
-        Both at working size: sides from :data:`SHORTEST_SIDE` to :data:`LONGEST_SIDE`.
+        Motion at working size: sides from :data:`SHORTEST_SIDE` to :data:`LONGEST_SIDE`.
     """
-    height, width = target.shape[:2]
-    scale = min(1.0, LONGEST_SIDE / max(height, width))
-    size = (
-        max(SHORTEST_SIDE, round(width * scale)),
-        max(SHORTEST_SIDE, round(height * scale)),
-    )
-    # DIS parts the picture among threads: one, so that the result cannot depend on the machine.
-    cv2.setNumThreads(1)
-    small = [_gray(image, size) for image in (target, reference)]
-    dis = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
-    forward = dis.calc(small[0], small[1], None)
-    backward = dis.calc(small[1], small[0], None)
-    x, y = np.meshgrid(np.arange(size[0], dtype=np.float32), np.arange(size[1], dtype=np.float32))
-    at = (x + forward[..., 0], y + forward[..., 1])
+    gray = [_gray(image, LONGEST_SIDE) for image in (target, reference)]
+    forward, backward = _both_ways(gray[0], gray[1], cv2.DISOPTICAL_FLOW_PRESET_FAST)
+    looks = cv2.remap(gray[1], *_places(forward), cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    unlike = cv2.blur(cv2.absdiff(gray[0], looks), (5, 5)) > _LARGEST_GAP
+    return Motion(_relative(forward), contradicted(forward, backward) | unlike)
+
+
+def measured_flow(target: Image, reference: Image) -> Motion:
+    """For measuring: at the pictures' own size, with the usual check alone.
+
+    DIS at its slower "medium" setting; occlusion as in Lai et al. (ECCV 2018) and UnFlow.
+
+    Args:
+        target, reference: images of one shape, sides at least :data:`SHORTEST_SIDE` (smaller
+            ones are enlarged).
+    """
+    gray = [_gray(image, max(target.shape[:2])) for image in (target, reference)]
+    forward, backward = _both_ways(gray[0], gray[1], cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+    return Motion(_relative(forward), contradicted(forward, backward))
+
+
+def contradicted(forward: Flow, backward: Flow) -> Mask:
+    """Where two flows in pixels, each way one, do not cancel out.
+
+    ``|f + b|^2 > 0.01 (|f|^2 + |b|^2) + 0.5``, with b looked up where f leads (Sundaram, Brox,
+    Keutzer, ECCV 2010). What leads out of the picture is contradicted, too.
+    """
     found = cv2.remap(
         backward,
-        *at,
+        *_places(forward),
         cv2.INTER_LINEAR,
         borderMode=cv2.BORDER_CONSTANT,
         borderValue=(1e4, 1e4),  # outside the reference: never cancels out
     )
     gap = np.square(forward + found).sum(-1)
     bound = 0.01 * (np.square(forward).sum(-1) + np.square(found).sum(-1)) + 0.5
-    looks = cv2.remap(small[1], *at, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    unlike = cv2.blur(cv2.absdiff(small[0], looks), (5, 5)) > _LARGEST_GAP
-    outside = np.abs(found).max(-1) > 5e3
-    occluded = (gap > bound) | outside | unlike
-    return forward / np.array(size, dtype=np.float32), occluded
+    wrong: Mask = (gap > bound) | (np.abs(found).max(-1) > 5e3)
+    return wrong
 
 
-def warp(
-    latents: torch.Tensor, flow: Flow, occluded: npt.NDArray[np.bool_]
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Reference latents moved to where the target has them, and how far to trust them.
+def moved(reference: Image, flow: Flow) -> npt.NDArray[np.float32]:
+    """The reference picture as the target would show it: ``reference(p + flow(p))``, bilinear.
 
     Args:
-        latents: shape ``(channels, height, width)``, on the CPU.
-        flow, occluded: of :func:`backward_flow`.
+        reference: uint8 or float, shape ``(h, w, channels)``.
+        flow: of :class:`Motion`, of any size.
 
     Returns:
-        Warped latents of the same shape, and weights from 0 (occluded) to 1, shape
-        ``(height, width)``.
+        float32, of the reference's shape.
     """
-    height, width = latents.shape[-2:]
-    moved = cv2.resize(flow, (width, height), interpolation=cv2.INTER_AREA)
-    visible = cv2.resize(
-        1 - occluded.astype(np.float32), (width, height), interpolation=cv2.INTER_AREA
+    height, width = reference.shape[:2]
+    fitted = cv2.resize(flow, (width, height), interpolation=cv2.INTER_LINEAR)
+    pixels = fitted * np.array((width, height), np.float32)
+    result: npt.NDArray[np.float32] = cv2.remap(
+        reference.astype(np.float32),
+        *_places(pixels),
+        cv2.INTER_LINEAR,
+        borderMode=cv2.BORDER_REPLICATE,
     )
-    # grid_sample's coordinates run from -1 to 1 over the outer edges of the pixels.
-    x = (torch.arange(width) + 0.5) / width
-    y = (torch.arange(height) + 0.5) / height
-    grid = torch.stack(torch.meshgrid(y, x, indexing="ij")[::-1], dim=-1)
-    grid = (grid + torch.from_numpy(moved)) * 2 - 1
-    result = torch.nn.functional.grid_sample(
-        latents[None].float(),
-        grid[None].float(),
-        mode="bilinear",
-        padding_mode="border",
-        align_corners=False,
-    )
-    return result[0], torch.from_numpy(visible)
+    return result
 
 
-def _gray(image: Image, size: tuple[int, int]) -> Image:
+def _both_ways(target: Image, reference: Image, preset: int) -> tuple[Flow, Flow]:
+    # DIS parts the picture among threads: one, so that the result cannot depend on the machine.
+    cv2.setNumThreads(1)
+    dis = cv2.DISOpticalFlow.create(preset)
+    return dis.calc(target, reference, None), dis.calc(reference, target, None)
+
+
+def _places(flow: Flow) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    """Absolute x and y to which a flow in pixels leads."""
+    height, width = flow.shape[:2]
+    x, y = np.meshgrid(np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32))
+    return x + flow[..., 0], y + flow[..., 1]
+
+
+def _relative(flow: Flow) -> Flow:
+    size = np.array((flow.shape[1], flow.shape[0]), dtype=np.float32)
+    return np.divide(flow, size, dtype=np.float32)
+
+
+def _gray(image: Image, longest: int) -> Image:
+    height, width = image.shape[:2]
+    scale = min(1.0, longest / max(height, width))
+    size = (
+        max(SHORTEST_SIDE, round(width * scale)),
+        max(SHORTEST_SIDE, round(height * scale)),
+    )
     gray = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
     return np.asarray(cv2.resize(gray, size, interpolation=cv2.INTER_AREA), dtype=np.uint8)

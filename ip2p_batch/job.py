@@ -183,8 +183,13 @@ class Chunk(_Data, frozen=True, kw_only=True):
         wave: chunks of one wave can all run at once; waves run in order, from 1.
         start, stop: frames of the video, or lines of ``items.jsonl``, half-open.
         shot: number of the shot, from 0.
-        borders: frame numbers. For ``borders``: the frames to edit. For ``frames``: the left
-            and right border the chunk is tied to; empty when nothing is carried.
+        borders: frame numbers. For ``borders``: the frames to edit. For ``frames``: those that
+            its frames are tied to, in order, each to the two that it lies between; empty when
+            nothing is carried.
+        reach: frames of the shot, half-open, that have to be edited to make these: more than
+            ``[start, stop)`` where a temporal filter looks beyond.
+        anchors: frame numbers that the chunk's frames look at; where latents are carried, these
+            are borders, too.
     """
 
     id: str
@@ -194,6 +199,8 @@ class Chunk(_Data, frozen=True, kw_only=True):
     stop: int
     shot: int = 0
     borders: tuple[int, ...] = ()
+    anchors: tuple[int, ...] = ()
+    reach: tuple[int, int] = (0, 0)
 
     def __len__(self) -> int:
         return len(self.borders) if self.kind == "borders" else self.stop - self.start

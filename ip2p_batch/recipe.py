@@ -15,6 +15,9 @@ from .errors import RecipeError
 
 Scheduler = Literal["euler-ancestral", "euler", "ddim", "dpm++", "unipc"]
 SCHEDULERS: tuple[str, ...] = get_args(Scheduler)
+Carry = Literal["matched", "renoised"]
+Noise = Literal["shared", "warped"]
+AnchorLayers = Literal["all", "decoder"]
 Dtype = Literal["auto", "float32", "float16", "bfloat16"]
 
 #: The model of the InstructPix2Pix paper, as diffusers loads it.
@@ -40,6 +43,18 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         chunk_frames: frames in one chunk (2 to 10000).
         carryover: share of the steps that a chunk's frames take over from its edited borders,
             0 (off) to below 1. See ``edit/carryover.py``.
+        carry: how they take it over: the borders' ``matched`` state, or their result ``renoised``.
+        correction: share of the steps that a frame runs in which its prediction is pulled along
+            with its borders', 0 (off) to 1.
+        noise: ``shared`` by all frames of a shot as it stands, or ``warped`` from the borders along
+            the source's motion.
+        anchors: frames of each shot that all its frames look at in self-attention, 0 (off) to 16.
+            See ``edit/attention.py``.
+        anchor_layers: the self-attention layers that do: ``all``, or ``decoder`` (from the middle
+            of the UNet on).
+        anchor_steps: share of the steps, from the first on, in which they do, 0 to 1.
+        temporal_filter: frames to either side that each edited frame is averaged with along the
+            source's motion, 0 (off) to 4. See ``edit/filtering.py``.
         scenes: whether scene cuts are looked for; nothing is carried across a cut.
     """
 
@@ -57,6 +72,13 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     batch_size: int = 0
     chunk_frames: int = 16
     carryover: float = 0.6
+    carry: Carry = "matched"
+    correction: float = 0.0
+    noise: Noise = "shared"
+    anchors: int = 0
+    anchor_layers: AnchorLayers = "all"
+    anchor_steps: float = 1.0
+    temporal_filter: int = 2
     scenes: bool = True
 
     def __post_init__(self) -> None:
@@ -67,22 +89,38 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
                     f"{_option(name)} is {value}; it must be from {low} to {high}.",
                     hint=f"Give {_option(name)} a value in that range.",
                 )
-        if self.scheduler not in SCHEDULERS:
-            raise RecipeError(
-                f"--scheduler {self.scheduler} is not known.",
-                hint=f"Use one of: {', '.join(SCHEDULERS)}.",
-            )
-        if self.dtype not in get_args(Dtype):
-            raise RecipeError(
-                f"--dtype {self.dtype} is not known.",
-                hint=f"Use one of: {', '.join(get_args(Dtype))}.",
-            )
+        for name, choices in _CHOICES.items():
+            value = getattr(self, name)
+            if value not in choices:
+                raise RecipeError(
+                    f"{_option(name)} {value} is not known.",
+                    hint=f"Use one of: {', '.join(choices)}.",
+                )
         if "\x00" in self.instruction + self.negative_prompt + self.model:
             raise RecipeError("A recipe's texts may not hold NUL characters.")
 
     def carried_steps(self) -> int:
         """Step at which a chunk's frames set in from their borders; 0 when nothing is carried."""
         return min(int(self.num_inference_steps * self.carryover), self.num_inference_steps - 1)
+
+    @property
+    def needs_finished_borders(self) -> bool:
+        """Whether borders have to run all their steps before a chunk can be tied to them."""
+        return self.correction > 0 or (self.carry == "renoised" and self.carried_steps() > 0)
+
+    @property
+    def edits_borders(self) -> bool:
+        """Whether borders have to be edited before the chunks between them."""
+        return self.carried_steps() > 0 or self.correction > 0
+
+    @property
+    def looks_at_borders(self) -> bool:
+        """Whether a chunk has to know its borders, edited or not."""
+        return self.edits_borders or self.noise == "warped"
+
+    def anchored_steps(self) -> int:
+        """Number of steps, from the first on, in which anchors are looked at."""
+        return round(self.num_inference_steps * self.anchor_steps) if self.anchors else 0
 
     def fingerprint(self) -> str:
         """SHA-256 over the recipe's canonical JSON, in hexadecimal."""
@@ -103,7 +141,18 @@ _RANGES: tuple[tuple[str, float, float], ...] = (
     ("batch_size", 0, 1024),
     ("chunk_frames", 2, 10000),
     ("carryover", 0, 0.99),
+    ("correction", 0, 1),
+    ("anchors", 0, 16),
+    ("anchor_steps", 0, 1),
+    ("temporal_filter", 0, 4),
 )
+_CHOICES: Mapping[str, tuple[str, ...]] = {
+    "scheduler": SCHEDULERS,
+    "dtype": get_args(Dtype),
+    "carry": get_args(Carry),
+    "noise": get_args(Noise),
+    "anchor_layers": get_args(AnchorLayers),
+}
 #: Every field name, in the order of the class: the options a recipe file may set.
 FIELDS: tuple[str, ...] = Recipe.__struct_fields__
 

@@ -26,6 +26,7 @@ TINY = Recipe(
     guidance_scale=1.5,
     image_guidance_scale=1.2,
     chunk_frames=6,
+    anchors=2,  # with carryover and temporal filter, which are on already: everything
 )
 SLOW = Recipe(instruction="x", model="identity:slow=0.05", size=64, chunk_frames=8, carryover=0)
 
@@ -64,11 +65,12 @@ def worker_pids(folder) -> set[int]:
 
 @pytest.mark.slow
 @pytest.mark.timeout(280)
-def test_one_and_two_workers_and_a_resumed_run_give_the_same_pixels(tmp_path, settings, redis):
-    one, two, parts = (tmp_path / f"{n}.mp4" for n in ("one", "two", "parts"))
+def test_one_two_and_four_workers_and_a_resumed_run_give_the_same_pixels(tmp_path, settings, redis):
+    one, two, four, parts = (tmp_path / f"{n}.mp4" for n in ("one", "two", "four", "parts"))
     follow(create(one, settings, end=1.0), redis, 1, tmp_path)
     follow(create(two, settings, end=1.0), redis, 2, tmp_path)
-    assert identical(one, two)
+    follow(create(four, settings, end=1.0), redis, 4, tmp_path)
+    assert identical(one, two) and identical(one, four)
 
     folder = create(parts, settings, end=1.0)
     with LocalWorkers(redis.url, 1, "cpu", tmp_path / "workers.log"):

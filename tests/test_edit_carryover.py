@@ -10,7 +10,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
-from ip2p_batch.edit.carryover import Border, blend, blended_noise, load, save
+from ip2p_batch.edit.carryover import (
+    Border,
+    Handover,
+    between,
+    blended_noise,
+    load,
+    matched,
+    renoised,
+    save,
+)
 from ip2p_batch.edit.loading import load_editor
 from ip2p_batch.errors import EditError
 from ip2p_batch.frame import Frame
@@ -34,7 +43,12 @@ def latents(seed):
 
 def border(frame, seed, scale=SCALE):
     clean, noise = latents(seed)
-    return Border(frame.index, frame.image, scale[0] * clean + scale[1] * noise, clean)
+    handed = Handover(scale[0] * clean + scale[1] * noise, clean, final=clean + 1)
+    return Border(frame.index, frame.image, handed)
+
+
+def blend(frame, left, right, scale, **more):
+    return matched(between(frame, left, right), left.handed, right.handed, scale, **more)
 
 
 # -- the file -----------------------------------------------------------------------------
@@ -42,17 +56,22 @@ def border(frame, seed, scale=SCALE):
 
 def test_latents_come_back_bit_for_bit(tmp_path):
     frame, (state, clean) = frames(1, first=17)[0], latents(0)
-    save(tmp_path / "17.part", frame, 6, state, clean)
-    back = load(frame, tmp_path / "17.part", 6)
-    assert torch.equal(back.state, state)
-    assert torch.equal(back.clean, clean)
-    assert back.index == 17
+    for final in (None, state + clean):
+        save(tmp_path / "17.part", frame, 6, Handover(state, clean, final))
+        back = load(frame, tmp_path / "17.part", 6)
+        assert torch.equal(back.handed.state, state)
+        assert torch.equal(back.handed.clean, clean)
+        assert back.index == 17
+        if final is None:
+            assert back.handed.final is None
+        else:
+            assert torch.equal(back.handed.final, final)
 
 
 @pytest.mark.parametrize("what", ["frame", "step", "size"])
 def test_latents_of_another_frame_step_or_size_are_refused(tmp_path, what):
     frame, path = frames(1, first=17)[0], tmp_path / "17.safetensors"
-    save(path, frame, 6, *latents(0))
+    save(path, frame, 6, Handover(*latents(0)))
     other = {
         "frame": (Frame(18, 0, frame.image), 6),
         "step": (frame, 5),
@@ -65,7 +84,7 @@ def test_latents_of_another_frame_step_or_size_are_refused(tmp_path, what):
 @pytest.mark.parametrize("content", [None, b"", b"no latents", "cut", "no clean"])
 def test_a_missing_or_damaged_file_is_named(tmp_path, content):
     frame, path = frames(1, first=17)[0], tmp_path / "17.safetensors"
-    save(path, frame, 6, *latents(0))
+    save(path, frame, 6, Handover(*latents(0)))
     if content is None:
         path.unlink()
     elif content == "cut":
@@ -82,7 +101,7 @@ def test_a_missing_or_damaged_file_is_named(tmp_path, content):
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
 def test_a_full_disk_is_an_oserror_with_its_reason(tmp_path):
     with pytest.raises(OSError, match="No space left"):
-        save(Path("/dev/full"), frames(1)[0], 6, *latents(0))
+        save(Path("/dev/full"), frames(1)[0], 6, Handover(*latents(0)))
 
 
 # -- the blend ----------------------------------------------------------------------------
@@ -91,8 +110,8 @@ def test_a_full_disk_is_an_oserror_with_its_reason(tmp_path):
 def test_at_a_border_the_state_is_the_borders_own():
     clip = frames(9)
     left, right = border(clip[0], 1), border(clip[8], 2)
-    assert blend(clip[0], left, right, SCALE) is left.state
-    assert blend(clip[8], left, right, SCALE) is right.state
+    assert blend(clip[0], left, right, SCALE) is left.handed.state
+    assert blend(clip[8], left, right, SCALE) is right.handed.state
 
 
 def test_a_frame_of_a_still_scene_is_a_blend_by_distance():
@@ -100,8 +119,8 @@ def test_a_frame_of_a_still_scene_is_a_blend_by_distance():
     left, middle, right = (Frame(i, 0, picture) for i in (0, 2, 8))
     ends = border(left, 1), border(right, 2)
     state = blend(middle, *ends, SCALE)
-    noise = blended_noise(ends[0].noise(SCALE), ends[1].noise(SCALE), 0.25)
-    clean = 0.75 * ends[0].clean + 0.25 * ends[1].clean
+    noise = blended_noise(ends[0].handed.noise(SCALE), ends[1].handed.noise(SCALE), 0.25)
+    clean = 0.75 * ends[0].handed.clean + 0.25 * ends[1].handed.clean
     torch.testing.assert_close(state, clean + SCALE[1] * noise, rtol=0, atol=0.05)
 
 
@@ -115,9 +134,19 @@ def test_hidden_from_one_border_a_frame_takes_from_the_other():
     ends = border(Frame(0, 0, ground), 1, scale), border(Frame(8, 0, covered), 2, scale)
     state = blend(Frame(4, 0, ground), *ends, scale)
     area = np.s_[:, 6:10, 6:10]  # inner part of what was covered, in latents of 1/8
-    off_left = (state[area] - ends[0].clean[area]).abs().mean()
-    off_right = (state[area] - ends[1].clean[area]).abs().mean()
+    off_left = (state[area] - ends[0].handed.clean[area]).abs().mean()
+    off_right = (state[area] - ends[1].handed.clean[area]).abs().mean()
     assert off_left < 0.6 * off_right
+
+
+def test_renoised_every_frame_even_a_border_comes_in_from_finished_latents():
+    clip = frames(9)
+    left, right = border(clip[0], 1), border(clip[8], 2)
+    unit = latents(3)[0]
+    for frame, end in ((clip[0], left), (clip[8], right)):
+        place = between(frame, left, right)
+        state = renoised(place, left.handed, right.handed, SCALE, unit)
+        torch.testing.assert_close(state, end.handed.final + SCALE[1] * unit)
 
 
 @given(st.floats(0, 1), st.integers(0, 1000))
@@ -142,9 +171,9 @@ def tied(owner, look, clip, tmp_path, numbers):
     """A session tied to two borders, whose latents are made first."""
     session = owner.session(look)
     for n in numbers:
-        session.save_border(clip[n], tmp_path / str(n))
+        session.save_borders([(clip[n], tmp_path / str(n))])
     session = owner.session(look)
-    session.tie(*((clip[n], tmp_path / str(n)) for n in numbers))
+    session.tie([(clip[n], tmp_path / str(n)) for n in numbers])
     return session
 
 

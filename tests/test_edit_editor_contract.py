@@ -72,12 +72,12 @@ def test_tied_frames_do_not_depend_on_grouping_either_and_borders_agree(editor, 
     left, middle, right = clip[0], clip[3], clip[5]
     first = editor.session(LOOK)
     for frame in (left, middle, right):
-        first.save_border(frame, tmp_path / str(frame.index))
+        first.save_borders([(frame, tmp_path / str(frame.index))])
     assert all((tmp_path / str(f.index)).stat().st_size for f in (left, middle, right))
 
     def tied(a, b):
         session = editor.session(LOOK)
-        session.tie((a, tmp_path / str(a.index)), (b, tmp_path / str(b.index)))
+        session.tie([(a, tmp_path / str(a.index)), (b, tmp_path / str(b.index))])
         return session
 
     whole = images(tied(left, middle).edit(clip[:4]))
@@ -96,7 +96,7 @@ def test_a_checkpoint_that_raises_stops_the_edit(editor, clip, tmp_path):
     with pytest.raises(JobCancelled):
         editor.session(LOOK, checkpoint=stop).edit(clip)
     with pytest.raises(JobCancelled):
-        editor.session(LOOK, checkpoint=stop).save_border(clip[0], tmp_path / "0")
+        editor.session(LOOK, checkpoint=stop).save_borders([(clip[0], tmp_path / "0")])
     assert not (tmp_path / "0").exists()
 
 

@@ -198,7 +198,7 @@ def test_a_frame_too_large_for_memory_is_said_with_the_way_out(error, tmp_path):
         owner.session(recipe()).edit(frames(1))
     assert "--size" in caught.value.hint
     with pytest.raises(EditError, match="Out of memory"):
-        owner.session(recipe()).save_border(frames(1)[0], tmp_path / "0")
+        owner.session(recipe()).save_borders([(frames(1)[0], tmp_path / "0")])
     assert not (tmp_path / "0").exists()
 
 

@@ -7,7 +7,8 @@ import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from ip2p_batch.edit.flow import LONGEST_SIDE, backward_flow, warp
+from ip2p_batch.edit.warping import warp
+from ip2p_batch.flow import LONGEST_SIDE, Motion, backward_flow
 
 
 def texture(height, width, seed=0):
@@ -32,7 +33,7 @@ def test_what_a_moving_thing_uncovers_is_not_taken_from_the_thing():
     before[44:84, 30:70] = thing
     after[44:84, 42:82] = thing
     flow, occluded = backward_flow(after, before)
-    found, _ = warp(torch.from_numpy(before).permute(2, 0, 1), flow, occluded)
+    found, _ = warp(torch.from_numpy(before).permute(2, 0, 1), Motion(flow, occluded))
     uncovered = found[:, 46:82, 32:40][:, ~torch.from_numpy(occluded[46:82, 32:40])]
     assert uncovered.max() < thing.min()
     assert occluded[5:35, 10:110].mean() < 0.15  # ground, all the while
@@ -75,7 +76,9 @@ def test_any_size_of_picture_goes(height, width):
 
 def test_without_flow_latents_stay():
     latents = torch.randn(4, 9, 16)
-    moved, visible = warp(latents, np.zeros((144, 256, 2), np.float32), np.zeros((144, 256), bool))
+    moved, visible = warp(
+        latents, Motion(np.zeros((144, 256, 2), np.float32), np.zeros((144, 256), bool))
+    )
     torch.testing.assert_close(moved, latents, rtol=0, atol=1e-5)
     assert torch.equal(visible, torch.ones(9, 16))
 
@@ -84,13 +87,13 @@ def test_latents_go_where_the_target_has_them():
     latents = torch.randn(1, 8, 16)
     flow = np.zeros((64, 128, 2), np.float32)
     flow[..., 0] = 3 / 16  # three latent pixels to the right, in the reference
-    moved, _ = warp(latents, flow, np.zeros((64, 128), bool))
+    moved, _ = warp(latents, Motion(flow, np.zeros((64, 128), bool)))
     torch.testing.assert_close(moved[..., :-3], latents[..., 3:], rtol=0, atol=1e-5)
 
 
 def test_a_half_hidden_latent_counts_half():
     occluded = np.zeros((64, 64), bool)
     occluded[:, 4:8] = True
-    _, visible = warp(torch.zeros(1, 8, 8), np.zeros((64, 64, 2), np.float32), occluded)
+    _, visible = warp(torch.zeros(1, 8, 8), Motion(np.zeros((64, 64, 2), np.float32), occluded))
     assert visible[0, 0] == pytest.approx(0.5)
     assert visible[0, 1] == 1

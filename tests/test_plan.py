@@ -17,6 +17,10 @@ def videos(draw: st.DrawFn) -> tuple[int, int, list[int], Recipe]:
         instruction="x",
         chunk_frames=draw(st.integers(2, 60)),
         carryover=draw(st.sampled_from([0, 0.3, 0.6])),
+        correction=draw(st.sampled_from([0, 0.5])),
+        anchors=draw(st.integers(0, 4)),
+        noise=draw(st.sampled_from(["shared", "warped"])),
+        temporal_filter=draw(st.integers(0, 4)),
     )
     return start, stop, cuts, recipe
 
@@ -46,10 +50,13 @@ def test_every_tied_chunk_has_both_its_borders_in_an_earlier_wave_and_in_its_own
     wave_of = {f: c.wave for c in result.chunks if c.kind == "borders" for f in c.borders}
     for chunk in result.chunks:
         if chunk.kind == "frames" and chunk.borders:
-            left, right = chunk.borders
             shot = result.shots[chunk.shot]
-            assert left == chunk.start and chunk.stop - 1 <= right < shot.stop
-            assert wave_of[left] < chunk.wave and wave_of[right] < chunk.wave
+            assert {chunk.start} <= set(chunk.borders)
+            assert chunk.borders[0] <= chunk.reach[0]
+            assert chunk.reach[1] - 1 <= chunk.borders[-1] < shot.stop
+            assert len(chunk.borders) >= 2 and list(chunk.borders) == sorted(set(chunk.borders))
+            if recipe.edits_borders:
+                assert all(wave_of[border] < chunk.wave for border in chunk.borders)
 
 
 @given(videos())
@@ -59,14 +66,14 @@ def test_two_neighbouring_chunks_of_one_shot_share_their_border(video):
     tied = [c for c in tied if c.kind == "frames"]
     for a, b in pairwise(tied):
         if a.shot == b.shot:
-            assert a.borders[1] == b.borders[0] == b.start
+            assert b.start in a.borders and b.start in b.borders
 
 
 @given(videos())
 def test_depth_is_two_waves_at_the_most_whatever_the_length(video):
     start, stop, cuts, recipe = video
     result = plan.plan_video(start, stop, cuts, recipe, (64, 64))
-    assert result.waves <= (2 if recipe.carryover else 1)
+    assert result.waves <= (2 if recipe.edits_borders else 1)
     assert len({c.id for c in result.chunks}) == len(result.chunks)
 
 
@@ -85,3 +92,40 @@ def test_each_chunk_of_stills_holds_one_edit_size_and_every_picture_is_planned_o
 def test_without_carryover_there_is_one_wave():
     result = plan.plan_video(0, 48, [], Recipe(instruction="x", carryover=0), (64, 64))
     assert result.waves == 1 and not any(c.borders for c in result.chunks)
+
+
+@given(videos())
+def test_all_chunks_of_a_shot_look_at_the_same_anchors_of_that_shot(video):
+    start, stop, cuts, recipe = video
+    result = plan.plan_video(start, stop, cuts, recipe, (64, 64))
+    edited = {f for c in result.chunks if c.kind == "borders" for f in c.borders}
+    for number, shot in enumerate(result.shots):
+        chunks = [c for c in result.chunks if c.shot == number]
+        chosen = {c.anchors for c in chunks if c.kind == "frames" or c.anchors}
+        assert len(chosen) == 1
+        anchors = chosen.pop()
+        assert len(anchors) <= recipe.anchors
+        assert bool(anchors) == bool(recipe.anchors)
+        assert all(shot.start <= a < shot.stop for a in anchors)
+        if any(c.borders for c in chunks if c.kind == "frames") and recipe.edits_borders:
+            assert edited.issuperset(anchors)  # wave 2 finds their states on disk
+
+
+@given(videos())
+def test_a_chunk_of_borders_beside_anchors_holds_one_shots_only(video):
+    start, stop, cuts, recipe = video
+    result = plan.plan_video(start, stop, cuts, recipe, (64, 64))
+    for chunk in result.chunks:
+        if chunk.kind == "borders" and chunk.anchors:
+            shot = result.shots[chunk.shot]
+            assert all(shot.start <= b < shot.stop for b in chunk.borders)
+
+
+@given(videos())
+def test_a_chunk_reaches_as_far_as_its_temporal_filter_looks_within_its_shot(video):
+    start, stop, cuts, recipe = video
+    result = plan.plan_video(start, stop, cuts, recipe, (64, 64))
+    for chunk in result.chunks:
+        if chunk.kind == "frames":
+            shot, r = result.shots[chunk.shot], recipe.temporal_filter
+            assert chunk.reach == (max(shot.start, chunk.start - r), min(shot.stop, chunk.stop + r))

@@ -17,6 +17,7 @@ from .groups import spread
 from .jobs import cancel, status
 from .layout import Command, Group, help_text
 from .plan import plan
+from .score import score
 from .train import train
 from .worker import worker
 
@@ -53,7 +54,7 @@ def about(
 
 
 _PANELS: dict[str, tuple[Callable[..., int], ...]] = {
-    "Edit": (edit, plan, demo),
+    "Edit": (edit, plan, score, demo),
     "Jobs": (status, resume, cancel),
     "Machines": (worker, doctor),
     "Training": (dataset, train),

@@ -17,7 +17,17 @@ import typer
 
 from .. import models
 from ..job import Encoding
-from ..recipe import DEFAULT_MODEL, SCHEDULERS, Dtype, Recipe, load, make
+from ..recipe import (
+    DEFAULT_MODEL,
+    SCHEDULERS,
+    AnchorLayers,
+    Carry,
+    Dtype,
+    Noise,
+    Recipe,
+    load,
+    make,
+)
 from ..settings import Settings
 from .layout import CREW, LOOK, REPORTS, RESULT
 from .values import choice, devices, seconds
@@ -25,6 +35,9 @@ from .values import choice, devices, seconds
 CODECS = ("h264", "hevc", "av1", "ffv1")
 FORMATS = ("png", "jpeg", "webp", "tiff", "bmp", "avif")
 DTYPES: tuple[str, ...] = get_args(Dtype)
+CARRIES: tuple[str, ...] = get_args(Carry)
+NOISES: tuple[str, ...] = get_args(Noise)
+ANCHOR_LAYERS: tuple[str, ...] = get_args(AnchorLayers)
 
 _DEFAULTS: dict[str, Any] = {f.name: f.default for f in msgspec.structs.fields(Recipe)}
 
@@ -142,6 +155,64 @@ class Look:
             metavar="X",
             help="Share of the steps that frames take over from their chunk's edited borders:"
             " steadier and faster; 0 turns it off.",
+        ),
+    ] = None
+    carry: Annotated[
+        str | None,
+        _look(
+            "carry",
+            metavar="WAY",
+            help="How they take it over: the borders' matched state (no seam), or their finished"
+            " result renoised.",
+            **choice(CARRIES),
+        ),
+    ] = None
+    correction: Annotated[
+        float | None,
+        _look(
+            "correction",
+            metavar="X",
+            help="Share of a frame's steps in which it is pulled along with its borders.",
+        ),
+    ] = None
+    noise: Annotated[
+        str | None,
+        _look(
+            "noise",
+            metavar="KIND",
+            help="Noise of a shot: shared by its frames, or warped along the motion.",
+            **choice(NOISES),
+        ),
+    ] = None
+    anchors: Annotated[
+        int | None,
+        _look(
+            "anchors",
+            metavar="K",
+            help="Frames of each shot that all others look at in self-attention: one look"
+            " throughout; 0 turns it off.",
+        ),
+    ] = None
+    anchor_layers: Annotated[
+        str | None,
+        _look(
+            "anchor_layers",
+            metavar="WHICH",
+            help="Self-attention layers that see anchors: all, or decoder.",
+            **choice(ANCHOR_LAYERS),
+        ),
+    ] = None
+    anchor_steps: Annotated[
+        float | None,
+        _look("anchor_steps", metavar="X", help="Share of the steps, from the first, that do."),
+    ] = None
+    temporal_filter: Annotated[
+        int | None,
+        _look(
+            "temporal_filter",
+            metavar="R",
+            help="Frames to either side that each is averaged with along the source's motion:"
+            " takes flicker away; 0 turns it off.",
         ),
     ] = None
     scenes: Annotated[

@@ -118,7 +118,7 @@ def _what(plan: Plan, job: Job, noun: str) -> str:
         f"{text.plural(plan.frames, noun)}{size}; model {recipe.model}, {recipe.scheduler},"
         f" {recipe.num_inference_steps} steps,\ns_T {recipe.guidance_scale:g},"
         f" s_I {recipe.image_guidance_scale:g}, seed {recipe.seed},"
-        f" carryover {recipe.carryover:g}{words}"
+        f" carryover {recipe.carryover:g}, {text.plural(recipe.anchors, 'anchor')}{words}"
     )
 
 

@@ -1,15 +1,25 @@
-"""Matched-state carryover: how a chunk's frames take over from the borders at its two ends.
+"""Carryover: what a chunk's frames take over from the edited borders at its two ends.
 
-A border frame runs its first k steps and hands over its noisy state there, ``x = a x0 + s n``,
-together with the clean prediction x0 that the model makes at that state. A frame between two
-borders sets in at step k from
+No frame follows from another, so nothing drifts, and a chunk is one batch. Three ways, of which the
+first is the default; docs/consistency.md has their figures.
+
+*Matched state.* A border runs its first k steps and hands over its noisy state there,
+``x = a x0 + s n``, together with the clean prediction x0 that the model makes at that state. A
+frame between two borders sets in at step k from
 
 * the borders' x0, each warped straight to the frame along the source's flow, blended by distance
   and by what is not occluded, and
 * the borders' own noise n, not warped, blended by distance and brought back to its strength.
 
 At distance 0 that is the border's state itself, so a border goes on along its own way and no seam
-shows. No frame follows from another, so nothing drifts and a chunk is one batch.
+shows.
+
+*Renoised.* Borders run all steps. A frame sets in at step k from their finished latents, warped
+and blended likewise, plus the shot's own noise (SDEdit's way in). Borders come in like that, too.
+
+*Correction.* On the first steps that a frame runs, its clean prediction is pulled the way in which
+the borders' predictions had to be pulled to reach their finished latents (LVSC of InsV2V, Cheng et
+al., ICLR 2024, there on the predicted noise: the same up to a factor for each step).
 
 A frame of which too much is hidden from both borders takes nothing over and is edited from the
 beginning: what the borders know would be of other things, and show as ghosts of them.
@@ -25,8 +35,11 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as to_bytes
 
 from ..errors import EditError
+from ..flow import Motion, backward_flow
 from ..frame import Frame, Image
-from .flow import backward_flow, warp
+from .warping import warp, warp_noise
+
+Tensor = torch.Tensor
 
 #: Share of a frame that may be hidden from both its borders. On a street with cars driving by
 #: this brings nearly all of a decibel back that carrying over costs there (14.1 to 15.05 dB to the
@@ -35,34 +48,48 @@ MOST_HIDDEN = 0.1
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Border:
-    """A border frame at the step where it is handed over.
+class Handover:
+    """A border's latents; each of shape ``(channels, height, width)``, float32 on the CPU.
 
     Attributes:
-        index: frame number.
-        image: the source frame, fitted.
-        state: noisy latents x, shape ``(channels, height, width)``, float32 on the CPU.
-        clean: clean prediction x0 at that state, same shape.
+        state: noisy latents x at the step where frames set in.
+        clean: clean prediction x0 at that state.
+        final: finished latents; None where only the matched state is wanted.
     """
 
-    index: int
-    image: Image
-    state: torch.Tensor
-    clean: torch.Tensor
+    state: Tensor
+    clean: Tensor
+    final: Tensor | None = None
 
-    def noise(self, scale: tuple[float, float]) -> torch.Tensor:
+    def noise(self, scale: tuple[float, float]) -> Tensor:
         """The unit noise n of ``x = a x0 + s n``."""
         a, s = scale
         return (self.state - a * self.clean) / s
 
 
-def save(path: Path, frame: Frame, step: int, state: torch.Tensor, clean: torch.Tensor) -> None:
+@dataclass(frozen=True, slots=True, eq=False)
+class Border:
+    """A border frame (fitted source) and what it hands over; nothing where it was not edited."""
+
+    index: int
+    image: Image
+    latents: Handover | None = None
+
+    @property
+    def handed(self) -> Handover:
+        assert self.latents is not None
+        return self.latents
+
+
+def save(path: Path, frame: Frame, step: int, latents: Handover) -> None:
     """Write a border's latents: two float32 tensors, 128 KiB in all at 512x512 for SD 1.5.
 
     Raises:
         OSError: the disk is full, or ``path`` cannot be written.
     """
-    tensors = {"state": state, "clean": clean}
+    tensors = {"state": latents.state, "clean": latents.clean}
+    if latents.final is not None:
+        tensors["final"] = latents.final
     data = to_bytes(
         {k: v.float().contiguous().cpu() for k, v in tensors.items()}, _facts(frame, step)
     )
@@ -81,6 +108,7 @@ def load(frame: Frame, path: Path, step: int) -> Border:
         with safe_open(path, framework="pt") as file:
             facts = file.metadata()
             state, clean = file.get_tensor("state"), file.get_tensor("clean")
+            final = file.get_tensor("final") if "final" in file.keys() else None  # noqa: SIM118
     except (OSError, SafetensorError) as error:
         raise EditError(
             f"The latents of border frame {frame.index} cannot be read from {path}: {error}.",
@@ -91,7 +119,7 @@ def load(frame: Frame, path: Path, step: int) -> Border:
             f"{path} holds the latents of {facts}, not of {expected}.",
             hint="`ip2p-batch resume` makes them again.",
         )
-    return Border(frame.index, frame.image, state, clean)
+    return Border(frame.index, frame.image, Handover(state, clean, final))
 
 
 def _facts(frame: Frame, step: int) -> dict[str, str]:
@@ -99,16 +127,57 @@ def _facts(frame: Frame, step: int) -> dict[str, str]:
     return {"frame": str(frame.index), "step": str(step), "size": f"{width}x{height}"}
 
 
-def blend(
-    frame: Frame, left: Border, right: Border, scale: tuple[float, float]
-) -> torch.Tensor | None:
-    """The state in which ``frame`` sets in, shape ``(channels, height, width)``.
+@dataclass(frozen=True, slots=True, eq=False)
+class Between:
+    """A frame's place between two borders: how far from each, and where each shows its pixels.
 
-    None where more than :data:`MOST_HIDDEN` of the frame is hidden from both borders.
+    Attributes:
+        at: 0 at the left border, 1 at the right one.
+        motions: to the left and to the right border; None at a border itself.
+        ends: frame numbers of the two borders.
+    """
 
-    Args:
-        frame: ``left.index <= frame.index <= right.index``, of the borders' size.
-        scale: ``(a, s)`` of the step, see :func:`schedule.state_scale`.
+    at: float
+    motions: tuple[Motion, Motion] | None
+    ends: tuple[int, int]
+
+    def blend(self, left: Tensor, right: Tensor) -> tuple[Tensor, Tensor]:
+        """Both borders' latents moved to this frame and mixed by distance and visibility.
+
+        Args:
+            left, right: shape ``(channels, height, width)``.
+
+        Returns:
+            The mixture, and where it is hidden from both: ``(height, width)``, True or False.
+        """
+        if self.motions is None:
+            nothing = torch.zeros(left.shape[-2:], dtype=torch.bool)
+            return (right if self.at else left), nothing
+        moved, weights, hidden = [], [], torch.ones(left.shape[-2:], dtype=torch.bool)
+        for latents, motion, share in zip(
+            (left, right), self.motions, (1 - self.at, self.at), strict=True
+        ):
+            there, visible = warp(latents, motion)
+            moved.append(there)
+            # Where both hide it, distance alone decides.
+            weights.append(share * (visible + 1e-3))
+            hidden &= visible < 0.5
+        total = weights[0] + weights[1]
+        return (moved[0] * weights[0] + moved[1] * weights[1]) / total, hidden
+
+    def noise(self, left: Tensor, right: Tensor, *, along: bool) -> Tensor:
+        """The borders' noise mixed by distance; warped ``along`` the flow, or as it stands."""
+        if self.motions is None:
+            return right if self.at else left
+        if along:
+            left, right = (
+                warp_noise(n, m) for n, m in zip((left, right), self.motions, strict=True)
+            )
+        return blended_noise(left, right, self.at)
+
+
+def between(frame: Frame, left: Border, right: Border) -> Between:
+    """Where a frame lies between its borders; the flow is computed here.
 
     Raises:
         EditError: the frame does not lie between the borders, or has another size.
@@ -117,27 +186,52 @@ def blend(
         raise EditError(
             f"Frame {frame.index} does not go between border frames {left.index} and {right.index}."
         )
-    for border in (left, right):
-        if frame.index == border.index:
-            return border.state
+    ends = (left.index, right.index)
+    if frame.index in ends:
+        return Between(float(frame.index != left.index), None, ends)
     at = (frame.index - left.index) / (right.index - left.index)
-    cleans, weights = [], []
-    hidden = torch.ones(left.clean.shape[-2:])
-    for border, share in ((left, 1 - at), (right, at)):
-        clean, visible = warp(border.clean, *backward_flow(frame.image, border.image))
-        cleans.append(clean)
-        # Where both hide it, distance alone decides.
-        weights.append(share * (visible + 1e-3))
-        hidden = hidden * (visible < 0.5)
-    if hidden.mean() > MOST_HIDDEN:
+    flows = [backward_flow(frame.image, border.image) for border in (left, right)]
+    return Between(at, (flows[0], flows[1]), ends)
+
+
+def matched(
+    place: Between,
+    left: Handover,
+    right: Handover,
+    scale: tuple[float, float],
+    *,
+    along: bool = False,
+) -> Tensor | None:
+    """The state in which a frame sets in, shape ``(channels, height, width)``.
+
+    None where more than :data:`MOST_HIDDEN` of the frame is hidden from both borders.
+
+    Args:
+        scale: ``(a, s)`` of the step, see :func:`schedule.state_scale`.
+        along: whether the borders' noise moves along the flow, too.
+    """
+    if place.motions is None:
+        return (right if place.at else left).state
+    clean, hidden = place.blend(left.clean, right.clean)
+    if hidden.float().mean() > MOST_HIDDEN:
         return None
-    total = weights[0] + weights[1]
-    clean = (cleans[0] * weights[0] + cleans[1] * weights[1]) / total
     a, s = scale
-    return a * clean + s * blended_noise(left.noise(scale), right.noise(scale), at)
+    return a * clean + s * place.noise(left.noise(scale), right.noise(scale), along=along)
 
 
-def blended_noise(left: torch.Tensor, right: torch.Tensor, at: float) -> torch.Tensor:
+def renoised(
+    place: Between, left: Handover, right: Handover, scale: tuple[float, float], noise: Tensor
+) -> Tensor | None:
+    """As :func:`matched`, from the borders' finished latents and the shot's own unit ``noise``."""
+    assert left.final is not None and right.final is not None
+    clean, hidden = place.blend(left.final, right.final)
+    if hidden.float().mean() > MOST_HIDDEN:
+        return None
+    a, s = scale
+    return a * clean + s * noise
+
+
+def blended_noise(left: Tensor, right: Tensor, at: float) -> Tensor:
     """Noise between two noises, with the standard deviation that lies between theirs.
 
     A plain blend of independent noises is too weak: at the middle by a factor of sqrt(2).

@@ -20,10 +20,15 @@ Checkpoint = Callable[[], None]
 class EditSession(Protocol):
     """One recipe on one chunk. Made by :meth:`Editor.session`."""
 
-    #: One line each: what the user should know ("the instruction was cut to 77 tokens").
-    warnings: list[str]
-    #: Frames in one call of the model; :meth:`edit` is best given so many at once.
-    batch_size: int
+    @property
+    def warnings(self) -> list[str]:
+        """One line each: what the user should know ("the instruction was cut to 77 tokens")."""
+        ...
+
+    @property
+    def batch_size(self) -> int:
+        """How many frames :meth:`edit` is best given at once."""
+        ...
 
     def edit(
         self,
@@ -49,23 +54,58 @@ class EditSession(Protocol):
         """
         ...
 
-    def save_border(self, frame: Frame, path: Path) -> None:
-        """Run a border frame to the step where it is handed over; write its latents to ``path``.
+    def save_borders(self, borders: Sequence[tuple[Frame, Path]]) -> None:
+        """Run border frames to the step where they are handed over; write each one's latents.
 
         Raises:
             EditError: as for :meth:`edit`.
-            OSError: ``path`` cannot be written.
+            OSError: a path cannot be written.
         """
         ...
 
-    def tie(self, left: tuple[Frame, Path], right: tuple[Frame, Path]) -> None:
-        """Tie every later :meth:`edit` to these two borders (source frame, latents file).
+    def tie(self, borders: Sequence[tuple[Frame, Path | None]]) -> None:
+        """Tie every later :meth:`edit` to these borders (source frame, latents file), in order.
 
-        Frame numbers place each frame between the two: ``left.index <= index <= right.index``. A
-        frame of which too much is hidden from both is edited as if there were no borders.
+        Without a file only the way from a border to the frames counts (warped noise).
+
+        Frame numbers place each frame between two of them. A frame of which too much is hidden
+        from both is edited as if there were no borders.
 
         Raises:
             EditError: latents are missing, damaged, or of another frame, step or size.
+        """
+        ...
+
+    def steady(self, source: Frame, edited: Frame) -> list[Frame]:
+        """Take the next frame of a shot, in order; give those that have all their neighbours.
+
+        The temporal filter. May be called in another thread than the rest.
+        """
+        ...
+
+    def rest(self) -> list[Frame]:
+        """The frames that :meth:`steady` still holds; no more are to come."""
+        ...
+
+    def anchor(self, anchors: Sequence[tuple[Frame, Path | None]]) -> None:
+        """Let all frames from now on look at these frames of their shot, too.
+
+        Args:
+            anchors: source frames, of the size of those to come; with the latents file that
+                :meth:`save_borders` made of each, or None for all where there are none yet.
+
+        Raises:
+            EditError: as for :meth:`tie`.
+        """
+        ...
+
+    def prepare(self, frame: Frame) -> Frame:
+        """Do ahead what editing this frame needs besides the model (optical flow).
+
+        May be called in another thread than the rest, after :meth:`tie`; never must be.
+
+        Returns:
+            The frame itself.
         """
         ...
 
@@ -128,10 +168,26 @@ class _IdentitySession:
                 result.append(frame if change is None else frame.with_image(change(frame.image)))
         return result
 
-    def save_border(self, frame: Frame, path: Path) -> None:
-        self._checkpoint()
-        path.write_bytes(b"identity")
+    def save_borders(self, borders: Sequence[tuple[Frame, Path]]) -> None:
+        for _, path in borders:
+            self._checkpoint()
+            path.write_bytes(b"identity")
 
-    def tie(self, left: tuple[Frame, Path], right: tuple[Frame, Path]) -> None:
-        for _, path in (left, right):
-            path.stat()
+    def tie(self, borders: Sequence[tuple[Frame, Path | None]]) -> None:
+        for _, path in borders:
+            if path is not None:
+                path.stat()
+
+    def steady(self, source: Frame, edited: Frame) -> list[Frame]:
+        return [edited]
+
+    def rest(self) -> list[Frame]:
+        return []
+
+    def anchor(self, anchors: Sequence[tuple[Frame, Path | None]]) -> None:
+        for _, path in anchors:
+            if path is not None:
+                path.stat()
+
+    def prepare(self, frame: Frame) -> Frame:
+        return frame

@@ -7,6 +7,8 @@ ancestral noise, as the two pictures of a training pair of InstructPix2Pix do.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 
 
@@ -21,6 +23,11 @@ def start(generators: list[torch.Generator], shape: tuple[int, int, int]) -> tor
     The first draw of each generator, as in diffusers' ``prepare_latents``.
     """
     return torch.cat([torch.randn((1, *shape), generator=g) for g in generators])
+
+
+def unit(seed: int, shape: Sequence[int]) -> torch.Tensor:
+    """The starting noise of one frame, shape ``(channels, height, width)``."""
+    return torch.randn((1, *shape), generator=generator(seed))[0]
 
 
 def skip(generators: list[torch.Generator], shape: tuple[int, int, int], steps: int) -> None:

@@ -11,26 +11,40 @@ shapes (by about 1e-6 on a CPU).
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from copy import deepcopy
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
-import numpy as np
 import torch
 
 from ..errors import EditError
 from ..frame import Frame, Image
 from ..recipe import Recipe
-from . import carryover, guidance, noise, schedule
+from . import attention, carryover, correction, guidance, noise, pictures, schedule
 from .editor import Checkpoint
+from .filtering import TemporalFilter
+from .sampling import Anchors, Denoiser, Lane, advance, together
+from .texts import Texts
 
 #: Frames in one UNet call unless the recipe says otherwise. On CPUs more are slower, not faster.
 DEFAULT_BATCH = {"cpu": 1, "cuda": 8}
 
+#: Frames that go through the steps together where they share anchors, at the most.
+LARGEST_GROUP = 32
+
 T = TypeVar("T")
-#: A frame with its own instruction, negative prompt and seed.
-_Job = tuple[Frame, str, str, int]
+
+
+class _Sample(NamedTuple):
+    """A frame with what is its own."""
+
+    frame: Frame
+    instruction: str
+    negative_prompt: str
+    seed: int
+    step: int = 0  # at which it sets in ...
+    start: torch.Tensor | None = None  # ... with this state; None: from noise
+    place: carryover.Between | None = None  # between its borders; None: it is not tied
 
 
 class Pix2PixEditor:
@@ -52,6 +66,8 @@ class Pix2PixEditor:
         for part in (pipe.unet, pipe.vae):
             # On CPUs a fifth to a half of the time goes; on GPUs fp16 convolutions like it, too.
             part.to(memory_format=torch.channels_last)
+        #: What the self-attention layers know of anchors; one session at a time uses it.
+        self.anchor_memory = attention.install(pipe.unet)
         #: Largest batch that has not run out of memory so far.
         self.batch_limit = 1 << 30
 
@@ -73,24 +89,39 @@ class Pix2PixSession:
     """One recipe on one chunk."""
 
     def __init__(self, editor: Pix2PixEditor, recipe: Recipe, checkpoint: Checkpoint) -> None:
-        self.warnings: list[str] = []
-        self.batch_size = recipe.batch_size or editor.default_batch()
         self._editor = editor
-        self._pipe = editor.pipe
+        self._vae = editor.pipe.vae
         self._recipe = recipe
         self._checkpoint = checkpoint
-        self._weights = guidance.weights(recipe.guidance_scale, recipe.image_guidance_scale)
-        self._branches = guidance.branches(self._weights)
-        self._texts: dict[str, torch.Tensor] = {}
-        self._scheduler = schedule.make(
-            recipe.scheduler,
-            editor.pipe.scheduler.config,
-            recipe.num_inference_steps,
-            editor.torch_device,
+        self._batch = recipe.batch_size or editor.default_batch()
+        self._texts = Texts(editor.pipe.tokenizer, editor.pipe.text_encoder, editor.torch_device)
+        self._denoiser = Denoiser(
+            unet=editor.pipe.unet,
+            scheduler=schedule.make(
+                recipe.scheduler,
+                editor.pipe.scheduler.config,
+                recipe.num_inference_steps,
+                editor.torch_device,
+            ),
+            weights=guidance.weights(recipe.guidance_scale, recipe.image_guidance_scale),
         )
-        self._borders: tuple[carryover.Border, carryover.Border] | None = None
+        self._filter = TemporalFilter(recipe.temporal_filter) if recipe.temporal_filter else None
+        self._borders: list[carryover.Border] = []
+        self._anchors: tuple[Frame, ...] = ()
+        self._anchor_states: torch.Tensor | None = None
+        self._places: dict[int, carryover.Between] = {}
+        self._warnings: list[str] = []
 
     # -- the interface ----------------------------------------------------------------
+
+    @property
+    def warnings(self) -> list[str]:
+        return [*self._warnings, *self._texts.warnings]
+
+    @property
+    def batch_size(self) -> int:
+        # Anchors are recomputed for each group, so it had better be a large one.
+        return max(self._batch, LARGEST_GROUP) if self._anchors else self._batch
 
     def edit(
         self,
@@ -101,248 +132,262 @@ class Pix2PixSession:
         seeds: Sequence[int] | None = None,
     ) -> list[Frame]:
         recipe = self._recipe
-        jobs = list(
-            zip(
+        samples = [
+            self._tied(_Sample(*parts))
+            for parts in zip(
                 frames,
                 instructions or [recipe.instruction] * len(frames),
                 negative_prompts or [recipe.negative_prompt] * len(frames),
                 seeds or [recipe.seed] * len(frames),
                 strict=True,
             )
-        )
-        starts = [self._start(job[0]) for job in jobs]
+        ]
+        images: list[Image] = []
+        group = self.batch_size
+        for at in range(0, len(samples), group):
+            images += self._in_batches(partial(self._edit_group, samples[at : at + group]))
+        return [f.with_image(image) for f, image in zip(frames, images, strict=True)]
+
+    def save_borders(self, borders: Sequence[tuple[Frame, Path]]) -> None:
+        step = self._recipe.carried_steps()
+        group = self.batch_size
+        for at in range(0, len(borders), group):
+            part = borders[at : at + group]
+            samples = [self._sample(frame) for frame, _ in part]
+            handed = self._in_batches(partial(self._hand_over, samples, step))
+            for (frame, path), latents in zip(part, handed, strict=True):
+                self._check_finite(latents.clean[None], [frame])
+                carryover.save(path, frame, step, latents)
+
+    def tie(self, borders: Sequence[tuple[Frame, Path | None]]) -> None:
+        self._borders = [self._border(*border) for border in borders]
+
+    def steady(self, source: Frame, edited: Frame) -> list[Frame]:
+        return [edited] if self._filter is None else self._filter.push(source, edited)
+
+    def rest(self) -> list[Frame]:
+        return [] if self._filter is None else self._filter.rest()
+
+    def anchor(self, anchors: Sequence[tuple[Frame, Path | None]]) -> None:
+        step = self._recipe.carried_steps()
+        states = [
+            carryover.load(frame, path, step).handed.state
+            for frame, path in anchors
+            if path is not None and step
+        ]
+        self._anchors = tuple(frame for frame, _ in anchors)
+        self._anchor_states = torch.stack(states) if states else None
+
+    def prepare(self, frame: Frame) -> Frame:
+        if self._borders:
+            self._places[frame.index] = carryover.between(frame, *self._around(frame))
+        return frame
+
+    # -- a group of batches -------------------------------------------------------------
+
+    def _sample(self, frame: Frame) -> _Sample:
+        recipe = self._recipe
+        return _Sample(frame, recipe.instruction, recipe.negative_prompt, recipe.seed)
+
+    def _border(self, frame: Frame, path: Path | None) -> carryover.Border:
+        if path is None:
+            return carryover.Border(frame.index, frame.image)
+        return carryover.load(frame, path, self._recipe.carried_steps())
+
+    def _around(self, frame: Frame) -> tuple[carryover.Border, carryover.Border]:
+        """The two borders that a frame lies between; a border itself begins the part after it."""
+        last = len(self._borders) - 2
+        at = sum(border.index <= frame.index for border in self._borders) - 1
+        at = min(max(at, 0), last)
+        return self._borders[at], self._borders[at + 1]
+
+    def _tied(self, sample: _Sample) -> _Sample:
+        """The sample with what it takes over from the borders, if it does."""
+        if not self._borders:
+            return sample
+        index = sample.frame.index
+        if index not in self._places:
+            self.prepare(sample.frame)
+        place, step = self._places.pop(index), self._recipe.carried_steps()
+        if not step:  # with nothing to skip, a frame's own start is the better one
+            return sample._replace(place=place)
+        scale = schedule.state_scale(self._denoiser.scheduler, step)
+        left, right = (border.handed for border in self._around(sample.frame))
+        if self._recipe.carry == "renoised":
+            unit = noise.unit(sample.seed, left.state.shape)
+            start = carryover.renoised(place, left, right, scale, unit)
+        else:
+            along = self._recipe.noise == "warped"
+            start = carryover.matched(place, left, right, scale, along=along)
+        if start is None:
+            return sample
+        return sample._replace(place=place, step=step, start=start)
+
+    def _edit_group(self, samples: Sequence[_Sample], size: int) -> list[Image]:
         images: dict[int, Image] = {}
-        for tied in (True, False):
-            todo = [i for i, start in enumerate(starts) if (start is not None) == tied]
-            while todo:
-                size = min(self.batch_size, self._editor.batch_limit)
-                part = todo[:size]
+        with torch.inference_mode():
+            lanes, members = self._lanes(samples, size)
+            guides = self._guides(samples, lanes, members)
+            anchors = self._anchors_for(lanes)
+            # Guides first: at each step the frames follow what they have just found.
+            advance([*guides, *lanes], anchors, self._denoiser.steps, self._checkpoint)
+            for lane, numbers in zip(lanes, members, strict=True):
+                frames = [samples[n].frame for n in numbers]
+                self._check_finite(lane.latents, frames)
+                found, bad = pictures.decode(self._vae, lane.latents)
+                if bad:
+                    raise _not_finite(frames[min(bad[0], len(frames) - 1)])
+                images.update(zip(numbers, found, strict=False))
+        return [images[n] for n in range(len(samples))]
+
+    def _hand_over(
+        self, samples: Sequence[_Sample], step: int, size: int
+    ) -> list[carryover.Handover]:
+        with torch.inference_mode():
+            lanes, members = self._lanes(samples, size)
+            anchors = self._anchors_for(lanes)
+            advance(lanes, anchors, step, self._checkpoint)
+            states = [lane.latents for lane in lanes]
+            cleans = together(lanes, anchors, Lane.clean_prediction, self._checkpoint)
+            if self._recipe.needs_finished_borders:
+                advance(lanes, anchors, self._denoiser.steps, self._checkpoint)
+            return [
+                carryover.Handover(
+                    state[n].cpu(),
+                    clean[n].cpu(),
+                    lane.latents[n].cpu() if self._recipe.needs_finished_borders else None,
+                )
+                for lane, state, clean, numbers in zip(lanes, states, cleans, members, strict=True)
+                for n in range(len(numbers))
+            ]
+
+    def _guides(
+        self, samples: Sequence[_Sample], lanes: Sequence[Lane], members: Sequence[list[int]]
+    ) -> list[Lane]:
+        """The borders beside the frames that are to be corrected as they have to be."""
+        recipe = self._recipe
+        tied = [m for m in members if samples[m[0]].place is not None]
+        if not recipe.correction or not tied:
+            return []
+        step = samples[tied[0][0]].step
+        ends = [Frame(border.index, 0, border.image) for border in self._borders]
+        guides = [self._lane([self._tied(self._sample(end))]) for end in ends]
+        stop = step + round((self._denoiser.steps - step) * recipe.correction)
+        pulls = correction.Pulls(guides, self._borders, stop)
+        for lane, numbers in zip(lanes, members, strict=True):
+            places = [samples[n].place for n in numbers]
+            if all(place is not None for place in places):
+                padded = places + places[-1:] * (lane.latents.shape[0] - len(places))
+                pulls.follow(lane, [place for place in padded if place is not None])
+        return guides
+
+    def _lanes(self, samples: Sequence[_Sample], size: int) -> tuple[list[Lane], list[list[int]]]:
+        """Lanes of ``size`` samples of one kind each; and whose they are."""
+        kinds: dict[tuple[int, bool], list[int]] = {}
+        for i, sample in enumerate(samples):
+            kinds.setdefault((-sample.step, sample.place is None), []).append(i)
+        lanes, members = [], []
+        for kind in sorted(kinds):
+            for at in range(0, len(kinds[kind]), size):
+                part = kinds[kind][at : at + size]
                 # One shape whatever the number of frames: the bits depend on it.
                 padded = part + part[-1:] * (size - len(part))
-                batch = [(jobs[i], starts[i]) for i in padded]
-                found = self._attempt(partial(self._edit_batch, batch))
-                if found is None:
-                    self._halve(size)
-                    continue
-                images.update(zip(part, found, strict=False))
-                todo = todo[size:]
-        return [frame.with_image(images[i]) for i, frame in enumerate(frames)]
+                lanes.append(self._lane([samples[i] for i in padded]))
+                members.append(part)
+        return lanes, members
 
-    def save_border(self, frame: Frame, path: Path) -> None:
+    def _lane(self, samples: Sequence[_Sample]) -> Lane:
+        texts = [
+            self._texts.embed(s.instruction, "instruction")
+            if branch == "text"
+            else self._texts.embed(s.negative_prompt, "negative prompt")
+            for branch in self._denoiser.branches
+            for s in samples
+        ]
+        source = self._encode([s.frame for s in samples])
+        starts = [s.start for s in samples if s.start is not None]
+        if not starts and self._recipe.noise == "warped":
+            starts = [self._warped_noise(s, source.shape[1:]) for s in samples]
+        return Lane(
+            self._denoiser,
+            source,
+            torch.cat(texts),
+            [s.seed for s in samples],
+            samples[0].step,
+            torch.stack(starts) if starts else None,
+        )
+
+    def _warped_noise(self, sample: _Sample, shape: torch.Size) -> torch.Tensor:
+        """The start of a frame whose noise comes from its borders along the flow."""
+        unit = noise.unit(sample.seed, shape)
+        if sample.place is not None:
+            unit = sample.place.noise(unit, unit, along=True)
+        return unit * float(self._denoiser.scheduler.init_noise_sigma)
+
+    def _encode(self, frames: Sequence[Frame]) -> torch.Tensor:
+        return pictures.encode(self._vae, [f.image for f in frames], self._editor.torch_device)
+
+    def _anchors_for(self, lanes: Sequence[Lane]) -> Anchors | None:
+        if not self._anchors:
+            return None
         recipe = self._recipe
         step = recipe.carried_steps()
-        job = (frame, recipe.instruction, recipe.negative_prompt, recipe.seed)
-        handed = self._attempt(partial(self._hand_over, job, step))
-        if handed is None:
-            raise self._too_large()
-        state, clean = handed
-        self._check_finite(clean, [frame])
-        carryover.save(path, frame, step, state[0], clean[0])
+        states = self._anchor_states
+        late = states is not None and min(lane.step for lane in lanes) == step
+        samples = [self._sample(frame) for frame in self._anchors]
+        if late and states is not None:
+            samples = [
+                s._replace(step=step, start=state) for s, state in zip(samples, states, strict=True)
+            ]
+        return Anchors(
+            lane=self._lane(samples),
+            memory=self._editor.anchor_memory,
+            layers=recipe.anchor_layers,
+            stop=recipe.anchored_steps(),
+            handed=None if states is None else (step, states),
+        )
 
-    def tie(self, left: tuple[Frame, Path], right: tuple[Frame, Path]) -> None:
-        step = self._recipe.carried_steps()
-        if step:  # with nothing to skip, a frame's own start is the better one
-            self._borders = (carryover.load(*left, step), carryover.load(*right, step))
-
-    # -- one batch --------------------------------------------------------------------
-
-    def _start(self, frame: Frame) -> torch.Tensor | None:
-        """The state that a tied frame takes over from its borders; None: it starts from noise."""
-        if self._borders is None:
-            return None
-        scale = schedule.state_scale(self._scheduler, self._recipe.carried_steps())
-        return carryover.blend(frame, *self._borders, scale)
-
-    def _edit_batch(self, batch: Sequence[tuple[_Job, torch.Tensor | None]]) -> list[Image]:
-        """Edit frames that all have a start, or all have none."""
-        jobs = [job for job, _ in batch]
-        starts = [start for _, start in batch if start is not None]
-        frames = [job[0] for job in jobs]
-        with torch.inference_mode():
-            run = _Run(self, jobs, self._recipe.carried_steps() if starts else 0)
-            if starts:
-                run.latents = torch.stack(starts).to(run.latents.device)
-            run.advance(self._recipe.num_inference_steps)
-            self._check_finite(run.latents, frames)
-            return self._decode(run.latents, frames)
-
-    def _hand_over(self, job: _Job, step: int) -> tuple[torch.Tensor, torch.Tensor]:
-        with torch.inference_mode():
-            run = _Run(self, [job], 0)
-            run.advance(step)
-            return run.latents, run.clean_prediction()
-
-    def encode(self, frames: Sequence[Frame]) -> torch.Tensor:
-        """Unscaled latents of the source: the condition that the UNet is trained on."""
-        vae = self._pipe.vae
-        pixels = np.stack([f.image for f in frames]).astype(np.float32) / 255.0
-        images = 2.0 * torch.from_numpy(pixels.transpose(0, 3, 1, 2)) - 1.0
-        encoded = vae.encode(images.to(self._editor.torch_device, vae.dtype))
-        if hasattr(encoded, "latent_dist"):
-            latents: torch.Tensor = encoded.latent_dist.mode()
-        else:
-            latents = encoded.latents
-        return latents
-
-    def _decode(self, latents: torch.Tensor, frames: Sequence[Frame]) -> list[Image]:
-        vae = self._pipe.vae
-        scaled = latents / vae.config.scaling_factor
-        pixels: torch.Tensor = vae.decode(scaled.to(vae.dtype), return_dict=False)[0].float()
-        bad = ~torch.isfinite(pixels).flatten(1).all(dim=1)
-        if bad.any():
-            # fp16 overflows in some autoencoders and gives black pictures (diffusers #1484). Only
-            # those frames again, so that the others keep their bits.
-            pixels[bad] = self._decode_in_float32(scaled[bad])
-            self._check_finite(pixels, frames)
-        images = (pixels / 2 + 0.5).clamp(0, 1).permute(0, 2, 3, 1).cpu().numpy()
-        return [np.ascontiguousarray(i) for i in (images * 255).round().astype(np.uint8)]
-
-    def _decode_in_float32(self, scaled: torch.Tensor) -> torch.Tensor:
-        vae = self._pipe.vae
-        before = vae.dtype
-        vae.to(torch.float32)
-        try:
-            pixels: torch.Tensor = vae.decode(scaled.float(), return_dict=False)[0]
-        finally:
-            vae.to(before)
-        return pixels
-
-    def conditions(self, jobs: Sequence[_Job]) -> torch.Tensor:
-        """Text embeddings by branch, shape ``(branches * frames, tokens, width)``."""
-        rows = []
-        for branch in self._branches:
-            for _, instruction, negative, _ in jobs:
-                if branch == "text":
-                    rows.append(self._text(instruction, "instruction"))
-                else:
-                    rows.append(self._text(negative, "negative prompt"))
-        return torch.cat(rows)
-
-    def _text(self, text: str, role: str) -> torch.Tensor:
-        if text not in self._texts:
-            tokenizer, encoder = self._pipe.tokenizer, self._pipe.text_encoder
-            # Some folders lack the tokenizer's own limit, which then reads 1e30.
-            limit = min(tokenizer.model_max_length, encoder.config.max_position_embeddings)
-            tokens = tokenizer(
-                text, padding="max_length", max_length=limit, truncation=True, return_tensors="pt"
-            ).input_ids
-            self._warn_if_cut(text, role, limit)
-            self._texts[text] = encoder(tokens.to(self._editor.torch_device))[0]
-        return self._texts[text]
-
-    def _warn_if_cut(self, text: str, role: str, limit: int) -> None:
-        tokenizer = self._pipe.tokenizer
-        tokens = tokenizer(text, truncation=False, verbose=False).input_ids
-        if len(tokens) > limit:
-            # The first and the last token are the model's own marks.
-            lost = tokenizer.decode(tokens[limit - 1 : -1]).strip()
-            self.warnings.append(
-                f"The {role} is cut after {limit - 2} tokens; the model does not see: {lost!r}."
-            )
+    # -- what can go wrong --------------------------------------------------------------
 
     def _check_finite(self, values: torch.Tensor, frames: Sequence[Frame]) -> None:
         if torch.isfinite(values).all():
             return
-        bad = [f.index for f, v in zip(frames, values, strict=False) if not v.isfinite().all()]
-        raise EditError(
-            f"The model gave no finite picture for frame {bad[0] if bad else frames[0].index}.",
-            hint="Try --dtype float32 or bfloat16.",
-        )
+        bad = [f for f, v in zip(frames, values, strict=False) if not v.isfinite().all()]
+        raise _not_finite(bad[0] if bad else frames[0])
 
-    def _attempt(self, work: Callable[[], T]) -> T | None:
-        """What ``work`` gives, or None where memory ran out.
-
-        The error is let go here: as long as it is held, so is all that it ran out of.
-        """
-        try:
-            return work()
-        except (MemoryError, RuntimeError) as error:
-            if not _is_out_of_memory(error):
-                raise
-            return None
+    def _in_batches(self, work: Callable[[int], T]) -> T:
+        """``work(size)``, with the batch halved for as long as memory runs out."""
+        while True:
+            size = min(self._batch, self._editor.batch_limit)
+            try:
+                return work(size)
+            except (MemoryError, RuntimeError) as error:
+                if not _is_out_of_memory(error):
+                    raise
+            # Outside of the handler: as long as the error is held, so is all that it ran out of.
+            self._halve(size)
 
     def _halve(self, size: int) -> None:
+        self._editor.anchor_memory.forget()
         if size == 1:
-            raise self._too_large()
+            raise EditError(
+                f"Out of memory with one frame at --size {self._recipe.size}.",
+                hint="Choose a smaller --size"
+                + (", or fewer --anchors." if self._anchors else "."),
+            )
         self._editor.batch_limit = size // 2
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
-        self.warnings.append(
+        self._warnings.append(
             f"Out of memory with {size} frames at once; going on with {size // 2}."
         )
 
-    def _too_large(self) -> EditError:
-        return EditError(
-            f"Out of memory with one frame at --size {self._recipe.size}.",
-            hint="Choose a smaller --size.",
-        )
 
-
-class _Run:
-    """A batch of frames on its way through the denoising steps.
-
-    Attributes:
-        latents: shape ``(frames, channels, height, width)``, float32, scheduler's own form.
-        step: the next step to run.
-    """
-
-    def __init__(self, session: Pix2PixSession, jobs: Sequence[_Job], step: int) -> None:
-        self._session = session
-        self._unet = session._pipe.unet
-        self.step = step
-        editor = session._editor
-        self.scheduler = deepcopy(session._scheduler)  # it counts its steps and keeps a history
-        source = session.encode([job[0] for job in jobs]).to(self._unet.dtype)
-        shape = (int(source.shape[1]), int(source.shape[2]), int(source.shape[3]))
-        self._generators = [noise.generator(job[3]) for job in jobs]
-        if step:
-            if schedule.draws_noise(self.scheduler):
-                noise.skip(self._generators, shape, step)
-            schedule.begin_at(self.scheduler, step)
-            self.latents = torch.zeros_like(source, dtype=torch.float32)
-        else:
-            start = noise.start(self._generators, shape).to(editor.torch_device)
-            self.latents = start * self.scheduler.init_noise_sigma
-        self._texts = session.conditions(jobs)
-        blank = torch.zeros_like(source)
-        self._source = torch.cat(
-            [blank if branch == "none" else source for branch in session._branches]
-        )
-
-    def advance(self, stop: int) -> None:
-        """Run the steps before ``stop``."""
-        while self.step < stop:
-            self._session._checkpoint()
-            output = self._guided()
-            self.latents = self.scheduler.step(
-                output,
-                self.scheduler.timesteps[self.step],
-                self.latents,
-                return_dict=False,
-                **self._step_options(),
-            )[0]
-            self.step += 1
-
-    def clean_prediction(self) -> torch.Tensor:
-        """The model's x0 at the present state; the state stays as it is."""
-        scale = schedule.state_scale(self.scheduler, self.step)
-        kind = self.scheduler.config.prediction_type
-        return schedule.clean_prediction(self.latents, self._guided(), scale, kind)
-
-    def _guided(self) -> torch.Tensor:
-        session = self._session
-        time = self.scheduler.timesteps[self.step]
-        count = len(session._branches)
-        scaled = self.scheduler.scale_model_input(self.latents, time).to(self._unet.dtype)
-        sample = torch.cat([torch.cat([scaled] * count), self._source], dim=1)
-        output = self._unet(sample, time, encoder_hidden_states=self._texts, return_dict=False)[0]
-        return guidance.combine(output.unflatten(0, (count, -1)), session._weights)
-
-    def _step_options(self) -> dict[str, Any]:
-        # Deterministic steps draw nothing, and some schedulers do not know the argument.
-        if schedule.draws_noise(self.scheduler):
-            return {"generator": self._generators}
-        return {}
+def _not_finite(frame: Frame) -> EditError:
+    return EditError(
+        f"The model gave no finite picture for frame {frame.index}.",
+        hint="Try --dtype float32 or bfloat16.",
+    )
 
 
 def _is_out_of_memory(error: BaseException) -> bool:

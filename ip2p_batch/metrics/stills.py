@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from .frame import Image
+from ..frame import Image
 
 Values = npt.NDArray[np.float64]
 

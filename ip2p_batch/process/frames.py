@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 from ..edit.editor import EditSession
@@ -33,28 +34,31 @@ def edit_frames(work: Work, session: EditSession) -> str:
     source = Path(job.source.path)
     table = work.job_dir.frame_table()
     with VideoReader(source, facts, table) as reader:
-        if chunk.borders:
-            with work.timed("decode"):
-                left, right = (_fitted(reader.frame(n), fit) for n in chunk.borders)
-            _tie(work, session, left, right)
-        frames = (_fitted(f, fit) for f in reader.frames(chunk.start, chunk.stop))
+        _take_over(work, session, reader, fit)
+        frames = (session.prepare(_fitted(f, fit)) for f in reader.frames(chunk.start, chunk.stop))
         with (
             atomic_path(target) as temporary,
             prefetched(batches(frames, session.batch_size), _READ_AHEAD) as ready,
         ):
             with SegmentWriter(temporary, facts, job.encoding) as writer:
 
-                def finish(edited: Sequence[Frame]) -> None:
-                    for frame in edited:
+                def write(steady: Sequence[Frame]) -> None:
+                    mine = [f for f in steady if chunk.start <= f.index < chunk.stop]
+                    for frame in mine:
                         writer.write(frame.with_image(fit.unfit(frame.image)))
-                    work.advance(len(edited))
+                    work.advance(len(mine))
+
+                def finish(pairs: Sequence[tuple[Frame, Frame]]) -> None:
+                    for source, edited in pairs:
+                        write(session.steady(source, edited))
 
                 with Background(finish, depth=_READ_AHEAD) as encoder:
                     for batch in clocked(work, ready, "decode"):
                         with work.timed("edit"):
                             edited = session.edit(batch)
                         with work.timed("encode"):  # waiting only, where encoding keeps up
-                            encoder.put(edited)
+                            encoder.put(list(zip(batch, edited, strict=True)))
+                write(session.rest())
             digest = sha256(temporary)
         work.warnings += reader.warnings
     return digest
@@ -68,36 +72,63 @@ def edit_borders(work: Work, session: EditSession) -> str:
     fit = Fit.for_size(*facts.upright, job.recipe.size, facts.upright_sar)
     digests = hashlib.sha256()
     with VideoReader(Path(job.source.path), facts, work.job_dir.frame_table()) as reader:
-        for number in chunk.borders:
+        with work.timed("decode"):
+            anchors = _frames(reader, fit, chunk.anchors)
+        session.anchor([(frame, None) for frame in anchors])
+        for numbers in batches(iter(chunk.borders), session.batch_size):
             with work.timed("decode"):
-                frame = _fitted(reader.frame(number), fit)
-            digests.update(_save_border(work, session, frame).encode())
-            work.advance(1)
+                frames = _frames(reader, fit, numbers)
+            for digest in _save_borders(work, session, frames):
+                digests.update(digest.encode())
+            work.advance(len(frames))
         work.warnings += reader.warnings
     return digests.hexdigest()
 
 
-def _save_border(work: Work, session: EditSession, frame: Frame) -> str:
-    path = work.job_dir.border_path(frame.index)
-    with work.timed("edit"), atomic_path(path) as temporary:
-        session.save_border(frame, temporary)
-        return sha256(temporary)
+def _save_borders(work: Work, session: EditSession, frames: Sequence[Frame]) -> list[str]:
+    """Write the latents of these border frames; returns their SHA-256."""
+    paths = [work.job_dir.border_path(frame.index) for frame in frames]
+    with work.timed("edit"), ExitStack() as stack:
+        temporary = [stack.enter_context(atomic_path(path)) for path in paths]
+        session.save_borders(list(zip(frames, temporary, strict=True)))
+        return [sha256(path) for path in temporary]
 
 
-def _tie(work: Work, session: EditSession, left: Frame, right: Frame) -> None:
-    """Tie the session to its borders; a latents file that is damaged or gone is made again.
+def _take_over(work: Work, session: EditSession, reader: VideoReader, fit: Fit) -> None:
+    """Tie the session to the chunk's borders, and let it look at its anchors.
 
-    Where and when a border is edited does not change it, so mending it here is the same as
-    doing wave 1 again.
+    A latents file that is damaged or gone is made again. Where and when a border is edited does
+    not change it, so mending it here is the same as doing wave 1 again.
     """
-    ends = [(frame, work.job_dir.border_path(frame.index)) for frame in (left, right)]
+    chunk = work.chunk
+    with work.timed("decode"):
+        numbers = dict.fromkeys((*chunk.borders, *chunk.anchors))
+        read = dict(zip(numbers, _frames(reader, fit, tuple(numbers)), strict=True))
+    anchors = [read[number] for number in chunk.anchors]
+    if not chunk.borders:
+        session.anchor([(frame, None) for frame in anchors])
+        return
+    if not work.job.recipe.edits_borders:
+        session.tie([(read[number], None) for number in chunk.borders])
+        session.anchor([(frame, None) for frame in anchors])
+        return
+    paths = {number: work.job_dir.border_path(number) for number in read}
+
+    def begin() -> None:
+        session.tie([(read[number], paths[number]) for number in chunk.borders])
+        session.anchor([(frame, paths[frame.index]) for frame in anchors])
+
     try:
-        session.tie(*ends)
+        begin()
     except EditError as error:
         work.warnings.append(f"{error.message} It was made again.")
-        for frame, _ in ends:
-            _save_border(work, session, frame)
-        session.tie(*ends)
+        session.anchor([(frame, None) for frame in anchors])
+        _save_borders(work, session, list(read.values()))
+        begin()
+
+
+def _frames(reader: VideoReader, fit: Fit, numbers: Sequence[int]) -> list[Frame]:
+    return [_fitted(reader.frame(number), fit) for number in numbers]
 
 
 def _fitted(frame: Frame, fit: Fit) -> Frame:

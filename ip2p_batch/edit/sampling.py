@@ -1,0 +1,179 @@
+"""Frames on their way through the denoising steps, in batches of one shape, in lockstep."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from copy import deepcopy
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import torch
+
+from . import guidance, noise, schedule
+from .attention import AnchorMemory, Layers
+
+Tensor = torch.Tensor
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Denoiser:
+    """What turns a noisy state into the next: UNet, scheduler with its steps set, guidance."""
+
+    unet: Any
+    scheduler: Any
+    weights: guidance.Weights
+
+    @property
+    def branches(self) -> tuple[guidance.Branch, ...]:
+        return guidance.branches(self.weights)
+
+    @property
+    def steps(self) -> int:
+        return len(self.scheduler.timesteps)
+
+
+class Lane:
+    """One batch of frames between two steps.
+
+    Attributes:
+        latents: shape ``(frames, channels, height, width)``, float32, in the scheduler's form.
+        step: the next step to run.
+        pull: changes the clean prediction at each step before ``pull_stop``, if given.
+
+    Args:
+        source: unscaled latents of the source frames, shape as ``latents``.
+        texts: embeddings, shape ``(branches * frames, tokens, width)``, sorted by branch.
+        seeds: one a frame.
+        step: the step to set in at, with ``states`` as latents; 0 starts from noise.
+    """
+
+    def __init__(
+        self,
+        denoiser: Denoiser,
+        source: Tensor,
+        texts: Tensor,
+        seeds: Sequence[int],
+        step: int = 0,
+        states: Tensor | None = None,
+    ) -> None:
+        self._denoiser = denoiser
+        self._texts = texts
+        self.step = step
+        self.pull: Callable[[Tensor], Tensor] | None = None
+        self.pull_stop = 0
+        self.scheduler = deepcopy(denoiser.scheduler)  # it counts its steps and keeps a history
+        shape = (int(source.shape[1]), int(source.shape[2]), int(source.shape[3]))
+        self._generators = [noise.generator(seed) for seed in seeds]
+        if states is not None:
+            if schedule.draws_noise(self.scheduler):
+                noise.skip(self._generators, shape, step)
+            schedule.begin_at(self.scheduler, step)
+            self.latents = states.to(source.device, torch.float32)
+        else:
+            start = noise.start(self._generators, shape).to(source.device)
+            self.latents = start * self.scheduler.init_noise_sigma
+        source = source.to(denoiser.unet.dtype)
+        blank = torch.zeros_like(source)
+        self._source = torch.cat([blank if b == "none" else source for b in denoiser.branches])
+
+    def advance(self) -> None:
+        """Run one step."""
+        output = self._guided()
+        if self.pull is not None and self.step < self.pull_stop:
+            output = self._pulled(output, self.pull)
+        self.latents = self.scheduler.step(
+            output,
+            self.scheduler.timesteps[self.step],
+            self.latents,
+            return_dict=False,
+            **self._step_options(),
+        )[0]
+        self.step += 1
+
+    def clean_prediction(self) -> Tensor:
+        """The model's x0 at the present state; the state stays as it is."""
+        scale = schedule.state_scale(self.scheduler, self.step)
+        kind = self.scheduler.config.prediction_type
+        return schedule.clean_prediction(self.latents, self._guided(), scale, kind)
+
+    def _pulled(self, output: Tensor, pull: Callable[[Tensor], Tensor]) -> Tensor:
+        scale = schedule.state_scale(self.scheduler, self.step)
+        kind = self.scheduler.config.prediction_type
+        clean = schedule.clean_prediction(self.latents, output, scale, kind)
+        return schedule.model_output(self.latents, pull(clean), scale, kind)
+
+    def _guided(self) -> Tensor:
+        unet, weights = self._denoiser.unet, self._denoiser.weights
+        time = self.scheduler.timesteps[self.step]
+        count = len(self._denoiser.branches)
+        scaled = self.scheduler.scale_model_input(self.latents, time).to(unet.dtype)
+        sample = torch.cat([torch.cat([scaled] * count), self._source], dim=1)
+        output = unet(sample, time, encoder_hidden_states=self._texts, return_dict=False)[0]
+        return guidance.combine(output.unflatten(0, (count, -1)), weights)
+
+    def _step_options(self) -> dict[str, Any]:
+        # Deterministic steps draw nothing, and some schedulers do not know the argument.
+        if schedule.draws_noise(self.scheduler):
+            return {"generator": self._generators}
+        return {}
+
+
+@dataclass(slots=True, eq=False)
+class Anchors:
+    """The anchors of a group, on their own way beside it.
+
+    Attributes:
+        lane: from the first step that any frame of the group runs.
+        memory: of the UNet's self-attention layers.
+        stop: the step from which on anchors are no longer looked at.
+        handed: ``(step, states)`` in which the anchors stand there, where they are known.
+    """
+
+    lane: Lane
+    memory: AnchorMemory
+    layers: Layers
+    stop: int
+    handed: tuple[int, Tensor] | None = None
+
+    def record(self, work: Callable[[Lane], object]) -> None:
+        """Let the anchors do ``work`` at the present step, and remember their keys and values."""
+        if self.handed and self.handed[0] == self.lane.step:
+            self.lane.latents = self.handed[1].to(self.lane.latents.device)
+        branches = len(self.lane._denoiser.branches)
+        with self.memory.recording(branches, self.layers):
+            work(self.lane)
+
+
+def advance(
+    lanes: Sequence[Lane], anchors: Anchors | None, stop: int, checkpoint: Callable[[], None]
+) -> None:
+    """Run all lanes up to ``stop``, step by step together, so that they can share the anchors.
+
+    Lanes may stand at different steps; each sets in at its own.
+    """
+    for step in range(min(lane.step for lane in lanes), stop):
+        together([lane for lane in lanes if lane.step == step], anchors, Lane.advance, checkpoint)
+
+
+def together(
+    lanes: Sequence[Lane],
+    anchors: Anchors | None,
+    work: Callable[[Lane], T],
+    checkpoint: Callable[[], None],
+) -> list[T]:
+    """Do ``work`` in lanes that stand at one step, beside the anchors at that step."""
+    found = []
+    if anchors is not None and anchors.lane.step < anchors.stop:
+        checkpoint()
+        anchors.record(work)
+    elif anchors is not None:
+        anchors.memory.forget()
+    for lane in lanes:
+        checkpoint()
+        if anchors is None:
+            found.append(work(lane))
+        else:
+            with anchors.memory.joined():
+                found.append(work(lane))
+    return found
