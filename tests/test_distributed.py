@@ -8,12 +8,14 @@ import time
 from pathlib import Path
 
 import av
+import msgspec
 import numpy as np
 import pytest
 
 from ip2p_batch import run
 from ip2p_batch.broker import PrivateRedis
 from ip2p_batch.fleet import LocalWorkers
+from ip2p_batch.job import Encoding
 from ip2p_batch.recipe import Recipe
 from ip2p_batch.remote import CeleryExecutor
 
@@ -80,6 +82,22 @@ def test_one_two_and_four_workers_and_a_resumed_run_give_the_same_pixels(tmp_pat
     assert not parts.exists()
     follow(folder, redis, 2, tmp_path)
     assert identical(one, parts)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(200)
+def test_chunk_borders_leave_no_trace_in_filtered_frames(tmp_path, settings, redis):
+    """Without carryover a frame depends on its neighbours only: on no account on its chunk."""
+    outputs = []
+    for length in (5, 50):
+        look = msgspec.structs.replace(
+            TINY, carryover=0, anchors=0, num_inference_steps=2, chunk_frames=length
+        )
+        outputs.append(tmp_path / f"{length}.mkv")
+        lossless = Encoding(codec="ffv1")
+        folder = create(outputs[-1], settings, look, end=0.6, encoding=lossless)
+        follow(folder, redis, 2, tmp_path)
+    assert identical(*outputs)
 
 
 @pytest.mark.slow

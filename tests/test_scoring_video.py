@@ -66,6 +66,14 @@ def test_an_excerpt_is_compared_from_its_first_frame_on(tmp_path, clip):
     assert score.source_ssim == pytest.approx(1) and score.frames == 6
 
 
+def test_an_excerpt_may_begin_with_the_first_frame(tmp_path, clip):
+    source, output = write(tmp_path / "a.mkv", clip), write(tmp_path / "b.mkv", clip[:6])
+    score, _ = score_video(Question(source=source, output=output, first=0, cuts=()))
+    assert score.frames == 6
+    with pytest.raises(SourceError, match="12 frames"):
+        score_video(Question(source=output, output=source, first=0))
+
+
 def test_one_frame_alone_cannot_flicker(tmp_path, clip):
     source = write(tmp_path / "a.mkv", clip[:1])
     with pytest.raises(SourceError, match="only one frame"):

@@ -100,7 +100,7 @@ def score(
     from ..scoring.video import Question, score_video
 
     folder = _job(job, output)
-    question = Question(source=source, output=output, size=size, first=first or 0)
+    question = Question(source=source, output=output, size=size, first=first)
     if folder is not None:
         question = _with_job(question, folder, first)
     say = reporter(json=False, quiet=reports.quiet or reports.json)

@@ -35,7 +35,7 @@ def edit_frames(work: Work, session: EditSession) -> str:
     table = work.job_dir.frame_table()
     with VideoReader(source, facts, table) as reader:
         _take_over(work, session, reader, fit)
-        frames = (session.prepare(_fitted(f, fit)) for f in reader.frames(chunk.start, chunk.stop))
+        frames = (session.prepare(_fitted(f, fit)) for f in reader.frames(*chunk.reach))
         with (
             atomic_path(target) as temporary,
             prefetched(batches(frames, session.batch_size), _READ_AHEAD) as ready,

@@ -24,7 +24,8 @@ class Question(msgspec.Struct, frozen=True, kw_only=True):
     """What to measure.
 
     Attributes:
-        first: number of the source's frame that the output begins with.
+        first: number of the source's frame that an excerpt begins with; None: the output is of
+            the whole source, and another number of frames is an error.
         size: longest side, in pixels, at which both are compared; neither is enlarged.
         seams: first frames of chunks, counted in the output.
         cuts: first frames of shots, counted in the output; None: they are looked for.
@@ -32,10 +33,15 @@ class Question(msgspec.Struct, frozen=True, kw_only=True):
 
     source: Path
     output: Path
-    first: int = 0
+    first: int | None = None
     size: int = 512
     seams: tuple[int, ...] = ()
     cuts: tuple[int, ...] | None = None
+
+    @property
+    def begins(self) -> int:
+        """The source's frame that is compared with the output's first."""
+        return self.first or 0
 
 
 class Score(msgspec.Struct, frozen=True, kw_only=True):
@@ -90,7 +96,7 @@ def score_video(question: Question, progress: Progress = lambda *_: None) -> tup
     total = _common(question, source, output)
     found = question.cuts
     if found is None:
-        found = tuple(cut - question.first for cut in source.cuts)
+        found = tuple(cut - question.begins for cut in source.cuts)
     cuts = tuple(cut for cut in found if 0 < cut < total)
     pairs: list[PairErrors] = []
     likeness: list[float] = []
@@ -135,7 +141,7 @@ def sampled(question: Question, count: int) -> tuple[list[Image], list[Image]]:
         VideoReader(question.output, output.facts, output.pts) as after,
     ):
         for n in numbers:
-            first = before.frame(question.first + n).image
+            first = before.frame(question.begins + n).image
             shape = _shape(first, question.size)
             sources.append(_fitted(first, shape))
             outputs.append(_fitted(after.frame(n).image, shape))
@@ -143,8 +149,8 @@ def sampled(question: Question, count: int) -> tuple[list[Image], list[Image]]:
 
 
 def _common(question: Question, source: VideoIndex, output: VideoIndex) -> int:
-    left, found = len(source.pts) - question.first, len(output.pts)
-    if left != found and not (question.first and left > found):
+    left, found = len(source.pts) - question.begins, len(output.pts)
+    if left < found or (left > found and question.first is None):
         raise SourceError(
             f"{question.output} has {found} frames, {question.source} has {len(source.pts)}.",
             path=question.output,
@@ -163,7 +169,7 @@ def _common(question: Question, source: VideoIndex, output: VideoIndex) -> int:
 def _frames(
     question: Question, source: VideoIndex, output: VideoIndex, total: int
 ) -> Iterator[tuple[Image, Image]]:
-    first = question.first
+    first = question.begins
     with (
         VideoReader(question.source, source.facts, source.pts) as before,
         VideoReader(question.output, output.facts, output.pts) as after,
