@@ -48,11 +48,33 @@ def backward_flow(target: Image, reference: Image) -> Motion:
     Returns:
         Motion at working size: sides from :data:`SHORTEST_SIDE` to :data:`LONGEST_SIDE`.
     """
-    gray = [_gray(image, LONGEST_SIDE) for image in (target, reference)]
-    forward, backward = _both_ways(gray[0], gray[1], cv2.DISOPTICAL_FLOW_PRESET_FAST)
-    looks = cv2.remap(gray[1], *_places(forward), cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    unlike = cv2.blur(cv2.absdiff(gray[0], looks), (5, 5)) > _LARGEST_GAP
-    return Motion(_relative(forward), contradicted(forward, backward) | unlike)
+    return _wary(*_at_work(target, reference))
+
+
+def flow_both_ways(target: Image, reference: Image) -> tuple[Motion, Motion]:
+    """``backward_flow(target, reference)`` and ``backward_flow(reference, target)`` for one search.
+
+    >>> pictures = np.random.default_rng(0).integers(0, 256, (2, 64, 64, 3), dtype=np.uint8)
+    >>> there, back = flow_both_ways(*pictures)
+    >>> np.array_equal(back.flow, backward_flow(pictures[1], pictures[0]).flow)
+    True
+    """
+    grays, (forward, backward) = _at_work(target, reference)
+    return _wary(grays, (forward, backward)), _wary(grays[::-1], (backward, forward))
+
+
+def _at_work(target: Image, reference: Image) -> tuple[tuple[Image, Image], tuple[Flow, Flow]]:
+    """Both pictures at working size, and the flows between them."""
+    grays = (_gray(target, LONGEST_SIDE), _gray(reference, LONGEST_SIDE))
+    return grays, _both_ways(*grays, cv2.DISOPTICAL_FLOW_PRESET_FAST)
+
+
+def _wary(grays: tuple[Image, Image], flows: tuple[Flow, Flow]) -> Motion:
+    looks = cv2.remap(
+        grays[1], *_places(flows[0]), cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
+    )
+    unlike = cv2.blur(cv2.absdiff(grays[0], looks), (5, 5)) > _LARGEST_GAP
+    return Motion(_relative(flows[0]), contradicted(*flows) | unlike)
 
 
 def measured_flow(target: Image, reference: Image) -> Motion:

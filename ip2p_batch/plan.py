@@ -86,8 +86,8 @@ def plan_video(
             edited_first.append(_Borders(number, tuple(edges), chosen))
         for a, b in ranges:
             reach = (
-                max(shot.start, a - recipe.temporal_filter),
-                min(shot.stop, b + recipe.temporal_filter),
+                max(shot.start, a - recipe.looks_beyond),
+                min(shot.stop, b + recipe.looks_beyond),
             )
             frames.append(
                 Chunk(

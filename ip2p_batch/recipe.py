@@ -55,6 +55,8 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         anchor_steps: share of the steps, from the first on, in which they do, 0 to 1.
         temporal_filter: frames to either side that each edited frame is averaged with along the
             source's motion, 0 (off) to 4. See ``edit/filtering.py``.
+        deflicker: frames to either side that each edited frame's brightness is levelled with,
+            0 (off) to 8. See ``edit/deflicker.py``.
         scenes: whether scene cuts are looked for; nothing is carried across a cut.
     """
 
@@ -79,6 +81,7 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     anchor_layers: AnchorLayers = "all"
     anchor_steps: float = 1.0
     temporal_filter: int = 2
+    deflicker: int = 0
     scenes: bool = True
 
     def __post_init__(self) -> None:
@@ -118,6 +121,11 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         """Whether a chunk has to know its borders, edited or not."""
         return self.edits_borders or self.noise == "warped"
 
+    @property
+    def looks_beyond(self) -> int:
+        """Frames beyond its ends that a chunk has to edit for those who steady its frames."""
+        return self.temporal_filter + self.deflicker
+
     def anchored_steps(self) -> int:
         """Number of steps, from the first on, in which anchors are looked at."""
         return round(self.num_inference_steps * self.anchor_steps) if self.anchors else 0
@@ -145,6 +153,7 @@ _RANGES: tuple[tuple[str, float, float], ...] = (
     ("anchors", 0, 16),
     ("anchor_steps", 0, 1),
     ("temporal_filter", 0, 4),
+    ("deflicker", 0, 8),
 )
 _CHOICES: Mapping[str, tuple[str, ...]] = {
     "scheduler": SCHEDULERS,

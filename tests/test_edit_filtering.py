@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from ip2p_batch.edit.filtering import TemporalFilter
+from ip2p_batch.edit.steadying import Steadying
 from ip2p_batch.flow import measured_flow
 from ip2p_batch.frame import Frame
 from ip2p_batch.metrics import psnr, warp_error
@@ -22,7 +23,7 @@ def panned(count, shift=2):
 
 
 def filtered(sources, edited, radius=2):
-    steady = TemporalFilter(radius)
+    steady = Steadying([TemporalFilter(radius)])
     given = []
     for n, (source, image) in enumerate(zip(sources, edited, strict=True)):
         given += steady.push(Frame(n, 10 * n, source), Frame(n, 10 * n, image))

@@ -21,6 +21,7 @@ def videos(draw: st.DrawFn) -> tuple[int, int, list[int], Recipe]:
         anchors=draw(st.integers(0, 4)),
         noise=draw(st.sampled_from(["shared", "warped"])),
         temporal_filter=draw(st.integers(0, 4)),
+        deflicker=draw(st.integers(0, 8)),
     )
     return start, stop, cuts, recipe
 
@@ -122,10 +123,10 @@ def test_a_chunk_of_borders_beside_anchors_holds_one_shots_only(video):
 
 
 @given(videos())
-def test_a_chunk_reaches_as_far_as_its_temporal_filter_looks_within_its_shot(video):
+def test_a_chunk_reaches_as_far_as_its_filters_look_within_its_shot(video):
     start, stop, cuts, recipe = video
     result = plan.plan_video(start, stop, cuts, recipe, (64, 64))
     for chunk in result.chunks:
         if chunk.kind == "frames":
-            shot, r = result.shots[chunk.shot], recipe.temporal_filter
+            shot, r = result.shots[chunk.shot], recipe.temporal_filter + recipe.deflicker
             assert chunk.reach == (max(shot.start, chunk.start - r), min(shot.stop, chunk.stop + r))

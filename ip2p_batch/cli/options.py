@@ -215,6 +215,15 @@ class Look:
             " takes flicker away; 0 turns it off.",
         ),
     ] = None
+    deflicker: Annotated[
+        int | None,
+        _look(
+            "deflicker",
+            metavar="R",
+            help="Frames to either side that each one's brightness is levelled with, for edits"
+            " that pump; 0 turns it off.",
+        ),
+    ] = None
     scenes: Annotated[
         bool | None,
         _option(

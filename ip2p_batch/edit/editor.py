@@ -79,7 +79,7 @@ class EditSession(Protocol):
     def steady(self, source: Frame, edited: Frame) -> list[Frame]:
         """Take the next frame of a shot, in order; give those that have all their neighbours.
 
-        The temporal filter. May be called in another thread than the rest.
+        Temporal filter and deflicker. May be called in another thread than the rest.
         """
         ...
 

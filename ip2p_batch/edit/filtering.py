@@ -8,26 +8,26 @@ that nothing is carried over what the flow got wrong::
     out(p) = sum_s w_s(p) O_s(p + f_s(p)) / sum_s w_s(p),    w_t = 1,
     w_s = visible_s(p) exp(-|S_s(p + f_s(p)) - S_t(p)|^2 / (2 sigma^2)),   s = t - r .. t + r
 
-Works on finished pictures, so it costs no steps of the model; and since the neighbours are within
-r frames, flow is at its best and nothing drifts.
+Since the neighbours are within r frames, flow is at its best and nothing drifts.
 """
 
 from __future__ import annotations
 
-from collections import deque
+from collections.abc import Sequence
 
 import cv2
 import numpy as np
 
-from ..flow import Motion, backward_flow, moved
+from ..flow import Motion, backward_flow, flow_both_ways, moved
 from ..frame import Frame, Image
+from .steadying import Pair
 
 #: Grey levels by which the source may differ along the motion before a neighbour counts for less.
 SIGMA = 8.0
 
 
 class TemporalFilter:
-    """Takes the frames of one shot in order and gives them back filtered, ``radius`` later.
+    """The filter as a stage of :class:`~.steadying.Steadying`.
 
     Args:
         radius: neighbours on either side, at least 1.
@@ -35,50 +35,42 @@ class TemporalFilter:
 
     def __init__(self, radius: int) -> None:
         self._radius = radius
-        self._held: deque[tuple[Frame, Frame]] = deque()
-        self._waiting = 0
+        #: Motions that later frames will ask for, by target and reference.
+        self._known: dict[tuple[int, int], Motion] = {}
 
-    def push(self, source: Frame, edited: Frame) -> list[Frame]:
-        """The next frame; returns those that now have all their neighbours."""
-        self._held.append((source, edited))
-        self._waiting += 1
-        return self._give(self._radius)
+    @property
+    def radius(self) -> int:
+        return self._radius
 
-    def rest(self) -> list[Frame]:
-        """The last frames; they have no more neighbours to come."""
-        given = self._give(0)
-        self._held.clear()
-        return given
+    def steadied(self, middle: Pair, around: Sequence[Pair]) -> Image:
+        neighbours = [
+            (p.source.image, p.edited.image, self._motion(middle.source, p.source)) for p in around
+        ]
+        return average(middle.source.image, middle.edited.image, neighbours)
 
-    def _give(self, left: int) -> list[Frame]:
-        given = []
-        while self._waiting > left:
-            at = len(self._held) - self._waiting
-            given.append(self._filtered(at))
-            self._waiting -= 1
-            if at >= self._radius:
-                self._held.popleft()
-        return given
-
-    def _filtered(self, at: int) -> Frame:
-        source, edited = self._held[at]
-        low, high = max(0, at - self._radius), at + self._radius + 1
-        around = [pair for n, pair in enumerate(self._held) if low <= n < high and n != at]
-        images = [(theirs.image, mine.image) for theirs, mine in around]
-        return edited.with_image(average(source.image, edited.image, images))
+    def _motion(self, target: Frame, reference: Frame) -> Motion:
+        known = self._known.pop((target.index, reference.index), None)
+        if known is not None:
+            return known
+        if reference.index < target.index:  # nobody will ask for the way back
+            return backward_flow(target.image, reference.image)
+        there, back = flow_both_ways(target.image, reference.image)
+        self._known[reference.index, target.index] = back
+        return there
 
 
-def average(source: Image, edited: Image, around: list[tuple[Image, Image]]) -> Image:
+def average(
+    source: Image, edited: Image, neighbours: Sequence[tuple[Image, Image, Motion]]
+) -> Image:
     """The edited frame averaged with its neighbours, as in this module's formula.
 
     Args:
         source, edited: the frame, uint8 RGB of one shape.
-        around: ``(source, edited)`` of each neighbour, same shape.
+        neighbours: each one's source, edited picture, and motion from the frame to it.
     """
     total = edited.astype(np.float32)
     weights = np.ones(total.shape[:2], np.float32)
-    for their_source, their_edited in around:
-        motion = backward_flow(source, their_source)
+    for their_source, their_edited, motion in neighbours:
         weight = _trust(source, their_source, motion)
         total += moved(their_edited, motion.flow) * weight[..., None]
         weights += weight

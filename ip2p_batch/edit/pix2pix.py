@@ -21,9 +21,11 @@ from ..errors import EditError
 from ..frame import Frame, Image
 from ..recipe import Recipe
 from . import attention, carryover, correction, guidance, noise, pictures, schedule
+from .deflicker import Deflicker
 from .editor import Checkpoint
 from .filtering import TemporalFilter
 from .sampling import Anchors, Denoiser, Lane, advance, together
+from .steadying import Stage, Steadying
 from .texts import Texts
 
 #: Frames in one UNet call unless the recipe says otherwise. On CPUs more are slower, not faster.
@@ -105,7 +107,7 @@ class Pix2PixSession:
             ),
             weights=guidance.weights(recipe.guidance_scale, recipe.image_guidance_scale),
         )
-        self._filter = TemporalFilter(recipe.temporal_filter) if recipe.temporal_filter else None
+        self._steadying = Steadying(stages(recipe))
         self._borders: list[carryover.Border] = []
         self._anchors: tuple[Frame, ...] = ()
         self._anchor_states: torch.Tensor | None = None
@@ -163,10 +165,10 @@ class Pix2PixSession:
         self._borders = [self._border(*border) for border in borders]
 
     def steady(self, source: Frame, edited: Frame) -> list[Frame]:
-        return [edited] if self._filter is None else self._filter.push(source, edited)
+        return self._steadying.push(source, edited)
 
     def rest(self) -> list[Frame]:
-        return [] if self._filter is None else self._filter.rest()
+        return self._steadying.rest()
 
     def anchor(self, anchors: Sequence[tuple[Frame, Path | None]]) -> None:
         step = self._recipe.carried_steps()
@@ -381,6 +383,16 @@ class Pix2PixSession:
         self._warnings.append(
             f"Out of memory with {size} frames at once; going on with {size // 2}."
         )
+
+
+def stages(recipe: Recipe) -> list[Stage]:
+    """What steadies finished frames, in order; together they look ``recipe.looks_beyond`` far."""
+    found: list[Stage] = []
+    if recipe.temporal_filter:
+        found.append(TemporalFilter(recipe.temporal_filter))
+    if recipe.deflicker:
+        found.append(Deflicker(recipe.deflicker))
+    return found
 
 
 def _not_finite(frame: Frame) -> EditError:

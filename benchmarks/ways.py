@@ -1,0 +1,182 @@
+"""The ways of editing a clip that ``consistency.py`` compares: this project's, and its peers'."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import msgspec
+import numpy as np
+
+from ip2p_batch import models
+from ip2p_batch.frame import Frame, Image
+from ip2p_batch.job import Plan
+from ip2p_batch.plan import plan_video
+from ip2p_batch.recipe import Recipe
+from ip2p_batch.training.grammar import GRAMMAR
+
+
+@dataclass(frozen=True)
+class Row:
+    """What a row's recipe sets besides a fixed seed with nothing else.
+
+    Attributes:
+        base: the row whose finished frames it begins with, for filters.
+    """
+
+    values: dict[str, Any] = field(default_factory=dict)
+    base: str | None = None
+
+
+class Settings(NamedTuple):
+    """What all rows have in common."""
+
+    size: int
+    image_guidance_scale: float
+    dtype: str
+    batch: int
+
+
+class Clip(NamedTuple):
+    """Frames at the size at which they are edited, and the first frames of shots."""
+
+    images: list[Image]
+    cuts: list[int]
+
+
+OFF: dict[str, Any] = {"carryover": 0.0, "anchors": 0, "temporal_filter": 0, "deflicker": 0}
+_CARRY: dict[str, Any] = {"carryover": 0.6}
+_RENOISED: dict[str, Any] = {"carryover": 0.6, "carry": "renoised"}
+ROWS: dict[str, Row] = {
+    "fixed seed": Row(),
+    "fresh seed": Row(),
+    "carryover": Row(_CARRY),
+    "temporal filter": Row({"temporal_filter": 2}, "fixed seed"),
+    "deflicker": Row({"deflicker": 2}, "fixed seed"),
+    "default": Row({**_CARRY, "temporal_filter": 2}, "carryover"),
+    "default and deflicker": Row({**_CARRY, "temporal_filter": 2, "deflicker": 2}, "carryover"),
+    "cross-frame attention": Row(),
+    "anchors": Row({"anchors": 3}),
+    "carryover and anchors": Row({**_CARRY, "anchors": 3}),
+    "default and anchors": Row(
+        {**_CARRY, "anchors": 3, "temporal_filter": 2}, "carryover and anchors"
+    ),
+    "carryover, renoised": Row(_RENOISED),
+    "carryover, renoised and corrected": Row({**_RENOISED, "correction": 0.5}),
+    "correction": Row({"correction": 0.5}),
+    "warped noise": Row({"noise": "warped"}),
+}
+
+
+def recipe_for(row: str, instruction: str, settings: Settings) -> Recipe:
+    values = {
+        "model": "tiny",
+        **models.defaults("tiny"),
+        "size": settings.size,
+        "image_guidance_scale": settings.image_guidance_scale,
+        "batch_size": settings.batch,
+        **OFF,
+        **ROWS[row].values,
+        "instruction": GRAMMAR[instruction].canonical,
+    }
+    return msgspec.convert(values, Recipe)
+
+
+def planned(clip: Clip, recipe: Recipe) -> Plan:
+    height, width = clip.images[0].shape[:2]
+    return plan_video(0, len(clip.images), clip.cuts, recipe, (width, height))
+
+
+def edit(editor: Any, row: str, clip: Clip, recipe: Recipe) -> list[Image]:
+    frames = [Frame(n, n, image) for n, image in enumerate(clip.images)]
+    if row == "fresh seed":
+        seeds = [recipe.seed + 1000 + frame.index for frame in frames]
+        return [f.image for f in editor.session(recipe).edit(frames, seeds=seeds)]
+    if row == "cross-frame attention":
+        return cross_frame(editor, frames, recipe)
+    return planned_edit(editor, frames, recipe, planned(clip, recipe))
+
+
+def planned_edit(editor: Any, frames: list[Frame], recipe: Recipe, plan: Plan) -> list[Image]:
+    """What the workers do with a plan, without decoding and encoding."""
+    edited: dict[int, Image] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        paths = [Path(folder) / f"{frame.index}.safetensors" for frame in frames]
+        for chunk in plan.chunks:
+            session = editor.session(recipe)
+            anchors = [frames[n] for n in chunk.anchors]
+            if chunk.kind == "borders":
+                session.anchor([(frame, None) for frame in anchors])
+                session.save_borders([(frames[n], paths[n]) for n in chunk.borders])
+                continue
+            made = chunk.borders and recipe.edits_borders
+            if chunk.borders:
+                session.tie([(frames[n], paths[n] if made else None) for n in chunk.borders])
+            session.anchor([(f, paths[f.index] if made else None) for f in anchors])
+            sources = frames[slice(*chunk.reach)]
+            steady = [
+                frame
+                for pair in zip(sources, session.edit(sources), strict=True)
+                for frame in session.steady(*pair)
+            ]
+            for frame in [*steady, *session.rest()]:
+                if chunk.start <= frame.index < chunk.stop:
+                    edited[frame.index] = frame.image
+    return [edited[frame.index] for frame in frames]
+
+
+def steadied(images: Sequence[Image], clip: Clip, recipe: Recipe) -> list[Image]:
+    """Finished frames through the recipe's filters, shot by shot."""
+    from ip2p_batch.edit.pix2pix import stages
+    from ip2p_batch.edit.steadying import Steadying
+
+    found: list[Image] = []
+    for shot in planned(clip, recipe).shots:
+        chain = Steadying(stages(recipe))
+        frames = [
+            frame
+            for n in range(shot.start, shot.stop)
+            for frame in chain.push(Frame(n, n, clip.images[n]), Frame(n, n, images[n]))
+        ]
+        found += [frame.image for frame in [*frames, *chain.rest()]]
+    return found
+
+
+def cross_frame(editor: Any, frames: list[Frame], recipe: Recipe) -> list[Image]:
+    """Video Instruct-Pix2Pix as diffusers' documentation has it, after Text2Video-Zero.
+
+    diffusers' own pipeline and CrossFrameAttnProcessor: keys and values of all self-attention
+    layers are the first frame's; chunks of 8, each the first frame of all and 7 others; every
+    chunk seeded anew.
+    """
+    import torch
+    from diffusers.pipelines.deprecated.text_to_video_synthesis.pipeline_text_to_video_zero import (
+        CrossFrameAttnProcessor2_0,
+    )
+    from PIL import Image as Pillow
+
+    pipe = editor.pipe
+    before = dict(pipe.unet.attn_processors)
+    pipe.unet.set_attn_processor(CrossFrameAttnProcessor2_0(batch_size=3))
+    pipe.set_progress_bar_config(disable=True)
+    edited: list[Image] = []
+    try:
+        for start in range(0, len(frames), 7):
+            part = frames[start : start + 7]
+            chunk = [frames[0], *part]
+            found = pipe(
+                [recipe.instruction] * len(chunk),
+                image=[Pillow.fromarray(frame.image) for frame in chunk],
+                num_inference_steps=recipe.num_inference_steps,
+                guidance_scale=recipe.guidance_scale,
+                image_guidance_scale=recipe.image_guidance_scale,
+                generator=torch.Generator().manual_seed(recipe.seed),
+                output_type="np",
+            ).images
+            edited += [(image * 255).round().astype(np.uint8) for image in found[1:]]
+    finally:
+        pipe.unet.set_attn_processor(before)
+    return edited
