@@ -32,6 +32,7 @@ from ways import ROWS, Clip, Settings, edit, planned, recipe_for, steadied
 
 from ip2p_batch.frame import Image
 from ip2p_batch.metrics import psnr, seam_ratio, ssim, video_flicker, warp_error
+from ip2p_batch.recipe import Recipe
 from ip2p_batch.training.teachers import TEACHERS
 
 INSTRUCTIONS = ("pencil", "watercolor", "cartoon", "night", "autumn", "winter")
@@ -66,23 +67,27 @@ def work(job: tuple[Task, Path]) -> str:
     task, output = job
     clip: Clip = _STATE["clips"][task.clip]
     recipe = recipe_for(task.row, task.instruction, _STATE["settings"])
-    base = ROWS[task.row].base
     folder = task.folder(output)
+    kept = folder / "frames.npy"
     start = time.perf_counter()
-    if base is None:
-        images = edit(_STATE["editor"], task.row, clip, recipe)
-    else:
-        images = steadied(
-            np.load(task._replace(row=base).folder(output) / "frames.npy"), clip, recipe
-        )
+    if not kept.exists():  # they are measured anew where only facts.json was deleted
+        folder.mkdir(parents=True, exist_ok=True)
+        np.save(kept, np.stack(made(task, output, clip, recipe)))
     spent = time.perf_counter() - start
-    folder.mkdir(parents=True, exist_ok=True)
-    np.save(folder / "frames.npy", np.stack(images))
+    images = list(np.load(kept))
     seams = sorted({c.start for c in planned(clip, recipe).chunks if c.kind == "frames"} - {0})
     facts = measured(clip, images, task.instruction, seams)
     facts |= {"seconds": spent / len(images), "frames": len(images)}
     (folder / "facts.json").write_text(json.dumps(facts))
     return f"{task}: {facts['excess']:.3f} above the teacher's, {facts['psnr']:.2f} dB"
+
+
+def made(task: Task, output: Path, clip: Clip, recipe: Recipe) -> list[Image]:
+    base = ROWS[task.row].base
+    if base is None:
+        return edit(_STATE["editor"], task.row, clip, recipe)
+    finished = np.load(task._replace(row=base).folder(output) / "frames.npy")
+    return steadied(list(finished), clip, recipe)
 
 
 def measured(

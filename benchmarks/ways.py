@@ -48,8 +48,8 @@ class Clip(NamedTuple):
 
 
 OFF: dict[str, Any] = {"carryover": 0.0, "anchors": 0, "temporal_filter": 0, "deflicker": 0}
-_CARRY: dict[str, Any] = {"carryover": 0.6}
-_RENOISED: dict[str, Any] = {"carryover": 0.6, "carry": "renoised"}
+_CARRY: dict[str, Any] = {"carryover": 0.7}
+_RENOISED: dict[str, Any] = {"carryover": 0.7, "carry": "renoised"}
 ROWS: dict[str, Row] = {
     "fixed seed": Row(),
     "fresh seed": Row(),

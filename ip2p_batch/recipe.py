@@ -72,8 +72,8 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     size: int = 512
     dtype: Dtype = "auto"
     batch_size: int = 0
-    chunk_frames: int = 16
-    carryover: float = 0.6
+    chunk_frames: int = 24
+    carryover: float = 0.7
     carry: Carry = "matched"
     correction: float = 0.0
     noise: Noise = "shared"

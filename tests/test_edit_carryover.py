@@ -3,6 +3,8 @@
 import os
 from pathlib import Path
 
+import cv2
+import msgspec
 import numpy as np
 import pytest
 import torch
@@ -139,6 +141,24 @@ def test_hidden_from_one_border_a_frame_takes_from_the_other():
     assert off_left < 0.6 * off_right
 
 
+def test_what_neither_border_shows_is_the_frames_own_guess():
+    ground, thing = (
+        frames(1, 128, 128, shift=0)[0].image // 2,
+        frames(2, 48, 48)[1].image[::-1, ::-1],
+    )
+    covered = ground.copy()
+    covered[40:88, 40:88] = thing // 2 + 127
+    scale = (1.0, 1e-3)
+    ends = border(Frame(0, 0, ground), 1, scale), border(Frame(8, 0, ground), 2, scale)
+    guess = latents(3)[0]
+    assert 0.05 < between(Frame(4, 0, covered), *ends).hidden < 0.3
+    state = blend(Frame(4, 0, covered), *ends, scale, guess=guess)
+    without = blend(Frame(4, 0, covered), *ends, scale)
+    thing_at, far = np.s_[:, 6:10, 6:10], np.s_[:, 13:]
+    assert (state - guess)[thing_at].abs().mean() < 0.2 * (without - guess)[thing_at].abs().mean()
+    assert torch.equal(state[far], without[far])
+
+
 def test_renoised_every_frame_even_a_border_comes_in_from_finished_latents():
     clip = frames(9)
     left, right = border(clip[0], 1), border(clip[8], 2)
@@ -237,6 +257,29 @@ def test_with_no_step_to_skip_a_tie_changes_nothing(tmp_path):
     assert all(np.array_equal(a.image, b.image) for a, b in zip(free, bound, strict=True))
 
 
+def test_a_thing_that_passes_between_two_borders_leaves_no_ghost_and_gets_its_own_edit(
+    tiny, tmp_path
+):
+    """A square that jumps 16 pixels a frame: its true motion is known, and no flow finds it."""
+    ground = cv2.resize(frames(1, 64, 96, shift=0)[0].image // 2 + 60, (192, 128))
+    clip, places = [], []
+    for n in range(9):
+        image = ground.copy()
+        left = 8 + 16 * n
+        image[48:80, left : left + 32] = (220, 40, 40)
+        clip.append(Frame(n, n, image))
+        places.append(left)
+    look = recipe(**{**TINY, "num_inference_steps": 10, "carryover": 0.7})
+    look = msgspec.structs.replace(look, instruction="make it night")
+    whole = tiny.session(look).edit(clip)
+    carried = tied(tiny, look, clip, tmp_path, (0, 8)).edit(clip)
+    for n in range(1, 8):
+        a, b = (images[n].image.astype(int) for images in (whole, carried))
+        for left in places:  # where it is, and where it was or will be
+            part = np.s_[52:76, left + 4 : left + 28]
+            assert np.abs(a[part] - b[part]).mean() < 12, (n, left)
+
+
 def test_a_frame_hidden_from_both_borders_is_edited_from_the_beginning(tmp_path):
     look = recipe(carryover=0.5, batch_size=2)
     clip = frames(9)
@@ -247,6 +290,6 @@ def test_a_frame_hidden_from_both_borders_is_edited_from_the_beginning(tmp_path)
     assert [f.index for f in together] == list(range(9))
     free = editor().session(look).edit(clip)
     assert np.array_equal(together[4].image, free[4].image)
-    assert not np.array_equal(together[3].image, free[3].image)
+    assert not np.array_equal(together[5].image, free[5].image)
     for frame, expected in zip(clip, together, strict=True):
         assert np.array_equal(session.edit([frame])[0].image, expected.image)

@@ -38,7 +38,7 @@ class Pulls:
         def pull(clean: Tensor) -> Tensor:
             moved = [place.blend(*(self._found[end] for end in place.ends)) for place in places]
             # What is hidden from both borders goes its own way.
-            deltas = [delta * ~hidden for delta, hidden in moved]
+            deltas = [delta * (1 - hidden) for delta, hidden in moved]
             return clean + torch.stack(deltas).to(clean.device)
 
         self._let(lane, pull)

@@ -213,21 +213,54 @@ class Pix2PixSession:
         place, step = self._places.pop(index), self._recipe.carried_steps()
         if not step:  # with nothing to skip, a frame's own start is the better one
             return sample._replace(place=place)
-        scale = schedule.state_scale(self._denoiser.scheduler, step)
+        saved = step - carryover.guess_steps(self._denoiser.steps) - 1
+        most = carryover.MOST_HIDDEN if saved > 0 else carryover.LEAST_HIDDEN
+        if place.hidden > most:
+            return sample
+        return sample._replace(place=place, step=step)
+
+    def _started(self, samples: Sequence[_Sample], size: int) -> list[_Sample]:
+        """The samples with the states in which those between borders set in."""
+        guessed = [
+            n
+            for n, sample in enumerate(samples)
+            if sample.step and sample.place and sample.place.hidden > carryover.LEAST_HIDDEN
+        ]
+        guesses = dict(zip(guessed, self._guess([samples[n] for n in guessed], size), strict=True))
+        return [
+            sample._replace(start=self._start(sample, guesses.get(n))) if sample.step else sample
+            for n, sample in enumerate(samples)
+        ]
+
+    def _guess(self, samples: Sequence[_Sample], size: int) -> list[torch.Tensor]:
+        """Clean latents as the model sees them after few steps of the frame's own."""
+        if not samples:
+            return []
+        lanes, members = self._lanes([s._replace(step=0) for s in samples], size)
+        anchors = self._anchors_for(lanes)
+        advance(lanes, anchors, carryover.guess_steps(self._denoiser.steps), self._checkpoint)
+        cleans = together(lanes, anchors, Lane.clean_prediction, self._checkpoint)
+        found = {
+            n: clean.cpu()
+            for numbers, batch in zip(members, cleans, strict=True)
+            for n, clean in zip(numbers, batch, strict=False)
+        }
+        return [found[n] for n in range(len(samples))]
+
+    def _start(self, sample: _Sample, guess: torch.Tensor | None) -> torch.Tensor:
+        assert sample.place is not None
+        scale = schedule.state_scale(self._denoiser.scheduler, sample.step)
         left, right = (border.handed for border in self._around(sample.frame))
         if self._recipe.carry == "renoised":
             unit = noise.unit(sample.seed, left.state.shape)
-            start = carryover.renoised(place, left, right, scale, unit)
-        else:
-            along = self._recipe.noise == "warped"
-            start = carryover.matched(place, left, right, scale, along=along)
-        if start is None:
-            return sample
-        return sample._replace(place=place, step=step, start=start)
+            return carryover.renoised(sample.place, left, right, scale, unit, guess)
+        along = self._recipe.noise == "warped"
+        return carryover.matched(sample.place, left, right, scale, along=along, guess=guess)
 
     def _edit_group(self, samples: Sequence[_Sample], size: int) -> list[Image]:
         images: dict[int, Image] = {}
         with torch.inference_mode():
+            samples = self._started(samples, size)
             lanes, members = self._lanes(samples, size)
             guides = self._guides(samples, lanes, members)
             anchors = self._anchors_for(lanes)
@@ -273,7 +306,8 @@ class Pix2PixSession:
             return []
         step = samples[tied[0][0]].step
         ends = [Frame(border.index, 0, border.image) for border in self._borders]
-        guides = [self._lane([self._tied(self._sample(end))]) for end in ends]
+        starts = self._started([self._tied(self._sample(end)) for end in ends], 1)
+        guides = [self._lane([start]) for start in starts]
         stop = step + round((self._denoiser.steps - step) * recipe.correction)
         pulls = correction.Pulls(guides, self._borders, stop)
         for lane, numbers in zip(lanes, members, strict=True):
