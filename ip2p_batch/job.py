@@ -150,7 +150,11 @@ class Encoding(_Data, frozen=True, kw_only=True):
 
 
 class Job(_Data, frozen=True, kw_only=True):
-    """Source + recipe + destination: everything a worker needs, stored as ``job.json``."""
+    """Source + recipe + destination: everything a worker needs, stored as ``job.json``.
+
+    Attributes:
+        look: SHA-256 of the pixels in ``look.png``, which frames look at; empty without one.
+    """
 
     id: str
     source: Source
@@ -158,11 +162,12 @@ class Job(_Data, frozen=True, kw_only=True):
     output: str
     encoding: Encoding = Encoding()
     overwrite: bool = False
+    look: str = ""
     version: int = 1
 
     def fingerprint(self) -> str:
         """SHA-256 over all that decides the result's bytes; each receipt repeats it."""
-        parts = (self.recipe, self.encoding, self.source)
+        parts = (self.recipe, self.encoding, self.source, self.look)
         return hashlib.sha256(msgspec.json.encode(parts, order="sorted")).hexdigest()
 
 

@@ -8,7 +8,7 @@
     JOB/frames.npy         frame table   JOB/claims/ID.json         Claim, while in work
     JOB/items.jsonl        Item a line   JOB/failures/ID.json       Failure, after last attempt
     JOB/submitted/W        wave W sent   JOB/result.json            the final summary
-    JOB/cancel             stop, please
+    JOB/look.png           --look-anchor JOB/cancel                 stop, please
 
 Disk is the truth and Redis is transport: a chunk is finished when its receipt is here, and a
 receipt is written after what it vouches for. Every file appears under its name only when whole.
@@ -124,11 +124,14 @@ class JobDir:
         *,
         frames: FrameTable | None = None,
         items: Iterable[Item] = (),
+        look: bytes = b"",
     ) -> JobDir:
         """Write a new job folder; ``job.json`` comes last, so that a folder with it is whole."""
         folder = cls(path)
         folder._write("plan.json", plan)
         write_atomic(path / "recipe.toml", job.recipe.to_toml().encode())
+        if look:
+            write_atomic(folder.look_path, look)
         if frames is not None:
             with atomic_path(path / "frames.npy") as temporary, temporary.open("wb") as file:
                 np.save(file, frames)
@@ -157,6 +160,11 @@ class JobDir:
             if chunk.id == chunk_id:
                 return chunk
         raise JobError(f"{self.path} has no chunk {chunk_id!r} in its plan.")
+
+    @property
+    def look_path(self) -> Path:
+        """The picture that all frames look at; there if the job names one."""
+        return self.path / "look.png"
 
     def frame_table(self) -> FrameTable:
         """Presentation times of all frames of the video, shape ``(frames,)``, mapped not read."""

@@ -7,8 +7,8 @@ of every chunk and the last frame of the shot are *borders*: wave 1 runs them to
 they are handed over, and every chunk of wave 2 is tied to the border at its start and the border
 at its end, so no chunk waits for another and no seam is left between two.
 
-All chunks of a shot look at the same *anchors*, frames spread evenly over it; where latents are
-carried over, the nearest borders, whose states wave 2 then finds on disk.
+All chunks of a shot look at the same *anchors*, frames spread evenly over it, or over the whole
+video; where latents are carried over, the nearest borders, whose states wave 2 then finds on disk.
 """
 
 from __future__ import annotations
@@ -76,12 +76,11 @@ def plan_video(
     last_wave = 2 if carry and any(_is_carried(s) for s in all_shots) else 1
     frames: list[Chunk] = []
     edited_first: list[_Borders] = []
-    for number, shot in enumerate(all_shots):
-        ranges = parts(shot.start, shot.stop, recipe.chunk_frames)
-        tied = recipe.looks_at_borders and _is_carried(shot)
-        edges = sorted({a for a, _ in ranges} | {shot.stop - 1})
+    cut_up = [_Parts.of(shot, recipe) for shot in all_shots]
+    common = _common_anchors(start, stop, cut_up, recipe)
+    for number, (shot, ranges, edges, tied) in enumerate(cut_up):
         every = edges if tied and carry else range(shot.start, shot.stop)
-        chosen = anchors(shot, recipe.anchors, every)
+        chosen = anchors(shot, recipe.anchors, every) if common is None else common
         if tied and carry:
             edited_first.append(_Borders(number, tuple(edges), chosen))
         for a, b in ranges:
@@ -108,6 +107,36 @@ def plan_video(
         size=size,
         warnings=tuple(warnings),
     )
+
+
+class _Parts(NamedTuple):
+    """A shot cut up into chunks.
+
+    Attributes:
+        edges: first frames of its chunks, and its last frame.
+        tied: whether its chunks have borders.
+    """
+
+    shot: Shot
+    ranges: list[tuple[int, int]]
+    edges: list[int]
+    tied: bool
+
+    @classmethod
+    def of(cls, shot: Shot, recipe: Recipe) -> _Parts:
+        ranges = parts(shot.start, shot.stop, recipe.chunk_frames)
+        edges = sorted({a for a, _ in ranges} | {shot.stop - 1})
+        return cls(shot, ranges, edges, recipe.looks_at_borders and _is_carried(shot))
+
+
+def _common_anchors(
+    start: int, stop: int, cut_up: Sequence[_Parts], recipe: Recipe
+) -> tuple[int, ...] | None:
+    """The anchors that all shots share; None where each has its own."""
+    if recipe.anchor_scope == "shot":
+        return None
+    edges = [edge for part in cut_up if part.tied and recipe.edits_borders for edge in part.edges]
+    return anchors(Shot(start=start, stop=stop), recipe.anchors, edges or range(start, stop))
 
 
 def _surrounding(edges: Sequence[int], start: int, stop: int) -> tuple[int, ...]:

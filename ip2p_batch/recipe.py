@@ -18,6 +18,7 @@ SCHEDULERS: tuple[str, ...] = get_args(Scheduler)
 Carry = Literal["matched", "renoised"]
 Noise = Literal["shared", "warped"]
 AnchorLayers = Literal["all", "decoder"]
+AnchorScope = Literal["shot", "video"]
 Dtype = Literal["auto", "float32", "float16", "bfloat16"]
 
 #: The model of the InstructPix2Pix paper, as diffusers loads it.
@@ -50,6 +51,9 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
             the source's motion.
         anchors: frames of each shot that all its frames look at in self-attention, 0 (off) to 16.
             See ``edit/attention.py``.
+        anchor_scope: where they come from: each ``shot`` its own, or some of the whole ``video``
+            for all its shots.
+        look_anchor: path of a finished picture, or video, that all frames look at, too.
         anchor_layers: the self-attention layers that do: ``all``, or ``decoder`` (from the middle
             of the UNet on).
         anchor_steps: share of the steps, from the first on, in which they do, 0 to 1.
@@ -78,6 +82,8 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     correction: float = 0.0
     noise: Noise = "shared"
     anchors: int = 0
+    anchor_scope: AnchorScope = "shot"
+    look_anchor: str | None = None
     anchor_layers: AnchorLayers = "all"
     anchor_steps: float = 1.0
     temporal_filter: int = 2
@@ -99,7 +105,8 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
                     f"{_option(name)} {value} is not known.",
                     hint=f"Use one of: {', '.join(choices)}.",
                 )
-        if "\x00" in self.instruction + self.negative_prompt + self.model:
+        texts = (self.instruction, self.negative_prompt, self.model, self.look_anchor or "")
+        if "\x00" in "".join(texts):
             raise RecipeError("A recipe's texts may not hold NUL characters.")
 
     def carried_steps(self) -> int:
@@ -128,7 +135,8 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
     def anchored_steps(self) -> int:
         """Number of steps, from the first on, in which anchors are looked at."""
-        return round(self.num_inference_steps * self.anchor_steps) if self.anchors else 0
+        looks = self.anchors > 0 or self.look_anchor is not None
+        return round(self.num_inference_steps * self.anchor_steps) if looks else 0
 
     def fingerprint(self) -> str:
         """SHA-256 over the recipe's canonical JSON, in hexadecimal."""
@@ -161,6 +169,7 @@ _CHOICES: Mapping[str, tuple[str, ...]] = {
     "carry": get_args(Carry),
     "noise": get_args(Noise),
     "anchor_layers": get_args(AnchorLayers),
+    "anchor_scope": get_args(AnchorScope),
 }
 #: Every field name, in the order of the class: the options a recipe file may set.
 FIELDS: tuple[str, ...] = Recipe.__struct_fields__

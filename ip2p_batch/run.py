@@ -67,7 +67,14 @@ def create(request: Request, settings: Settings, report: Report = lambda _: None
     _check_writable(output if not job.source.is_video and len(found.items) > 1 else output.parent)
     if not unfinished:
         shutil.rmtree(folder.path, ignore_errors=True)
-        folder = JobDir.create(folder.path, job, found.plan, frames=found.frames, items=found.items)
+        folder = JobDir.create(
+            folder.path,
+            job,
+            found.plan,
+            frames=found.frames,
+            items=found.items,
+            look=found.look,
+        )
     register(settings, folder)
     if not found.plan.chunks:
         assemble(folder)  # nothing is left to do: no workers are needed to say so

@@ -19,7 +19,7 @@ from . import models
 from .errors import OutputError, RecipeError, SourceError
 from .job import Encoding, Event, Item, Job, Plan, Source
 from .jobdir import FrameTable
-from .media import concat, listing, probe
+from .media import concat, listing, looks, probe
 from .media.fit import Fit
 from .media.opening import SUFFIXES, suffix_format
 from .media.stills import output_suffix
@@ -53,12 +53,14 @@ class Survey(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         frames: presentation times of all frames of a video, sorted; None for pictures.
         items: pictures in the order of the plan's chunks, then those that cannot be edited.
+        look: the picture that frames look at, as PNG; empty without one.
     """
 
     job: Job
     plan: Plan
     frames: FrameTable | None = None
     items: tuple[Item, ...] = ()
+    look: bytes = b""
 
 
 def survey(request: Request, report: Report = lambda _: None) -> Survey:
@@ -79,8 +81,20 @@ def survey(request: Request, report: Report = lambda _: None) -> Survey:
             f"{output} is the source itself.", path=output, hint="Choose another name with -o."
         )
     if kind == "video":
-        return _survey_video(request, source, output, report)
-    return _survey_stills(request, source, output, kind, report)
+        found = _survey_video(request, source, output, report)
+    else:
+        found = _survey_stills(request, source, output, kind, report)
+    return _with_look(found)
+
+
+def _with_look(found: Survey) -> Survey:
+    """The survey with the picture that its frames look at, if the recipe names one."""
+    recipe = found.job.recipe
+    if recipe.look_anchor is None:
+        return found
+    look = looks.read_look(Path(recipe.look_anchor), recipe.size)
+    job = msgspec.structs.replace(found.job, look=looks.digest(look))
+    return msgspec.structs.replace(found, job=_named(job), look=looks.to_png(look))
 
 
 def default_output(source: Path, kind: Kind, encoding: Encoding) -> Path:
@@ -95,7 +109,10 @@ def default_output(source: Path, kind: Kind, encoding: Encoding) -> Path:
 
 
 def _located(recipe: Recipe) -> Recipe:
-    """The recipe with a model folder by its full path: workers have another working folder."""
+    """The recipe with full paths of model and look: workers have another working folder."""
+    if recipe.look_anchor is not None:
+        place = Path(recipe.look_anchor).expanduser().absolute()
+        recipe = msgspec.structs.replace(recipe, look_anchor=str(place))
     if recipe.model in models.BUNDLED:
         return recipe
     return msgspec.structs.replace(recipe, model=models.locate(recipe.model))
@@ -230,7 +247,6 @@ def _stamp_items(items: Sequence[Item]) -> str:
 
 
 def _job(request: Request, source: Source, output: Path) -> Job:
-    """The job, with an id that is the same for the same request on the same source."""
     job = Job(
         id="",
         source=source,
@@ -239,6 +255,11 @@ def _job(request: Request, source: Source, output: Path) -> Job:
         encoding=request.encoding,
         overwrite=request.overwrite,
     )
-    seed = msgspec.json.encode((source.path, job.output, job.fingerprint()))
-    stem = re.sub(r"[^a-z0-9]+", "-", Path(source.path).stem.lower()).strip("-")[:24] or "job"
+    return _named(job)
+
+
+def _named(job: Job) -> Job:
+    """The job with its id, which is the same for the same request on the same source."""
+    seed = msgspec.json.encode((job.source.path, job.output, job.fingerprint()))
+    stem = re.sub(r"[^a-z0-9]+", "-", Path(job.source.path).stem.lower()).strip("-")[:24] or "job"
     return msgspec.structs.replace(job, id=f"{stem}-{hashlib.sha256(seed).hexdigest()[:8]}")

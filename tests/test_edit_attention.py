@@ -54,6 +54,23 @@ def test_a_frame_sees_its_own_tokens_and_the_anchors_of_its_branch(layer):
 
 
 @torch.no_grad()
+def test_more_anchors_of_another_size_join_those_that_are_known(layer):
+    memory = AnchorMemory()
+    processor = AnchorProcessor(memory, "mid_block.x")
+    first, own = tokens(BRANCHES, 1), tokens(BRANCHES, 2)
+    second = tokens(BRANCHES, 3)[:, :3]
+    with memory.recording(BRANCHES):
+        processor(layer, first)
+    with memory.recording(BRANCHES, more=True):
+        processor(layer, second)
+    with memory.joined():
+        joined = processor(layer, own)
+    for branch in range(BRANCHES):
+        seen = [first[branch], second[branch]]
+        torch.testing.assert_close(joined[branch], by_hand(layer, own[branch], seen))
+
+
+@torch.no_grad()
 def test_without_anchors_it_is_the_plain_attention_of_diffusers(layer):
     memory = AnchorMemory()
     processor = AnchorProcessor(memory, "mid_block.x")
@@ -158,3 +175,43 @@ def test_anchors_go_on_where_wave_one_left_them(tmp_path):
     for a, b in zip(handed, whole, strict=True):
         gap = np.abs(a.image.astype(int) - b)
         assert gap.max() <= 1  # three anchors in a batch round otherwise than one frame
+
+
+def looked(look, clip, values, owner, anchors=()):
+    session = owner.session(recipe(look_anchor="look.png", **values))
+    session.anchor([(frame, None) for frame in anchors])
+    session.look(look)
+    return [frame.image for frame in session.edit(clip)]
+
+
+def test_a_look_changes_all_frames_and_another_look_changes_them_otherwise():
+    clip, owner = frames(3), loud()
+    plain = edited([], clip, recipe(), owner)
+    one = looked(frames(1, 48, 64, shift=3)[0].image, clip, {}, owner)
+    other = looked(255 - frames(1, 48, 64, shift=3)[0].image, clip, {}, owner)
+    assert not any(map(np.array_equal, plain, one))
+    assert not any(map(np.array_equal, one, other))
+
+
+def test_a_look_and_anchors_go_together():
+    clip, owner = frames(3), loud()
+    look = frames(1, 48, 64, shift=3)[0].image
+    alone = looked(look, clip, {"anchors": 1}, owner)
+    both = looked(look, clip, {"anchors": 1}, owner, anchors=[negative(clip[0])])
+    assert not any(map(np.array_equal, alone, both))
+
+
+def test_frames_that_set_in_midway_see_the_look_there(tmp_path):
+    """Tied to their borders they end near what a full edit with that look gives."""
+    clip, owner = frames(5), loud()
+    values = {"num_inference_steps": 6, "carryover": 0.5}
+    picture = frames(1, 32, 48, shift=3)[0].image
+    whole = looked(picture, [clip[0], clip[4]], values, owner)
+    first = owner.session(recipe(look_anchor="look.png", **values))
+    first.look(picture)
+    first.save_borders([(clip[n], tmp_path / str(n)) for n in (0, 4)])
+    second = owner.session(recipe(look_anchor="look.png", **values))
+    second.look(picture)
+    second.tie([(clip[n], tmp_path / str(n)) for n in (0, 4)])
+    for frame, expected in zip(second.edit([clip[0], clip[4]]), whole, strict=True):
+        assert np.abs(frame.image.astype(int) - expected).max() <= 1

@@ -1,5 +1,6 @@
 """What every editor promises, held against each of them."""
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -87,6 +88,16 @@ def test_tied_frames_do_not_depend_on_grouping_either_and_borders_agree(editor, 
     assert np.array_equal(whole[3], tied(middle, right).edit([middle])[0].image)
     # And these are what it gets with no borders at all.
     assert np.array_equal(whole[3], editor.session(LOOK).edit([middle])[0].image)
+
+
+def test_a_look_of_any_size_leaves_places_and_grouping_as_they_are(editor, clip):
+    look = frames(1, 48, 32, first=7)[0].image
+    recipe = msgspec.structs.replace(LOOK, look_anchor="look.png")
+    session = editor.session(recipe)
+    session.look(look)
+    whole = session.edit(clip)
+    assert [(f.index, f.pts) for f in whole] == [(f.index, f.pts) for f in clip]
+    assert np.array_equal(images(whole[:1]), images(session.edit(clip[:1])))
 
 
 def test_a_checkpoint_that_raises_stops_the_edit(editor, clip, tmp_path):

@@ -1,5 +1,6 @@
 from itertools import pairwise
 
+import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -19,6 +20,7 @@ def videos(draw: st.DrawFn) -> tuple[int, int, list[int], Recipe]:
         carryover=draw(st.sampled_from([0, 0.3, 0.6])),
         correction=draw(st.sampled_from([0, 0.5])),
         anchors=draw(st.integers(0, 4)),
+        anchor_scope=draw(st.sampled_from(["shot", "video"])),
         noise=draw(st.sampled_from(["shared", "warped"])),
         temporal_filter=draw(st.integers(0, 4)),
         deflicker=draw(st.integers(0, 8)),
@@ -98,6 +100,7 @@ def test_without_carryover_there_is_one_wave():
 @given(videos())
 def test_all_chunks_of_a_shot_look_at_the_same_anchors_of_that_shot(video):
     start, stop, cuts, recipe = video
+    recipe = msgspec.structs.replace(recipe, anchor_scope="shot")
     result = plan.plan_video(start, stop, cuts, recipe, (64, 64))
     edited = {f for c in result.chunks if c.kind == "borders" for f in c.borders}
     for number, shot in enumerate(result.shots):
@@ -110,6 +113,21 @@ def test_all_chunks_of_a_shot_look_at_the_same_anchors_of_that_shot(video):
         assert all(shot.start <= a < shot.stop for a in anchors)
         if any(c.borders for c in chunks if c.kind == "frames") and recipe.edits_borders:
             assert edited.issuperset(anchors)  # wave 2 finds their states on disk
+
+
+@given(videos())
+def test_with_anchors_of_the_video_all_chunks_of_all_shots_look_at_the_same(video):
+    start, stop, cuts, recipe = video
+    recipe = msgspec.structs.replace(recipe, anchor_scope="video")
+    result = plan.plan_video(start, stop, cuts, recipe, (64, 64))
+    edited = {f for c in result.chunks if c.kind == "borders" for f in c.borders}
+    chosen = {c.anchors for c in result.chunks if c.kind == "frames" or c.anchors}
+    assert len(chosen) == 1
+    anchors = chosen.pop()
+    assert bool(anchors) == bool(recipe.anchors)
+    assert all(start <= a < stop for a in anchors)
+    if edited:
+        assert edited.issuperset(anchors)
 
 
 @given(videos())

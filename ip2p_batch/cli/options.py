@@ -21,6 +21,7 @@ from ..recipe import (
     DEFAULT_MODEL,
     SCHEDULERS,
     AnchorLayers,
+    AnchorScope,
     Carry,
     Dtype,
     Noise,
@@ -37,6 +38,7 @@ FORMATS = ("png", "jpeg", "webp", "tiff", "bmp", "avif")
 DTYPES: tuple[str, ...] = get_args(Dtype)
 CARRIES: tuple[str, ...] = get_args(Carry)
 NOISES: tuple[str, ...] = get_args(Noise)
+ANCHOR_SCOPES: tuple[str, ...] = get_args(AnchorScope)
 ANCHOR_LAYERS: tuple[str, ...] = get_args(AnchorLayers)
 
 _DEFAULTS: dict[str, Any] = {f.name: f.default for f in msgspec.structs.fields(Recipe)}
@@ -191,6 +193,24 @@ class Look:
             metavar="K",
             help="Frames of each shot that all others look at in self-attention: one look"
             " throughout; 0 turns it off.",
+        ),
+    ] = None
+    anchor_scope: Annotated[
+        str | None,
+        _look(
+            "anchor_scope",
+            metavar="WHERE",
+            help="Whether each shot has its own anchors, or all shots share the video's.",
+            **choice(ANCHOR_SCOPES),
+        ),
+    ] = None
+    look_anchor: Annotated[
+        str | None,
+        _look(
+            "look_anchor",
+            metavar="FILE",
+            help="A finished picture, or video, whose look you like: all frames look at it, too.",
+            default="",
         ),
     ] = None
     anchor_layers: Annotated[

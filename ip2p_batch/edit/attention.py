@@ -37,9 +37,17 @@ class AnchorMemory:
         self._kept: dict[str, tuple[Tensor, Tensor]] = {}
 
     @contextmanager
-    def recording(self, branches: int, layers: Layers = "all") -> Iterator[None]:
-        """Calls of the UNet in here are of anchors: they see one another and are remembered."""
-        self._kept.clear()
+    def recording(
+        self, branches: int, layers: Layers = "all", *, more: bool = False
+    ) -> Iterator[None]:
+        """Calls of the UNet in here are of anchors: they see one another and are remembered.
+
+        Args:
+            more: keep those of the last recording and let these see them, too. They may have
+                another number of tokens each.
+        """
+        if not more:
+            self._kept.clear()
         self.branches, self._layers = branches, layers
         yield from self._in("record")
 
@@ -65,7 +73,11 @@ class AnchorMemory:
         if self._mode == "off" or not _takes_part(layer, self._layers):
             return key, value
         if self._mode == "record":
-            self._kept[layer] = (self._by_branch(key), self._by_branch(value))
+            mine = (self._by_branch(key), self._by_branch(value))
+            known = self._kept.get(layer)
+            if known is not None:
+                mine = (torch.cat([known[0], mine[0]], 1), torch.cat([known[1], mine[1]], 1))
+            self._kept[layer] = mine
         anchors = self._kept[layer]
         frames = key.shape[0] // self.branches
         wide = [kept.repeat_interleave(frames, dim=0) for kept in anchors]

@@ -99,6 +99,14 @@ class EditSession(Protocol):
         """
         ...
 
+    def look(self, picture: Image) -> None:
+        """Let all frames and anchors from now on look at this finished picture, too.
+
+        Args:
+            picture: of any size with sides that are multiples of 8.
+        """
+        ...
+
     def prepare(self, frame: Frame) -> Frame:
         """Do ahead what editing this frame needs besides the model (optical flow).
 
@@ -188,6 +196,9 @@ class _IdentitySession:
         for _, path in anchors:
             if path is not None:
                 path.stat()
+
+    def look(self, picture: Image) -> None:
+        pass  # what is given back as it is has no look
 
     def prepare(self, frame: Frame) -> Frame:
         return frame

@@ -24,7 +24,7 @@ from . import attention, carryover, correction, guidance, noise, pictures, sched
 from .deflicker import Deflicker
 from .editor import Checkpoint
 from .filtering import TemporalFilter
-from .sampling import Anchors, Denoiser, Lane, advance, together
+from .sampling import AnchorLane, Anchors, Denoiser, Lane, advance, together
 from .steadying import Stage, Steadying
 from .texts import Texts
 
@@ -111,6 +111,7 @@ class Pix2PixSession:
         self._borders: list[carryover.Border] = []
         self._anchors: tuple[Frame, ...] = ()
         self._anchor_states: torch.Tensor | None = None
+        self._look: Image | None = None
         self._places: dict[int, carryover.Between] = {}
         self._warnings: list[str] = []
 
@@ -123,7 +124,8 @@ class Pix2PixSession:
     @property
     def batch_size(self) -> int:
         # Anchors are recomputed for each group, so it had better be a large one.
-        return max(self._batch, LARGEST_GROUP) if self._anchors else self._batch
+        looks = bool(self._anchors) or self._look is not None
+        return max(self._batch, LARGEST_GROUP) if looks else self._batch
 
     def edit(
         self,
@@ -179,6 +181,9 @@ class Pix2PixSession:
         ]
         self._anchors = tuple(frame for frame, _ in anchors)
         self._anchor_states = torch.stack(states) if states else None
+
+    def look(self, picture: Image) -> None:
+        self._look = picture
 
     def prepare(self, frame: Frame) -> Frame:
         if self._borders:
@@ -364,24 +369,48 @@ class Pix2PixSession:
         return pictures.encode(self._vae, [f.image for f in frames], self._editor.torch_device)
 
     def _anchors_for(self, lanes: Sequence[Lane]) -> Anchors | None:
-        if not self._anchors:
+        """What ``lanes`` look at, from the first step on that one of them runs."""
+        step = min((lane.step for lane in lanes), default=0)
+        found = []
+        if self._look is not None:
+            found.append(self._look_lane(self._look, step))
+        if self._anchors:
+            found.append(self._anchor_lane(step))
+        if not found:
             return None
         recipe = self._recipe
-        step = recipe.carried_steps()
-        states = self._anchor_states
-        late = states is not None and min(lane.step for lane in lanes) == step
-        samples = [self._sample(frame) for frame in self._anchors]
-        if late and states is not None:
-            samples = [
-                s._replace(step=step, start=state) for s, state in zip(samples, states, strict=True)
-            ]
         return Anchors(
-            lane=self._lane(samples),
+            lanes=found,
             memory=self._editor.anchor_memory,
             layers=recipe.anchor_layers,
             stop=recipe.anchored_steps(),
-            handed=None if states is None else (step, states),
         )
+
+    def _anchor_lane(self, step: int) -> AnchorLane:
+        handed_at, states = self._recipe.carried_steps(), self._anchor_states
+        samples = [self._sample(frame) for frame in self._anchors]
+        if states is not None and step == handed_at:
+            samples = [
+                s._replace(step=step, start=state) for s, state in zip(samples, states, strict=True)
+            ]
+        return AnchorLane(self._lane(samples), lambda at: states if at == handed_at else None)
+
+    def _look_lane(self, look: Image, step: int) -> AnchorLane:
+        """A finished picture as an anchor: before each step in the state that leads to it.
+
+        Nobody knows its source, so it is its own: what the model then attends to is the look.
+        """
+        frame = Frame(-1, 0, look)
+        clean = self._encode([frame]) * float(self._vae.config.scaling_factor)
+        unit = noise.unit(self._recipe.seed, clean.shape[1:]).to(clean.device)
+        scheduler = self._denoiser.scheduler
+
+        def state(at: int) -> torch.Tensor:
+            a, s = schedule.state_scale(scheduler, at)
+            return a * clean.float() + s * unit
+
+        sample = self._sample(frame)._replace(step=step, start=state(step)[0])
+        return AnchorLane(self._lane([sample]), state)
 
     # -- what can go wrong --------------------------------------------------------------
 

@@ -120,29 +120,50 @@ class Lane:
 
 
 @dataclass(slots=True, eq=False)
-class Anchors:
-    """The anchors of a group, on their own way beside it.
+class AnchorLane:
+    """Anchors of one size, on their own way beside the frames that look at them.
 
     Attributes:
-        lane: from the first step that any frame of the group runs.
-        memory: of the UNet's self-attention layers.
-        stop: the step from which on anchors are no longer looked at.
-        handed: ``(step, states)`` in which the anchors stand there, where they are known.
+        lane: from the first step that any of the frames runs.
+        known: the states in which they stand before a step, where that is known; else None, and
+            they go on from where their last step led.
     """
 
     lane: Lane
+    known: Callable[[int], Tensor | None]
+
+    def arrive(self) -> None:
+        states = self.known(self.lane.step)
+        if states is not None:
+            self.lane.latents = states.to(self.lane.latents.device, torch.float32)
+
+
+@dataclass(slots=True, eq=False)
+class Anchors:
+    """All that a group of frames looks at.
+
+    Attributes:
+        lanes: at least one; each sees those before it.
+        memory: of the UNet's self-attention layers.
+        stop: the step from which on anchors are no longer looked at.
+    """
+
+    lanes: Sequence[AnchorLane]
     memory: AnchorMemory
     layers: Layers
     stop: int
-    handed: tuple[int, Tensor] | None = None
+
+    @property
+    def step(self) -> int:
+        return self.lanes[0].lane.step
 
     def record(self, work: Callable[[Lane], object]) -> None:
         """Let the anchors do ``work`` at the present step, and remember their keys and values."""
-        if self.handed and self.handed[0] == self.lane.step:
-            self.lane.latents = self.handed[1].to(self.lane.latents.device)
-        branches = len(self.lane._denoiser.branches)
-        with self.memory.recording(branches, self.layers):
-            work(self.lane)
+        for number, anchor in enumerate(self.lanes):
+            anchor.arrive()
+            branches = len(anchor.lane._denoiser.branches)
+            with self.memory.recording(branches, self.layers, more=number > 0):
+                work(anchor.lane)
 
 
 def advance(
@@ -164,7 +185,7 @@ def together(
 ) -> list[T]:
     """Do ``work`` in lanes that stand at one step, beside the anchors at that step."""
     found = []
-    if anchors is not None and anchors.lane.step < anchors.stop:
+    if anchors is not None and anchors.step < anchors.stop:
         checkpoint()
         anchors.record(work)
     elif anchors is not None:

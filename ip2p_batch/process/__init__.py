@@ -11,6 +11,7 @@ from ..edit.editor import Editor
 from ..errors import Ip2pError
 from ..job import Chunk, Failure, ItemResult, Receipt, WorkerInfo
 from ..jobdir import JobDir
+from ..media.looks import load_look
 from ..recipe import Recipe
 from .frames import edit_borders, edit_frames
 from .stills import edit_stills
@@ -48,6 +49,8 @@ def process_chunk(
             editor = editor_for(job.recipe)
         work.worker = msgspec.structs.replace(worker, device=editor.device)
         session = editor.session(job.recipe, checkpoint=work.checkpoint)
+        if job.look:
+            session.look(load_look(job_dir.look_path, job.look))
         items: tuple[ItemResult, ...] = ()
         if chunk.kind == "stills":
             digest, items = edit_stills(work, session)
