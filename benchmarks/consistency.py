@@ -3,7 +3,6 @@
     python benchmarks/consistency.py -o DIR [--rows NAME;...] [--clips NAME,...] [--frames 96]
     python benchmarks/consistency.py -o DIR --report        # tables of what is there
     python benchmarks/consistency.py -o DIR --timing        # seconds a frame, alone, side by side
-    python benchmarks/consistency.py -o DIR --drift         # the default over 600 frames of vtest
 
 Each (row, clip, instruction) is edited once, by one of two processes with one thread each, and
 kept under DIR, so an interrupted run goes on. Everything is measured on the edited pictures
@@ -28,6 +27,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from clips import find_clips, read_clip
 from machine import machine
+from tables import TIMING, folder_name, report
 from ways import ROWS, Clip, Settings, edit, planned, recipe_for, steadied
 
 from ip2p_batch.frame import Image
@@ -45,7 +45,7 @@ class Task(NamedTuple):
     instruction: str
 
     def folder(self, output: Path) -> Path:
-        return output / self.row.replace(" ", "-").replace(",", "") / self.clip / self.instruction
+        return output / folder_name(self.row) / self.clip / self.instruction
 
 
 # -- one task, in a process of its own ------------------------------------------------------
@@ -69,15 +69,13 @@ def work(job: tuple[Task, Path]) -> str:
     recipe = recipe_for(task.row, task.instruction, _STATE["settings"])
     folder = task.folder(output)
     kept = folder / "frames.npy"
-    start = time.perf_counter()
     if not kept.exists():  # they are measured anew where only facts.json was deleted
         folder.mkdir(parents=True, exist_ok=True)
         np.save(kept, np.stack(made(task, output, clip, recipe)))
-    spent = time.perf_counter() - start
     images = list(np.load(kept))
     seams = sorted({c.start for c in planned(clip, recipe).chunks if c.kind == "frames"} - {0})
     facts = measured(clip, images, task.instruction, seams)
-    facts |= {"seconds": spent / len(images), "frames": len(images)}
+    facts |= {"frames": len(images)}
     (folder / "facts.json").write_text(json.dumps(facts))
     return f"{task}: {facts['excess']:.3f} above the teacher's, {facts['psnr']:.2f} dB"
 
@@ -135,53 +133,25 @@ def motions_of(clip: Clip) -> list[Any]:
     return found
 
 
-# -- the table ------------------------------------------------------------------------------
+# -- seconds a frame ------------------------------------------------------------------------
 
 
-def report(output: Path) -> str:
-    """Markdown: one line a row, over the clips and instructions that all rows have."""
-    found: dict[str, dict[tuple[str, str], dict[str, Any]]] = {}
-    for row in ROWS:
-        base = Task(row, "", "").folder(output)
-        for path in sorted(base.glob("*/*/facts.json")):
-            key = (path.parts[-3], path.parts[-2])
-            found.setdefault(row, {})[key] = json.loads(path.read_text())
-    keys = sorted(set.intersection(*(set(rows) for rows in found.values())))
-    lines = [
-        f"{len(keys)} pairs of clip and instruction",
-        "",
-        "| | E_warp | above the source's | excess over the teacher's, summed | seam ratio |"
-        " flicker (VBench) | PSNR to the teacher's | s a frame |",
-        "|---|---|---|---|---|---|---|---|",
-    ]
-    for row, all_facts in found.items():
-        facts = [all_facts[key] for key in keys]
+def timed(clips: dict[str, Clip], settings: Settings, rows: Sequence[str]) -> dict[str, float]:
+    """CPU seconds a frame in one thread: rows in turn, means over the clips.
 
-        def mean(name: str, facts: list[dict[str, Any]] = facts) -> float:
-            return statistics.fmean(f[name] for f in facts)
-
-        seams = [f["seam_ratio"] for f in facts if f["seam_ratio"] is not None]
-        lines.append(
-            f"| {row} | {mean('warp_error'):.3f} |"
-            f" {mean('warp_error') - mean('source_warp_error'):+.3f} |"
-            f" {sum(max(0.0, f['excess']) for f in facts):.3f} |"
-            f" {statistics.fmean(seams) if seams else float('nan'):.3f} |"
-            f" {mean('flicker'):.4f} | {mean('psnr'):.2f} | {mean('seconds'):.2f} |"
-        )
-    lines += ["", "| excess, mean over clips | " + " | ".join(INSTRUCTIONS) + " |"]
-    lines.append("|---" * (len(INSTRUCTIONS) + 1) + "|")
-    for row, all_facts in found.items():
-        cells = []
-        for name in INSTRUCTIONS:
-            some = [all_facts[key] for key in keys if key[1] == name]
-            cells.append(
-                f"{statistics.fmean(f['excess'] for f in some):+.3f} /"
-                f" {statistics.fmean(f['psnr'] for f in some):.2f}"
-                if some
-                else "-"
-            )
-        lines.append(f"| {row} | " + " | ".join(cells) + " |")
-    return "\n".join(lines) + "\n"
+    CPU time, not wall time, so that other work on the machine counts little. Filters that run in
+    a thread of their own in a worker count in full.
+    """
+    begin(clips, settings)
+    found: dict[str, list[float]] = {}
+    for clip in clips.values():
+        for row in rows:
+            recipe = recipe_for(row, "pencil", settings)
+            start = time.process_time()
+            edit(_STATE["editor"], row, clip, recipe)
+            found.setdefault(row, []).append((time.process_time() - start) / len(clip.images))
+            print(f"{row}: {found[row][-1]:.3f} s", file=sys.stderr, flush=True)
+    return {row: statistics.fmean(values) for row, values in found.items()}
 
 
 def main() -> None:
@@ -198,10 +168,11 @@ def main() -> None:
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--media", type=Path, default=Path("build/clips"))
     parser.add_argument("--report", action="store_true")
+    parser.add_argument("--timing", action="store_true")
     arguments = parser.parse_args()
     if not arguments.report:
         run(arguments)
-    print(report(arguments.output))
+    print(report(arguments.output, INSTRUCTIONS))
     print(", ".join(machine("torch", "diffusers", "opencv-python-headless").values()))
 
 
@@ -214,6 +185,10 @@ def run(arguments: argparse.Namespace) -> None:
     settings = Settings(
         arguments.size, arguments.image_guidance_scale, arguments.dtype, arguments.batch
     )
+    if arguments.timing:
+        found = timed(clips, settings, arguments.rows.split(";"))
+        (arguments.output / TIMING).write_text(json.dumps(found, indent=1))
+        return
     context = multiprocessing.get_context("spawn")
     with context.Pool(arguments.processes, begin, (clips, settings)) as pool:
         for row in arguments.rows.split(";"):  # one after the other: a row may stand on another

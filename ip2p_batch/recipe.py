@@ -39,7 +39,8 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         image_guidance_scale: s_I, how closely the source is kept, 1 to 100.
         seed: 0 to 2**63 - 1. Frames of one shot share its noise.
         size: longest side, in pixels, at which frames are edited (64 to 4096).
-        dtype: precision of the weights; ``auto`` is float16 on CUDA, float32 on the CPU.
+        dtype: precision of the weights; ``auto`` is float16 on CUDA, bfloat16 on a CPU that
+            computes in it, else float32.
         batch_size: frames in one UNet call; 0 lets the device choose. Last bits depend on it.
         chunk_frames: frames in one chunk (2 to 10000).
         carryover: share of the steps that a chunk's frames take over from its edited borders,

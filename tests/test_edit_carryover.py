@@ -199,7 +199,7 @@ def tied(owner, look, clip, tmp_path, numbers):
 
 @pytest.fixture(scope="module")
 def tiny():
-    return load_editor("tiny", device="cpu")
+    return load_editor("tiny", device="cpu", dtype="float32")
 
 
 def decibels(one, two):

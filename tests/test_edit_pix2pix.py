@@ -81,7 +81,7 @@ def test_frames_equal_the_stock_pipelines(name, s_t, s_i, negative, kind):
 
 @reference
 def test_the_bundled_model_equals_the_stock_pipeline():
-    owner = load_editor("tiny", device="cpu")
+    owner = load_editor("tiny", device="cpu", dtype="float32")
     look = recipe(model="tiny", guidance_scale=1.5, image_guidance_scale=1.2, seed=5)
     clip = frames(2, 64, 96)
     theirs = stock(owner.pipe, look, clip)
@@ -348,7 +348,7 @@ def saved(tmp_path):
 
 @reference
 def test_any_diffusers_folder_of_such_a_pipeline_loads(saved):
-    owner = load_editor(saved(), device="cpu")
+    owner = load_editor(saved(), device="cpu", dtype="float32")
     assert same(owner.session(recipe()).edit(frames(1)), editor().session(recipe()).edit(frames(1)))
 
 

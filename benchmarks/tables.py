@@ -1,0 +1,128 @@
+"""The tables of ``consistency.py``, from the facts that it kept."""
+
+from __future__ import annotations
+
+import json
+import statistics
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from ways import ROWS
+
+Facts = dict[str, Any]
+Kept = dict[str, dict[tuple[str, str], Facts]]
+
+#: Where `--timing` keeps its figures.
+TIMING = "timing.json"
+
+
+def kept(output: Path) -> Kept:
+    """Facts by row, then by clip and instruction."""
+    found: Kept = {}
+    for row in ROWS:
+        base = output / folder_name(row)
+        for path in sorted(base.glob("*/*/facts.json")):
+            key = (path.parts[-3], path.parts[-2])
+            found.setdefault(row, {})[key] = json.loads(path.read_text())
+    return found
+
+
+def folder_name(row: str) -> str:
+    return row.replace(" ", "-").replace(",", "")
+
+
+def report(output: Path, instructions: Sequence[str]) -> str:
+    """Markdown: rows over all pairs of clip and instruction, then all rows over what all have."""
+    found = kept(output)
+    if not found:
+        return "nothing is kept here yet\n"
+    most = max(len(facts) for facts in found.values())
+    whole = {row: facts for row, facts in found.items() if len(facts) == most}
+    timing = output / TIMING
+    seconds = json.loads(timing.read_text()) if timing.exists() else {}
+    parts = [table(whole, seconds)]
+    if len(whole) < len(found):
+        parts.append(table(found, seconds))
+    parts += [bars(whole), by_instruction(whole, instructions)]
+    return "\n".join(part for part in parts if part)
+
+
+def table(found: Kept, seconds: dict[str, float]) -> str:
+    """One line a row, over the pairs of clip and instruction that all of them have."""
+    keys = common(found)
+    lines = [
+        f"{len(keys)} pairs of clip and instruction, {_frames(found, keys)} frames",
+        "",
+        "| | E_warp | above the source's | excess over the teacher's, summed | seam ratio"
+        " | ... over the fixed seed's | flicker (VBench) | PSNR to the teacher's"
+        " | CPU s a frame |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    for row, facts in found.items():
+        some = [facts[key] for key in keys]
+        fixed = [found["fixed seed"][key] for key in keys]
+        seam, theirs = seam_of(some), seam_of(fixed)
+        time = f"{seconds[row]:.2f}" if row in seconds else ""
+        lines.append(
+            f"| {row} | {mean(some, 'warp_error'):.3f} |"
+            f" {mean(some, 'warp_error') - mean(some, 'source_warp_error'):+.3f} |"
+            f" {excess(some):.3f} | {seam:.3f} | {seam / theirs:.3f} |"
+            f" {mean(some, 'flicker'):.4f} | {mean(some, 'psnr'):.2f} | {time} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def bars(found: Kept) -> str:
+    """The default beside the seeds."""
+    names = ("default", "fixed seed", "fresh seed")
+    if not set(names) <= set(found):
+        return ""
+    keys = common({name: found[name] for name in names})
+    ours, fixed, fresh = ([found[name][key] for key in keys] for name in names)
+    best = max(mean(fixed, "psnr"), mean(fresh, "psnr"))
+    return "\n".join(
+        (
+            f"default: excess {excess(ours) / max(excess(fixed), 1e-9):.3f} of the fixed seed's,"
+            f" {excess(ours) / max(excess(fresh), 1e-9):.3f} of the fresh seed's;"
+            f" PSNR {mean(ours, 'psnr') - best:+.2f} dB against the better of the two;"
+            f" seam ratio {seam_of(ours):.3f}",
+            "",
+        )
+    )
+
+
+def by_instruction(found: Kept, instructions: Sequence[str]) -> str:
+    keys = common(found)
+    lines = ["| excess, mean over clips / PSNR | " + " | ".join(instructions) + " |"]
+    lines.append("|---" * (len(instructions) + 1) + "|")
+    for row, facts in found.items():
+        cells = []
+        for name in instructions:
+            some = [facts[key] for key in keys if key[1] == name]
+            cells.append(f"{mean(some, 'excess'):+.3f} / {mean(some, 'psnr'):.2f}" if some else "-")
+        lines.append(f"| {row} | " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def common(found: Kept) -> list[tuple[str, str]]:
+    return sorted(set.intersection(*(set(facts) for facts in found.values())))
+
+
+def mean(facts: Sequence[Facts], name: str) -> float:
+    return statistics.fmean(f[name] for f in facts)
+
+
+def excess(facts: Sequence[Facts]) -> float:
+    """Warp error above the teacher's own, floored at 0 for each, summed."""
+    return sum(max(0.0, f["excess"]) for f in facts)
+
+
+def seam_of(facts: Sequence[Facts]) -> float:
+    ratios = [f["seam_ratio"] for f in facts if f["seam_ratio"] is not None]
+    return statistics.fmean(ratios) if ratios else float("nan")
+
+
+def _frames(found: Kept, keys: Sequence[tuple[str, str]]) -> str:
+    counts = {found["fixed seed"][key]["frames"] for key in keys}
+    return " to ".join(str(n) for n in sorted({min(counts), max(counts)}))
