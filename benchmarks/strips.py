@@ -1,52 +1,96 @@
-"""Strips of neighbouring frames, a row for each way of editing, from what consistency.py kept.
+"""Strips of frames, a picture for each mechanism, from what consistency.py kept.
 
-python benchmarks/strips.py RESULTS CLIP INSTRUCTION FIRST FILE.png [--rows NAME,...]
+    python benchmarks/strips.py RESULTS FOLDER [--only NAME,...]
+
+Each line of a strip is one way of editing: three neighbouring frames, and to the right of them one
+line of pixels over time, first frame on top. What stands still draws upright streaks there, what
+moves slanted ones, and what flickers a comb of dashes.
 """
 
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import NamedTuple
 
 import cv2
 import numpy as np
 from clips import find_clips, read_clip
-from consistency import Task
+from tables import folder_name
 
 from ip2p_batch.frame import Image
 from ip2p_batch.training.teachers import TEACHERS
 
-SHOWN = 5
+SHOWN = 3
+
+
+class Strip(NamedTuple):
+    """Which clip under which instruction, from which frame on, edited in which ways."""
+
+    clip: str
+    instruction: str
+    first: int
+    rows: tuple[str, ...]
+
+
+STRIPS = {
+    "noise": Strip("carphone", "cartoon", 40, ("fresh seed", "fixed seed", "warped noise")),
+    "carryover": Strip(
+        "bikes", "pencil", 2, ("fixed seed", "carryover", "carryover, renoised", "correction")
+    ),
+    "anchors": Strip(
+        "bigbuckbunny", "cartoon", 40, ("fixed seed", "anchors", "cross-frame attention")
+    ),
+    "filter": Strip("carphone", "pencil", 40, ("fixed seed", "temporal filter", "deflicker")),
+    "default": Strip(
+        "bigbuckbunny",
+        "cartoon",
+        40,
+        ("fresh seed", "cross-frame attention", "fixed seed", "default"),
+    ),
+}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("results", type=Path)
-    parser.add_argument("clip")
-    parser.add_argument("instruction", choices=sorted(TEACHERS))
-    parser.add_argument("first", type=int)
-    parser.add_argument("file", type=Path)
-    parser.add_argument("--rows", default="fresh seed,fixed seed,carryover,default")
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--only", default=",".join(STRIPS))
+    parser.add_argument("--frames", type=int, default=96)
     parser.add_argument("--size", type=int, default=256)
     parser.add_argument("--media", type=Path, default=Path("build/clips"))
     arguments = parser.parse_args()
-    part = slice(arguments.first, arguments.first + SHOWN)
-    path = find_clips(arguments.media)[arguments.clip]
-    source = read_clip(path, part.stop, arguments.size)[0][part]
-    columns = [("source", source)]
-    columns += [("teacher", [TEACHERS[arguments.instruction](image) for image in source])]
-    for row in arguments.rows.split(","):
-        folder = Task(row, arguments.clip, arguments.instruction).folder(arguments.results)
-        columns.append((row, list(np.load(folder / "frames.npy")[part])))
-    strip = np.concatenate([labelled(name, images) for name, images in columns])
-    cv2.imwrite(str(arguments.file), cv2.cvtColor(strip, cv2.COLOR_RGB2BGR))
+    paths = find_clips(arguments.media)
+    for name in arguments.only.split(","):
+        strip = STRIPS[name]
+        source = read_clip(paths[strip.clip], arguments.frames, arguments.size)[0]
+        videos = {"source": source}
+        videos["teacher"] = [TEACHERS[strip.instruction](image) for image in source]
+        for row in strip.rows:
+            kept = arguments.results / folder_name(row) / strip.clip / strip.instruction
+            videos[row] = list(np.load(kept / "frames.npy"))
+        picture = np.concatenate(
+            [labelled(name, line(images, strip.first)) for name, images in videos.items()]
+        )
+        path = arguments.folder / f"strip-{name}.jpg"
+        cv2.imwrite(
+            str(path), cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 88]
+        )
+        print(path)
 
 
-def labelled(name: str, images: list[Image]) -> Image:
-    """Frames side by side under their name."""
-    row = np.concatenate(
-        [np.pad(i, ((0, 4), (0, 4), (0, 0)), constant_values=255) for i in images], 1
-    )
+def line(images: list[Image], first: int) -> Image:
+    """Neighbouring frames, then the picture's middle line over time."""
+    height, width = images[0].shape[:2]
+    over_time = np.stack([image[height // 2] for image in images])
+    slice_ = cv2.resize(over_time, (width, height), interpolation=cv2.INTER_NEAREST)
+    parts = [*images[first : first + SHOWN], np.asarray(slice_, dtype=np.uint8)]
+    padded = [np.pad(part, ((0, 0), (0, 4), (0, 0)), constant_values=255) for part in parts]
+    return np.concatenate(padded, axis=1)
+
+
+def labelled(name: str, row: Image) -> Image:
+    """A line of pictures under its name."""
     head = np.full((18, row.shape[1], 3), 255, np.uint8)
     cv2.putText(head, name, (2, 13), cv2.FONT_HERSHEY_SIMPLEX, 0.42, (30, 30, 30), 1, cv2.LINE_AA)
     return np.concatenate([head, row])

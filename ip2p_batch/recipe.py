@@ -37,6 +37,8 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         num_inference_steps: denoising steps, 1 to 1000.
         guidance_scale: s_T, how strongly the instruction is followed, 1 to 100.
         image_guidance_scale: s_I, how closely the source is kept, 1 to 100.
+        guidance_interval: the share of the steps ``[a, b)`` in which guidance is on; outside of it
+            only the branch with text and image is run. ``(0, 1)`` is throughout.
         seed: 0 to 2**63 - 1. Frames of one shot share its noise.
         size: longest side, in pixels, at which frames are edited (64 to 4096).
         dtype: precision of the weights; ``auto`` is float16 on CUDA, bfloat16 on a CPU that
@@ -73,6 +75,7 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     num_inference_steps: int = 20
     guidance_scale: float = 7.5
     image_guidance_scale: float = 1.5
+    guidance_interval: tuple[float, float] = (0.0, 1.0)
     seed: int = 0
     size: int = 512
     dtype: Dtype = "auto"
@@ -99,6 +102,12 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
                     f"{_option(name)} is {value}; it must be from {low} to {high}.",
                     hint=f"Give {_option(name)} a value in that range.",
                 )
+        begin, end = self.guidance_interval
+        if not 0 <= begin <= end <= 1:
+            raise RecipeError(
+                f"--guidance-interval is {begin},{end}; it must go from 0 to 1, upwards.",
+                hint="Give two shares of the steps, such as 0.1,0.8.",
+            )
         for name, choices in _CHOICES.items():
             value = getattr(self, name)
             if value not in choices:
@@ -109,6 +118,11 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         texts = (self.instruction, self.negative_prompt, self.model, self.look_anchor or "")
         if "\x00" in "".join(texts):
             raise RecipeError("A recipe's texts may not hold NUL characters.")
+
+    def guided_steps(self) -> range:
+        """The steps in which guidance is on."""
+        begin, end = (round(self.num_inference_steps * share) for share in self.guidance_interval)
+        return range(begin, end)
 
     def carried_steps(self) -> int:
         """Step at which a chunk's frames set in from their borders; 0 when nothing is carried."""

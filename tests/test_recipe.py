@@ -20,6 +20,7 @@ recipes = st.builds(
     num_inference_steps=st.integers(1, 1000),
     guidance_scale=st.floats(1, 100),
     image_guidance_scale=st.floats(1, 100),
+    guidance_interval=st.tuples(st.floats(0, 0.5), st.floats(0.5, 1)),
     seed=st.integers(0, 2**63 - 1),
     size=st.integers(64, 4096),
     chunk_frames=st.integers(2, 10000),

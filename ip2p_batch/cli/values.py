@@ -31,6 +31,19 @@ def seconds(text: str) -> float:
     return value
 
 
+def interval(text: str) -> tuple[float, float]:
+    """Two shares, ``A,B``; whether they are in range is the recipe's to say.
+
+    Raises:
+        typer.BadParameter: not two numbers.
+    """
+    try:
+        begin, end = (float(part) for part in text.split(","))
+    except ValueError:
+        raise typer.BadParameter(f"{text!r} is not two shares such as 0.1,0.8.") from None
+    return begin, end
+
+
 def choice(
     values: Sequence[str], aliases: Mapping[str, str] = MappingProxyType({})
 ) -> dict[str, Any]:

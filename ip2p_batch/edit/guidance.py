@@ -5,7 +5,9 @@ InstructPix2Pix (Brooks, Holynski, Efros; CVPR 2023), equation 3::
     eps = eps(0,0) + s_I [eps(I,0) - eps(0,0)] + s_T [eps(I,T) - eps(I,0)]
 
 which, sorted by branch, is ``s_T eps_IT + (s_I - s_T) eps_I + (1 - s_I) eps_0``. A branch whose
-weight is zero need not be computed: at s_I = 1 that saves a third of the work.
+weight is zero need not be computed: at s_I = 1 that saves a third of the work. In steps without
+guidance only eps_IT is, at weight 1 (Kynkaanniemi et al., NeurIPS 2024, "Applying Guidance in a
+Limited Interval": guidance early and late costs more than it gives).
 """
 
 from __future__ import annotations
@@ -25,6 +27,10 @@ class Weights(NamedTuple):
     none: float
 
 
+#: No guidance: the prediction for text and image as it is.
+OFF = Weights(1.0, 0.0, 0.0)
+
+
 def weights(guidance_scale: float, image_guidance_scale: float) -> Weights:
     """Branch weights for s_T and s_I.
 
@@ -32,7 +38,7 @@ def weights(guidance_scale: float, image_guidance_scale: float) -> Weights:
     s_I >= 1.
     """
     if guidance_scale <= 1 or image_guidance_scale < 1:
-        return Weights(1.0, 0.0, 0.0)
+        return OFF
     return Weights(guidance_scale, image_guidance_scale - guidance_scale, 1 - image_guidance_scale)
 
 

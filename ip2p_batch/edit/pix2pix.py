@@ -106,6 +106,7 @@ class Pix2PixSession:
                 editor.torch_device,
             ),
             weights=guidance.weights(recipe.guidance_scale, recipe.image_guidance_scale),
+            guided=recipe.guided_steps(),
         )
         self._steadying = Steadying(stages(recipe))
         self._borders: list[carryover.Border] = []

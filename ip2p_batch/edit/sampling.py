@@ -18,15 +18,25 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Denoiser:
-    """What turns a noisy state into the next: UNet, scheduler with its steps set, guidance."""
+    """What turns a noisy state into the next: UNet, scheduler with its steps set, guidance.
+
+    Attributes:
+        weights: of the branches, in the steps of ``guided``.
+        guided: the steps in which guidance is on; None: in all.
+    """
 
     unet: Any
     scheduler: Any
     weights: guidance.Weights
+    guided: range | None = None
 
     @property
     def branches(self) -> tuple[guidance.Branch, ...]:
+        """All branches that are run in some step, text first."""
         return guidance.branches(self.weights)
+
+    def weights_at(self, step: int) -> guidance.Weights:
+        return self.weights if self.guided is None or step in self.guided else guidance.OFF
 
     @property
     def steps(self) -> int:
@@ -77,6 +87,11 @@ class Lane:
         blank = torch.zeros_like(source)
         self._source = torch.cat([blank if b == "none" else source for b in denoiser.branches])
 
+    @property
+    def branches_now(self) -> int:
+        """How many branches the present step runs."""
+        return len(guidance.branches(self._denoiser.weights_at(self.step)))
+
     def advance(self) -> None:
         """Run one step."""
         output = self._guided()
@@ -104,12 +119,14 @@ class Lane:
         return schedule.model_output(self.latents, pull(clean), scale, kind)
 
     def _guided(self) -> Tensor:
-        unet, weights = self._denoiser.unet, self._denoiser.weights
+        unet, weights = self._denoiser.unet, self._denoiser.weights_at(self.step)
         time = self.scheduler.timesteps[self.step]
-        count = len(self._denoiser.branches)
+        count = self.branches_now
+        used = count * self.latents.shape[0]  # sorted by branch, text first
         scaled = self.scheduler.scale_model_input(self.latents, time).to(unet.dtype)
-        sample = torch.cat([torch.cat([scaled] * count), self._source], dim=1)
-        output = unet(sample, time, encoder_hidden_states=self._texts, return_dict=False)[0]
+        sample = torch.cat([torch.cat([scaled] * count), self._source[:used]], dim=1)
+        texts = self._texts[:used]
+        output = unet(sample, time, encoder_hidden_states=texts, return_dict=False)[0]
         return guidance.combine(output.unflatten(0, (count, -1)), weights)
 
     def _step_options(self) -> dict[str, Any]:
@@ -161,7 +178,7 @@ class Anchors:
         """Let the anchors do ``work`` at the present step, and remember their keys and values."""
         for number, anchor in enumerate(self.lanes):
             anchor.arrive()
-            branches = len(anchor.lane._denoiser.branches)
+            branches = anchor.lane.branches_now
             with self.memory.recording(branches, self.layers, more=number > 0):
                 work(anchor.lane)
 
