@@ -104,9 +104,10 @@ def contradicted(forward: Flow, backward: Flow) -> Mask:
         borderMode=cv2.BORDER_CONSTANT,
         borderValue=(1e4, 1e4),  # outside the reference: never cancels out
     )
-    gap = np.square(forward + found).sum(-1)
-    bound = 0.01 * (np.square(forward).sum(-1) + np.square(found).sum(-1)) + 0.5
-    wrong: Mask = (gap > bound) | (np.abs(found).max(-1) > 5e3)
+    gap = _squared(forward + found)
+    back = _squared(found)
+    bound = 0.01 * (_squared(forward) + back) + 0.5
+    wrong: Mask = (gap > bound) | (back > 5e3**2)
     return wrong
 
 
@@ -139,10 +140,18 @@ def _both_ways(target: Image, reference: Image, preset: int) -> tuple[Flow, Flow
     return dis.calc(target, reference, None), dis.calc(reference, target, None)
 
 
+def _squared(flow: Flow) -> npt.NDArray[np.float32]:
+    """Length of each vector, squared. Spelt out: numpy sums over a short last axis slowly."""
+    x, y = flow[..., 0], flow[..., 1]
+    length: npt.NDArray[np.float32] = x * x + y * y
+    return length
+
+
 def _places(flow: Flow) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
     """Absolute x and y to which a flow in pixels leads."""
     height, width = flow.shape[:2]
-    x, y = np.meshgrid(np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32))
+    x = np.arange(width, dtype=np.float32)
+    y = np.arange(height, dtype=np.float32)[:, None]
     return x + flow[..., 0], y + flow[..., 1]
 
 

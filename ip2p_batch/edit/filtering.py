@@ -83,6 +83,7 @@ def _trust(source: Image, neighbour: Image, motion: Motion) -> np.ndarray:
     visible = cv2.resize(
         1 - motion.occluded.astype(np.float32), (width, height), interpolation=cv2.INTER_LINEAR
     )
-    gap = np.square(moved(neighbour, motion.flow) - source.astype(np.float32)).mean(-1)
+    off = moved(neighbour, motion.flow) - source
+    gap = np.einsum("hwc,hwc->hw", off, off) / 3
     alike = np.exp(-cv2.blur(gap, (3, 3)) / (2 * SIGMA**2))
     return np.asarray(visible * alike, dtype=np.float32)
