@@ -9,6 +9,8 @@ import numpy.typing as npt
 
 #: 8-bit sRGB pixels, shape ``(height, width, 3)``, C-contiguous.
 Image = npt.NDArray[np.uint8]
+#: Presentation times of all frames of a video, in its time base, shape ``(frames,)``, sorted.
+FrameTable = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -21,19 +21,21 @@ import hashlib
 import os
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator
+import threading
+from array import array
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TypeVar
-
-import numpy as np
-import numpy.typing as npt
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from .errors import JobError, OutputError
 from .job import Chunk, Claim, Failure, Item, Job, Plan, Receipt, Result, decode, encode
 
+if TYPE_CHECKING:  # numpy takes a tenth of a second, which `status` need not wait for
+    from .frame import FrameTable
+
 T = TypeVar("T")
-FrameTable = npt.NDArray[np.int64]
 
 _PART = ".part"
 _SPACE = "See that there is space and that it may be written, then `ip2p-batch resume`."
@@ -41,11 +43,14 @@ _PREFIX_LENGTH = len(".ip2p-") + 12 + len("-")
 
 
 @contextmanager
-def atomic_path(path: Path) -> Iterator[Path]:
+def atomic_path(path: Path, *, durable: bool = True) -> Iterator[Path]:
     """A temporary path in ``path``'s folder that becomes ``path`` when the block ends well.
 
     The file is flushed to disk before the rename; after an exception nothing stands under
     either name.
+
+    Args:
+        durable: False leaves the flush out, for what is of no use after a crash anyway.
 
     Raises:
         OutputError: the disk is full, or the folder cannot be written.
@@ -57,8 +62,9 @@ def atomic_path(path: Path) -> Iterator[Path]:
         os.close(handle)
         temporary = Path(name)
         yield temporary
-        with temporary.open("rb+") as file:
-            os.fsync(file.fileno())
+        if durable:
+            with temporary.open("rb+") as file:
+                os.fsync(file.fileno())
         temporary.chmod(0o666 & ~_umask())
         temporary.replace(path)
         temporary = None
@@ -98,10 +104,50 @@ def _umask() -> int:
     return value
 
 
-def write_atomic(path: Path, data: bytes) -> None:
+def write_atomic(path: Path, data: bytes, *, durable: bool = True) -> None:
     """Write ``data`` so that readers see the old file or the new one, never a part."""
-    with atomic_path(path) as temporary:
+    with atomic_path(path, durable=durable) as temporary:
         temporary.write_bytes(data)
+
+
+class _Kept:
+    """What was last read of a few files, by their names, for as long as they stay the same files.
+
+    A worker reads job, plan and items for every chunk, and they do not change. A file that is
+    replaced, as all are here, is another file, so it is read anew.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._values: OrderedDict[Path, tuple[tuple[int, ...], Any]] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def get(self, path: Path, read: Callable[[], T]) -> T:
+        """What ``read`` gives of ``path``; it is called where the file is new.
+
+        Raises:
+            OSError: there is no such file.
+        """
+        stat = path.stat()
+        stamp = (stat.st_dev, stat.st_ino, stat.st_mtime_ns, stat.st_size)
+        with self._lock:
+            known = self._values.get(path)
+            if known is not None and known[0] == stamp:
+                self._values.move_to_end(path)
+                value: T = known[1]
+                return value
+        # The stamp was taken before: a file replaced meanwhile is read once more next time.
+        value = read()
+        with self._lock:
+            self._values[path] = (stamp, value)
+            self._values.move_to_end(path)
+            while len(self._values) > self._limit:
+                self._values.popitem(last=False)
+        return value
+
+
+#: Job, plan, index of chunks and index of items, of the few jobs that a worker may have in turn.
+_kept = {name: _Kept(4) for name in ("job", "plan", "chunks", "items")}
 
 
 class JobDir:
@@ -133,6 +179,8 @@ class JobDir:
         if look:
             write_atomic(folder.look_path, look)
         if frames is not None:
+            import numpy as np
+
             with atomic_path(path / "frames.npy") as temporary, temporary.open("wb") as file:
                 np.save(file, frames)
         with atomic_path(path / "items.jsonl") as temporary, temporary.open("wb") as file:
@@ -145,10 +193,10 @@ class JobDir:
         return (self.path / "job.json").is_file()
 
     def job(self) -> Job:
-        return self._read("job.json", Job)
+        return self._read_once("job.json", Job)
 
     def plan(self) -> Plan:
-        return self._read("plan.json", Plan)
+        return self._read_once("plan.json", Plan)
 
     def chunk(self, chunk_id: str) -> Chunk:
         """The planned chunk of that id.
@@ -156,10 +204,13 @@ class JobDir:
         Raises:
             JobError: the plan has no such chunk.
         """
-        for chunk in self.plan().chunks:
-            if chunk.id == chunk_id:
-                return chunk
-        raise JobError(f"{self.path} has no chunk {chunk_id!r} in its plan.")
+        plan = self.plan()  # a missing file has its message from here
+        chunks = _kept["chunks"].get(
+            self.path / "plan.json", lambda: {chunk.id: chunk for chunk in plan.chunks}
+        )
+        if chunk_id not in chunks:
+            raise JobError(f"{self.path} has no chunk {chunk_id!r} in its plan.")
+        return chunks[chunk_id]
 
     @property
     def look_path(self) -> Path:
@@ -168,17 +219,22 @@ class JobDir:
 
     def frame_table(self) -> FrameTable:
         """Presentation times of all frames of the video, shape ``(frames,)``, mapped not read."""
+        import numpy as np
+
         table: FrameTable = np.load(self.path / "frames.npy", mmap_mode="r", allow_pickle=False)
         return table
 
     def items(self, start: int = 0, stop: int | None = None) -> Iterator[Item]:
         """Items ``[start, stop)``, in order."""
-        with (self.path / "items.jsonl").open("rb") as file:
-            for number, line in enumerate(file):
+        path = self.path / "items.jsonl"
+        with path.open("rb") as file:
+            if start:
+                at = _kept["items"].get(path, lambda: _line_starts(path))
+                file.seek(at[min(start, len(at) - 1)])
+            for number, line in enumerate(file, start):
                 if stop is not None and number >= stop:
                     return
-                if number >= start:
-                    yield decode(line, Item, what=f"{file.name} line {number + 1}")
+                yield decode(line, Item, what=f"{file.name} line {number + 1}")
 
     # -- what is done -----------------------------------------------------------------
 
@@ -218,7 +274,8 @@ class JobDir:
             (self.path / "receipts" / f"{chunk_id}.json").unlink()
 
     def write_claim(self, claim: Claim) -> None:
-        self._write(f"claims/{claim.chunk}.json", claim)
+        # Not flushed to disk: after a crash nobody holds the chunk, whatever it says.
+        self._write(f"claims/{claim.chunk}.json", claim, durable=False)
 
     def claims(self) -> Iterator[Claim]:
         for chunk_id in sorted(self._names("claims")):
@@ -233,19 +290,32 @@ class JobDir:
         self._write(f"failures/{failure.chunk}.json", failure)
 
     def failures(self) -> Iterator[Failure]:
-        for chunk_id in sorted(self._names("failures")):
+        for chunk_id in sorted(self.given_up()):
             if (failure := self._maybe(f"failures/{chunk_id}.json", Failure)) is not None:
                 yield failure
 
+    def given_up(self) -> set[str]:
+        """Ids of the chunks that have a failure."""
+        return self._names("failures")
+
+    def settled(self, chunk_id: str) -> bool:
+        """Whether a chunk has a receipt or was given up."""
+        return self.marked(f"receipts/{chunk_id}.json") or self.marked(f"failures/{chunk_id}.json")
+
     def clear_failures(self) -> None:
         """Forget failures, so that a resume tries those chunks again."""
-        for chunk_id in self._names("failures"):
+        for chunk_id in self.given_up():
             with suppress(OSError):
                 (self.path / "failures" / f"{chunk_id}.json").unlink()
 
     def write_result(self, result: Result) -> None:
         """Say that the whole job has ended; its output must be on disk by now."""
         self._write("result.json", result)
+
+    @property
+    def ended(self) -> bool:
+        """Whether there is a result."""
+        return self.marked("result.json")
 
     def result(self) -> Result | None:
         return self._maybe("result.json", Result)
@@ -308,11 +378,18 @@ class JobDir:
 
     # -- files ------------------------------------------------------------------------
 
-    def _write(self, name: str, value: object) -> None:
-        write_atomic(self.path / name, encode(value))
+    def _write(self, name: str, value: object, *, durable: bool = True) -> None:
+        write_atomic(self.path / name, encode(value), durable=durable)
 
-    def _read(self, name: str, type_: type[T]) -> T:
-        value = self._maybe(name, type_)
+    def _read_once(self, name: str, type_: type[T]) -> T:
+        """A file that does not change while a job lives: read again only if it is another one."""
+        path = self.path / name
+        try:
+            value = _kept[path.stem].get(path, lambda: self._maybe(name, type_))
+        except (FileNotFoundError, NotADirectoryError):
+            value = None
+        except OSError as error:
+            raise JobError(f"{path} cannot be read: {error.strerror}.") from error
         if value is None:
             raise JobError(
                 f"{self.path} is not a job folder: {name} is missing.",
@@ -332,14 +409,21 @@ class JobDir:
 
     def _names(self, folder: str) -> set[str]:
         try:
-            with os.scandir(self.path / folder) as entries:
-                return {
-                    e.name[:-5]
-                    for e in entries
-                    if e.name.endswith(".json") and not e.name.startswith(".")
-                }
+            names = os.listdir(self.path / folder)  # noqa: PTH208 - thousands, several times a second
         except FileNotFoundError:
             return set()
+        return {name[:-5] for name in names if name.endswith(".json") and name[0] != "."}
+
+
+def _line_starts(path: Path) -> array[int]:
+    """Where each line of a file begins, in bytes, and where the last one ends."""
+    starts = array("q", [0])
+    at = 0
+    with path.open("rb") as file:
+        for line in file:
+            at += len(line)
+            starts.append(at)
+    return starts
 
 
 def encode_line(item: Item) -> bytes:

@@ -16,7 +16,7 @@ from pathlib import Path
 from .assemble import assemble
 from .errors import BrokerError, JobError, OutputError, ResumeMismatch
 from .executor import ASSEMBLY, Executor
-from .job import Event, Failure, Job, Plan, Receipt, Result
+from .job import Chunk, Event, Failure, Job, Plan, Receipt, Result
 from .jobdir import JobDir
 from .media import probe
 from .registry import find_job, job_path, list_jobs, register
@@ -42,6 +42,10 @@ __all__ = [
 ]
 
 _POLL_SECONDS = 0.2
+#: Looking at the job folder may take this share of a follower's time: thousands of receipts on a
+#: slow share are looked at less often than ten on a disk, up to so many seconds apart.
+_LOOKING = 0.05
+_MAX_PAUSE_SECONDS = 2.0
 _RECONCILE_SECONDS = 3.0
 #: Everything handed over again this often, and not one frame more: something is wrong.
 _MAX_FRUITLESS = 5
@@ -165,23 +169,53 @@ def advance(folder: JobDir, executor: Executor) -> None:
     """Hand over the next wave, or the assembly, once everything before it is settled.
 
     Called by whoever settles a chunk; a marker on disk lets only the first caller hand a wave
-    over.
+    over. While a wave is under way, one chunk of it that is still open says so, and receipts are
+    not counted: else a job would cost the square of its chunks.
     """
-    if folder.result() is not None or folder.cancelled:
+    if folder.ended or folder.cancelled or _under_way(folder):
         return
     plan = folder.plan()
     done = folder.finished()
-    given_up = {f.chunk for f in folder.failures()}
+    given_up = folder.given_up()
     for number in range(1, plan.waves + 1):
         wave = plan.wave(number)
         pending = [c for c in wave if c.id not in done and c.id not in given_up]
         if pending:
+            _remember_open(folder, pending[-1])
             _hand_over(folder, f"submitted/{number}", partial(executor.submit, folder, pending))
             return
         if any(c.id in given_up for c in wave):
             return  # later waves stand on this one
     if not given_up:
         _hand_over(folder, "submitted/assembly", partial(executor.assemble, folder))
+
+
+#: By job folder: the chunk that this process last saw open, of those handed over the last one,
+#: so most likely the last to be settled, too.
+_open_chunks: dict[Path, Chunk] = {}
+_MOST_OPEN = 64
+
+
+def _under_way(folder: JobDir) -> bool:
+    """Whether a wave has been handed over and a chunk of it is known to be open; cheap.
+
+    False only means that it takes a closer look. A chunk that is open now was open before, so
+    no later wave was due; a chunk that is made anew because its receipt was dropped belongs to
+    a wave that is handed over anew, which the marker shows.
+    """
+    chunk = _open_chunks.get(folder.path)
+    if chunk is None:
+        return False
+    if folder.marked(f"submitted/{chunk.wave}") and not folder.settled(chunk.id):
+        return True
+    _open_chunks.pop(folder.path, None)
+    return False
+
+
+def _remember_open(folder: JobDir, chunk: Chunk) -> None:
+    if len(_open_chunks) >= _MOST_OPEN:
+        _open_chunks.clear()  # of jobs that others brought to their end
+    _open_chunks[folder.path] = chunk
 
 
 def _hand_over(folder: JobDir, marker: str, hand: Callable[[], None]) -> None:
@@ -225,13 +259,14 @@ def follow(
         executor.poll(_POLL_SECONDS)
         now = time.monotonic()
         before = watch.done
-        watch.scan()
+        ended = folder.ended
+        watch.look(must=ended)
         yield from watch.news()
         if watch.grew:
             _try_to_advance(folder, executor)
         if watch.done != before:
             yield Event(kind="progress", job=job.id, done=watch.done, total=total)
-        if folder.result() is not None:
+        if ended:
             yield ending(folder)
             return
         if folder.cancelled:
@@ -307,6 +342,8 @@ class _Watch:
         self._plan = plan
         self._weights = {c.id: len(c) for c in plan.chunks if c.kind != "borders"}
         self._finished: set[str] = set()
+        self._frames = 0  # in finished chunks
+        self._next_look = 0.0
         self._seen: set[str] = set()
         self._told: set[str] = set()
         self._beats: dict[str, tuple[float, float]] = {}
@@ -314,12 +351,22 @@ class _Watch:
         self._fruitless = 0
         self._reached = (0, 0)
 
+    def look(self, *, must: bool = False) -> None:
+        """Look at the folder again, if the last look is long enough ago for what it took."""
+        if must or time.monotonic() >= self._next_look:
+            self.scan()
+        else:
+            self.grew = False
+
     def scan(self) -> int:
         """Look at the folder again; the number of frames done, parts of chunks included."""
-        before, self._finished = self._finished, self._folder.finished()
-        self.grew = self._finished != before
-        done = sum(self._weights.get(c, 0) for c in self._finished)
         now = time.monotonic()
+        before, self._finished = self._finished, self._folder.finished()
+        new, dropped = self._finished - before, before - self._finished
+        self.grew = bool(new or dropped)
+        self._frames += sum(self._weights.get(c, 0) for c in new)
+        self._frames -= sum(self._weights.get(c, 0) for c in dropped)
+        done = self._frames
         held = {}
         for claim in self._folder.claims():
             if claim.chunk in self._finished:
@@ -328,6 +375,8 @@ class _Watch:
             held[claim.chunk] = (claim.at, since if claim.at == last else now)
             done += min(claim.done, self._weights.get(claim.chunk, 0))
         self._beats = held
+        looked = time.monotonic()
+        self._next_look = looked + min((looked - now) / _LOOKING, _MAX_PAUSE_SECONDS)
         # A redelivered chunk begins anew: the bar does not run backwards.
         self.done = max(self.done, done)
         return self.done

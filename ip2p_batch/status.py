@@ -7,7 +7,7 @@ from typing import Literal
 
 import msgspec
 
-from .job import Claim, Receipt, WorkerInfo
+from .job import Claim, Job, Plan, Receipt, Result, WorkerInfo
 from .jobdir import JobDir
 
 State = Literal["waiting", "running", "finished", "finished with failures", "failed", "cancelled"]
@@ -49,29 +49,25 @@ def status(folder: JobDir) -> JobStatus:
         JobError: not a job folder, or a file in it is damaged.
     """
     job, plan = folder.job(), folder.plan()
+    if (result := folder.result()) is not None:
+        return _ended(folder, job, plan, result)
     receipts = {r.chunk: r for r in folder.receipts()}
     claims = fresh_claims(folder, receipts)
     failures = list(folder.failures())
-    result = folder.result()
     weights = {c.id: len(c) for c in plan.chunks if c.kind != "borders"}
     done = sum(weights.get(chunk_id, 0) for chunk_id in receipts)
     done += sum(min(c.done, weights[c.chunk]) for c in claims if c.chunk in weights)
-    if result is not None:
-        lines = [f"{path}: {why}" for path, why in result.failed]
-        state: State = "finished with failures" if lines else "finished"
-        done = plan.frames
+    lines = [f"chunk {f.chunk}: {f.message}" for f in failures]
+    for receipt in receipts.values():
+        lines += [f"picture {i.index}: {i.error}" for i in receipt.items if i.error]
+    if folder.cancelled:
+        state: State = "cancelled"
+    elif claims:
+        state = "running"
     else:
-        lines = [f"chunk {f.chunk}: {f.message}" for f in failures]
-        for receipt in receipts.values():
-            lines += [f"picture {i.index}: {i.error}" for i in receipt.items if i.error]
-        if folder.cancelled:
-            state = "cancelled"
-        elif claims:
-            state = "running"
-        else:
-            state = "failed" if failures else "waiting"
+        state = "failed" if failures else "waiting"
     begun = _begun(list(receipts.values()))
-    spent = (result.seconds if result else time.time() - begun) if begun is not None else 0.0
+    spent = time.time() - begun if begun is not None else 0.0
     fps = done / spent if spent > 0 else 0.0
     running = state == "running"
     return JobStatus(
@@ -90,6 +86,26 @@ def status(folder: JobDir) -> JobStatus:
         started=begun,
         fps=round(fps, 3),
         eta=round((plan.frames - done) / fps, 1) if running and fps > 0 else None,
+    )
+
+
+def _ended(folder: JobDir, job: Job, plan: Plan, result: Result) -> JobStatus:
+    """The result has it all: thousands of receipts need not be read."""
+    lines = tuple(f"{path}: {why}" for path, why in result.failed)
+    return JobStatus(
+        id=job.id,
+        folder=str(folder.path),
+        state="finished with failures" if lines else "finished",
+        output=job.output,
+        source=job.source.path,
+        done=plan.frames,
+        total=plan.frames,
+        waves=plan.waves,
+        chunks_done=len(plan.chunks),
+        chunks_total=len(plan.chunks),
+        failures=lines,
+        started=result.finished - result.seconds if plan.chunks else None,
+        fps=round(plan.frames / result.seconds, 3) if result.seconds > 0 else 0.0,
     )
 
 

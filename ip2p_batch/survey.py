@@ -17,8 +17,8 @@ import numpy as np
 
 from . import models
 from .errors import OutputError, RecipeError, SourceError
+from .frame import FrameTable
 from .job import Encoding, Event, Item, Job, Plan, Source
-from .jobdir import FrameTable
 from .media import concat, listing, looks, probe
 from .media.fit import Fit
 from .media.opening import SUFFIXES, suffix_format

@@ -16,7 +16,9 @@ from ip2p_batch.recipe import FIELDS
 COMMANDS = [
     "edit", "plan", "demo", "status", "resume", "cancel", "worker", "doctor", "dataset", "train",
 ]  # fmt: skip
-HEAVY = ["torch", "celery", "kombu", "av", "PIL", "cv2", "diffusers", "transformers", "redis"]
+HEAVY = [
+    "torch", "celery", "kombu", "av", "PIL", "cv2", "diffusers", "transformers", "redis", "numpy",
+]  # fmt: skip
 
 
 def say(*arguments, **env):
@@ -58,8 +60,8 @@ def test_the_version_is_said():
     assert say("--version") == (0, f"ip2p-batch {__version__}\n")
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["edit", "--help"], ["--version"]])
-def test_help_loads_nothing_heavy(arguments):
+@pytest.mark.parametrize("arguments", [["--help"], ["edit", "--help"], ["--version"], ["status"]])
+def test_help_and_status_load_nothing_heavy(arguments):
     code = (
         "import sys, atexit\n"
         f"heavy = {HEAVY!r}\n"

@@ -23,8 +23,10 @@ from ip2p_batch.job import (
     decode,
     encode,
 )
-from ip2p_batch.jobdir import JobDir, atomic_path, sweep, write_atomic
+from ip2p_batch.jobdir import JobDir, atomic_path, encode_line, sweep, write_atomic
 from ip2p_batch.recipe import Recipe
+
+from .watching import touched
 
 WORKER = WorkerInfo(host="here", pid=1)
 PLAN = Plan(
@@ -130,8 +132,6 @@ def test_a_finished_file_has_ordinary_permissions(tmp_path):
 
 @given(st.text(), st.none() | st.text(), st.none() | st.integers(0, 2**63 - 1))
 def test_an_item_with_any_name_is_one_line(source, instruction, seed):
-    from ip2p_batch.jobdir import encode_line
-
     item = Item(source=source, output="o", instruction=instruction, seed=seed)
     line = encode_line(item)
     assert line.count(b"\n") == 1
@@ -156,3 +156,46 @@ def test_the_longest_name_there_can_be_is_written(tmp_path):
     path = tmp_path / ("é" * 125 + ".png")
     write_atomic(path, b"x")
     assert path.read_bytes() == b"x"
+
+
+def test_what_does_not_change_is_read_once(folder):
+    JobDir(folder.path).plan(), JobDir(folder.path).job(), list(folder.items(2, 3))
+    with touched(folder.path) as paths:
+        for number in range(4):
+            same = JobDir(folder.path)  # as the next message of a worker
+            assert same.job().id == "j"
+            assert same.chunk(f"1-{number:06d}") == PLAN.chunks[number]
+            assert list(same.items(number, number + 1)) == [ITEMS[number]]
+    assert paths == ["items.jsonl"] * 4
+
+
+def test_another_job_in_the_same_place_is_read_anew(folder):
+    assert folder.plan() == PLAN and list(folder.items(1)) == list(ITEMS[1:])
+    job, path = folder.job(), folder.path
+    shutil.rmtree(path)
+    with pytest.raises(JobError, match="is not a job folder"):
+        folder.plan()
+    plan = Plan(chunks=PLAN.chunks[:1], size=(8, 8))
+    items = [Item(source="/a/longer/name.png", output="/b"), ITEMS[3], ITEMS[0]]
+    JobDir.create(path, job, plan, items=items)
+    assert folder.plan() == plan
+    assert list(folder.items(1)) == items[1:]
+    with pytest.raises(JobError, match="no chunk '1-000001'"):
+        folder.chunk("1-000001")
+
+
+@given(st.lists(st.text(), max_size=8), st.integers(0, 9), st.none() | st.integers(0, 9))
+def test_any_range_of_items_is_the_one_asked_for(tmp_path_factory, names, start, stop):
+    path = tmp_path_factory.mktemp("j")
+    items = [Item(source=name, output="o") for name in names]
+    (path / "items.jsonl").write_bytes(b"".join(map(encode_line, items)))
+    assert list(JobDir(path).items(start, stop)) == items[start:stop]
+
+
+def test_only_what_must_outlive_a_crash_waits_for_the_disk(folder, monkeypatch):
+    flushed = []
+    monkeypatch.setattr(os, "fsync", flushed.append)
+    folder.write_claim(Claim(chunk="1-000000", worker=WORKER, done=0, at=0))
+    assert flushed == []
+    folder.write_receipt(receipt("1-000000"))
+    assert len(flushed) == 1

@@ -1,6 +1,7 @@
 """Whole jobs in this process, with real media and an editor that only inverts."""
 
 import shutil
+import time
 from pathlib import Path
 
 import av
@@ -19,8 +20,11 @@ from ip2p_batch.errors import (
     SourceError,
 )
 from ip2p_batch.executor import LocalExecutor
-from ip2p_batch.job import Encoding
+from ip2p_batch.job import Encoding, Receipt, WorkerInfo
 from ip2p_batch.recipe import Recipe
+
+from .celery_helpers import stills_job
+from .watching import touched
 
 DEMO = Path(run.__file__).parent / "demo" / "clip.mp4"
 RECIPE = Recipe(instruction="invert the colors", model="identity", size=128, chunk_frames=10)
@@ -286,3 +290,96 @@ def test_jobs_are_found_by_the_start_of_their_id_and_by_path(tmp_path, settings)
     assert run.find_job(folder.path.name[:7], settings).path == folder.path
     assert run.find_job(str(folder.path), settings).path == folder.path
     assert [j.path for j in run.list_jobs(settings)] == [folder.path]
+
+
+class Noting(LocalExecutor):
+    """Takes what it is handed, and does nothing with it."""
+
+    def __init__(self):
+        super().__init__(lambda _: IdentityEditor())
+        self.handed = []
+
+    def submit(self, job, chunks):
+        self.handed.append([c.id for c in chunks])
+
+    def assemble(self, job):
+        self.handed.append("assembly")
+
+
+def settle(folder, *chunks):
+    for chunk in chunks:
+        folder.write_receipt(
+            Receipt(
+                chunk=chunk, fingerprint="f", frames=1, digest="d",
+                worker=WorkerInfo(host="h", pid=1), finished=1.0,
+            )
+        )  # fmt: skip
+
+
+def test_a_finished_chunk_does_not_have_the_others_counted(tmp_path):
+    folder, executor = stills_job(tmp_path, 40), Noting()
+    run.advance(folder, executor)
+    ids = [c.id for c in folder.plan().chunks]
+    for chunk in ids[:-1]:
+        settle(folder, chunk)
+        with touched(folder.path) as paths:
+            run.advance(folder, executor)
+        assert paths == []
+    assert executor.handed == [ids]
+    settle(folder, ids[-1])
+    run.advance(folder, executor)
+    assert executor.handed == [ids, "assembly"]
+
+
+def test_a_job_goes_on_in_whatever_order_its_chunks_are_settled(tmp_path):
+    folder, executor = stills_job(tmp_path, 8), Noting()
+    run.advance(folder, executor)
+    ids = [c.id for c in folder.plan().chunks]
+    order = [7, 2, 6, 0, 5, 1, 4, 3]
+    for number in order:
+        assert executor.handed == [ids]
+        settle(folder, ids[number])
+        run.advance(folder, executor)
+    assert executor.handed == [ids, "assembly"]
+
+
+def test_a_wave_is_handed_over_anew_though_its_chunks_were_known_to_be_open(tmp_path):
+    folder, executor = stills_job(tmp_path, 3), Noting()
+    run.advance(folder, executor)
+    ids = [c.id for c in folder.plan().chunks]
+    settle(folder, ids[0])
+    run.submit(folder, executor)
+    assert executor.handed == [ids, ids[1:]]
+    shutil.rmtree(folder.path / "receipts")
+    run.submit(folder, executor)
+    assert executor.handed == [ids, ids[1:], ids]
+
+
+def test_every_receipt_is_told_of_though_a_slow_folder_is_seldom_looked_at(
+    tmp_path, settings, monkeypatch
+):
+    folder = stills_job(tmp_path, 12)
+    looks = []
+    finished = type(folder).finished
+
+    def slow(self):
+        looks.append(1)
+        time.sleep(0.02)
+        return finished(self)
+
+    monkeypatch.setattr(type(folder), "finished", slow)
+    monkeypatch.setattr(run, "_LOOKING", 0.001)  # after one look, two seconds of rest
+    events = finish(folder)
+    chunks = [e.data["chunk"] for e in events if e.kind == "chunk"]
+    assert sorted(chunks) == [c.id for c in folder.plan().chunks]
+    assert len(looks) < 12
+
+
+def test_the_status_of_an_ended_job_reads_no_receipt(tmp_path):
+    folder = stills_job(tmp_path, 3)
+    finish(folder)
+    with touched(folder.path) as paths:
+        found = run.status(folder)
+    assert (found.state, found.done, found.chunks_done) == ("finished", 3, 3)
+    assert found.fps > 0 and found.started is not None
+    assert not [p for p in paths if p.startswith("receipts")]

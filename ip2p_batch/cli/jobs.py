@@ -41,18 +41,20 @@ def status(
       ip2p-batch status
       ip2p-batch status clip-1a2b3c4d --json
     """
-    from .. import run
+    # Not through `run`, which also edits: that takes half a second to import.
     from ..errors import JobError
+    from ..registry import find_job, list_jobs
+    from ..status import status as status_of
 
     settings = Settings.from_env()
     if job is not None:
-        found = run.status(run.find_job(job, settings))
+        found = status_of(find_job(job, settings))
         _write(found) if json else _tell(details(found))
         return exits.DONE
     all_jobs = []
-    for folder in run.list_jobs(settings):
+    for folder in list_jobs(settings):
         try:
-            all_jobs.append(run.status(folder))
+            all_jobs.append(status_of(folder))
         except JobError as error:  # one damaged folder hides no other
             exits.warn(error.message)
     if json:

