@@ -1,0 +1,132 @@
+"""Peak memory of a job of 100, 1,000 and 3,000 frames, which must not grow with the frames.
+
+Each job is a command of its own, on a small made-up video with the identity editor, so that what
+is seen is decoding, encoding, receipts and following, and no model. Linux only (``/proc``).
+
+    python benchmarks/memory.py [--frames 100 1000 3000] [--size 320x180] [--json out.json]
+
+Prints a Markdown table; fails where a process's peak grew by more than 10 %.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import av
+import numpy as np
+from machine import machine
+
+ROOT = Path(__file__).resolve().parent.parent
+_LOOK_SECONDS = 0.05
+#: A piece of a command line -> what that process is.
+ROLES = {
+    "guardian.py": "Redis's guardian",
+    "-server": "Redis",
+    "workers.worker": "worker, its consumer",
+    "-m workers": "launcher",
+    "-m ip2p_batch": "command",
+    "spawn_main": "worker, its editing process",
+}
+#: These must be flat; the rest is shown.
+FLAT = ("command", "worker, its editing process")
+MOST_GROWTH = 1.10
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--frames", type=int, nargs="+", default=[100, 1000, 3000])
+    parser.add_argument("--size", default="320x180", help="of the video, in pixels")
+    parser.add_argument("--json", type=Path)
+    arguments = parser.parse_args()
+    width, height = map(int, arguments.size.split("x"))
+    peaks: dict[int, dict[str, int]] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        for frames in arguments.frames:
+            clip = Path(folder) / f"{frames}.mp4"
+            make_video(clip, frames, (width, height))
+            peaks[frames] = peaks_of(clip, Path(folder))
+    facts = machine("av", "celery", "numpy")
+    print(f"{arguments.size}, " + ", ".join(map(str, facts.values())))
+    head = ["process", *(f"{frames} frames" for frames in peaks), "growth"]
+    print(f"\n| {' | '.join(head)} |\n|{'---|' * len(head)}")
+    growth = {}
+    for role in ROLES.values():
+        values = [found.get(role, 0) for found in peaks.values()]
+        growth[role] = max(values) / values[0] if values[0] else 1.0
+        cells = [role, *(f"{value / 1e6:.1f} MB" for value in values), f"{growth[role]:.3f}"]
+        print(f"| {' | '.join(cells)} |")
+    if arguments.json:
+        arguments.json.write_text(
+            json.dumps({"machine": facts, "peaks": peaks, "growth": growth}, indent=1)
+        )
+    if grown := [role for role in FLAT if growth[role] > MOST_GROWTH]:
+        sys.exit(f"grew by more than {MOST_GROWTH - 1:.0%}: {', '.join(grown)}")
+
+
+def make_video(path: Path, frames: int, size: tuple[int, int]) -> None:
+    """A pattern that wanders over a noise, without cuts."""
+    rng = np.random.default_rng(0)
+    ground = rng.integers(90, 160, (size[1], size[0], 3), dtype=np.uint8)
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=25, options={"preset": "ultrafast"})
+        stream.width, stream.height = size
+        stream.pix_fmt = "yuv420p"
+        for number in range(frames):
+            image = np.roll(ground, number // 4, axis=1)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
+        container.mux(stream.encode())
+
+
+def peaks_of(clip: Path, folder: Path) -> dict[str, int]:
+    """Bytes of resident memory at the peak, by role, of one job with one worker."""
+    env = {**os.environ, "XDG_STATE_HOME": str(folder / "state"), "PYTHONPATH": str(ROOT)}
+    for name in ("IP2P_BROKER_URL", "IP2P_JOBS"):
+        env.pop(name, None)
+    line = [sys.executable, "-m", "ip2p_batch", "edit", str(clip), "make it snow", "--quiet"]
+    line += ["--model", "identity", "--size", "128", "--workers", "1"]
+    process = subprocess.Popen(line, env=env)
+    found: dict[str, int] = {}
+    while process.poll() is None:
+        for pid in family(process.pid):
+            if (seen := look_at(pid)) is not None:
+                role, peak = seen
+                found[role] = max(found.get(role, 0), peak)
+        time.sleep(_LOOK_SECONDS)
+    assert process.returncode == 0, process.returncode
+    return found
+
+
+def family(pid: int) -> Iterator[int]:
+    """A process and all its descendants."""
+    yield pid
+    for task in Path(f"/proc/{pid}/task").glob("*/children"):
+        try:
+            children = task.read_text().split()
+        except OSError:
+            continue
+        for child in children:
+            yield from family(int(child))
+
+
+def look_at(pid: int) -> tuple[str, int] | None:
+    """What a process is and its peak so far in bytes; None where it is gone or none of ours."""
+    try:
+        line = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()
+        status = Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return None
+    role = next((role for piece, role in ROLES.items() if piece in line), None)
+    peak = next((row.split()[1] for row in status.splitlines() if row.startswith("VmHWM")), None)
+    return (role, int(peak) * 1024) if role is not None and peak is not None else None
+
+
+if __name__ == "__main__":
+    main()
