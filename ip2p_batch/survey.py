@@ -21,6 +21,7 @@ from .frame import FrameTable
 from .job import Encoding, Event, Item, Job, Plan, Source
 from .media import concat, listing, looks, probe
 from .media.fit import Fit
+from .media.naming import is_text, printable
 from .media.opening import SUFFIXES, suffix_format
 from .media.stills import output_suffix
 from .plan import plan_stills, plan_video
@@ -76,6 +77,18 @@ def survey(request: Request, report: Report = lambda _: None) -> Survey:
     kind: Kind = probe.classify(source)
     output = request.output or default_output(source, kind, request.encoding)
     output = output.expanduser().absolute()
+    if not is_text(str(source)):
+        raise SourceError(
+            f"{printable(source)}: its path is not UTF-8, which job folders are written in.",
+            path=printable(source),
+            hint="Rename it, or the folder it is in.",
+        )
+    if not is_text(str(output)):
+        raise OutputError(
+            f"{printable(output)}: this path is not UTF-8, which job folders are written in.",
+            path=printable(output),
+            hint="Choose another name with -o.",
+        )
     if output == source:
         raise OutputError(
             f"{output} is the source itself.", path=output, hint="Choose another name with -o."

@@ -159,7 +159,8 @@ def test_sizes_are_read_upright_and_bad_files_named(tmp_path):
     assert [i.source for i in done] == [i.source for i in items]
     errors = {os.path.basename(i.source): i.error for i in done if i.error}
     assert errors == {
-        "bomb.png": "30000x30000 is 900 million pixels, more than the limit of 200 million",
+        "bomb.png": "30000x30000 is 900 million pixels, more than the limit of 200 million"
+        " (IP2P_MAX_PIXELS)",
         "empty.jpg": "the file is empty",
         "text.jpg": "text, not a picture",
         "gone.png": "cannot be read: No such file or directory",

@@ -6,6 +6,7 @@ never ``None``, in the other, so they are only ever tested for truth and passed 
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
 from fractions import Fraction
@@ -23,6 +24,8 @@ from ..errors import OutputError, SourceError
 # a video that is being decoded then waits for ever.
 av.logging.set_level(None)
 
+#: A file must not make FFmpeg read another one, and much less call a host and wait for it.
+_OPTIONS = {"protocol_whitelist": "file"}
 # Tags that are not UTF-8 must not keep a video from being read; PyAV 19 replaces them by itself.
 _TAGS: dict[str, Any] = (
     {} if int(av.__version__.split(".")[0]) >= 19 else {"metadata_errors": "replace"}
@@ -54,7 +57,7 @@ def reading(path: Path) -> Iterator[Any]:
             in place of what FFmpeg raises inside the block.
     """
     try:
-        with av.open(str(path), **_TAGS) as container:
+        with av.open(str(path), options=_OPTIONS, **_TAGS) as container:
             yield container
     except (av.error.FFmpegError, OSError, EOFError) as error:
         raise SourceError(f"{path}: {reason(error)}.", path=path, hint=_HINT) from error
@@ -86,5 +89,7 @@ def reason(error: BaseException) -> str:
         return "not a video that can be read, or cut short"
     if isinstance(error, av.error.EOFError):
         return "the file ends too soon"
+    if isinstance(error, av.error.FFmpegError) and error.errno == errno.EIO:
+        return "it ends too soon, or the disk does not give it"
     text = getattr(error, "strerror", None) or str(error) or type(error).__name__
     return str(text)[0].lower() + str(text)[1:]

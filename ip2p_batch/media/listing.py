@@ -14,7 +14,6 @@ from ..job import Item
 from .manifest import read_manifest
 from .naming import is_text, printable, refuse_clashes, renamed
 from .opening import (
-    MAX_PIXELS,
     SUFFIXES,
     UNSUPPORTED,
     opened,
@@ -72,14 +71,14 @@ def survey(
     items: Sequence[Item],
     *,
     progress: Progress | None = None,
-    max_pixels: int = MAX_PIXELS,
+    max_pixels: int | None = None,
 ) -> list[Item]:
     """Fill in each picture's upright size from its header, or why it cannot be edited.
 
     Pixels are not decoded, so a picture that is cut short passes here and fails when it is read.
 
     Args:
-        max_pixels: pictures of more are refused as decompression bombs.
+        max_pixels: pictures of more are refused as decompression bombs; None: ``limits.PIXELS``.
     """
     done: list[Item] = []
     with ThreadPoolExecutor(_THREADS, thread_name_prefix="survey") as pool:
@@ -92,7 +91,7 @@ def survey(
     return done
 
 
-def _measured(item: Item, max_pixels: int) -> Item:
+def _measured(item: Item, max_pixels: int | None) -> Item:
     if item.error is not None:
         return item
     path = Path(item.source)

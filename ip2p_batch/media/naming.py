@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -9,6 +10,9 @@ import msgspec
 
 from ..job import Item
 from .opening import format_suffix, suffix_format
+
+#: Bytes in one name, on nearly all file systems.
+_LONGEST = 255
 
 
 def renamed(path: Path, format: str | None) -> Path:
@@ -34,7 +38,9 @@ def printable(path: Path | str) -> str:
 
 
 def refuse_clashes(items: Iterable[Item]) -> list[Item]:
-    """Refuse each item whose output belongs to an earlier one, or is a picture to be read."""
+    """Refuse each item whose output belongs to an earlier one, is a picture to be read, or is
+    called by a name that file systems do not take.
+    """
     items = list(items)
     sources = {item.source for item in items if item.error is None}
     owners: dict[str, str] = {}
@@ -45,6 +51,8 @@ def refuse_clashes(items: Iterable[Item]) -> list[Item]:
             why = None
             if owner is not item.source:
                 why = f"{item.output} is the output of {owner} already"
+            elif len(os.fsencode(os.path.basename(item.output))) > _LONGEST:  # noqa: PTH119
+                why = f"its result's name would be longer than {_LONGEST} bytes; rename the picture"
             elif item.output in sources:
                 why = f"its output {item.output} is a picture that is to be edited"
             if why is not None:

@@ -20,6 +20,7 @@ from PIL import ExifTags, ImageFile
 from PIL import Image as Pillow
 
 from ..errors import Ip2pError, SourceError
+from . import limits
 
 #: File name suffix -> format, for all that can be edited. The first suffix of a format is its own.
 SUFFIXES: Mapping[str, str] = {
@@ -34,9 +35,6 @@ UNSUPPORTED: Mapping[str, str] = {
 }  # fmt: skip
 #: Longest side, in pixels, that a format or its encoder can hold, where it is within reach.
 MAX_SIDE: Mapping[str, int] = {"jpeg": 65500, "webp": 16383, "avif": 65535}
-#: A picture of more pixels is taken for a decompression bomb. Phones make 200 megapixels by now;
-#: 200 million RGB pixels take 600 MB once decoded.
-MAX_PIXELS = 200_000_000
 
 FORMATS_TEXT = "JPEG, PNG, WebP, TIFF, BMP and AVIF"
 _OPENERS: Mapping[str, str] = {  # Pillow's name -> ours; MPO is several JPEGs in one file
@@ -80,7 +78,7 @@ def too_large(width: int, height: int, name: str | None) -> str:
 
 
 @contextmanager
-def opened(path: Path, *, max_pixels: int = MAX_PIXELS) -> Iterator[tuple[Pillow.Image, str]]:
+def opened(path: Path, *, max_pixels: int | None = None) -> Iterator[tuple[Pillow.Image, str]]:
     """Open a picture's header; gives Pillow's image, not yet decoded, and our format name.
 
     Whatever Pillow raises inside the block, decoding included, becomes a SourceError, and its
@@ -88,7 +86,8 @@ def opened(path: Path, *, max_pixels: int = MAX_PIXELS) -> Iterator[tuple[Pillow
 
     Raises:
         SourceError: not a regular file, unreadable, empty, not of a known format, damaged, or
-            of more than ``max_pixels`` pixels. Its message is ``PATH: REASON``.
+            of more than ``max_pixels`` pixels (None: of ``limits.PIXELS``). Its message is
+            ``PATH: REASON``.
     """
     with quiet():
         try:
@@ -98,13 +97,8 @@ def opened(path: Path, *, max_pixels: int = MAX_PIXELS) -> Iterator[tuple[Pillow
             with path.open("rb") as file:
                 image, name = _open(path, file)
                 with image:
-                    pixels = image.width * image.height
-                    if pixels > max_pixels:
-                        reason = (
-                            f"{image.width}x{image.height} is {pixels / 1e6:.0f} million pixels, "
-                            f"more than the limit of {max_pixels / 1e6:.0f} million"
-                        )
-                        raise _error(path, reason, "Scale the picture down first.")
+                    what = f"{image.width}x{image.height} is"
+                    limits.PIXELS.check(image.width * image.height, path, what, max_pixels)
                     yield image, name
         except Ip2pError:
             raise

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import stat
 from array import array
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ import numpy as np
 
 from ..errors import RecipeError, SourceError
 from ..job import VideoFacts
-from . import color, opening
+from . import color, limits, opening
 from .avlib import MEDIA_ERRORS, fraction, ratio, reading, reason
 from .scenes import CutFinder
 from .table import TABLES
@@ -26,10 +27,13 @@ Kind = Literal["video", "still", "folder", "manifest"]
 
 #: FFmpeg "demuxers" for single pictures and for text, which it would play as a video.
 _NOT_VIDEO = ("image2", "_pipe", "tty", "ico", "bin", "xbin", "adf", "idf")
+#: How files begin that only name others, which FFmpeg would play as if they were one.
+_PLAYLISTS = (b"#EXTM3U", b"ffconcat version", b"[playlist]")
 #: MPEG program streams: after a seek, their frames come with the times of other frames, and two
 #: at the end may share one. They are read from the beginning, and their frames counted.
 UNSEEKABLE = {"mpeg"}
 _PROGRESS_EVERY = 25
+_NAME = "Check the name; quote it if it has spaces."
 #: Seconds by which the last frame may fall short of what the header promises.
 _TOLERATED_END = 0.5
 
@@ -53,19 +57,25 @@ def classify(path: Path) -> Kind:
     """Whether ``path`` is a folder, a manifest, a picture or a video, by its name.
 
     Raises:
-        SourceError: it does not exist, or is empty.
+        SourceError: it does not exist, is empty, or is a pipe, socket or device.
     """
     try:
         if path.is_dir():
             return "folder"
-        size = path.stat().st_size
+        found = path.stat()
+    except ValueError:  # a NUL in it
+        raise SourceError(f"{path!r}: no file is called so.", path=path, hint=_NAME) from None
     except OSError as error:
         raise SourceError(
             f"{path}: {reason(error)}.",
             path=path,
-            hint="Check the name; quote it if it has spaces.",
+            hint=_NAME,
         ) from None
-    if size == 0:
+    if not stat.S_ISREG(found.st_mode):  # a pipe would wait for its writer for ever
+        raise SourceError(
+            f"{path}: not a regular file.", path=path, hint="Write its content to a file first."
+        )
+    if found.st_size == 0:
         raise SourceError(f"{path}: the file is empty.", path=path, hint="Fetch it again.")
     suffix = path.suffix.lower()
     if suffix in TABLES:
@@ -83,10 +93,10 @@ def stamp(path: Path) -> str:
         SourceError: ``path`` cannot be looked at.
     """
     try:
-        stat = path.stat()
+        found = path.stat()
     except OSError as error:
         raise SourceError(f"{path}: {reason(error)}.", path=path) from None
-    return f"{stat.st_size}:{stat.st_mtime_ns}"
+    return f"{found.st_size}:{found.st_mtime_ns}"
 
 
 def index_video(
@@ -100,16 +110,20 @@ def index_video(
 
     Raises:
         SourceError: not a video, no picture stream, an unknown codec, high dynamic range, no
-            timestamps, or not one frame that decodes.
+            timestamps, not one frame that decodes, or more than ``limits`` let through.
     """
+    _refuse_playlist(path)
     with reading(path) as container:
+        limits.STREAMS.check(len(container.streams), path, "it has")
         stream = picture_stream(container, path)
+        limit_pixels(stream, path)
         first = _first_frame(container, stream, path)
         draft = _facts(container, stream, first, path)
     with reading(path) as container:
         stream = picture_stream(container, path)
+        limit_pixels(stream, path)
         stream.thread_type = "AUTO"
-        scan = _Scan(stream.index, fraction(draft.time_base))
+        scan = _Scan(stream.index, fraction(draft.time_base), path)
         if scenes:
             finder = CutFinder()
             _decode_all(container, stream, scan, finder, draft.frames, progress)
@@ -136,6 +150,8 @@ def index_video(
                 path=path,
                 hint="`ffmpeg -i FILE -c copy NEW.mkv` may give it some.",
             )
+        hours = float((int(pts[-1]) - int(pts[0])) * fraction(draft.time_base)) / 3600
+        limits.HOURS.check(hours, path, "from its first frame to its last it lasts")
         facts = _finished(draft, scan, pts, container, stream)
     progress("finding scene cuts" if scenes else "reading frames", len(pts), len(pts))
     return VideoIndex(facts=facts, pts=pts, cuts=cuts)
@@ -204,6 +220,41 @@ def picture_stream(container: Any, path: Path) -> Any:
     return streams[0]
 
 
+def limit_pixels(stream: Any, path: Path, planned: int = 0) -> None:
+    """Keep a decoder, not yet begun, from frames that are too large.
+
+    Frames that grow beyond the limit on the way do not decode.
+
+    Args:
+        planned: pixels of a frame that planning has let through already.
+
+    Raises:
+        SourceError: the stream says that its frames have more than ``limits.FRAME_PIXELS``.
+    """
+    most = max(planned, limits.FRAME_PIXELS.value())
+    context = stream.codec_context
+    what = f"its frames are {context.width}x{context.height},"
+    limits.FRAME_PIXELS.check(context.width * context.height, path, what, most)
+    # FFmpeg's own guard counts rows and columns of padding, too.
+    context.options = {"max_pixels": str(min(most + most // 4 + 65536, 2**31 - 1))}
+
+
+def _refuse_playlist(path: Path) -> None:
+    try:
+        with path.open("rb") as file:
+            head = file.read(64).lstrip(b"\xef\xbb\xbf \r\n\t")
+    except OSError as error:
+        raise SourceError(
+            f"{path}: {reason(error)}.", path=path, hint="Check that it may be read."
+        ) from None
+    if head.startswith(_PLAYLISTS):
+        raise SourceError(
+            f"{path}: this is a playlist, which only names other files.",
+            path=path,
+            hint="Edit those, or make one file of them: ffmpeg -i FILE -c copy NEW.mkv",
+        )
+
+
 def is_cover(stream: Any) -> bool:
     """Whether a video stream is one still picture for a player's shelf."""
     disposition = type(stream.disposition)
@@ -213,7 +264,9 @@ def is_cover(stream: Any) -> bool:
 class _Scan:
     """Counts packets of the picture stream, and how far the whole file reaches."""
 
-    def __init__(self, index: int, time_base: Fraction) -> None:
+    def __init__(self, index: int, time_base: Fraction, path: Path) -> None:
+        self.path = path
+        self.most = limits.FRAMES.value()
         self.index = index
         self.time_base = time_base
         self.listed = array("q")
@@ -233,6 +286,8 @@ class _Scan:
                 if packet.stream.index != self.index:  # flushing packets all say 0 themselves
                     continue
                 if packet.size and not packet.is_discard:
+                    if len(self.listed) + self.untimed >= self.most:
+                        limits.FRAMES.check(self.most + 1, self.path, "it has at least")
                     if packet.pts is None:
                         self.untimed += 1
                     else:
@@ -374,7 +429,7 @@ def _finished(
         scan, last + step, int(stream.start_time or 0) * float(base), container, stream
     )
     tail = round(short * float(rate)) if short > _TOLERATED_END else 0
-    notes: list[str] = []
+    notes = _clock_notes(scan, len(pts))
     if lost:
         notes.append(f"{lost} frames are damaged and cannot be decoded; the others are edited.")
     if tail:
@@ -408,6 +463,16 @@ def _finished(
         frame_rate=ratio(rate, (25, 1)),
         notes=tuple(notes),
     )
+
+
+def _clock_notes(scan: _Scan, times: int) -> list[str]:
+    """What to know of a clock that stands still or goes back, as in two recordings made one."""
+    mend = "`ffmpeg -i FILE -c copy NEW.mkv` may give each its own"
+    if twice := len(scan.decoded) - times:
+        return [f"{twice} frames come at the time of another one and are left out; {mend}."]
+    if scan.decoded is not scan.listed and np.any(np.diff(scan.decoded) < 0):
+        return [f"The video's clock goes back, so frames may be out of order; {mend}."]
+    return []
 
 
 def _shortfall(scan: _Scan, end: float, begin: float, container: Any, stream: Any) -> float:

@@ -24,7 +24,6 @@ from ..frame import Image
 from ..job import Encoding
 from . import metadata
 from .opening import (
-    MAX_PIXELS,
     format_suffix,
     opened,
     orientation,
@@ -74,11 +73,11 @@ class Still:
     warnings: list[str] = field(default_factory=list)
 
 
-def read_still(path: Path, *, max_pixels: int = MAX_PIXELS) -> Still:
+def read_still(path: Path, *, max_pixels: int | None = None) -> Still:
     """Read a whole picture.
 
     Args:
-        max_pixels: more than this are refused before anything is decoded.
+        max_pixels: more than this are refused before anything is decoded; None: ``limits.PIXELS``.
 
     Raises:
         SourceError: the file cannot be read, is cut short or damaged, is no picture, or is too
@@ -118,7 +117,7 @@ def read_still(path: Path, *, max_pixels: int = MAX_PIXELS) -> Still:
         )
 
 
-def still_size(path: Path, *, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
+def still_size(path: Path, *, max_pixels: int | None = None) -> tuple[int, int]:
     """Upright ``(width, height)`` of a picture, from its header alone.
 
     Raises:

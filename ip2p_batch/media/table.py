@@ -105,7 +105,9 @@ def _json_rows(form: _Form, text: str) -> Iterator[tuple[int, Row]]:
         try:
             row = json.loads(part)
         except (ValueError, RecursionError) as error:
-            what = getattr(error, "msg", "nested too deeply")
+            # A number of thousands of digits is a plain ValueError.
+            deep = isinstance(error, RecursionError)
+            what = "nested too deeply" if deep else getattr(error, "msg", str(error))
             _fail(
                 form.path, f"line {line} is not JSON: {what}", "Put one JSON object on each line."
             )

@@ -15,7 +15,7 @@ from ..frame import Frame, Image
 from ..job import VideoFacts
 from .avlib import MEDIA_ERRORS, reading
 from .color import to_rgb
-from .probe import UNSEEKABLE, decode, picture_stream
+from .probe import UNSEEKABLE, decode, limit_pixels, picture_stream
 from .timing import Times
 
 #: How often an earlier keyframe is tried before the file is decoded from its beginning.
@@ -178,6 +178,7 @@ class VideoReader:
         self._close()
         self._container = self._stack.enter_context(reading(self._path))
         self._stream = picture_stream(self._container, self._path)
+        limit_pixels(self._stream, self._path, self._facts.width * self._facts.height)
         self._stream.thread_type = "AUTO"
 
     def _close(self) -> None:

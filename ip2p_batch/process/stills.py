@@ -21,6 +21,7 @@ from ..errors import EditError, Ip2pError, OutputError, SourceError
 from ..frame import Frame
 from ..job import Item, ItemResult, Job
 from ..jobdir import atomic_path
+from ..media import limits
 from ..media.fit import Fit
 from ..media.stills import Still, read_still, write_still
 from ..overlap import Background, prefetched
@@ -76,7 +77,8 @@ def edit_stills(work: Work, session: EditSession) -> tuple[str, tuple[ItemResult
             good = []
             for index, picture in batch:
                 if isinstance(picture, SourceError):
-                    settle(index, error=picture.message)
+                    # The item names the file already.
+                    settle(index, error=picture.message.removeprefix(f"{picture.path}: "))
                 else:
                     good.append(picture)
             for picture, edited in _edit_each(work, session, good):
@@ -93,7 +95,9 @@ def _read(work: Work) -> Iterator[tuple[int, _Picture | SourceError]]:
     chunk, size = work.chunk, work.job.recipe.size
     for index, item in enumerate(work.job_dir.items(chunk.start, chunk.stop), chunk.start):
         try:
-            still = read_still(Path(item.source))
+            # What planning let through is not refused where the environment is another.
+            most = max(limits.PIXELS.value(), item.width * item.height)
+            still = read_still(Path(item.source), max_pixels=most)
         except SourceError as error:
             yield index, error
             continue

@@ -1,0 +1,63 @@
+"""Bad and odd inputs, each made by a small pure function, each with what must come of it.
+
+A case is a name, a function that writes the input into an empty folder and gives its path, and the
+expected outcome as data. The cases themselves stand in ``odd_stills``, ``odd_videos`` and
+``odd_folders``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ip2p_batch.job import Encoding
+
+Make = Callable[[Path], Path]
+
+
+@dataclass(frozen=True, slots=True)
+class Edited:
+    """It comes out.
+
+    Attributes:
+        frames: how many frames or pictures; None: at least one.
+        size: ``(width, height)`` of all of them; None where they differ.
+        warns: what some warning says; empty: there is none. None: either.
+        failed: pictures that fail, by name: what the reason says.
+    """
+
+    frames: int | None = 1
+    size: tuple[int, int] | None = None
+    warns: str | None = ""
+    failed: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """It does not, and an error says why.
+
+    Attributes:
+        says: what its message says.
+        error: its class.
+    """
+
+    says: str
+    error: str = "SourceError"
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One input.
+
+    Attributes:
+        suffix: of the output's name, where it is a file.
+        root_can: whether root would not be stopped, so that the case means nothing to it.
+    """
+
+    name: str
+    make: Make
+    expected: Edited | Refused
+    encoding: Encoding = field(default_factory=Encoding)
+    suffix: str = ""
+    root_can: bool = False
