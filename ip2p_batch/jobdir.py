@@ -29,8 +29,9 @@ from typing import TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from .errors import JobError, OutputError
+from .errors import JobError, OutputError, OutsideRoots
 from .job import Chunk, Claim, Failure, Item, Job, Plan, Receipt, Result, decode, encode
+from .roots import ANYWHERE, Roots
 
 T = TypeVar("T")
 FrameTable = npt.NDArray[np.int64]
@@ -105,10 +106,16 @@ def write_atomic(path: Path, data: bytes) -> None:
 
 
 class JobDir:
-    """A job folder by its path; opens nothing until asked."""
+    """A job folder by its path; opens nothing until asked.
 
-    def __init__(self, path: Path | str) -> None:
+    Args:
+        roots: where reading and writing is allowed. Whatever the folder's own links lead to is
+            held against them, too; every method raises OutsideRoots then.
+    """
+
+    def __init__(self, path: Path | str, roots: Roots = ANYWHERE) -> None:
         self.path = Path(path)
+        self.roots = roots
 
     def __repr__(self) -> str:
         return f"JobDir({str(self.path)!r})"
@@ -139,7 +146,7 @@ class JobDir:
         return folder
 
     def exists(self) -> bool:
-        return (self.path / "job.json").is_file()
+        return self._at("job.json").is_file()
 
     def job(self) -> Job:
         return self._read("job.json", Job)
@@ -160,12 +167,12 @@ class JobDir:
 
     def frame_table(self) -> FrameTable:
         """Presentation times of all frames of the video, shape ``(frames,)``, mapped not read."""
-        table: FrameTable = np.load(self.path / "frames.npy", mmap_mode="r", allow_pickle=False)
+        table: FrameTable = np.load(self._at("frames.npy"), mmap_mode="r", allow_pickle=False)
         return table
 
     def items(self, start: int = 0, stop: int | None = None) -> Iterator[Item]:
         """Items ``[start, stop)``, in order."""
-        with (self.path / "items.jsonl").open("rb") as file:
+        with self._at("items.jsonl").open("rb") as file:
             for number, line in enumerate(file):
                 if stop is not None and number >= stop:
                     return
@@ -175,17 +182,16 @@ class JobDir:
     # -- what is done -----------------------------------------------------------------
 
     def segment_path(self, chunk: Chunk, suffix: str) -> Path:
-        return self.path / "segments" / f"{chunk.id}{suffix}"
+        return self._at(f"segments/{chunk.id}{suffix}")
 
     def border_path(self, frame: int) -> Path:
-        return self.path / "borders" / f"{frame:08d}.safetensors"
+        return self._at(f"borders/{frame:08d}.safetensors")
 
     def write_receipt(self, receipt: Receipt) -> None:
         """Say that a chunk is finished; its files must be on disk by now."""
         self._write(f"receipts/{receipt.chunk}.json", receipt)
         for stale in ("claims", "failures"):
-            with suppress(OSError):
-                (self.path / stale / f"{receipt.chunk}.json").unlink()
+            self._delete(f"{stale}/{receipt.chunk}.json")
 
     def receipt(self, chunk_id: str) -> Receipt | None:
         return self._maybe(f"receipts/{chunk_id}.json", Receipt)
@@ -206,8 +212,7 @@ class JobDir:
 
     def drop_receipt(self, chunk_id: str) -> None:
         """Forget that a chunk was finished, so that it is done again."""
-        with suppress(OSError):
-            (self.path / "receipts" / f"{chunk_id}.json").unlink()
+        self._delete(f"receipts/{chunk_id}.json")
 
     def write_claim(self, claim: Claim) -> None:
         self._write(f"claims/{claim.chunk}.json", claim)
@@ -218,8 +223,7 @@ class JobDir:
                 yield claim
 
     def drop_claim(self, chunk_id: str) -> None:
-        with suppress(OSError):
-            (self.path / "claims" / f"{chunk_id}.json").unlink()
+        self._delete(f"claims/{chunk_id}.json")
 
     def write_failure(self, failure: Failure) -> None:
         self._write(f"failures/{failure.chunk}.json", failure)
@@ -232,8 +236,7 @@ class JobDir:
     def clear_failures(self) -> None:
         """Forget failures, so that a resume tries those chunks again."""
         for chunk_id in self._names("failures"):
-            with suppress(OSError):
-                (self.path / "failures" / f"{chunk_id}.json").unlink()
+            self._delete(f"failures/{chunk_id}.json")
 
     def write_result(self, result: Result) -> None:
         """Say that the whole job has ended; its output must be on disk by now."""
@@ -254,7 +257,7 @@ class JobDir:
             OutputError: they cannot; says why.
         """
         try:
-            with tempfile.TemporaryFile(dir=self.path, buffering=0) as trial:
+            with tempfile.TemporaryFile(dir=self._at(""), buffering=0) as trial:
                 trial.write(b"x" * 4096)  # a block: empty files fit on a full disk
         except OSError as error:
             raise OutputError(
@@ -267,7 +270,7 @@ class JobDir:
     @contextmanager
     def locked(self) -> Iterator[bool]:
         """Yields True to one process at a time, False to the others; let go when it dies."""
-        with (self.path / "lock").open("ab") as file:
+        with self._at("lock").open("ab") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError:
@@ -279,7 +282,7 @@ class JobDir:
 
     def mark_once(self, name: str) -> bool:
         """Create marker ``name``; True for the one caller who was first."""
-        path = self.path / name
+        path = self._at(name)
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             path.touch(exist_ok=False)
@@ -288,11 +291,10 @@ class JobDir:
         return True
 
     def unmark(self, name: str) -> None:
-        with suppress(OSError):
-            (self.path / name).unlink()
+        self._delete(name)
 
     def marked(self, name: str) -> bool:
-        return (self.path / name).exists()
+        return self._at(name).exists()
 
     @property
     def cancelled(self) -> bool:
@@ -300,8 +302,18 @@ class JobDir:
 
     # -- files ------------------------------------------------------------------------
 
+    def _at(self, name: str) -> Path:
+        """Where to find a file of this folder, for use right now."""
+        return self.roots.allow(self.path / name)
+
+    def _delete(self, name: str) -> None:
+        path = self.path / name
+        with suppress(OSError, OutsideRoots):
+            # Of a link, the link goes and not what it leads to.
+            (self.roots.allow(path.parent) / path.name).unlink()
+
     def _write(self, name: str, value: object) -> None:
-        write_atomic(self.path / name, encode(value))
+        write_atomic(self._at(name), encode(value))
 
     def _read(self, name: str, type_: type[T]) -> T:
         value = self._maybe(name, type_)
@@ -313,7 +325,7 @@ class JobDir:
         return value
 
     def _maybe(self, name: str, type_: type[T]) -> T | None:
-        path = self.path / name
+        path = self._at(name)
         try:
             data = path.read_bytes()
         except (FileNotFoundError, NotADirectoryError):
@@ -324,7 +336,7 @@ class JobDir:
 
     def _names(self, folder: str) -> set[str]:
         try:
-            with os.scandir(self.path / folder) as entries:
+            with os.scandir(self._at(folder)) as entries:
                 return {
                     e.name[:-5]
                     for e in entries

@@ -27,6 +27,15 @@ av.logging.set_level(None)
 _TAGS: dict[str, Any] = (
     {} if int(av.__version__.split(".")[0]) >= 19 else {"metadata_errors": "replace"}
 )
+#: FFmpeg's names of what is read. Others are lists of other files (HLS, DASH, concat, SDP), by
+#: which a video would have any file of the machine, or of its network, read in its place. Pictures
+#: and sounds are read for the sake of saying what they are.
+_READ = {
+    "format_whitelist": "mov,mp4,matroska,webm,avi,mpegts,mpeg,mpegvideo,m4v,flv,live_flv,asf,ogg,"
+    "gif,apng,mxf,gxf,dv,rm,nut,ivf,obu,av1,h261,h263,h264,hevc,vvc,vc1,dirac,cavsvideo,mjpeg,"
+    "yuv4mpegpipe,wtv,nsv,ty,pva,lxf,wav,mp3,flac,aac,ac3,jpeg_pipe,png_pipe,bmp_pipe,gif_pipe,"
+    "tiff_pipe,webp_pipe,j2k_pipe,jpegxl_pipe,psd_pipe"
+}
 #: What PyAV raises for media that it cannot make sense of, or that the disk does not give.
 MEDIA_ERRORS = (av.error.FFmpegError, OSError, ValueError, EOFError)
 
@@ -54,7 +63,16 @@ def reading(path: Path) -> Iterator[Any]:
             in place of what FFmpeg raises inside the block.
     """
     try:
-        with av.open(str(path), **_TAGS) as container:
+        # Absolute: FFmpeg takes a name with a colon in it for an address.
+        opened = av.open(str(path.absolute()), options=_READ, **_TAGS)
+    except av.error.ArgumentError as error:  # of the list of formats
+        raise SourceError(
+            f"{path}: not a kind of video that is read.", path=path, hint=_HINT
+        ) from error
+    except (av.error.FFmpegError, OSError, EOFError) as error:
+        raise SourceError(f"{path}: {reason(error)}.", path=path, hint=_HINT) from error
+    try:
+        with opened as container:
             yield container
     except (av.error.FFmpegError, OSError, EOFError) as error:
         raise SourceError(f"{path}: {reason(error)}.", path=path, hint=_HINT) from error

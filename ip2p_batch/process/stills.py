@@ -10,14 +10,13 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TypeVar
 
 import msgspec
 import numpy as np
 
 from ..edit.editor import EditSession
-from ..errors import EditError, Ip2pError, OutputError, SourceError
+from ..errors import EditError, Ip2pError, OutputError, OutsideRoots, SourceError
 from ..frame import Frame
 from ..job import Item, ItemResult, Job
 from ..jobdir import atomic_path
@@ -59,10 +58,12 @@ def edit_stills(work: Work, session: EditSession) -> tuple[str, tuple[ItemResult
     def finish(picture: _Picture) -> None:
         index, still = picture.frame.index, picture.still
         try:
-            digests.update(_write(work.job, picture).encode())
+            digests.update(_write(work, picture).encode())
         except OutputError as error:
             if isinstance(error.__cause__, OSError):
                 raise
+            settle(index, error=error.message)
+        except OutsideRoots as error:
             settle(index, error=error.message)
         else:
             settle(index, warning="; ".join(still.warnings))
@@ -75,7 +76,7 @@ def edit_stills(work: Work, session: EditSession) -> tuple[str, tuple[ItemResult
         for batch in batches(clocked(work, ready, "decode"), size):
             good = []
             for index, picture in batch:
-                if isinstance(picture, SourceError):
+                if isinstance(picture, Ip2pError):
                     settle(index, error=picture.message)
                 else:
                     good.append(picture)
@@ -88,13 +89,13 @@ def edit_stills(work: Work, session: EditSession) -> tuple[str, tuple[ItemResult
     return digests.hexdigest(), tuple(results[i] for i in sorted(results))
 
 
-def _read(work: Work) -> Iterator[tuple[int, _Picture | SourceError]]:
+def _read(work: Work) -> Iterator[tuple[int, _Picture | Ip2pError]]:
     """Pictures of the chunk, read and fitted, or why one cannot be read."""
     chunk, size = work.chunk, work.job.recipe.size
     for index, item in enumerate(work.job_dir.items(chunk.start, chunk.stop), chunk.start):
         try:
-            still = read_still(Path(item.source))
-        except SourceError as error:
+            still = read_still(work.job_dir.roots.allow(item.source))
+        except (SourceError, OutsideRoots) as error:
             yield index, error
             continue
         height, width = still.image.shape[:2]
@@ -104,9 +105,9 @@ def _read(work: Work) -> Iterator[tuple[int, _Picture | SourceError]]:
         yield index, _Picture(item, still, fit, frame)
 
 
-def _write(job: Job, picture: _Picture) -> str:
+def _write(work: Work, picture: _Picture) -> str:
     """Write one result; its SHA-256."""
-    output = Path(picture.item.output)
+    output = work.job_dir.roots.allow(picture.item.output)
     temporary = output
     try:
         with atomic_path(output) as temporary:
@@ -114,8 +115,8 @@ def _write(job: Job, picture: _Picture) -> str:
                 temporary,
                 picture.fit.unfit(picture.frame.image),
                 picture.still,
-                comment=_comment(job, picture.item),
-                encoding=job.encoding,
+                comment=_comment(work.job, picture.item),
+                encoding=work.job.encoding,
             )
     except OutputError as error:
         message = error.message.removeprefix(f"{temporary}: ")
