@@ -287,6 +287,8 @@ def _parse(url: str) -> tuple[str, str, int]:
             wrong = "" if parts.hostname and parts.port != 0 else "names no host"
             if "@" in parts.path + parts.query + parts.fragment:
                 wrong = "holds a password with / ? or # in it, which must be written %2F %3F %23"
+        if query.keys() & {"password", "username"}:  # Kombu stumbles over them
+            wrong = "has user or password behind its ?, and they belong before the @"
     except ValueError:
         number, wrong = "0", "names no usable host and port"
     if not wrong and not number.isdigit():
