@@ -265,7 +265,10 @@ def test_orders_that_would_stop_a_worker_are_not_followed(target):
             ("rate_limit", {"task_name": "ip2p.chunk", "rate_limit": "1/h"}),
             ("terminate", {"signal": "KILL", "task_id": "1"}), ("objgraph", {}),
         ):  # fmt: skip
-            app.control.broadcast(order, arguments=arguments, reply=False)
+            (answer,) = app.control.broadcast(
+                order, arguments=arguments, reply=True, timeout=10, limit=1
+            )
+            assert "not followed" in str(answer), order
         client = broker.connect(target.redis.url)
         for text in ("{}", "7", "}{", '{"properties": 1}'):
             client.publish("ip2p:/0.celery.pidbox", text)

@@ -149,6 +149,9 @@ def install() -> None:
     TRANSPORT_ALIASES.update(dict.fromkeys(("redis", "rediss"), f"{__name__}:{Transport.__name__}"))
     for name, order in list(Panel.meta.items()):
         if name in _NOT_ASKED or (order.type == "control" and name not in ORDERS):
-            del Panel.meta[name]
-            for key in [k for k, v in Panel.data.items() if k == name or v.__name__ == name]:
-                del Panel.data[key]
+            for key in filter(None, (name, order.alias)):
+                Panel.data[key] = _refused
+
+
+def _refused(*_: Any, **__: Any) -> dict[str, str]:
+    return {"error": "not followed: a worker is stopped and limited on its own host, by signals"}
