@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
-from .errors import EditError, IncompleteJob
+from .errors import EditError, IncompleteJob, OutsideRoots
 from .job import Job, Plan, Receipt, Result
 from .jobdir import JobDir, atomic_path, sweep
 from .media import concat
@@ -48,8 +50,15 @@ def assemble(job_dir: JobDir) -> Result:
         job_dir.write_result(result)
         job_dir.drop_media()
         outputs = (i.output for i in job_dir.items() if i.error is None)
-        sweep([Path(job.output)] if job.source.is_video else map(Path, outputs))
+        sweep(_within(job_dir, [job.output] if job.source.is_video else outputs))
     return result
+
+
+def _within(job_dir: JobDir, paths: Iterable[str]) -> Iterator[Path]:
+    """Those of ``paths`` that this worker may touch; the others it never wrote."""
+    for path in paths:
+        with suppress(OutsideRoots):
+            yield job_dir.roots.allow(path)
 
 
 def started(receipts: dict[str, Receipt], default: float) -> float:
@@ -92,18 +101,19 @@ def _join(job_dir: JobDir, job: Job, plan: Plan) -> None:
             survives="All other segments are kept.",
         )
     table = job_dir.frame_table()
-    output = Path(job.output)
+    source_path = job_dir.roots.allow(source.path)
+    output = job_dir.roots.allow(job.output)
     with atomic_path(output) as temporary:
         concat.join(
             segments,
-            Path(source.path),
+            source_path,
             temporary,
             facts,
             job.encoding,
             table,
             start=source.start,
             stop=source.stop,
-            suffix=output.suffix,
+            suffix=Path(job.output).suffix,
         )
         concat.verify(temporary, facts, table, start=source.start, stop=source.stop)
 

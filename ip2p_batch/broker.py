@@ -16,7 +16,7 @@ import tempfile
 import time
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, unquote, urlsplit
 
 from . import guardian
 from .errors import BrokerError
@@ -287,6 +287,8 @@ def _parse(url: str) -> tuple[str, str, int]:
             wrong = "" if parts.hostname and parts.port != 0 else "names no host"
             if "@" in parts.path + parts.query + parts.fragment:
                 wrong = "holds a password with / ? or # in it, which must be written %2F %3F %23"
+        if query.keys() & {"password", "username"}:  # Kombu stumbles over them
+            wrong = "has user or password behind its ?, and they belong before the @"
     except ValueError:
         number, wrong = "0", "names no usable host and port"
     if not wrong and not number.isdigit():
@@ -298,10 +300,18 @@ def _parse(url: str) -> tuple[str, str, int]:
 
 def scrub(text: str, url: str) -> str:
     """``text`` as one line, without the password of ``url``."""
-    text = " ".join(text.split()).replace(url, redact(url))
+    return " ".join(hide(text, url).split())
+
+
+def hide(text: str, url: str) -> str:
+    """``text`` without the password of ``url``, as the URL spells it and as it is."""
+    text = text.replace(url, redact(url))
     credentials, at, _ = url.partition("://")[2].rpartition("@")
-    password = credentials.partition(":")[2]
-    return text.replace(password, "***") if at and password else text
+    secrets = [credentials.partition(":")[2]] if at else []
+    secrets += re.findall(r"[?&]\w*password=([^&]+)", url)
+    for secret in filter(None, secrets):
+        text = text.replace(secret, "***").replace(unquote(secret), "***")
+    return text
 
 
 def _new_folder() -> Path:

@@ -10,6 +10,7 @@
     ├─ BrokerError           Redis cannot be started or reached
     │  └─ NoWorkerError      Redis is there, but no worker answers
     ├─ EditError             the editor failed on a chunk; worth another try
+    ├─ OutsideRoots          a path that this worker may not use (IP2P_ROOTS)
     ├─ JobError              a job folder is missing, damaged or busy
     │  ├─ ResumeMismatch     source or recipe changed since the plan was made
     │  └─ IncompleteJob      receipts are missing; lists the chunks
@@ -84,6 +85,10 @@ class EditError(Ip2pError):
     """The editor failed on a chunk. The job goes on; the chunk is tried again."""
 
     retryable = True
+
+
+class OutsideRoots(Ip2pError):
+    """A path lies outside the folders that this worker may use (``IP2P_ROOTS``)."""
 
 
 class JobError(Ip2pError):

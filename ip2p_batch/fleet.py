@@ -11,6 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from .errors import NoWorkerError
+from .roots import VARIABLE as ROOTS
 
 #: Where the packages ``ip2p_batch`` and ``workers`` lie, side by side.
 _HOME = Path(__file__).resolve().parent.parent
@@ -63,6 +64,9 @@ class LocalWorkers:
 
     def __enter__(self) -> LocalWorkers:
         self.log.parent.mkdir(parents=True, exist_ok=True)
+        # These take their jobs from this command alone, over a socket that only its user can
+        # enter: limits on what others may ask for are not theirs.
+        env = {k: v for k, v in launcher_env(self._url).items() if k != ROOTS}
         with self.log.open("ab") as log:
             self._log_start = log.tell()
             self._process = subprocess.Popen(
@@ -70,7 +74,7 @@ class LocalWorkers:
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=log,
-                env=launcher_env(self._url),
+                env=env,
                 # Their own session: Ctrl-C in the terminal is the command's to handle.
                 start_new_session=True,
             )

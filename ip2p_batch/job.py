@@ -6,7 +6,7 @@ Frame and item ranges are half-open everywhere: ``[start, stop)``.
 from __future__ import annotations
 
 import hashlib
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
 
@@ -15,6 +15,8 @@ from .recipe import Recipe
 
 T = TypeVar("T")
 Rational = tuple[int, int]
+#: Chunk ids are file names: checked wherever they are read, so that none leads out of its folder.
+ChunkId = Annotated[str, msgspec.Meta(pattern=r"\A[A-Za-z0-9-]{1,64}\Z")]
 
 
 class _Data(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -197,7 +199,7 @@ class Chunk(_Data, frozen=True, kw_only=True):
             are borders, too.
     """
 
-    id: str
+    id: ChunkId
     kind: Literal["borders", "frames", "stills"]
     wave: int
     start: int
@@ -267,7 +269,7 @@ class Receipt(_Data, frozen=True, kw_only=True):
         warnings: one line each ("frame 17 did not decode; frame 16 stands in for it").
     """
 
-    chunk: str
+    chunk: ChunkId
     fingerprint: str
     frames: int
     digest: str
@@ -286,7 +288,7 @@ class Claim(_Data, frozen=True, kw_only=True):
         at: seconds since the epoch of the last sign of life.
     """
 
-    chunk: str
+    chunk: ChunkId
     worker: WorkerInfo
     done: int
     at: float
@@ -295,7 +297,7 @@ class Claim(_Data, frozen=True, kw_only=True):
 class Failure(_Data, frozen=True, kw_only=True):
     """Why a chunk could not be done, after its last attempt."""
 
-    chunk: str
+    chunk: ChunkId
     error: str
     message: str
     hint: str = ""

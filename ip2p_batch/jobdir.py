@@ -29,8 +29,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from .errors import JobError, OutputError
+from .errors import JobError, OutputError, OutsideRoots
 from .job import Chunk, Claim, Failure, Item, Job, Plan, Receipt, Result, decode, encode
+from .roots import ANYWHERE, Roots
 
 if TYPE_CHECKING:  # numpy takes a tenth of a second, which `status` need not wait for
     from .frame import FrameTable
@@ -151,10 +152,16 @@ _kept = {name: _Kept(4) for name in ("job", "plan", "chunks", "items")}
 
 
 class JobDir:
-    """A job folder by its path; opens nothing until asked."""
+    """A job folder by its path; opens nothing until asked.
 
-    def __init__(self, path: Path | str) -> None:
+    Args:
+        roots: where reading and writing is allowed. Whatever the folder's own links lead to is
+            held against them, too; every method raises OutsideRoots then.
+    """
+
+    def __init__(self, path: Path | str, roots: Roots = ANYWHERE) -> None:
         self.path = Path(path)
+        self.roots = roots
 
     def __repr__(self) -> str:
         return f"JobDir({str(self.path)!r})"
@@ -190,7 +197,7 @@ class JobDir:
         return folder
 
     def exists(self) -> bool:
-        return (self.path / "job.json").is_file()
+        return self._at("job.json").is_file()
 
     def job(self) -> Job:
         return self._read_once("job.json", Job)
@@ -206,7 +213,7 @@ class JobDir:
         """
         plan = self.plan()  # a missing file has its message from here
         chunks = _kept["chunks"].get(
-            self.path / "plan.json", lambda: {chunk.id: chunk for chunk in plan.chunks}
+            self._at("plan.json"), lambda: {chunk.id: chunk for chunk in plan.chunks}
         )
         if chunk_id not in chunks:
             raise JobError(f"{self.path} has no chunk {chunk_id!r} in its plan.")
@@ -215,18 +222,18 @@ class JobDir:
     @property
     def look_path(self) -> Path:
         """The picture that all frames look at; there if the job names one."""
-        return self.path / "look.png"
+        return self._at("look.png")
 
     def frame_table(self) -> FrameTable:
         """Presentation times of all frames of the video, shape ``(frames,)``, mapped not read."""
         import numpy as np
 
-        table: FrameTable = np.load(self.path / "frames.npy", mmap_mode="r", allow_pickle=False)
+        table: FrameTable = np.load(self._at("frames.npy"), mmap_mode="r", allow_pickle=False)
         return table
 
     def items(self, start: int = 0, stop: int | None = None) -> Iterator[Item]:
         """Items ``[start, stop)``, in order."""
-        path = self.path / "items.jsonl"
+        path = self._at("items.jsonl")
         with path.open("rb") as file:
             if start:
                 at = _kept["items"].get(path, lambda: _line_starts(path))
@@ -239,17 +246,16 @@ class JobDir:
     # -- what is done -----------------------------------------------------------------
 
     def segment_path(self, chunk: Chunk, suffix: str) -> Path:
-        return self.path / "segments" / f"{chunk.id}{suffix}"
+        return self._at(f"segments/{chunk.id}{suffix}")
 
     def border_path(self, frame: int) -> Path:
-        return self.path / "borders" / f"{frame:08d}.safetensors"
+        return self._at(f"borders/{frame:08d}.safetensors")
 
     def write_receipt(self, receipt: Receipt) -> None:
         """Say that a chunk is finished; its files must be on disk by now."""
         self._write(f"receipts/{receipt.chunk}.json", receipt)
         for stale in ("claims", "failures"):
-            with suppress(OSError):
-                (self.path / stale / f"{receipt.chunk}.json").unlink()
+            self._delete(f"{stale}/{receipt.chunk}.json")
 
     def receipt(self, chunk_id: str) -> Receipt | None:
         return self._maybe(f"receipts/{chunk_id}.json", Receipt)
@@ -270,8 +276,7 @@ class JobDir:
 
     def drop_receipt(self, chunk_id: str) -> None:
         """Forget that a chunk was finished, so that it is done again."""
-        with suppress(OSError):
-            (self.path / "receipts" / f"{chunk_id}.json").unlink()
+        self._delete(f"receipts/{chunk_id}.json")
 
     def write_claim(self, claim: Claim) -> None:
         # Not flushed to disk: after a crash nobody holds the chunk, whatever it says.
@@ -283,8 +288,7 @@ class JobDir:
                 yield claim
 
     def drop_claim(self, chunk_id: str) -> None:
-        with suppress(OSError):
-            (self.path / "claims" / f"{chunk_id}.json").unlink()
+        self._delete(f"claims/{chunk_id}.json")
 
     def write_failure(self, failure: Failure) -> None:
         self._write(f"failures/{failure.chunk}.json", failure)
@@ -305,8 +309,7 @@ class JobDir:
     def clear_failures(self) -> None:
         """Forget failures, so that a resume tries those chunks again."""
         for chunk_id in self.given_up():
-            with suppress(OSError):
-                (self.path / "failures" / f"{chunk_id}.json").unlink()
+            self._delete(f"failures/{chunk_id}.json")
 
     def write_result(self, result: Result) -> None:
         """Say that the whole job has ended; its output must be on disk by now."""
@@ -332,7 +335,7 @@ class JobDir:
             OutputError: they cannot; says why.
         """
         try:
-            with tempfile.TemporaryFile(dir=self.path, buffering=0) as trial:
+            with tempfile.TemporaryFile(dir=self._at(""), buffering=0) as trial:
                 trial.write(b"x" * 4096)  # a block: empty files fit on a full disk
         except OSError as error:
             raise OutputError(
@@ -345,7 +348,7 @@ class JobDir:
     @contextmanager
     def locked(self) -> Iterator[bool]:
         """Yields True to one process at a time, False to the others; let go when it dies."""
-        with (self.path / "lock").open("ab") as file:
+        with self._at("lock").open("ab") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError:
@@ -357,7 +360,7 @@ class JobDir:
 
     def mark_once(self, name: str) -> bool:
         """Create marker ``name``; True for the one caller who was first."""
-        path = self.path / name
+        path = self._at(name)
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             path.touch(exist_ok=False)
@@ -366,11 +369,10 @@ class JobDir:
         return True
 
     def unmark(self, name: str) -> None:
-        with suppress(OSError):
-            (self.path / name).unlink()
+        self._delete(name)
 
     def marked(self, name: str) -> bool:
-        return (self.path / name).exists()
+        return self._at(name).exists()
 
     @property
     def cancelled(self) -> bool:
@@ -378,12 +380,22 @@ class JobDir:
 
     # -- files ------------------------------------------------------------------------
 
+    def _at(self, name: str) -> Path:
+        """Where to find a file of this folder, for use right now."""
+        return self.roots.allow(self.path / name)
+
+    def _delete(self, name: str) -> None:
+        path = self.path / name
+        with suppress(OSError, OutsideRoots):
+            # Of a link, the link goes and not what it leads to.
+            (self.roots.allow(path.parent) / path.name).unlink()
+
     def _write(self, name: str, value: object, *, durable: bool = True) -> None:
-        write_atomic(self.path / name, encode(value), durable=durable)
+        write_atomic(self._at(name), encode(value), durable=durable)
 
     def _read_once(self, name: str, type_: type[T]) -> T:
         """A file that does not change while a job lives: read again only if it is another one."""
-        path = self.path / name
+        path = self._at(name)
         try:
             value = _kept[path.stem].get(path, lambda: self._maybe(name, type_))
         except (FileNotFoundError, NotADirectoryError):
@@ -398,7 +410,7 @@ class JobDir:
         return value
 
     def _maybe(self, name: str, type_: type[T]) -> T | None:
-        path = self.path / name
+        path = self._at(name)
         try:
             data = path.read_bytes()
         except (FileNotFoundError, NotADirectoryError):
@@ -409,7 +421,7 @@ class JobDir:
 
     def _names(self, folder: str) -> set[str]:
         try:
-            names = os.listdir(self.path / folder)  # noqa: PTH208 - thousands, several times a second
+            names = os.listdir(self._at(folder))  # noqa: PTH208 - thousands, several times a second
         except FileNotFoundError:
             return set()
         return {name[:-5] for name in names if name.endswith(".json") and name[0] != "."}

@@ -11,15 +11,16 @@ import ssl
 import time
 from collections.abc import Sequence
 from types import ModuleType
-from typing import Any
+from typing import Annotated, Any
 
+import msgspec
 from celery import Celery
 from celery.loaders.app import AppLoader
 from kombu import Queue
 
 from . import broker
-from .errors import BrokerError
-from .job import Chunk
+from .errors import BrokerError, JobError
+from .job import Chunk, ChunkId
 from .jobdir import JobDir
 from .process import MAX_ATTEMPTS
 
@@ -128,6 +129,36 @@ def make_app(url: str, *, visibility_timeout: float = VISIBILITY_TIMEOUT) -> Cel
         # Kombu's own default for rediss:// accepts any certificate.
         app.conf.broker_use_ssl = {"ssl_cert_reqs": ssl.CERT_REQUIRED}
     return app
+
+
+class Message(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a worker is told, as it is read: these fields and no others.
+
+    Attributes:
+        job: absolute path of the job folder.
+        fingerprint: of the job that is meant; a folder may hold another one by now.
+        chunk: id of the chunk; None for assembly.
+    """
+
+    job: Annotated[str, msgspec.Meta(pattern=r"\A/[^\x00-\x1f\x7f]+\Z", max_length=4096)]
+    fingerprint: Annotated[str, msgspec.Meta(pattern=r"\A[0-9a-f]{64}\Z")]
+    chunk: ChunkId | None = None
+
+    def __post_init__(self) -> None:
+        if ".." in self.job.split("/"):
+            raise ValueError("`..` in the path of the job folder")
+
+
+def read_message(fields: object) -> Message:
+    """A message's fields, checked.
+
+    Raises:
+        JobError: one is missing, unknown, of the wrong type or too long.
+    """
+    try:
+        return msgspec.convert(fields, Message)
+    except msgspec.ValidationError as error:
+        raise JobError(f"That is no message of ours: {error}.") from None
 
 
 def message(job: JobDir, chunk: Chunk | None, fingerprint: str) -> dict[str, str]:

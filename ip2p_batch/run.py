@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
+from . import models
 from .assemble import assemble
 from .errors import BrokerError, JobError, OutputError, ResumeMismatch
 from .executor import ASSEMBLY, Executor
@@ -59,12 +60,18 @@ def create(request: Request, settings: Settings, report: Report = lambda _: None
 
     Raises:
         OutputError: the output exists (and ``overwrite`` is off), or cannot be written.
+        ModelError: the model is not on the list of ``IP2P_MODELS``.
+        OutsideRoots: workers elsewhere are to do it, and ``IP2P_ROOTS`` is set here as it is there.
         Ip2pError: whatever :func:`survey` raises.
     """
+    models.check_allowed(request.recipe.model, request.recipe.revision, settings.models)
     found = survey(request, report)
     job = found.job
     output = Path(job.output)
     folder = JobDir(job_path(settings, job.id, output))
+    if settings.broker_url is not None:
+        for path in (job.source.path, job.output, folder.path.absolute()):
+            settings.roots.allow(path)
     unfinished = folder.exists() and folder.result() is None
     if job.source.is_video or len(found.items) == 1:
         _check_free(output, overwrite=request.overwrite)

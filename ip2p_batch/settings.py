@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .errors import RecipeError
+from .roots import ANYWHERE, Roots
+from .roots import VARIABLE as ROOTS
 
 
 def _state_home(env: Mapping[str, str]) -> Path:
@@ -27,6 +29,10 @@ class Settings:
         device: ``IP2P_DEVICE``: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
         threads: ``IP2P_THREADS``, torch threads in a CPU worker. The number decides the last
             bits of the result, so it is fixed and not taken from the machine.
+        roots: ``IP2P_ROOTS``, absolute folders with ``:`` between them. A worker reads and writes
+            nothing outside them for a job; none means any folder. See SECURITY.md.
+        models: ``IP2P_MODELS``, names with commas between them: the models that may be loaded, as
+            ``ip2p_batch.models.check_allowed`` reads them. None means any.
     """
 
     broker_url: str | None
@@ -34,13 +40,15 @@ class Settings:
     state: Path
     device: str
     threads: int
+    roots: Roots = ANYWHERE
+    models: tuple[str, ...] | None = None
 
     @classmethod
     def from_env(cls, env: Mapping[str, str] | None = None) -> Settings:
         """Read ``env`` (default: the process's own environment).
 
         Raises:
-            RecipeError: a number is not one.
+            RecipeError: a number is not one, or a root is not absolute.
         """
         env = os.environ if env is None else env
         jobs = env.get("IP2P_JOBS")
@@ -50,7 +58,24 @@ class Settings:
             state=_state_home(env),
             device=env.get("IP2P_DEVICE") or "auto",
             threads=_threads(env.get("IP2P_THREADS") or "1"),
+            roots=Roots.parse(env.get(ROOTS) or ""),
+            models=_names(env.get("IP2P_MODELS") or ""),
         )
+
+
+def _names(text: str) -> tuple[str, ...] | None:
+    """A list with commas; None where it is empty.
+
+    Raises:
+        RecipeError: nothing but commas, which would allow nothing.
+    """
+    names = tuple(name.strip() for name in text.split(",") if name.strip())
+    if text and not names:
+        raise RecipeError(
+            f"IP2P_MODELS is {text!r}, which names no model.",
+            hint="Unset it to allow any, or name models with commas between them.",
+        )
+    return names or None
 
 
 def _threads(text: str) -> int:

@@ -129,6 +129,24 @@ def run_worker(url, log, **env):
         process.wait()
 
 
+@contextmanager
+def run_launcher(url, log, **env):
+    """The workers' own launcher with one CPU worker, as `ip2p-batch worker` starts it."""
+    with log.open("ab") as file:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "workers", "--devices", "cpu", "--workers", "1"],
+            env=worker_env(url, **env),
+            stdout=file,
+            stderr=file,
+            start_new_session=True,
+        )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+
+
 def worker_env(url, **env):
     path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
     return {**os.environ, "IP2P_BROKER_URL": url, "PYTHONPATH": path, **env}

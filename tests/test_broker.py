@@ -287,6 +287,7 @@ def test_a_server_that_is_too_old_is_passed_over_for_the_bundled_one(tmp_path, m
         ("redis://:pw@host/queue", "no database number"),
         ("redis://:pw/d@host/0", "%2F"),
         ("redis://:pw#d@host:6379/0", "%23"),
+        ("redis://host/0?password=pw", "before the @"),
         ("redis+socket://", "names no socket"),
         ("redis+socket:///no/such/socket", "does not answer"),
         ("redis://:pw@127.0.0.1:1/0", "does not answer"),

@@ -95,6 +95,17 @@ def test_an_unexpected_error_is_one_line_and_its_traceback_is_kept_in_a_file():
     assert "Traceback" in log.read_text()
 
 
+def test_the_kept_traceback_holds_no_password(monkeypatch):
+    typed, set_ = "redis://me:hun%2Fter2@host/0", "rediss://:s3cr3t@host/0?ssl_cert_reqs=none"
+    monkeypatch.setattr("sys.argv", ["ip2p-batch", "edit", f"--broker={typed}"])
+    monkeypatch.setenv("IP2P_BROKER_URL", set_)
+    done = run(ValueError(f"no way to {typed} with hun/ter2, nor to {set_}"))
+    log = (Settings.from_env().state / "last-error.log").read_text()
+    for text in (done.stderr, log):
+        assert "redis://me:***@host/0" in text
+        assert not any(secret in text for secret in ("hun%2Fter2", "hun/ter2", "s3cr3t"))
+
+
 def test_debug_shows_the_traceback():
     assert "Traceback" in run(errors.SourceError("gone"), "--debug").stderr
     assert isinstance(run(ZeroDivisionError(), "--debug").exception, ZeroDivisionError)

@@ -150,6 +150,32 @@ def test_files_that_are_no_video_are_refused_in_words(tmp_path):
         assert path.name in caught.value.message and caught.value.hint
 
 
+@pytest.mark.parametrize("name", ["list.m3u8", "list.mp4", "list.mkv", "list.sdp", "list.mpd"])
+@pytest.mark.parametrize("target", ["{secret}", "{relative}", "http://127.0.0.1:9/x.mp4"])
+def test_lists_of_other_files_are_not_read_as_videos(tmp_path, name, target):
+    secret = clips.make(tmp_path / "film.ts", 5)
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "film.ts").symlink_to(secret)
+    target = target.format(secret=secret, relative="film.ts")
+    path = tmp_path / "in" / name
+    for text in (
+        f"#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:1,\n{target}\n#EXT-X-ENDLIST\n",
+        f"ffconcat version 1.0\nfile '{target}'\n",
+        f"v=0\no=- 0 0 IN IP4 127.0.0.1\nm=video 0 RTP/AVP 96\na=control:{target}\n",
+        f"<?xml version='1.0'?><MPD><Period><BaseURL>{target}</BaseURL></Period></MPD>",
+    ):
+        path.write_text(text)
+        with pytest.raises(SourceError, match=r"not a (kind of )?video") as error:
+            probe.index_video(path)
+        assert error.value.hint
+
+
+def test_a_name_that_looks_like_an_address_is_a_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    clips.make(tmp_path / "concat:a.mp4", 5)
+    assert probe.index_video(Path("concat:a.mp4")).facts.frames == 5
+
+
 def test_a_codec_that_nobody_knows_is_named(tmp_path):
     clip = clips.make(tmp_path / "c.avi", 5, codec="mpeg4")
     data = clip.read_bytes()

@@ -6,6 +6,7 @@ from ip2p_batch.errors import BrokerError
 from ip2p_batch.remote import make_app
 from ip2p_batch.settings import Settings
 
+from . import intake
 from .lease import LeaseRenewal
 
 _url = Settings.from_env().broker_url
@@ -14,6 +15,7 @@ if _url is None:
         "A worker needs a broker to listen to.", hint="Set IP2P_BROKER_URL or give --broker."
     )
 
+intake.install()
 app = make_app(_url)
 # A spawned child only knows modules that are listed here.
 app.conf.imports = ("workers.tasks",)

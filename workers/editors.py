@@ -5,7 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
 
+from ip2p_batch import models
 from ip2p_batch.edit.editor import Editor, IdentityEditor
 from ip2p_batch.errors import ModelError
 from ip2p_batch.recipe import Recipe
@@ -20,16 +22,24 @@ def editor_for(recipe: Recipe, settings: Settings) -> Editor:
     """Load the editor for ``recipe`` on this worker's device.
 
     Raises:
-        ModelError: it cannot be found or loaded.
+        ModelError: it cannot be found or loaded, or is not on the list of ``IP2P_MODELS``.
+        OutsideRoots: it is a folder that this worker may not use.
     """
+    models.check_allowed(recipe.model, recipe.revision, settings.models)
     name, _, option = recipe.model.partition(":")
     if name == IDENTITY:
         return _identity(option)
     # Here, not above: seconds of imports that no other process should pay for.
     from ip2p_batch.edit.loading import load_editor
 
+    model = recipe.model
+    if model not in models.BUNDLED and Path(model).expanduser().is_dir():
+        folder = settings.roots.allow(models.locate(model))
+        for part in (*folder.glob("*"), *folder.glob("*/*")):
+            settings.roots.allow(part)  # a link among the files leads no further, either
+        model = str(folder)
     return load_editor(
-        recipe.model,
+        model,
         revision=recipe.revision,
         dtype=recipe.dtype,
         device=settings.device,

@@ -10,26 +10,41 @@ import gc
 import logging
 import os
 import platform
-import re
 import time
 from collections.abc import Callable
 from contextlib import suppress
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
+import msgspec
 from celery import Task, signals
 from celery.exceptions import Reject, TimeLimitExceeded, WorkerLostError
 
 from ip2p_batch import run
 from ip2p_batch.assemble import assemble
 from ip2p_batch.edit.editor import Editor
-from ip2p_batch.errors import BrokerError, IncompleteJob, Ip2pError, JobCancelled, JobError
+from ip2p_batch.errors import (
+    BrokerError,
+    IncompleteJob,
+    Ip2pError,
+    JobCancelled,
+    JobError,
+    OutsideRoots,
+)
 from ip2p_batch.executor import ASSEMBLY
 from ip2p_batch.job import WorkerInfo
 from ip2p_batch.jobdir import JobDir
 from ip2p_batch.process import MAX_ATTEMPTS, give_up, process_chunk
 from ip2p_batch.recipe import Recipe
-from ip2p_batch.remote import MAX_RETRIES, TASK_ASSEMBLE, TASK_CHUNK, CeleryExecutor
+from ip2p_batch.remote import (
+    MAX_RETRIES,
+    TASK_ASSEMBLE,
+    TASK_CHUNK,
+    CeleryExecutor,
+    Message,
+    read_message,
+)
 from ip2p_batch.settings import Settings
 
 from .app import app
@@ -37,8 +52,6 @@ from .editors import editor_for as new_editor
 
 log = logging.getLogger(__name__)
 
-_CHUNK_ID = re.compile(r"[A-Za-z0-9-]{1,64}")
-_FINGERPRINT = re.compile(r"[0-9a-f]{1,128}")
 #: Seconds for a job folder to appear: on a network share it may come after its message.
 _APPEAR_SECONDS = 5.0
 #: How often a message is handed on, a second apart, to find a worker that sees its job folder.
@@ -53,34 +66,34 @@ _missing: dict[str, float] = {}
 
 
 @app.task(bind=True, name=TASK_CHUNK, max_retries=MAX_RETRIES, default_retry_delay=0)
-def chunk(
-    self: Task[Any, Any], /, job: str, chunk: str, fingerprint: str, **unknown: object
-) -> None:
+def chunk(self: Task[Any, Any], /, **fields: object) -> None:
     """Do one chunk of a job, and hand over what comes next."""
-    folder = _folder(self, {"job": job, "chunk": chunk, "fingerprint": fingerprint}, unknown)
-    if folder is None:
-        return
     try:
-        planned = folder.chunk(chunk)
+        told = read_message(fields)
+        folder = _folder(self, told)
+        if folder is None or folder.cancelled:
+            return
+        planned = folder.chunk(told.chunk or "")
     except Ip2pError as error:
         log.error("message dropped: %s", error)
         return
-    if folder.cancelled:
-        return
-    if not _attempt(
+    if _attempt(
         folder,
-        chunk,
+        planned.id,
         lambda: process_chunk(folder, planned, editor_for=editor_for, worker=who()),
     ):
-        return
-    _advance(folder)
+        _advance(folder)
 
 
 @app.task(bind=True, name=TASK_ASSEMBLE, max_retries=MAX_RETRIES, default_retry_delay=0)
-def assemble_job(self: Task[Any, Any], /, job: str, fingerprint: str, **unknown: object) -> None:
+def assemble_job(self: Task[Any, Any], /, **fields: object) -> None:
     """Join a job's segments into its output."""
-    folder = _folder(self, {"job": job, "fingerprint": fingerprint}, unknown)
-    if folder is None or folder.cancelled:
+    try:
+        folder = _folder(self, read_message(fields))
+        if folder is None or folder.cancelled:
+            return
+    except Ip2pError as error:
+        log.error("message dropped: %s", error)
         return
     try:
         _attempt(folder, ASSEMBLY, lambda: assemble(folder))
@@ -88,7 +101,7 @@ def assemble_job(self: Task[Any, Any], /, job: str, fingerprint: str, **unknown:
         # Without chunks, another worker is at it, and need not be disturbed. With chunks, somebody
         # dropped receipts: whoever follows the job, or resumes it, has them made again.
         if error.chunks:
-            give_up(folder, ASSEMBLY, error, attempts=1, worker=who())
+            _give_up(folder, ASSEMBLY, error, 1)
 
 
 def _attempt(folder: JobDir, name: str, work: Callable[[], object]) -> bool:
@@ -110,11 +123,18 @@ def _attempt(folder: JobDir, name: str, work: Callable[[], object]) -> bool:
             # What nobody foresaw may be gone the next time.
             retryable = error.retryable if isinstance(error, Ip2pError) else True
             if attempt == MAX_ATTEMPTS or not retryable:
-                give_up(folder, name, _in_one_line(error), attempts=attempt, worker=who())
+                _give_up(folder, name, _in_one_line(error), attempt)
                 return True
         gc.collect()  # what the failed attempt held, above all a device's memory
         time.sleep(0.2 * attempt)
     raise AssertionError("the last attempt returns")
+
+
+def _give_up(folder: JobDir, name: str, error: Exception, attempts: int) -> None:
+    try:
+        give_up(folder, name, error, attempts=attempts, worker=who())
+    except OutsideRoots as refusal:
+        log.error("%s of %s is given up: %s; %s", name, folder.path, error, refusal)
 
 
 def _in_one_line(error: Exception) -> Exception:
@@ -149,7 +169,8 @@ def _process_lost(
     if not isinstance(exception, WorkerLostError | TimeLimitExceeded) or not kwargs:
         return
     try:
-        folder = open_job(str(kwargs.get("job")), str(kwargs.get("fingerprint")))
+        told = read_message(kwargs)
+        folder = open_job(told.job, told.fingerprint)
         if folder is None:
             return
         hung = isinstance(exception, TimeLimitExceeded)
@@ -158,26 +179,22 @@ def _process_lost(
             f"The worker process {what} at this chunk.",
             hint="The worker's log has more; a smaller --size needs less memory.",
         )
-        name = str(kwargs.get("chunk", ASSEMBLY))
+        name = folder.chunk(told.chunk).id if told.chunk else ASSEMBLY
         give_up(folder, name, error, attempts=1 if hung else MAX_ATTEMPTS, worker=who())
     except Ip2pError as error:
         log.error("%s", error)
 
 
-def _folder(task: Task[Any, Any], values: dict[str, str], unknown: dict[str, Any]) -> JobDir | None:
-    """The job that a message means; None where the message is of no use (any more)."""
-    try:
-        if unknown:
-            raise JobError(f"unknown fields: {', '.join(sorted(unknown))}")
-        if "chunk" in values and not _CHUNK_ID.fullmatch(str(values["chunk"])):
-            raise JobError(f"{values['chunk']!r} is not the id of a chunk")
-        folder = open_job(values["job"], values["fingerprint"])
-        if folder is not None:
-            return folder
-    except Ip2pError as error:
-        log.error("message dropped: %s", error)
-        return None
-    place = JobDir(values["job"]).path
+def _folder(task: Task[Any, Any], told: Message) -> JobDir | None:
+    """The job that a message means; None where its folder is not on this machine.
+
+    Raises:
+        Ip2pError: as :func:`open_job`.
+    """
+    folder = open_job(told.job, told.fingerprint)
+    if folder is not None:
+        return folder
+    place = Path(told.job)
     seen = int((task.request.headers or {}).get("ip2p_seen", 0)) + 1
     if place.parent.is_dir() or seen > _HAND_ON:
         log.error("message dropped: there is no job folder %s", place)
@@ -185,6 +202,7 @@ def _folder(task: Task[Any, Any], values: dict[str, str], unknown: dict[str, Any
     # Perhaps only this machine lacks the shared folder.
     log.error("%s is not on this machine; workers must share the job folders", place.parent)
     time.sleep(_HAND_ON_SECONDS)
+    values = {k: v for k, v in msgspec.to_builtins(told).items() if v is not None}
     task.apply_async(kwargs=values, headers={"ip2p_seen": str(seen)}, ignore_result=True)
     return None
 
@@ -193,14 +211,11 @@ def open_job(path: str, fingerprint: str) -> JobDir | None:
     """The job folder at ``path``; None where there is none on this machine.
 
     Raises:
-        JobError: the path is not an absolute one, the folder is damaged, or the job in it is
-            another by now.
+        JobError: the folder is damaged, or the job in it is another by now.
+        OutsideRoots: this worker may not use it.
     """
-    folder = JobDir(str(path))
-    if not folder.path.is_absolute() or ".." in folder.path.parts:
-        raise JobError(f"{path!r} is not an absolute path")
-    if not _FINGERPRINT.fullmatch(str(fingerprint)):
-        raise JobError(f"{fingerprint!r} is not a fingerprint")
+    folder = JobDir(path, Settings.from_env().roots)
+    folder.roots.allow(folder.path)  # before it is looked for
     if not _appears(folder):
         return None
     if folder.job().fingerprint() != fingerprint:

@@ -18,7 +18,7 @@ from typing import Annotated
 import msgspec
 import typer
 
-from .. import errors
+from .. import broker, errors
 from ..job import Event
 from ..settings import Settings
 from .layout import REPORTS
@@ -157,6 +157,8 @@ def interrupt_code(stop: KeyboardInterrupt) -> int:
 
 def _unexpected(error: Exception) -> None:
     text = str(error).strip()
+    for url in filter(None, (os.environ.get("IP2P_BROKER_URL"), *_urls(sys.argv))):
+        text = broker.hide(text, url)
     what = f"{type(error).__name__}: {text}" if text else type(error).__name__
     log = _write_log()
     hint = "Give --debug to see where it comes from"
@@ -168,10 +170,17 @@ def _write_log() -> Path | None:
     with suppress(OSError, ValueError):
         log = Settings.from_env().state / "last-error.log"
         log.parent.mkdir(parents=True, exist_ok=True)
-        command = " ".join(sys.argv)
-        log.write_text(f"{command}\n{traceback.format_exc()}", encoding="utf-8")
+        text = f"{' '.join(sys.argv)}\n{traceback.format_exc()}"
+        for url in filter(None, (os.environ.get("IP2P_BROKER_URL"), *_urls(sys.argv))):
+            text = broker.hide(text, url)
+        log.write_text(text, encoding="utf-8")
         return log
     return None
+
+
+def _urls(arguments: list[str]) -> list[str]:
+    """Whatever in a command line may be a broker's address."""
+    return [a.removeprefix("--broker=").removeprefix("-b") for a in arguments if "://" in a]
 
 
 @contextmanager

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import msgspec
 import typer
 
+from .. import models
 from ..job import Event
 from ..settings import Settings
 from . import exits, text
@@ -194,5 +195,6 @@ def _meaning(question: Question, clip: str, source_caption: str, caption: str) -
     from ..scoring.clip import meaning
     from ..scoring.video import sampled
 
+    models.check_allowed(clip, None, Settings.from_env().models)
     sources, outputs = sampled(question, _LOOKED_AT)
     return meaning(sources, outputs, model=clip, source_caption=source_caption, caption=caption)

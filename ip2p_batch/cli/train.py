@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Annotated
 import msgspec
 import typer
 
+from .. import models
 from ..errors import RecipeError
 from ..job import Event
+from ..settings import Settings
 from . import exits
 from .layout import LEARNING, MODEL, RESULT
 from .options import Reports
@@ -198,6 +200,7 @@ def _tuning(start: Base, learning: Learning) -> Tuning:
     from ..training.finetune import Tuning
     from ..training.fit import Fitting
 
+    models.check_allowed(start.base, start.revision, Settings.from_env().models)
     return Tuning(
         base=start.base,
         revision=start.revision,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import warnings
 from pathlib import Path
@@ -96,19 +97,57 @@ def load_pipeline(model: str, *, revision: str | None = None, dtype: torch.dtype
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # deprecations between diffusers and transformers
-            pipe = diffusers.StableDiffusionInstructPix2PixPipeline.from_pretrained(
+            pipeline = diffusers.StableDiffusionInstructPix2PixPipeline
+            if not local:
+                place = pipeline.download(
+                    place, revision=revision, use_safetensors=True, safety_checker=None
+                )
+            check_parts(Path(place))
+            pipe = pipeline.from_pretrained(
                 place,
-                revision=revision,
                 torch_dtype=dtype,
                 use_safetensors=True,
                 safety_checker=None,
                 requires_safety_checker=False,
-                local_files_only=local,
+                local_files_only=True,
+                trust_remote_code=False,
             )
             # Newer loaders keep the type that the weights were saved in.
             return pipe.to(dtype)
+    except ModelError:
+        raise
     except Exception as error:  # diffusers, transformers and the hub raise whatever they like
         raise _explain(error, model, local=local) from error
+
+
+def check_parts(folder: Path) -> None:
+    """Refuse a model folder that names code of its own, or weights from elsewhere.
+
+    ``model_index.json`` says by which class each part is loaded. Diffusers runs no code of the
+    folder unless it is told to, and we do not tell it; but it would take a class from whatever
+    module is loaded already.
+
+    Raises:
+        ModelError: names the part.
+    """
+    index = json.loads((folder / "model_index.json").read_text(encoding="utf-8"))
+    if not isinstance(index, dict):
+        raise ValueError("model_index.json holds no object")
+    hint = f"Only parts of diffusers and transformers are loaded. {_TINY_HINT}"
+    if not isinstance(index.get("_class_name", ""), str):
+        raise ModelError(f"{folder} names a pipeline of its own: code is not run.", hint=hint)
+    for part, kind in index.items():
+        if part.startswith("_") or not isinstance(kind, list) or part == "safety_checker":
+            continue
+        if kind[:1] not in ([None], ["diffusers"], ["transformers"]):
+            named = ".".join(map(str, kind))[:100]
+            raise ModelError(f"{folder} wants {named} for its {part}: not loaded.", hint=hint)
+        # Beside a text encoder this names another model to load, by path or from the hub.
+        if (folder / part / "adapter_config.json").exists():
+            raise ModelError(
+                f"{folder} has an adapter in its {part}, which is not loaded.",
+                hint="Merge it into the weights first, as `ip2p-batch train` does.",
+            )
 
 
 def _explain(error: Exception, model: str, *, local: bool) -> ModelError:

@@ -24,12 +24,20 @@ from ..errors import OutputError, SourceError
 # a video that is being decoded then waits for ever.
 av.logging.set_level(None)
 
-#: A file must not make FFmpeg read another one, and much less call a host and wait for it.
-_OPTIONS = {"protocol_whitelist": "file"}
 # Tags that are not UTF-8 must not keep a video from being read; PyAV 19 replaces them by itself.
 _TAGS: dict[str, Any] = (
     {} if int(av.__version__.split(".")[0]) >= 19 else {"metadata_errors": "replace"}
 )
+#: A file must not make FFmpeg read another one, and much less call a host and wait for it: files
+#: only, and of kinds that name no others. HLS, DASH, concat and SDP do, so they are not among
+#: FFmpeg's names of what is read. Pictures and sounds are, for the sake of saying what they are.
+_OPTIONS = {
+    "protocol_whitelist": "file",
+    "format_whitelist": "mov,mp4,matroska,webm,avi,mpegts,mpeg,mpegvideo,m4v,flv,live_flv,asf,ogg,"
+    "gif,apng,mxf,gxf,dv,rm,nut,ivf,obu,av1,h261,h263,h264,hevc,vvc,vc1,dirac,cavsvideo,mjpeg,"
+    "yuv4mpegpipe,wtv,nsv,ty,pva,lxf,wav,mp3,flac,aac,ac3,jpeg_pipe,png_pipe,bmp_pipe,gif_pipe,"
+    "tiff_pipe,webp_pipe,j2k_pipe,jpegxl_pipe,psd_pipe",
+}
 #: What PyAV raises for media that it cannot make sense of, or that the disk does not give.
 MEDIA_ERRORS = (av.error.FFmpegError, OSError, ValueError, EOFError)
 
@@ -57,7 +65,16 @@ def reading(path: Path) -> Iterator[Any]:
             in place of what FFmpeg raises inside the block.
     """
     try:
-        with av.open(str(path), options=_OPTIONS, **_TAGS) as container:
+        # Absolute: FFmpeg takes a name with a colon in it for an address.
+        opened = av.open(str(path.absolute()), options=_OPTIONS, **_TAGS)
+    except av.error.ArgumentError as error:  # of the list of formats
+        raise SourceError(
+            f"{path}: not a kind of video that is read.", path=path, hint=_HINT
+        ) from error
+    except (av.error.FFmpegError, OSError, EOFError) as error:
+        raise SourceError(f"{path}: {reason(error)}.", path=path, hint=_HINT) from error
+    try:
+        with opened as container:
             yield container
     except (av.error.FFmpegError, OSError, EOFError) as error:
         raise SourceError(f"{path}: {reason(error)}.", path=path, hint=_HINT) from error

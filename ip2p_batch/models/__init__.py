@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,37 @@ def locate(model: str) -> str:
         return str(BUNDLED[model])
     folder = Path(model).expanduser()
     return str(folder.absolute()) if folder.is_dir() else model
+
+
+def check_allowed(model: str, revision: str | None, allowed: Sequence[str] | None) -> None:
+    """Refuse a model that is not on the list of ``IP2P_MODELS``; to be called before loading.
+
+    Args:
+        allowed: what may be loaded; None is anything. An entry is a bundled name (``tiny``), a hub
+            id (``owner/name``, or ``owner/name@revision`` for that revision alone), or the
+            absolute path of a model folder, or of a folder that holds some.
+
+    Raises:
+        ModelError: it is not on the list.
+    """
+    if allowed is None:
+        return
+    place = locate(model)
+    names = {entry for entry in allowed if not os.path.isabs(entry)}  # noqa: PTH117 - of texts
+    if model in BUNDLED or not os.path.isdir(place):  # noqa: PTH112
+        if names & {model.partition(":")[0], f"{model}@{revision}"}:
+            return
+    else:
+        # What lies in the current folder under the name of a hub id is another model.
+        real = Path(os.path.realpath(place))
+        folders = (os.path.realpath(entry) for entry in allowed if entry not in names)
+        if any(real.is_relative_to(folder) for folder in folders):
+            return
+    shown = model if revision is None else f"{model} (revision {revision})"
+    raise ModelError(
+        f"The model {shown} is not one that may be used here (IP2P_MODELS).",
+        hint=f"Use one of: {', '.join(allowed)}; or add it to IP2P_MODELS of command and workers.",
+    )
 
 
 def defaults(model: str) -> dict[str, Any]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from contextlib import ExitStack
-from pathlib import Path
 
 from ..edit.editor import EditSession
 from ..errors import EditError
@@ -31,7 +30,7 @@ def edit_frames(work: Work, session: EditSession) -> str:
     assert facts is not None
     fit = Fit.for_size(*facts.upright, job.recipe.size, facts.upright_sar)
     target = work.job_dir.segment_path(chunk, segment_suffix(job.encoding))
-    source = Path(job.source.path)
+    source = work.job_dir.roots.allow(job.source.path)
     table = work.job_dir.frame_table()
     with VideoReader(source, facts, table) as reader:
         _take_over(work, session, reader, fit)
@@ -71,7 +70,8 @@ def edit_borders(work: Work, session: EditSession) -> str:
     assert facts is not None
     fit = Fit.for_size(*facts.upright, job.recipe.size, facts.upright_sar)
     digests = hashlib.sha256()
-    with VideoReader(Path(job.source.path), facts, work.job_dir.frame_table()) as reader:
+    source = work.job_dir.roots.allow(job.source.path)
+    with VideoReader(source, facts, work.job_dir.frame_table()) as reader:
         with work.timed("decode"):
             anchors = _frames(reader, fit, chunk.anchors)
         session.anchor([(frame, None) for frame in anchors])

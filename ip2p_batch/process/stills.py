@@ -10,14 +10,13 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TypeVar
 
 import msgspec
 import numpy as np
 
 from ..edit.editor import EditSession
-from ..errors import EditError, Ip2pError, OutputError, SourceError
+from ..errors import EditError, Ip2pError, OutputError, OutsideRoots, SourceError
 from ..frame import Frame
 from ..job import Item, ItemResult, Job
 from ..jobdir import atomic_path
@@ -60,10 +59,12 @@ def edit_stills(work: Work, session: EditSession) -> tuple[str, tuple[ItemResult
     def finish(picture: _Picture) -> None:
         index, still = picture.frame.index, picture.still
         try:
-            digests.update(_write(work.job, picture).encode())
+            digests.update(_write(work, picture).encode())
         except OutputError as error:
             if isinstance(error.__cause__, OSError):
                 raise
+            settle(index, error=error.message)
+        except OutsideRoots as error:
             settle(index, error=error.message)
         else:
             settle(index, warning="; ".join(still.warnings))
@@ -76,9 +77,8 @@ def edit_stills(work: Work, session: EditSession) -> tuple[str, tuple[ItemResult
         for batch in batches(clocked(work, ready, "decode"), size):
             good = []
             for index, picture in batch:
-                if isinstance(picture, SourceError):
-                    # The item names the file already.
-                    settle(index, error=picture.message.removeprefix(f"{picture.path}: "))
+                if isinstance(picture, str):
+                    settle(index, error=picture)
                 else:
                     good.append(picture)
             for picture, edited in _edit_each(work, session, good):
@@ -90,16 +90,19 @@ def edit_stills(work: Work, session: EditSession) -> tuple[str, tuple[ItemResult
     return digests.hexdigest(), tuple(results[i] for i in sorted(results))
 
 
-def _read(work: Work) -> Iterator[tuple[int, _Picture | SourceError]]:
+def _read(work: Work) -> Iterator[tuple[int, _Picture | str]]:
     """Pictures of the chunk, read and fitted, or why one cannot be read."""
     chunk, size = work.chunk, work.job.recipe.size
     for index, item in enumerate(work.job_dir.items(chunk.start, chunk.stop), chunk.start):
         try:
             # What planning let through is not refused where the environment is another.
             most = max(limits.PIXELS.value(), item.width * item.height)
-            still = read_still(Path(item.source), max_pixels=most)
+            still = read_still(work.job_dir.roots.allow(item.source), max_pixels=most)
         except SourceError as error:
-            yield index, error
+            yield index, error.message.removeprefix(f"{error.path}: ")  # the item names it already
+            continue
+        except OutsideRoots as error:
+            yield index, error.message
             continue
         height, width = still.image.shape[:2]
         fit = Fit.for_size(width, height, size)
@@ -108,9 +111,9 @@ def _read(work: Work) -> Iterator[tuple[int, _Picture | SourceError]]:
         yield index, _Picture(item, still, fit, frame)
 
 
-def _write(job: Job, picture: _Picture) -> str:
+def _write(work: Work, picture: _Picture) -> str:
     """Write one result; its SHA-256."""
-    output = Path(picture.item.output)
+    output = work.job_dir.roots.allow(picture.item.output)
     temporary = output
     try:
         with atomic_path(output) as temporary:
@@ -118,8 +121,8 @@ def _write(job: Job, picture: _Picture) -> str:
                 temporary,
                 picture.fit.unfit(picture.frame.image),
                 picture.still,
-                comment=_comment(job, picture.item),
-                encoding=job.encoding,
+                comment=_comment(work.job, picture.item),
+                encoding=work.job.encoding,
             )
     except OutputError as error:
         message = error.message.removeprefix(f"{temporary}: ")

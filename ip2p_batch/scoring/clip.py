@@ -81,7 +81,9 @@ class _Clip:
         quiet_libraries()
         local = Path(name).is_dir()
         try:
-            self._model: Any = CLIPModel.from_pretrained(name, local_files_only=local).eval()
+            self._model: Any = CLIPModel.from_pretrained(
+                name, local_files_only=local, use_safetensors=True
+            ).eval()
             self._tokenizer: Any = CLIPTokenizer.from_pretrained(name, local_files_only=local)
             self._pictures: Any = CLIPImageProcessorPil.from_pretrained(
                 name, local_files_only=local

@@ -151,6 +151,11 @@ def load_base(base: str, revision: str | None = None) -> Any:
     path = Path(base).expanduser()
     if not path.is_file():
         return load_pipeline(base, revision=revision, dtype=torch.float32)
+    if path.suffix != ".safetensors":
+        raise ModelError(
+            f"{path} is not read: a checkpoint that is no .safetensors file may run code.",
+            hint="Convert it to .safetensors first.",
+        )
     from diffusers import StableDiffusionInstructPix2PixPipeline
 
     try:
