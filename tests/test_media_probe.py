@@ -165,7 +165,7 @@ def test_lists_of_other_files_are_not_read_as_videos(tmp_path, name, target):
         f"<?xml version='1.0'?><MPD><Period><BaseURL>{target}</BaseURL></Period></MPD>",
     ):
         path.write_text(text)
-        with pytest.raises(SourceError, match=r"not a (kind of )?video") as error:
+        with pytest.raises(SourceError, match=r"not a (kind of )?video|a playlist") as error:
             probe.index_video(path)
         assert error.value.hint
 
