@@ -130,7 +130,7 @@ def planned_edit(editor: Any, frames: list[Frame], recipe: Recipe, plan: Plan) -
 
 def steadied(images: Sequence[Image], clip: Clip, recipe: Recipe) -> list[Image]:
     """Finished frames through the recipe's filters, shot by shot."""
-    from ip2p_batch.edit.pix2pix import stages
+    from ip2p_batch.edit.session import stages
     from ip2p_batch.edit.steadying import Steadying
 
     found: list[Image] = []

@@ -1,0 +1,433 @@
+"""One recipe on one chunk: our noise, guidance and start around diffusers' UNet and autoencoder.
+
+The same pixels come out for a frame whatever frames are edited beside it, because the model is
+always called with one batch shape: convolutions and matrix products round differently for other
+shapes (by about 1e-6 on a CPU).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
+
+import torch
+
+from ..errors import EditError
+from ..frame import Frame, Image
+from ..recipe import Recipe
+from . import carryover, correction, guidance, noise, pictures, schedule
+from .deflicker import Deflicker
+from .editor import Checkpoint
+from .filtering import TemporalFilter
+from .sampling import AnchorLane, Anchors, Denoiser, Lane, advance, together
+from .steadying import Stage, Steadying
+from .texts import Texts
+
+if TYPE_CHECKING:  # it makes the sessions
+    from .pix2pix import Pix2PixEditor
+
+#: Frames that go through the steps together where they share anchors, at the most.
+LARGEST_GROUP = 32
+
+T = TypeVar("T")
+
+
+class _Sample(NamedTuple):
+    """A frame with what is its own."""
+
+    frame: Frame
+    instruction: str
+    negative_prompt: str
+    seed: int
+    step: int = 0  # at which it sets in ...
+    start: torch.Tensor | None = None  # ... with this state; None: from noise
+    place: carryover.Between | None = None  # between its borders; None: it is not tied
+
+
+class Pix2PixSession:
+    """One recipe on one chunk."""
+
+    def __init__(self, editor: Pix2PixEditor, recipe: Recipe, checkpoint: Checkpoint) -> None:
+        self._editor = editor
+        self._vae = editor.pipe.vae
+        self._recipe = recipe
+        self._checkpoint = checkpoint
+        self._batch = recipe.batch_size or editor.default_batch()
+        self._texts = Texts(editor.pipe.tokenizer, editor.pipe.text_encoder, editor.torch_device)
+        self._denoiser = Denoiser(
+            unet=editor.pipe.unet,
+            scheduler=schedule.make(
+                recipe.scheduler,
+                editor.pipe.scheduler.config,
+                recipe.num_inference_steps,
+                editor.torch_device,
+            ),
+            weights=guidance.weights(recipe.guidance_scale, recipe.image_guidance_scale),
+            guided=recipe.guided_steps(),
+        )
+        self._steadying = Steadying(stages(recipe))
+        self._borders: list[carryover.Border] = []
+        self._anchors: tuple[Frame, ...] = ()
+        self._anchor_states: torch.Tensor | None = None
+        self._look: Image | None = None
+        self._places: dict[int, carryover.Between] = {}
+        self._warnings: list[str] = []
+
+    # -- the interface ----------------------------------------------------------------
+
+    @property
+    def warnings(self) -> list[str]:
+        return [*self._warnings, *self._texts.warnings]
+
+    @property
+    def batch_size(self) -> int:
+        # Anchors are recomputed for each group, so it had better be a large one.
+        looks = bool(self._anchors) or self._look is not None
+        return max(self._batch, LARGEST_GROUP) if looks else self._batch
+
+    def edit(
+        self,
+        frames: Sequence[Frame],
+        *,
+        instructions: Sequence[str] | None = None,
+        negative_prompts: Sequence[str] | None = None,
+        seeds: Sequence[int] | None = None,
+    ) -> list[Frame]:
+        recipe = self._recipe
+        samples = [
+            self._tied(_Sample(*parts))
+            for parts in zip(
+                frames,
+                instructions or [recipe.instruction] * len(frames),
+                negative_prompts or [recipe.negative_prompt] * len(frames),
+                seeds or [recipe.seed] * len(frames),
+                strict=True,
+            )
+        ]
+        images: list[Image] = []
+        group = self.batch_size
+        for at in range(0, len(samples), group):
+            images += self._in_batches(partial(self._edit_group, samples[at : at + group]))
+        return [f.with_image(image) for f, image in zip(frames, images, strict=True)]
+
+    def save_borders(self, borders: Sequence[tuple[Frame, Path]]) -> None:
+        step = self._recipe.carried_steps()
+        group = self.batch_size
+        for at in range(0, len(borders), group):
+            part = borders[at : at + group]
+            samples = [self._sample(frame) for frame, _ in part]
+            handed = self._in_batches(partial(self._hand_over, samples, step))
+            for (frame, path), latents in zip(part, handed, strict=True):
+                self._check_finite(latents.clean[None], [frame])
+                carryover.save(path, frame, step, latents)
+
+    def tie(self, borders: Sequence[tuple[Frame, Path | None]]) -> None:
+        self._borders = [self._border(*border) for border in borders]
+
+    def steady(self, source: Frame, edited: Frame) -> list[Frame]:
+        return self._steadying.push(source, edited)
+
+    def rest(self) -> list[Frame]:
+        return self._steadying.rest()
+
+    def anchor(self, anchors: Sequence[tuple[Frame, Path | None]]) -> None:
+        step = self._recipe.carried_steps()
+        states = [
+            carryover.load(frame, path, step).handed.state
+            for frame, path in anchors
+            if path is not None and step
+        ]
+        self._anchors = tuple(frame for frame, _ in anchors)
+        self._anchor_states = torch.stack(states) if states else None
+
+    def look(self, picture: Image) -> None:
+        self._look = picture
+
+    def prepare(self, frame: Frame) -> Frame:
+        if self._borders:
+            self._places[frame.index] = carryover.between(frame, *self._around(frame))
+        return frame
+
+    # -- a group of batches -------------------------------------------------------------
+
+    def _sample(self, frame: Frame) -> _Sample:
+        recipe = self._recipe
+        return _Sample(frame, recipe.instruction, recipe.negative_prompt, recipe.seed)
+
+    def _border(self, frame: Frame, path: Path | None) -> carryover.Border:
+        if path is None:
+            return carryover.Border(frame.index, frame.image)
+        return carryover.load(frame, path, self._recipe.carried_steps())
+
+    def _around(self, frame: Frame) -> tuple[carryover.Border, carryover.Border]:
+        """The two borders that a frame lies between; a border itself begins the part after it."""
+        last = len(self._borders) - 2
+        at = sum(border.index <= frame.index for border in self._borders) - 1
+        at = min(max(at, 0), last)
+        return self._borders[at], self._borders[at + 1]
+
+    def _tied(self, sample: _Sample) -> _Sample:
+        """The sample with what it takes over from the borders, if it does."""
+        if not self._borders:
+            return sample
+        index = sample.frame.index
+        if index not in self._places:
+            self.prepare(sample.frame)
+        place, step = self._places.pop(index), self._recipe.carried_steps()
+        if not step:  # with nothing to skip, a frame's own start is the better one
+            return sample._replace(place=place)
+        saved = step - carryover.guess_steps(self._denoiser.steps) - 1
+        most = carryover.MOST_HIDDEN if saved > 0 else carryover.LEAST_HIDDEN
+        if place.hidden > most:
+            return sample
+        return sample._replace(place=place, step=step)
+
+    def _started(self, samples: Sequence[_Sample], size: int) -> list[_Sample]:
+        """The samples with the states in which those between borders set in."""
+        guessed = [
+            n
+            for n, sample in enumerate(samples)
+            if sample.step and sample.place and sample.place.hidden > carryover.LEAST_HIDDEN
+        ]
+        guesses = dict(zip(guessed, self._guess([samples[n] for n in guessed], size), strict=True))
+        return [
+            sample._replace(start=self._start(sample, guesses.get(n))) if sample.step else sample
+            for n, sample in enumerate(samples)
+        ]
+
+    def _guess(self, samples: Sequence[_Sample], size: int) -> list[torch.Tensor]:
+        """Clean latents as the model sees them after few steps of the frame's own."""
+        if not samples:
+            return []
+        lanes, members = self._lanes([s._replace(step=0) for s in samples], size)
+        anchors = self._anchors_for(lanes)
+        advance(lanes, anchors, carryover.guess_steps(self._denoiser.steps), self._checkpoint)
+        cleans = together(lanes, anchors, Lane.clean_prediction, self._checkpoint)
+        found = {
+            n: clean.cpu()
+            for numbers, batch in zip(members, cleans, strict=True)
+            for n, clean in zip(numbers, batch, strict=False)
+        }
+        return [found[n] for n in range(len(samples))]
+
+    def _start(self, sample: _Sample, guess: torch.Tensor | None) -> torch.Tensor:
+        assert sample.place is not None
+        scale = schedule.state_scale(self._denoiser.scheduler, sample.step)
+        left, right = (border.handed for border in self._around(sample.frame))
+        if self._recipe.carry == "renoised":
+            unit = noise.unit(sample.seed, left.state.shape)
+            return carryover.renoised(sample.place, left, right, scale, unit, guess)
+        along = self._recipe.noise == "warped"
+        return carryover.matched(sample.place, left, right, scale, along=along, guess=guess)
+
+    def _edit_group(self, samples: Sequence[_Sample], size: int) -> list[Image]:
+        images: dict[int, Image] = {}
+        with torch.inference_mode():
+            samples = self._started(samples, size)
+            lanes, members = self._lanes(samples, size)
+            guides = self._guides(samples, lanes, members)
+            anchors = self._anchors_for(lanes)
+            # Guides first: at each step the frames follow what they have just found.
+            advance([*guides, *lanes], anchors, self._denoiser.steps, self._checkpoint)
+            for lane, numbers in zip(lanes, members, strict=True):
+                frames = [samples[n].frame for n in numbers]
+                self._check_finite(lane.latents, frames)
+                found, bad = pictures.decode(self._vae, lane.latents)
+                if bad:
+                    raise _not_finite(frames[min(bad[0], len(frames) - 1)])
+                images.update(zip(numbers, found, strict=False))
+        return [images[n] for n in range(len(samples))]
+
+    def _hand_over(
+        self, samples: Sequence[_Sample], step: int, size: int
+    ) -> list[carryover.Handover]:
+        with torch.inference_mode():
+            lanes, members = self._lanes(samples, size)
+            anchors = self._anchors_for(lanes)
+            advance(lanes, anchors, step, self._checkpoint)
+            states = [lane.latents for lane in lanes]
+            cleans = together(lanes, anchors, Lane.clean_prediction, self._checkpoint)
+            if self._recipe.needs_finished_borders:
+                advance(lanes, anchors, self._denoiser.steps, self._checkpoint)
+            return [
+                carryover.Handover(
+                    state[n].cpu(),
+                    clean[n].cpu(),
+                    lane.latents[n].cpu() if self._recipe.needs_finished_borders else None,
+                )
+                for lane, state, clean, numbers in zip(lanes, states, cleans, members, strict=True)
+                for n in range(len(numbers))
+            ]
+
+    def _guides(
+        self, samples: Sequence[_Sample], lanes: Sequence[Lane], members: Sequence[list[int]]
+    ) -> list[Lane]:
+        """The borders beside the frames that are to be corrected as they have to be."""
+        recipe = self._recipe
+        tied = [m for m in members if samples[m[0]].place is not None]
+        if not recipe.correction or not tied:
+            return []
+        step = samples[tied[0][0]].step
+        ends = [Frame(border.index, 0, border.image) for border in self._borders]
+        starts = self._started([self._tied(self._sample(end)) for end in ends], 1)
+        guides = [self._lane([start]) for start in starts]
+        stop = step + round((self._denoiser.steps - step) * recipe.correction)
+        pulls = correction.Pulls(guides, self._borders, stop)
+        for lane, numbers in zip(lanes, members, strict=True):
+            places = [samples[n].place for n in numbers]
+            if all(place is not None for place in places):
+                padded = places + places[-1:] * (lane.latents.shape[0] - len(places))
+                pulls.follow(lane, [place for place in padded if place is not None])
+        return guides
+
+    def _lanes(self, samples: Sequence[_Sample], size: int) -> tuple[list[Lane], list[list[int]]]:
+        """Lanes of ``size`` samples of one kind each; and whose they are."""
+        kinds: dict[tuple[int, bool], list[int]] = {}
+        for i, sample in enumerate(samples):
+            kinds.setdefault((-sample.step, sample.place is None), []).append(i)
+        lanes, members = [], []
+        for kind in sorted(kinds):
+            for at in range(0, len(kinds[kind]), size):
+                part = kinds[kind][at : at + size]
+                # One shape whatever the number of frames: the bits depend on it.
+                padded = part + part[-1:] * (size - len(part))
+                lanes.append(self._lane([samples[i] for i in padded]))
+                members.append(part)
+        return lanes, members
+
+    def _lane(self, samples: Sequence[_Sample]) -> Lane:
+        texts = [
+            self._texts.embed(s.instruction, "instruction")
+            if branch == "text"
+            else self._texts.embed(s.negative_prompt, "negative prompt")
+            for branch in self._denoiser.branches
+            for s in samples
+        ]
+        source = self._encode([s.frame for s in samples])
+        starts = [s.start for s in samples if s.start is not None]
+        if not starts and self._recipe.noise == "warped":
+            starts = [self._warped_noise(s, source.shape[1:]) for s in samples]
+        return Lane(
+            self._denoiser,
+            source,
+            torch.cat(texts),
+            [s.seed for s in samples],
+            samples[0].step,
+            torch.stack(starts) if starts else None,
+        )
+
+    def _warped_noise(self, sample: _Sample, shape: torch.Size) -> torch.Tensor:
+        """The start of a frame whose noise comes from its borders along the flow."""
+        unit = noise.unit(sample.seed, shape)
+        if sample.place is not None:
+            unit = sample.place.noise(unit, unit, along=True)
+        return unit * float(self._denoiser.scheduler.init_noise_sigma)
+
+    def _encode(self, frames: Sequence[Frame]) -> torch.Tensor:
+        return pictures.encode(self._vae, [f.image for f in frames], self._editor.torch_device)
+
+    def _anchors_for(self, lanes: Sequence[Lane]) -> Anchors | None:
+        """What ``lanes`` look at, from the first step on that one of them runs."""
+        step = min((lane.step for lane in lanes), default=0)
+        found = []
+        if self._look is not None:
+            found.append(self._look_lane(self._look, step))
+        if self._anchors:
+            found.append(self._anchor_lane(step))
+        if not found:
+            return None
+        recipe = self._recipe
+        return Anchors(
+            lanes=found,
+            memory=self._editor.anchor_memory,
+            layers=recipe.anchor_layers,
+            stop=recipe.anchored_steps(),
+        )
+
+    def _anchor_lane(self, step: int) -> AnchorLane:
+        handed_at, states = self._recipe.carried_steps(), self._anchor_states
+        samples = [self._sample(frame) for frame in self._anchors]
+        if states is not None and step == handed_at:
+            samples = [
+                s._replace(step=step, start=state) for s, state in zip(samples, states, strict=True)
+            ]
+        return AnchorLane(self._lane(samples), lambda at: states if at == handed_at else None)
+
+    def _look_lane(self, look: Image, step: int) -> AnchorLane:
+        """A finished picture as an anchor: before each step in the state that leads to it.
+
+        Nobody knows its source, so it is its own: what the model then attends to is the look.
+        """
+        frame = Frame(-1, 0, look)
+        clean = self._encode([frame]) * float(self._vae.config.scaling_factor)
+        unit = noise.unit(self._recipe.seed, clean.shape[1:]).to(clean.device)
+        scheduler = self._denoiser.scheduler
+
+        def state(at: int) -> torch.Tensor:
+            a, s = schedule.state_scale(scheduler, at)
+            return a * clean.float() + s * unit
+
+        sample = self._sample(frame)._replace(step=step, start=state(step)[0])
+        return AnchorLane(self._lane([sample]), state)
+
+    # -- what can go wrong --------------------------------------------------------------
+
+    def _check_finite(self, values: torch.Tensor, frames: Sequence[Frame]) -> None:
+        if torch.isfinite(values).all():
+            return
+        bad = [f for f, v in zip(frames, values, strict=False) if not v.isfinite().all()]
+        raise _not_finite(bad[0] if bad else frames[0])
+
+    def _in_batches(self, work: Callable[[int], T]) -> T:
+        """``work(size)``, with the batch halved for as long as memory runs out."""
+        while True:
+            size = min(self._batch, self._editor.batch_limit)
+            try:
+                return work(size)
+            except (MemoryError, RuntimeError) as error:
+                if not _is_out_of_memory(error):
+                    raise
+            # Outside of the handler: as long as the error is held, so is all that it ran out of.
+            self._halve(size)
+
+    def _halve(self, size: int) -> None:
+        self._editor.anchor_memory.forget()
+        if size == 1:
+            raise EditError(
+                f"Out of memory with one frame at --size {self._recipe.size}.",
+                hint="Choose a smaller --size"
+                + (", or fewer --anchors." if self._anchors else "."),
+            )
+        self._editor.batch_limit = size // 2
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        self._warnings.append(
+            f"Out of memory with {size} frames at once; going on with {size // 2}."
+        )
+
+
+def stages(recipe: Recipe) -> list[Stage]:
+    """What steadies finished frames, in order; together they look ``recipe.looks_beyond`` far."""
+    found: list[Stage] = []
+    if recipe.temporal_filter:
+        found.append(TemporalFilter(recipe.temporal_filter))
+    if recipe.deflicker:
+        found.append(Deflicker(recipe.deflicker))
+    return found
+
+
+def _not_finite(frame: Frame) -> EditError:
+    return EditError(
+        f"The model gave no finite picture for frame {frame.index}.",
+        hint="Try --dtype float32 or bfloat16.",
+    )
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    """Whether it is memory that ran out; torch has a class for that on GPUs only."""
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    text = str(error)
+    return "can't allocate memory" in text or "not enough memory" in text or "ALLOC_FAILED" in text
