@@ -68,7 +68,10 @@ CODECS: Mapping[str, Codec] = {
         container="mp4",
         suffix=".mp4",
         outputs=(*_MP4_FAMILY, ".mkv"),
-        options={"preset": "medium", "x264-params": "open-gop=0:stitchable=1"},
+        # Macroblock trees spend less on frames that few others refer to, so on those at a segment's
+        # end, and its next keyframe then pops: a seam ratio of 1.47 with nothing edited, 1.34
+        # without, for 7 % more bytes.
+        options={"preset": "medium", "x264-params": "open-gop=0:stitchable=1:mbtree=0"},
     ),
     "hevc": Codec(
         encoder="libx265",
