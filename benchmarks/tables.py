@@ -33,17 +33,19 @@ def folder_name(row: str) -> str:
 
 
 def report(output: Path, instructions: Sequence[str]) -> str:
-    """Markdown: rows over all pairs of clip and instruction, then all rows over what all have."""
+    """Markdown: rows over all pairs of clip and instruction, then those that were run on less."""
     found = kept(output)
     if not found:
         return "nothing is kept here yet\n"
-    most = max(len(facts) for facts in found.values())
-    whole = {row: facts for row, facts in found.items() if len(facts) == most}
     timing = output / TIMING
     seconds = json.loads(timing.read_text()) if timing.exists() else {}
+    sizes = sorted({len(facts) for facts in found.values()}, reverse=True)
+    whole = {row: facts for row, facts in found.items() if len(facts) == sizes[0]}
     parts = [table(whole, seconds)]
-    if len(whole) < len(found):
-        parts.append(table(found, seconds))
+    for size in sizes[1:]:  # rows that were run on less stand beside two that have everything
+        some = {row: facts for row, facts in found.items() if len(facts) == size}
+        beside = {row: whole[row] for row in ("fixed seed", "default") if row in whole}
+        parts.append(table(beside | some, seconds))
     parts += [bars(whole), by_instruction(whole, instructions)]
     return "\n".join(part for part in parts if part)
 
