@@ -34,18 +34,18 @@ class Strip(NamedTuple):
 
 
 STRIPS = {
-    "noise": Strip("carphone", "cartoon", 40, ("fresh seed", "fixed seed", "warped noise")),
+    "noise": Strip("carphone", "cartoon", 12, ("fresh seed", "fixed seed", "warped noise")),
     "carryover": Strip(
         "bikes", "pencil", 2, ("fixed seed", "carryover", "carryover, renoised", "correction")
     ),
     "anchors": Strip(
-        "bigbuckbunny", "cartoon", 40, ("fixed seed", "anchors", "cross-frame attention")
+        "bigbuckbunny", "cartoon", 12, ("fixed seed", "anchors", "cross-frame attention")
     ),
-    "filter": Strip("carphone", "pencil", 40, ("fixed seed", "temporal filter", "deflicker")),
+    "filter": Strip("carphone", "pencil", 12, ("fixed seed", "temporal filter", "deflicker")),
     "default": Strip(
         "bigbuckbunny",
         "cartoon",
-        40,
+        12,
         ("fresh seed", "cross-frame attention", "fixed seed", "default"),
     ),
 }

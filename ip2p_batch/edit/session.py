@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import torch
 
@@ -18,6 +18,7 @@ from ..errors import EditError
 from ..frame import Frame, Image
 from ..recipe import Recipe
 from . import carryover, correction, guidance, noise, pictures, schedule
+from .attention import AnchorMemory
 from .deflicker import Deflicker
 from .editor import Checkpoint
 from .filtering import TemporalFilter
@@ -25,13 +26,29 @@ from .sampling import AnchorLane, Anchors, Denoiser, Lane, advance, together
 from .steadying import Stage, Steadying
 from .texts import Texts
 
-if TYPE_CHECKING:  # it makes the sessions
-    from .pix2pix import Pix2PixEditor
-
 #: Frames that go through the steps together where they share anchors, at the most.
 LARGEST_GROUP = 32
 
 T = TypeVar("T")
+
+
+class Engine(Protocol):
+    """What the sessions of one editor share.
+
+    Attributes:
+        pipe: the parts of a ``StableDiffusionInstructPix2PixPipeline``, on ``torch_device``.
+        anchor_memory: of the UNet's self-attention layers; one session at a time uses it.
+        batch_limit: largest batch that has not run out of memory so far; sessions lower it.
+    """
+
+    pipe: Any
+    torch_device: str
+    anchor_memory: AnchorMemory
+    batch_limit: int
+
+    def default_batch(self) -> int:
+        """Frames in one UNet call unless the recipe says otherwise."""
+        ...
 
 
 class _Sample(NamedTuple):
@@ -49,7 +66,7 @@ class _Sample(NamedTuple):
 class Pix2PixSession:
     """One recipe on one chunk."""
 
-    def __init__(self, editor: Pix2PixEditor, recipe: Recipe, checkpoint: Checkpoint) -> None:
+    def __init__(self, editor: Engine, recipe: Recipe, checkpoint: Checkpoint) -> None:
         self._editor = editor
         self._vae = editor.pipe.vae
         self._recipe = recipe
