@@ -53,14 +53,16 @@ def frames_of(path: Path) -> int:
 def main() -> None:
     parser = options(__doc__.splitlines()[0])
     parser.add_argument("--clip", type=Path, default=CLIP)
+    parser.add_argument("--rows", default=";".join(SWITCHES), help="ours, separated by semicolons")
     arguments = parser.parse_args()
     clip, size = str(arguments.clip.absolute()), arguments.size
     frames = frames_of(arguments.clip)
     with tempfile.TemporaryDirectory() as folder:
-        outputs = {name: f"{folder}/{n}.mp4" for n, name in enumerate((PLAIN, *SWITCHES))}
+        chosen = arguments.rows.split(";")
+        outputs = {name: f"{folder}/{n}.mp4" for n, name in enumerate((PLAIN, *chosen))}
         rows = {PLAIN: plain_loop(LOOP, size, clip, outputs[PLAIN])}
-        for name, switches in SWITCHES.items():
-            rows[name] = command(clip, outputs[name], size, *switches)
+        for name in chosen:
+            rows[name] = command(clip, outputs[name], size, *SWITCHES[name])
         seconds = in_turn(rows, arguments.runs, f"{folder}/state")
         for path in outputs.values():
             assert frames_of(Path(path)) == frames, path
