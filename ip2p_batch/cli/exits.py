@@ -156,9 +156,7 @@ def interrupt_code(stop: KeyboardInterrupt) -> int:
 
 
 def _unexpected(error: Exception) -> None:
-    text = str(error).strip()
-    for url in filter(None, (os.environ.get("IP2P_BROKER_URL"), *_urls(sys.argv))):
-        text = broker.hide(text, url)
+    text = _without_passwords(str(error).strip())
     what = f"{type(error).__name__}: {text}" if text else type(error).__name__
     log = _write_log()
     hint = "Give --debug to see where it comes from"
@@ -171,11 +169,16 @@ def _write_log() -> Path | None:
         log = Settings.from_env().state / "last-error.log"
         log.parent.mkdir(parents=True, exist_ok=True)
         text = f"{' '.join(sys.argv)}\n{traceback.format_exc()}"
-        for url in filter(None, (os.environ.get("IP2P_BROKER_URL"), *_urls(sys.argv))):
-            text = broker.hide(text, url)
-        log.write_text(text, encoding="utf-8")
+        log.write_text(_without_passwords(text), encoding="utf-8")
         return log
     return None
+
+
+def _without_passwords(text: str) -> str:
+    """``text`` without the passwords of whatever broker this command was told of."""
+    for url in filter(None, (os.environ.get("IP2P_BROKER_URL"), *_urls(sys.argv))):
+        text = broker.hide(text, url)
+    return text
 
 
 def _urls(arguments: list[str]) -> list[str]:
