@@ -12,6 +12,7 @@ import msgspec
 import numpy as np
 import pytest
 
+import ip2p_batch
 from ip2p_batch import run
 from ip2p_batch.broker import PrivateRedis
 from ip2p_batch.fleet import LocalWorkers
@@ -19,7 +20,7 @@ from ip2p_batch.job import Encoding
 from ip2p_batch.recipe import Recipe
 from ip2p_batch.remote import CeleryExecutor
 
-DEMO = Path(run.__file__).parent / "demo" / "clip.mp4"
+DEMO = Path(ip2p_batch.__file__).parent / "demo" / "clip.mp4"
 TINY = Recipe(
     instruction="make it night",
     model="tiny",

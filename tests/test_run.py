@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image as Pil
 
+import ip2p_batch
 from ip2p_batch import run
 from ip2p_batch.edit.editor import IdentityEditor
 from ip2p_batch.errors import (
@@ -22,11 +23,12 @@ from ip2p_batch.errors import (
 from ip2p_batch.executor import LocalExecutor
 from ip2p_batch.job import Encoding, Receipt, WorkerInfo
 from ip2p_batch.recipe import Recipe
+from ip2p_batch.run import watching
 
 from .celery_helpers import stills_job
 from .watching import touched
 
-DEMO = Path(run.__file__).parent / "demo" / "clip.mp4"
+DEMO = Path(ip2p_batch.__file__).parent / "demo" / "clip.mp4"
 RECIPE = Recipe(instruction="invert the colors", model="identity", size=128, chunk_frames=10)
 
 
@@ -253,7 +255,7 @@ def test_a_cancelled_job_stops_and_resumes(tmp_path, settings):
 
 
 def test_lost_messages_are_made_up_for(tmp_path, settings, monkeypatch):
-    monkeypatch.setattr(run, "_RECONCILE_SECONDS", 0.5)
+    monkeypatch.setattr(watching, "_RECONCILE_SECONDS", 0.5)
     request = run.Request(source=DEMO, output=tmp_path / "o.mp4", recipe=RECIPE, end=2.0)
     folder = run.create(request, settings)
     executor = local()
@@ -264,7 +266,7 @@ def test_lost_messages_are_made_up_for(tmp_path, settings, monkeypatch):
 
 
 def test_a_folder_that_nobody_can_write_ends_the_waiting(tmp_path, settings, monkeypatch):
-    monkeypatch.setattr(run, "_RECONCILE_SECONDS", 0.1)
+    monkeypatch.setattr(watching, "_RECONCILE_SECONDS", 0.1)
     folder = run.create(
         run.Request(source=DEMO, output=tmp_path / "o.mp4", recipe=RECIPE), settings
     )
@@ -368,7 +370,7 @@ def test_every_receipt_is_told_of_though_a_slow_folder_is_seldom_looked_at(
         return finished(self)
 
     monkeypatch.setattr(type(folder), "finished", slow)
-    monkeypatch.setattr(run, "_LOOKING", 0.001)  # after one look, two seconds of rest
+    monkeypatch.setattr(watching, "_LOOKING", 0.001)  # after one look, two seconds of rest
     events = finish(folder)
     chunks = [e.data["chunk"] for e in events if e.kind == "chunk"]
     assert sorted(chunks) == [c.id for c in folder.plan().chunks]

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import ip2p_batch
 from ip2p_batch import broker, run
 from ip2p_batch.broker import PrivateRedis
 from ip2p_batch.job import Job
@@ -208,7 +209,7 @@ def failure(target, job):
 
 
 def test_a_source_outside_the_roots_is_a_failure_that_says_so(target, tmp_path):
-    demo = Path(run.__file__).parent / "demo" / "clip.mp4"
+    demo = Path(ip2p_batch.__file__).parent / "demo" / "clip.mp4"
     job = _video_job(target, tmp_path, demo)
     found = failure(target, job)
     assert found.error == "OutsideRoots"
@@ -228,7 +229,7 @@ def _video_job(target, tmp_path, source):
 
 def test_an_output_outside_the_roots_is_a_failure_that_says_so(target, tmp_path):
     demo = target.root / "clip.mp4"
-    demo.write_bytes((Path(run.__file__).parent / "demo" / "clip.mp4").read_bytes())
+    demo.write_bytes((Path(ip2p_batch.__file__).parent / "demo" / "clip.mp4").read_bytes())
     job = changed(_video_job(target, tmp_path, demo), output=str(tmp_path / "o.mp4"))
     found = failure(target, job)
     assert (found.chunk, found.error) == ("assemble", "OutsideRoots")

@@ -1,0 +1,33 @@
+"""Start, follow, resume and cancel a job. Everything is read from and written to the job folder.
+
+Whoever finishes a chunk calls :func:`advance`, so a detached job goes from wave to wave and into
+its output without anybody watching. :func:`follow` watches, and also makes up for what a queue
+can lose: a chunk that nobody holds and no queue has is handed over again.
+"""
+
+from __future__ import annotations
+
+from ..registry import find_job, list_jobs
+from ..status import JobStatus, status
+from ..survey import Report, Request, Survey, survey
+from .advancing import advance, cancel, submit
+from .creating import create
+from .following import ending, follow, summary
+
+__all__ = [
+    "JobStatus",
+    "Report",
+    "Request",
+    "Survey",
+    "advance",
+    "cancel",
+    "create",
+    "ending",
+    "find_job",
+    "follow",
+    "list_jobs",
+    "status",
+    "submit",
+    "summary",
+    "survey",
+]

@@ -1,0 +1,125 @@
+"""Events of a job for whoever watches it, until it ends."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+
+from ..errors import BrokerError, JobError
+from ..executor import Executor
+from ..job import Event, Failure, Job, Result
+from ..jobdir import JobDir
+from .advancing import advance, submit
+from .watching import Watch
+
+_POLL_SECONDS = 0.2
+
+
+def follow(
+    folder: JobDir, executor: Executor, *, check: Callable[[], None] = lambda: None
+) -> Iterator[Event]:
+    """Hand over what is pending and yield events until the job is done, failed or cancelled.
+
+    Leaving early leaves the job as it is: workers go on with what they have, and a later call
+    takes it up again.
+
+    Args:
+        check: called about every second; raises to stop following (a dead worker fleet).
+    """
+    job, plan = folder.job(), folder.plan()
+    total = plan.frames
+    submit(folder, executor)
+    yield Event(kind="started", job=job.id, total=total, data={"folder": str(folder.path)})
+    watch = Watch(folder, plan)
+    # A job that went on from an earlier session starts the bar where that one stopped.
+    yield Event(kind="progress", job=job.id, done=watch.scan(), total=total)
+    last_check = time.monotonic()
+    assembling = False
+    while True:
+        executor.poll(_POLL_SECONDS)
+        now = time.monotonic()
+        before = watch.done
+        ended = folder.ended
+        watch.look(must=ended)
+        yield from watch.news()
+        if watch.grew:
+            _try_to_advance(folder, executor)
+        if watch.done != before:
+            yield Event(kind="progress", job=job.id, done=watch.done, total=total)
+        if ended:
+            yield ending(folder)
+            return
+        if folder.cancelled:
+            yield Event(kind="cancelled", job=job.id, done=watch.done, total=total)
+            return
+        if failures := watch.settled_with_failures():
+            yield _failed(job, failures, watch.done, total)
+            return
+        if not assembling and folder.marked("submitted/assembly"):
+            assembling = True
+            yield Event(kind="assembling", job=job.id, done=watch.done, total=total)
+        if now - last_check >= 1.0:
+            last_check = now
+            check()
+            watch.reconcile(executor)
+
+
+def _try_to_advance(folder: JobDir, executor: Executor) -> None:
+    """Hand over what comes next, where no worker does; the first to mark it wins."""
+    try:
+        advance(folder, executor)
+    except BrokerError:
+        return  # Redis is restarting; the reconciler looks again
+
+
+def _failed(job: Job, failures: list[Failure], done: int, total: int) -> Event:
+    first = failures[0]
+    more = f" ({len(failures)} chunks failed in all)" if len(failures) > 1 else ""
+    return Event(
+        kind="failed",
+        job=job.id,
+        done=done,
+        total=total,
+        message=f"{first.message}{more}",
+        data={
+            "error": first.error,
+            "hint": first.hint or f"`ip2p-batch resume {job.id}` tries again.",
+            "chunks": [f.chunk for f in failures],
+        },
+    )
+
+
+def ending(folder: JobDir) -> Event:
+    """The ``done`` event of a finished job.
+
+    Raises:
+        JobError: it has not ended.
+    """
+    result, total = summary(folder), folder.plan().frames
+    return Event(kind="done", job=folder.path.name, done=total, total=total, data=_summary(result))
+
+
+def _summary(result: Result) -> dict[str, object]:
+    return {
+        "output": result.output,
+        "frames": result.frames,
+        "seconds": result.seconds,
+        "fps": round(result.fps, 3),
+        "failed": [list(pair) for pair in result.failed],
+        "skipped": result.skipped,
+        "warnings": list(result.warnings),
+    }
+
+
+def summary(folder: JobDir) -> Result:
+    """How a finished job ended.
+
+    Raises:
+        JobError: it has not ended.
+    """
+    result = folder.result()
+    if result is None:
+        raise JobError(
+            f"{folder.path.name} has not ended.", hint="`ip2p-batch status` says how far it is."
+        )
+    return result
