@@ -41,6 +41,9 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
             only the branch with text and image is run. ``(0, 1)`` is throughout.
         seed: 0 to 2**63 - 1. Frames of one shot share its noise.
         size: longest side, in pixels, at which frames are edited (64 to 4096).
+        fast_vae: pictures go through a small autoencoder (TAESD): for previews.
+        reuse: the whole UNet is run in every so many steps only, 1 (always) to 10; see
+            ``edit/reuse.py``.
         dtype: precision of the weights; ``auto`` is float16 on CUDA, bfloat16 on a CPU that
             computes in it, else float32.
         batch_size: frames in one UNet call; 0 lets the device choose. Last bits depend on it.
@@ -78,6 +81,8 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     guidance_interval: tuple[float, float] = (0.0, 1.0)
     seed: int = 0
     size: int = 512
+    fast_vae: bool = False
+    reuse: int = 1
     dtype: Dtype = "auto"
     batch_size: int = 0
     chunk_frames: int = 24
@@ -169,6 +174,7 @@ _RANGES: tuple[tuple[str, float, float], ...] = (
     ("image_guidance_scale", 1, 100),
     ("seed", 0, 2**63 - 1),
     ("size", 64, 4096),
+    ("reuse", 1, 10),
     ("batch_size", 0, 1024),
     ("chunk_frames", 2, 10000),
     ("carryover", 0, 0.99),

@@ -26,6 +26,8 @@ def editor_for(recipe: Recipe, settings: Settings) -> Editor:
         OutsideRoots: it is a folder that this worker may not use.
     """
     models.check_allowed(recipe.model, recipe.revision, settings.models)
+    if recipe.fast_vae:
+        models.check_fast_vae(recipe.model, settings.models)
     name, _, option = recipe.model.partition(":")
     if name == IDENTITY:
         return _identity(option)

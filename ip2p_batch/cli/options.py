@@ -115,6 +115,24 @@ class Look:
             default="0,1",
         ),
     ] = None
+    fast_vae: Annotated[
+        bool | None,
+        _option(
+            "--fast-vae/--no-fast-vae",
+            help="For previews: pictures go through a small autoencoder, quicker and less sharp.",
+            panel=LOOK,
+            default="no-fast-vae",
+        ),
+    ] = None
+    reuse: Annotated[
+        int | None,
+        _look(
+            "reuse",
+            metavar="N",
+            help="Run the whole UNet in every N-th step only, its outer layers in all: quicker,"
+            " at a price.",
+        ),
+    ] = None
     negative_prompt: Annotated[
         str | None,
         _look("negative_prompt", metavar="TEXT", help="What to steer away from.", default=""),

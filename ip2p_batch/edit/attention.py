@@ -114,9 +114,12 @@ class AnchorProcessor:
         temb: Tensor | None = None,
         **unused: Any,
     ) -> Tensor:
-        query = attn.to_q(hidden_states)
-        seen = hidden_states if encoder_hidden_states is None else encoder_hidden_states
-        key, value = attn.to_k(seen), attn.to_v(seen)
+        if attn.fused_projections and encoder_hidden_states is None:
+            query, key, value = attn.to_qkv(hidden_states).chunk(3, dim=-1)
+        else:
+            query = attn.to_q(hidden_states)
+            seen = hidden_states if encoder_hidden_states is None else encoder_hidden_states
+            key, value = attn.to_k(seen), attn.to_v(seen)
         if encoder_hidden_states is None:
             key, value = self._memory.extend(self._layer, key, value)
         q, k, v = (_heads(x, attn.heads) for x in (query, key, value))
@@ -126,12 +129,14 @@ class AnchorProcessor:
         return result
 
 
-def install(unet: Any) -> AnchorMemory:
+def install(unet: Any, *, fused: bool = False) -> AnchorMemory:
     """Give every self-attention layer of a UNet's transformer blocks a processor of ours.
 
     Args:
         unet: ``UNet2DConditionModel`` of SD 1.5's kind of blocks. No module is patched:
             ``set_attn_processor`` takes the processors back at any time.
+        fused: compute query, key and value as one matrix product. One launch in place of three
+            is for GPUs; on a CPU it gains nothing, and the weights are held twice.
 
     Returns:
         Their common memory.
@@ -142,6 +147,10 @@ def install(unet: Any) -> AnchorMemory:
         if name.endswith("attn1.processor"):
             processors[name] = AnchorProcessor(memory, name.removesuffix(".processor"))
     unet.set_attn_processor(processors)
+    if fused:
+        for name, module in unet.named_modules():
+            if name.endswith("attn1"):
+                module.fuse_projections()
     return memory
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import warnings
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +58,9 @@ def load_editor(
             hint=f"Use a model trained for instructions, such as {DEFAULT_MODEL}. {_TINY_HINT}",
         )
     try:
-        return Pix2PixEditor(pipe, device=device, dtype=weights)
+        return Pix2PixEditor(
+            pipe, device=device, dtype=weights, load_fast_vae=partial(load_fast_vae, model)
+        )
     except torch.OutOfMemoryError:
         raise ModelError(
             f"{model} does not fit into the memory of {device}.",
@@ -118,6 +121,26 @@ def load_pipeline(model: str, *, revision: str | None = None, dtype: torch.dtype
         raise
     except Exception as error:  # diffusers, transformers and the hub raise whatever they like
         raise _explain(error, model, local=local) from error
+
+
+def load_fast_vae(model: str) -> Any:
+    """The small autoencoder for previews with ``model``, diffusers' ``AutoencoderTiny``.
+
+    Raises:
+        ModelError: there is none, or it cannot be downloaded or loaded.
+    """
+    import diffusers
+
+    place, folder = models.fast_vae(model)
+    quiet_libraries()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return diffusers.AutoencoderTiny.from_pretrained(
+                place, subfolder=folder, use_safetensors=True, torch_dtype=torch.float32
+            )
+    except Exception as error:  # as in load_pipeline
+        raise _explain(error, f"{place}/{folder or ''}", local=folder is not None) from error
 
 
 def check_parts(folder: Path) -> None:

@@ -6,13 +6,17 @@ seed, image, steps and scales, with one generator per image; tests hold it to th
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
 
+from ..errors import ModelError
 from ..recipe import Recipe
 from . import attention
 from .editor import Checkpoint
+from .pictures import Autoencoder
+from .reuse import DeepFeatures
 from .session import Pix2PixSession
 
 #: Frames in one UNet call unless the recipe says otherwise. On CPUs more are slower, not faster.
@@ -27,9 +31,17 @@ class Pix2PixEditor:
             its ``__call__`` is not.
         device: ``cpu``, ``cuda`` or ``cuda:N``.
         dtype: of the weights; latents and scheduler are float32 whatever it is.
+        load_fast_vae: loads the autoencoder of recipes with ``fast_vae``; called once, if at all.
     """
 
-    def __init__(self, pipe: Any, *, device: str, dtype: torch.dtype) -> None:
+    def __init__(
+        self,
+        pipe: Any,
+        *,
+        device: str,
+        dtype: torch.dtype,
+        load_fast_vae: Callable[[], Any] | None = None,
+    ) -> None:
         self.pipe = pipe
         self.torch_device = device
         self.dtype = dtype
@@ -39,7 +51,9 @@ class Pix2PixEditor:
             # On CPUs a fifth to a half of the time goes; on GPUs fp16 convolutions like it, too.
             part.to(memory_format=torch.channels_last)
         #: What the self-attention layers know of anchors; one session at a time uses it.
-        self.anchor_memory = attention.install(pipe.unet)
+        self.anchor_memory = attention.install(pipe.unet, fused=device != "cpu")
+        self._load_fast_vae = load_fast_vae
+        self._autoencoders: dict[bool, Autoencoder] = {}
         #: Largest batch that has not run out of memory so far.
         self.batch_limit = 1 << 30
 
@@ -52,6 +66,43 @@ class Pix2PixEditor:
 
     def session(self, recipe: Recipe, *, checkpoint: Checkpoint | None = None) -> Pix2PixSession:
         return Pix2PixSession(self, recipe, checkpoint or (lambda: None))
+
+    def autoencoder(self, *, fast: bool) -> Autoencoder:
+        """The model's own, or the small one for previews.
+
+        Raises:
+            ModelError: there is no small one for this model, or it cannot be loaded.
+        """
+        if fast not in self._autoencoders:
+            own = self.pipe.vae
+            vae = self._fast_vae() if fast else own
+            self._autoencoders[fast] = Autoencoder(
+                vae, self.torch_device, float(own.config.scaling_factor), scaled=fast
+            )
+        return self._autoencoders[fast]
+
+    def deep_features(self) -> DeepFeatures:
+        """The UNet as recipes with ``reuse`` run it.
+
+        Raises:
+            ModelError: it is not built so that it could be.
+        """
+        return DeepFeatures(self.pipe.unet)
+
+    def _fast_vae(self) -> Any:
+        if self._load_fast_vae is None:
+            raise ModelError("This model has no fast autoencoder.", hint="Leave --fast-vae out.")
+        vae, own = self._load_fast_vae(), self.pipe.vae
+        channels = [int(v.config.latent_channels) for v in (vae, own)]
+        # Both halve the sides once less than they have blocks.
+        blocks = len(vae.config.decoder_block_out_channels), len(own.config.block_out_channels)
+        if len({*channels}) > 1 or len({*blocks}) > 1:
+            raise ModelError(
+                "The fast autoencoder's latents are not of this model's kind.",
+                hint="Leave --fast-vae out, or put one that fits into the model's fast_vae folder.",
+            )
+        vae.to(self.torch_device, self.dtype).eval().requires_grad_(requires_grad=False)
+        return vae.to(memory_format=torch.channels_last)
 
     def default_batch(self) -> int:
         return DEFAULT_BATCH.get(self.torch_device.split(":")[0], 1)

@@ -11,6 +11,7 @@ import torch
 
 from . import guidance, noise, schedule
 from .attention import AnchorMemory, Layers
+from .reuse import DeepFeatures
 
 Tensor = torch.Tensor
 T = TypeVar("T")
@@ -23,12 +24,16 @@ class Denoiser:
     Attributes:
         weights: of the branches, in the steps of ``guided``.
         guided: the steps in which guidance is on; None: in all.
+        reuse: every so many steps the whole UNet is run, and in those between only its outermost
+            layers around ``features``; 1: always the whole.
     """
 
     unet: Any
     scheduler: Any
     weights: guidance.Weights
     guided: range | None = None
+    reuse: int = 1
+    features: DeepFeatures | None = None
 
     @property
     def branches(self) -> tuple[guidance.Branch, ...]:
@@ -56,6 +61,7 @@ class Lane:
         texts: embeddings, shape ``(branches * frames, tokens, width)``, sorted by branch.
         seeds: one a frame.
         step: the step to set in at, with ``states`` as latents; 0 starts from noise.
+        whole: run the whole UNet in every step, whatever ``denoiser.reuse`` is.
     """
 
     def __init__(
@@ -66,8 +72,13 @@ class Lane:
         seeds: Sequence[int],
         step: int = 0,
         states: Tensor | None = None,
+        *,
+        whole: bool = False,
     ) -> None:
         self._denoiser = denoiser
+        self._reuse = 1 if whole else denoiser.reuse
+        self._deep: Tensor | None = None
+        self._deep_step = 0
         self._texts = texts
         self.step = step
         self.pull: Callable[[Tensor], Tensor] | None = None
@@ -126,8 +137,24 @@ class Lane:
         scaled = self.scheduler.scale_model_input(self.latents, time).to(unet.dtype)
         sample = torch.cat([torch.cat([scaled] * count), self._source[:used]], dim=1)
         texts = self._texts[:used]
-        output = unet(sample, time, encoder_hidden_states=texts, return_dict=False)[0]
+        output: Any = self._predicted(sample, time, texts)  # torch's unflatten has no types
         return guidance.combine(output.unflatten(0, (count, -1)), weights)
+
+    def _predicted(self, sample: Tensor, time: Any, texts: Tensor) -> Tensor:
+        """The UNet's output, at some steps with deep features of the one before."""
+        features = self._denoiser.features
+        if self._reuse == 1 or features is None:
+            unet = self._denoiser.unet
+            whole: Tensor = unet(sample, time, encoder_hidden_states=texts, return_dict=False)[0]
+            return whole
+        deep = self._deep
+        # Where guidance begins, there are branches of which nothing deep is known yet.
+        known = deep is not None and deep.shape[0] >= sample.shape[0]
+        if known and deep is not None and 0 < self.step - self._deep_step < self._reuse:
+            return features.around(sample, time, texts, deep[: sample.shape[0]])
+        output, self._deep = features.whole(sample, time, texts)
+        self._deep_step = self.step
+        return output
 
     def _step_options(self) -> dict[str, Any]:
         # Deterministic steps draw nothing, and some schedulers do not know the argument.

@@ -17,11 +17,13 @@ import torch
 from ..errors import EditError
 from ..frame import Frame, Image
 from ..recipe import Recipe
-from . import carryover, correction, guidance, noise, pictures, schedule
+from . import carryover, correction, guidance, noise, schedule
 from .attention import AnchorMemory
 from .deflicker import Deflicker
 from .editor import Checkpoint
 from .filtering import TemporalFilter
+from .pictures import Autoencoder
+from .reuse import DeepFeatures
 from .sampling import AnchorLane, Anchors, Denoiser, Lane, advance, together
 from .steadying import Stage, Steadying
 from .texts import Texts
@@ -50,6 +52,14 @@ class Engine(Protocol):
         """Frames in one UNet call unless the recipe says otherwise."""
         ...
 
+    def autoencoder(self, *, fast: bool) -> Autoencoder:
+        """The model's own autoencoder, or a small one for previews."""
+        ...
+
+    def deep_features(self) -> DeepFeatures:
+        """The UNet, to be run whole or in part."""
+        ...
+
 
 class _Sample(NamedTuple):
     """A frame with what is its own."""
@@ -61,6 +71,7 @@ class _Sample(NamedTuple):
     step: int = 0  # at which it sets in ...
     start: torch.Tensor | None = None  # ... with this state; None: from noise
     place: carryover.Between | None = None  # between its borders; None: it is not tied
+    source: torch.Tensor | None = None  # its unscaled latents, once they are known
 
 
 class Pix2PixSession:
@@ -68,7 +79,7 @@ class Pix2PixSession:
 
     def __init__(self, editor: Engine, recipe: Recipe, checkpoint: Checkpoint) -> None:
         self._editor = editor
-        self._vae = editor.pipe.vae
+        self._autoencoder = editor.autoencoder(fast=recipe.fast_vae)
         self._recipe = recipe
         self._checkpoint = checkpoint
         self._batch = recipe.batch_size or editor.default_batch()
@@ -83,6 +94,8 @@ class Pix2PixSession:
             ),
             weights=guidance.weights(recipe.guidance_scale, recipe.image_guidance_scale),
             guided=recipe.guided_steps(),
+            reuse=recipe.reuse,
+            features=editor.deep_features() if recipe.reuse > 1 else None,
         )
         self._steadying = Steadying(stages(recipe))
         self._borders: list[carryover.Border] = []
@@ -242,7 +255,7 @@ class Pix2PixSession:
     def _edit_group(self, samples: Sequence[_Sample], size: int) -> list[Image]:
         images: dict[int, Image] = {}
         with torch.inference_mode():
-            samples = self._started(samples, size)
+            samples = self._started(self._encoded(samples, size), size)
             lanes, members = self._lanes(samples, size)
             guides = self._guides(samples, lanes, members)
             anchors = self._anchors_for(lanes)
@@ -251,7 +264,7 @@ class Pix2PixSession:
             for lane, numbers in zip(lanes, members, strict=True):
                 frames = [samples[n].frame for n in numbers]
                 self._check_finite(lane.latents, frames)
-                found, bad = pictures.decode(self._vae, lane.latents)
+                found, bad = self._autoencoder.decode(lane.latents)
                 if bad:
                     raise _not_finite(frames[min(bad[0], len(frames) - 1)])
                 images.update(zip(numbers, found, strict=False))
@@ -314,7 +327,7 @@ class Pix2PixSession:
                 members.append(part)
         return lanes, members
 
-    def _lane(self, samples: Sequence[_Sample]) -> Lane:
+    def _lane(self, samples: Sequence[_Sample], *, whole: bool = False) -> Lane:
         texts = [
             self._texts.embed(s.instruction, "instruction")
             if branch == "text"
@@ -322,7 +335,9 @@ class Pix2PixSession:
             for branch in self._denoiser.branches
             for s in samples
         ]
-        source = self._encode([s.frame for s in samples])
+        known = [s.source for s in samples if s.source is not None]
+        full = len(known) == len(samples)
+        source = torch.stack(known) if full else self._encode([s.frame for s in samples])
         starts = [s.start for s in samples if s.start is not None]
         if not starts and self._recipe.noise == "warped":
             starts = [self._warped_noise(s, source.shape[1:]) for s in samples]
@@ -333,6 +348,7 @@ class Pix2PixSession:
             [s.seed for s in samples],
             samples[0].step,
             torch.stack(starts) if starts else None,
+            whole=whole,
         )
 
     def _warped_noise(self, sample: _Sample, shape: torch.Size) -> torch.Tensor:
@@ -342,8 +358,17 @@ class Pix2PixSession:
             unit = sample.place.noise(unit, unit, along=True)
         return unit * float(self._denoiser.scheduler.init_noise_sigma)
 
+    def _encoded(self, samples: Sequence[_Sample], size: int) -> list[_Sample]:
+        """The samples with their source's latents: a guess and the frame's own way need them."""
+        found: list[torch.Tensor] = []
+        for at in range(0, len(samples), size):
+            part = [s.frame for s in samples[at : at + size]]
+            padded = part + part[-1:] * (size - len(part))  # one shape, as for the UNet
+            found += self._encode(padded)[: len(part)]
+        return [s._replace(source=latents) for s, latents in zip(samples, found, strict=True)]
+
     def _encode(self, frames: Sequence[Frame]) -> torch.Tensor:
-        return pictures.encode(self._vae, [f.image for f in frames], self._editor.torch_device)
+        return self._autoencoder.encode([f.image for f in frames])
 
     def _anchors_for(self, lanes: Sequence[Lane]) -> Anchors | None:
         """What ``lanes`` look at, from the first step on that one of them runs."""
@@ -370,7 +395,8 @@ class Pix2PixSession:
             samples = [
                 s._replace(step=step, start=state) for s, state in zip(samples, states, strict=True)
             ]
-        return AnchorLane(self._lane(samples), lambda at: states if at == handed_at else None)
+        lane = self._lane(samples, whole=True)
+        return AnchorLane(lane, lambda at: states if at == handed_at else None)
 
     def _look_lane(self, look: Image, step: int) -> AnchorLane:
         """A finished picture as an anchor: before each step in the state that leads to it.
@@ -378,7 +404,7 @@ class Pix2PixSession:
         Nobody knows its source, so it is its own: what the model then attends to is the look.
         """
         frame = Frame(-1, 0, look)
-        clean = self._encode([frame]) * float(self._vae.config.scaling_factor)
+        clean = self._encode([frame]) * self._autoencoder.scaling_factor
         unit = noise.unit(self._recipe.seed, clean.shape[1:]).to(clean.device)
         scheduler = self._denoiser.scheduler
 
@@ -387,7 +413,7 @@ class Pix2PixSession:
             return a * clean.float() + s * unit
 
         sample = self._sample(frame)._replace(step=step, start=state(step)[0])
-        return AnchorLane(self._lane([sample]), state)
+        return AnchorLane(self._lane([sample], whole=True), state)
 
     # -- what can go wrong --------------------------------------------------------------
 

@@ -28,6 +28,8 @@ def create(request: Request, settings: Settings, report: Report = lambda _: None
         Ip2pError: whatever :func:`survey` raises.
     """
     models.check_allowed(request.recipe.model, request.recipe.revision, settings.models)
+    if request.recipe.fast_vae:
+        models.check_fast_vae(request.recipe.model, settings.models)
     found = survey(request, report)
     job = found.job
     output = Path(job.output)
