@@ -251,6 +251,24 @@ class WorkerInfo(_Data, frozen=True, kw_only=True):
     model: str = ""
 
 
+class Tuning(_Data, frozen=True, kw_only=True):
+    """How the workers of a job call its model; found by the first, kept to by all.
+
+    Attributes:
+        batch_size: frames in one UNet call; 0 is the device's own default.
+        compiled: whether the UNet goes through ``torch.compile``.
+    """
+
+    batch_size: int = 0
+    compiled: bool = False
+
+    def applied(self, recipe: Recipe) -> Recipe:
+        """The recipe with nothing left to find out."""
+        return msgspec.structs.replace(
+            recipe, batch_size=self.batch_size, compile="on" if self.compiled else "off"
+        )
+
+
 class ItemResult(_Data, frozen=True, kw_only=True):
     """What became of one picture; ``error`` is empty when all went well."""
 
@@ -264,7 +282,8 @@ class Receipt(_Data, frozen=True, kw_only=True):
 
     Attributes:
         digest: SHA-256 of the segment or border file; of the outputs' digests for stills.
-        seconds: wall time by stage (``load``, ``decode``, ``edit``, ``encode``, ``total``).
+        seconds: wall time by stage (``load``, ``decode``, ``edit``, ``encode``, ``total``), and
+            ``idle``: while the editor, and with it its device, had nothing to do.
         items: results of a ``stills`` chunk.
         warnings: one line each ("frame 17 did not decode; frame 16 stands in for it").
     """

@@ -9,6 +9,7 @@
     JOB/items.jsonl        Item a line   JOB/failures/ID.json       Failure, after last attempt
     JOB/submitted/W        wave W sent   JOB/result.json            the final summary
     JOB/look.png           --look-anchor JOB/cancel                 stop, please
+    JOB/tuning.json        Tuning, as the first worker found it
 
 Disk is the truth and Redis is transport: a chunk is finished when its receipt is here, and a
 receipt is written after what it vouches for. Every file appears under its name only when whole.
@@ -19,6 +20,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
+import platform
 import shutil
 import tempfile
 import threading
@@ -30,7 +32,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from .errors import JobError, OutputError, OutsideRoots
-from .job import Chunk, Claim, Failure, Item, Job, Plan, Receipt, Result, decode, encode
+from .job import Chunk, Claim, Failure, Item, Job, Plan, Receipt, Result, Tuning, decode, encode
 from .roots import ANYWHERE, Roots
 
 if TYPE_CHECKING:  # numpy takes a tenth of a second, which `status` need not wait for
@@ -148,7 +150,7 @@ class _Kept:
 
 
 #: Job, plan, index of chunks and index of items, of the few jobs that a worker may have in turn.
-_kept = {name: _Kept(4) for name in ("job", "plan", "chunks", "items")}
+_kept = {name: _Kept(4) for name in ("job", "plan", "chunks", "items", "tuning")}
 
 
 class JobDir:
@@ -242,6 +244,29 @@ class JobDir:
                 if stop is not None and number >= stop:
                     return
                 yield decode(line, Item, what=f"{file.name} line {number + 1}")
+
+    def tuning(self) -> Tuning | None:
+        """What the workers have agreed on; None before the first has looked."""
+        path = self._at("tuning.json")
+        with suppress(FileNotFoundError, NotADirectoryError):
+            return _kept["tuning"].get(path, lambda: self._maybe("tuning.json", Tuning))
+        return None
+
+    def agree(self, tuning: Tuning) -> Tuning:
+        """Propose how this job's model is called; what the first worker proposed is what counts."""
+        path = self._at("tuning.json")
+        mine = path.with_name(f"tuning-{platform.node()}-{os.getpid()}.json")
+        write_atomic(mine, encode(tuning))
+        try:
+            path.hardlink_to(mine)  # whole, and only where there is none yet
+        except FileExistsError:
+            pass
+        except OSError:  # a file system without hard links
+            if not path.exists():
+                mine.replace(path)
+        finally:
+            mine.unlink(missing_ok=True)
+        return self.tuning() or tuning
 
     # -- what is done -----------------------------------------------------------------
 

@@ -20,6 +20,7 @@ Noise = Literal["shared", "warped"]
 AnchorLayers = Literal["all", "decoder"]
 AnchorScope = Literal["shot", "video"]
 Dtype = Literal["auto", "float32", "float16", "bfloat16"]
+Compile = Literal["auto", "on", "off"]
 
 #: The model of the InstructPix2Pix paper, as diffusers loads it.
 DEFAULT_MODEL = "timbrooks/instruct-pix2pix"
@@ -46,6 +47,8 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
             ``edit/reuse.py``.
         dtype: precision of the weights; ``auto`` is float16 on CUDA, bfloat16 on a CPU that
             computes in it, else float32.
+        compile: the UNet goes through ``torch.compile``; ``auto`` where the job is long enough to
+            pay for it. Last bits depend on it.
         batch_size: frames in one UNet call; 0 lets the device choose. Last bits depend on it.
         chunk_frames: frames in one chunk (2 to 10000).
         carryover: share of the steps that a chunk's frames take over from its edited borders,
@@ -84,6 +87,7 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     fast_vae: bool = False
     reuse: int = 1
     dtype: Dtype = "auto"
+    compile: Compile = "auto"
     batch_size: int = 0
     chunk_frames: int = 24
     carryover: float = 0.7
@@ -120,6 +124,11 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
                     f"{_option(name)} {value} is not known.",
                     hint=f"Use one of: {', '.join(choices)}.",
                 )
+        if self.compile == "on" and self.reuse > 1:
+            raise RecipeError(
+                "--reuse runs parts of the UNet, which --compile on does not go with.",
+                hint="Leave one of them out.",
+            )
         texts = (self.instruction, self.negative_prompt, self.model, self.look_anchor or "")
         if "\x00" in "".join(texts):
             raise RecipeError("A recipe's texts may not hold NUL characters.")
@@ -187,6 +196,7 @@ _RANGES: tuple[tuple[str, float, float], ...] = (
 _CHOICES: Mapping[str, tuple[str, ...]] = {
     "scheduler": SCHEDULERS,
     "dtype": get_args(Dtype),
+    "compile": get_args(Compile),
     "carry": get_args(Carry),
     "noise": get_args(Noise),
     "anchor_layers": get_args(AnchorLayers),

@@ -12,6 +12,11 @@ from .roots import ANYWHERE, Roots
 from .roots import VARIABLE as ROOTS
 
 
+def _cache_home(env: Mapping[str, str]) -> Path:
+    base = env.get("XDG_CACHE_HOME") or str(Path(env.get("HOME") or Path.home()) / ".cache")
+    return Path(base) / "ip2p-batch"
+
+
 def _state_home(env: Mapping[str, str]) -> Path:
     base = env.get("XDG_STATE_HOME") or str(Path(env.get("HOME") or Path.home()) / ".local/state")
     return Path(base) / "ip2p-batch"
@@ -26,6 +31,8 @@ class Settings:
         jobs: ``IP2P_JOBS``, where job folders are made. Every worker must see it under the
             same path. None means ``state/jobs``, or, with a broker, beside the output.
         state: where this user's job index lives (``$XDG_STATE_HOME/ip2p-batch``).
+        cache: what is measured of models and compiled from them, for later processes
+            (``$XDG_CACHE_HOME/ip2p-batch``); may be deleted at any time.
         device: ``IP2P_DEVICE``: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
         threads: ``IP2P_THREADS``, torch threads in a CPU worker. The number decides the last
             bits of the result, so it is fixed and not taken from the machine.
@@ -42,6 +49,7 @@ class Settings:
     threads: int
     roots: Roots = ANYWHERE
     models: tuple[str, ...] | None = None
+    cache: Path | None = None
 
     @classmethod
     def from_env(cls, env: Mapping[str, str] | None = None) -> Settings:
@@ -60,6 +68,7 @@ class Settings:
             threads=_threads(env.get("IP2P_THREADS") or "1"),
             roots=Roots.parse(env.get(ROOTS) or ""),
             models=_names(env.get("IP2P_MODELS") or ""),
+            cache=_cache_home(env),
         )
 
 

@@ -18,6 +18,7 @@ def _own_settings(monkeypatch, tmp_path_factory):
     for name in [n for n in os.environ if n.startswith("IP2P_")]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
 
 

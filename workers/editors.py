@@ -46,6 +46,7 @@ def editor_for(recipe: Recipe, settings: Settings) -> Editor:
         dtype=recipe.dtype,
         device=settings.device,
         threads=settings.threads,
+        cache=settings.cache,
     )
 
 

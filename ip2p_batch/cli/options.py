@@ -23,6 +23,7 @@ from ..recipe import (
     AnchorLayers,
     AnchorScope,
     Carry,
+    Compile,
     Dtype,
     Noise,
     Recipe,
@@ -40,6 +41,7 @@ CARRIES: tuple[str, ...] = get_args(Carry)
 NOISES: tuple[str, ...] = get_args(Noise)
 ANCHOR_SCOPES: tuple[str, ...] = get_args(AnchorScope)
 ANCHOR_LAYERS: tuple[str, ...] = get_args(AnchorLayers)
+COMPILE: tuple[str, ...] = get_args(Compile)
 
 _DEFAULTS: dict[str, Any] = {f.name: f.default for f in msgspec.structs.fields(Recipe)}
 
@@ -122,6 +124,16 @@ class Look:
             help="For previews: pictures go through a small autoencoder, quicker and less sharp.",
             panel=LOOK,
             default="no-fast-vae",
+        ),
+    ] = None
+    compile: Annotated[
+        str | None,
+        _look(
+            "compile",
+            metavar="WHEN",
+            help="Compile the UNet (minutes, then quicker): auto where the job is long enough to"
+            " pay for it, on, or off.",
+            **choice(COMPILE),
         ),
     ] = None
     reuse: Annotated[

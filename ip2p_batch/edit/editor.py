@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Protocol
 
 from ..frame import Frame, Image
+from ..job import Tuning
 from ..recipe import Recipe
 
 #: Called between denoising steps; raises to stop the edit (JobCancelled).
@@ -126,8 +127,23 @@ class Editor(Protocol):
         """What it computes on, as a user would name it (``cpu``, ``NVIDIA H100``)."""
         ...
 
+    def tune(self, recipe: Recipe, size: tuple[int, int], frames: int) -> Tuning:
+        """How a job's frames had best be edited on this device.
+
+        May take a minute where a long job is worth some measuring.
+
+        Args:
+            size: width and height of the frames, multiples of 8.
+            frames: in the whole job.
+        """
+        ...
+
     def session(self, recipe: Recipe, *, checkpoint: Checkpoint | None = None) -> EditSession:
-        """A session for ``recipe``; cheap, since the weights stay loaded."""
+        """A session for ``recipe``; cheap, since the weights stay loaded.
+
+        What a recipe leaves to be found out (``batch_size``, ``compile``) is the device's default
+        here; see :meth:`ip2p_batch.job.Tuning.applied`.
+        """
         ...
 
 
@@ -148,6 +164,9 @@ class IdentityEditor:
     ) -> None:
         self.transform = transform
         self.gate = gate
+
+    def tune(self, recipe: Recipe, size: tuple[int, int], frames: int) -> Tuning:
+        return Tuning(batch_size=recipe.batch_size)
 
     def session(self, recipe: Recipe, *, checkpoint: Checkpoint | None = None) -> EditSession:
         return _IdentitySession(self, checkpoint or (lambda: None))

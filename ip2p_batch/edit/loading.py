@@ -26,6 +26,7 @@ def load_editor(
     dtype: str = "auto",
     device: str = "auto",
     threads: int = 1,
+    cache: Path | None = None,
 ) -> Pix2PixEditor:
     """Load ``model`` through diffusers, weights from safetensors only, no safety checker.
 
@@ -34,6 +35,7 @@ def load_editor(
         device: ``auto`` (the first GPU, else the CPU), ``cpu``, ``cuda`` or ``cuda:N``.
         dtype: ``auto`` is float16 on a GPU, bfloat16 on a CPU that computes in it, else float32.
         threads: torch threads on the CPU. Their number decides the last bits of the result.
+        cache: folder where what is measured and compiled is kept for later processes.
 
     Raises:
         ModelError: not found, not to be downloaded, not an InstructPix2Pix model, or too large
@@ -59,7 +61,12 @@ def load_editor(
         )
     try:
         return Pix2PixEditor(
-            pipe, device=device, dtype=weights, load_fast_vae=partial(load_fast_vae, model)
+            pipe,
+            device=device,
+            dtype=weights,
+            load_fast_vae=partial(load_fast_vae, model),
+            name=model if revision is None else f"{model}@{revision}",
+            cache=cache,
         )
     except torch.OutOfMemoryError:
         raise ModelError(

@@ -7,17 +7,21 @@ seed, image, steps and scales, with one generator per image; tests hold it to th
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import torch
 
 from ..errors import ModelError
+from ..job import Tuning
 from ..recipe import Recipe
-from . import attention
+from . import attention, tuning
+from .compiling import CompiledUNet
 from .editor import Checkpoint
 from .pictures import Autoencoder
 from .reuse import DeepFeatures
 from .session import Pix2PixSession
+from .trials import Trials
 
 #: Frames in one UNet call unless the recipe says otherwise. On CPUs more are slower, not faster.
 DEFAULT_BATCH = {"cpu": 1, "cuda": 8}
@@ -32,6 +36,8 @@ class Pix2PixEditor:
         device: ``cpu``, ``cuda`` or ``cuda:N``.
         dtype: of the weights; latents and scheduler are float32 whatever it is.
         load_fast_vae: loads the autoencoder of recipes with ``fast_vae``; called once, if at all.
+        name: of the model and its revision, for what is remembered of it.
+        cache: folder for what is measured and compiled; None keeps nothing.
     """
 
     def __init__(
@@ -41,6 +47,8 @@ class Pix2PixEditor:
         device: str,
         dtype: torch.dtype,
         load_fast_vae: Callable[[], Any] | None = None,
+        name: str = "",
+        cache: Path | None = None,
     ) -> None:
         self.pipe = pipe
         self.torch_device = device
@@ -53,6 +61,9 @@ class Pix2PixEditor:
         #: What the self-attention layers know of anchors; one session at a time uses it.
         self.anchor_memory = attention.install(pipe.unet, fused=device != "cpu")
         self._load_fast_vae = load_fast_vae
+        self._name = name
+        self._compiled = CompiledUNet(pipe.unet, cache / "compiled" if cache else None)
+        self._remembered = tuning.Remembered(cache / "tuning.json" if cache else None)
         self._autoencoders: dict[bool, Autoencoder] = {}
         #: Largest batch that has not run out of memory so far.
         self.batch_limit = 1 << 30
@@ -63,6 +74,23 @@ class Pix2PixEditor:
             return torch.cuda.get_device_name(self.torch_device)
         threads = torch.get_num_threads()
         return f"cpu, {threads} thread{'' if threads == 1 else 's'}"
+
+    def tune(self, recipe: Recipe, size: tuple[int, int], frames: int) -> Tuning:
+        trials = Trials(
+            self.pipe.unet,
+            self.autoencoder(fast=recipe.fast_vae),
+            recipe,
+            size,
+            name=self._name,
+            device=self.torch_device,
+            remembered=self._remembered,
+        )
+        batch = recipe.batch_size or self._default_batch(trials)
+        compiled = recipe.compile == "on"
+        if recipe.compile == "auto" and recipe.reuse == 1:
+            steps = recipe.num_inference_steps - recipe.carried_steps()
+            compiled = trials.worth_compiling(self._compiled, batch, frames * steps / batch)
+        return Tuning(batch_size=batch, compiled=compiled)
 
     def session(self, recipe: Recipe, *, checkpoint: Checkpoint | None = None) -> Pix2PixSession:
         return Pix2PixSession(self, recipe, checkpoint or (lambda: None))
@@ -80,6 +108,10 @@ class Pix2PixEditor:
                 vae, self.torch_device, float(own.config.scaling_factor), scaled=fast
             )
         return self._autoencoders[fast]
+
+    def unet(self, *, compiled: bool) -> Any:
+        """The UNet as it is, or compiled."""
+        return self._compiled.get() if compiled else self.pipe.unet
 
     def deep_features(self) -> DeepFeatures:
         """The UNet as recipes with ``reuse`` run it.
@@ -106,3 +138,7 @@ class Pix2PixEditor:
 
     def default_batch(self) -> int:
         return DEFAULT_BATCH.get(self.torch_device.split(":")[0], 1)
+
+    def _default_batch(self, trials: Trials) -> int:
+        """On a GPU what fits and is quickest; on a CPU one, since larger batches are no quicker."""
+        return self.default_batch() if self.torch_device == "cpu" else trials.batch()

@@ -19,9 +19,11 @@ from ..frame import Frame, Image
 from ..recipe import Recipe
 from . import carryover, correction, guidance, noise, schedule
 from .attention import AnchorMemory
+from .compiling import cannot_compile, is_compiler_error
 from .deflicker import Deflicker
 from .editor import Checkpoint
 from .filtering import TemporalFilter
+from .memory import is_out_of_memory
 from .pictures import Autoencoder
 from .reuse import DeepFeatures
 from .sampling import AnchorLane, Anchors, Denoiser, Lane, advance, together
@@ -50,6 +52,10 @@ class Engine(Protocol):
 
     def default_batch(self) -> int:
         """Frames in one UNet call unless the recipe says otherwise."""
+        ...
+
+    def unet(self, *, compiled: bool) -> Any:
+        """The UNet as it is, or compiled."""
         ...
 
     def autoencoder(self, *, fast: bool) -> Autoencoder:
@@ -85,7 +91,7 @@ class Pix2PixSession:
         self._batch = recipe.batch_size or editor.default_batch()
         self._texts = Texts(editor.pipe.tokenizer, editor.pipe.text_encoder, editor.torch_device)
         self._denoiser = Denoiser(
-            unet=editor.pipe.unet,
+            unet=editor.unet(compiled=recipe.compile == "on"),
             scheduler=schedule.make(
                 recipe.scheduler,
                 editor.pipe.scheduler.config,
@@ -430,7 +436,9 @@ class Pix2PixSession:
             try:
                 return work(size)
             except (MemoryError, RuntimeError) as error:
-                if not _is_out_of_memory(error):
+                if is_compiler_error(error):
+                    raise cannot_compile(error) from error
+                if not is_out_of_memory(error):
                     raise
             # Outside of the handler: as long as the error is held, so is all that it ran out of.
             self._halve(size)
@@ -466,11 +474,3 @@ def _not_finite(frame: Frame) -> EditError:
         f"The model gave no finite picture for frame {frame.index}.",
         hint="Try --dtype float32 or bfloat16.",
     )
-
-
-def _is_out_of_memory(error: BaseException) -> bool:
-    """Whether it is memory that ran out; torch has a class for that on GPUs only."""
-    if isinstance(error, torch.OutOfMemoryError | MemoryError):
-        return True
-    text = str(error)
-    return "can't allocate memory" in text or "not enough memory" in text or "ALLOC_FAILED" in text

@@ -9,7 +9,7 @@ import msgspec
 
 from ..edit.editor import Editor
 from ..errors import Ip2pError
-from ..job import Chunk, Failure, ItemResult, Receipt, WorkerInfo
+from ..job import Chunk, Failure, ItemResult, Receipt, Tuning, WorkerInfo
 from ..jobdir import JobDir
 from ..media.looks import load_look
 from ..recipe import Recipe
@@ -48,7 +48,9 @@ def process_chunk(
         with work.timed("load"):
             editor = editor_for(job.recipe)
         work.worker = msgspec.structs.replace(worker, device=editor.device)
-        session = editor.session(job.recipe, checkpoint=work.checkpoint)
+        with work.timed("tune"):
+            tuning = _tuning(work, editor)
+        session = editor.session(tuning.applied(job.recipe), checkpoint=work.checkpoint)
         if job.look:
             session.look(load_look(job_dir.look_path, job.look))
         items: tuple[ItemResult, ...] = ()
@@ -72,6 +74,16 @@ def process_chunk(
         )
         job_dir.write_receipt(receipt)
     return receipt
+
+
+def _tuning(work: Work, editor: Editor) -> Tuning:
+    """How the job's model is called; the first worker that comes here finds out for all."""
+    known = work.job_dir.tuning()
+    if known is not None:
+        return known
+    recipe, plan = work.job.recipe, work.job_dir.plan()
+    size = plan.size if all(plan.size) else (recipe.size, recipe.size)
+    return work.job_dir.agree(editor.tune(recipe, size, plan.frames))
 
 
 def give_up(

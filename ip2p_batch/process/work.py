@@ -69,8 +69,15 @@ class Work:
             self._clock[stage] = self._clock.get(stage, 0.0) + spent
 
     def seconds(self) -> dict[str, float]:
+        """Wall time by stage, in all, and ``idle``: while the editor had nothing to do.
+
+        Idle is what decoding, encoding and files cost beyond what they do beside the editor. The
+        editor gives pictures back, so its time ends when its device is done.
+        """
         total = time.perf_counter() - self._started
-        return {k: round(v, 4) for k, v in {**self._clock, "total": total}.items()}
+        busy = sum(self._clock.get(stage, 0.0) for stage in ("load", "tune", "edit"))
+        found = {**self._clock, "idle": max(0.0, total - busy), "total": total}
+        return {k: round(v, 4) for k, v in found.items()}
 
     def _keep_beating(self) -> None:
         while not self._stop.wait(_HEARTBEAT_SECONDS):

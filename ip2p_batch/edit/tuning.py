@@ -1,0 +1,141 @@
+"""How a job's model is best called on a device: frames in one call, and whether to compile.
+
+Both change the last bits of a result, so one worker finds them and all workers of a job keep to
+them (``JobDir.agree``). What is measured on the way is remembered on the machine, by model, device
+and shape, for the next job.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import math
+import os
+import statistics
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+log = logging.getLogger(__name__)
+
+#: Frames in one call that are tried on a GPU, in turn.
+SIZES = (1, 2, 4, 8, 12, 16, 24, 32, 48, 64)
+#: A larger batch has to be quicker by this share to be worth its memory.
+_WORTH = 0.02
+#: Compiling has to save this many times what it costs: each worker of a job pays anew.
+_PAYS_BACK = 4.0
+#: Where nothing has been measured yet: seconds it may take, and the share of time it may save. On
+#: a CPU of two cores SD-like UNets took 70 to 120 s and gained 5 to 20 %.
+_EXPECTED_SECONDS = 120.0
+_EXPECTED_GAIN = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Compiled:
+    """What compiling a UNet for one shape was measured to do.
+
+    Attributes:
+        seconds: to compile; with what an earlier process left in the cache, if there was one.
+        before, after: of one call.
+    """
+
+    seconds: float
+    before: float
+    after: float
+
+    def pays(self, calls: float) -> bool:
+        """Whether ``calls`` calls save enough."""
+        return calls * (self.before - self.after) > _PAYS_BACK * self.seconds
+
+
+def may_pay(calls: float, seconds: float) -> bool:
+    """Whether it is worth finding out: ``calls`` calls of ``seconds`` each, nothing known yet."""
+    return calls * seconds * _EXPECTED_GAIN > _PAYS_BACK * _EXPECTED_SECONDS
+
+
+def best_batch(
+    seconds_of: Callable[[int], float],
+    out_of_memory: Callable[[BaseException], bool],
+    sizes: Iterable[int] = SIZES,
+) -> int:
+    """The number of frames in one call that takes the least time a frame and fits into memory.
+
+    Args:
+        seconds_of: measures a call with so many frames; raises where memory runs out.
+        out_of_memory: tells that from other errors, which are raised.
+        sizes: to try, upwards; the search ends where two in a row are no better.
+    """
+    best, least, worse = 1, math.inf, 0
+    for size in sizes:
+        try:
+            each = seconds_of(size) / size
+        except (MemoryError, RuntimeError) as error:
+            if not out_of_memory(error):
+                raise
+            break
+        if each < least * (1 - _WORTH):
+            best, least, worse = size, each, 0
+        else:
+            worse += 1
+            if worse == 2:
+                break
+    return best
+
+
+def timed(call: Callable[[], object], wait: Callable[[], object], repeats: int = 3) -> float:
+    """Median seconds of ``call``, after one to warm up; ``wait`` ends what runs on beside it."""
+    found = []
+    for _ in range(1 + repeats):
+        start = time.perf_counter()
+        call()
+        wait()
+        found.append(time.perf_counter() - start)
+    return statistics.median(found[1:])
+
+
+class Remembered:
+    """What was measured on this machine, in one JSON file; None remembers nothing.
+
+    A file that cannot be read or written is as good as none: it only saves time.
+    """
+
+    def __init__(self, path: Path | None) -> None:
+        self._path = path
+
+    def batch(self, key: str) -> int | None:
+        value = self._read().get(f"batch {key}")
+        return value if isinstance(value, int) and value > 0 else None
+
+    def compiled(self, key: str) -> Compiled | None:
+        value = self._read().get(f"compile {key}")
+        try:
+            return Compiled(**value) if isinstance(value, dict) else None
+        except TypeError:
+            return None
+
+    def keep_batch(self, key: str, value: int) -> None:
+        self._write(f"batch {key}", value)
+
+    def keep_compiled(self, key: str, value: Compiled) -> None:
+        self._write(f"compile {key}", asdict(value))
+
+    def _read(self) -> dict[str, object]:
+        if self._path is None:
+            return {}
+        try:
+            values = json.loads(self._path.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return {}
+        return values if isinstance(values, dict) else {}
+
+    def _write(self, key: str, value: object) -> None:
+        if self._path is None:
+            return
+        # Two workers may write at once; then one measures again some day.
+        temporary = self._path.with_name(f".{self._path.name}.{os.getpid()}")
+        with contextlib.suppress(OSError):
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            temporary.write_text(json.dumps({**self._read(), key: value}, indent=1), "utf-8")
+            temporary.replace(self._path)

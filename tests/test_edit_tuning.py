@@ -1,0 +1,239 @@
+"""How a job's model is called: found once, remembered, agreed on."""
+
+import threading
+
+import msgspec
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ip2p_batch.edit import tuning
+from ip2p_batch.edit.compiling import CompiledUNet
+from ip2p_batch.edit.editor import IdentityEditor
+from ip2p_batch.edit.memory import is_out_of_memory
+from ip2p_batch.edit.pix2pix import Pix2PixEditor
+from ip2p_batch.edit.trials import Trials
+from ip2p_batch.errors import ModelError, RecipeError
+from ip2p_batch.executor import LocalExecutor
+from ip2p_batch.job import Tuning
+from ip2p_batch.recipe import Recipe
+from ip2p_batch.run import follow
+
+from .celery_helpers import stills_job
+from .tiny_pipelines import frames, pipeline, recipe
+
+
+def device_with(memory, fixed=1.0, each=0.1):
+    """A device on which a call takes ``fixed`` seconds and ``each`` a frame, and room for some."""
+
+    def seconds_of(size):
+        if size > memory:
+            raise torch.OutOfMemoryError
+        return fixed + each * size
+
+    return seconds_of
+
+
+@given(st.integers(1, 100))
+def test_the_best_batch_fits(memory):
+    found = tuning.best_batch(device_with(memory), is_out_of_memory)
+    assert found == max(size for size in tuning.SIZES if size <= memory)
+
+
+def test_a_larger_batch_that_gains_nothing_is_not_taken():
+    tried = []
+
+    def seconds_of(size):
+        tried.append(size)
+        return 0.001 + 0.1 * size  # nearly all of it is arithmetic
+
+    assert tuning.best_batch(seconds_of, is_out_of_memory) == 1
+    assert tried == [1, 2, 4]
+
+
+def test_other_errors_of_a_trial_are_raised():
+    def broken(size):
+        raise RuntimeError("misaligned address")
+
+    with pytest.raises(RuntimeError, match="misaligned"):
+        tuning.best_batch(broken, is_out_of_memory)
+
+
+def test_compiling_has_to_pay_several_times_over():
+    found = tuning.Compiled(seconds=100, before=0.2, after=0.15)
+    assert not found.pays(2000)
+    assert found.pays(8001)
+    assert not tuning.Compiled(seconds=1, before=0.2, after=0.21).pays(1e9)
+    assert not tuning.may_pay(1000, 0.2)
+    assert tuning.may_pay(1e6, 0.2)
+
+
+def test_what_was_measured_is_known_to_the_next_process(tmp_path):
+    path, found = tmp_path / "deep" / "tuning.json", tuning.Compiled(1.0, 0.2, 0.1)
+    first = tuning.Remembered(path)
+    first.keep_batch("a", 8)
+    first.keep_compiled("a", found)
+    second = tuning.Remembered(path)
+    assert (second.batch("a"), second.compiled("a")) == (8, found)
+    assert (second.batch("b"), second.compiled("b")) == (None, None)
+    assert [p.name for p in path.parent.iterdir()] == ["tuning.json"]
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{", '{"batch a": "x", "compile a": {"no": 1}}'])
+def test_a_damaged_memory_is_as_good_as_none(tmp_path, text):
+    path = tmp_path / "tuning.json"
+    path.write_text(text)
+    found = tuning.Remembered(path)
+    assert (found.batch("a"), found.compiled("a")) == (None, None)
+
+
+def test_a_memory_that_cannot_be_written_is_none(tmp_path):
+    (tmp_path / "file").write_text("")
+    tuning.Remembered(tmp_path / "file" / "tuning.json").keep_batch("a", 8)
+
+
+def trials(owner, remembered, **values):
+    return Trials(
+        owner.pipe.unet,
+        owner.autoencoder(fast=False),
+        recipe(**values),
+        (32, 32),
+        name="small",
+        device="cpu",
+        remembered=remembered,
+    )
+
+
+def test_a_batch_is_tried_on_the_real_parts_once(tmp_path):
+    owner = Pix2PixEditor(pipeline(), device="cpu", dtype=torch.float32)
+    remembered = tuning.Remembered(tmp_path / "tuning.json")
+    found = trials(owner, remembered).batch()
+    assert found in tuning.SIZES
+
+    def used_up(*_, **__):
+        raise AssertionError("tried again")
+
+    owner.pipe.unet.forward = used_up
+    assert trials(owner, remembered).batch() == found
+
+
+def test_a_batch_for_which_memory_runs_out_is_not_taken():
+    owner = Pix2PixEditor(pipeline(), device="cpu", dtype=torch.float32)
+    forward = owner.pipe.unet.forward
+
+    def small(sample, *rest, **more):
+        if sample.shape[0] > 3 * 2:
+            raise torch.OutOfMemoryError
+        return forward(sample, *rest, **more)
+
+    owner.pipe.unet.forward = small
+    assert trials(owner, tuning.Remembered(None)).batch() <= 2
+
+
+def test_a_short_job_is_not_compiled_and_nothing_is_tried():
+    owner = Pix2PixEditor(pipeline(), device="cpu", dtype=torch.float32)
+    assert owner.tune(recipe(), (32, 32), 100) == Tuning(batch_size=1, compiled=False)
+    assert owner.tune(recipe(batch_size=4, compile="on"), (32, 32), 1) == Tuning(
+        batch_size=4, compiled=True
+    )
+
+
+class Compiling(CompiledUNet):
+    """A compiler that says how well it does."""
+
+    def __init__(self, found):
+        super().__init__(None, None)
+        self.found = found
+
+    def measure(self, call, wait):
+        if self.found is None:
+            raise ModelError("no compiler")
+        return self.found
+
+
+@pytest.mark.parametrize(
+    ("found", "worth"),
+    [
+        (tuning.Compiled(60, 0.2, 0.15), True),
+        (tuning.Compiled(60, 0.2, 0.2), False),
+        (None, False),
+    ],
+)
+def test_a_long_job_is_compiled_where_that_was_measured_to_pay(tmp_path, found, worth):
+    owner = Pix2PixEditor(pipeline(), device="cpu", dtype=torch.float32)
+    remembered = tuning.Remembered(tmp_path / "tuning.json")
+    compiler = Compiling(found)
+    assert trials(owner, remembered).worth_compiling(compiler, 1, 1e7) is worth
+    assert remembered.compiled(trials(owner, remembered)._key + ", 1 frames") == found
+
+
+def test_reuse_and_compiling_exclude_one_another():
+    with pytest.raises(RecipeError, match="--reuse"):
+        Recipe(instruction="x", reuse=2, compile="on")
+    owner = Pix2PixEditor(pipeline(), device="cpu", dtype=torch.float32)
+    assert not owner.tune(recipe(reuse=2), (32, 32), 10**9).compiled
+
+
+def test_all_workers_keep_to_what_the_first_proposed(tmp_path):
+    folder = stills_job(tmp_path)
+    assert folder.tuning() is None
+    said = []
+    threads = [
+        threading.Thread(target=lambda n=n: said.append(folder.agree(Tuning(batch_size=n))))
+        for n in range(1, 9)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len({t.batch_size for t in said}) == 1
+    assert folder.agree(Tuning(batch_size=99)) == said[0] == folder.tuning()
+    assert not list(folder.path.glob("tuning-*"))
+
+
+def test_a_session_is_made_as_agreed(tmp_path):
+    """Whatever this worker would have chosen by itself."""
+    seen = []
+
+    class Asking(IdentityEditor):
+        def session(self, recipe, *, checkpoint=None):
+            seen.append((recipe.batch_size, recipe.compile))
+            return super().session(recipe, checkpoint=checkpoint)
+
+        def tune(self, recipe, size, frames):
+            raise AssertionError("it was agreed on already")
+
+    folder = stills_job(tmp_path)
+    folder.agree(Tuning(batch_size=5, compiled=True))
+    *_, last = follow(folder, LocalExecutor(lambda _: Asking()))
+    assert last.kind == "done"
+    assert set(seen) == {(5, "on")}
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_a_compiled_unet_edits_as_the_plain_one_does(tmp_path, monkeypatch):
+    monkeypatch.delenv("TORCHINDUCTOR_CACHE_DIR", raising=False)
+    owner = Pix2PixEditor(pipeline(), device="cpu", dtype=torch.float32, cache=tmp_path)
+    clip = frames(2)
+    plain = owner.session(recipe()).edit(clip)
+    quick = owner.session(recipe(compile="on")).edit(clip)
+    for a, b in zip(plain, quick, strict=True):
+        assert abs(a.image.astype(int) - b.image).max() <= 1
+    assert any((tmp_path / "compiled").iterdir())  # for the next process
+
+
+def test_a_compiler_that_fails_is_told_of_in_one_line(monkeypatch):
+    owner = Pix2PixEditor(pipeline(), device="cpu", dtype=torch.float32)
+
+    class Fails:
+        dtype = torch.float32
+
+        def __call__(self, *_, **__):
+            raise torch._dynamo.exc.InternalTorchDynamoError("no g++")
+
+    monkeypatch.setattr(owner._compiled, "get", Fails)
+    session = owner.session(msgspec.structs.replace(recipe(), compile="on"))
+    with pytest.raises(ModelError, match=r"cannot be compiled on this machine.*no g"):
+        session.edit(frames(1))
