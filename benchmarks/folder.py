@@ -22,7 +22,7 @@ source, output = map(Path, rest)
 output.mkdir(exist_ok=True)
 for path in sorted(source.iterdir()):
     with Image.open(path) as picture:
-        edited(picture.convert("RGB")).save(output / path.name, quality=95)
+        edited([picture.convert("RGB")])[0].save(output / path.name, quality=95)
 """
 
 
@@ -40,13 +40,13 @@ def main() -> None:
         names = sorted(path.name for path in source.iterdir())
         plain, ours = f"{folder}/plain", f"{folder}/ours"
         rows = {
-            PLAIN: plain_loop(LOOP, arguments.size, str(source), plain),
-            "ip2p-batch": command(str(source), ours, arguments.size),
+            PLAIN: plain_loop(LOOP, arguments, str(source), plain),
+            "ip2p-batch": command(str(source), ours, arguments),
         }
-        seconds = in_turn(rows, arguments.runs, f"{folder}/state")
+        found = in_turn(rows, arguments.runs, f"{folder}/state")
         for output in (plain, ours):
             assert sorted(path.name for path in Path(output).iterdir()) == names, output
-    tell(seconds, len(names), "picture", arguments.json)
+    tell(found, len(names), "picture", arguments.json)
 
 
 if __name__ == "__main__":

@@ -1,10 +1,12 @@
-"""Frames per second, file to file: a plain loop over the diffusers pipeline, and this project.
+"""Frames per second, file to file: loops over the diffusers pipeline, and this project.
 
-Both edit the same clip with the same model, size, steps and scales, one after the other in one
-run, and both encode with libx264. The plain loop is what a user would write: a PIL picture in, one
-pipeline call a frame, PyAV out; torch takes all the threads it wants there.
+All edit the same clip with the same model, size, steps and scales, one after the other in one run,
+and all encode with libx264. The plain loop is what a user would write: a PIL picture in, one
+pipeline call a frame, PyAV out; torch takes all the threads it wants there, and half precision on a
+GPU. Beside it the whole clip in one call, or as large a part as memory allows, and that with
+diffusers' CrossFrameAttnProcessor, its documented way to steady a video.
 
-    python benchmarks/frames.py [--clip FILE] [--size 384] [--runs 3] [--json out.json]
+    python benchmarks/frames.py [--clip FILE] [--size 384] [--runs 3] [--rows ...] [--json out.json]
 
 Prints a Markdown table with medians; nothing is downloaded (``--model tiny`` is bundled).
 """
@@ -18,7 +20,7 @@ import av
 from pictures import CLIP
 from plain import PLAIN, command, in_turn, options, plain_loop, tell
 
-LOOP = """
+_FILES = """
 import av
 clip, out = rest
 source = av.open(clip)
@@ -26,14 +28,34 @@ stream = source.streams.video[0]
 target = av.open(out, "w")
 video = target.add_stream("libx264", rate=stream.average_rate, options={"crf": "18"})
 video.width, video.height, video.pix_fmt = stream.width, stream.height, "yuv420p"
-for frame in source.decode(stream):
-    for packet in video.encode(av.VideoFrame.from_image(edited(frame.to_image()))):
+def write(picture):
+    for packet in video.encode(av.VideoFrame.from_image(picture)):
         target.mux(packet)
+"""
+_END = """
 for packet in video.encode():
     target.mux(packet)
 target.close()
 """
-
+_ONE_BY_ONE = """
+for frame in source.decode(stream):
+    write(edited([frame.to_image()])[0])
+"""
+_AT_ONCE = """
+for picture in together([frame.to_image() for frame in source.decode(stream)]):
+    write(picture)
+"""
+_CROSS_FRAME = """
+from diffusers.pipelines.deprecated.text_to_video_synthesis.pipeline_text_to_video_zero import (
+    CrossFrameAttnProcessor2_0)
+pipe.unet.set_attn_processor(CrossFrameAttnProcessor2_0(batch_size=3))
+"""
+#: The peers' rows.
+LOOPS: dict[str, str] = {
+    PLAIN: _FILES + _ONE_BY_ONE + _END,
+    "diffusers, the whole clip at once": _FILES + _AT_ONCE + _END,
+    "diffusers, CrossFrameAttnProcessor": _CROSS_FRAME + _FILES + _AT_ONCE + _END,
+}
 
 #: Our rows: everything as it comes, then one thing off at a time.
 SWITCHES: dict[str, tuple[str, ...]] = {
@@ -42,6 +64,8 @@ SWITCHES: dict[str, tuple[str, ...]] = {
     "... carryover off": ("--carryover", "0"),
     "... temporal filter off": ("--temporal-filter", "0"),
     "... one worker": ("--workers", "1"),
+    "... with --reuse 2": ("--reuse", "2"),
+    "... with --anchors 3": ("--anchors", "3"),
 }
 
 
@@ -53,20 +77,24 @@ def frames_of(path: Path) -> int:
 def main() -> None:
     parser = options(__doc__.splitlines()[0])
     parser.add_argument("--clip", type=Path, default=CLIP)
-    parser.add_argument("--rows", default=";".join(SWITCHES), help="ours, separated by semicolons")
+    known = (*LOOPS, *SWITCHES)
+    parser.add_argument("--rows", default=";".join(known), help="separated by semicolons")
     arguments = parser.parse_args()
-    clip, size = str(arguments.clip.absolute()), arguments.size
+    clip = str(arguments.clip.absolute())
     frames = frames_of(arguments.clip)
+    rows = {}
     with tempfile.TemporaryDirectory() as folder:
-        chosen = arguments.rows.split(";")
-        outputs = {name: f"{folder}/{n}.mp4" for n, name in enumerate((PLAIN, *chosen))}
-        rows = {PLAIN: plain_loop(LOOP, size, clip, outputs[PLAIN])}
-        for name in chosen:
-            rows[name] = command(clip, outputs[name], size, *SWITCHES[name])
-        seconds = in_turn(rows, arguments.runs, f"{folder}/state")
-        for path in outputs.values():
-            assert frames_of(Path(path)) == frames, path
-    tell(seconds, frames, "frame", arguments.json)
+        for number, name in enumerate(arguments.rows.split(";")):
+            output = f"{folder}/{number}.mp4"
+            rows[name] = (
+                plain_loop(LOOPS[name], arguments, clip, output)
+                if name in LOOPS
+                else command(clip, output, arguments, *SWITCHES[name])
+            )
+        found = in_turn(rows, arguments.runs, f"{folder}/state")
+        for path in Path(folder).glob("*.mp4"):
+            assert frames_of(path) == frames, path
+    tell(found, frames, "frame", arguments.json)
 
 
 if __name__ == "__main__":

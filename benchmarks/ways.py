@@ -13,7 +13,7 @@ import numpy as np
 
 from ip2p_batch import models
 from ip2p_batch.frame import Frame, Image
-from ip2p_batch.job import Plan
+from ip2p_batch.job import Chunk, Plan
 from ip2p_batch.plan import plan_video
 from ip2p_batch.recipe import Recipe
 from ip2p_batch.training.grammar import GRAMMAR
@@ -104,28 +104,37 @@ def planned_edit(editor: Any, frames: list[Frame], recipe: Recipe, plan: Plan) -
     """What the workers do with a plan, without decoding and encoding."""
     edited: dict[int, Image] = {}
     with tempfile.TemporaryDirectory() as folder:
-        paths = [Path(folder) / f"{frame.index}.safetensors" for frame in frames]
         for chunk in plan.chunks:
-            session = editor.session(recipe)
-            anchors = [frames[n] for n in chunk.anchors]
-            if chunk.kind == "borders":
-                session.anchor([(frame, None) for frame in anchors])
-                session.save_borders([(frames[n], paths[n]) for n in chunk.borders])
-                continue
-            made = chunk.borders and recipe.edits_borders
-            if chunk.borders:
-                session.tie([(frames[n], paths[n] if made else None) for n in chunk.borders])
-            session.anchor([(f, paths[f.index] if made else None) for f in anchors])
-            sources = frames[slice(*chunk.reach)]
-            steady = [
-                frame
-                for pair in zip(sources, session.edit(sources), strict=True)
-                for frame in session.steady(*pair)
-            ]
-            for frame in [*steady, *session.rest()]:
-                if chunk.start <= frame.index < chunk.stop:
-                    edited[frame.index] = frame.image
+            found = chunk_edit(editor, frames, recipe, chunk, Path(folder))
+            edited |= {frame.index: frame.image for frame in found}
     return [edited[frame.index] for frame in frames]
+
+
+def chunk_edit(
+    editor: Any, frames: list[Frame], recipe: Recipe, chunk: Chunk, folder: Path
+) -> list[Frame]:
+    """One chunk of it; the latents of borders are handed over in ``folder``."""
+
+    def path(number: int) -> Path:
+        return folder / f"{number}.safetensors"
+
+    session = editor.session(recipe)
+    anchors = [frames[n] for n in chunk.anchors]
+    if chunk.kind == "borders":
+        session.anchor([(frame, None) for frame in anchors])
+        session.save_borders([(frames[n], path(n)) for n in chunk.borders])
+        return []
+    made = chunk.borders and recipe.edits_borders
+    if chunk.borders:
+        session.tie([(frames[n], path(n) if made else None) for n in chunk.borders])
+    session.anchor([(f, path(f.index) if made else None) for f in anchors])
+    sources = frames[slice(*chunk.reach)]
+    steady = [
+        frame
+        for pair in zip(sources, session.edit(sources), strict=True)
+        for frame in session.steady(*pair)
+    ]
+    return [f for f in [*steady, *session.rest()] if chunk.start <= f.index < chunk.stop]
 
 
 def steadied(images: Sequence[Image], clip: Clip, recipe: Recipe) -> list[Image]:

@@ -1,0 +1,99 @@
+"""Every figure that needs a GPU, in one command; fills the GPU part of docs/performance.md.
+
+    python benchmarks/gpu.py [--folder DIR]
+
+A model of Stable Diffusion 1.5's size with random weights (``random_model.py``), a clip of 120
+frames of 512x384 made of the demo's; then ``unet.py``, ``switches.py`` and ``frames.py`` with 10
+Euler-ancestral steps and three anchors, at s_I 1.5 and 1.0. Nothing is downloaded. Takes about ten
+minutes of an H100; what has been measured already is kept in ``--folder`` and not measured again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+from pathlib import Path
+
+import av
+import numpy as np
+from pictures import CLIP
+from plain import PLAIN, ROOT
+
+FRAMES, WIDTH, HEIGHT = 120, 512, 384
+OURS = "... with --anchors 3"
+#: Seconds, file to file, at s_I 1.5 and 1.0; times the plain loop; share of a matrix product.
+BARS = {"1.5": 8.0, "1.0": 5.6}
+TIMES_PLAIN = 6.0
+SHARE = 0.45
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--folder", type=Path, default=Path("build/gpu"))
+    folder = parser.parse_args().folder.absolute()
+    folder.mkdir(parents=True, exist_ok=True)
+    model, clip = folder / "sd15-random", folder / "clip.mp4"
+    if not (model / "model_index.json").exists():
+        bench("random_model.py", str(model))
+    if not clip.exists():
+        make_clip(clip)
+    unet = folder / "unet.json"
+    batches = ("--batches", "3,6,12,24,48,72", "--compile")
+    measured(unet, "unet.py", "--model", "sd15", "--device", "cuda", *batches,
+             "--plot", str(folder / "unet.png"))  # fmt: skip
+    measured(folder / "switches.json", "switches.py", "--model", str(model), "--device", "cuda",
+             "--clip", str(clip), "--size", f"{WIDTH}x{HEIGHT}", "--frames", "24")  # fmt: skip
+    rows = (PLAIN, "diffusers, the whole clip at once", "diffusers, CrossFrameAttnProcessor",
+            "ip2p-batch", OURS)  # fmt: skip
+    for s_i in BARS:
+        measured(folder / f"frames-{s_i}.json", "frames.py", "--clip", str(clip),
+                 "--model", str(model), "--size", str(WIDTH), "--steps", "10", "--s-t", "7.5",
+                 "--s-i", s_i, "--rows", ";".join(rows))  # fmt: skip
+    tell(folder)
+
+
+def bench(*line: str) -> None:
+    subprocess.run([sys.executable, *(str(ROOT / "benchmarks" / line[0]), *line[1:])], check=True)
+
+
+def measured(result: Path, *line: str) -> None:
+    if not result.exists():
+        bench(*line, "--json", str(result))
+
+
+def make_clip(path: Path) -> None:
+    """The demo's frames, cut to the shape, to and fro until there are enough."""
+    with av.open(str(CLIP)) as source:
+        frames = [frame.to_ndarray(format="rgb24") for frame in source.decode(video=0)]
+    height, width = frames[0].shape[:2]
+    wanted = round(height * WIDTH / HEIGHT)
+    left = (width - wanted) // 2
+    to_and_fro = [*range(len(frames)), *range(len(frames) - 2, 0, -1)]
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=24, options={"crf": "14"})
+        stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
+        for number in range(FRAMES):
+            image = frames[to_and_fro[number % len(to_and_fro)]][:, left : left + wanted]
+            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")
+            container.mux(stream.encode(frame.reformat(WIDTH, HEIGHT, "yuv420p")))
+        container.mux(stream.encode())
+
+
+def tell(folder: Path) -> None:
+    """The bars, and what was reached."""
+    print("\n| bar | wanted | reached |\n|---|---|---|")
+    for s_i, most in BARS.items():
+        runs = json.loads((folder / f"frames-{s_i}.json").read_text())["runs"]
+        ours, plain = (statistics.median(r["seconds"] for r in runs[n]) for n in (OURS, PLAIN))
+        print(f"| {FRAMES} frames, K = 3, s_I {s_i} | {most} s | {ours:.1f} s |")
+        print(f"| times the plain loop, s_I {s_i} | {TIMES_PLAIN} | {plain / ours:.1f} |")
+    rows = json.loads((folder / "unet.json").read_text())["rows"]
+    best = max((r["share"] for r in rows if r["dtype"] == "bfloat16"), default=0.0)
+    print(f"| UNet against a bf16 matrix product | {SHARE:.0%} | {best:.0%} |")
+
+
+if __name__ == "__main__":
+    main()

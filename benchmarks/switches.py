@@ -1,0 +1,190 @@
+"""What each switch of the editor gains and costs: seconds a frame, and PSNR to the plain path.
+
+    python benchmarks/switches.py [--frames 12] [--model tiny] [--device cpu] [--json out.json]
+
+The plain path is float32, eager, one frame a call, all branches in all steps, nothing carried. Each
+switch is measured against the row that it changes, in turn with it, medians of ``--runs``; on a CPU
+in processor time of one thread, on a GPU in wall time. ``--model`` may be a folder with random
+weights (``random_model.py``): then only the seconds mean anything.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import av
+import msgspec
+import numpy as np
+import torch
+from machine import machine
+from pictures import CLIP
+from ways import planned_edit
+
+from ip2p_batch import models
+from ip2p_batch.edit.loading import load_editor
+from ip2p_batch.frame import Frame, Image
+from ip2p_batch.metrics.stills import psnr
+from ip2p_batch.plan import plan_video
+from ip2p_batch.recipe import Recipe
+
+PLAIN: dict[str, Any] = {
+    "dtype": "float32",
+    "batch_size": 1,
+    "carryover": 0.0,
+    "temporal_filter": 0,
+    "compile": "off",
+}
+HALF = "half precision"
+
+
+class Switch(NamedTuple):
+    """One thing that a row does otherwise than the row it is held against."""
+
+    values: dict[str, Any]
+    against: str = HALF
+    gpu_only: bool = False
+
+
+#: Half precision is what every later row is held against: nobody edits in float32 by choice.
+SWITCHES: dict[str, Switch] = {
+    HALF: Switch({"dtype": "auto"}, "plain"),
+    "channels_first": Switch({}),
+    "s_I = 1 (a branch less)": Switch({"image_guidance_scale": 1.0}),
+    "--guidance-interval 0,0.8": Switch({"guidance_interval": (0.0, 0.8)}),
+    "--guidance-interval 0.1,0.8": Switch({"guidance_interval": (0.1, 0.8)}),
+    "--guidance-interval 0,0.6": Switch({"guidance_interval": (0.0, 0.6)}),
+    "--reuse 2": Switch({"reuse": 2}),
+    "--reuse 3": Switch({"reuse": 3}),
+    "--reuse 5": Switch({"reuse": 5}),
+    "--batch-size 2": Switch({"batch_size": 2}),
+    "--batch-size 4": Switch({"batch_size": 4}),
+    "--batch-size 16": Switch({"batch_size": 16}, gpu_only=True),
+    "--fast-vae": Switch({"fast_vae": True}, gpu_only=True),
+    "--compile on": Switch({"compile": "on"}),
+    "--carryover 0.7": Switch({"carryover": 0.7}),
+    "--carryover 0.7 --reuse 2": Switch({"carryover": 0.7, "reuse": 2}),
+    "--temporal-filter 2": Switch({"temporal_filter": 2}),
+    "--anchors 3": Switch({"anchors": 3}),
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--model", default="tiny")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--clip", type=Path, default=CLIP)
+    parser.add_argument("--size", default="384x216")
+    parser.add_argument("--frames", type=int, default=12)
+    parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--rows", default=";".join(SWITCHES), help="separated by semicolons")
+    parser.add_argument("--instruction", default="make it winter with snow")
+    parser.add_argument("--json", type=Path)
+    arguments = parser.parse_args()
+    width, height = map(int, arguments.size.split("x"))
+    frames = frames_of(arguments.clip, (width, height), arguments.frames)
+    bench = Bench(arguments.model, arguments.device, arguments.instruction, frames)
+    rows = []
+    for name in arguments.rows.split(";"):
+        switch = SWITCHES[name]
+        if switch.gpu_only and arguments.device == "cpu":
+            continue
+        rows.append({"switch": name, **bench.compare(name, switch, arguments.runs)})
+        print(rows[-1], flush=True)
+    facts = machine("torch", "diffusers")
+    if arguments.device != "cpu":
+        facts = {"gpu": torch.cuda.get_device_name(), **facts}
+    print(
+        f"\n{arguments.model}, {arguments.size}, {len(frames)} frames, runs: {arguments.runs}, "
+        + ", ".join(map(str, facts.values()))
+    )
+    print("\n| switch | held against | seconds a frame | as quick | PSNR to it, dB |")
+    print("|---|---|---|---|---|")
+    for row in rows:
+        print(
+            f"| {row['switch']} | {row['against']} | {row['seconds']:.3f}"
+            f" | {row['ratio']:.2f} | {row['psnr']:.1f} |"
+        )
+    if arguments.json:
+        arguments.json.write_text(json.dumps({"machine": facts, "rows": rows}, indent=1))
+
+
+class Bench:
+    """Edits of the same frames by recipes of one model."""
+
+    def __init__(self, model: str, device: str, instruction: str, frames: list[Frame]) -> None:
+        self._device = device
+        self._frames = frames
+        self._editors: dict[tuple[str, bool], Any] = {}
+        height, width = frames[0].image.shape[:2]
+        self._size = (width, height)
+        self._base = {"model": model, "instruction": instruction, "size": max(width, height)}
+        self._base |= {"num_inference_steps": 10, **models.defaults(model), **PLAIN}
+
+    def compare(self, name: str, switch: Switch, runs: int) -> dict[str, Any]:
+        """Medians of both, measured in turn."""
+        before = self._base | (SWITCHES[HALF].values if switch.against == HALF else {})
+        after = self._base | before | switch.values
+        seconds: dict[str, list[float]] = {"before": [], "after": []}
+        images: dict[str, list[Image]] = {}
+        for turn in range(runs + 1):  # the first one warms up, and compiles
+            for which, values in (("before", before), ("after", after)):
+                first = which == "after" and name == "channels_first"
+                spent, images[which] = self._edit(values, channels_first=first)
+                if turn:
+                    seconds[which].append(spent / len(self._frames))
+        medians = {which: statistics.median(values) for which, values in seconds.items()}
+        fidelity = [psnr(a, b) for a, b in zip(images["before"], images["after"], strict=True)]
+        return {
+            "against": switch.against,
+            "seconds": medians["after"],
+            "seconds_before": medians["before"],
+            "ratio": medians["before"] / medians["after"],
+            "psnr": float(np.mean(fidelity)),
+        }
+
+    def _edit(self, values: dict[str, Any], *, channels_first: bool) -> tuple[float, list[Image]]:
+        editor = self._editor(values["dtype"], channels_first=channels_first)
+        recipe = msgspec.convert(values, Recipe)
+        plan = plan_video(0, len(self._frames), [], recipe, self._size)
+        clock, wait = self._clock()
+        start = clock()
+        images = planned_edit(editor, self._frames, recipe, plan)
+        wait()
+        return clock() - start, images
+
+    def _editor(self, dtype: str, *, channels_first: bool) -> Any:
+        key = (dtype, channels_first)
+        if key not in self._editors:
+            editor = load_editor(str(self._base["model"]), device=self._device, dtype=dtype)
+            if channels_first:
+                for part in (editor.pipe.unet, editor.pipe.vae):
+                    part.to(memory_format=torch.contiguous_format)
+            self._editors[key] = editor
+        return self._editors[key]
+
+    def _clock(self) -> tuple[Callable[[], float], Callable[[], object]]:
+        if self._device == "cpu":
+            return time.process_time, lambda: None
+        return time.perf_counter, torch.cuda.synchronize
+
+
+def frames_of(clip: Path, size: tuple[int, int], count: int) -> list[Frame]:
+    """The clip's first frames, at the size at which they are edited."""
+    frames = []
+    with av.open(str(clip)) as container:
+        for number, frame in enumerate(container.decode(video=0)):
+            if number == count:
+                break
+            image = frame.to_ndarray(format="rgb24", width=size[0], height=size[1])
+            frames.append(Frame(number, number, image))
+    return frames
+
+
+if __name__ == "__main__":
+    main()
