@@ -10,6 +10,7 @@
     ├─ BrokerError           Redis cannot be started or reached
     │  └─ NoWorkerError      Redis is there, but no worker answers
     ├─ EditError             the editor failed on a chunk; worth another try
+    │  └─ NotFinite          no picture came of a frame, in float32 either; carries the others
     ├─ OutsideRoots          a path that this worker may not use (IP2P_ROOTS)
     ├─ JobError              a job folder is missing, damaged or busy
     │  ├─ ResumeMismatch     source or recipe changed since the plan was made
@@ -23,7 +24,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 
 class Ip2pError(Exception):
@@ -85,6 +86,20 @@ class EditError(Ip2pError):
     """The editor failed on a chunk. The job goes on; the chunk is tried again."""
 
     retryable = True
+
+
+class NotFinite(EditError):
+    """The model gave no finite picture of some frames, in float32 either; nor would it again.
+
+    Args:
+        edited: the frames (``Frame``) that came out well, in order.
+    """
+
+    retryable = False
+
+    def __init__(self, message: str, *, hint: str = "", edited: Sequence[Any] = ()) -> None:
+        super().__init__(message, hint=hint)
+        self.edited = tuple(edited)
 
 
 class OutsideRoots(Ip2pError):

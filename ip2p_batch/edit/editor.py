@@ -5,7 +5,7 @@ This file imports no torch, so that planning and tests can use it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Protocol
@@ -23,6 +23,14 @@ class EditSession(Protocol):
     @property
     def warnings(self) -> list[str]:
         """One line each: what the user should know ("the instruction was cut to 77 tokens")."""
+        ...
+
+    @property
+    def notes(self) -> Mapping[int, str]:
+        """What was done about single frames, by number: words that follow "Frame 17".
+
+        "came out black in float16; edited again in float32".
+        """
         ...
 
     @property
@@ -50,7 +58,8 @@ class EditSession(Protocol):
             not depend on the other frames, beyond float rounding.
 
         Raises:
-            EditError: the model failed, or gave no finite picture.
+            NotFinite: the model gave no finite picture for some of them; has the others.
+            EditError: the model failed.
         """
         ...
 
@@ -156,6 +165,7 @@ class IdentityEditor:
 class _IdentitySession:
     def __init__(self, editor: IdentityEditor, checkpoint: Checkpoint) -> None:
         self.warnings: list[str] = []
+        self.notes: dict[int, str] = {}
         self.batch_size = 4
         self._editor = editor
         self._checkpoint = checkpoint
