@@ -14,6 +14,7 @@
     ├─ OutsideRoots          a path that this worker may not use (IP2P_ROOTS)
     ├─ JobError              a job folder is missing, damaged or busy
     │  ├─ ResumeMismatch     source or recipe changed since the plan was made
+    │  ├─ UnlikeWorker       this worker would give other bits than the chunks before
     │  └─ IncompleteJob      receipts are missing; lists the chunks
     └─ JobCancelled          somebody asked for it
 
@@ -112,6 +113,14 @@ class JobError(Ip2pError):
 
 class ResumeMismatch(JobError):
     """The source or the recipe changed since the plan was made; names the field."""
+
+
+class UnlikeWorker(JobError):
+    """A worker would give other bits than the job's chunks so far; says in what it differs."""
+
+    def __init__(self, message: str, *, unlike: Sequence[str], hint: str = "") -> None:
+        super().__init__(message, hint=hint, survives="Finished chunks are kept.")
+        self.unlike = tuple(unlike)
 
 
 class IncompleteJob(JobError):

@@ -15,7 +15,7 @@ from ip2p_batch.errors import NotFinite
 from ip2p_batch.executor import LocalExecutor
 from ip2p_batch.job import Encoding
 from ip2p_batch.process import standins
-from ip2p_batch.process.standins import StandIns, ranges
+from ip2p_batch.process.standins import StandIns
 from ip2p_batch.recipe import Recipe
 
 from .celery_helpers import stills_job
@@ -80,10 +80,6 @@ def test_not_ever_so_many_frames_are_held_for_one_that_may_come():
     assert stand_ins.edit(clip[:-1]) == []
     with pytest.raises(NotFinite):
         stand_ins.edit(clip[-1:])
-
-
-def test_ranges_are_short():
-    assert ranges([]) == "" and ranges([4]) == "4" and ranges([1, 2, 4, 6, 7]) == "1-2, 4, 6-7"
 
 
 def test_a_video_goes_on_and_names_the_frames(tmp_path, settings):

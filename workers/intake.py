@@ -118,7 +118,9 @@ class Channel(redis.Channel):
             queue = bytes_to_str(key).rsplit(self.sep, 1)[0]
             self._queue_cycle.rotate(queue)
             try:
-                message = read(raw if isinstance(raw, bytes) else str(raw).encode())
+                raw = raw if isinstance(raw, bytes) else str(raw).encode()
+                # Else it is an answer to what this process asked of the other workers.
+                message = read(raw) if queue == QUEUE else msgspec.json.decode(raw)
             except (ValueError, msgspec.MsgspecError) as error:
                 log.error("message dropped: %s (%s)", " ".join(str(error).split())[:300], queue)
                 raise Empty from None

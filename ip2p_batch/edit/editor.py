@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Protocol
 
 from ..frame import Frame, Image
+from ..job import Identity
 from ..recipe import Recipe
 
 #: Called between denoising steps; raises to stop the edit (JobCancelled).
@@ -135,6 +136,11 @@ class Editor(Protocol):
         """What it computes on, as a user would name it (``cpu``, ``NVIDIA H100``)."""
         ...
 
+    @property
+    def identity(self) -> Identity | None:
+        """What decides the last bits of its results; None where all machines give the same."""
+        ...
+
     def session(self, recipe: Recipe, *, checkpoint: Checkpoint | None = None) -> EditSession:
         """A session for ``recipe``; cheap, since the weights stay loaded."""
         ...
@@ -149,6 +155,7 @@ class IdentityEditor:
     """
 
     device = "identity"
+    identity: Identity | None = None
 
     def __init__(
         self,

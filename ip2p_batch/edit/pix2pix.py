@@ -6,12 +6,14 @@ seed, image, steps and scales, with one generator per image; tests hold it to th
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Any
 
 import torch
 
+from ..job import Identity
 from ..recipe import Recipe
-from . import attention
+from . import attention, numerics
 from .editor import Checkpoint
 from .session import Pix2PixSession
 
@@ -49,6 +51,10 @@ class Pix2PixEditor:
             return torch.cuda.get_device_name(self.torch_device)
         threads = torch.get_num_threads()
         return f"cpu, {threads} thread{'' if threads == 1 else 's'}"
+
+    @cached_property
+    def identity(self) -> Identity:
+        return numerics.identity(self.pipe, self.torch_device, self.dtype)
 
     def session(self, recipe: Recipe, *, checkpoint: Checkpoint | None = None) -> Pix2PixSession:
         return Pix2PixSession(self, recipe, checkpoint or (lambda: None))

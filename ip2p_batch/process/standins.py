@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import groupby
 
 from ..edit.editor import EditSession
 from ..errors import NotFinite
 from ..frame import Frame
+from ..ranges import in_words
 
 #: Frames in a row, from a chunk's first on, that may wait for one that comes out well.
 _MOST_WAITING = 32
@@ -81,19 +81,6 @@ def told(notes: Mapping[int, str], numbers: Iterable[int], noun: str = "Frame") 
     for number in sorted(set(numbers) & notes.keys()):
         by_text.setdefault(notes[number], []).append(number)
     return [
-        f"{noun}{'s' if len(found) > 1 else ''} {ranges(found)} {text}."
+        f"{noun}{'s' if len(found) > 1 else ''} {in_words(found)} {text}."
         for text, found in by_text.items()
     ]
-
-
-def ranges(numbers: Sequence[int]) -> str:
-    """Sorted numbers in few words.
-
-    >>> ranges([1, 2, 3, 7, 9, 10])
-    '1-3, 7, 9-10'
-    """
-    runs = [
-        [number for _, number in run]
-        for _, run in groupby(enumerate(numbers), key=lambda pair: pair[1] - pair[0])
-    ]
-    return ", ".join(f"{r[0]}-{r[-1]}" if len(r) > 1 else str(r[0]) for r in runs)
