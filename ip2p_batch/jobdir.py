@@ -73,6 +73,12 @@ def atomic_path(path: Path, *, durable: bool = True) -> Iterator[Path]:
     Raises:
         OutputError: the disk is full, or the folder cannot be written.
     """
+    if "\0" in str(path):  # else a ValueError of the system's
+        raise OutputError(
+            f"{str(path)!r} cannot be written: no file is called so.",
+            path=path,
+            survives="Finished chunks are kept.",
+        )
     temporary: Path | None = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
