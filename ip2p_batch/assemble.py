@@ -8,6 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from .errors import EditError, IncompleteJob, OutsideRoots
+from .identity import mixed
 from .job import Job, Plan, Receipt, Result
 from .jobdir import JobDir, atomic_path, sweep
 from .media import concat
@@ -34,6 +35,7 @@ def assemble(job_dir: JobDir) -> Result:
         warnings = [*plan.warnings]
         for receipt in receipts.values():
             warnings += receipt.warnings
+        warnings += mixed(plan.chunks, receipts)
         if job.source.is_video:
             _join(job_dir, job, plan)
         failed, skipped, item_warnings = _outcomes(job_dir, receipts)

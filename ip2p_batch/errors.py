@@ -10,9 +10,11 @@
     ├─ BrokerError           Redis cannot be started or reached
     │  └─ NoWorkerError      Redis is there, but no worker answers
     ├─ EditError             the editor failed on a chunk; worth another try
+    │  └─ NotFinite          no picture came of a frame, in float32 either; carries the others
     ├─ OutsideRoots          a path that this worker may not use (IP2P_ROOTS)
     ├─ JobError              a job folder is missing, damaged or busy
     │  ├─ ResumeMismatch     source or recipe changed since the plan was made
+    │  ├─ UnlikeWorker       this worker would give other bits than the chunks before
     │  └─ IncompleteJob      receipts are missing; lists the chunks
     └─ JobCancelled          somebody asked for it
 
@@ -23,7 +25,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 
 class Ip2pError(Exception):
@@ -87,6 +89,20 @@ class EditError(Ip2pError):
     retryable = True
 
 
+class NotFinite(EditError):
+    """The model gave no finite picture of some frames, in float32 either; nor would it again.
+
+    Args:
+        edited: the frames (``Frame``) that came out well, in order.
+    """
+
+    retryable = False
+
+    def __init__(self, message: str, *, hint: str = "", edited: Sequence[Any] = ()) -> None:
+        super().__init__(message, hint=hint)
+        self.edited = tuple(edited)
+
+
 class OutsideRoots(Ip2pError):
     """A path lies outside the folders that this worker may use (``IP2P_ROOTS``)."""
 
@@ -97,6 +113,14 @@ class JobError(Ip2pError):
 
 class ResumeMismatch(JobError):
     """The source or the recipe changed since the plan was made; names the field."""
+
+
+class UnlikeWorker(JobError):
+    """A worker would give other bits than the job's chunks so far; says in what it differs."""
+
+    def __init__(self, message: str, *, unlike: Sequence[str], hint: str = "") -> None:
+        super().__init__(message, hint=hint, survives="Finished chunks are kept.")
+        self.unlike = tuple(unlike)
 
 
 class IncompleteJob(JobError):

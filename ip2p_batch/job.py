@@ -156,6 +156,7 @@ class Job(_Data, frozen=True, kw_only=True):
 
     Attributes:
         look: SHA-256 of the pixels in ``look.png``, which frames look at; empty without one.
+        mixed_workers: whether workers of several kinds may do it, see :class:`Identity`.
     """
 
     id: str
@@ -165,6 +166,7 @@ class Job(_Data, frozen=True, kw_only=True):
     encoding: Encoding = Encoding()
     overwrite: bool = False
     look: str = ""
+    mixed_workers: bool = False
     version: int = 1
 
     def fingerprint(self) -> str:
@@ -241,14 +243,41 @@ class Plan(_Data, frozen=True, kw_only=True):
         return sum(len(c) for c in self.chunks if c.kind != "borders")
 
 
+class Identity(_Data, frozen=True, kw_only=True):
+    """What decides the last bits of a result beside the job itself.
+
+    Workers of one identity give the same bits. The first that begins a chunk of a job fixes the
+    job's, in ``identity.json``.
+
+    Attributes:
+        model: of the weights, 16 hexadecimal digits; see ``edit/numerics.py``.
+        device: kind of device: the GPU's name, or ``cpu`` with maker and instruction sets.
+        dtype: precision of the weights in use.
+        threads: torch threads on a CPU; 0 on a GPU.
+    """
+
+    model: str
+    torch: str
+    diffusers: str
+    device: str
+    dtype: str
+    threads: int = 0
+
+
 class WorkerInfo(_Data, frozen=True, kw_only=True):
-    """Who did it: host, process and what it computes with."""
+    """Who did it: host, process and what it computes with.
+
+    Attributes:
+        model: :attr:`Identity.model`.
+        identity: None before a model is loaded, and where there is none.
+    """
 
     host: str
     pid: int
     device: str = ""
     torch: str = ""
     model: str = ""
+    identity: Identity | None = None
 
 
 class Tuning(_Data, frozen=True, kw_only=True):
@@ -286,6 +315,7 @@ class Receipt(_Data, frozen=True, kw_only=True):
             ``idle``: while the editor, and with it its device, had nothing to do.
         items: results of a ``stills`` chunk.
         warnings: one line each ("frame 17 did not decode; frame 16 stands in for it").
+        unlike: how the worker differs from the job's identity, where that is allowed.
     """
 
     chunk: ChunkId
@@ -297,6 +327,7 @@ class Receipt(_Data, frozen=True, kw_only=True):
     finished: float
     items: tuple[ItemResult, ...] = ()
     warnings: tuple[str, ...] = ()
+    unlike: tuple[str, ...] = ()
 
 
 class Claim(_Data, frozen=True, kw_only=True):
@@ -322,6 +353,19 @@ class Failure(_Data, frozen=True, kw_only=True):
     hint: str = ""
     attempts: int = 1
     worker: WorkerInfo | None = None
+
+
+class Refusal(_Data, frozen=True, kw_only=True):
+    """A worker that does no chunk of the job, since it would give other bits.
+
+    Attributes:
+        node: the worker's name in Celery.
+        unlike: how it differs from the job's identity.
+    """
+
+    node: str
+    worker: WorkerInfo
+    unlike: tuple[str, ...]
 
 
 class Result(_Data, frozen=True, kw_only=True):

@@ -10,6 +10,7 @@
     JOB/submitted/W        wave W sent   JOB/result.json            the final summary
     JOB/look.png           --look-anchor JOB/cancel                 stop, please
     JOB/tuning.json        Tuning, as the first worker found it
+    JOB/identity.json      Identity      JOB/refusals/NODE.json     Refusal, of unlike workers
 
 Disk is the truth and Redis is transport: a chunk is finished when its receipt is here, and a
 receipt is written after what it vouches for. Every file appears under its name only when whole.
@@ -24,6 +25,7 @@ import platform
 import shutil
 import tempfile
 import threading
+import uuid
 from array import array
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
@@ -31,8 +33,24 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import msgspec
+
 from .errors import JobError, OutputError, OutsideRoots
-from .job import Chunk, Claim, Failure, Item, Job, Plan, Receipt, Result, Tuning, decode, encode
+from .job import (
+    Chunk,
+    Claim,
+    Failure,
+    Identity,
+    Item,
+    Job,
+    Plan,
+    Receipt,
+    Refusal,
+    Result,
+    Tuning,
+    decode,
+    encode,
+)
 from .roots import ANYWHERE, Roots
 
 if TYPE_CHECKING:  # numpy takes a tenth of a second, which `status` need not wait for
@@ -58,6 +76,12 @@ def atomic_path(path: Path, *, durable: bool = True) -> Iterator[Path]:
     Raises:
         OutputError: the disk is full, or the folder cannot be written.
     """
+    if "\0" in str(path):  # else a ValueError of the system's
+        raise OutputError(
+            f"{str(path)!r} cannot be written: no file is called so.",
+            path=path,
+            survives="Finished chunks are kept.",
+        )
     temporary: Path | None = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -348,6 +372,43 @@ class JobDir:
     def result(self) -> Result | None:
         return self._maybe("result.json", Result)
 
+    # -- who may do it ----------------------------------------------------------------
+
+    def identity(self) -> Identity | None:
+        """What the job's chunks are edited with; None before the first is begun."""
+        return self._maybe("identity.json", Identity)
+
+    def fix_identity(self, mine: Identity) -> Identity:
+        """The job's identity: ``mine``, if nobody was first."""
+        found = self.identity()
+        if found is None:
+            self._write_once("identity.json", mine)
+            found = self.identity() or mine
+        return found
+
+    def write_refusal(self, refusal: Refusal) -> None:
+        """Say that a worker does no chunks of this job, and why."""
+        name = hashlib.sha256(refusal.node.encode()).hexdigest()[:16]
+        self._write(f"refusals/{name}.json", refusal, durable=False)
+
+    def refusals(self) -> Iterator[Refusal]:
+        for name in sorted(self._names("refusals")):
+            if (refusal := self._maybe(f"refusals/{name}.json", Refusal)) is not None:
+                yield refusal
+
+    def clear_refusals(self) -> None:
+        """Ask all workers anew; whoever begins the first chunk says of what kind they are to be."""
+        for name in self._names("refusals"):
+            self._delete(f"refusals/{name}.json")
+        if not self.finished():
+            self._delete("identity.json")
+
+    def allow_mixed_workers(self) -> None:
+        """Let workers of several kinds do the rest of the job."""
+        job = self.job()
+        if not job.mixed_workers:
+            self._write("job.json", msgspec.structs.replace(job, mixed_workers=True))
+
     def drop_media(self) -> None:
         """Delete segments and border latents once the output stands; the records stay."""
         for folder in ("segments", "borders", "claims"):
@@ -417,6 +478,21 @@ class JobDir:
 
     def _write(self, name: str, value: object, *, durable: bool = True) -> None:
         write_atomic(self._at(name), encode(value), durable=durable)
+
+    def _write_once(self, name: str, value: object) -> None:
+        """Write a file, whole, unless there is one of that name."""
+        path = self._at(name)
+        mine = path.with_name(f".{path.stem}-{uuid.uuid4().hex}")
+        write_atomic(mine, encode(value))
+        try:
+            os.link(mine, path)  # fails where it exists, on network shares, too
+        except FileExistsError:
+            pass
+        except OSError:  # no links here: of two that come in the same moment the last one counts
+            if not path.exists():
+                mine.replace(path)
+        finally:
+            mine.unlink(missing_ok=True)
 
     def _read_once(self, name: str, type_: type[T]) -> T:
         """A file that does not change while a job lives: read again only if it is another one."""

@@ -7,7 +7,8 @@ from typing import Literal
 
 import msgspec
 
-from .job import Claim, Job, Plan, Receipt, Result, WorkerInfo
+from .identity import refused
+from .job import Claim, Identity, Job, Plan, Receipt, Result, WorkerInfo
 from .jobdir import JobDir
 
 State = Literal["waiting", "running", "finished", "finished with failures", "failed", "cancelled"]
@@ -23,6 +24,8 @@ class JobStatus(msgspec.Struct, frozen=True, kw_only=True):
         fps: frames a second over the time worked so far; 0 where nothing is done yet.
         eta: seconds to go at that pace; None where unknown or over.
         failures: one line each: chunks given up, pictures that failed.
+        identity: what the job's chunks are edited with; None before the first is begun.
+        refused: one line each: workers that take no part, since they would give other bits.
     """
 
     id: str
@@ -37,6 +40,8 @@ class JobStatus(msgspec.Struct, frozen=True, kw_only=True):
     chunks_total: int
     workers: tuple[WorkerInfo, ...] = ()
     failures: tuple[str, ...] = ()
+    identity: Identity | None = None
+    refused: tuple[str, ...] = ()
     started: float | None = None
     fps: float = 0.0
     eta: float | None = None
@@ -83,6 +88,8 @@ def status(folder: JobDir) -> JobStatus:
         chunks_total=len(plan.chunks),
         workers=tuple(c.worker for c in claims),
         failures=tuple(lines),
+        identity=folder.identity(),
+        refused=tuple(dict.fromkeys(refused(r) for r in folder.refusals())),
         started=begun,
         fps=round(fps, 3),
         eta=round((plan.frames - done) / fps, 1) if running and fps > 0 else None,
@@ -104,6 +111,7 @@ def _ended(folder: JobDir, job: Job, plan: Plan, result: Result) -> JobStatus:
         chunks_done=len(plan.chunks),
         chunks_total=len(plan.chunks),
         failures=lines,
+        identity=folder.identity(),
         started=result.finished - result.seconds if plan.chunks else None,
         fps=round(plan.frames / result.seconds, 3) if result.seconds > 0 else 0.0,
     )

@@ -37,6 +37,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         output: where the result goes; None means beside the source, with ``-edited`` in the name.
         start, end: seconds from the first frame of a video; None means from / to its end.
+        mixed_workers: whether workers that give other last bits may take part.
     """
 
     source: Path
@@ -46,6 +47,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     start: float | None = None
     end: float | None = None
     overwrite: bool = False
+    mixed_workers: bool = False
 
 
 class Survey(msgspec.Struct, frozen=True, kw_only=True):
@@ -267,6 +269,7 @@ def _job(request: Request, source: Source, output: Path) -> Job:
         output=str(output),
         encoding=request.encoding,
         overwrite=request.overwrite,
+        mixed_workers=request.mixed_workers,
     )
     return _named(job)
 

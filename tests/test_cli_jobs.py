@@ -11,6 +11,7 @@ from ip2p_batch import run
 from ip2p_batch.cli.app import app
 from ip2p_batch.edit.editor import IdentityEditor
 from ip2p_batch.executor import LocalExecutor
+from ip2p_batch.job import Identity
 from ip2p_batch.recipe import Recipe
 
 
@@ -106,3 +107,16 @@ def test_a_job_that_does_not_exist_is_named(folder):
         done = say(command, "nothing")
         assert done.exit_code == 7
         assert "nothing" in done.stderr
+
+
+def test_resume_can_allow_other_kinds_of_workers_and_status_names_the_jobs_own(folder):
+    kind = Identity(
+        model="m", torch="2.9", diffusers="d", device="cpu Maker AVX", dtype="float32", threads=1
+    )
+    folder.fix_identity(kind)
+    assert "cpu Maker AVX, float32, 1 thread, torch 2.9" in say("status", folder.path.name).stdout
+    assert json.loads(say("status", folder.path.name, "--json").stdout)["identity"]["threads"] == 1
+    assert not folder.job().mixed_workers
+    # Nobody listens there: it is for the flag that it is run.
+    say("resume", folder.path.name, "--mixed-workers", "--broker", "redis://127.0.0.1:1/0")
+    assert folder.job().mixed_workers

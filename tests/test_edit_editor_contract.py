@@ -115,4 +115,6 @@ def test_a_session_says_how_many_frames_it_takes_and_an_editor_where_it_computes
     session = editor.session(LOOK)
     assert session.batch_size >= 1
     assert session.warnings == []
+    assert session.notes == {}
     assert editor.device
+    assert editor.identity is None or editor.identity.model

@@ -209,35 +209,6 @@ def test_another_error_of_torch_is_not_taken_for_memory():
         owner.session(recipe()).edit(frames(1))
 
 
-def test_only_the_frame_that_did_not_decode_is_decoded_again():
-    owner, calls = fresh(), []
-
-    def overflow(module, arguments, output):
-        calls.append(len(output))
-        if len(calls) == 1:
-            output = output.clone()
-            output[1] = float("nan")
-        return output
-
-    owner.pipe.vae.decoder.register_forward_hook(overflow)
-    clip = frames(3)
-    edited = owner.session(recipe(batch_size=3)).edit(clip)
-    assert calls == [3, 1]
-    expected = editor().session(recipe(batch_size=3)).edit(clip)
-    assert same([edited[0], edited[2]], [expected[0], expected[2]])
-    assert np.abs(edited[1].image.astype(int) - expected[1].image).max() <= 1
-
-
-@pytest.mark.parametrize("part", ["unet", "vae"])
-def test_a_picture_that_stays_not_finite_is_an_error_that_names_the_frame(part):
-    owner = fresh()
-    broken = {"unet": owner.pipe.unet.conv_out, "vae": owner.pipe.vae.decoder.conv_out}[part]
-    with torch.no_grad():
-        broken.bias.fill_(float("nan"))
-    with pytest.raises(EditError, match="frame 40"):
-        owner.session(recipe()).edit(frames(1, first=40))
-
-
 def test_a_job_can_be_cancelled_between_two_steps():
     asked = []
 

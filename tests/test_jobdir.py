@@ -199,3 +199,9 @@ def test_only_what_must_outlive_a_crash_waits_for_the_disk(folder, monkeypatch):
     assert flushed == []
     folder.write_receipt(receipt("1-000000"))
     assert len(flushed) == 1
+
+
+def test_a_name_with_a_nul_in_it_cannot_be_written_and_is_said_so(tmp_path):
+    with pytest.raises(OutputError, match=r"a\\x00b.* no file is called so"):
+        write_atomic(tmp_path / "a\0b", b"x")
+    assert list(tmp_path.iterdir()) == []

@@ -33,6 +33,8 @@ def test_what_is_missing_or_empty_is_named(tmp_path):
         probe.classify(tmp_path / "empty.mp4")
     with pytest.raises(SourceError, match=r"gone\.mp4: no such file"):
         probe.classify(tmp_path / "gone.mp4")
+    with pytest.raises(SourceError, match="no file is called so"):
+        probe.classify(tmp_path / "nul\0.mp4")
 
 
 @pytest.mark.parametrize("scenes", [True, False])

@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from safetensors import safe_open
 
 from ip2p_batch import models, run
 from ip2p_batch.errors import ModelError, OutsideRoots
@@ -178,6 +179,45 @@ def test_an_adapter_that_names_another_model_is_not_followed(folder):
     )
     with pytest.raises(ModelError, match="adapter"):
         load(folder)
+
+
+def shard(folder, part, name=None):
+    """Give a part an index of weights, as large models have; ``name`` instead of its own file."""
+    (weights,) = (folder / part).glob("*.safetensors")
+    moved = weights.rename(weights.with_name(f"{weights.stem}-00001-of-00001.safetensors"))
+    with safe_open(moved, framework="pt") as file:
+        names = dict.fromkeys(file.keys(), moved.name if name is None else name)
+    path = folder / part / f"{weights.name}.index.json"
+    path.write_text(json.dumps({"metadata": {"total_size": 1}, "weight_map": names}))
+
+
+@pytest.mark.parametrize("part", ["unet", "vae", "text_encoder"])
+def test_weights_in_several_files_are_loaded_from_their_folder_and_from_nowhere_else(
+    folder, tmp_path, part
+):
+    shard(folder, part)
+    assert load(folder, IP2P_ROOTS=str(tmp_path)).identity == load(TINY).identity
+    (index,) = (folder / part).glob("*.index.json")
+    whole = index.read_text()
+    other = shutil.copy(next((folder / part).glob("*.safetensors")), tmp_path / "w.safetensors")
+    for wrong in (
+        "../../w.safetensors", str(other), "x/../../../w.safetensors", "..\\\\w.safetensors",
+        "w.bin", "a\\u0000.safetensors", "",
+    ):  # fmt: skip
+        index.write_text(whole.replace(next((folder / part).glob("*.safetensors")).name, wrong))
+        with pytest.raises(ModelError, match="wants its weights from") as error:
+            load(folder)
+        assert "\n" not in error.value.message and "\0" not in error.value.message
+
+
+@pytest.mark.parametrize(
+    "text", ["[]", "7", "}{", "{}", '{"weight_map": 7}', '{"weight_map": {"a": 7}}']
+)
+def test_an_index_of_weights_that_is_none_is_refused_in_a_line(folder, text):
+    (folder / "unet" / "diffusion_pytorch_model.safetensors.index.json").write_text(text)
+    with pytest.raises(ModelError) as error:
+        load(folder)
+    assert "\n" not in error.value.message
 
 
 @pytest.mark.parametrize("text", ["[]", "7", "}{", "null", '{"_class_name": 7}', ""])

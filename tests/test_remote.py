@@ -9,11 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ip2p_batch import broker, remote
-from ip2p_batch.errors import BrokerError
+from ip2p_batch.errors import BrokerError, JobError
 from ip2p_batch.executor import Executor
 from ip2p_batch.job import Chunk
 from ip2p_batch.jobdir import JobDir
-from ip2p_batch.remote import CeleryExecutor, make_app, message
+from ip2p_batch.remote import CeleryExecutor, make_app, message, read_message
 
 from .celery_helpers import stills_job
 
@@ -60,6 +60,17 @@ def test_a_message_names_an_absolute_job_folder(path, number):
     values = message(JobDir(path), chunk, "0" * 64)
     assert values["job"].startswith("/")
     assert values.keys() == {"job", "chunk", "fingerprint"}
+
+
+@pytest.mark.parametrize(
+    "path", ["/x\0", "/x\0/etc", "/x\n", "/x\x7f", "x", "", "/x/../y", "/" * 5000]
+)
+def test_a_message_with_a_path_that_is_none_is_refused(path):
+    whole = {"job": "/x", "fingerprint": "0" * 64, "chunk": "1-000000"}
+    assert read_message(whole).job == "/x"
+    with pytest.raises(JobError, match="no message of ours") as error:
+        read_message(whole | {"job": path})
+    assert error.value.message.isprintable()
 
 
 def test_the_executor_counts_what_waits_and_what_is_in_work(tmp_path, redis, executor):

@@ -122,6 +122,11 @@ def test_a_list_that_could_open_more_than_was_meant_is_refused(text):
         Settings.from_env({"IP2P_ROOTS": text})
 
 
+def test_a_root_with_a_nul_in_it_is_refused(place):
+    with pytest.raises(RecipeError, match="IP2P_ROOTS"):
+        Roots([f"{place}/ro\0ot"])
+
+
 # -- a job folder of a hostile make ---------------------------------------------------------
 
 
@@ -142,6 +147,21 @@ def work_off(job, *roots):
     while executor.queued():
         executor.poll(0)
         run.advance(folder, executor)
+
+
+@pytest.mark.parametrize("limited", [True, False])
+def test_paths_with_a_nul_in_them_cost_their_own_picture_only(tmp_path, limited):
+    job = stills_job(tmp_path / "root", 3, each=3)
+    rewrite_items(
+        job,
+        i0={"source": f"{tmp_path}/root/in/a\0.png"},
+        i1={"output": f"{tmp_path}/root/out/b\0.png"},
+    )
+    work_off(job, *([tmp_path / "root"] if limited else []))
+    result = job.result()
+    assert result.frames == 1 and len(result.failed) == 2
+    assert all(why and "\0" not in why for _, why in result.failed)
+    assert [p.name for p in (tmp_path / "root" / "out").iterdir()] == ["2.png"]
 
 
 def test_pictures_that_lead_out_of_the_roots_are_refused_one_by_one(tmp_path):

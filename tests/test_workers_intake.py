@@ -277,3 +277,41 @@ def test_orders_that_would_stop_a_worker_are_not_followed(target):
         assert app.control.ping(timeout=10, limit=1)
     assert target.is_well()
     assert target.worker() == before
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(180)
+def test_what_is_damaged_among_messages_in_hand_is_dropped_and_the_rest_is_restored(target):
+    """As of a worker that died: after the visibility timeout another looks at all of them."""
+    assert target.is_well()
+    before = target.worker()
+    job = target.job()
+    honest = json.loads(good(job))
+    entries = {
+        "no JSON": "}{", "not UTF-8": b"\xff\xfe", "a number": "7", "null": "null", "empty": "",
+        "a short list": "[]", "numbers": "[1, 2, 3]", "deep": "[" * 60000,
+        "a text": '["x", "", "chunks"]', "an empty message": '[{}, "", "chunks"]',
+        "headers of no kind": '[{"headers": 1, "properties": {}}, "", "chunks"]',
+        "elsewhere": json.dumps([honest, "", "other"]),
+        "no queue": json.dumps([honest, {"a": 1}, ["x"]]),
+        "not ours": json.dumps([json.loads(good(job, kwargs={"pixels": "A"})), "", "chunks"]),
+        b"\xff a tag": "[",
+    }  # fmt: skip
+    old = len(target.said())
+    client = broker.connect(target.redis.url)
+    tags = {**entries, "good": json.dumps([honest, "", "chunks"]), "gone": None}
+    client.hset("ip2p:unacked", mapping={k: v for k, v in tags.items() if v is not None})
+    client.zadd("ip2p:unacked_index", dict.fromkeys(tags, 1.0))
+    wait_for(lambda: not client.hlen("ip2p:unacked") and not client.zcard("ip2p:unacked_index"))
+    assert wait_for(job.result).frames == 1
+    assert client.llen("ip2p:other") == 0
+    assert target.said()[old:].count("message dropped") == len(entries)
+    # Another kind of thing altogether under those names: nothing can be restored, and no more.
+    client.set("ip2p:unacked_index", "x")
+    wait_for(lambda: "could not look for messages" in target.said(), 60)
+    client.delete("ip2p:unacked_index")
+    client.close()
+    assert target.is_well()
+    assert target.worker() == before, "it was started anew"
+    assert "Traceback" not in target.said()[old:]
+    assert max(map(len, target.said()[old:].splitlines())) < 6000

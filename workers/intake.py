@@ -97,8 +97,56 @@ def read(raw: bytes) -> dict[str, Any]:
     return found
 
 
+class QoS(redis.QoS):
+    """Kombu's, which looks at the messages of dead workers before it puts them back.
+
+    They lie in a hash for all to write to, and one that is damaged would end whoever restores it.
+    """
+
+    channel: Any
+    _remove_from_indices: Any
+
+    def restore_by_tag(self, tag: Any, client: Any = None, leftmost: bool = False) -> None:
+        with self.channel.conn_or_acquire(client) as connected:
+            raw = connected.hget(self.unacked_key, tag)
+            try:
+                if raw is not None:
+                    check_unacked(raw)
+            except (ValueError, msgspec.MsgspecError, RecursionError) as error:
+                _drop(error, "unacked")
+                self._remove_from_indices(tag).execute()
+                return
+            super().restore_by_tag(tag, connected, leftmost)
+
+    def restore_visible(self, *arguments: Any, **options: Any) -> None:
+        try:
+            super().restore_visible(*arguments, **options)
+        except self.channel.connection_errors:
+            raise
+        except Exception as error:  # something else of that name, say
+            log.error("could not look for messages of dead workers: %s", str(error)[:300])
+
+
+def check_unacked(raw: bytes | str) -> None:
+    """Look at a message that somebody has in hand, as Kombu keeps it.
+
+    Raises:
+        ValueError: it is none of ours; says why.
+    """
+    message, _, queue = msgspec.json.decode(raw, type=tuple[dict[str, object], str, str])
+    if queue != QUEUE:
+        raise ValueError(f"it is for the queue {queue[:100]}")
+    read(msgspec.json.encode(message))
+
+
+def _drop(error: Exception, where: str) -> None:
+    log.error("message dropped: %s (%s)", " ".join(str(error).split())[:300], where)
+
+
 class Channel(redis.Channel):
     """Kombu's, which looks at what it has popped."""
+
+    QoS = QoS
 
     connection_errors: tuple[type[BaseException], ...]
     _queue_cycle: Any
@@ -118,9 +166,11 @@ class Channel(redis.Channel):
             queue = bytes_to_str(key).rsplit(self.sep, 1)[0]
             self._queue_cycle.rotate(queue)
             try:
-                message = read(raw if isinstance(raw, bytes) else str(raw).encode())
+                raw = raw if isinstance(raw, bytes) else str(raw).encode()
+                # Else it is an answer to what this process asked of the other workers.
+                message = read(raw) if queue == QUEUE else msgspec.json.decode(raw)
             except (ValueError, msgspec.MsgspecError) as error:
-                log.error("message dropped: %s (%s)", " ".join(str(error).split())[:300], queue)
+                _drop(error, queue)
                 raise Empty from None
             self.connection._deliver(message, queue)
             return True

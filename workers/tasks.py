@@ -31,9 +31,10 @@ from ip2p_batch.errors import (
     JobCancelled,
     JobError,
     OutsideRoots,
+    UnlikeWorker,
 )
 from ip2p_batch.executor import ASSEMBLY
-from ip2p_batch.job import WorkerInfo
+from ip2p_batch.job import Chunk, WorkerInfo
 from ip2p_batch.jobdir import JobDir
 from ip2p_batch.process import MAX_ATTEMPTS, give_up, process_chunk
 from ip2p_batch.recipe import Recipe
@@ -47,6 +48,7 @@ from ip2p_batch.remote import (
 )
 from ip2p_batch.settings import Settings
 
+from . import kinds
 from .app import app
 from .editors import editor_for as new_editor
 
@@ -55,7 +57,7 @@ log = logging.getLogger(__name__)
 #: Seconds for a job folder to appear: on a network share it may come after its message.
 _APPEAR_SECONDS = 5.0
 #: How often a message is handed on, a second apart, to find a worker that sees its job folder.
-_HAND_ON = 10
+_MOST_SEEN = 10
 _HAND_ON_SECONDS = 1.0
 _BROKER_PAUSES = (1.0, 2.0, 5.0, 10.0, 20.0, 30.0, 60.0)
 
@@ -77,12 +79,16 @@ def chunk(self: Task[Any, Any], /, **fields: object) -> None:
     except Ip2pError as error:
         log.error("message dropped: %s", error)
         return
-    if _attempt(
-        folder,
-        planned.id,
-        lambda: process_chunk(folder, planned, editor_for=editor_for, worker=who()),
-    ):
-        _advance(folder)
+
+    def work() -> None:
+        kinds.check(folder, told.fingerprint)
+        process_chunk(folder, planned, editor_for=editor_for, worker=who())
+
+    try:
+        if _attempt(folder, planned.id, work):
+            _advance(folder)
+    except UnlikeWorker as error:
+        _leave_to_others(self, folder, told, planned, error)
 
 
 @app.task(bind=True, name=TASK_ASSEMBLE, max_retries=MAX_RETRIES, default_retry_delay=0)
@@ -116,7 +122,7 @@ def _attempt(folder: JobDir, name: str, work: Callable[[], object]) -> bool:
             return True
         except JobCancelled:
             return False
-        except IncompleteJob:
+        except (IncompleteJob, UnlikeWorker):
             raise
         except Exception as error:
             log.warning("%s of %s, attempt %d", name, folder.path, attempt, exc_info=True)
@@ -196,15 +202,39 @@ def _folder(task: Task[Any, Any], told: Message) -> JobDir | None:
         return folder
     place = Path(told.job)
     seen = int((task.request.headers or {}).get("ip2p_seen", 0)) + 1
-    if place.parent.is_dir() or seen > _HAND_ON:
+    if place.parent.is_dir() or seen > _MOST_SEEN:
         log.error("message dropped: there is no job folder %s", place)
         return None
     # Perhaps only this machine lacks the shared folder.
     log.error("%s is not on this machine; workers must share the job folders", place.parent)
     time.sleep(_HAND_ON_SECONDS)
-    values = {k: v for k, v in msgspec.to_builtins(told).items() if v is not None}
-    task.apply_async(kwargs=values, headers={"ip2p_seen": str(seen)}, ignore_result=True)
+    _hand_on(task, told, ip2p_seen=str(seen))
     return None
+
+
+def _leave_to_others(
+    task: Task[Any, Any], folder: JobDir, told: Message, planned: Chunk, error: UnlikeWorker
+) -> None:
+    node = task.request.hostname or ""
+    try:
+        if kinds.pass_on(
+            folder,
+            told.fingerprint,
+            planned,
+            error,
+            node=node,
+            worker=who(),
+            executor=_executor(),
+        ):
+            _hand_on(task, told)
+    except Ip2pError as trouble:  # whoever follows the job hands the chunk over again
+        log.error("message dropped: %s", trouble)
+
+
+def _hand_on(task: Task[Any, Any], told: Message, **headers: str) -> None:
+    """Put a message back at the end of the queue."""
+    values = {k: v for k, v in msgspec.to_builtins(told).items() if v is not None}
+    task.apply_async(kwargs=values, headers=headers, ignore_result=True)
 
 
 def open_job(path: str, fingerprint: str) -> JobDir | None:

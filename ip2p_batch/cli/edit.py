@@ -43,6 +43,15 @@ DetachOption = Annotated[
         rich_help_panel=CREW,
     ),
 ]
+MixedOption = Annotated[
+    bool,
+    typer.Option(
+        "--mixed-workers",
+        help="Let workers of several kinds take part (other GPUs, torch, precision), although"
+        " they round differently.",
+        rich_help_panel=CREW,
+    ),
+]
 
 
 def edit(
@@ -53,6 +62,7 @@ def edit(
     reports: Reports,
     instruction: InstructionArgument = None,
     detached: DetachOption = False,
+    mixed: MixedOption = False,
 ) -> int:
     """Edit a video, a picture or a folder of pictures by a sentence.
 
@@ -80,6 +90,7 @@ def edit(
         start=result.start,
         end=result.end,
         overwrite=result.overwrite,
+        mixed_workers=mixed,
     )
     try:
         folder = run.create(request, crew.settings(), say)
@@ -88,7 +99,13 @@ def edit(
     return detach(folder, crew, say) if detached else drive(folder, crew, say)
 
 
-def resume(job: JobArgument, crew: Crew, reports: Reports, detached: DetachOption = False) -> int:
+def resume(
+    job: JobArgument,
+    crew: Crew,
+    reports: Reports,
+    detached: DetachOption = False,
+    mixed: MixedOption = False,
+) -> int:
     """Go on with a job that was stopped, failed or cancelled.
 
     Chunks that have a receipt are not done again.
@@ -107,6 +124,8 @@ def resume(job: JobArgument, crew: Crew, reports: Reports, detached: DetachOptio
         say.noun = "frame" if folder.job().source.is_video else "picture"
         say.say(f"job {folder.path.name} is finished already.")
         return report_end(folder, say)
+    if mixed:
+        folder.allow_mixed_workers()
     return detach(folder, crew, say) if detached else drive(folder, crew, say)
 
 

@@ -118,6 +118,12 @@ def details(job: JobStatus) -> list[str]:
     if job.workers:
         who = [f"{w.host}:{w.pid} {w.device}".rstrip() for w in job.workers]
         facts.append(("workers", "\n".join(who)))
+    if job.identity is not None:
+        kind = job.identity
+        threads = f", {text.plural(kind.threads, 'thread')}" if kind.threads else ""
+        facts.append(("bits of", f"{kind.device}, {kind.dtype}{threads}, torch {kind.torch}"))
+    if job.refused:
+        facts.append(("refused", "\n".join(job.refused)))
     if job.failures:
         facts.append(("failed", "\n".join(job.failures)))
     if job.state in ("waiting", "failed", "cancelled"):

@@ -75,6 +75,12 @@ class Handover:
     clean: Tensor
     final: Tensor | None = None
 
+    @property
+    def finite(self) -> bool:
+        """Whether all latents are finite."""
+        parts = (self.state, self.clean, self.final)
+        return all(bool(part.isfinite().all()) for part in parts if part is not None)
+
     def noise(self, scale: tuple[float, float]) -> Tensor:
         """The unit noise n of ``x = a x0 + s n``."""
         a, s = scale
@@ -115,7 +121,8 @@ def load(frame: Frame, path: Path, step: int) -> Border:
     """Read a border's latents.
 
     Raises:
-        EditError: the file is missing or damaged, or belongs to another frame, step or size.
+        EditError: the file is missing or damaged, is not finite, or belongs to another frame,
+            step or size.
     """
     expected = _facts(frame, step)
     try:
@@ -133,7 +140,13 @@ def load(frame: Frame, path: Path, step: int) -> Border:
             f"{path} holds the latents of {facts}, not of {expected}.",
             hint="`ip2p-batch resume` makes them again.",
         )
-    return Border(frame.index, frame.image, Handover(state, clean, final))
+    latents = Handover(state, clean, final)
+    if not latents.finite:
+        raise EditError(
+            f"The latents of border frame {frame.index} in {path} are not finite.",
+            hint="`ip2p-batch resume` makes them again.",
+        )
+    return Border(frame.index, frame.image, latents)
 
 
 def _facts(frame: Frame, step: int) -> dict[str, str]:

@@ -5,13 +5,13 @@ This file imports no torch, so that planning and tests can use it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Protocol
 
 from ..frame import Frame, Image
-from ..job import Tuning
+from ..job import Identity, Tuning
 from ..recipe import Recipe
 
 #: Called between denoising steps; raises to stop the edit (JobCancelled).
@@ -24,6 +24,14 @@ class EditSession(Protocol):
     @property
     def warnings(self) -> list[str]:
         """One line each: what the user should know ("the instruction was cut to 77 tokens")."""
+        ...
+
+    @property
+    def notes(self) -> Mapping[int, str]:
+        """What was done about single frames, by number: words that follow "Frame 17".
+
+        "came out black in float16; edited again in float32".
+        """
         ...
 
     @property
@@ -51,7 +59,8 @@ class EditSession(Protocol):
             not depend on the other frames, beyond float rounding.
 
         Raises:
-            EditError: the model failed, or gave no finite picture.
+            NotFinite: the model gave no finite picture for some of them; has the others.
+            EditError: the model failed.
         """
         ...
 
@@ -127,6 +136,11 @@ class Editor(Protocol):
         """What it computes on, as a user would name it (``cpu``, ``NVIDIA H100``)."""
         ...
 
+    @property
+    def identity(self) -> Identity | None:
+        """What decides the last bits of its results; None where all machines give the same."""
+        ...
+
     def tune(self, recipe: Recipe, size: tuple[int, int], frames: int) -> Tuning:
         """How a job's frames had best be edited on this device.
 
@@ -156,6 +170,7 @@ class IdentityEditor:
     """
 
     device = "identity"
+    identity: Identity | None = None
 
     def __init__(
         self,
@@ -175,6 +190,7 @@ class IdentityEditor:
 class _IdentitySession:
     def __init__(self, editor: IdentityEditor, checkpoint: Checkpoint) -> None:
         self.warnings: list[str] = []
+        self.notes: dict[int, str] = {}
         self.batch_size = 4
         self._editor = editor
         self._checkpoint = checkpoint

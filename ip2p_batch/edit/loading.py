@@ -178,6 +178,26 @@ def check_parts(folder: Path) -> None:
                 f"{folder} has an adapter in its {part}, which is not loaded.",
                 hint="Merge it into the weights first, as `ip2p-batch train` does.",
             )
+        for shards in (folder / part).glob("*.index.json"):
+            _check_shards(shards)
+
+
+def _check_shards(path: Path) -> None:
+    """Refuse an index of weights in several files that names one outside of its own folder.
+
+    Raises:
+        ModelError: names the file.
+    """
+    index = json.loads(path.read_text(encoding="utf-8"))
+    names = index.get("weight_map") if isinstance(index, dict) else None
+    if not isinstance(names, dict):
+        raise ValueError(f"{path.name} has no weight_map")
+    for name in map(str, names.values()):
+        if not name.endswith(".safetensors") or not set("/\\\0").isdisjoint(name):
+            raise ModelError(
+                f"{path} wants its weights from {name[:100]!r}: not loaded.",
+                hint=f"Only safetensors files beside it are. {_TINY_HINT}",
+            )
 
 
 def _explain(error: Exception, model: str, *, local: bool) -> ModelError:

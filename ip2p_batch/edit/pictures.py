@@ -30,11 +30,12 @@ class Autoencoder:
 
     Attributes:
         scaling_factor: as given.
+        vae: as given.
     """
 
     def __init__(self, vae: Any, device: str, scaling_factor: float, *, scaled: bool) -> None:
         self.scaling_factor = scaling_factor
-        self._vae = vae
+        self.vae = vae
         self._device = device
         self._scaled = scaled
 
@@ -50,7 +51,7 @@ class Autoencoder:
         # As bytes, a quarter of what floats would be; the arithmetic is the device's.
         pixels = _upload(torch.from_numpy(np.stack(images)), self._device)
         tensor = 2.0 * (pixels.permute(0, 3, 1, 2).float() / 255.0) - 1.0
-        encoded = self._vae.encode(tensor.to(self._vae.dtype))
+        encoded = self.vae.encode(tensor.to(self.vae.dtype))
         # AutoencoderTiny has no distribution.
         known = hasattr(encoded, "latent_dist")
         found: Tensor = encoded.latent_dist.mode() if known else encoded.latents
@@ -59,25 +60,19 @@ class Autoencoder:
     def decode(self, latents: Tensor) -> tuple[list[Image], list[int]]:
         """Pictures of finished latents.
 
-        fp16 overflows in some autoencoders and gives black pictures (diffusers #1484): a picture
-        that is not finite is decoded again in float32, alone, so that the others keep their bits.
-
         Args:
             latents: scaled, shape ``(frames, channels, height, width)``.
 
         Returns:
-            uint8 RGB pictures, and the numbers of those that are not finite even so.
+            uint8 RGB pictures, and the numbers of those that are not finite; see ``rescue``.
         """
-        vae = self._vae
+        vae = self.vae
         ready = latents if self._scaled else latents / self.scaling_factor
         pixels: Tensor = vae.decode(ready.to(vae.dtype), return_dict=False)[0].float()
-        bad = _not_finite(pixels)
-        if bad.any():
-            pixels[bad] = _decode_in_float32(vae, ready[bad])
-        left = [int(i) for i in _not_finite(pixels).nonzero().flatten()]
+        bad = [int(i) for i in _not_finite(pixels).nonzero().flatten()]
         shown = torch.nan_to_num((pixels / 2 + 0.5).clamp(0, 1))
         array = (shown.permute(0, 2, 3, 1) * 255).round().to(torch.uint8).cpu().numpy()
-        return [np.ascontiguousarray(image) for image in array], left
+        return [np.ascontiguousarray(image) for image in array], bad
 
 
 def _upload(values: Tensor, device: str) -> Tensor:
@@ -89,13 +84,3 @@ def _upload(values: Tensor, device: str) -> Tensor:
 
 def _not_finite(values: Tensor) -> Tensor:
     return ~torch.isfinite(values).flatten(1).all(dim=1)
-
-
-def _decode_in_float32(vae: Any, scaled: Tensor) -> Tensor:
-    before = vae.dtype
-    vae.to(torch.float32)
-    try:
-        pixels: Tensor = vae.decode(scaled.float(), return_dict=False)[0]
-    finally:
-        vae.to(before)
-    return pixels

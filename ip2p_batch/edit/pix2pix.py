@@ -7,15 +7,16 @@ seed, image, steps and scales, with one generator per image; tests hold it to th
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from ..errors import ModelError
-from ..job import Tuning
+from ..job import Identity, Tuning
 from ..recipe import Recipe
-from . import attention, tuning
+from . import attention, numerics, tuning
 from .compiling import CompiledUNet
 from .editor import Checkpoint
 from .pictures import Autoencoder
@@ -74,6 +75,10 @@ class Pix2PixEditor:
             return torch.cuda.get_device_name(self.torch_device)
         threads = torch.get_num_threads()
         return f"cpu, {threads} thread{'' if threads == 1 else 's'}"
+
+    @cached_property
+    def identity(self) -> Identity:
+        return numerics.identity(self.pipe, self.torch_device, self.dtype)
 
     def tune(self, recipe: Recipe, size: tuple[int, int], frames: int) -> Tuning:
         trials = Trials(

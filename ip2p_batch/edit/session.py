@@ -8,16 +8,17 @@ shapes (by about 1e-6 on a CPU).
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 import torch
 
-from ..errors import EditError
+from ..errors import EditError, NotFinite
 from ..frame import Frame, Image
 from ..recipe import Recipe
-from . import carryover, correction, guidance, noise, schedule
+from . import carryover, correction, guidance, noise, rescue, schedule
 from .attention import AnchorMemory
 from .compiling import cannot_compile, is_compiler_error
 from .deflicker import Deflicker
@@ -110,12 +111,18 @@ class Pix2PixSession:
         self._look: Image | None = None
         self._places: dict[int, carryover.Between] = {}
         self._warnings: list[str] = []
+        self._notes = rescue.Notes()
+        self._full_texts: Texts | None = None  # in float32, once they are needed
 
     # -- the interface ----------------------------------------------------------------
 
     @property
     def warnings(self) -> list[str]:
         return [*self._warnings, *self._texts.warnings]
+
+    @property
+    def notes(self) -> dict[int, str]:
+        return self._notes
 
     @property
     def batch_size(self) -> int:
@@ -142,11 +149,17 @@ class Pix2PixSession:
                 strict=True,
             )
         ]
-        images: list[Image] = []
+        images: list[Image | None] = []
         group = self.batch_size
         for at in range(0, len(samples), group):
-            images += self._in_batches(partial(self._edit_group, samples[at : at + group]))
-        return [f.with_image(image) for f, image in zip(frames, images, strict=True)]
+            part = samples[at : at + group]
+            images += self._settled(part, self._in_batches(partial(self._edit_group, part)))
+        pairs = list(zip(frames, images, strict=True))
+        edited = [f.with_image(image) for f, image in pairs if image is not None]
+        if len(edited) < len(pairs):
+            lost = next(f for f, image in pairs if image is None)
+            raise self._not_finite(lost, tuple(edited))
+        return edited
 
     def save_borders(self, borders: Sequence[tuple[Frame, Path]]) -> None:
         step = self._recipe.carried_steps()
@@ -155,9 +168,8 @@ class Pix2PixSession:
             part = borders[at : at + group]
             samples = [self._sample(frame) for frame, _ in part]
             handed = self._in_batches(partial(self._hand_over, samples, step))
-            for (frame, path), latents in zip(part, handed, strict=True):
-                self._check_finite(latents.clean[None], [frame])
-                carryover.save(path, frame, step, latents)
+            for (frame, path), sample, latents in zip(part, samples, handed, strict=True):
+                carryover.save(path, frame, step, self._sound(sample, step, latents))
 
     def tie(self, borders: Sequence[tuple[Frame, Path | None]]) -> None:
         self._borders = [self._border(*border) for border in borders]
@@ -258,8 +270,8 @@ class Pix2PixSession:
         along = self._recipe.noise == "warped"
         return carryover.matched(sample.place, left, right, scale, along=along, guess=guess)
 
-    def _edit_group(self, samples: Sequence[_Sample], size: int) -> list[Image]:
-        images: dict[int, Image] = {}
+    def _edit_group(self, samples: Sequence[_Sample], size: int) -> list[rescue.Attempt]:
+        attempts: dict[int, rescue.Attempt] = {}
         with torch.inference_mode():
             samples = self._started(self._encoded(samples, size), size)
             lanes, members = self._lanes(samples, size)
@@ -269,12 +281,9 @@ class Pix2PixSession:
             advance([*guides, *lanes], anchors, self._denoiser.steps, self._checkpoint)
             for lane, numbers in zip(lanes, members, strict=True):
                 frames = [samples[n].frame for n in numbers]
-                self._check_finite(lane.latents, frames)
-                found, bad = self._autoencoder.decode(lane.latents)
-                if bad:
-                    raise _not_finite(frames[min(bad[0], len(frames) - 1)])
-                images.update(zip(numbers, found, strict=False))
-        return [images[n] for n in range(len(samples))]
+                found = rescue.decode(self._autoencoder, lane.latents, frames, self._notes)
+                attempts.update(zip(numbers, found, strict=True))
+        return [attempts[n] for n in range(len(samples))]
 
     def _hand_over(
         self, samples: Sequence[_Sample], step: int, size: int
@@ -423,11 +432,64 @@ class Pix2PixSession:
 
     # -- what can go wrong --------------------------------------------------------------
 
-    def _check_finite(self, values: torch.Tensor, frames: Sequence[Frame]) -> None:
-        if torch.isfinite(values).all():
-            return
-        bad = [f for f, v in zip(frames, values, strict=False) if not v.isfinite().all()]
-        raise _not_finite(bad[0] if bad else frames[0])
+    def _settled(
+        self, samples: Sequence[_Sample], attempts: Sequence[rescue.Attempt]
+    ) -> list[Image | None]:
+        """The frames' pictures; those with a flaw are edited again in float32, each alone."""
+        flawed = [n for n, attempt in enumerate(attempts) if attempt.flaw]
+        images = [attempt.image for attempt in attempts]
+        dtype = self._denoiser.unet.dtype
+        for n in flawed:
+            alone = partial(self._edit_group, [samples[n]], 1)
+            again = self._in_float32(alone)
+            second = None if again is None else again[0]
+            frame = samples[n].frame
+            images[n] = rescue.settle(frame, attempts[n], second, dtype, self._notes)
+        return images
+
+    def _sound(self, sample: _Sample, step: int, latents: carryover.Handover) -> carryover.Handover:
+        """A border's latents, from float32 where they are not finite."""
+        if latents.finite:
+            return latents
+        dtype = self._denoiser.unet.dtype
+        again = self._in_float32(partial(self._hand_over, [sample], step, 1))
+        if again is None or not again[0].finite:
+            raise self._not_finite(sample.frame)
+        self._notes.mended(sample.frame, rescue.NOT_FINITE, dtype, "edited")
+        return again[0]
+
+    def _in_float32(self, work: Callable[[], T]) -> T | None:
+        """``work()`` with all weights in float32; None if they are, or if memory runs out."""
+        pipe = self._editor.pipe
+        if not rescue.is_half(pipe.unet) and not rescue.is_half(self._autoencoder.vae):
+            return None
+        half, denoiser = self._texts, self._denoiser
+
+        def widened() -> T:
+            with rescue.in_float32([pipe.unet, pipe.text_encoder, self._autoencoder.vae]):
+                self._full_texts = self._full_texts or Texts(
+                    pipe.tokenizer, pipe.text_encoder, self._editor.torch_device
+                )
+                self._texts = self._full_texts
+                # Not compiled anew for one frame.
+                self._denoiser = replace(denoiser, unet=pipe.unet)
+                return work()
+
+        self._editor.anchor_memory.forget()
+        try:
+            return rescue.unless_full(widened)
+        finally:
+            self._texts, self._denoiser = half, denoiser
+            self._editor.anchor_memory.forget()
+
+    def _not_finite(self, frame: Frame, edited: Sequence[Frame] = ()) -> NotFinite:
+        half = rescue.is_half(self._denoiser.unet)
+        return NotFinite(
+            f"The model gave no finite picture for frame {frame.index}"
+            f"{', not even in float32' if half else ''}.",
+            hint="Is the model whole? Scales closer to 1 may help, too.",
+            edited=edited,
+        )
 
     def _in_batches(self, work: Callable[[int], T]) -> T:
         """``work(size)``, with the batch halved for as long as memory runs out."""
@@ -467,10 +529,3 @@ def stages(recipe: Recipe) -> list[Stage]:
     if recipe.deflicker:
         found.append(Deflicker(recipe.deflicker))
     return found
-
-
-def _not_finite(frame: Frame) -> EditError:
-    return EditError(
-        f"The model gave no finite picture for frame {frame.index}.",
-        hint="Try --dtype float32 or bfloat16.",
-    )

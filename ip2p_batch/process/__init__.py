@@ -13,6 +13,7 @@ from ..job import Chunk, Failure, ItemResult, Receipt, Tuning, WorkerInfo
 from ..jobdir import JobDir
 from ..media.looks import load_look
 from ..recipe import Recipe
+from .admission import admit
 from .frames import edit_borders, edit_frames
 from .stills import edit_stills
 from .work import Work
@@ -35,6 +36,7 @@ def process_chunk(
 
     Raises:
         JobCancelled: the job's folder says so; checked between denoising steps.
+        UnlikeWorker: this worker would give other bits than the chunks before.
         Ip2pError: what went wrong; ``retryable`` says whether another try makes sense.
     """
     job = job_dir.job()
@@ -47,7 +49,14 @@ def process_chunk(
         work.checkpoint()
         with work.timed("load"):
             editor = editor_for(job.recipe)
-        work.worker = msgspec.structs.replace(worker, device=editor.device)
+        mine = editor.identity
+        work.worker = msgspec.structs.replace(
+            worker,
+            device=editor.device,
+            model=mine.model if mine is not None else "",
+            identity=mine,
+        )
+        admit(job_dir, job, mine)
         with work.timed("tune"):
             tuning = _tuning(work, editor)
         session = editor.session(tuning.applied(job.recipe), checkpoint=work.checkpoint)
@@ -61,6 +70,8 @@ def process_chunk(
         else:
             digest = edit_frames(work, session)
         work.checkpoint()
+        # Once more: a resume may have given the job to workers of another kind meanwhile.
+        unlike = admit(job_dir, job_dir.job(), mine)
         receipt = Receipt(
             chunk=chunk.id,
             fingerprint=fingerprint,
@@ -71,6 +82,7 @@ def process_chunk(
             finished=time.time(),
             items=items,
             warnings=tuple(dict.fromkeys([*work.warnings, *session.warnings])),
+            unlike=unlike,
         )
         job_dir.write_receipt(receipt)
     return receipt

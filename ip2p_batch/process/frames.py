@@ -18,6 +18,7 @@ from ..media.fit import Fit
 from ..media.segment import SegmentWriter, segment_suffix
 from ..media.video import VideoReader
 from ..overlap import Background, prefetched
+from .standins import StandIns, told
 from .work import Work, batches, clocked, sha256
 
 _READ_AHEAD = 2  # batches decoded before the editor asks for them
@@ -51,15 +52,20 @@ def edit_frames(work: Work, session: EditSession) -> str:
                     for source, edited in pairs:
                         write(session.steady(source, edited))
 
+                stand_ins = StandIns(session)
                 with Background(finish, depth=_READ_AHEAD) as encoder:
                     for batch in clocked(work, ready, "decode"):
                         with work.timed("edit"):
-                            edited = session.edit(batch)
+                            edited = stand_ins.edit(batch)
                         with work.timed("encode"):  # waiting only, where encoding keeps up
-                            encoder.put(list(zip(batch, edited, strict=True)))
+                            encoder.put(edited)
+                    stand_ins.finish()
                 write(session.rest())
             digest = sha256(temporary)
         work.warnings += reader.warnings
+        # What lies beyond its ends is the chunk's beside it to tell of.
+        notes = {**session.notes, **stand_ins.notes}
+        work.warnings += told(notes, range(chunk.start, chunk.stop))
     return digest
 
 
@@ -82,6 +88,7 @@ def edit_borders(work: Work, session: EditSession) -> str:
                 digests.update(digest.encode())
             work.advance(len(frames))
         work.warnings += reader.warnings
+        work.warnings += told(session.notes, chunk.borders, "Border frame")
     return digests.hexdigest()
 
 

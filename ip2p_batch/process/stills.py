@@ -16,7 +16,7 @@ import msgspec
 import numpy as np
 
 from ..edit.editor import EditSession
-from ..errors import EditError, Ip2pError, OutputError, OutsideRoots, SourceError
+from ..errors import EditError, Ip2pError, NotFinite, OutputError, OutsideRoots, SourceError
 from ..frame import Frame
 from ..job import Item, ItemResult, Job
 from ..jobdir import atomic_path
@@ -27,6 +27,9 @@ from ..overlap import Background, prefetched
 from .work import Work, batches, clocked
 
 T = TypeVar("T")
+
+#: Of a picture that has a number only the plan knows; who reads it knows it by its path.
+_NO_PICTURE = NotFinite("The model gave no finite picture, not even in float32.")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -67,7 +70,8 @@ def edit_stills(work: Work, session: EditSession) -> tuple[str, tuple[ItemResult
         except OutsideRoots as error:
             settle(index, error=error.message)
         else:
-            settle(index, warning="; ".join(still.warnings))
+            notes = filter(None, (*still.warnings, session.notes.get(index)))
+            settle(index, warning="; ".join(notes))
 
     size = session.batch_size
     with (
@@ -152,6 +156,10 @@ def _edit_each(
     for group in shapes.values():
         try:
             yield from zip(group, edit(group), strict=True)
+        except NotFinite as error:
+            edited = {frame.index: frame for frame in error.edited}
+            for picture in group:
+                yield picture, edited.get(picture.frame.index, _NO_PICTURE)
         except EditError as error:
             for picture in group:
                 if len(group) == 1:

@@ -25,6 +25,7 @@ def submit(folder: JobDir, executor: Executor) -> None:
     check_source(job)
     folder.unmark("cancel")
     folder.clear_failures()
+    folder.clear_refusals()
     shutil.rmtree(folder.path / "submitted", ignore_errors=True)
     advance(folder, executor)
 

@@ -51,6 +51,8 @@ def create(request: Request, settings: Settings, report: Report = lambda _: None
             items=found.items,
             look=found.look,
         )
+    elif request.mixed_workers:
+        folder.allow_mixed_workers()
     register(settings, folder)
     if not found.plan.chunks:
         assemble(folder)  # nothing is left to do: no workers are needed to say so

@@ -8,7 +8,8 @@ from collections.abc import Iterator
 
 from ..errors import BrokerError, JobError
 from ..executor import ASSEMBLY, Executor
-from ..job import Event, Failure, Plan, Receipt
+from ..identity import refused
+from ..job import Event, Failure, Plan, Receipt, Refusal
 from ..jobdir import JobDir
 from ..status import STALE_SECONDS
 from .advancing import advance
@@ -37,6 +38,7 @@ class Watch:
         self._next_look = 0.0
         self._seen: set[str] = set()
         self._told: set[str] = set()
+        self._refusals: list[Refusal] = []
         self._beats: dict[str, tuple[float, float]] = {}
         self._idle_since: float | None = None
         self._fruitless = 0
@@ -66,6 +68,7 @@ class Watch:
             held[claim.chunk] = (claim.at, since if claim.at == last else now)
             done += min(claim.done, self._weights.get(claim.chunk, 0))
         self._beats = held
+        self._refusals = list(self._folder.refusals())
         looked = time.monotonic()
         self._next_look = looked + min((looked - now) / _LOOKING, _MAX_PAUSE_SECONDS)
         # A redelivered chunk begins anew: the bar does not run backwards.
@@ -73,7 +76,9 @@ class Watch:
         return self.done
 
     def news(self) -> Iterator[Event]:
-        """Events for receipts not told of yet."""
+        """Events for receipts not told of yet, and for workers that take no part."""
+        for refusal in self._refusals:
+            yield from self._warn(refused(refusal))
         for chunk_id in sorted(self._finished - self._seen):
             self._seen.add(chunk_id)
             receipt = self._folder.receipt(chunk_id)
@@ -97,9 +102,12 @@ class Watch:
                 source = next(self._folder.items(item.index, item.index + 1)).source
                 yield Event(kind="failed_item", message=item.error, data={"path": source})
         for warning in receipt.warnings:
-            if warning not in self._told:
-                self._told.add(warning)
-                yield Event(kind="warning", message=warning)
+            yield from self._warn(warning)
+
+    def _warn(self, message: str) -> Iterator[Event]:
+        if message not in self._told:
+            self._told.add(message)
+            yield Event(kind="warning", message=message)
 
     def settled_with_failures(self) -> list[Failure]:
         """Failures, once nothing of their wave is left to do; empty before that."""

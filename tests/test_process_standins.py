@@ -1,0 +1,132 @@
+"""A frame of which no picture comes costs that frame, and the user is told."""
+
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+import torch
+
+import ip2p_batch
+from ip2p_batch import run
+from ip2p_batch.edit.editor import IdentityEditor
+from ip2p_batch.edit.pix2pix import Pix2PixEditor
+from ip2p_batch.errors import NotFinite
+from ip2p_batch.executor import LocalExecutor
+from ip2p_batch.job import Encoding
+from ip2p_batch.process import standins
+from ip2p_batch.process.standins import StandIns
+from ip2p_batch.recipe import Recipe
+
+from .celery_helpers import stills_job
+from .tiny_pipelines import frames, pipeline
+
+DEMO = Path(ip2p_batch.__file__).parent / "demo" / "clip.mp4"
+VIDEO = Recipe(
+    instruction="x", model="identity", size=128, chunk_frames=10, carryover=0, temporal_filter=0
+)
+
+
+class Losing(IdentityEditor):
+    """Gives no picture of some frames, by their numbers, as broken numbers would."""
+
+    def __init__(self, *lost):
+        super().__init__()
+        self.lost = lost
+
+    def session(self, recipe, *, checkpoint=None):
+        session = super().session(recipe, checkpoint=checkpoint)
+        whole = session.edit
+
+        def edit(batch, **own):
+            edited = whole(batch, **own)
+            good = [f for f in edited if f.index not in self.lost]
+            if len(good) < len(edited):
+                raise NotFinite("no picture", edited=good)
+            return edited
+
+        session.edit = edit
+        return session
+
+
+def filled(lost, groups):
+    """Numbers of the sources, and of the pictures that they got, over one chunk."""
+    clip = {f.index: f for f in frames(sum(groups), 16, 16, first=50)}
+    stand_ins = StandIns(Losing(*lost).session(VIDEO))
+    numbers, pairs = iter(sorted(clip)), []
+    for size in groups:
+        pairs += stand_ins.edit([clip[next(numbers)] for _ in range(size)])
+    stand_ins.finish()
+    found = {f.image.tobytes(): f.index for f in clip.values()}
+    assert all(a.index == b.index and a.pts == b.pts for a, b in pairs)
+    return [(a.index, found[b.image.tobytes()]) for a, b in pairs], stand_ins.notes
+
+
+@pytest.mark.parametrize("groups", [[6], [1] * 6, [2, 4], [5, 1]])
+def test_the_frame_before_stands_in_or_the_first_that_came_out(groups):
+    pairs, notes = filled({50, 51, 54}, groups)
+    assert pairs == [(50, 52), (51, 52), (52, 52), (53, 53), (54, 53), (55, 55)]
+    assert sorted(notes) == [50, 51, 54]
+
+
+def test_a_chunk_of_which_nothing_comes_out_is_an_error():
+    with pytest.raises(NotFinite):
+        filled(range(50, 56), [2, 2, 2])
+
+
+def test_not_ever_so_many_frames_are_held_for_one_that_may_come():
+    stand_ins = StandIns(Losing(*range(99)).session(VIDEO))
+    clip = frames(standins._MOST_WAITING + 1, 8, 8)
+    assert stand_ins.edit(clip[:-1]) == []
+    with pytest.raises(NotFinite):
+        stand_ins.edit(clip[-1:])
+
+
+def test_a_video_goes_on_and_names_the_frames(tmp_path, settings):
+    request = run.Request(
+        source=DEMO, output=tmp_path / "o.mkv", recipe=VIDEO, end=1.0,
+        encoding=Encoding(codec="ffv1"),
+    )  # fmt: skip
+    folder = run.create(request, settings)
+    events = list(run.follow(folder, LocalExecutor(lambda _: Losing(4, 5, 9))))
+    assert events[-1].kind == "done"
+    with av.open(str(tmp_path / "o.mkv")) as container:
+        shown = [f.to_ndarray(format="rgb24") for f in container.decode(video=0)]
+    assert len(shown) == 25
+    for number, picture in enumerate(shown[1:], 1):
+        assert np.array_equal(picture, shown[number - 1]) == (number in (4, 5, 10))
+    warnings = run.summary(folder).warnings
+    # Frame 9 is the first of its chunk: the next stands in there.
+    assert [w for w in warnings if "picture" in w] == [
+        "Frames 4-5 gave no finite picture; a neighbour stands in.",
+        "Frame 9 gave no finite picture; a neighbour stands in.",
+    ]
+
+
+# -- pictures -------------------------------------------------------------------------------
+
+
+def test_a_picture_without_a_result_fails_by_name_and_the_rest_goes_on(tmp_path):
+    job = stills_job(tmp_path, 4, each=4)
+    events = list(run.follow(job, LocalExecutor(lambda _: Losing(2))))
+    assert events[-1].kind == "done"
+    result = run.summary(job)
+    assert result.frames == 3
+    ((path, why),) = result.failed
+    assert path == str(tmp_path / "in" / "2.png") and "no finite picture" in why
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["0.png", "1.png", "3.png"]
+
+
+def test_a_picture_that_was_mended_is_named_by_its_path(tmp_path):
+    owner = Pix2PixEditor(pipeline(), device="cpu", dtype=torch.bfloat16)
+
+    def overflow(module, arguments, output):
+        return output if output.dtype == torch.float32 else torch.full_like(output, float("nan"))
+
+    owner.pipe.vae.decoder.register_forward_hook(overflow)
+    job = stills_job(tmp_path, 1)
+    list(run.follow(job, LocalExecutor(lambda _: owner)))
+    assert run.summary(job).warnings == (
+        f"{tmp_path / 'in' / '0.png'}: came out not finite (black) in bfloat16;"
+        " decoded again in float32",
+    )

@@ -1,0 +1,85 @@
+"""Real workers of two kinds on one Redis.
+
+One is held to instructions that this CPU has or lacks anyway, so it is as fast as the other; but it
+is not known to be alike.
+"""
+
+import msgspec
+import pytest
+
+from ip2p_batch import run
+from ip2p_batch.broker import PrivateRedis
+from ip2p_batch.edit.numerics import cpu_kind
+from ip2p_batch.remote import CeleryExecutor
+
+from .celery_helpers import run_launcher, stills_job, wait_for
+
+OTHER = {"ONEDNN_MAX_CPU_ISA": "AVX512_CORE_AMX"}
+
+
+@pytest.fixture(scope="module")
+def fleet(tmp_path_factory):
+    """A worker of its own kind, the name of its log, and the executor."""
+    log = tmp_path_factory.mktemp("fleet") / "log"
+    with PrivateRedis() as redis, run_launcher(redis.url, log, **OTHER):
+        executor = CeleryExecutor(redis.url)
+        yield redis.url, log, executor
+        executor.close()
+
+
+def done_by(fleet, folder):
+    """A receipt of the worker, whose model is loaded by then."""
+    _, _, executor = fleet
+    job = stills_job(folder, 1, model="tiny")
+    run.advance(job, executor)
+    wait_for(job.result, 90)
+    return next(job.receipts())
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(280)
+def test_chunks_are_left_to_the_kind_that_began_and_the_job_fails_where_there_is_none(
+    fleet, tmp_path
+):
+    url, log, executor = fleet
+    first = done_by(fleet, tmp_path / "first")
+    theirs = first.worker.identity
+    one = msgspec.structs.replace(theirs, device=cpu_kind())
+    differs = f"device {theirs.device} instead of {one.device}"
+    assert theirs != one and first.unlike == ()
+
+    # Nobody of the kind that began: the follower is told, the job fails, and says what to do.
+    job = stills_job(tmp_path / "alone", 3, model="tiny")
+    job.fix_identity(one)
+    done, *left = (c.id for c in job.plan().chunks)
+    fingerprint = job.job().fingerprint()
+    job.write_receipt(msgspec.structs.replace(first, chunk=done, fingerprint=fingerprint))
+    events = list(run.follow(job, executor))
+    told = [e.message for e in events if e.kind == "warning"]
+    assert len(told) == 1 and differs in told[0]
+    assert events[-1].kind == "failed"
+    assert events[-1].data["chunks"] == left and events[-1].data["error"] == "UnlikeWorker"
+    assert differs in events[-1].message
+    assert "--mixed-workers" in events[-1].data["hint"]
+    assert job.finished() == {done}
+    status = run.status(job)
+    assert (status.state, status.identity, status.refused) == ("failed", one, (told[0],))
+    said = log.read_text()
+    assert said.count("are left to other workers") == 1
+    assert "Traceback" not in said and "dropped" not in said
+
+    # Allowed to mix, it is done after all.
+    job.allow_mixed_workers()
+    assert list(run.follow(job, executor))[-1].kind == "done"
+    assert run.summary(job).warnings == (
+        f"2 pictures were edited on another kind of worker: {differs}.",
+    )
+
+    # With a worker of that kind, that one does everything, however late it comes.
+    job = stills_job(tmp_path / "both", 3, model="tiny")
+    job.fix_identity(one)
+    run.advance(job, executor)
+    wait_for(lambda: list(job.refusals()))
+    with run_launcher(url, log):
+        wait_for(job.result, 120)
+    assert {r.worker.identity for r in job.receipts()} == {one}
