@@ -14,6 +14,7 @@ from ..jobdir import JobDir
 from ..media.looks import load_look
 from ..recipe import Recipe
 from .frames import edit_borders, edit_frames
+from .patience import Patience
 from .stills import edit_stills
 from .work import Work
 
@@ -30,10 +31,15 @@ def process_chunk(
     *,
     editor_for: EditorFor,
     worker: WorkerInfo,
+    patience: Patience | None = None,
 ) -> Receipt:
     """Do one chunk and write its receipt; a chunk that has a valid receipt is left alone.
 
+    Args:
+        patience: what to do about a chunk that hangs; None waits for ever.
+
     Raises:
+        ChunkTaken: another worker is at it; there is nothing to do about that.
         JobCancelled: the job's folder says so; checked between denoising steps.
         Ip2pError: what went wrong; ``retryable`` says whether another try makes sense.
     """
@@ -48,6 +54,8 @@ def process_chunk(
         with work.timed("load"):
             editor = editor_for(job.recipe)
         work.worker = msgspec.structs.replace(worker, device=editor.device)
+        if patience is not None:  # once the model is there: a download has its own pace
+            patience.watch(work)
         session = editor.session(job.recipe, checkpoint=work.checkpoint)
         if job.look:
             session.look(load_look(job_dir.look_path, job.look))
@@ -70,7 +78,9 @@ def process_chunk(
             items=items,
             warnings=tuple(dict.fromkeys([*work.warnings, *session.warnings])),
         )
-        job_dir.write_receipt(receipt)
+        job_dir.write_receipt(receipt, work.check)
+    if patience is not None:
+        patience.learn(work, receipt)
     return receipt
 
 

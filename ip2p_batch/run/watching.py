@@ -8,9 +8,8 @@ from collections.abc import Iterator
 
 from ..errors import BrokerError, JobError
 from ..executor import ASSEMBLY, Executor
-from ..job import Event, Failure, Plan, Receipt
+from ..job import STALE_SECONDS, Event, Failure, Plan, Receipt
 from ..jobdir import JobDir
-from ..status import STALE_SECONDS
 from .advancing import advance
 
 #: Looking at the job folder may take this share of a follower's time: thousands of receipts on a
