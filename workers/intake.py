@@ -17,7 +17,7 @@ from kombu.transport import TRANSPORT_ALIASES, redis
 from kombu.transport.virtual import Empty
 from kombu.utils.encoding import bytes_to_str
 
-from ip2p_batch.remote import QUEUE, TASK_CHUNK, TIME_LIMIT, Message
+from ip2p_batch.remote import LEAST_TIME_LIMIT, QUEUE, TASK_CHUNK, TIME_LIMIT, Message
 
 log = logging.getLogger(__name__)
 
@@ -30,8 +30,8 @@ _NOT_ASKED = frozenset({"objgraph", "memdump", "memsample"})  # they write files
 
 _Text = Annotated[str, msgspec.Meta(max_length=512)]
 _Small = Annotated[int, msgspec.Meta(ge=0, le=100)]
-#: Of a time limit: what the launcher and the app set. A shorter one would have a chunk killed.
-_Seconds = Annotated[float, msgspec.Meta(ge=3600, le=TIME_LIMIT)]
+#: Of a time limit: what an executor sets. A shorter one would have a chunk killed.
+_Seconds = Annotated[float, msgspec.Meta(ge=LEAST_TIME_LIMIT, le=TIME_LIMIT)]
 _Nothing = Annotated[list[object], msgspec.Meta(max_length=0)]
 
 
