@@ -17,16 +17,16 @@ import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
 
 from .errors import ChunkTaken, Ip2pError, OutputError
 from .job import STALE_SECONDS, Attempt, WorkerInfo, decode, encode
-from .jobdir import JobDir
+from .jobdir import SPACE_HINT, JobDir
 
-#: A claim is watched this long where nothing says that it is fresh.
+#: A claim is watched this long at the least.
 _GLANCE_SECONDS = 3.0
 _LOOK_SECONDS = 0.25
-#: How much older than a stale claim one has to be to be taken for dead at a glance: clocks differ.
-_LONG_STALE = 4 * STALE_SECONDS
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +41,7 @@ class History:
 
 
 class Holding:
-    """A chunk in hand. Made by :func:`begin`.
+    """A chunk in hand, for the length of a ``with`` block. Made by :func:`begin`.
 
     Attributes:
         number: of this attempt: the fencing token.
@@ -56,6 +56,16 @@ class Holding:
         self._file = file
         self._size = 0
         self._write(attempt, durable=False)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: object, trace: object) -> None:
+        """Say that this attempt ended, well or badly, and let go of the chunk."""
+        # Celery ends with SystemExit what hangs. What is given back is noted by its main process.
+        if kind is None or not issubclass(kind, SystemExit):
+            self._end()
+        os.close(self._file)
 
     def note(self, part: Iterable[int]) -> None:
         """Say which frames or pictures are in hand from now on; on disk when this returns."""
@@ -86,16 +96,11 @@ class Holding:
         if self.overtaken():
             raise ChunkTaken(f"Another worker has chunk {self._attempt.chunk} by now.")
 
-    def end(self) -> None:
-        """Say that this attempt ended, well or badly, and let go of the chunk."""
-        if self._file < 0:
-            return
+    def _end(self) -> None:
         chunk = self._attempt.chunk
         with suppress(Ip2pError, OSError):  # not to be able to say so counts as a death
             if self._job_dir.attempt_path(chunk, self.number).exists():
                 self._job_dir.mark_once(_ending(chunk, self.number))
-        os.close(self._file)
-        self._file = -1
 
     def _write(self, attempt: Attempt, *, durable: bool) -> None:
         # In place, for the lock is on this very file; a reader may meet half of it.
@@ -107,11 +112,7 @@ class Holding:
             if durable:
                 os.fsync(self._file)
         except OSError as error:
-            raise OutputError(
-                f"{path} cannot be written: {error.strerror}.",
-                path=path,
-                survives="Finished chunks are kept.",
-            ) from error
+            raise _unwritable(path, error) from error
 
 
 def begin(
@@ -136,17 +137,17 @@ def begin(
         _see_that_nobody_holds(job_dir, attempts[-1], number, worker, checkpoint)
     path = job_dir.attempt_path(chunk_id, number + 1)
     try:
-        path.parent.mkdir(exist_ok=True)
+        if not path.parent.is_dir():
+            path.parent.mkdir(exist_ok=True)
+    except OSError as error:
+        raise _unwritable(path, error) from error
+    try:
         # Exclusive: of two newcomers one is first. 0o666, for another user's worker locks it, too.
         file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
     except FileExistsError:
         raise ChunkTaken(f"Another worker has just taken chunk {chunk_id}.") from None
     except OSError as error:
-        raise OutputError(
-            f"{path} cannot be written: {error.strerror}.",
-            path=path,
-            survives="Finished chunks are kept.",
-        ) from error
+        raise _unwritable(path, error) from error
     _lock(file)
     attempt = Attempt(chunk=chunk_id, worker=worker, at=time.time())
     try:
@@ -181,6 +182,15 @@ def forget(job_dir: JobDir, chunk_ids: Iterable[str]) -> None:
     if chunk_ids:
         for frame in job_dir.deadly():
             job_dir.unmark(f"deadly/{frame}")
+
+
+def _unwritable(path: Path, error: OSError) -> OutputError:
+    return OutputError(
+        f"{path} cannot be written: {error.strerror}.",
+        path=path,
+        hint=SPACE_HINT,
+        survives="Finished chunks are kept.",
+    )
 
 
 def _ending(chunk_id: str, number: int) -> str:
@@ -220,8 +230,9 @@ def _see_that_nobody_holds(
     if unlocked and last.worker.host == worker.host:
         return
     claim = job_dir.claim(last.chunk)
-    fresh = claim is not None and abs(time.time() - claim.at) < _LONG_STALE
-    patience = STALE_SECONDS if fresh else _GLANCE_SECONDS
+    # Another machine's clock may be off, so whatever the claim says it is watched for a moment.
+    age = STALE_SECONDS if claim is None else max(0.0, time.time() - claim.at)
+    patience = max(_GLANCE_SECONDS, STALE_SECONDS - age)
     seen = None if claim is None else claim.at
     end = time.monotonic() + patience
     while time.monotonic() < end:

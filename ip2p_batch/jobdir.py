@@ -41,7 +41,8 @@ if TYPE_CHECKING:  # numpy takes a tenth of a second, which `status` need not wa
 T = TypeVar("T")
 
 _PART = ".part"
-_SPACE = "See that there is space and that it may be written, then `ip2p-batch resume`."
+#: What to do where something cannot be written.
+SPACE_HINT = "See that there is space and that it may be written, then `ip2p-batch resume`."
 _PREFIX_LENGTH = len(".ip2p-") + 12 + len("-")
 
 
@@ -79,7 +80,7 @@ def atomic_path(
         raise OutputError(
             f"{path} cannot be written: {error.strerror or error}.",
             path=path,
-            hint=_SPACE,
+            hint=SPACE_HINT,
             survives="Finished chunks are kept.",
         ) from error
     finally:
@@ -368,7 +369,7 @@ class JobDir:
             raise OutputError(
                 f"{self.path} cannot be written: {error.strerror}.",
                 path=self.path,
-                hint=_SPACE,
+                hint=SPACE_HINT,
                 survives="Finished chunks are kept.",
             ) from error
 

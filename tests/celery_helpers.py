@@ -41,7 +41,7 @@ def running(pid):
         return False
 
 
-def stills_job(folder, pictures=4, *, model="identity", each=1):
+def stills_job(folder, pictures=4, *, model="identity", each=1, size=64):
     """A job folder with ``pictures`` small pictures, ``each`` in a chunk."""
     source, output = folder / "in", folder / "out"
     source.mkdir(parents=True)
@@ -57,7 +57,7 @@ def stills_job(folder, pictures=4, *, model="identity", each=1):
     job = Job(
         id="catalog",
         source=Source(path=str(source), stamp="s", items=pictures),
-        recipe=Recipe(instruction="make it snow", model=model, size=64),
+        recipe=Recipe(instruction="make it snow", model=model, size=size),
         output=str(output),
     )
     return JobDir.create(folder / "job", job, Plan(chunks=chunks), items=items)

@@ -133,8 +133,7 @@ def assemble_job(self: Task[Any, Any], /, **fields: object) -> None:
 
 def _assemble(folder: JobDir) -> None:
     """Join the segments; not for ever, where that kills its process."""
-    holding = attempts.begin(folder, ASSEMBLY, who())
-    try:
+    with attempts.begin(folder, ASSEMBLY, who()) as holding:
         deaths = holding.earlier.deaths
         if deaths >= MAX_ATTEMPTS:
             raise JobError(
@@ -143,8 +142,6 @@ def _assemble(folder: JobDir) -> None:
                 survives="Finished chunks are kept.",
             )
         assemble(folder)
-    finally:
-        holding.end()
 
 
 def _attempt(folder: JobDir, name: str, work: Callable[[], object]) -> bool:

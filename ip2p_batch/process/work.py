@@ -62,10 +62,9 @@ class Work:
             ChunkTaken: another worker is at it.
             JobError: its earlier attempts leave no hope for this one.
         """
-        holding = attempts.begin(
+        with attempts.begin(
             self.job_dir, self.chunk.id, self.worker, checkpoint=self._see_if_cancelled
-        )
-        try:
+        ) as holding:
             self._holding = holding
             self._suspects = Suspects(holding.earlier.broken, len(self.chunk))
             for number in self._suspects.deadly():
@@ -82,8 +81,6 @@ class Work:
                 thread.join()
                 if not self._taken:
                     self.job_dir.drop_claim(self.chunk.id)
-        finally:
-            holding.end()
 
     def checkpoint(self) -> None:
         """Raise where the job was cancelled, or the chunk is no longer ours.
