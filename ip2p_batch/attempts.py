@@ -172,6 +172,20 @@ def give_back(job_dir: JobDir, chunk_id: str, *, host: str, pid: int) -> None:
         job_dir.mark_once(_ending(chunk_id, len(attempts)))
 
 
+def give_back_all(job_dir: JobDir, host: str) -> None:
+    """Say of every attempt of this host whose process is gone that it was ended on purpose.
+
+    For a command that has just ended its own workers: what they had in hand killed nobody.
+    """
+    for claim in job_dir.claims():
+        attempts = _read(job_dir, claim.chunk)
+        last = attempts[-1] if attempts else None
+        if last is None or last.worker.host != host:
+            continue
+        if _is_unlocked(job_dir, claim.chunk, len(attempts)):
+            job_dir.mark_once(_ending(claim.chunk, len(attempts)))
+
+
 def forget(job_dir: JobDir, chunk_ids: Iterable[str]) -> None:
     """Count no death of these chunks, nor any frame as deadly: somebody asked to try again."""
     chunk_ids = tuple(chunk_ids)

@@ -78,6 +78,19 @@ def test_what_was_given_back_or_forgotten_is_no_death(job):
     assert attempts.history(job, CHUNK).deaths == 0 and not job.deadly()
 
 
+def test_what_this_hosts_ended_workers_leave_is_no_death_and_others_are_let_be(job, tmp_path):
+    other = stills_job(tmp_path / "other", 1)
+    for folder, worker in ((job, HERE), (other, THERE)):
+        die(attempts.begin(folder, CHUNK, worker))
+        folder.write_claim(Claim(chunk=CHUNK, worker=worker, done=0, at=time.time()))
+        attempts.give_back_all(folder, HERE.host)
+    assert attempts.history(job, CHUNK).deaths == 0
+    assert attempts.history(other, CHUNK).deaths == 1
+    with attempts.begin(job, CHUNK, HERE):
+        attempts.give_back_all(job, HERE.host)
+        assert attempts.history(job, CHUNK).deaths == 1, "it is alive"
+
+
 def test_a_record_that_a_crash_left_empty_is_a_death_nobody_knows_where(job, soon):
     die(attempts.begin(job, CHUNK, HERE))
     job.attempt_path(CHUNK, 1).write_bytes(b"")

@@ -17,10 +17,12 @@ from ip2p_batch.executor import LocalExecutor
 from ip2p_batch.job import Attempt, Chunk, Encoding, WorkerInfo
 from ip2p_batch.process.suspects import Suspects
 from ip2p_batch.recipe import Recipe
+from workers.editors import editor_for
 
 from . import clips
 from .celery_helpers import stills_job
 from .mortals import deaths
+from .test_distributed import DEMO, TINY, frames_of
 
 WORKER = WorkerInfo(host=platform.node(), pid=1)
 
@@ -197,3 +199,30 @@ def test_a_chunk_whose_every_frame_kills_is_given_up_soon():
     alone = [Attempt(chunk="c", worker=WORKER, part=(n // 2,), at=0) for n in range(18)]
     with pytest.raises(JobError, match="9 different"):
         Suspects(alone[:1] + alone, 16).see_if_there_is_hope(chunk)
+
+
+# -- pixels -----------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(200)
+def test_careful_work_gives_the_same_pixels_as_undisturbed_work(tmp_path, settings):
+    """Frame by frame after deaths, with the real model and everything that ties frames together."""
+    editor = editor_for(TINY, settings)
+    outputs = []
+    for name in ("undisturbed", "disturbed"):
+        outputs.append(tmp_path / f"{name}.mkv")
+        request = run.Request(
+            source=DEMO, output=outputs[-1], recipe=TINY, end=0.4, encoding=Encoding(codec="ffv1")
+        )
+        job = run.create(request, settings)
+        if name == "disturbed":
+            for chunk in job.plan().chunks:
+                whole = chunk.borders if chunk.kind == "borders" else tuple(range(*chunk.reach))
+                broke_off(job, chunk.id, (), whole[:2], whole[:2])
+                suspects = Suspects(attempts.history(job, chunk.id).broken, len(chunk))
+                assert all(len(part) == 1 for part in suspects.split(whole))
+        assert list(run.follow(job, LocalExecutor(lambda _: editor)))[-1].kind == "done"
+    undisturbed, disturbed = map(frames_of, outputs)
+    assert len(undisturbed) == len(disturbed) == 10
+    assert all(map(np.array_equal, undisturbed, disturbed))
