@@ -200,7 +200,7 @@ class CeleryExecutor:
         """Send the message that joins the finished job."""
         self._send(TASK_ASSEMBLE, [(message(job, None, job.job().fingerprint()), None)])
 
-    def again(self, told: Message, *, limit: int | None, headers: dict[str, str] | None) -> None:
+    def again(self, told: Message, *, limit: int | None, headers: dict[str, str]) -> None:
         """Send a message once more, behind all others: its time has not come yet."""
         values = {k: v for k, v in msgspec.to_builtins(told).items() if v is not None}
         task = TASK_CHUNK if told.chunk else TASK_ASSEMBLE

@@ -99,9 +99,10 @@ def chunk(self: Task[Any, Any], /, **fields: object) -> None:
             _advance(folder)
     except ChunkTaken as error:
         # Whoever has it may die yet, and of the two messages ours may be the only one left.
-        log.warning("%s", error)
+        times = int((self.request.headers or {}).get("ip2p_again", 0))
+        log.log(logging.DEBUG if times else logging.WARNING, "%s", error)
         time.sleep(_HAND_ON_SECONDS)
-        _again(self, told)
+        _again(self, told, {"ip2p_again": str(min(times + 1, 999))})
 
 
 @app.task(
@@ -244,7 +245,7 @@ def _folder(task: Task[Any, Any], told: Message) -> JobDir | None:
     return None
 
 
-def _again(task: Task[Any, Any], told: Message, headers: dict[str, str] | None = None) -> None:
+def _again(task: Task[Any, Any], told: Message, headers: dict[str, str]) -> None:
     """Send a message once more, behind the others, before this one is acknowledged."""
     limit, _ = task.request.timelimit or (None, None)
     try:
