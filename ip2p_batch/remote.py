@@ -117,6 +117,8 @@ def make_app(url: str, *, visibility_timeout: float = VISIBILITY_TIMEOUT) -> Cel
             # Look for expired messages every 10 s; by default it is every 100 s.
             "unacked_restore_interval": min(10, visibility_timeout),
             "unacked_restore_throttle": 1,
+            # A machine that dies in the midst of that holds the others up; for five minutes else.
+            "unacked_mutex_expire": 10,
             "global_keyprefix": KEY_PREFIX,
             # The default separator is made of control characters, a nuisance in monitoring.
             "sep": _SEPARATOR,

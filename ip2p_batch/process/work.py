@@ -101,8 +101,13 @@ class Work:
         Raises:
             ChunkTaken: it is not.
         """
-        if self._holding is not None:
+        if self._holding is None:
+            return
+        try:
             self._holding.check()
+        except ChunkTaken:
+            self._taken = True  # so that the newer one's claim is left alone
+            raise
 
     def expect(self, seconds: float, hung: Callable[[], None]) -> None:
         """Call ``hung`` should the chunk take longer than that from now on.
