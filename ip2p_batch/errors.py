@@ -15,7 +15,8 @@
     ├─ JobError              a job folder is missing, damaged or busy
     │  ├─ ResumeMismatch     source or recipe changed since the plan was made
     │  ├─ UnlikeWorker       this worker would give other bits than the chunks before
-    │  └─ IncompleteJob      receipts are missing; lists the chunks
+    │  ├─ IncompleteJob      receipts are missing; lists the chunks
+    │  └─ ChunkTaken         another worker is at this chunk; no failure
     └─ JobCancelled          somebody asked for it
 
 Only ``cli/report.py`` turns these into text and exit codes.
@@ -129,6 +130,13 @@ class IncompleteJob(JobError):
     def __init__(self, message: str, *, chunks: Sequence[str], hint: str = "") -> None:
         super().__init__(message, hint=hint, survives="Finished chunks are kept.")
         self.chunks = tuple(chunks)
+
+
+class ChunkTaken(JobError):
+    """Another worker is at this chunk, or has finished it; what is here is dropped.
+
+    Nobody's failure: two messages of one chunk, or a worker that was thought dead and came back.
+    """
 
 
 class JobCancelled(Ip2pError):

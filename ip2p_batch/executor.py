@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from .assemble import assemble
-from .errors import Ip2pError, JobCancelled
+from .errors import ChunkTaken, Ip2pError, JobCancelled
 from .job import Chunk, WorkerInfo
 from .jobdir import JobDir
 from .process import MAX_ATTEMPTS, EditorFor, give_up, process_chunk
@@ -77,7 +77,7 @@ class LocalExecutor:
         for attempt in range(1, MAX_ATTEMPTS + 1):
             try:
                 process_chunk(job, chunk, editor_for=self._editor_for, worker=self._worker)
-            except JobCancelled:
+            except (JobCancelled, ChunkTaken):
                 return
             except Ip2pError as error:
                 if attempt == MAX_ATTEMPTS or not error.retryable:

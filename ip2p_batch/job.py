@@ -344,6 +344,25 @@ class Claim(_Data, frozen=True, kw_only=True):
     at: float
 
 
+#: A claim this old, in seconds, is not a sign of life: workers renew theirs every second.
+STALE_SECONDS = 15.0
+
+
+class Attempt(_Data, frozen=True, kw_only=True):
+    """One try at a chunk; its number, from 1, stands in its file's name.
+
+    Attributes:
+        part: numbers of the frames or pictures in hand, noted once an earlier attempt broke off;
+            empty before the first and after the last of them.
+        at: seconds since the epoch when it began.
+    """
+
+    chunk: ChunkId
+    worker: WorkerInfo
+    part: tuple[int, ...] = ()
+    at: float
+
+
 class Failure(_Data, frozen=True, kw_only=True):
     """Why a chunk could not be done, after its last attempt."""
 

@@ -11,6 +11,8 @@
     JOB/look.png           --look-anchor JOB/cancel                 stop, please
     JOB/tuning.json        Tuning, as the first worker found it
     JOB/identity.json      Identity      JOB/refusals/NODE.json     Refusal, of unlike workers
+    JOB/attempts/ID.N.json Attempt N     JOB/attempts/ID.N.end      ... came to an end, good or bad
+    JOB/deadly/N           frame or picture N kills its worker
 
 Disk is the truth and Redis is transport: a chunk is finished when its receipt is here, and a
 receipt is written after what it vouches for. Every file appears under its name only when whole.
@@ -59,12 +61,15 @@ if TYPE_CHECKING:  # numpy takes a tenth of a second, which `status` need not wa
 T = TypeVar("T")
 
 _PART = ".part"
-_SPACE = "See that there is space and that it may be written, then `ip2p-batch resume`."
+#: What to do where something cannot be written.
+SPACE_HINT = "See that there is space and that it may be written, then `ip2p-batch resume`."
 _PREFIX_LENGTH = len(".ip2p-") + 12 + len("-")
 
 
 @contextmanager
-def atomic_path(path: Path, *, durable: bool = True) -> Iterator[Path]:
+def atomic_path(
+    path: Path, *, durable: bool = True, check: Callable[[], None] = lambda: None
+) -> Iterator[Path]:
     """A temporary path in ``path``'s folder that becomes ``path`` when the block ends well.
 
     The file is flushed to disk before the rename; after an exception nothing stands under
@@ -72,6 +77,7 @@ def atomic_path(path: Path, *, durable: bool = True) -> Iterator[Path]:
 
     Args:
         durable: False leaves the flush out, for what is of no use after a crash anyway.
+        check: called right before the rename; raises where the file is no longer wanted.
 
     Raises:
         OutputError: the disk is full, or the folder cannot be written.
@@ -93,13 +99,14 @@ def atomic_path(path: Path, *, durable: bool = True) -> Iterator[Path]:
             with temporary.open("rb+") as file:
                 os.fsync(file.fileno())
         temporary.chmod(0o666 & ~_umask())
+        check()
         temporary.replace(path)
         temporary = None
     except OSError as error:
         raise OutputError(
             f"{path} cannot be written: {error.strerror or error}.",
             path=path,
-            hint=_SPACE,
+            hint=SPACE_HINT,
             survives="Finished chunks are kept.",
         ) from error
     finally:
@@ -300,9 +307,15 @@ class JobDir:
     def border_path(self, frame: int) -> Path:
         return self._at(f"borders/{frame:08d}.safetensors")
 
-    def write_receipt(self, receipt: Receipt) -> None:
-        """Say that a chunk is finished; its files must be on disk by now."""
-        self._write(f"receipts/{receipt.chunk}.json", receipt)
+    def write_receipt(self, receipt: Receipt, check: Callable[[], None] = lambda: None) -> None:
+        """Say that a chunk is finished; its files must be on disk by now.
+
+        Args:
+            check: as of :func:`atomic_path`.
+        """
+        path = self._at(f"receipts/{receipt.chunk}.json")
+        with atomic_path(path, check=check) as temporary:
+            temporary.write_bytes(encode(receipt))
         for stale in ("claims", "failures"):
             self._delete(f"{stale}/{receipt.chunk}.json")
 
@@ -331,13 +344,28 @@ class JobDir:
         # Not flushed to disk: after a crash nobody holds the chunk, whatever it says.
         self._write(f"claims/{claim.chunk}.json", claim, durable=False)
 
+    def claim(self, chunk_id: str) -> Claim | None:
+        return self._maybe(f"claims/{chunk_id}.json", Claim)
+
     def claims(self) -> Iterator[Claim]:
         for chunk_id in sorted(self._names("claims")):
-            if (claim := self._maybe(f"claims/{chunk_id}.json", Claim)) is not None:
+            if (claim := self.claim(chunk_id)) is not None:
                 yield claim
 
     def drop_claim(self, chunk_id: str) -> None:
         self._delete(f"claims/{chunk_id}.json")
+
+    def attempt_path(self, chunk_id: str, number: int) -> Path:
+        """Where attempt ``number``, from 1, is noted; see ``ip2p_batch.attempts``."""
+        return self._at(f"attempts/{chunk_id}.{number}.json")
+
+    def deadly(self) -> frozenset[int]:
+        """Numbers of the frames or pictures that are known to kill their worker."""
+        try:
+            names = os.listdir(self._at("deadly"))  # noqa: PTH208 - as in _names
+        except FileNotFoundError:
+            return frozenset()
+        return frozenset(int(name) for name in names if name.isdecimal())
 
     def write_failure(self, failure: Failure) -> None:
         self._write(f"failures/{failure.chunk}.json", failure)
@@ -411,7 +439,7 @@ class JobDir:
 
     def drop_media(self) -> None:
         """Delete segments and border latents once the output stands; the records stay."""
-        for folder in ("segments", "borders", "claims"):
+        for folder in ("segments", "borders", "claims", "attempts", "deadly"):
             shutil.rmtree(self.path / folder, ignore_errors=True)
 
     def check_writable(self) -> None:
@@ -427,7 +455,7 @@ class JobDir:
             raise OutputError(
                 f"{self.path} cannot be written: {error.strerror}.",
                 path=self.path,
-                hint=_SPACE,
+                hint=SPACE_HINT,
                 survives="Finished chunks are kept.",
             ) from error
 

@@ -22,25 +22,29 @@ from . import broker
 from .errors import BrokerError, JobError
 from .job import Chunk, ChunkId
 from .jobdir import JobDir
-from .process import MAX_ATTEMPTS
+from .process.patience import LEAST_SECONDS, planned_seconds
 
 TASK_CHUNK = "ip2p.chunk"
 TASK_ASSEMBLE = "ip2p.assemble"
 QUEUE = "chunks"
 #: Before every key in Redis, so that a broker may be shared with others.
 KEY_PREFIX = "ip2p:"
-#: Retries that Celery makes when a chunk's process dies; the first run is not one of them.
-MAX_RETRIES = MAX_ATTEMPTS - 1
+#: Retries that Celery makes when a chunk's process dies. Deaths are counted in the job folder,
+#: and a chunk is narrowed down by them; this only ends what dies before it can be counted.
+MAX_RETRIES = 60
 
-#: Seconds until the message of a worker that died goes to another. Workers renew it meanwhile
-#: (``workers/lease.py``), so a long chunk is not run twice.
-VISIBILITY_TIMEOUT = 120
+#: Seconds until the message of a worker that died goes to another, and ten for Kombu to notice.
+#: Workers renew it meanwhile (``workers/lease.py``), so a long chunk is not run twice.
+VISIBILITY_TIMEOUT = 90
 #: Seconds that a worker which was told to end gives the chunk in hand.
 SOFT_SHUTDOWN = 20
 #: A chunk that runs longer than this many seconds has hung, and its process is killed. The
 #: renewed lease would hide it otherwise. A CPU can be at a chunk of the large model for hours;
-#: the launcher lowers the limit for GPUs.
+#: messages say how long theirs may take, and the launcher lowers the limit for GPUs. A worker's
+#: own process notices sooner (``process/patience.py``), unless all of it hangs.
 TIME_LIMIT = 24 * 3600
+#: No message's limit is lower: to load a model may take a download.
+LEAST_TIME_LIMIT = 3600
 
 _PRIORITY_STEPS = (0, 3, 6, 9)
 _SEPARATOR = ":"
@@ -105,12 +109,16 @@ def make_app(url: str, *, visibility_timeout: float = VISIBILITY_TIMEOUT) -> Cel
         task_acks_late=True,
         task_reject_on_worker_lost=True,
         task_retry_on_worker_lost=True,
+        # A chunk that hung comes back, too, and is narrowed down like one that kills.
+        task_acks_on_timeout=False,
         task_time_limit=TIME_LIMIT,
         broker_transport_options={
             "visibility_timeout": visibility_timeout,
             # Look for expired messages every 10 s; by default it is every 100 s.
             "unacked_restore_interval": min(10, visibility_timeout),
             "unacked_restore_throttle": 1,
+            # A machine that dies in the midst of that holds the others up; for five minutes else.
+            "unacked_mutex_expire": 10,
             "global_keyprefix": KEY_PREFIX,
             # The default separator is made of control characters, a nuisance in monitoring.
             "sep": _SEPARATOR,
@@ -167,6 +175,12 @@ def message(job: JobDir, chunk: Chunk | None, fingerprint: str) -> dict[str, str
     return values if chunk is None else values | {"chunk": chunk.id}
 
 
+def time_limit(job: JobDir, chunk: Chunk) -> int:
+    """Seconds after which a worker has hung at a chunk, by what the slowest CPU would need."""
+    seconds = LEAST_SECONDS + planned_seconds(job.job(), job.plan(), chunk, "cpu")
+    return int(min(max(seconds, LEAST_TIME_LIMIT), TIME_LIMIT))
+
+
 class CeleryExecutor:
     """Hands chunks to the workers of a broker.
 
@@ -182,11 +196,17 @@ class CeleryExecutor:
     def submit(self, job: JobDir, chunks: Sequence[Chunk]) -> None:
         """Send one message per chunk; sending a chunk twice does no harm."""
         fingerprint = job.job().fingerprint()
-        self._send(TASK_CHUNK, [message(job, c, fingerprint) for c in chunks])
+        self._send(TASK_CHUNK, [(message(job, c, fingerprint), time_limit(job, c)) for c in chunks])
 
     def assemble(self, job: JobDir) -> None:
         """Send the message that joins the finished job."""
-        self._send(TASK_ASSEMBLE, [message(job, None, job.job().fingerprint())])
+        self._send(TASK_ASSEMBLE, [(message(job, None, job.job().fingerprint()), None)])
+
+    def again(self, told: Message, *, limit: int | None, headers: dict[str, str]) -> None:
+        """Send a message once more, behind all others: its time has not come yet."""
+        values = {k: v for k, v in msgspec.to_builtins(told).items() if v is not None}
+        task = TASK_CHUNK if told.chunk else TASK_ASSEMBLE
+        self._send(task, [(values, limit)], headers=headers)
 
     def poll(self, seconds: float) -> None:
         """Let time pass; others do the work."""
@@ -221,16 +241,23 @@ class CeleryExecutor:
         """Close the connections to the broker."""
         self._app.close()
 
-    def _send(self, task: str, messages: Sequence[dict[str, str]]) -> None:
+    def _send(
+        self,
+        task: str,
+        messages: Sequence[tuple[dict[str, str], int | None]],
+        headers: dict[str, str] | None = None,
+    ) -> None:
         # One connection for all: thousands of chunks are handed over in seconds.
         policy = {"max_retries": 3, "interval_start": 0.2, "interval_step": 0.5}
         try:
             with self._app.producer_or_acquire() as producer:
-                for values in messages:
+                for values, limit in messages:
                     self._app.send_task(
                         task,
                         kwargs=values,
                         producer=producer,
+                        headers=headers,
+                        time_limit=limit,
                         ignore_result=True,
                         retry=True,
                         retry_policy=policy,

@@ -40,6 +40,10 @@ class Settings:
             nothing outside them for a job; none means any folder. See SECURITY.md.
         models: ``IP2P_MODELS``, names with commas between them: the models that may be loaded, as
             ``ip2p_batch.models.check_allowed`` reads them. None means any.
+        lease: ``IP2P_LEASE``, seconds from a worker's death until its chunk goes to another, of
+            2 to 3600; None means the default. The shortest of all workers of a broker rules.
+        patience: ``IP2P_PATIENCE``, seconds that any chunk may take before it counts as hung,
+            beside what its frames need; None means the default.
     """
 
     broker_url: str | None
@@ -50,6 +54,8 @@ class Settings:
     roots: Roots = ANYWHERE
     models: tuple[str, ...] | None = None
     cache: Path | None = None
+    lease: float | None = None
+    patience: float | None = None
 
     @classmethod
     def from_env(cls, env: Mapping[str, str] | None = None) -> Settings:
@@ -69,7 +75,25 @@ class Settings:
             roots=Roots.parse(env.get(ROOTS) or ""),
             models=_names(env.get("IP2P_MODELS") or ""),
             cache=_cache_home(env),
+            lease=_seconds("IP2P_LEASE", env, 2, 3600),
+            patience=_seconds("IP2P_PATIENCE", env, 1, 24 * 3600),
         )
+
+
+def _seconds(name: str, env: Mapping[str, str], least: int, most: int) -> float | None:
+    text = env.get(name)
+    if not text:
+        return None
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not least <= value <= most:
+        raise RecipeError(
+            f"{name} is {text!r}, which is not a number of seconds from {least} to {most}.",
+            hint="Unset it to take the default.",
+        )
+    return value
 
 
 def _names(text: str) -> tuple[str, ...] | None:

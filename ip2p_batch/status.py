@@ -8,12 +8,10 @@ from typing import Literal
 import msgspec
 
 from .identity import refused
-from .job import Claim, Identity, Job, Plan, Receipt, Result, WorkerInfo
+from .job import STALE_SECONDS, Claim, Identity, Job, Plan, Receipt, Result, WorkerInfo
 from .jobdir import JobDir
 
 State = Literal["waiting", "running", "finished", "finished with failures", "failed", "cancelled"]
-#: A claim this old, in seconds, is not a sign of life: workers renew theirs every second.
-STALE_SECONDS = 15.0
 
 
 class JobStatus(msgspec.Struct, frozen=True, kw_only=True):

@@ -17,7 +17,7 @@ from PIL import Image
 from ip2p_batch.job import Chunk, Item, Job, Plan, Source
 from ip2p_batch.jobdir import JobDir
 from ip2p_batch.recipe import Recipe
-from ip2p_batch.remote import MAX_RETRIES, make_app
+from ip2p_batch.remote import make_app
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent
@@ -41,7 +41,7 @@ def running(pid):
         return False
 
 
-def stills_job(folder, pictures=4, *, model="identity", each=1):
+def stills_job(folder, pictures=4, *, model="identity", each=1, size=64):
     """A job folder with ``pictures`` small pictures, ``each`` in a chunk."""
     source, output = folder / "in", folder / "out"
     source.mkdir(parents=True)
@@ -57,7 +57,7 @@ def stills_job(folder, pictures=4, *, model="identity", each=1):
     job = Job(
         id="catalog",
         source=Source(path=str(source), stamp="s", items=pictures),
-        recipe=Recipe(instruction="make it snow", model=model, size=64),
+        recipe=Recipe(instruction="make it snow", model=model, size=size),
         output=str(output),
     )
     return JobDir.create(folder / "job", job, Plan(chunks=chunks), items=items)
@@ -76,8 +76,8 @@ def make_test_app():
     app.conf.imports = ("celery_helpers",)
     app.conf.worker_soft_shutdown_timeout = 0
     app.steps["consumer"].add(LeaseRenewal)
-    app.task(name="test.nap", max_retries=MAX_RETRIES, default_retry_delay=0)(nap)
-    app.task(name="test.die", max_retries=MAX_RETRIES, default_retry_delay=0)(die)
+    app.task(name="test.nap", max_retries=2, default_retry_delay=0)(nap)
+    app.task(name="test.die", max_retries=2, default_retry_delay=0)(die)
     return app
 
 

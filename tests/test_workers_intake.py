@@ -125,6 +125,7 @@ def hostile(job, tmp_path):
         "a time to wait": good(job, headers={"eta": "2999-01-01T00:00:00"}),
         "a limit to die of": good(job, headers={"timelimit": [1, None]}),
         "no number": good(job, headers={"ip2p_seen": "x"}),
+        "many times": good(job, headers={"ip2p_again": "1000"}),
         "many retries": good(job, headers={"retries": -1000}),
         "positional": good(job, args=["/etc"]),
         "a callback": good(job, embed={"callbacks": [call]}),

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 from ip2p_batch import models
 from ip2p_batch.edit.editor import Editor, IdentityEditor
 from ip2p_batch.errors import ModelError
+from ip2p_batch.frame import Image
 from ip2p_batch.recipe import Recipe
 from ip2p_batch.settings import Settings
 
 #: Gives frames back as they are, to time and to test everything but the model.
-#: ``identity:slow=0.05`` takes that many seconds a frame.
+#: ``identity:slow=0.05`` takes that many seconds a frame. To test what becomes of bad chunks, a
+#: frame whose first pixel has that much red ends its process (``identity:deadly=7``), the whole
+#: process group (``identity:fatal=7``), or never comes to an end (``identity:hang=7``).
 IDENTITY = "identity"
 
 
@@ -54,13 +59,18 @@ def _identity(option: str) -> IdentityEditor:
     if not option:
         return IdentityEditor()
     key, _, value = option.partition("=")
+    if key in _ENDINGS and value.isdecimal():
+        return IdentityEditor(transform=_ending_at(int(value), _ENDINGS[key]))
     try:
         seconds = float(value)
     except ValueError:
         seconds = -1
     if key != "slow" or seconds < 0:
         raise ModelError(f"{IDENTITY}:{option} is not known.", hint=f"Use {IDENTITY}:slow=SECONDS.")
+    return _slow(seconds)
 
+
+def _slow(seconds: float) -> IdentityEditor:
     @contextmanager
     def slow() -> Iterator[None]:
         time.sleep(seconds)
@@ -70,3 +80,19 @@ def _identity(option: str) -> IdentityEditor:
         return slow()
 
     return IdentityEditor(gate=gate)
+
+
+def _ending_at(red: int, end: Callable[[], None]) -> Callable[[Image], Image]:
+    def change(image: Image) -> Image:
+        if image[0, 0, 0] == red:
+            end()
+        return image
+
+    return change
+
+
+_ENDINGS: dict[str, Callable[[], None]] = {
+    "deadly": lambda: os.kill(os.getpid(), signal.SIGKILL),
+    "fatal": lambda: os.killpg(0, signal.SIGKILL),
+    "hang": lambda: time.sleep(1e6),
+}

@@ -17,7 +17,7 @@ from kombu.transport import TRANSPORT_ALIASES, redis
 from kombu.transport.virtual import Empty
 from kombu.utils.encoding import bytes_to_str
 
-from ip2p_batch.remote import QUEUE, TASK_CHUNK, TIME_LIMIT, Message
+from ip2p_batch.remote import LEAST_TIME_LIMIT, QUEUE, TASK_CHUNK, TIME_LIMIT, Message
 
 log = logging.getLogger(__name__)
 
@@ -30,8 +30,9 @@ _NOT_ASKED = frozenset({"objgraph", "memdump", "memsample"})  # they write files
 
 _Text = Annotated[str, msgspec.Meta(max_length=512)]
 _Small = Annotated[int, msgspec.Meta(ge=0, le=100)]
-#: Of a time limit: what the launcher and the app set. A shorter one would have a chunk killed.
-_Seconds = Annotated[float, msgspec.Meta(ge=3600, le=TIME_LIMIT)]
+#: Of a time limit: what an executor sets. A shorter one would have a chunk killed.
+_Seconds = Annotated[float, msgspec.Meta(ge=LEAST_TIME_LIMIT, le=TIME_LIMIT)]
+_Count = Annotated[str, msgspec.Meta(pattern=r"\A[0-9]{1,3}\Z")]
 _Nothing = Annotated[list[object], msgspec.Meta(max_length=0)]
 
 
@@ -41,7 +42,8 @@ class _Headers(msgspec.Struct):
     task: Literal["ip2p.chunk", "ip2p.assemble"]
     id: _Text
     retries: _Small = 0
-    ip2p_seen: Annotated[str, msgspec.Meta(pattern=r"\A[0-9]{1,3}\Z")] = "0"
+    ip2p_seen: _Count = "0"
+    ip2p_again: _Count = "0"
     compression: None = None
     eta: None = None
     expires: None = None

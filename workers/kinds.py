@@ -11,11 +11,10 @@ import time
 from dataclasses import dataclass, field
 
 from ip2p_batch.errors import BrokerError, UnlikeWorker
-from ip2p_batch.job import Chunk, Identity, Refusal, WorkerInfo
+from ip2p_batch.job import STALE_SECONDS, Chunk, Identity, Refusal, WorkerInfo
 from ip2p_batch.jobdir import JobDir
 from ip2p_batch.process import give_up
 from ip2p_batch.remote import CeleryExecutor
-from ip2p_batch.status import STALE_SECONDS
 
 log = logging.getLogger(__name__)
 

@@ -26,8 +26,10 @@ from .lifeline import when_stdin_ends
 
 log = logging.getLogger("workers")
 
-#: Deaths in a row, each soon after the start, before a worker is given up.
+#: Deaths in a row, each soon after the start, before a worker is given up ...
 _DEATHS = 5
+#: ... where it was killed: that may be a chunk's fault, and it takes some until that is known.
+_KILLS = 25
 _SOON_SECONDS = 30.0
 #: A chunk takes a minute or so on a GPU; after this it has hung.
 _GPU_TIME_LIMIT = 3600
@@ -148,7 +150,7 @@ class Launcher:
         self._kill(slot)  # its child, which may still be at a chunk
         slot.process = None
         slot.deaths = slot.deaths + 1 if now - slot.started < _SOON_SECONDS else 1
-        if slot.deaths > _DEATHS:
+        if slot.deaths > (_DEATHS if process.returncode >= 0 else _KILLS):
             log.error(
                 "worker %s is given up: it died %d times soon after its start",
                 slot.name,

@@ -1,7 +1,8 @@
 """Celery's tasks: read the message, call ``ip2p_batch``, say nothing of how.
 
-Errors that another try may mend are tried again here; a process that dies is Celery's to retry.
-Either way a chunk is given up after three attempts, and the job can end and say why.
+Errors that another try may mend are tried again here, three times. A process that dies, or hangs
+and is killed for it, is Celery's to retry, and the message of a dead machine comes again;
+``ip2p_batch.process`` counts these in the job folder and narrows them down to the frame at fault.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import gc
 import logging
 import os
 import platform
+import signal
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -17,15 +19,15 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import msgspec
 from celery import Task, signals
-from celery.exceptions import Reject, TimeLimitExceeded, WorkerLostError
+from celery.exceptions import Reject, WorkerLostError
 
-from ip2p_batch import run
+from ip2p_batch import attempts, run
 from ip2p_batch.assemble import assemble
 from ip2p_batch.edit.editor import Editor
 from ip2p_batch.errors import (
     BrokerError,
+    ChunkTaken,
     IncompleteJob,
     Ip2pError,
     JobCancelled,
@@ -37,6 +39,7 @@ from ip2p_batch.executor import ASSEMBLY
 from ip2p_batch.job import Chunk, WorkerInfo
 from ip2p_batch.jobdir import JobDir
 from ip2p_batch.process import MAX_ATTEMPTS, give_up, process_chunk
+from ip2p_batch.process.patience import LEAST_SECONDS, Patience
 from ip2p_batch.recipe import Recipe
 from ip2p_batch.remote import (
     MAX_RETRIES,
@@ -51,6 +54,7 @@ from ip2p_batch.settings import Settings
 from . import kinds
 from .app import app
 from .editors import editor_for as new_editor
+from .requests import ChunkRequest
 
 log = logging.getLogger(__name__)
 
@@ -63,11 +67,18 @@ _BROKER_PAUSES = (1.0, 2.0, 5.0, 10.0, 20.0, 30.0, 60.0)
 
 _editors: dict[tuple[str, str | None, str], Editor] = {}
 _executors: dict[str, CeleryExecutor] = {}
+_patient: Patience | None = None
 #: Job folders that did not appear, and when: their other messages are not waited for.
 _missing: dict[str, float] = {}
 
 
-@app.task(bind=True, name=TASK_CHUNK, max_retries=MAX_RETRIES, default_retry_delay=0)
+@app.task(
+    bind=True,
+    name=TASK_CHUNK,
+    max_retries=MAX_RETRIES,
+    default_retry_delay=0,
+    Request=ChunkRequest,
+)
 def chunk(self: Task[Any, Any], /, **fields: object) -> None:
     """Do one chunk of a job, and hand over what comes next."""
     try:
@@ -82,16 +93,28 @@ def chunk(self: Task[Any, Any], /, **fields: object) -> None:
 
     def work() -> None:
         kinds.check(folder, told.fingerprint)
-        process_chunk(folder, planned, editor_for=editor_for, worker=who())
+        process_chunk(folder, planned, editor_for=editor_for, worker=who(), patience=_patience())
 
     try:
         if _attempt(folder, planned.id, work):
             _advance(folder)
     except UnlikeWorker as error:
         _leave_to_others(self, folder, told, planned, error)
+    except ChunkTaken as error:
+        # Whoever has it may die yet, and of the two messages ours may be the only one left.
+        times = int((self.request.headers or {}).get("ip2p_again", 0))
+        log.log(logging.DEBUG if times else logging.WARNING, "%s", error)
+        time.sleep(_HAND_ON_SECONDS)
+        _again(self, told, {"ip2p_again": str(min(times + 1, 999))})
 
 
-@app.task(bind=True, name=TASK_ASSEMBLE, max_retries=MAX_RETRIES, default_retry_delay=0)
+@app.task(
+    bind=True,
+    name=TASK_ASSEMBLE,
+    max_retries=MAX_RETRIES,
+    default_retry_delay=0,
+    Request=ChunkRequest,
+)
 def assemble_job(self: Task[Any, Any], /, **fields: object) -> None:
     """Join a job's segments into its output."""
     try:
@@ -102,12 +125,27 @@ def assemble_job(self: Task[Any, Any], /, **fields: object) -> None:
         log.error("message dropped: %s", error)
         return
     try:
-        _attempt(folder, ASSEMBLY, lambda: assemble(folder))
+        _attempt(folder, ASSEMBLY, lambda: _assemble(folder))
+    except ChunkTaken as error:
+        log.warning("%s", error)
     except IncompleteJob as error:
         # Without chunks, another worker is at it, and need not be disturbed. With chunks, somebody
         # dropped receipts: whoever follows the job, or resumes it, has them made again.
         if error.chunks:
             _give_up(folder, ASSEMBLY, error, 1)
+
+
+def _assemble(folder: JobDir) -> None:
+    """Join the segments; not for ever, where that kills its process."""
+    with attempts.begin(folder, ASSEMBLY, who()) as holding:
+        deaths = holding.earlier.deaths
+        if deaths >= MAX_ATTEMPTS:
+            raise JobError(
+                f"The worker process died or hung {deaths} times while it joined the segments.",
+                hint="The worker's log has more. `ip2p-batch resume` tries again.",
+                survives="Finished chunks are kept.",
+            )
+        assemble(folder)
 
 
 def _attempt(folder: JobDir, name: str, work: Callable[[], object]) -> bool:
@@ -122,7 +160,7 @@ def _attempt(folder: JobDir, name: str, work: Callable[[], object]) -> bool:
             return True
         except JobCancelled:
             return False
-        except (IncompleteJob, UnlikeWorker):
+        except (ChunkTaken, IncompleteJob, UnlikeWorker):
             raise
         except Exception as error:
             log.warning("%s of %s, attempt %d", name, folder.path, attempt, exc_info=True)
@@ -171,22 +209,20 @@ def _advance(folder: JobDir) -> None:
 def _process_lost(
     exception: BaseException | None = None, kwargs: dict[str, Any] | None = None, **_: Any
 ) -> None:
-    """Give up a chunk whose process died or hung for the last time; runs in the parent."""
-    if not isinstance(exception, WorkerLostError | TimeLimitExceeded) or not kwargs:
+    """Give up a chunk whose process died too often to be told why; runs in the parent."""
+    if not isinstance(exception, WorkerLostError) or not kwargs:
         return
     try:
         told = read_message(kwargs)
         folder = open_job(told.job, told.fingerprint)
         if folder is None:
             return
-        hung = isinstance(exception, TimeLimitExceeded)
-        what = "did not end in time" if hung else f"died {MAX_ATTEMPTS} times"
         error = JobError(
-            f"The worker process {what} at this chunk.",
+            f"The worker process died {MAX_RETRIES + 1} times at this chunk.",
             hint="The worker's log has more; a smaller --size needs less memory.",
         )
         name = folder.chunk(told.chunk).id if told.chunk else ASSEMBLY
-        give_up(folder, name, error, attempts=1 if hung else MAX_ATTEMPTS, worker=who())
+        give_up(folder, name, error, attempts=MAX_RETRIES + 1, worker=who())
     except Ip2pError as error:
         log.error("%s", error)
 
@@ -208,7 +244,7 @@ def _folder(task: Task[Any, Any], told: Message) -> JobDir | None:
     # Perhaps only this machine lacks the shared folder.
     log.error("%s is not on this machine; workers must share the job folders", place.parent)
     time.sleep(_HAND_ON_SECONDS)
-    _hand_on(task, told, ip2p_seen=str(seen))
+    _again(task, told, {"ip2p_seen": str(seen)})
     return None
 
 
@@ -226,15 +262,18 @@ def _leave_to_others(
             worker=who(),
             executor=_executor(),
         ):
-            _hand_on(task, told)
+            _again(task, told, {})
     except Ip2pError as trouble:  # whoever follows the job hands the chunk over again
         log.error("message dropped: %s", trouble)
 
 
-def _hand_on(task: Task[Any, Any], told: Message, **headers: str) -> None:
-    """Put a message back at the end of the queue."""
-    values = {k: v for k, v in msgspec.to_builtins(told).items() if v is not None}
-    task.apply_async(kwargs=values, headers=headers, ignore_result=True)
+def _again(task: Task[Any, Any], told: Message, headers: dict[str, str]) -> None:
+    """Send a message once more, behind the others, before this one is acknowledged."""
+    limit, _ = task.request.timelimit or (None, None)
+    try:
+        _executor().again(told, limit=limit, headers=headers)
+    except BrokerError as error:
+        raise Reject(str(error), requeue=True) from None
 
 
 def open_job(path: str, fingerprint: str) -> JobDir | None:
@@ -279,6 +318,22 @@ def editor_for(recipe: Recipe) -> Editor:
         gc.collect()  # two models at a time may not fit
         _editors[key] = new_editor(recipe, Settings.from_env())
     return _editors[key]
+
+
+def _patience() -> Patience:
+    """How long this process lets a chunk take."""
+    global _patient
+    if _patient is None:
+        settings = Settings.from_env()
+        device = "cuda" if settings.device.startswith("cuda") else "cpu"
+        _patient = Patience(_hung, device=device, least=settings.patience or LEAST_SECONDS)
+    return _patient
+
+
+def _hung(line: str) -> None:
+    """End this process, which hangs; the worker starts another, and the chunk comes again."""
+    log.error("%s: its process is killed", line)
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 def who() -> WorkerInfo:

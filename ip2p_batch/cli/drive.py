@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import platform
 import time
-from collections.abc import Callable
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager, suppress
 from typing import TYPE_CHECKING
 
 import typer
 
-from ..errors import NoWorkerError
+from ..errors import Ip2pError, NoWorkerError
 from ..job import Event
 from . import exits
 from .options import Crew
@@ -86,10 +87,24 @@ def _with_own_workers(folder: JobDir, crew: Crew, reporter: Reporter) -> int:
 
     with (
         PrivateRedis() as redis,
+        _ended_on_purpose(folder),
         LocalWorkers(redis.url, crew.workers, crew.devices, folder.path / LOG) as workers,
         closing(CeleryExecutor(redis.url)) as executor,
     ):
         return _follow(folder, executor, reporter, workers.check)
+
+
+@contextmanager
+def _ended_on_purpose(folder: JobDir) -> Iterator[None]:
+    """See that what this command's workers leave, when it ends them, is not taken for a crash."""
+    from ..attempts import give_back_all
+
+    try:
+        yield
+    except KeyboardInterrupt:
+        with suppress(Ip2pError, OSError):
+            give_back_all(folder, platform.node())
+        raise
 
 
 def _with_broker(folder: JobDir, url: str, reporter: Reporter) -> int:

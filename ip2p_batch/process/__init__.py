@@ -15,6 +15,7 @@ from ..media.looks import load_look
 from ..recipe import Recipe
 from .admission import admit
 from .frames import edit_borders, edit_frames
+from .patience import Patience
 from .stills import edit_stills
 from .work import Work
 
@@ -31,10 +32,15 @@ def process_chunk(
     *,
     editor_for: EditorFor,
     worker: WorkerInfo,
+    patience: Patience | None = None,
 ) -> Receipt:
     """Do one chunk and write its receipt; a chunk that has a valid receipt is left alone.
 
+    Args:
+        patience: what to do about a chunk that hangs; None waits for ever.
+
     Raises:
+        ChunkTaken: another worker is at it; there is nothing to do about that.
         JobCancelled: the job's folder says so; checked between denoising steps.
         UnlikeWorker: this worker would give other bits than the chunks before.
         Ip2pError: what went wrong; ``retryable`` says whether another try makes sense.
@@ -59,6 +65,8 @@ def process_chunk(
         admit(job_dir, job, mine)
         with work.timed("tune"):
             tuning = _tuning(work, editor)
+        if patience is not None:  # once the model is there: a download has its own pace
+            patience.watch(work)
         session = editor.session(tuning.applied(job.recipe), checkpoint=work.checkpoint)
         if job.look:
             session.look(load_look(job_dir.look_path, job.look))
@@ -84,7 +92,9 @@ def process_chunk(
             warnings=tuple(dict.fromkeys([*work.warnings, *session.warnings])),
             unlike=unlike,
         )
-        job_dir.write_receipt(receipt)
+        job_dir.write_receipt(receipt, work.check)
+    if patience is not None:
+        patience.learn(work, receipt)
     return receipt
 
 

@@ -17,9 +17,9 @@ from ..jobdir import atomic_path
 from ..media.fit import Fit
 from ..media.segment import SegmentWriter, segment_suffix
 from ..media.video import VideoReader
-from ..overlap import Background, prefetched
+from .sparing import SparingReader
 from .standins import StandIns, told
-from .work import Work, batches, clocked, sha256
+from .work import Work, clocked, sha256
 
 _READ_AHEAD = 2  # batches decoded before the editor asks for them
 
@@ -33,12 +33,14 @@ def edit_frames(work: Work, session: EditSession) -> str:
     target = work.job_dir.segment_path(chunk, segment_suffix(job.encoding))
     source = work.job_dir.roots.allow(job.source.path)
     table = work.job_dir.frame_table()
-    with VideoReader(source, facts, table) as reader:
+    with VideoReader(source, facts, table) as opened:
+        reader = SparingReader(opened, table, work.deadly, work.job_dir.plan().shots)
         _take_over(work, session, reader, fit)
         frames = (session.prepare(_fitted(f, fit)) for f in reader.frames(*chunk.reach))
+        parts = work.parts(frames, range(*chunk.reach), session.batch_size)
         with (
-            atomic_path(target) as temporary,
-            prefetched(batches(frames, session.batch_size), _READ_AHEAD) as ready,
+            atomic_path(target, check=work.check) as temporary,
+            work.ahead(parts, _READ_AHEAD) as ready,
         ):
             with SegmentWriter(temporary, facts, job.encoding) as writer:
 
@@ -53,7 +55,7 @@ def edit_frames(work: Work, session: EditSession) -> str:
                         write(session.steady(source, edited))
 
                 stand_ins = StandIns(session)
-                with Background(finish, depth=_READ_AHEAD) as encoder:
+                with work.behind(finish, _READ_AHEAD) as encoder:
                     for batch in clocked(work, ready, "decode"):
                         with work.timed("edit"):
                             edited = stand_ins.edit(batch)
@@ -77,11 +79,13 @@ def edit_borders(work: Work, session: EditSession) -> str:
     fit = Fit.for_size(*facts.upright, job.recipe.size, facts.upright_sar)
     digests = hashlib.sha256()
     source = work.job_dir.roots.allow(job.source.path)
-    with VideoReader(source, facts, work.job_dir.frame_table()) as reader:
+    table = work.job_dir.frame_table()
+    with VideoReader(source, facts, table) as opened:
+        reader = SparingReader(opened, table, work.deadly, work.job_dir.plan().shots)
         with work.timed("decode"):
             anchors = _frames(reader, fit, chunk.anchors)
         session.anchor([(frame, None) for frame in anchors])
-        for numbers in batches(iter(chunk.borders), session.batch_size):
+        for numbers in work.parts(iter(chunk.borders), chunk.borders, session.batch_size):
             with work.timed("decode"):
                 frames = _frames(reader, fit, numbers)
             for digest in _save_borders(work, session, frames):
@@ -96,12 +100,12 @@ def _save_borders(work: Work, session: EditSession, frames: Sequence[Frame]) -> 
     """Write the latents of these border frames; returns their SHA-256."""
     paths = [work.job_dir.border_path(frame.index) for frame in frames]
     with work.timed("edit"), ExitStack() as stack:
-        temporary = [stack.enter_context(atomic_path(path)) for path in paths]
+        temporary = [stack.enter_context(atomic_path(path, check=work.check)) for path in paths]
         session.save_borders(list(zip(frames, temporary, strict=True)))
         return [sha256(path) for path in temporary]
 
 
-def _take_over(work: Work, session: EditSession, reader: VideoReader, fit: Fit) -> None:
+def _take_over(work: Work, session: EditSession, reader: SparingReader, fit: Fit) -> None:
     """Tie the session to the chunk's borders, and let it look at its anchors.
 
     A latents file that is damaged or gone is made again. Where and when a border is edited does
@@ -134,7 +138,7 @@ def _take_over(work: Work, session: EditSession, reader: VideoReader, fit: Fit) 
         begin()
 
 
-def _frames(reader: VideoReader, fit: Fit, numbers: Sequence[int]) -> list[Frame]:
+def _frames(reader: SparingReader, fit: Fit, numbers: Sequence[int]) -> list[Frame]:
     return [_fitted(reader.frame(number), fit) for number in numbers]
 
 

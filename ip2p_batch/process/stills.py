@@ -23,13 +23,13 @@ from ..jobdir import atomic_path
 from ..media import limits
 from ..media.fit import Fit
 from ..media.stills import Still, read_still, write_still
-from ..overlap import Background, prefetched
-from .work import Work, batches, clocked
+from .work import Work, clocked
 
 T = TypeVar("T")
 
 #: Of a picture that has a number only the plan knows; who reads it knows it by its path.
 _NO_PICTURE = NotFinite("The model gave no finite picture, not even in float32.")
+_DEADLY = "the worker process died or hung at this picture, again and again; it is left out"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -75,10 +75,11 @@ def edit_stills(work: Work, session: EditSession) -> tuple[str, tuple[ItemResult
 
     size = session.batch_size
     with (
-        prefetched(_read(work), size) as ready,
-        Background(finish, depth=size) as writer,
+        work.ahead(_read(work), size) as ready,
+        work.behind(finish, size) as writer,
     ):
-        for batch in batches(clocked(work, ready, "decode"), size):
+        numbers = range(work.chunk.start, work.chunk.stop)
+        for batch in work.parts(clocked(work, ready, "decode"), numbers, size):
             good = []
             for index, picture in batch:
                 if isinstance(picture, str):
@@ -98,6 +99,9 @@ def _read(work: Work) -> Iterator[tuple[int, _Picture | str]]:
     """Pictures of the chunk, read and fitted, or why one cannot be read."""
     chunk, size = work.chunk, work.job.recipe.size
     for index, item in enumerate(work.job_dir.items(chunk.start, chunk.stop), chunk.start):
+        if index in work.deadly:
+            yield index, _DEADLY
+            continue
         try:
             # What planning let through is not refused where the environment is another.
             most = max(limits.PIXELS.value(), item.width * item.height)
@@ -120,7 +124,7 @@ def _write(work: Work, picture: _Picture) -> str:
     output = work.job_dir.roots.allow(picture.item.output)
     temporary = output
     try:
-        with atomic_path(output) as temporary:
+        with atomic_path(output, check=work.check) as temporary:
             return write_still(
                 temporary,
                 picture.fit.unfit(picture.frame.image),

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+from ..attempts import forget
 from ..errors import ResumeMismatch
 from ..executor import Executor
 from ..job import Chunk, Job
@@ -24,6 +25,7 @@ def submit(folder: JobDir, executor: Executor) -> None:
     job = folder.job()
     check_source(job)
     folder.unmark("cancel")
+    forget(folder, folder.given_up())
     folder.clear_failures()
     folder.clear_refusals()
     shutil.rmtree(folder.path / "submitted", ignore_errors=True)

@@ -47,6 +47,7 @@ def follow(
         if watch.done != before:
             yield Event(kind="progress", job=job.id, done=watch.done, total=total)
         if ended:
+            folder.drop_media()  # our workers may be ended before whoever joined has done so
             yield ending(folder)
             return
         if folder.cancelled:

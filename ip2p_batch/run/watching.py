@@ -9,9 +9,8 @@ from collections.abc import Iterator
 from ..errors import BrokerError, JobError
 from ..executor import ASSEMBLY, Executor
 from ..identity import refused
-from ..job import Event, Failure, Plan, Receipt, Refusal
+from ..job import STALE_SECONDS, Event, Failure, Plan, Receipt, Refusal
 from ..jobdir import JobDir
-from ..status import STALE_SECONDS
 from .advancing import advance
 
 #: Looking at the job folder may take this share of a follower's time: thousands of receipts on a

@@ -1,0 +1,234 @@
+"""How soon work goes on after a death, and what being ready for one costs; with editors that sleep.
+
+    python benchmarks/recovery.py [--parts deaths,overhead,redis] [--lease 90] [--json out.json]
+
+- ``deaths``: seconds from SIGKILL until the chunk in hand is begun again, with nobody following the
+  job: of the process that does the chunk, of its whole worker, and of the workers' launcher while
+  another host's stands by. Takes up to ``--lease`` and ten seconds for each but the first.
+- ``overhead``: CPU time of a worker, main process and child, while a chunk sleeps: leases, claims,
+  attempts, receipts and Celery itself; as a share of ``--chunk-seconds``.
+- ``redis``: seconds until the next chunk is begun after Redis was killed and started again, with
+  its data, and without (with somebody following the job, for the messages are gone).
+
+Prints Markdown tables; the network is not used.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing, contextmanager, suppress
+from pathlib import Path
+from typing import Any, TypeVar
+
+from machine import machine
+from queue_cost import Table, print_table, tiny_job
+
+from ip2p_batch import broker, run
+from ip2p_batch.broker import PrivateRedis
+from ip2p_batch.fleet import launcher_command, launcher_env
+from ip2p_batch.job import Attempt, decode
+from ip2p_batch.jobdir import JobDir
+from ip2p_batch.remote import VISIBILITY_TIMEOUT, CeleryExecutor
+
+T = TypeVar("T")
+_WAIT_SECONDS = 300.0
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--parts", default=",".join(PARTS), help="of: %(default)s")
+    parser.add_argument("--lease", type=float, default=VISIBILITY_TIMEOUT, help="as IP2P_LEASE")
+    parser.add_argument("--chunk-seconds", type=float, default=10.0, help="in `overhead`")
+    parser.add_argument("--rounds", type=int, default=3, help="chunks in `overhead`")
+    parser.add_argument("--json", type=Path, help="write all figures there, too")
+    arguments = parser.parse_args()
+    facts = machine("celery", "kombu", "redis")
+    figures: dict[str, Any] = {"machine": facts, "lease": arguments.lease}
+    print(", ".join(f"{k} {v}" for k, v in facts.items()), f"lease {arguments.lease:g} s", sep="; ")
+    for name in arguments.parts.split(","):
+        with tempfile.TemporaryDirectory() as folder:
+            figures[name], table = PARTS[name](Path(folder), arguments)
+        print_table(table)
+        if arguments.json:
+            arguments.json.write_text(json.dumps(figures, indent=1))
+
+
+# -- deaths -------------------------------------------------------------------------------------
+
+
+def deaths(folder: Path, arguments: argparse.Namespace) -> tuple[dict[str, Any], Table]:
+    """Seconds until the chunk in hand is begun again, by what was killed."""
+    seconds = {
+        "the process at the chunk": _again_after(
+            folder / "child", arguments, lambda child, _: os.kill(child, signal.SIGKILL)
+        ),
+        "the whole worker": _again_after(
+            folder / "worker",
+            arguments,
+            lambda child, _: os.killpg(os.getpgid(child), signal.SIGKILL),
+        ),
+        "the launcher, another stands by": _again_after(
+            folder / "launcher", arguments, lambda _, launcher: launcher.kill(), stands_by=True
+        ),
+    }
+    rows = [["killed", "the chunk is begun again after"]]
+    rows += [[name, f"{value:.1f} s"] for name, value in seconds.items()]
+    return {"seconds": seconds}, rows
+
+
+def _again_after(
+    folder: Path,
+    arguments: argparse.Namespace,
+    kill: Callable[[int, subprocess.Popen[bytes]], None],
+    *,
+    stands_by: bool = False,
+) -> float:
+    job = tiny_job(folder, 1, model="identity:slow=30")
+    with (
+        PrivateRedis() as redis,
+        closing(CeleryExecutor(redis.url)) as executor,
+        launcher(redis.url, folder, arguments.lease) as first,
+        ExitStack() as stack,
+    ):
+        run.submit(job, executor)
+        begun = wait(lambda: attempts_of(job))[0]
+        if stands_by:
+            stack.enter_context(launcher(redis.url, folder, arguments.lease))
+            wait(lambda: len(executor.workers(timeout=1.0)) == 2)
+        time.sleep(1.0)
+        kill(begun.worker.pid, first)
+        killed = time.time()
+        return wait(lambda: attempts_of(job)[1:])[0].at - killed
+
+
+# -- overhead -----------------------------------------------------------------------------------
+
+
+def overhead(folder: Path, arguments: argparse.Namespace) -> tuple[dict[str, Any], Table]:
+    """CPU time of a worker whose chunks only sleep."""
+    model = f"identity:slow={arguments.chunk_seconds:g}"
+    job = tiny_job(folder / "chunks", arguments.rounds + 1, model=model)
+    with (
+        PrivateRedis() as redis,
+        closing(CeleryExecutor(redis.url)) as executor,
+        launcher(redis.url, folder, arguments.lease) as process,
+    ):
+        run.submit(job, executor)
+        # The first one pays for imports and connections.
+        wait(lambda: len(job.finished()) >= 1)
+        first = cpu_seconds(process.pid)
+        start = time.perf_counter()
+        wait(lambda: len(job.finished()) >= arguments.rounds + 1 or job.ended)
+        spent = cpu_seconds(process.pid) - first
+        took = time.perf_counter() - start
+    each = spent / arguments.rounds
+    figures = {
+        "chunk_seconds": arguments.chunk_seconds,
+        "cpu_seconds_a_chunk": each,
+        "share": each / arguments.chunk_seconds,
+        "wall_seconds_a_chunk": took / arguments.rounds,
+    }
+    rows = [
+        [f"a chunk that sleeps {arguments.chunk_seconds:g} s", ""],
+        ["CPU time of launcher, worker and its process", f"{1000 * each:.0f} ms"],
+        ["share", f"{each / arguments.chunk_seconds:.2%}"],
+        ["wall time", f"{took / arguments.rounds:.2f} s"],
+    ]
+    return figures, rows
+
+
+def cpu_seconds(pid: int) -> float:
+    """User and system time of a process and all below it, those that ended among them."""
+    stat = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    own = sum(map(int, stat[11:15])) / os.sysconf("SC_CLK_TCK")
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return own + sum(cpu_seconds(int(child)) for child in children)
+
+
+# -- Redis --------------------------------------------------------------------------------------
+
+
+def redis(folder: Path, arguments: argparse.Namespace) -> tuple[dict[str, Any], Table]:
+    """Seconds until the next chunk is begun after Redis was killed."""
+    seconds = {
+        "with its data": _next_after(folder / "kept", arguments, lose=False),
+        "without its data": _next_after(folder / "lost", arguments, lose=True),
+    }
+    rows = [["Redis is killed and started again", "the next chunk is begun after"]]
+    rows += [[name, f"{value:.1f} s"] for name, value in seconds.items()]
+    return {"seconds": seconds}, rows
+
+
+def _next_after(folder: Path, arguments: argparse.Namespace, *, lose: bool) -> float:
+    job = tiny_job(folder, 8, model="identity:slow=2")
+    with (
+        PrivateRedis() as server,
+        closing(CeleryExecutor(server.url)) as executor,
+        launcher(server.url, folder, arguments.lease),
+    ):
+        events = threading.Thread(target=lambda: list(run.follow(job, executor)), daemon=True)
+        events.start()
+        wait(lambda: len(job.finished()) >= 2)
+        time.sleep(1.2)  # the append-only file is flushed every second
+        if lose:
+            with closing(broker.connect(server.url)) as client:
+                client.flushall()
+                time.sleep(1.2)
+        os.kill(int((server.folder / "redis.pid").read_text()), signal.SIGKILL)
+        killed = time.time()
+        begun = wait(lambda: [a for a in attempts_of(job) if a.at > killed])[0].at
+        wait(lambda: job.ended)
+        events.join()
+    return begun - killed
+
+
+# -- what the parts share -------------------------------------------------------------------------
+
+
+@contextmanager
+def launcher(url: str, folder: Path, lease: float) -> Iterator[subprocess.Popen[bytes]]:
+    """One worker on the CPU, as `ip2p-batch worker` starts it."""
+    with (folder / "workers.log").open("ab") as log:
+        process = subprocess.Popen(
+            launcher_command("cpu", 1),
+            env={**launcher_env(url), "IP2P_LEASE": f"{lease:g}"},
+            stdout=log, stderr=log, start_new_session=True,
+        )  # fmt: skip
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+
+
+def attempts_of(job: JobDir) -> list[Attempt]:
+    """All attempts at a job's chunks, in their order."""
+    found = []
+    for path in (job.path / "attempts").glob("*.json"):
+        with suppress(Exception):  # half written, or gone with the job's end
+            found.append(decode(path.read_bytes(), Attempt))
+    return sorted(found, key=lambda attempt: attempt.at)
+
+
+def wait(condition: Callable[[], T]) -> T:
+    end = time.monotonic() + _WAIT_SECONDS
+    while not (value := condition()):
+        if time.monotonic() > end:
+            sys.exit("it did not happen in time")
+        time.sleep(0.02)
+    return value
+
+
+PARTS = {"deaths": deaths, "overhead": overhead, "redis": redis}
+
+if __name__ == "__main__":
+    main()

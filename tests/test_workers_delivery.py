@@ -1,0 +1,188 @@
+"""Chunks come back from whatever ends their workers, and none is done twice for nothing."""
+
+import os
+import signal
+import subprocess
+import sys
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from ip2p_batch import attempts, remote, run
+from ip2p_batch.remote import LEAST_TIME_LIMIT, TIME_LIMIT, make_app
+from ip2p_batch.settings import Settings
+
+from .celery_helpers import running, stills_job, wait_for, worker_env
+
+LAUNCH = """
+import sys
+from workers.launcher import Launcher, Slot
+places = [Slot(f"test{n}", {}, int(sys.argv[3])) for n in range(int(sys.argv[1]))]
+sys.exit(Launcher(places, window=float(sys.argv[2])).run(exit_with_parent=False))
+"""
+
+
+@contextmanager
+def crew(redis, log, *, workers=1, window=30.0, time_limit=TIME_LIMIT, **env):
+    """A launcher with workers whose messages go to others two seconds after their death."""
+    with log.open("ab") as file:
+        process = subprocess.Popen(
+            [sys.executable, "-c", LAUNCH, str(workers), str(window), str(time_limit)],
+            env=worker_env(redis.url, IP2P_DEVICE="cpu", IP2P_LEASE="2", **env),
+            stdout=file, stderr=file, start_new_session=True,
+        )  # fmt: skip
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+
+
+def held(job):
+    """The process that holds a chunk, once there is one."""
+    return wait_for(lambda: [c.worker.pid for c in job.claims()])[0]
+
+
+def group(pid):
+    return os.getpgid(pid)
+
+
+def failed_pictures(job):
+    result = wait_for(job.result, 60)
+    return [Path(path).name for path, _ in result.failed]
+
+
+def comes_back_with_a_death(job):
+    """The second chunk is begun again, not failed, and its first attempt counts."""
+    wait_for(lambda: made(job).count("1-000001") == 2)
+    assert attempts.history(job, "1-000001").deaths == 2, "one died, one is at it"
+    assert list(job.failures()) == []
+
+
+def made(job):
+    """Attempts that were begun, by chunk, as a job tells that has not ended."""
+    return sorted(p.name.split(".")[0] for p in (job.path / "attempts").glob("*.json"))
+
+
+def test_a_picture_that_kills_its_process_is_left_out_and_the_job_ends(tmp_path, redis, executor):
+    job = stills_job(tmp_path, 2, model="identity:deadly=1")
+    run.advance(job, executor)
+    with crew(redis, tmp_path / "log"):
+        assert failed_pictures(job) == ["1.png"]
+    assert list(job.failures()) == []
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(120)
+def test_a_picture_that_kills_its_whole_worker_is_left_out_too(tmp_path, redis, executor):
+    """Nobody follows the job: the messages come back from Redis alone."""
+    job = stills_job(tmp_path, 2, model="identity:fatal=1")
+    run.advance(job, executor)
+    with crew(redis, tmp_path / "log"):
+        assert failed_pictures(job) == ["1.png"]
+
+
+def test_a_chunk_that_hangs_is_killed_by_its_own_process(tmp_path, redis, executor):
+    job = stills_job(tmp_path, 2, model="identity:hang=1")
+    run.advance(job, executor)
+    with crew(redis, tmp_path / "log", IP2P_PATIENCE="1"):
+        comes_back_with_a_death(job)
+    assert "has not come on for" in (tmp_path / "log").read_text()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(120)
+def test_a_chunk_that_hangs_is_killed_by_its_worker_at_the_launchers_limit(
+    tmp_path, redis, executor
+):
+    """... which rules though the message allows an hour; and the chunk comes back."""
+    job = stills_job(tmp_path, 2, model="identity:hang=1")
+    run.advance(job, executor)
+    with crew(redis, tmp_path / "log", time_limit=2):
+        comes_back_with_a_death(job)
+    assert "Hard time limit (2" in (tmp_path / "log").read_text()
+
+
+def test_a_long_chunk_is_done_once_though_its_message_is_there_twice(tmp_path, redis, executor):
+    job = stills_job(tmp_path, 1, model="identity:slow=4")
+    (chunk,) = job.plan().chunks
+    run.advance(job, executor)
+    executor.submit(job, [chunk])
+    with crew(redis, tmp_path / "log", workers=2):
+        holder = held(job)
+        wait_for(lambda: job.receipt(chunk.id))
+        assert job.receipt(chunk.id).worker.pid == holder
+        wait_for(job.result)
+        wait_for(lambda: executor.queued() == 0)
+    assert "worker that is alive" in (tmp_path / "log").read_text()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(120)
+def test_a_worker_that_was_stopped_cannot_overwrite_what_another_did(tmp_path, redis, executor):
+    job = stills_job(tmp_path, 2, model="identity:slow=2", each=2)
+    run.advance(job, executor)
+    with crew(redis, tmp_path / "log"):
+        stopped = held(job)
+        for pid in (stopped, group(stopped)):
+            os.kill(pid, signal.SIGSTOP)
+        try:
+            with crew(redis, tmp_path / "log"):
+                receipt = wait_for(lambda: job.receipt("1-000000"), 60)
+                wait_for(job.result)
+            written = {p: p.stat().st_mtime_ns for p in (tmp_path / "out").iterdir()}
+        finally:
+            for pid in (stopped, group(stopped)):
+                os.kill(pid, signal.SIGCONT)
+        wait_for(
+            lambda: "Another worker has chunk 1-000000 by now" in (tmp_path / "log").read_text()
+        )
+        wait_for(lambda: executor.queued() == 0)
+        assert running(stopped)
+    assert receipt.worker.pid != stopped
+    assert job.receipt("1-000000") == receipt
+    assert {p: p.stat().st_mtime_ns for p in (tmp_path / "out").iterdir()} == written
+    assert list(job.failures()) == []
+
+
+def test_a_chunk_that_is_given_back_counts_no_death(tmp_path, redis, executor):
+    job = stills_job(tmp_path, 1, model="identity:slow=60")
+    run.advance(job, executor)
+    with crew(redis, tmp_path / "log", window=0.5) as launcher:
+        held(job)
+        assert attempts.history(job, "1-000000").deaths == 1, "it has not ended"
+        launcher.terminate()
+        assert launcher.wait(30) == 0
+    assert attempts.history(job, "1-000000").deaths == 0
+    assert made(job) == ["1-000000"]
+    assert executor.queued() == 1
+
+
+# -- limits -----------------------------------------------------------------------------------
+
+
+def test_a_dead_workers_message_is_back_within_two_minutes():
+    app = make_app("redis://localhost")
+    options = app.conf.broker_transport_options
+    between = options["unacked_restore_interval"] * options["unacked_restore_throttle"]
+    assert options["visibility_timeout"] + between <= 110  # and some seconds to notice it
+    app.close()
+
+
+def test_the_time_limit_of_a_message_follows_its_chunk(tmp_path):
+    small = stills_job(tmp_path / "small", 2)
+    large = stills_job(tmp_path / "large", 64, each=64, size=2048)
+    assert remote.time_limit(small, small.plan().chunks[0]) == LEAST_TIME_LIMIT
+    assert remote.time_limit(large, large.plan().chunks[0]) == TIME_LIMIT
+
+
+def test_seconds_in_the_environment_are_read_and_checked():
+    from ip2p_batch.errors import RecipeError
+
+    assert Settings.from_env({"IP2P_LEASE": "30"}).lease == 30.0
+    assert Settings.from_env({"IP2P_PATIENCE": "7200"}).patience == 7200.0
+    assert Settings.from_env({}).lease is None
+    for wrong in ("1", "soon", "-5", "nan", "1e9"):
+        with pytest.raises(RecipeError, match="IP2P_LEASE"):
+            Settings.from_env({"IP2P_LEASE": wrong})
