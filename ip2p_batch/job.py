@@ -6,7 +6,7 @@ Frame and item ranges are half-open everywhere: ``[start, stop)``.
 from __future__ import annotations
 
 import hashlib
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, NamedTuple, TypeVar
 
 import msgspec
 
@@ -17,6 +17,8 @@ T = TypeVar("T")
 Rational = tuple[int, int]
 #: Chunk ids are file names: checked wherever they are read, so that none leads out of its folder.
 ChunkId = Annotated[str, msgspec.Meta(pattern=r"\A[A-Za-z0-9-]{1,64}\Z")]
+#: Whose chunks go first where several jobs share a queue.
+Priority = Literal["high", "normal", "low"]
 
 
 class _Data(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -156,6 +158,7 @@ class Job(_Data, frozen=True, kw_only=True):
 
     Attributes:
         look: SHA-256 of the pixels in ``look.png``, which frames look at; empty without one.
+        priority: its place in the queue; no part of the fingerprint, since pixels do not know it.
     """
 
     id: str
@@ -165,6 +168,7 @@ class Job(_Data, frozen=True, kw_only=True):
     encoding: Encoding = Encoding()
     overwrite: bool = False
     look: str = ""
+    priority: Priority = "normal"
     version: int = 1
 
     def fingerprint(self) -> str:
@@ -294,6 +298,18 @@ class Claim(_Data, frozen=True, kw_only=True):
     at: float
 
 
+class Held(NamedTuple):
+    """Messages of one job that a queue has: ids of their chunks, None for assembly.
+
+    Attributes:
+        waiting: taken by nobody yet.
+        in_hand: taken by a worker, which may have died since.
+    """
+
+    waiting: frozenset[str | None]
+    in_hand: frozenset[str | None]
+
+
 class Failure(_Data, frozen=True, kw_only=True):
     """Why a chunk could not be done, after its last attempt."""
 
@@ -332,7 +348,7 @@ class Result(_Data, frozen=True, kw_only=True):
 
 EventKind = Literal[
     "planning", "planned", "started", "progress", "chunk", "warning", "failed_item",
-    "assembling", "done", "failed", "cancelled", "training",
+    "assembling", "done", "failed", "cancelled", "paused", "unpaused", "training",
 ]  # fmt: skip
 
 

@@ -7,8 +7,8 @@
     JOB/plan.json          Plan          JOB/receipts/ID.json       Receipt
     JOB/frames.npy         frame table   JOB/claims/ID.json         Claim, while in work
     JOB/items.jsonl        Item a line   JOB/failures/ID.json       Failure, after last attempt
-    JOB/submitted/W        wave W sent   JOB/result.json            the final summary
-    JOB/look.png           --look-anchor JOB/cancel                 stop, please
+    JOB/submitted/         handed over   JOB/result.json            the final summary
+    JOB/look.png           --look-anchor JOB/cancel, JOB/pause      stop, or stand still, please
 
 Disk is the truth and Redis is transport: a chunk is finished when its receipt is here, and a
 receipt is written after what it vouches for. Every file appears under its name only when whole.
@@ -29,8 +29,22 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import msgspec
+
 from .errors import JobError, OutputError, OutsideRoots
-from .job import Chunk, Claim, Failure, Item, Job, Plan, Receipt, Result, decode, encode
+from .job import (
+    Chunk,
+    Claim,
+    Failure,
+    Item,
+    Job,
+    Plan,
+    Priority,
+    Receipt,
+    Result,
+    decode,
+    encode,
+)
 from .roots import ANYWHERE, Roots
 
 if TYPE_CHECKING:  # numpy takes a tenth of a second, which `status` need not wait for
@@ -202,6 +216,12 @@ class JobDir:
     def job(self) -> Job:
         return self._read_once("job.json", Job)
 
+    def set_priority(self, priority: Priority) -> None:
+        """Give the job another place in the queue; messages sent from now on have it."""
+        job = self.job()
+        if job.priority != priority:
+            self._write("job.json", msgspec.structs.replace(job, priority=priority))
+
     def plan(self) -> Plan:
         return self._read_once("plan.json", Plan)
 
@@ -346,12 +366,19 @@ class JobDir:
             ) from error
 
     @contextmanager
-    def locked(self) -> Iterator[bool]:
-        """Yields True to one process at a time, False to the others; let go when it dies."""
-        with self._at("lock").open("ab") as file:
+    def locked(self, name: str = "lock", *, wait: bool = False) -> Iterator[bool]:
+        """Yields True to one process at a time, False to the others; let go when it dies.
+
+        Args:
+            name: of the lock's file; the default is held by whoever assembles.
+            wait: stand in line for it, however long that takes, and then yield True.
+        """
+        with self._at(name).open("ab") as file:
             try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
             except OSError:
+                if wait:
+                    raise
                 yield False
                 return
             yield True
@@ -377,6 +404,10 @@ class JobDir:
     @property
     def cancelled(self) -> bool:
         return self.marked("cancel")
+
+    @property
+    def paused(self) -> bool:
+        return self.marked("pause")
 
     # -- files ------------------------------------------------------------------------
 

@@ -6,10 +6,11 @@ workers' business; this module only knows names.
 
 from __future__ import annotations
 
+import base64
 import importlib
 import ssl
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from types import ModuleType
 from typing import Annotated, Any
 
@@ -20,7 +21,7 @@ from kombu import Queue
 
 from . import broker
 from .errors import BrokerError, JobError
-from .job import Chunk, ChunkId
+from .job import Chunk, ChunkId, Held, Priority
 from .jobdir import JobDir
 from .process import MAX_ATTEMPTS
 
@@ -44,6 +45,15 @@ TIME_LIMIT = 24 * 3600
 
 _PRIORITY_STEPS = (0, 3, 6, 9)
 _SEPARATOR = ":"
+#: What Celery calls them; with Redis the lowest number is served first.
+PRIORITIES: dict[Priority, int] = {"high": 0, "normal": 3, "low": 6}
+#: The lists in which messages wait, in the order in which workers look at them.
+QUEUE_KEYS = tuple(
+    KEY_PREFIX + (f"{QUEUE}{_SEPARATOR}{step}" if step else QUEUE) for step in _PRIORITY_STEPS
+)
+_UNACKED = f"{KEY_PREFIX}unacked"
+#: Of a job alone in the queue before anybody is known to work.
+_LEAST_WIDTH = 4
 
 
 class Loader(AppLoader):
@@ -167,6 +177,29 @@ def message(job: JobDir, chunk: Chunk | None, fingerprint: str) -> dict[str, str
     return values if chunk is None else values | {"chunk": chunk.id}
 
 
+class _Raw(msgspec.Struct):
+    """A message as it lies in Redis; of what Celery adds, nothing is of interest here."""
+
+    body: str
+
+
+def _chunks_of(job: str, messages: Iterable[bytes]) -> Iterable[str | None]:
+    """Chunks of that job among raw messages, None for its assembly; what is none of ours is not."""
+    for raw in messages:
+        try:
+            if raw.startswith(b"["):  # in hand: with the exchange and the key that it came by
+                body = msgspec.json.decode(raw, type=tuple[_Raw, object, object])[0].body
+            else:
+                body = msgspec.json.decode(raw, type=_Raw).body
+            told = msgspec.json.decode(
+                base64.b64decode(body), type=tuple[list[object], Message, object]
+            )[1]
+        except (ValueError, msgspec.MsgspecError):
+            continue
+        if told.job == job:
+            yield told.chunk
+
+
 class CeleryExecutor:
     """Hands chunks to the workers of a broker.
 
@@ -175,18 +208,20 @@ class CeleryExecutor:
     """
 
     def __init__(self, url: str) -> None:
-        broker.connect(url).close()  # refuses a wrong URL; no network yet
+        self._redis = broker.connect(url)  # refuses a wrong URL; no network yet
         self.url = url
         self._app = make_app(url)
 
     def submit(self, job: JobDir, chunks: Sequence[Chunk]) -> None:
         """Send one message per chunk; sending a chunk twice does no harm."""
-        fingerprint = job.job().fingerprint()
-        self._send(TASK_CHUNK, [message(job, c, fingerprint) for c in chunks])
+        asked = job.job()
+        fingerprint = asked.fingerprint()
+        self._send(TASK_CHUNK, [message(job, c, fingerprint) for c in chunks], asked.priority)
 
     def assemble(self, job: JobDir) -> None:
         """Send the message that joins the finished job."""
-        self._send(TASK_ASSEMBLE, [message(job, None, job.job().fingerprint())])
+        asked = job.job()
+        self._send(TASK_ASSEMBLE, [message(job, None, asked.fingerprint())], asked.priority)
 
     def poll(self, seconds: float) -> None:
         """Let time pass; others do the work."""
@@ -197,17 +232,47 @@ class CeleryExecutor:
 
         Of all jobs on this broker together.
         """
-        client = broker.connect(self.url)
+        return sum(self._counts())
+
+    def starving(self) -> bool:
+        """Whether no message waits, of any job: a worker that is done would have to wait."""
+        return self._counts()[0] == 0
+
+    def width(self) -> int:
+        """Two messages a worker: one in its hands and one that waits for it.
+
+        A worker with something to do holds one message, so as many as are held are at work. It
+        counts those of all jobs: each job may have as much in the queue as any other.
+        """
+        return max(_LEAST_WIDTH, 2 * self._counts()[1])
+
+    def held(self, job: JobDir) -> Held:
+        """What the queue has of this job; reads all messages of all jobs."""
         try:
-            with client.pipeline(transaction=False) as pipe:
-                for step in _PRIORITY_STEPS:
-                    pipe.llen(KEY_PREFIX + (f"{QUEUE}{_SEPARATOR}{step}" if step else QUEUE))
-                pipe.hlen(f"{KEY_PREFIX}unacked")
-                return int(sum(pipe.execute()))
+            with self._redis.pipeline(transaction=False) as pipe:
+                for key in QUEUE_KEYS:
+                    pipe.lrange(key, 0, -1)
+                pipe.hvals(_UNACKED)
+                *waiting, in_hand = pipe.execute()
         except Exception as error:
             raise self._lost(error) from None
-        finally:
-            client.close()
+        path = str(job.path.absolute())
+        return Held(
+            frozenset(_chunks_of(path, (raw for part in waiting for raw in part))),
+            frozenset(_chunks_of(path, in_hand)),
+        )
+
+    def _counts(self) -> tuple[int, int]:
+        """Messages that wait, and those in the hands of workers."""
+        try:
+            with self._redis.pipeline(transaction=False) as pipe:
+                for key in QUEUE_KEYS:
+                    pipe.llen(key)
+                pipe.hlen(_UNACKED)
+                *waiting, in_hand = pipe.execute()
+        except Exception as error:
+            raise self._lost(error) from None
+        return int(sum(waiting)), int(in_hand)
 
     def workers(self, timeout: float = 2.0) -> list[str]:
         """Names of the workers that answer within ``timeout`` seconds; waits that long."""
@@ -219,9 +284,10 @@ class CeleryExecutor:
 
     def close(self) -> None:
         """Close the connections to the broker."""
+        self._redis.close()
         self._app.close()
 
-    def _send(self, task: str, messages: Sequence[dict[str, str]]) -> None:
+    def _send(self, task: str, messages: Sequence[dict[str, str]], priority: Priority) -> None:
         # One connection for all: thousands of chunks are handed over in seconds.
         policy = {"max_retries": 3, "interval_start": 0.2, "interval_step": 0.5}
         try:
@@ -230,6 +296,7 @@ class CeleryExecutor:
                     self._app.send_task(
                         task,
                         kwargs=values,
+                        priority=PRIORITIES[priority],
                         producer=producer,
                         ignore_result=True,
                         retry=True,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Collection
 from typing import Literal
 
 import msgspec
@@ -10,7 +11,9 @@ import msgspec
 from .job import Claim, Job, Plan, Receipt, Result, WorkerInfo
 from .jobdir import JobDir
 
-State = Literal["waiting", "running", "finished", "finished with failures", "failed", "cancelled"]
+State = Literal[
+    "waiting", "running", "paused", "finished", "finished with failures", "failed", "cancelled"
+]
 #: A claim this old, in seconds, is not a sign of life: workers renew theirs every second.
 STALE_SECONDS = 15.0
 
@@ -62,6 +65,8 @@ def status(folder: JobDir) -> JobStatus:
         lines += [f"picture {i.index}: {i.error}" for i in receipt.items if i.error]
     if folder.cancelled:
         state: State = "cancelled"
+    elif folder.paused:
+        state = "paused"
     elif claims:
         state = "running"
     else:
@@ -109,10 +114,10 @@ def _ended(folder: JobDir, job: Job, plan: Plan, result: Result) -> JobStatus:
     )
 
 
-def fresh_claims(folder: JobDir, receipts: dict[str, Receipt]) -> list[Claim]:
-    """Claims of chunks without a receipt that were renewed lately."""
+def fresh_claims(folder: JobDir, finished: Collection[str]) -> list[Claim]:
+    """Claims of chunks that are not finished which were renewed lately."""
     oldest = time.time() - STALE_SECONDS
-    return [c for c in folder.claims() if c.chunk not in receipts and c.at >= oldest]
+    return [c for c in folder.claims() if c.chunk not in finished and c.at >= oldest]
 
 
 def _begun(receipts: list[Receipt]) -> float | None:

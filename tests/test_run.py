@@ -325,8 +325,9 @@ def test_a_finished_chunk_does_not_have_the_others_counted(tmp_path):
     for chunk in ids[:-1]:
         settle(folder, chunk)
         with touched(folder.path) as paths:
-            run.advance(folder, executor)
-        assert paths == []
+            run.advance(folder, executor, (chunk,))
+        assert not [p for p in paths if not p.startswith(("handover.lock", "submitted/"))]
+        assert len(paths) <= 5
     assert executor.handed == [ids]
     settle(folder, ids[-1])
     run.advance(folder, executor)

@@ -71,18 +71,19 @@ def chunk(self: Task[Any, Any], /, **fields: object) -> None:
     try:
         told = read_message(fields)
         folder = _folder(self, told)
-        if folder is None or folder.cancelled:
+        if folder is None or folder.cancelled or folder.paused:
             return
         planned = folder.chunk(told.chunk or "")
     except Ip2pError as error:
         log.error("message dropped: %s", error)
         return
+    _feed(folder)
     if _attempt(
         folder,
         planned.id,
         lambda: process_chunk(folder, planned, editor_for=editor_for, worker=who()),
     ):
-        _advance(folder)
+        _advance(folder, planned.id)
 
 
 @app.task(bind=True, name=TASK_ASSEMBLE, max_retries=MAX_RETRIES, default_retry_delay=0)
@@ -90,7 +91,7 @@ def assemble_job(self: Task[Any, Any], /, **fields: object) -> None:
     """Join a job's segments into its output."""
     try:
         folder = _folder(self, read_message(fields))
-        if folder is None or folder.cancelled:
+        if folder is None or folder.cancelled or folder.paused:
             return
     except Ip2pError as error:
         log.error("message dropped: %s", error)
@@ -147,11 +148,21 @@ def _in_one_line(error: Exception) -> Exception:
     )
 
 
-def _advance(folder: JobDir) -> None:
+def _feed(folder: JobDir) -> None:
+    """Where other workers have nothing to do, hand over more: there are more of them by now."""
+    try:
+        executor = _executor()
+        if executor.starving():
+            run.advance(folder, executor, ())
+    except Ip2pError as error:
+        log.info("%s", error)  # nothing hangs on it
+
+
+def _advance(folder: JobDir, settled: str) -> None:
     """Hand over what comes next; waits for Redis, since a detached job has nobody else."""
     for pause in (*_BROKER_PAUSES, None):
         try:
-            run.advance(folder, _executor())
+            run.advance(folder, _executor(), (settled,))
             return
         except BrokerError as error:
             log.warning("%s", error)
@@ -203,7 +214,12 @@ def _folder(task: Task[Any, Any], told: Message) -> JobDir | None:
     log.error("%s is not on this machine; workers must share the job folders", place.parent)
     time.sleep(_HAND_ON_SECONDS)
     values = {k: v for k, v in msgspec.to_builtins(told).items() if v is not None}
-    task.apply_async(kwargs=values, headers={"ip2p_seen": str(seen)}, ignore_result=True)
+    task.apply_async(
+        kwargs=values,
+        headers={"ip2p_seen": str(seen)},
+        priority=(task.request.delivery_info or {}).get("priority") or 0,
+        ignore_result=True,
+    )
     return None
 
 

@@ -10,9 +10,9 @@ from __future__ import annotations
 from ..registry import find_job, list_jobs
 from ..status import JobStatus, status
 from ..survey import Report, Request, Survey, survey
-from .advancing import advance, cancel, submit
+from .advancing import advance, cancel, pause, submit, unpause
 from .creating import create
-from .following import ending, follow, summary
+from .following import ending, follow, summary, watch
 
 __all__ = [
     "JobStatus",
@@ -26,8 +26,11 @@ __all__ = [
     "find_job",
     "follow",
     "list_jobs",
+    "pause",
     "status",
     "submit",
     "summary",
     "survey",
+    "unpause",
+    "watch",
 ]

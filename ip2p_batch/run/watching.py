@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
+import math
 import time
 from collections.abc import Iterator
 
@@ -11,6 +11,7 @@ from ..executor import ASSEMBLY, Executor
 from ..job import Event, Failure, Plan, Receipt
 from ..jobdir import JobDir
 from ..status import STALE_SECONDS
+from . import window
 from .advancing import advance
 
 #: Looking at the job folder may take this share of a follower's time: thousands of receipts on a
@@ -101,6 +102,22 @@ class Watch:
                 self._told.add(warning)
                 yield Event(kind="warning", message=warning)
 
+    @property
+    def settled(self) -> set[str]:
+        """Chunks with a receipt at the last look, and those given up."""
+        return self._finished | self._folder.given_up()
+
+    def forsaken(self, now: float) -> bool:
+        """True once: no worker has been at the job for as long as a dead one is waited for."""
+        if self._beats or self.grew or self._folder.paused:
+            self._idle_since = None
+        elif self._idle_since is None:
+            self._idle_since = now
+        elif now - self._idle_since > STALE_SECONDS:
+            self._idle_since = math.inf
+            return True
+        return False
+
     def settled_with_failures(self) -> list[Failure]:
         """Failures, once nothing of their wave is left to do; empty before that."""
         failures = [f for f in self._folder.failures() if f.chunk not in self._finished]
@@ -123,8 +140,11 @@ class Watch:
 
         A chunk whose claim stopped beating belonged to a worker that is gone; what that worker's
         message does later is harmless, since the receipt will be there. Where nothing beats at
-        all and the queue is empty, everything still pending is handed over again.
+        all and the queue has nothing of this job, its window is handed over again.
         """
+        if self._folder.paused:
+            self._idle_since = None
+            return
         now = time.monotonic()
         dead = {c for c, (_, since) in self._beats.items() if now - since > STALE_SECONDS}
         if dead:
@@ -141,12 +161,13 @@ class Watch:
         elif now - self._idle_since > _RECONCILE_SECONDS:
             self._idle_since = now
             try:
-                lost = executor.queued() == 0
+                held = executor.held(self._folder)
             except BrokerError:
                 return  # Redis is restarting; look again later
-            if lost:
+            if not held.waiting and not held.in_hand:
                 self._see_why()
-                shutil.rmtree(self._folder.path / "submitted", ignore_errors=True)
+                with window.held(self._folder):
+                    window.forget(self._folder)
                 advance(self._folder, executor)
 
     def _see_why(self) -> None:
