@@ -8,7 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from .errors import EditError, IncompleteJob, OutsideRoots
-from .job import Job, Plan, Receipt, Result
+from .job import ItemResult, Job, Plan, Receipt, Result
 from .jobdir import JobDir, atomic_path, sweep
 from .media import concat
 from .media.segment import segment_suffix
@@ -24,6 +24,7 @@ def assemble(job_dir: JobDir) -> Result:
         OutputError: the output cannot be written; segments are kept.
         EditError: the joined file does not hold exactly the planned frames; segments are kept.
     """
+    begun = time.time()
     with job_dir.locked() as mine:
         if (result := job_dir.result()) is not None:
             return result
@@ -36,12 +37,13 @@ def assemble(job_dir: JobDir) -> Result:
             warnings += receipt.warnings
         if job.source.is_video:
             _join(job_dir, job, plan)
-        failed, skipped, item_warnings = _outcomes(job_dir, receipts)
+        results = _item_results(plan, receipts)
+        failed, skipped, item_warnings = _outcomes(job_dir, results)
         now = time.time()
         result = Result(
             output=job.output,
-            frames=plan.frames - len(receipts_failed(receipts)),
-            seconds=round(now - started(receipts, now), 3),
+            frames=plan.frames - sum(bool(i.error) for i in results.values()),
+            seconds=round(worked(receipts.values()) + now - begun, 3),
             failed=tuple(failed),
             skipped=skipped,
             warnings=tuple(dict.fromkeys([*warnings, *item_warnings])),
@@ -61,16 +63,26 @@ def _within(job_dir: JobDir, paths: Iterable[str]) -> Iterator[Path]:
             yield job_dir.roots.allow(path)
 
 
-def started(receipts: dict[str, Receipt], default: float) -> float:
-    """When the first chunk was begun, in seconds since the epoch."""
-    return min(
-        (r.finished - r.seconds.get("total", 0.0) for r in receipts.values()), default=default
-    )
+def worked(receipts: Iterable[Receipt]) -> float:
+    """Seconds in which a chunk was in work at least: stops, pauses and waits do not count."""
+    seconds = last = 0.0
+    for begun, ended in sorted(
+        (r.finished - r.seconds.get("total", 0.0), r.finished) for r in receipts
+    ):
+        seconds += max(0.0, ended - max(begun, last))
+        last = max(last, ended)
+    return seconds
 
 
-def receipts_failed(receipts: dict[str, Receipt]) -> list[int]:
-    """Numbers of the items that receipts call failed."""
-    return [i.index for r in receipts.values() for i in r.items if i.error]
+def _item_results(plan: Plan, receipts: dict[str, Receipt]) -> dict[int, ItemResult]:
+    """What became of each picture, by its number."""
+    left_out = plan.left_out
+    return {
+        item.index: item
+        for receipt in receipts.values()
+        for item in receipt.items
+        if item.index not in left_out.get(receipt.chunk, ())
+    }
 
 
 def _receipts(job_dir: JobDir, job: Job, plan: Plan) -> dict[str, Receipt]:
@@ -119,10 +131,9 @@ def _join(job_dir: JobDir, job: Job, plan: Plan) -> None:
 
 
 def _outcomes(
-    job_dir: JobDir, receipts: dict[str, Receipt]
+    job_dir: JobDir, results: dict[int, ItemResult]
 ) -> tuple[list[tuple[str, str]], int, list[str]]:
     """What failed, by path, how much was skipped, and what was worth a warning."""
-    results = {i.index: i for r in receipts.values() for i in r.items}
     failed: list[tuple[str, str]] = []
     skipped = 0
     warnings: list[str] = []

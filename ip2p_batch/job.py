@@ -201,6 +201,8 @@ class Chunk(_Data, frozen=True, kw_only=True):
             ``[start, stop)`` where a temporal filter looks beyond.
         anchors: frame numbers that the chunk's frames look at; where latents are carried, these
             are borders, too.
+        without: numbers of pictures in ``[start, stop)`` that other chunks do: those that failed
+            here, and were planned again.
     """
 
     id: ChunkId
@@ -212,9 +214,12 @@ class Chunk(_Data, frozen=True, kw_only=True):
     borders: tuple[int, ...] = ()
     anchors: tuple[int, ...] = ()
     reach: tuple[int, int] = (0, 0)
+    without: tuple[int, ...] = ()
 
     def __len__(self) -> int:
-        return len(self.borders) if self.kind == "borders" else self.stop - self.start
+        if self.kind == "borders":
+            return len(self.borders)
+        return self.stop - self.start - len(self.without)
 
 
 class Plan(_Data, frozen=True, kw_only=True):
@@ -240,9 +245,19 @@ class Plan(_Data, frozen=True, kw_only=True):
         return tuple(c for c in self.chunks if c.wave == number)
 
     @property
+    def left_out(self) -> dict[str, tuple[int, ...]]:
+        """By chunk: the pictures of its range that others do, whatever its receipt says."""
+        return {c.id: c.without for c in self.chunks if c.without}
+
+    @property
+    def weights(self) -> dict[str, int]:
+        """By chunk: the frames or pictures that it brings into the output."""
+        return {c.id: len(c) for c in self.chunks if c.kind != "borders"}
+
+    @property
     def frames(self) -> int:
         """Frames or pictures that end up in the output."""
-        return sum(len(c) for c in self.chunks if c.kind != "borders")
+        return sum(self.weights.values())
 
 
 class WorkerInfo(_Data, frozen=True, kw_only=True):
@@ -326,7 +341,7 @@ class Result(_Data, frozen=True, kw_only=True):
 
     Attributes:
         frames: frames or pictures in the output.
-        seconds: wall time from the first claim to the end, over all sessions of work.
+        seconds: wall time in which it was worked at, over all sessions of work.
         failed: ``(path, why)`` of each picture that could not be edited.
         skipped: pictures left alone because their output was there already.
         warnings: one line each.

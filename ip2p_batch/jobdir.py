@@ -8,6 +8,7 @@
     JOB/frames.npy         frame table   JOB/claims/ID.json         Claim, while in work
     JOB/items.jsonl        Item a line   JOB/failures/ID.json       Failure, after last attempt
     JOB/submitted/         handed over   JOB/result.json            the final summary
+    JOB/flawed/ID.json     empty: pictures of chunk ID failed, says its receipt
     JOB/look.png           --look-anchor JOB/cancel, JOB/pause      stop, or stand still, please
 
 Disk is the truth and Redis is transport: a chunk is finished when its receipt is here, and a
@@ -204,14 +205,25 @@ class JobDir:
 
             with atomic_path(path / "frames.npy") as temporary, temporary.open("wb") as file:
                 np.save(file, frames)
-        with atomic_path(path / "items.jsonl") as temporary, temporary.open("wb") as file:
-            for item in items:
-                file.write(encode_line(item))
+        folder._write_items(items)
         folder._write("job.json", job)
         return folder
 
+    def replan(self, plan: Plan, items: Iterable[Item]) -> None:
+        """Replace the plan by one in which items and chunks keep their numbers and ids."""
+        self._write_items(items)
+        self._write("plan.json", plan)
+
     def exists(self) -> bool:
         return self._at("job.json").is_file()
+
+    @property
+    def created(self) -> float:
+        """When the job was planned, in seconds since the epoch; 0 where that cannot be seen."""
+        try:
+            return self._at("recipe.toml").stat().st_mtime  # never written again
+        except OSError:
+            return 0.0
 
     def job(self) -> Job:
         return self._read_once("job.json", Job)
@@ -273,6 +285,8 @@ class JobDir:
 
     def write_receipt(self, receipt: Receipt) -> None:
         """Say that a chunk is finished; its files must be on disk by now."""
+        if any(item.error for item in receipt.items):
+            self.mark_once(f"flawed/{receipt.chunk}.json")
         self._write(f"receipts/{receipt.chunk}.json", receipt)
         for stale in ("claims", "failures"):
             self._delete(f"{stale}/{receipt.chunk}.json")
@@ -288,6 +302,10 @@ class JobDir:
     def finished(self) -> set[str]:
         """Ids of the chunks that have a receipt."""
         return self._names("receipts")
+
+    def flawed(self) -> set[str]:
+        """Ids of the chunks whose receipts may name pictures that failed; no others do."""
+        return self._names("flawed")
 
     def pending(self, plan: Plan, wave: int | None = None) -> list[Chunk]:
         """Planned chunks minus receipts, in order."""
@@ -334,6 +352,10 @@ class JobDir:
     def write_result(self, result: Result) -> None:
         """Say that the whole job has ended; its output must be on disk by now."""
         self._write("result.json", result)
+
+    def drop_result(self) -> None:
+        """Take it back that the job has ended."""
+        self._delete("result.json")
 
     @property
     def ended(self) -> bool:
@@ -406,8 +428,18 @@ class JobDir:
         return self.marked("cancel")
 
     @property
+    def handed_over(self) -> bool:
+        """Whether anything of the job was given to workers, since it was last taken up."""
+        return self.marked("submitted")
+
+    @property
     def paused(self) -> bool:
         return self.marked("pause")
+
+    def _write_items(self, items: Iterable[Item]) -> None:
+        with atomic_path(self._at("items.jsonl")) as temporary, temporary.open("wb") as file:
+            for item in items:
+                file.write(encode_line(item))
 
     # -- files ------------------------------------------------------------------------
 
@@ -436,7 +468,7 @@ class JobDir:
         if value is None:
             raise JobError(
                 f"{self.path} is not a job folder: {name} is missing.",
-                hint="`ip2p-batch status` lists the jobs there are.",
+                hint="`ip2p-batch jobs` lists those there are.",
             )
         return value
 

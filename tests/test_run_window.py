@@ -181,7 +181,7 @@ def test_the_width_is_two_for_each_worker_with_a_message(redis, executor):
 
 def test_forgetting_a_window_that_was_never_begun_does_no_harm(tmp_path):
     folder = stills_job(tmp_path, 1)
-    assert not window.begun(folder)
+    assert not folder.handed_over
     window.forget(folder)
     run.advance(folder, Narrow())
-    assert window.begun(folder)
+    assert folder.handed_over

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import closing
 from typing import TYPE_CHECKING
 
@@ -122,8 +122,13 @@ def _follow(
         reporter.tick()
         check()
 
+    return tell(folder, run.follow(folder, executor, check=second), reporter)
+
+
+def tell(folder: JobDir, events: Iterable[Event], reporter: Reporter) -> int:
+    """Report on a job's events and on how it ended; the exit code."""
     last: Event | None = None
-    for event in run.follow(folder, executor, check=second):
+    for event in events:
         if event.kind == "done":
             return report_end(folder, reporter)
         reporter(event)
@@ -156,6 +161,6 @@ def _how_to_go_on(name: str, url: str | None) -> str:
     if url is None:
         return f"stopped; go on with: ip2p-batch resume {name}"
     return (
-        f"no longer watching; the workers go on. `ip2p-batch resume {name}` watches again,"
+        f"no longer watching; the workers go on. `ip2p-batch watch {name}` watches again,"
         f" `ip2p-batch cancel {name}` stops it."
     )

@@ -94,6 +94,8 @@ def _read(work: Work) -> Iterator[tuple[int, _Picture | str]]:
     """Pictures of the chunk, read and fitted, or why one cannot be read."""
     chunk, size = work.chunk, work.job.recipe.size
     for index, item in enumerate(work.job_dir.items(chunk.start, chunk.stop), chunk.start):
+        if index in chunk.without:
+            continue
         try:
             # What planning let through is not refused where the environment is another.
             most = max(limits.PIXELS.value(), item.width * item.height)

@@ -90,20 +90,6 @@ def _hand_over(folder: JobDir, marker: str, hand: Callable[[], None]) -> None:
         raise
 
 
-def cancel(folder: JobDir) -> None:
-    """Ask all workers to drop this job; they look between denoising steps."""
-    if folder.result() is None:
-        folder.mark_once("cancel")
-
-
-def pause(folder: JobDir) -> None:
-    """Have a job stand still: workers finish the chunks in hand, and take no more of it.
-
-    Its messages in the queue end as they come up, so they keep nobody from other jobs.
-    """
-    folder.mark_once("pause")
-
-
 def unpause(folder: JobDir, executor: Executor | None) -> None:
     """Have a paused job go on.
 

@@ -49,6 +49,8 @@ def create(request: Request, settings: Settings, report: Report = lambda _: None
             items=found.items,
             look=found.look,
         )
+    elif request.priority is not None:
+        folder.set_priority(request.priority)
     register(settings, folder)
     if not found.plan.chunks:
         assemble(folder)  # nothing is left to do: no workers are needed to say so

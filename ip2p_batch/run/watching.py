@@ -32,7 +32,8 @@ class Watch:
         self.grew = False
         self._folder = folder
         self._plan = plan
-        self._weights = {c.id: len(c) for c in plan.chunks if c.kind != "borders"}
+        self._weights = plan.weights
+        self._left_out = plan.left_out
         self._finished: set[str] = set()
         self._frames = 0  # in finished chunks
         self._next_look = 0.0
@@ -94,7 +95,7 @@ class Watch:
             },
         )
         for item in receipt.items:
-            if item.error:
+            if item.error and item.index not in self._left_out.get(receipt.chunk, ()):
                 source = next(self._folder.items(item.index, item.index + 1)).source
                 yield Event(kind="failed_item", message=item.error, data={"path": source})
         for warning in receipt.warnings:

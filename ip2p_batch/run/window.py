@@ -53,11 +53,6 @@ def forget(folder: JobDir) -> None:
     shutil.rmtree(folder.path / _FOLDER, ignore_errors=True)
 
 
-def begun(folder: JobDir) -> bool:
-    """Whether anything of the job has been handed over."""
-    return (folder.path / _FOLDER).is_dir()
-
-
 def begin(
     folder: JobDir, executor: Executor, plan: Plan, wave: int, pending: Sequence[Chunk]
 ) -> None:
