@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
@@ -12,6 +13,9 @@ from .job import ItemResult, Job, Plan, Receipt, Result
 from .jobdir import JobDir, atomic_path, sweep
 from .media import concat
 from .media.segment import segment_suffix
+
+#: Seconds without a chunk in work that are no stop.
+_MOMENT_SECONDS = 15.0
 
 
 def assemble(job_dir: JobDir) -> Result:
@@ -43,7 +47,7 @@ def assemble(job_dir: JobDir) -> Result:
         result = Result(
             output=job.output,
             frames=plan.frames - sum(bool(i.error) for i in results.values()),
-            seconds=round(worked(receipts.values()) + now - begun, 3),
+            seconds=round(worked(receipts.values(), begun, now), 3),
             failed=tuple(failed),
             skipped=skipped,
             warnings=tuple(dict.fromkeys([*warnings, *item_warnings])),
@@ -63,14 +67,17 @@ def _within(job_dir: JobDir, paths: Iterable[str]) -> Iterator[Path]:
             yield job_dir.roots.allow(path)
 
 
-def worked(receipts: Iterable[Receipt]) -> float:
-    """Seconds in which a chunk was in work at least: stops, pauses and waits do not count."""
-    seconds = last = 0.0
-    for begun, ended in sorted(
-        (r.finished - r.seconds.get("total", 0.0), r.finished) for r in receipts
-    ):
-        seconds += max(0.0, ended - max(begun, last))
-        last = max(last, ended)
+def worked(receipts: Iterable[Receipt], begun: float, now: float) -> float:
+    """Seconds in which a job was worked at, its assembly from ``begun`` to ``now`` included.
+
+    From one chunk to the next takes a moment, which counts. Stops and pauses do not.
+    """
+    spans = [(r.finished - r.seconds.get("total", 0.0), r.finished) for r in receipts]
+    seconds, last = 0.0, -math.inf
+    for start, end in sorted([*spans, (begun, now)]):
+        if end > last:
+            seconds += end - (last if start - last <= _MOMENT_SECONDS else start)
+            last = end
     return seconds
 
 

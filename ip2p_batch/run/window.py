@@ -21,7 +21,7 @@ import msgspec
 
 from ..executor import Executor
 from ..job import Chunk, Plan
-from ..jobdir import JobDir, write_atomic
+from ..jobdir import JobDir
 from ..status import fresh_claims
 
 _FOLDER = "submitted"
@@ -118,6 +118,7 @@ def _read(folder: JobDir) -> _Window | None:
 
 
 def _write(folder: JobDir, window: _Window) -> None:
-    # Not flushed to disk: see the top.
-    folder.roots.allow(folder.path / _FOLDER)
-    write_atomic(folder.path / _FILE, msgspec.json.encode(window), durable=False)
+    # Neither flushed nor renamed: nobody else reads it now, and a torn one is no JSON.
+    path = folder.roots.allow(folder.path / _FILE)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(msgspec.json.encode(window))
