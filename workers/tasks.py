@@ -48,7 +48,7 @@ from ip2p_batch.remote import (
 from ip2p_batch.settings import Settings
 
 from .app import app
-from .editors import editor_for as new_editor
+from .editors import kept_editor_for
 
 log = logging.getLogger(__name__)
 
@@ -59,7 +59,6 @@ _HAND_ON = 10
 _HAND_ON_SECONDS = 1.0
 _BROKER_PAUSES = (1.0, 2.0, 5.0, 10.0, 20.0, 30.0, 60.0)
 
-_editors: dict[tuple[str, str | None, str], Editor] = {}
 _executors: dict[str, CeleryExecutor] = {}
 #: Job folders that did not appear, and when: their other messages are not waited for.
 _missing: dict[str, float] = {}
@@ -258,13 +257,8 @@ def _appears(folder: JobDir) -> bool:
 
 
 def editor_for(recipe: Recipe) -> Editor:
-    """The editor of a recipe; weights are loaded once and kept, those of one model at a time."""
-    key = (recipe.model, recipe.revision, recipe.dtype)
-    if key not in _editors:
-        _editors.clear()
-        gc.collect()  # two models at a time may not fit
-        _editors[key] = new_editor(recipe, Settings.from_env())
-    return _editors[key]
+    """The editor of a recipe; weights are loaded once and kept."""
+    return kept_editor_for(recipe, Settings.from_env())
 
 
 def who() -> WorkerInfo:
