@@ -75,7 +75,7 @@ def detach(folder: JobDir, crew: Crew, reporter: Reporter) -> int:
         run.submit(folder, executor)
         if not _answers(executor, ANSWER_SECONDS):
             exits.warn(f"no worker answers at {shown}; start one: {_start(shown)}")
-    reporter.say(f"job {name} is handed over; `ip2p-batch status {name}` says how far it is.")
+    reporter.say(f"job {name} is handed over; `ip2p-batch watch {name}` follows it.")
     return exits.DONE
 
 
