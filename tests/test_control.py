@@ -1,6 +1,7 @@
 """Orders to jobs under way, and turns between them: one real worker, several jobs."""
 
 import json
+import time
 
 import pytest
 
@@ -128,6 +129,20 @@ def test_a_cancelled_job_can_be_taken_up_again_with_nobody_watching(tmp_path, cr
     assert len(before) < 12
     run.submit(job, crew.executor)
     assert wait_for(job.result).frames == 12
+    settled(crew)
+
+
+@pytest.mark.parametrize("order", [run.cancel, run.pause])
+def test_a_job_that_is_stopped_and_taken_up_again_at_once_still_ends(tmp_path, crew, order):
+    job = stills_job(tmp_path, 24, model="identity:slow=0.06", each=6)
+    run.submit(job, crew.executor)
+    wait_for(lambda: list(job.claims()))
+    for pause in range(0, 12, 2):
+        order(job)
+        time.sleep(pause / 100)  # seen by the worker, or just not, or in this moment
+        run.submit(job, crew.executor)
+        time.sleep(0.03)
+    assert wait_for(job.result).frames == 24
     settled(crew)
 
 

@@ -9,6 +9,7 @@ from ip2p_batch.edit.editor import IdentityEditor
 from ip2p_batch.errors import JobCancelled
 from ip2p_batch.executor import LocalExecutor
 from ip2p_batch.job import WorkerInfo
+from ip2p_batch.process import process_chunk
 from ip2p_batch.process import work as module
 from ip2p_batch.process.work import Work
 
@@ -68,3 +69,21 @@ def test_no_frame_is_edited_after_the_order(tmp_path):
     assert events[-1].kind == "cancelled"
     assert len(edited) == 3
     assert not list(folder.claims()) and not list(folder.failures())
+
+
+def test_a_chunk_that_is_dropped_while_its_job_is_taken_up_again_is_done_all_the_same(tmp_path):
+    """Whoever takes it up sees it in hand here, and does not hand it to others."""
+    folder = stills_job(tmp_path, 1)
+    tries = []
+
+    def edit(image):
+        tries.append(1)
+        if len(tries) == 1:
+            raise JobCancelled("seen a moment before the order was taken back")
+        return image
+
+    (chunk,) = folder.plan().chunks
+    process_chunk(
+        folder, chunk, editor_for=lambda _: IdentityEditor(edit), worker=in_hand(folder).worker
+    )
+    assert len(tries) == 2 and folder.finished() == {chunk.id}

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import msgspec
 
 from ..edit.editor import Editor
-from ..errors import Ip2pError
+from ..errors import Ip2pError, JobCancelled
 from ..job import Chunk, Failure, ItemResult, Receipt, WorkerInfo
 from ..jobdir import JobDir
 from ..media.looks import load_look
@@ -37,6 +37,18 @@ def process_chunk(
         JobCancelled: the job's folder says so; checked between denoising steps.
         Ip2pError: what went wrong; ``retryable`` says whether another try makes sense.
     """
+    while True:
+        try:
+            return _process(job_dir, chunk, editor_for=editor_for, worker=worker)
+        except JobCancelled:
+            if job_dir.cancelled:
+                raise
+            # Taken up again this moment, by somebody who counts on what is in hand here.
+
+
+def _process(
+    job_dir: JobDir, chunk: Chunk, *, editor_for: EditorFor, worker: WorkerInfo
+) -> Receipt:
     job = job_dir.job()
     fingerprint = job.fingerprint()
     done = job_dir.receipt(chunk.id)
