@@ -1,6 +1,8 @@
 """Orders to jobs under way, and turns between them: one real worker, several jobs."""
 
 import json
+import os
+import signal
 import time
 
 import pytest
@@ -129,6 +131,27 @@ def test_a_cancelled_job_can_be_taken_up_again_with_nobody_watching(tmp_path, cr
     assert len(before) < 12
     run.submit(job, crew.executor)
     assert wait_for(job.result).frames == 12
+    settled(crew)
+
+
+@pytest.mark.slow
+def test_a_chunk_that_kills_its_process_leaves_its_place_in_the_queue_to_others(tmp_path, crew):
+    job = stills_job(tmp_path / "job", 8, model="identity:slow=60")
+    deadly, second, third, fourth, fifth, *_ = job.plan().chunks
+    busy(tmp_path, crew)
+    run.submit(job, crew.executor)
+    assert crew.executor.held(job).waiting == {c.id for c in (deadly, second, third, fourth)}
+    client = broker.connect(crew.url)
+    client.delete("ip2p:chunks:3")
+    client.close()
+    with make_app(crew.url) as app:  # as it is after two deaths
+        app.send_task(TASK_CHUNK, kwargs=message(job, deadly, job.job().fingerprint()), retries=2)
+    os.kill(wait_for(lambda: [c.worker.pid for c in job.claims()])[0], signal.SIGKILL)
+    wait_for(lambda: job.given_up() == {deadly.id})
+    # With nobody watching, and with no worker that could have handed it over.
+    wait_for(lambda: [c for c in job.claims() if c.chunk == fifth.id])
+    run.cancel(job)
+    os.kill(next(c.worker.pid for c in job.claims()), signal.SIGKILL)
     settled(crew)
 
 

@@ -76,6 +76,17 @@ def test_what_a_worker_that_died_did_not_hand_over_the_next_one_does(tmp_path):
     assert executor.handed == every[:7]
 
 
+def test_places_of_chunks_that_were_settled_in_silence_are_filled_again(tmp_path):
+    folder, executor = stills_job(tmp_path, 20), Narrow(4)
+    run.advance(folder, executor)
+    every = ids(folder)
+    for chunk in every[:3]:
+        settle(folder, chunk)
+    settle(folder, every[3])
+    run.advance(folder, executor, (every[3],))
+    assert executor.handed == every[:8]
+
+
 def test_a_window_that_is_lost_or_damaged_is_made_anew_from_the_receipts(tmp_path):
     folder, executor = stills_job(tmp_path, 6), Narrow(4)
     run.advance(folder, executor)

@@ -191,6 +191,7 @@ def _process_lost(
         )
         name = folder.chunk(told.chunk).id if told.chunk else ASSEMBLY
         give_up(folder, name, error, attempts=1 if hung else MAX_ATTEMPTS, worker=who())
+        run.advance(folder, _executor(), (name,))  # others wait for its place in the queue
     except Ip2pError as error:
         log.error("%s", error)
 

@@ -92,6 +92,9 @@ def move_on(folder: JobDir, executor: Executor, settled: Collection[str] | None)
     at = window.next
     first: list[Chunk] = []
     if at < end:
+        # The oldest may have been settled without a word: its worker died, or Redis was away.
+        while under_way and folder.settled(under_way[0]):
+            del under_way[0]
         room = executor.width() - len(under_way)
         while at < end and len(first) < room:
             chunk = plan.chunks[at]
