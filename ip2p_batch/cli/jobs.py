@@ -42,6 +42,7 @@ def jobs(
             metavar="DAYS",
             help="Delete the folders of jobs that finished so many days ago or longer; their"
             " results stay.",
+            rich_help_panel="Jobs",
         ),
     ] = None,
     json: JsonOption = False,
