@@ -27,6 +27,7 @@ from array import array
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -138,13 +139,16 @@ class _Kept:
         self._values: OrderedDict[Path, tuple[tuple[int, ...], Any]] = OrderedDict()
         self._lock = threading.Lock()
 
-    def get(self, path: Path, read: Callable[[], T]) -> T:
+    def get(self, path: Path, read: Callable[[], T], stat: os.stat_result | None = None) -> T:
         """What ``read`` gives of ``path``; it is called where the file is new.
+
+        Args:
+            stat: of the file, where it is open.
 
         Raises:
             OSError: there is no such file.
         """
-        stat = path.stat()
+        stat = stat or path.stat()
         stamp = (stat.st_dev, stat.st_ino, stat.st_mtime_ns, stat.st_size)
         with self._lock:
             known = self._values.get(path)
@@ -243,13 +247,20 @@ class JobDir:
         Raises:
             JobError: the plan has no such chunk.
         """
-        plan = self.plan()  # a missing file has its message from here
-        chunks = _kept["chunks"].get(
-            self._at("plan.json"), lambda: {chunk.id: chunk for chunk in plan.chunks}
-        )
-        if chunk_id not in chunks:
-            raise JobError(f"{self.path} has no chunk {chunk_id!r} in its plan.")
-        return chunks[chunk_id]
+        for _ in range(2):
+            plan = self.plan()  # a missing file has its message from here
+            by_id = partial(_by_id, plan)
+            chunks = _kept["chunks"].get(self._at("plan.json"), by_id)
+            if chunk_id in chunks:
+                return chunks[chunk_id]
+            self.refresh()  # perhaps it was planned again just now
+        raise JobError(f"{self.path} has no chunk {chunk_id!r} in its plan.")
+
+    def refresh(self) -> None:
+        """See whether job and plan were replaced; a network share looks when they are opened."""
+        for name in ("job.json", "plan.json"):
+            with suppress(OSError), self._at(name).open("rb"):
+                pass
 
     @property
     def look_path(self) -> Path:
@@ -268,7 +279,8 @@ class JobDir:
         path = self._at("items.jsonl")
         with path.open("rb") as file:
             if start:
-                at = _kept["items"].get(path, lambda: _line_starts(path))
+                opened = os.fstat(file.fileno())
+                at = _kept["items"].get(path, lambda: _line_starts(path), opened)
                 file.seek(at[min(start, len(at) - 1)])
             for number, line in enumerate(file, start):
                 if stop is not None and number >= stop:
@@ -488,6 +500,10 @@ class JobDir:
         except FileNotFoundError:
             return set()
         return {name[:-5] for name in names if name.endswith(".json") and name[0] != "."}
+
+
+def _by_id(plan: Plan) -> dict[str, Chunk]:
+    return {chunk.id: chunk for chunk in plan.chunks}
 
 
 def _line_starts(path: Path) -> array[int]:

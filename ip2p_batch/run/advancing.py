@@ -64,6 +64,7 @@ def advance(folder: JobDir, executor: Executor, settled: Collection[str] | None 
     with window.held(folder):
         if window.move_on(folder, executor, settled):
             return
+        folder.refresh()  # planned again, perhaps
         plan = folder.plan()
         done = folder.finished()
         given_up = folder.given_up()

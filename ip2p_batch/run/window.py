@@ -86,6 +86,9 @@ def move_on(folder: JobDir, executor: Executor, settled: Collection[str] | None)
     if window is None:
         return False
     plan = folder.plan()
+    if window.next > len(plan.chunks):
+        folder.refresh()
+        plan = folder.plan()
     end = bisect_right(plan.chunks, window.wave, key=lambda chunk: chunk.wave)
     known = folder.settled if settled is None else settled.__contains__
     under_way = [chunk for chunk in window.under_way if not known(chunk)]
