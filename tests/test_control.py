@@ -6,9 +6,11 @@ import signal
 import time
 
 import pytest
+from PIL import Image as Pil
 
 from ip2p_batch import broker, run
 from ip2p_batch.broker import PrivateRedis
+from ip2p_batch.recipe import Recipe
 from ip2p_batch.remote import TASK_CHUNK, CeleryExecutor, make_app, message
 
 from .celery_helpers import run_launcher, stills_job, wait_for
@@ -166,6 +168,28 @@ def test_a_job_that_is_stopped_and_taken_up_again_at_once_still_ends(tmp_path, c
         run.submit(job, crew.executor)
         time.sleep(0.03)
     assert wait_for(job.result).frames == 24
+    settled(crew)
+
+
+def test_a_mended_picture_is_done_again_with_nobody_watching(tmp_path, crew, settings):
+    source = tmp_path / "catalog"
+    source.mkdir()
+    for name in ("a.png", "b.png"):
+        Pil.new("RGB", (96, 64)).save(source / name)
+    (source / "broken.png").write_bytes(b"not a picture")
+    recipe = Recipe(instruction="x", model="identity", size=64)
+    request = run.Request(source=source, output=tmp_path / "out", recipe=recipe)
+    job = run.create(request, settings)
+    run.submit(job, crew.executor)
+    assert wait_for(job.result).frames == 2
+    before = job.finished()
+    Pil.new("RGB", (64, 96)).save(source / "broken.png")
+    assert run.retry(job) == 1
+    run.submit(job, crew.executor)
+    assert crew.executor.held(job).waiting <= {"1-000001"}
+    result = wait_for(job.result)
+    assert (result.frames, result.failed) == (3, ())
+    assert job.finished() - before == {"1-000001"}
     settled(crew)
 
 
