@@ -7,6 +7,8 @@
 - ``overhead``: chunks of one tiny picture, through Celery and Redis and within one process; for two
   numbers of chunks, to see that a chunk does not cost more where there are many.
 - ``scaling``: the same work, nearly all of it sleep, for 1 to 32 worker processes.
+- ``turns``: how long a small job takes behind a long one, on one worker, with the window and with
+  all chunks handed over at once; and what handing over the next chunk costs, without a worker.
 - ``start``: ``--help`` and ``status``, and whether they load torch.
 
 Prints Markdown tables; the network is not used. (Not ``queue.py``: Python looks into a script's own
@@ -133,7 +135,7 @@ def stills(folder: Path, arguments: argparse.Namespace) -> tuple[dict[str, Any],
     rows = [["step", f"{result.frames} pictures"]]
     rows += [[name, f"{value:.2f} s"] for name, value in clock.seconds.items()]
     rows += [
-        ["messages", str(messages)],
+        ["messages in the queue at a time", str(messages)],
         ["Redis, peak over idle", f"{(peak - idle) / 1e6:.1f} MB"],
         [f"edited by {arguments.workers} workers, to the result", f"{result.seconds:.1f} s"],
         ["pictures a second", f"{result.fps:.0f}"],
@@ -236,6 +238,64 @@ def scaling(folder: Path, arguments: argparse.Namespace) -> tuple[dict[str, Any]
     return figures, [rows]
 
 
+# -- turns ----------------------------------------------------------------------------------------
+
+
+class AllAtOnce(CeleryExecutor):
+    """Hands over everything there is."""
+
+    def width(self) -> int:
+        return sys.maxsize
+
+
+def turns(folder: Path, arguments: argparse.Namespace) -> tuple[dict[str, Any], list[Table]]:
+    """A job of 3 chunks behind one of 60, all chunks alike; and the price of it."""
+    model = f"identity:slow={arguments.sleep / 4}"
+    seconds: dict[str, dict[str, float]] = {}
+    for name, kind in (("a window", CeleryExecutor), ("all at once", AllAtOnce)):
+        place = folder / name.replace(" ", "-")
+        with (
+            PrivateRedis() as redis,
+            closing(kind(redis.url)) as executor,
+            ready_workers(redis.url, executor, 1, place),
+        ):
+            long, small = (tiny_job(place / str(n), n, model=model) for n in (60, 3))
+            begun = time.perf_counter()
+            took = dict.fromkeys(("small", "long"), 0.0)
+            for job in (long, small):
+                run.submit(job, executor)
+            while not all(took.values()):
+                time.sleep(0.02)
+                for which, job in (("small", small), ("long", long)):
+                    if not took[which] and job.ended:
+                        took[which] = time.perf_counter() - begun
+            seconds[name] = took
+    wall, cpu = _next_chunk(folder)
+    rows = [["seconds to the end of", "3 chunks", "60 chunks, queued first"]]
+    rows += [[name, f"{t['small']:.1f}", f"{t['long']:.1f}"] for name, t in seconds.items()]
+    price = [["handing over the next chunk", "wall", "CPU"]]
+    price += [["milliseconds, median", f"{1000 * wall:.2f}", f"{1000 * cpu:.2f}"]]
+    figures = {"seconds": seconds, "next_chunk": {"wall": wall, "cpu": cpu}}
+    return figures, [rows, price]
+
+
+def _next_chunk(folder: Path, chunks: int = 2000) -> tuple[float, float]:
+    """Median seconds of `advance` for a chunk that was settled: wall, and this process's CPU."""
+    job = tiny_job(folder / "next", chunks)
+    wall, cpu = [], []
+    with PrivateRedis() as redis, closing(CeleryExecutor(redis.url)) as executor:
+        run.submit(job, executor)
+        (job.path / "receipts").mkdir()
+        for chunk in job.plan().chunks[: chunks - 10]:
+            (job.path / "receipts" / f"{chunk.id}.json").touch()
+            begun = time.perf_counter(), time.process_time()
+            run.advance(job, executor, (chunk.id,))
+            wall.append(time.perf_counter() - begun[0])
+            cpu.append(time.process_time() - begun[1])
+        assert executor.queued() == chunks - 10 + executor.width()
+    return statistics.median(wall), statistics.median(cpu)
+
+
 # -- starting -----------------------------------------------------------------------------------
 
 _LOADED = """
@@ -260,7 +320,7 @@ def start(folder: Path, arguments: argparse.Namespace) -> tuple[dict[str, Any], 
         expect_done(run.follow(job, LocalExecutor(lambda _: IdentityEditor())))
     rows = [["command", "median", "least", "loads torch"]]
     figures: dict[str, Any] = {}
-    for command in ("--help", "status"):
+    for command in ("--help", "status", "jobs"):
         values = []
         for _ in range(arguments.runs):
             begun = time.perf_counter()
@@ -338,7 +398,7 @@ def memory_of(url: str) -> dict[str, int]:
         return info
 
 
-PARTS = {"stills": stills, "overhead": overhead, "scaling": scaling, "start": start}
+PARTS = {"stills": stills, "overhead": overhead, "scaling": scaling, "turns": turns, "start": start}
 
 if __name__ == "__main__":
     main()

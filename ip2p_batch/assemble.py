@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
@@ -9,10 +10,13 @@ from pathlib import Path
 
 from .errors import EditError, IncompleteJob, OutsideRoots
 from .identity import mixed
-from .job import Job, Plan, Receipt, Result
+from .job import ItemResult, Job, Plan, Receipt, Result
 from .jobdir import JobDir, atomic_path, sweep
 from .media import concat
 from .media.segment import segment_suffix
+
+#: Seconds without a chunk in work that are no stop.
+_MOMENT_SECONDS = 15.0
 
 
 def assemble(job_dir: JobDir) -> Result:
@@ -25,6 +29,7 @@ def assemble(job_dir: JobDir) -> Result:
         OutputError: the output cannot be written; segments are kept.
         EditError: the joined file does not hold exactly the planned frames; segments are kept.
     """
+    begun = time.time()
     with job_dir.locked() as mine:
         if (result := job_dir.result()) is not None:
             return result
@@ -38,12 +43,13 @@ def assemble(job_dir: JobDir) -> Result:
         warnings += mixed(plan.chunks, receipts)
         if job.source.is_video:
             _join(job_dir, job, plan)
-        failed, skipped, item_warnings = _outcomes(job_dir, receipts)
+        results = _item_results(plan, receipts)
+        failed, skipped, item_warnings = _outcomes(job_dir, results)
         now = time.time()
         result = Result(
             output=job.output,
-            frames=plan.frames - len(receipts_failed(receipts)),
-            seconds=round(now - started(receipts, now), 3),
+            frames=plan.frames - sum(bool(i.error) for i in results.values()),
+            seconds=round(worked(receipts.values(), begun, now), 3),
             failed=tuple(failed),
             skipped=skipped,
             warnings=tuple(dict.fromkeys([*warnings, *item_warnings])),
@@ -63,16 +69,29 @@ def _within(job_dir: JobDir, paths: Iterable[str]) -> Iterator[Path]:
             yield job_dir.roots.allow(path)
 
 
-def started(receipts: dict[str, Receipt], default: float) -> float:
-    """When the first chunk was begun, in seconds since the epoch."""
-    return min(
-        (r.finished - r.seconds.get("total", 0.0) for r in receipts.values()), default=default
-    )
+def worked(receipts: Iterable[Receipt], begun: float, now: float) -> float:
+    """Seconds in which a job was worked at, its assembly from ``begun`` to ``now`` included.
+
+    From one chunk to the next takes a moment, which counts. Stops and pauses do not.
+    """
+    spans = [(r.finished - r.seconds.get("total", 0.0), r.finished) for r in receipts]
+    seconds, last = 0.0, -math.inf
+    for start, end in sorted([*spans, (begun, now)]):
+        if end > last:
+            seconds += end - (last if start - last <= _MOMENT_SECONDS else start)
+            last = end
+    return seconds
 
 
-def receipts_failed(receipts: dict[str, Receipt]) -> list[int]:
-    """Numbers of the items that receipts call failed."""
-    return [i.index for r in receipts.values() for i in r.items if i.error]
+def _item_results(plan: Plan, receipts: dict[str, Receipt]) -> dict[int, ItemResult]:
+    """What became of each picture, by its number."""
+    left_out = plan.left_out
+    return {
+        item.index: item
+        for receipt in receipts.values()
+        for item in receipt.items
+        if item.index not in left_out.get(receipt.chunk, ())
+    }
 
 
 def _receipts(job_dir: JobDir, job: Job, plan: Plan) -> dict[str, Receipt]:
@@ -121,10 +140,9 @@ def _join(job_dir: JobDir, job: Job, plan: Plan) -> None:
 
 
 def _outcomes(
-    job_dir: JobDir, receipts: dict[str, Receipt]
+    job_dir: JobDir, results: dict[int, ItemResult]
 ) -> tuple[list[tuple[str, str]], int, list[str]]:
     """What failed, by path, how much was skipped, and what was worth a warning."""
-    results = {i.index: i for r in receipts.values() for i in r.items}
     failed: list[tuple[str, str]] = []
     skipped = 0
     warnings: list[str] = []

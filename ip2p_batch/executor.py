@@ -14,12 +14,13 @@ from typing import Protocol
 
 from .assemble import assemble
 from .errors import ChunkTaken, Ip2pError, JobCancelled
-from .job import Chunk, WorkerInfo
+from .job import Chunk, Held, WorkerInfo
 from .jobdir import JobDir
 from .process import MAX_ATTEMPTS, EditorFor, give_up, process_chunk
 
 #: The name under which assembly leaves its failure, beside the chunks' own.
 ASSEMBLY = "assemble"
+_LOCAL_WIDTH = 64
 
 
 class Executor(Protocol):
@@ -41,6 +42,14 @@ class Executor(Protocol):
         """Messages handed over and not finished, as far as the executor knows."""
         ...
 
+    def held(self, job: JobDir) -> Held:
+        """Which of them are of this job."""
+        ...
+
+    def width(self) -> int:
+        """How many chunks of one job may be handed over at a time; see ``run/window.py``."""
+        ...
+
 
 class LocalExecutor:
     """Works in the calling process, one chunk per :meth:`poll`: for tests and debugging."""
@@ -60,6 +69,14 @@ class LocalExecutor:
     def queued(self) -> int:
         return len(self._chunks) + len(self._assemblies)
 
+    def held(self, job: JobDir) -> Held:
+        waiting = [c.id for j, c in self._chunks if j.path == job.path]
+        assembly = [None for j in self._assemblies if j.path == job.path]
+        return Held(frozenset([*waiting, *assembly]), frozenset())
+
+    def width(self) -> int:
+        return _LOCAL_WIDTH
+
     def poll(self, seconds: float) -> None:
         if self._chunks:
             job, chunk = self._chunks.popleft()
@@ -74,6 +91,8 @@ class LocalExecutor:
             time.sleep(seconds)
 
     def _attempt(self, job: JobDir, chunk: Chunk) -> None:
+        if job.paused:
+            return  # as workers do: whoever lifts the pause hands it over again
         for attempt in range(1, MAX_ATTEMPTS + 1):
             try:
                 process_chunk(job, chunk, editor_for=self._editor_for, worker=self._worker)

@@ -6,7 +6,7 @@ Frame and item ranges are half-open everywhere: ``[start, stop)``.
 from __future__ import annotations
 
 import hashlib
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, NamedTuple, TypeVar
 
 import msgspec
 
@@ -17,6 +17,8 @@ T = TypeVar("T")
 Rational = tuple[int, int]
 #: Chunk ids are file names: checked wherever they are read, so that none leads out of its folder.
 ChunkId = Annotated[str, msgspec.Meta(pattern=r"\A[A-Za-z0-9-]{1,64}\Z")]
+#: Whose chunks go first where several jobs share a queue.
+Priority = Literal["high", "normal", "low"]
 
 
 class _Data(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -157,6 +159,7 @@ class Job(_Data, frozen=True, kw_only=True):
     Attributes:
         look: SHA-256 of the pixels in ``look.png``, which frames look at; empty without one.
         mixed_workers: whether workers of several kinds may do it, see :class:`Identity`.
+        priority: its place in the queue; no part of the fingerprint, since pixels do not know it.
     """
 
     id: str
@@ -167,6 +170,7 @@ class Job(_Data, frozen=True, kw_only=True):
     overwrite: bool = False
     look: str = ""
     mixed_workers: bool = False
+    priority: Priority = "normal"
     version: int = 1
 
     def fingerprint(self) -> str:
@@ -199,6 +203,8 @@ class Chunk(_Data, frozen=True, kw_only=True):
             ``[start, stop)`` where a temporal filter looks beyond.
         anchors: frame numbers that the chunk's frames look at; where latents are carried, these
             are borders, too.
+        without: numbers of pictures in ``[start, stop)`` that other chunks do: those that failed
+            here, and were planned again.
     """
 
     id: ChunkId
@@ -210,9 +216,12 @@ class Chunk(_Data, frozen=True, kw_only=True):
     borders: tuple[int, ...] = ()
     anchors: tuple[int, ...] = ()
     reach: tuple[int, int] = (0, 0)
+    without: tuple[int, ...] = ()
 
     def __len__(self) -> int:
-        return len(self.borders) if self.kind == "borders" else self.stop - self.start
+        if self.kind == "borders":
+            return len(self.borders)
+        return self.stop - self.start - len(self.without)
 
 
 class Plan(_Data, frozen=True, kw_only=True):
@@ -238,9 +247,19 @@ class Plan(_Data, frozen=True, kw_only=True):
         return tuple(c for c in self.chunks if c.wave == number)
 
     @property
+    def left_out(self) -> dict[str, tuple[int, ...]]:
+        """By chunk: the pictures of its range that others do, whatever its receipt says."""
+        return {c.id: c.without for c in self.chunks if c.without}
+
+    @property
+    def weights(self) -> dict[str, int]:
+        """By chunk: the frames or pictures that it brings into the output."""
+        return {c.id: len(c) for c in self.chunks if c.kind != "borders"}
+
+    @property
     def frames(self) -> int:
         """Frames or pictures that end up in the output."""
-        return sum(len(c) for c in self.chunks if c.kind != "borders")
+        return sum(self.weights.values())
 
 
 class Identity(_Data, frozen=True, kw_only=True):
@@ -344,6 +363,18 @@ class Claim(_Data, frozen=True, kw_only=True):
     at: float
 
 
+class Held(NamedTuple):
+    """Messages of one job that a queue has: ids of their chunks, None for assembly.
+
+    Attributes:
+        waiting: taken by nobody yet.
+        in_hand: taken by a worker, which may have died since.
+    """
+
+    waiting: frozenset[str | None]
+    in_hand: frozenset[str | None]
+
+
 #: A claim this old, in seconds, is not a sign of life: workers renew theirs every second.
 STALE_SECONDS = 15.0
 
@@ -392,7 +423,7 @@ class Result(_Data, frozen=True, kw_only=True):
 
     Attributes:
         frames: frames or pictures in the output.
-        seconds: wall time from the first claim to the end, over all sessions of work.
+        seconds: wall time in which it was worked at, over all sessions of work.
         failed: ``(path, why)`` of each picture that could not be edited.
         skipped: pictures left alone because their output was there already.
         warnings: one line each.
@@ -414,7 +445,7 @@ class Result(_Data, frozen=True, kw_only=True):
 
 EventKind = Literal[
     "planning", "planned", "started", "progress", "chunk", "warning", "failed_item",
-    "assembling", "done", "failed", "cancelled", "training",
+    "assembling", "done", "failed", "cancelled", "paused", "unpaused", "training",
 ]  # fmt: skip
 
 

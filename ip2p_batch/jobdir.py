@@ -7,8 +7,9 @@
     JOB/plan.json          Plan          JOB/receipts/ID.json       Receipt
     JOB/frames.npy         frame table   JOB/claims/ID.json         Claim, while in work
     JOB/items.jsonl        Item a line   JOB/failures/ID.json       Failure, after last attempt
-    JOB/submitted/W        wave W sent   JOB/result.json            the final summary
-    JOB/look.png           --look-anchor JOB/cancel                 stop, please
+    JOB/submitted/         handed over   JOB/result.json            the final summary
+    JOB/flawed/ID.json     empty: pictures of chunk ID failed, says its receipt
+    JOB/look.png           --look-anchor JOB/cancel, JOB/pause      stop, or stand still, please
     JOB/tuning.json        Tuning, as the first worker found it
     JOB/identity.json      Identity      JOB/refusals/NODE.json     Refusal, of unlike workers
     JOB/attempts/ID.N.json Attempt N     JOB/attempts/ID.N.end      ... came to an end, good or bad
@@ -32,6 +33,7 @@ from array import array
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -46,6 +48,7 @@ from .job import (
     Item,
     Job,
     Plan,
+    Priority,
     Receipt,
     Refusal,
     Result,
@@ -156,13 +159,16 @@ class _Kept:
         self._values: OrderedDict[Path, tuple[tuple[int, ...], Any]] = OrderedDict()
         self._lock = threading.Lock()
 
-    def get(self, path: Path, read: Callable[[], T]) -> T:
+    def get(self, path: Path, read: Callable[[], T], stat: os.stat_result | None = None) -> T:
         """What ``read`` gives of ``path``; it is called where the file is new.
+
+        Args:
+            stat: of the file, where it is open.
 
         Raises:
             OSError: there is no such file.
         """
-        stat = path.stat()
+        stat = stat or path.stat()
         stamp = (stat.st_dev, stat.st_ino, stat.st_mtime_ns, stat.st_size)
         with self._lock:
             known = self._values.get(path)
@@ -223,17 +229,34 @@ class JobDir:
 
             with atomic_path(path / "frames.npy") as temporary, temporary.open("wb") as file:
                 np.save(file, frames)
-        with atomic_path(path / "items.jsonl") as temporary, temporary.open("wb") as file:
-            for item in items:
-                file.write(encode_line(item))
+        folder._write_items(items)
         folder._write("job.json", job)
         return folder
+
+    def replan(self, plan: Plan, items: Iterable[Item]) -> None:
+        """Replace the plan by one in which items and chunks keep their numbers and ids."""
+        self._write_items(items)
+        self._write("plan.json", plan)
 
     def exists(self) -> bool:
         return self._at("job.json").is_file()
 
+    @property
+    def created(self) -> float:
+        """When the job was planned, in seconds since the epoch; 0 where that cannot be seen."""
+        try:
+            return self._at("recipe.toml").stat().st_mtime  # never written again
+        except OSError:
+            return 0.0
+
     def job(self) -> Job:
         return self._read_once("job.json", Job)
+
+    def set_priority(self, priority: Priority) -> None:
+        """Give the job another place in the queue; messages sent from now on have it."""
+        job = self.job()
+        if job.priority != priority:
+            self._write("job.json", msgspec.structs.replace(job, priority=priority))
 
     def plan(self) -> Plan:
         return self._read_once("plan.json", Plan)
@@ -244,13 +267,20 @@ class JobDir:
         Raises:
             JobError: the plan has no such chunk.
         """
-        plan = self.plan()  # a missing file has its message from here
-        chunks = _kept["chunks"].get(
-            self._at("plan.json"), lambda: {chunk.id: chunk for chunk in plan.chunks}
-        )
-        if chunk_id not in chunks:
-            raise JobError(f"{self.path} has no chunk {chunk_id!r} in its plan.")
-        return chunks[chunk_id]
+        for _ in range(2):
+            plan = self.plan()  # a missing file has its message from here
+            by_id = partial(_by_id, plan)
+            chunks = _kept["chunks"].get(self._at("plan.json"), by_id)
+            if chunk_id in chunks:
+                return chunks[chunk_id]
+            self.refresh()  # perhaps it was planned again just now
+        raise JobError(f"{self.path} has no chunk {chunk_id!r} in its plan.")
+
+    def refresh(self) -> None:
+        """See whether job and plan were replaced; a network share looks when they are opened."""
+        for name in ("job.json", "plan.json"):
+            with suppress(OSError), self._at(name).open("rb"):
+                pass
 
     @property
     def look_path(self) -> Path:
@@ -269,7 +299,8 @@ class JobDir:
         path = self._at("items.jsonl")
         with path.open("rb") as file:
             if start:
-                at = _kept["items"].get(path, lambda: _line_starts(path))
+                opened = os.fstat(file.fileno())
+                at = _kept["items"].get(path, lambda: _line_starts(path), opened)
                 file.seek(at[min(start, len(at) - 1)])
             for number, line in enumerate(file, start):
                 if stop is not None and number >= stop:
@@ -313,6 +344,8 @@ class JobDir:
         Args:
             check: as of :func:`atomic_path`.
         """
+        if any(item.error for item in receipt.items):
+            self.mark_once(f"flawed/{receipt.chunk}.json")
         path = self._at(f"receipts/{receipt.chunk}.json")
         with atomic_path(path, check=check) as temporary:
             temporary.write_bytes(encode(receipt))
@@ -330,6 +363,10 @@ class JobDir:
     def finished(self) -> set[str]:
         """Ids of the chunks that have a receipt."""
         return self._names("receipts")
+
+    def flawed(self) -> set[str]:
+        """Ids of the chunks whose receipts may name pictures that failed; no others do."""
+        return self._names("flawed")
 
     def pending(self, plan: Plan, wave: int | None = None) -> list[Chunk]:
         """Planned chunks minus receipts, in order."""
@@ -391,6 +428,10 @@ class JobDir:
     def write_result(self, result: Result) -> None:
         """Say that the whole job has ended; its output must be on disk by now."""
         self._write("result.json", result)
+
+    def drop_result(self) -> None:
+        """Take it back that the job has ended."""
+        self._delete("result.json")
 
     @property
     def ended(self) -> bool:
@@ -460,12 +501,19 @@ class JobDir:
             ) from error
 
     @contextmanager
-    def locked(self) -> Iterator[bool]:
-        """Yields True to one process at a time, False to the others; let go when it dies."""
-        with self._at("lock").open("ab") as file:
+    def locked(self, name: str = "lock", *, wait: bool = False) -> Iterator[bool]:
+        """Yields True to one process at a time, False to the others; let go when it dies.
+
+        Args:
+            name: of the lock's file; the default is held by whoever assembles.
+            wait: stand in line for it, however long that takes, and then yield True.
+        """
+        with self._at(name).open("ab") as file:
             try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
             except OSError:
+                if wait:
+                    raise
                 yield False
                 return
             yield True
@@ -491,6 +539,20 @@ class JobDir:
     @property
     def cancelled(self) -> bool:
         return self.marked("cancel")
+
+    @property
+    def handed_over(self) -> bool:
+        """Whether anything of the job was given to workers, since it was last taken up."""
+        return self.marked("submitted")
+
+    @property
+    def paused(self) -> bool:
+        return self.marked("pause")
+
+    def _write_items(self, items: Iterable[Item]) -> None:
+        with atomic_path(self._at("items.jsonl")) as temporary, temporary.open("wb") as file:
+            for item in items:
+                file.write(encode_line(item))
 
     # -- files ------------------------------------------------------------------------
 
@@ -534,7 +596,7 @@ class JobDir:
         if value is None:
             raise JobError(
                 f"{self.path} is not a job folder: {name} is missing.",
-                hint="`ip2p-batch status` lists the jobs there are.",
+                hint="`ip2p-batch jobs` lists those there are.",
             )
         return value
 
@@ -554,6 +616,10 @@ class JobDir:
         except FileNotFoundError:
             return set()
         return {name[:-5] for name in names if name.endswith(".json") and name[0] != "."}
+
+
+def _by_id(plan: Plan) -> dict[str, Chunk]:
+    return {chunk.id: chunk for chunk in plan.chunks}
 
 
 def _line_starts(path: Path) -> array[int]:

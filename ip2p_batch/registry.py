@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 from .errors import JobError
@@ -34,6 +35,14 @@ def register(settings: Settings, folder: JobDir) -> None:
     link.symlink_to(folder.path.absolute(), target_is_directory=True)
 
 
+def remove(settings: Settings, folder: JobDir) -> None:
+    """Delete a job folder and the note of where it is."""
+    shutil.rmtree(folder.path, ignore_errors=True)
+    link = _index(settings) / folder.path.name
+    if link.is_symlink() and not link.exists():
+        link.unlink(missing_ok=True)
+
+
 def list_jobs(settings: Settings) -> list[JobDir]:
     """All jobs this user has on this host, oldest first."""
     found: dict[Path, JobDir] = {}
@@ -45,7 +54,7 @@ def list_jobs(settings: Settings) -> list[JobDir]:
             folder = JobDir(entry.resolve())
             if folder.exists():
                 found[folder.path] = folder
-    return sorted(found.values(), key=lambda f: (f.path / "job.json").stat().st_mtime)
+    return sorted(found.values(), key=lambda folder: folder.created)
 
 
 def find_job(name: str, settings: Settings) -> JobDir:
@@ -55,7 +64,7 @@ def find_job(name: str, settings: Settings) -> JobDir:
         JobError: there is none, or more than one.
     """
     if not name:
-        raise JobError("No job was named.", hint="`ip2p-batch status` lists the jobs there are.")
+        raise JobError("No job was named.", hint="`ip2p-batch jobs` lists those there are.")
     as_path = JobDir(Path(name).expanduser())
     if as_path.exists():
         return JobDir(as_path.path.absolute())
@@ -68,7 +77,7 @@ def find_job(name: str, settings: Settings) -> JobDir:
         names = ", ".join(j.path.name for j in matches)
         raise JobError(f"{name!r} could be any of: {names}.", hint="Give more of the id.")
     raise JobError(
-        f"There is no job {name!r} here.", hint="`ip2p-batch status` lists the jobs there are."
+        f"There is no job {name!r} here.", hint="`ip2p-batch jobs` lists those there are."
     )
 
 

@@ -6,10 +6,11 @@ workers' business; this module only knows names.
 
 from __future__ import annotations
 
+import base64
 import importlib
 import ssl
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from types import ModuleType
 from typing import Annotated, Any
 
@@ -20,7 +21,7 @@ from kombu import Queue
 
 from . import broker
 from .errors import BrokerError, JobError
-from .job import Chunk, ChunkId
+from .job import Chunk, ChunkId, Held, Priority
 from .jobdir import JobDir
 from .process.patience import LEAST_SECONDS, planned_seconds
 
@@ -48,6 +49,15 @@ LEAST_TIME_LIMIT = 3600
 
 _PRIORITY_STEPS = (0, 3, 6, 9)
 _SEPARATOR = ":"
+#: What Celery calls them; with Redis the lowest number is served first.
+PRIORITIES: dict[Priority, int] = {"high": 0, "normal": 3, "low": 6}
+#: The lists in which messages wait, in the order in which workers look at them.
+QUEUE_KEYS = tuple(
+    KEY_PREFIX + (f"{QUEUE}{_SEPARATOR}{step}" if step else QUEUE) for step in _PRIORITY_STEPS
+)
+_UNACKED = f"{KEY_PREFIX}unacked"
+#: Of a job alone in the queue before anybody is known to work.
+_LEAST_WIDTH = 4
 
 
 class Loader(AppLoader):
@@ -181,6 +191,29 @@ def time_limit(job: JobDir, chunk: Chunk) -> int:
     return int(min(max(seconds, LEAST_TIME_LIMIT), TIME_LIMIT))
 
 
+class _Raw(msgspec.Struct):
+    """A message as it lies in Redis; of what Celery adds, nothing is of interest here."""
+
+    body: str
+
+
+def _chunks_of(job: str, messages: Iterable[bytes]) -> Iterable[str | None]:
+    """Chunks of that job among raw messages, None for its assembly; what is none of ours is not."""
+    for raw in messages:
+        try:
+            if raw.startswith(b"["):  # in hand: with the exchange and the key that it came by
+                body = msgspec.json.decode(raw, type=tuple[_Raw, object, object])[0].body
+            else:
+                body = msgspec.json.decode(raw, type=_Raw).body
+            told = msgspec.json.decode(
+                base64.b64decode(body), type=tuple[list[object], Message, object]
+            )[1]
+        except (ValueError, msgspec.MsgspecError):
+            continue
+        if told.job == job:
+            yield told.chunk
+
+
 class CeleryExecutor:
     """Hands chunks to the workers of a broker.
 
@@ -189,24 +222,30 @@ class CeleryExecutor:
     """
 
     def __init__(self, url: str) -> None:
-        broker.connect(url).close()  # refuses a wrong URL; no network yet
+        self._redis = broker.connect(url)  # refuses a wrong URL; no network yet
         self.url = url
         self._app = make_app(url)
 
     def submit(self, job: JobDir, chunks: Sequence[Chunk]) -> None:
         """Send one message per chunk; sending a chunk twice does no harm."""
-        fingerprint = job.job().fingerprint()
-        self._send(TASK_CHUNK, [(message(job, c, fingerprint), time_limit(job, c)) for c in chunks])
+        asked = job.job()
+        fingerprint = asked.fingerprint()
+        messages = [(message(job, c, fingerprint), time_limit(job, c)) for c in chunks]
+        self._send(TASK_CHUNK, messages, PRIORITIES[asked.priority])
 
     def assemble(self, job: JobDir) -> None:
         """Send the message that joins the finished job."""
-        self._send(TASK_ASSEMBLE, [(message(job, None, job.job().fingerprint()), None)])
+        asked = job.job()
+        values = message(job, None, asked.fingerprint())
+        self._send(TASK_ASSEMBLE, [(values, None)], PRIORITIES[asked.priority])
 
-    def again(self, told: Message, *, limit: int | None, headers: dict[str, str]) -> None:
-        """Send a message once more, behind all others: its time has not come yet."""
+    def again(
+        self, told: Message, *, limit: int | None, priority: int, headers: dict[str, str]
+    ) -> None:
+        """Send a message once more, behind the others of its priority: its time is yet to come."""
         values = {k: v for k, v in msgspec.to_builtins(told).items() if v is not None}
         task = TASK_CHUNK if told.chunk else TASK_ASSEMBLE
-        self._send(task, [(values, limit)], headers=headers)
+        self._send(task, [(values, limit)], priority, headers=headers)
 
     def poll(self, seconds: float) -> None:
         """Let time pass; others do the work."""
@@ -217,17 +256,47 @@ class CeleryExecutor:
 
         Of all jobs on this broker together.
         """
-        client = broker.connect(self.url)
+        return sum(self._counts())
+
+    def starving(self) -> bool:
+        """Whether no message waits, of any job: a worker that is done would have to wait."""
+        return self._counts()[0] == 0
+
+    def width(self) -> int:
+        """Two messages a worker: one in its hands and one that waits for it.
+
+        A worker with something to do holds one message, so as many as are held are at work. It
+        counts those of all jobs: each job may have as much in the queue as any other.
+        """
+        return max(_LEAST_WIDTH, 2 * self._counts()[1])
+
+    def held(self, job: JobDir) -> Held:
+        """What the queue has of this job; reads all messages of all jobs."""
         try:
-            with client.pipeline(transaction=False) as pipe:
-                for step in _PRIORITY_STEPS:
-                    pipe.llen(KEY_PREFIX + (f"{QUEUE}{_SEPARATOR}{step}" if step else QUEUE))
-                pipe.hlen(f"{KEY_PREFIX}unacked")
-                return int(sum(pipe.execute()))
+            with self._redis.pipeline(transaction=False) as pipe:
+                for key in QUEUE_KEYS:
+                    pipe.lrange(key, 0, -1)
+                pipe.hvals(_UNACKED)
+                *waiting, in_hand = pipe.execute()
         except Exception as error:
             raise self._lost(error) from None
-        finally:
-            client.close()
+        path = str(job.path.absolute())
+        return Held(
+            frozenset(_chunks_of(path, (raw for part in waiting for raw in part))),
+            frozenset(_chunks_of(path, in_hand)),
+        )
+
+    def _counts(self) -> tuple[int, int]:
+        """Messages that wait, and those in the hands of workers."""
+        try:
+            with self._redis.pipeline(transaction=False) as pipe:
+                for key in QUEUE_KEYS:
+                    pipe.llen(key)
+                pipe.hlen(_UNACKED)
+                *waiting, in_hand = pipe.execute()
+        except Exception as error:
+            raise self._lost(error) from None
+        return int(sum(waiting)), int(in_hand)
 
     def workers(self, timeout: float = 2.0) -> list[str]:
         """Names of the workers that answer within ``timeout`` seconds; waits that long."""
@@ -239,12 +308,14 @@ class CeleryExecutor:
 
     def close(self) -> None:
         """Close the connections to the broker."""
+        self._redis.close()
         self._app.close()
 
     def _send(
         self,
         task: str,
         messages: Sequence[tuple[dict[str, str], int | None]],
+        priority: int,
         headers: dict[str, str] | None = None,
     ) -> None:
         # One connection for all: thousands of chunks are handed over in seconds.
@@ -255,6 +326,7 @@ class CeleryExecutor:
                     self._app.send_task(
                         task,
                         kwargs=values,
+                        priority=priority,
                         producer=producer,
                         headers=headers,
                         time_limit=limit,

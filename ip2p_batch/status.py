@@ -3,23 +3,33 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Literal
 
 import msgspec
 
 from .identity import refused
-from .job import STALE_SECONDS, Claim, Identity, Job, Plan, Receipt, Result, WorkerInfo
+from .job import STALE_SECONDS, Claim, Identity, Job, Plan, Priority, Receipt, Result, WorkerInfo
 from .jobdir import JobDir
 
-State = Literal["waiting", "running", "finished", "finished with failures", "failed", "cancelled"]
+State = Literal[
+    "waiting", "running", "paused", "finished", "finished with failures", "failed", "cancelled"
+]
+#: Chunks whose receipts are read to find the pace, and those to find when a job was begun.
+_LATELY = 64
+_FIRST = 8
 
 
 class JobStatus(msgspec.Struct, frozen=True, kw_only=True):
     """A job at one moment.
 
     Attributes:
+        priority: its place in the queue among the jobs of one broker.
         done, total: frames or pictures in finished chunks, plus those that claims report.
-        fps: frames a second over the time worked so far; 0 where nothing is done yet.
+        created: when it was planned, in seconds since the epoch.
+        started: when the first chunk was begun, likewise; None before that.
+        fps: frames a second over the chunks finished last; of an ended job, over all its time. 0
+            where nothing is done yet.
         eta: seconds to go at that pace; None where unknown or over.
         failures: one line each: chunks given up, pictures that failed.
         identity: what the job's chunks are edited with; None before the first is begun.
@@ -31,6 +41,7 @@ class JobStatus(msgspec.Struct, frozen=True, kw_only=True):
     state: State
     output: str
     source: str
+    priority: Priority
     done: int
     total: int
     waves: int
@@ -38,6 +49,7 @@ class JobStatus(msgspec.Struct, frozen=True, kw_only=True):
     chunks_total: int
     workers: tuple[WorkerInfo, ...] = ()
     failures: tuple[str, ...] = ()
+    created: float
     identity: Identity | None = None
     refused: tuple[str, ...] = ()
     started: float | None = None
@@ -46,7 +58,7 @@ class JobStatus(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def status(folder: JobDir) -> JobStatus:
-    """Read the state of a job.
+    """Read the state of a job. Of thousands of receipts it opens some dozens.
 
     Raises:
         JobError: not a job folder, or a file in it is damaged.
@@ -54,44 +66,72 @@ def status(folder: JobDir) -> JobStatus:
     job, plan = folder.job(), folder.plan()
     if (result := folder.result()) is not None:
         return _ended(folder, job, plan, result)
-    receipts = {r.chunk: r for r in folder.receipts()}
-    claims = fresh_claims(folder, receipts)
-    failures = list(folder.failures())
-    weights = {c.id: len(c) for c in plan.chunks if c.kind != "borders"}
-    done = sum(weights.get(chunk_id, 0) for chunk_id in receipts)
-    done += sum(min(c.done, weights[c.chunk]) for c in claims if c.chunk in weights)
+    finished = folder.finished()
+    claims = fresh_claims(folder, finished)
+    failures = [f for f in folder.failures() if f.chunk not in finished]
+    weights = plan.weights
+    under_way = sum(min(c.done, weights.get(c.chunk, 0)) for c in claims)
+    done = sum(weights.get(chunk_id, 0) for chunk_id in finished) + under_way
     lines = [f"chunk {f.chunk}: {f.message}" for f in failures]
-    for receipt in receipts.values():
-        lines += [f"picture {i.index}: {i.error}" for i in receipt.items if i.error]
+    lines += _failed_pictures(folder, plan, finished)
+    state: State = "waiting"
     if folder.cancelled:
-        state: State = "cancelled"
+        state = "cancelled"
+    elif folder.paused:
+        state = "paused"
     elif claims:
         state = "running"
-    else:
-        state = "failed" if failures else "waiting"
-    begun = _begun(list(receipts.values()))
-    spent = time.time() - begun if begun is not None else 0.0
-    fps = done / spent if spent > 0 else 0.0
-    running = state == "running"
+    elif failures:
+        state = "failed"
+    in_order = [c.id for c in plan.chunks if c.id in finished]
+    fps = _pace(folder, weights, in_order[-_LATELY:], under_way if state == "running" else None)
     return JobStatus(
         id=job.id,
         folder=str(folder.path),
         state=state,
         output=job.output,
         source=job.source.path,
+        priority=job.priority,
         done=done,
         total=plan.frames,
         waves=plan.waves,
-        chunks_done=len(receipts.keys() & {c.id for c in plan.chunks}),
+        chunks_done=len(in_order),
         chunks_total=len(plan.chunks),
         workers=tuple(c.worker for c in claims),
         failures=tuple(lines),
         identity=folder.identity(),
         refused=tuple(dict.fromkeys(refused(r) for r in folder.refusals())),
-        started=begun,
+        created=folder.created,
+        started=_begun(_read(folder, in_order[:_FIRST])),
         fps=round(fps, 3),
-        eta=round((plan.frames - done) / fps, 1) if running and fps > 0 else None,
+        eta=round((plan.frames - done) / fps, 1) if state == "running" and fps > 0 else None,
     )
+
+
+def _pace(
+    folder: JobDir, weights: dict[str, int], lately: Sequence[str], under_way: int | None
+) -> float:
+    """Frames a second over these chunks, up to now where frames are under way still."""
+    receipts = _read(folder, lately)
+    begun = _begun(receipts)
+    if begun is None:
+        return 0.0
+    frames = sum(weights.get(r.chunk, 0) for r in receipts) + (under_way or 0)
+    end = max(r.finished for r in receipts) if under_way is None else time.time()
+    return frames / (end - begun) if end > begun else 0.0
+
+
+def _read(folder: JobDir, chunks: Iterable[str]) -> list[Receipt]:
+    return [r for r in map(folder.receipt, chunks) if r is not None]
+
+
+def _failed_pictures(folder: JobDir, plan: Plan, finished: set[str]) -> Iterator[str]:
+    left_out = plan.left_out
+    for receipt in _read(folder, sorted(folder.flawed() & finished)):
+        for item in receipt.items:
+            if item.error and item.index not in left_out.get(receipt.chunk, ()):
+                picture = next(folder.items(item.index, item.index + 1))
+                yield f"{picture.source}: {item.error}"
 
 
 def _ended(folder: JobDir, job: Job, plan: Plan, result: Result) -> JobStatus:
@@ -103,6 +143,7 @@ def _ended(folder: JobDir, job: Job, plan: Plan, result: Result) -> JobStatus:
         state="finished with failures" if lines else "finished",
         output=job.output,
         source=job.source.path,
+        priority=job.priority,
         done=plan.frames,
         total=plan.frames,
         waves=plan.waves,
@@ -110,16 +151,17 @@ def _ended(folder: JobDir, job: Job, plan: Plan, result: Result) -> JobStatus:
         chunks_total=len(plan.chunks),
         failures=lines,
         identity=folder.identity(),
+        created=folder.created,
         started=result.finished - result.seconds if plan.chunks else None,
         fps=round(plan.frames / result.seconds, 3) if result.seconds > 0 else 0.0,
     )
 
 
-def fresh_claims(folder: JobDir, receipts: dict[str, Receipt]) -> list[Claim]:
-    """Claims of chunks without a receipt that were renewed lately."""
+def fresh_claims(folder: JobDir, finished: Collection[str]) -> list[Claim]:
+    """Claims of chunks that are not finished which were renewed lately."""
     oldest = time.time() - STALE_SECONDS
-    return [c for c in folder.claims() if c.chunk not in receipts and c.at >= oldest]
+    return [c for c in folder.claims() if c.chunk not in finished and c.at >= oldest]
 
 
-def _begun(receipts: list[Receipt]) -> float | None:
+def _begun(receipts: Sequence[Receipt]) -> float | None:
     return min((r.finished - r.seconds.get("total", 0.0) for r in receipts), default=None)

@@ -18,7 +18,7 @@ import numpy as np
 from . import models
 from .errors import OutputError, RecipeError, SourceError
 from .frame import FrameTable
-from .job import Encoding, Event, Item, Job, Plan, Source
+from .job import Encoding, Event, Item, Job, Plan, Priority, Source
 from .media import concat, listing, looks, probe
 from .media.fit import Fit
 from .media.naming import is_text, printable
@@ -38,6 +38,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
         output: where the result goes; None means beside the source, with ``-edited`` in the name.
         start, end: seconds from the first frame of a video; None means from / to its end.
         mixed_workers: whether workers that give other last bits may take part.
+        priority: None means normal, or what an unfinished job has that is found again.
     """
 
     source: Path
@@ -48,6 +49,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     end: float | None = None
     overwrite: bool = False
     mixed_workers: bool = False
+    priority: Priority | None = None
 
 
 class Survey(msgspec.Struct, frozen=True, kw_only=True):
@@ -177,12 +179,7 @@ def _survey_stills(
     if request.start is not None or request.end is not None:
         raise RecipeError("--start and --end are for videos.", hint="Leave them out.")
     report(Event(kind="planning", stage="listing pictures"))
-    if kind == "folder":
-        items = listing.find_items(path, output, format=encoding.format)
-    elif kind == "manifest":
-        items = listing.read_manifest(path, output, format=encoding.format)
-    else:
-        items = [Item(source=str(path), output=str(_single_output(path, output, encoding)))]
+    items = _listed(path, output, kind, encoding)
     if not items:
         raise SourceError(
             f"{path} holds no pictures.",
@@ -202,19 +199,63 @@ def _survey_stills(
         items = [_refuse_existing(item) for item in items]
     good = [item for item in items if item.error is None]
     bad = [item for item in items if item.error is not None]
-    skipped = sum(item.skipped for item in bad)
-    if not good and not skipped:
+    if not good and not any(item.skipped for item in bad):
         raise _nothing_to_edit(path, bad)
     fits = [Fit.for_size(i.width, i.height, recipe.size) for i in good]
-    warnings = []
-    if len(bad) > skipped:
-        warnings.append(f"{len(bad) - skipped} of {len(items)} pictures cannot be edited.")
-    if skipped:
-        warnings.append(f"{skipped} pictures have their output already (--overwrite redoes them).")
-    plan, order = plan_stills([(f.width, f.height) for f in fits], warnings)
+    plan, order = plan_stills([(f.width, f.height) for f in fits], picture_warnings(items))
     ordered = (*(good[i] for i in order), *bad)
     source = Source(path=str(path), stamp=stamp, items=len(items))
     return Survey(job=_job(request, source, output), plan=plan, items=ordered)
+
+
+def _listed(path: Path, output: Path, kind: Kind, encoding: Encoding) -> list[Item]:
+    if kind == "folder":
+        return listing.find_items(path, output, format=encoding.format)
+    if kind == "manifest":
+        return listing.read_manifest(path, output, format=encoding.format)
+    return [Item(source=str(path), output=str(_single_output(path, output, encoding)))]
+
+
+def picture_warnings(items: Sequence[Item]) -> list[str]:
+    """What a user should know of the pictures that are not edited, one line each."""
+    skipped = sum(item.skipped for item in items)
+    bad = sum(item.error is not None for item in items) - skipped
+    warnings = []
+    if bad:
+        warnings.append(f"{bad} of {len(items)} pictures cannot be edited.")
+    if skipped:
+        warnings.append(f"{skipped} pictures have their output already (--overwrite redoes them).")
+    return warnings
+
+
+def look_again(job: Job, items: Sequence[Item]) -> list[Item]:
+    """Pictures of a job as they are now, in the same order.
+
+    One that is not to be found in its folder or list any more is given back as it was.
+
+    Raises:
+        SourceError: the folder or the list cannot be read.
+    """
+    path, output = Path(job.source.path), Path(job.output)
+    kind: Kind = probe.classify(path)
+    if kind == "still":
+        there = [msgspec.structs.replace(item, error=None) for item in items]
+    else:
+        there = _listed(path, output, kind, job.encoding)
+    by_both = {(os.path.normpath(i.source), i.output): i for i in there}
+    by_source = {os.path.normpath(i.source): i for i in there}
+    found = []
+    for item in items:
+        source = os.path.normpath(item.source)
+        # Of a row or a file at fault, the output may not have been known.
+        now = by_both.get((source, item.output))
+        if now is None and item.error is not None:
+            now = by_source.get(source)
+        if now is not None and not (job.recipe.instruction.strip() or now.instruction or now.error):
+            now = msgspec.structs.replace(now, error="it has no instruction")
+        found.append(item if now is None else now)
+    measured = listing.survey(found)
+    return measured if job.overwrite else [_refuse_existing(item) for item in measured]
 
 
 def _nothing_to_edit(path: Path, bad: Sequence[Item]) -> SourceError:
@@ -270,6 +311,7 @@ def _job(request: Request, source: Source, output: Path) -> Job:
         encoding=request.encoding,
         overwrite=request.overwrite,
         mixed_workers=request.mixed_workers,
+        priority=request.priority or "normal",
     )
     return _named(job)
 

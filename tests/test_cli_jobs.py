@@ -48,7 +48,18 @@ def test_without_jobs_status_says_so():
 
 def test_status_lists_jobs_and_tells_details_of_one(folder):
     table = say("status").stdout.splitlines()
-    assert table[0].split() == ["JOB", "STATE", "DONE", "PER", "S", "TO", "GO", "OUTPUT"]
+    assert table[0].split() == [
+        "JOB",
+        "STATE",
+        "DONE",
+        "PER",
+        "S",
+        "TO",
+        "GO",
+        "PRIORITY",
+        "AGE",
+        "OUTPUT",
+    ]
     assert table[1].startswith(folder.path.name)
     assert "waiting" in table[1]
     details = say("status", folder.path.name[:9])

@@ -4,6 +4,7 @@ import stat
 import threading
 from contextlib import suppress
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given
@@ -167,6 +168,29 @@ def test_what_does_not_change_is_read_once(folder):
             assert same.chunk(f"1-{number:06d}") == PLAN.chunks[number]
             assert list(same.items(number, number + 1)) == [ITEMS[number]]
     assert paths == ["items.jsonl"] * 4
+
+
+def test_a_chunk_that_was_planned_since_is_found_though_a_share_shows_the_old_file(
+    folder, monkeypatch
+):
+    """As network shares do until a file is opened: its name has the old file's stamp."""
+    assert folder.chunk("1-000003") == PLAN.chunks[3]
+    old = folder.path.joinpath("plan.json").stat()
+    new = Chunk(id="1-000004", kind="stills", wave=1, start=3, stop=4)
+    folder.replan(msgspec.structs.replace(PLAN, chunks=(*PLAN.chunks, new)), ITEMS)
+    stat, opened = type(folder.path).stat, []
+
+    def stale(self, **options):
+        cached = self.name == "plan.json" and not opened
+        return old if cached else stat(self, **options)
+
+    refresh = JobDir.refresh
+    monkeypatch.setattr(type(folder.path), "stat", stale)
+    monkeypatch.setattr(JobDir, "refresh", lambda self: (opened.append(1), refresh(self))[1])
+    assert folder.plan() == PLAN
+    assert folder.chunk("1-000004") == new
+    with pytest.raises(JobError, match="no chunk"):
+        folder.chunk("1-000005")
 
 
 def test_another_job_in_the_same_place_is_read_anew(folder):

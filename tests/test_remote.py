@@ -22,7 +22,7 @@ def waiting(redis) -> list[dict]:
     """The messages in the queue, first come first."""
     client = broker.connect(redis.url)
     try:
-        return [json.loads(m) for m in client.lrange("ip2p:chunks", 0, -1)][::-1]
+        return [json.loads(m) for m in client.lrange("ip2p:chunks:3", 0, -1)][::-1]
     finally:
         client.close()
 
@@ -79,7 +79,7 @@ def test_the_executor_counts_what_waits_and_what_is_in_work(tmp_path, redis, exe
     executor.submit(job, job.plan().chunks)
     assert executor.queued() == 5
     client = broker.connect(redis.url)
-    client.rpop("ip2p:chunks")
+    client.rpop("ip2p:chunks:3")
     client.hset("ip2p:unacked", "tag", "message")
     client.close()
     assert executor.queued() == 5

@@ -156,7 +156,7 @@ def test_a_chunk_that_outlasts_the_window_is_given_back(tmp_path, redis, executo
     assert job.finished() == set()
     assert list(job.failures()) == []
     client = broker.connect(redis.url)
-    assert (client.hlen("ip2p:unacked"), client.llen("ip2p:chunks")) == (0, 1)
+    assert (client.hlen("ip2p:unacked"), client.llen("ip2p:chunks:3")) == (0, 1)
     client.close()
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -21,6 +23,30 @@ from ip2p_batch.settings import Settings
 #: frame whose first pixel has that much red ends its process (``identity:deadly=7``), the whole
 #: process group (``identity:fatal=7``), or never comes to an end (``identity:hang=7``).
 IDENTITY = "identity"
+#: Share of memory that must be free to keep one model's weights beside another's.
+_ROOM = 0.8
+#: Models whose weights are kept at a time, where they fit.
+_MOST = 4
+
+_kept: dict[tuple[str, str | None, str], Editor] = {}
+
+
+def kept_editor_for(recipe: Recipe, settings: Settings) -> Editor:
+    """The editor for ``recipe``, loaded if it is not here any more.
+
+    Jobs take turns, and may have different models: those of a few are kept where memory is plenty,
+    else those of one.
+
+    Raises:
+        Ip2pError: as :func:`editor_for`.
+    """
+    key = (recipe.model, recipe.revision, recipe.dtype)
+    if key not in _kept:
+        if len(_kept) >= _MOST or not has_room():
+            _kept.clear()
+            gc.collect()  # two models at a time may not fit
+        _kept[key] = editor_for(recipe, settings)
+    return _kept[key]
 
 
 def editor_for(recipe: Recipe, settings: Settings) -> Editor:
@@ -53,6 +79,24 @@ def editor_for(recipe: Recipe, settings: Settings) -> Editor:
         threads=settings.threads,
         cache=settings.cache,
     )
+
+
+def has_room(meminfo: Path = Path("/proc/meminfo")) -> bool:
+    """Whether weights of one more model fit for certain: nearly all memory is free.
+
+    Of the GPU that is in use, else of this machine; False where that cannot be told.
+    """
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_initialized():
+        torch.cuda.empty_cache()
+        free, total = torch.cuda.mem_get_info()
+        return bool(free >= _ROOM * total)
+    try:
+        lines = (line.split() for line in meminfo.read_text().splitlines())
+        sizes = {name: int(size) for name, size, *_ in lines}
+        return sizes["MemAvailable:"] >= _ROOM * sizes["MemTotal:"]
+    except (OSError, ValueError, KeyError):
+        return False
 
 
 def _identity(option: str) -> IdentityEditor:

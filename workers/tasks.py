@@ -53,7 +53,7 @@ from ip2p_batch.settings import Settings
 
 from . import kinds
 from .app import app
-from .editors import editor_for as new_editor
+from .editors import kept_editor_for
 from .requests import ChunkRequest
 
 log = logging.getLogger(__name__)
@@ -65,7 +65,6 @@ _MOST_SEEN = 10
 _HAND_ON_SECONDS = 1.0
 _BROKER_PAUSES = (1.0, 2.0, 5.0, 10.0, 20.0, 30.0, 60.0)
 
-_editors: dict[tuple[str, str | None, str], Editor] = {}
 _executors: dict[str, CeleryExecutor] = {}
 _patient: Patience | None = None
 #: Job folders that did not appear, and when: their other messages are not waited for.
@@ -84,12 +83,13 @@ def chunk(self: Task[Any, Any], /, **fields: object) -> None:
     try:
         told = read_message(fields)
         folder = _folder(self, told)
-        if folder is None or folder.cancelled:
+        if folder is None or folder.cancelled or folder.paused:
             return
         planned = folder.chunk(told.chunk or "")
     except Ip2pError as error:
         log.error("message dropped: %s", error)
         return
+    _feed(folder)
 
     def work() -> None:
         kinds.check(folder, told.fingerprint)
@@ -97,7 +97,7 @@ def chunk(self: Task[Any, Any], /, **fields: object) -> None:
 
     try:
         if _attempt(folder, planned.id, work):
-            _advance(folder)
+            _advance(folder, planned.id)
     except UnlikeWorker as error:
         _leave_to_others(self, folder, told, planned, error)
     except ChunkTaken as error:
@@ -119,7 +119,7 @@ def assemble_job(self: Task[Any, Any], /, **fields: object) -> None:
     """Join a job's segments into its output."""
     try:
         folder = _folder(self, read_message(fields))
-        if folder is None or folder.cancelled:
+        if folder is None or folder.cancelled or folder.paused:
             return
     except Ip2pError as error:
         log.error("message dropped: %s", error)
@@ -191,11 +191,21 @@ def _in_one_line(error: Exception) -> Exception:
     )
 
 
-def _advance(folder: JobDir) -> None:
+def _feed(folder: JobDir) -> None:
+    """Where other workers have nothing to do, hand over more: there are more of them by now."""
+    try:
+        executor = _executor()
+        if executor.starving():
+            run.advance(folder, executor, ())
+    except Ip2pError as error:
+        log.info("%s", error)  # nothing hangs on it
+
+
+def _advance(folder: JobDir, settled: str) -> None:
     """Hand over what comes next; waits for Redis, since a detached job has nobody else."""
     for pause in (*_BROKER_PAUSES, None):
         try:
-            run.advance(folder, _executor())
+            run.advance(folder, _executor(), (settled,))
             return
         except BrokerError as error:
             log.warning("%s", error)
@@ -223,6 +233,7 @@ def _process_lost(
         )
         name = folder.chunk(told.chunk).id if told.chunk else ASSEMBLY
         give_up(folder, name, error, attempts=MAX_RETRIES + 1, worker=who())
+        run.advance(folder, _executor(), (name,))  # others wait for its place in the queue
     except Ip2pError as error:
         log.error("%s", error)
 
@@ -270,8 +281,9 @@ def _leave_to_others(
 def _again(task: Task[Any, Any], told: Message, headers: dict[str, str]) -> None:
     """Send a message once more, behind the others, before this one is acknowledged."""
     limit, _ = task.request.timelimit or (None, None)
+    priority = int((task.request.delivery_info or {}).get("priority") or 0)
     try:
-        _executor().again(told, limit=limit, headers=headers)
+        _executor().again(told, limit=limit, priority=priority, headers=headers)
     except BrokerError as error:
         raise Reject(str(error), requeue=True) from None
 
@@ -311,13 +323,8 @@ def _appears(folder: JobDir) -> bool:
 
 
 def editor_for(recipe: Recipe) -> Editor:
-    """The editor of a recipe; weights are loaded once and kept, those of one model at a time."""
-    key = (recipe.model, recipe.revision, recipe.dtype)
-    if key not in _editors:
-        _editors.clear()
-        gc.collect()  # two models at a time may not fit
-        _editors[key] = new_editor(recipe, Settings.from_env())
-    return _editors[key]
+    """The editor of a recipe; weights are loaded once and kept."""
+    return kept_editor_for(recipe, Settings.from_env())
 
 
 def _patience() -> Patience:

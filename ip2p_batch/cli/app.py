@@ -9,12 +9,13 @@ import typer
 
 from .. import __version__
 from . import exits
+from .control import cancel, pause, unpause, watch
 from .dataset import dataset
 from .demo import demo
 from .doctor import doctor
-from .edit import edit, resume
+from .edit import edit, resume, retry
 from .groups import spread
-from .jobs import cancel, status
+from .jobs import jobs, status
 from .layout import Command, Group, help_text
 from .plan import plan
 from .score import score
@@ -55,7 +56,7 @@ def about(
 
 _PANELS: dict[str, tuple[Callable[..., int], ...]] = {
     "Edit": (edit, plan, score, demo),
-    "Jobs": (status, resume, cancel),
+    "Jobs": (jobs, status, watch, resume, retry, pause, unpause, cancel),
     "Machines": (worker, doctor),
     "Training": (dataset, train),
 }

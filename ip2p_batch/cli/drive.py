@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager, suppress
 from typing import TYPE_CHECKING
 
@@ -76,7 +76,7 @@ def detach(folder: JobDir, crew: Crew, reporter: Reporter) -> int:
         run.submit(folder, executor)
         if not _answers(executor, ANSWER_SECONDS):
             exits.warn(f"no worker answers at {shown}; start one: {_start(shown)}")
-    reporter.say(f"job {name} is handed over; `ip2p-batch status {name}` says how far it is.")
+    reporter.say(f"job {name} is handed over; `ip2p-batch watch {name}` follows it.")
     return exits.DONE
 
 
@@ -137,8 +137,13 @@ def _follow(
         reporter.tick()
         check()
 
+    return tell(folder, run.follow(folder, executor, check=second), reporter)
+
+
+def tell(folder: JobDir, events: Iterable[Event], reporter: Reporter) -> int:
+    """Report on a job's events and on how it ended; the exit code."""
     last: Event | None = None
-    for event in run.follow(folder, executor, check=second):
+    for event in events:
         if event.kind == "done":
             return report_end(folder, reporter)
         reporter(event)
@@ -171,6 +176,6 @@ def _how_to_go_on(name: str, url: str | None) -> str:
     if url is None:
         return f"stopped; go on with: ip2p-batch resume {name}"
     return (
-        f"no longer watching; the workers go on. `ip2p-batch resume {name}` watches again,"
+        f"no longer watching; the workers go on. `ip2p-batch watch {name}` watches again,"
         f" `ip2p-batch cancel {name}` stops it."
     )

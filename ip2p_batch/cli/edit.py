@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from ..errors import RecipeError
+from . import text
 from .drive import detach, drive, report_end
 from .layout import CREW
-from .options import Crew, Look, Reports, Result, recipe_from
+from .options import PRIORITIES, Crew, JobArgument, Look, Reports, Result, recipe_from
 from .report import reporter
+from .values import choice
 
 SourceArgument = Annotated[
     Path,
@@ -29,10 +31,15 @@ InstructionArgument = Annotated[
         show_default=False,
     ),
 ]
-JobArgument = Annotated[
-    str,
-    typer.Argument(
-        metavar="JOB", help="A job's id, the start of it, or its folder.", show_default=False
+PriorityOption = Annotated[
+    Any,  # a Priority, or None where it was not given
+    typer.Option(
+        "--priority",
+        metavar="NAME",
+        help=f"Before or after the other jobs of the broker: {', '.join(PRIORITIES)}."
+        " [default: normal]",
+        **choice(PRIORITIES),
+        rich_help_panel=CREW,
     ),
 ]
 DetachOption = Annotated[
@@ -61,6 +68,7 @@ def edit(
     crew: Crew,
     reports: Reports,
     instruction: InstructionArgument = None,
+    priority: PriorityOption = None,
     detached: DetachOption = False,
     mixed: MixedOption = False,
 ) -> int:
@@ -76,6 +84,7 @@ def edit(
       ip2p-batch edit photo.jpg "make it night" -g 9 -i 1.2 -o night.jpg
       ip2p-batch edit film.mkv --recipe look.toml --start 1:30 --end 2:00
       ip2p-batch edit list.csv -o edited/ --broker redis://host/0 --detach
+      ip2p-batch edit film.mkv "make it autumn" --detach --priority low
     """
     from .. import run
 
@@ -91,6 +100,7 @@ def edit(
         end=result.end,
         overwrite=result.overwrite,
         mixed_workers=mixed,
+        priority=priority,
     )
     try:
         folder = run.create(request, crew.settings(), say)
@@ -99,20 +109,22 @@ def edit(
     return detach(folder, crew, say) if detached else drive(folder, crew, say)
 
 
-def resume(
+def retry(
     job: JobArgument,
     crew: Crew,
     reports: Reports,
+    priority: PriorityOption = None,
     detached: DetachOption = False,
-    mixed: MixedOption = False,
 ) -> int:
-    """Go on with a job that was stopped, failed or cancelled.
+    """Do again what failed of a job, and only that: pictures mended since, chunks given up.
 
-    Chunks that have a receipt are not done again.
+    What is done already is left alone, and the job's result is written anew. For a manifest, rows
+    that were mended count, too; for pictures that are new, run `edit` again. A job that has not
+    ended goes on with the rest of it.
 
     Examples:
-      ip2p-batch resume clip-1a2b3c4d
-      ip2p-batch resume clip --broker redis://host/0
+      ip2p-batch retry catalog-1a2b3c4d
+      ip2p-batch retry catalog --broker redis://host/0 --detach
     """
     from .. import run
 
@@ -120,12 +132,49 @@ def resume(
         _need_broker(crew)
     folder = run.find_job(job, crew.settings())
     say = reporter(json=reports.json, quiet=reports.quiet)
-    if folder.result() is not None:
+    say.noun = "frame" if folder.job().source.is_video else "picture"
+    count = run.retry(folder)
+    if not count and folder.ended:
+        say.say(f"job {folder.path.name}: there is nothing that could be done again.")
+        return report_end(folder, say)
+    if priority is not None:
+        folder.set_priority(priority)
+    say.say(f"job {folder.path.name}: {text.plural(count, say.noun)} to do.")
+    return detach(folder, crew, say) if detached else drive(folder, crew, say)
+
+
+def resume(
+    job: JobArgument,
+    crew: Crew,
+    reports: Reports,
+    priority: PriorityOption = None,
+    detached: DetachOption = False,
+    mixed: MixedOption = False,
+) -> int:
+    """Go on with a job that was stopped, paused, failed or cancelled.
+
+    Chunks that have a receipt are not done again.
+
+    Examples:
+      ip2p-batch resume clip-1a2b3c4d
+      ip2p-batch resume clip --broker redis://host/0
+      ip2p-batch resume clip --detach --priority high
+    """
+    from .. import run
+
+    if detached:
+        _need_broker(crew)
+    folder = run.find_job(job, crew.settings())
+    say = reporter(json=reports.json, quiet=reports.quiet)
+    if (result := folder.result()) is not None:
         say.noun = "frame" if folder.job().source.is_video else "picture"
-        say.say(f"job {folder.path.name} is finished already.")
+        failed = " `ip2p-batch retry` does again what failed." if result.failed else ""
+        say.say(f"job {folder.path.name} is finished already.{failed}")
         return report_end(folder, say)
     if mixed:
         folder.allow_mixed_workers()
+    if priority is not None:
+        folder.set_priority(priority)
     return detach(folder, crew, say) if detached else drive(folder, crew, say)
 
 

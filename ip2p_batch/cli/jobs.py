@@ -1,8 +1,9 @@
-"""``status`` and ``cancel``: read the job folders, ask nobody."""
+"""``jobs`` and ``status``: all jobs, or one; read from the job folders, nobody is asked."""
 
 from __future__ import annotations
 
 import sys
+import time
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,15 +12,55 @@ import typer
 
 from ..settings import Settings
 from . import exits, text
-from .edit import JobArgument
 from .layout import REPORTS
 
 if TYPE_CHECKING:
     from ..status import JobStatus
 
+_DAY = 24 * 3600.0
+#: By state: the command that takes a job further.
+_GO_ON = {
+    "waiting": "resume",
+    "running": "watch",
+    "paused": "unpause",
+    "failed": "resume",
+    "cancelled": "resume",
+    "finished with failures": "retry",
+}
+
 JsonOption = Annotated[
     bool, typer.Option("--json", help="JSON on stdout.", rich_help_panel=REPORTS)
 ]
+
+
+def jobs(
+    clean: Annotated[
+        float | None,
+        typer.Option(
+            "--clean",
+            min=0,
+            metavar="DAYS",
+            help="Delete the folders of jobs that finished so many days ago or longer; their"
+            " results stay.",
+            rich_help_panel="Jobs",
+        ),
+    ] = None,
+    json: JsonOption = False,
+) -> int:
+    """List jobs: state, how much is done, pace, time to go, priority and age.
+
+    All of this user's on this machine, and those in IP2P_JOBS, oldest first. The answer comes from
+    the job folders alone, so it needs neither broker nor workers. `status JOB` says more of one.
+
+    Examples:
+      ip2p-batch jobs
+      ip2p-batch jobs --json
+      ip2p-batch jobs --clean 30
+    """
+    settings = Settings.from_env()
+    if clean is not None:
+        _clean(settings, clean)
+    return _list(settings, json=json)
 
 
 def status(
@@ -27,30 +68,37 @@ def status(
         str | None,
         typer.Argument(
             metavar="JOB",
-            help="A job's id, the start of it, or its folder; without it, all jobs are listed.",
+            help="A job's id, the start of it, or its folder; without it, as `jobs`.",
             show_default=False,
         ),
     ] = None,
     json: JsonOption = False,
 ) -> int:
-    """Say how far jobs are: all of them, or one with its details.
+    """Say how far a job is: chunks, workers, failures, and how to go on with it.
 
-    The answer comes from the job folders alone, so it needs neither broker nor workers.
+    The answer comes from the job folder alone, so it needs neither broker nor workers.
 
     Examples:
-      ip2p-batch status
-      ip2p-batch status clip-1a2b3c4d --json
+      ip2p-batch status clip-1a2b3c4d
+      ip2p-batch status clip --json
     """
     # Not through `run`, which also edits: that takes half a second to import.
-    from ..errors import JobError
-    from ..registry import find_job, list_jobs
+    from ..registry import find_job
     from ..status import status as status_of
 
     settings = Settings.from_env()
-    if job is not None:
-        found = status_of(find_job(job, settings))
-        _write(found) if json else _tell(details(found))
-        return exits.DONE
+    if job is None:
+        return _list(settings, json=json)
+    found = status_of(find_job(job, settings))
+    _write(found) if json else _tell(details(found))
+    return exits.DONE
+
+
+def _list(settings: Settings, *, json: bool) -> int:
+    from ..errors import JobError
+    from ..registry import list_jobs
+    from ..status import status as status_of
+
     all_jobs = []
     for folder in list_jobs(settings):
         try:
@@ -67,21 +115,22 @@ def status(
     return exits.DONE
 
 
-def cancel(job: JobArgument) -> int:
-    """Stop a job. Finished chunks are kept, and `resume` takes it up again.
+def _clean(settings: Settings, days: float) -> None:
+    """Delete folders of jobs that finished long ago."""
+    from ..errors import JobError
+    from ..registry import list_jobs, remove
 
-    Workers look for this between denoising steps.
-    """
-    from .. import run
-
-    folder = run.find_job(job, Settings.from_env())
-    name = folder.path.name
-    if folder.result() is not None:
-        typer.echo(f"Job {name} is finished; there is nothing to cancel.")
-        return exits.DONE
-    run.cancel(folder)
-    typer.echo(f"Job {name} is cancelled; `ip2p-batch resume {name}` takes it up again.")
-    return exits.DONE
+    before = time.time() - days * _DAY
+    count = 0
+    for folder in list_jobs(settings):
+        try:
+            result = folder.result()
+        except JobError:
+            continue  # the list below says so
+        if result is not None and result.finished <= before:
+            remove(settings, folder)
+            count += 1
+    typer.echo(f"{text.plural(count, 'job folder')} deleted.", err=True)
 
 
 def overview(jobs: list[JobStatus]) -> list[str]:
@@ -93,11 +142,13 @@ def overview(jobs: list[JobStatus]) -> list[str]:
             text.share(job.done, job.total),
             f"{job.fps:.2f}" if job.fps else "-",
             text.duration(job.eta) if job.eta is not None else "-",
+            job.priority,
+            text.age(time.time() - job.created) if job.created else "-",
             job.output,
         )
         for job in jobs
     ]
-    return text.table(("JOB", "STATE", "DONE", "PER S", "TO GO", "OUTPUT"), rows)
+    return text.table(("JOB", "STATE", "DONE", "PER S", "TO GO", "PRIORITY", "AGE", "OUTPUT"), rows)
 
 
 def details(job: JobStatus) -> list[str]:
@@ -105,6 +156,7 @@ def details(job: JobStatus) -> list[str]:
     facts = [
         ("job", job.id),
         ("state", job.state),
+        ("priority", job.priority),
         ("done", f"{text.share(job.done, job.total)} frames or pictures"),
         ("chunks", f"{job.chunks_done}/{job.chunks_total} in {text.plural(job.waves, 'wave')}"),
     ]
@@ -126,8 +178,8 @@ def details(job: JobStatus) -> list[str]:
         facts.append(("refused", "\n".join(job.refused)))
     if job.failures:
         facts.append(("failed", "\n".join(job.failures)))
-    if job.state in ("waiting", "failed", "cancelled"):
-        facts.append(("go on", f"ip2p-batch resume {job.id}"))
+    if job.state in _GO_ON:
+        facts.append(("go on", f"ip2p-batch {_GO_ON[job.state]} {job.id}"))
     return text.facts(facts)
 
 

@@ -16,7 +16,7 @@ import msgspec
 import typer
 
 from .. import models
-from ..job import Encoding
+from ..job import Encoding, Priority
 from ..recipe import (
     DEFAULT_MODEL,
     SCHEDULERS,
@@ -36,6 +36,7 @@ from .values import choice, devices, interval, seconds
 
 CODECS = ("h264", "hevc", "av1", "ffv1")
 FORMATS = ("png", "jpeg", "webp", "tiff", "bmp", "avif")
+PRIORITIES: tuple[str, ...] = get_args(Priority)
 DTYPES: tuple[str, ...] = get_args(Dtype)
 CARRIES: tuple[str, ...] = get_args(Carry)
 NOISES: tuple[str, ...] = get_args(Noise)
@@ -385,6 +386,14 @@ class Result:
     def encoding(self) -> Encoding:
         values = {"codec": self.codec, "crf": self.crf}
         return msgspec.convert({**values, "format": self.format, "quality": self.quality}, Encoding)
+
+
+JobArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="JOB", help="A job's id, the start of it, or its folder.", show_default=False
+    ),
+]
 
 
 def broker_option(default: str = "") -> Any:

@@ -93,6 +93,10 @@ class LinesReporter(Reporter):
             self._around(self._say_failed, event)
         elif event.kind == "assembling":
             self.say("joining segments" if self.noun == "frame" else "finishing")
+        elif event.kind == "paused":
+            self.say(f"paused; `ip2p-batch unpause {event.job}` has it go on")
+        elif event.kind == "unpaused":
+            self.say("going on")
         elif event.kind == "training":
             if event.stage != self._stage:
                 self._stage, self._begun = event.stage, None
@@ -158,6 +162,8 @@ class BarReporter(LinesReporter):
             self._bar.set_description("editing", refresh=False)
         elif event.kind == "assembling" and self._bar is not None:
             self._bar.set_description("joining" if self.noun == "frame" else "finishing")
+        elif event.kind in ("paused", "unpaused") and self._bar is not None:
+            self._bar.set_description("paused" if event.kind == "paused" else "editing")
         elif event.kind in ("done", "failed", "cancelled"):
             self.close()
         else:

@@ -15,6 +15,14 @@ def duration(seconds: float | None) -> str:
     return f"{hours}:{minutes:02d}:{secs:02d}" if hours else f"{minutes}:{secs:02d}"
 
 
+def age(seconds: float) -> str:
+    """Seconds in their largest whole unit: ``40 s``, ``5 min``, ``3 h``, ``2 d``."""
+    for unit, length in (("d", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= length:
+            return f"{int(seconds // length)} {unit}"
+    return f"{max(0, int(seconds))} s"
+
+
 def size(count: float) -> str:
     """Bytes in binary units with three figures: ``1.91 GiB``."""
     units = ["B", "KiB", "MiB", "GiB", "TiB"]

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import msgspec
 
 from ..edit.editor import Editor
-from ..errors import Ip2pError
+from ..errors import Ip2pError, JobCancelled
 from ..job import Chunk, Failure, ItemResult, Receipt, Tuning, WorkerInfo
 from ..jobdir import JobDir
 from ..media.looks import load_look
@@ -45,6 +45,23 @@ def process_chunk(
         UnlikeWorker: this worker would give other bits than the chunks before.
         Ip2pError: what went wrong; ``retryable`` says whether another try makes sense.
     """
+    while True:
+        try:
+            return _process(job_dir, chunk, editor_for=editor_for, worker=worker, patience=patience)
+        except JobCancelled:
+            if job_dir.cancelled:
+                raise
+            # Taken up again this moment, by somebody who counts on what is in hand here.
+
+
+def _process(
+    job_dir: JobDir,
+    chunk: Chunk,
+    *,
+    editor_for: EditorFor,
+    worker: WorkerInfo,
+    patience: Patience | None,
+) -> Receipt:
     job = job_dir.job()
     fingerprint = job.fingerprint()
     done = job_dir.receipt(chunk.id)

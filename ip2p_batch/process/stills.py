@@ -99,6 +99,8 @@ def _read(work: Work) -> Iterator[tuple[int, _Picture | str]]:
     """Pictures of the chunk, read and fitted, or why one cannot be read."""
     chunk, size = work.chunk, work.job.recipe.size
     for index, item in enumerate(work.job_dir.items(chunk.start, chunk.stop), chunk.start):
+        if index in chunk.without:
+            continue
         if index in work.deadly:
             yield index, _DEADLY
             continue

@@ -7,12 +7,14 @@ can lose: a chunk that nobody holds and no queue has is handed over again.
 
 from __future__ import annotations
 
+from ..orders import cancel, pause
 from ..registry import find_job, list_jobs
 from ..status import JobStatus, status
 from ..survey import Report, Request, Survey, survey
-from .advancing import advance, cancel, submit
+from .advancing import advance, submit, unpause
 from .creating import create
-from .following import ending, follow, summary
+from .following import ending, follow, summary, watch
+from .retrying import retry
 
 __all__ = [
     "JobStatus",
@@ -26,8 +28,12 @@ __all__ = [
     "find_job",
     "follow",
     "list_jobs",
+    "pause",
+    "retry",
     "status",
     "submit",
     "summary",
     "survey",
+    "unpause",
+    "watch",
 ]

@@ -1,18 +1,18 @@
-"""What is handed over next: a wave, the assembly, or nothing any more."""
+"""What is handed over next: chunks of a wave, the assembly, or nothing any more."""
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import partial
 from pathlib import Path
 
 from ..attempts import forget
 from ..errors import ResumeMismatch
 from ..executor import Executor
-from ..job import Chunk, Job
+from ..job import Job
 from ..jobdir import JobDir
 from ..media import probe
+from . import window
 
 
 def submit(folder: JobDir, executor: Executor) -> None:
@@ -24,11 +24,13 @@ def submit(folder: JobDir, executor: Executor) -> None:
     """
     job = folder.job()
     check_source(job)
-    folder.unmark("cancel")
-    forget(folder, folder.given_up())
-    folder.clear_failures()
-    folder.clear_refusals()
-    shutil.rmtree(folder.path / "submitted", ignore_errors=True)
+    with window.held(folder):
+        for marker in ("cancel", "pause"):
+            folder.unmark(marker)
+        forget(folder, folder.given_up())
+        folder.clear_failures()
+        folder.clear_refusals()
+        window.forget(folder)
     advance(folder, executor)
 
 
@@ -51,57 +53,34 @@ def check_source(job: Job) -> None:
         )
 
 
-def advance(folder: JobDir, executor: Executor) -> None:
-    """Hand over the next wave, or the assembly, once everything before it is settled.
+def advance(folder: JobDir, executor: Executor, settled: Collection[str] | None = None) -> None:
+    """Hand over what is due: the next chunks of a wave, the next wave, or the assembly.
 
-    Called by whoever settles a chunk; a marker on disk lets only the first caller hand a wave
-    over. While a wave is under way, one chunk of it that is still open says so, and receipts are
-    not counted: else a job would cost the square of its chunks.
+    Called by whoever settles a chunk, one at a time. While a wave is under way, receipts are not
+    counted: else a job would cost the square of its chunks.
+
+    Args:
+        settled: ids of chunks known to be settled; None to look at all that are under way.
     """
-    if folder.ended or folder.cancelled or _under_way(folder):
+    if folder.ended or folder.cancelled or folder.paused:
         return
-    plan = folder.plan()
-    done = folder.finished()
-    given_up = folder.given_up()
-    for number in range(1, plan.waves + 1):
-        wave = plan.wave(number)
-        pending = [c for c in wave if c.id not in done and c.id not in given_up]
-        if pending:
-            _remember_open(folder, pending[-1])
-            _hand_over(folder, f"submitted/{number}", partial(executor.submit, folder, pending))
+    with window.held(folder):
+        if window.move_on(folder, executor, settled):
             return
-        if any(c.id in given_up for c in wave):
-            return  # later waves stand on this one
-    if not given_up:
-        _hand_over(folder, "submitted/assembly", partial(executor.assemble, folder))
-
-
-#: By job folder: the chunk that this process last saw open, of those handed over the last one,
-#: so most likely the last to be settled, too.
-_open_chunks: dict[Path, Chunk] = {}
-_MOST_OPEN = 64
-
-
-def _under_way(folder: JobDir) -> bool:
-    """Whether a wave has been handed over and a chunk of it is known to be open; cheap.
-
-    False only means that it takes a closer look. A chunk that is open now was open before, so
-    no later wave was due; a chunk that is made anew because its receipt was dropped belongs to
-    a wave that is handed over anew, which the marker shows.
-    """
-    chunk = _open_chunks.get(folder.path)
-    if chunk is None:
-        return False
-    if folder.marked(f"submitted/{chunk.wave}") and not folder.settled(chunk.id):
-        return True
-    _open_chunks.pop(folder.path, None)
-    return False
-
-
-def _remember_open(folder: JobDir, chunk: Chunk) -> None:
-    if len(_open_chunks) >= _MOST_OPEN:
-        _open_chunks.clear()  # of jobs that others brought to their end
-    _open_chunks[folder.path] = chunk
+        folder.refresh()  # planned again, perhaps
+        plan = folder.plan()
+        done = folder.finished()
+        given_up = folder.given_up()
+        for number in range(1, plan.waves + 1):
+            wave = plan.wave(number)
+            pending = [c for c in wave if c.id not in done and c.id not in given_up]
+            if pending:
+                window.begin(folder, executor, plan, number, pending)
+                return
+            if any(c.id in given_up for c in wave):
+                return  # later waves stand on this one
+        if not given_up:
+            _hand_over(folder, "submitted/assembly", partial(executor.assemble, folder))
 
 
 def _hand_over(folder: JobDir, marker: str, hand: Callable[[], None]) -> None:
@@ -115,7 +94,18 @@ def _hand_over(folder: JobDir, marker: str, hand: Callable[[], None]) -> None:
         raise
 
 
-def cancel(folder: JobDir) -> None:
-    """Ask all workers to drop this job; they look between denoising steps."""
-    if folder.result() is None:
-        folder.mark_once("cancel")
+def unpause(folder: JobDir, executor: Executor | None) -> None:
+    """Have a paused job go on.
+
+    Args:
+        executor: what hands it over; None leaves that to whoever follows the job.
+
+    Raises:
+        BrokerError: Redis cannot be reached; the job is not paused any more.
+    """
+    with window.held(folder):
+        # What the queue had of it may have ended by now; what it still has is found there.
+        window.forget(folder)
+        folder.unmark("pause")
+    if executor is not None:
+        advance(folder, executor)

@@ -51,8 +51,11 @@ def create(request: Request, settings: Settings, report: Report = lambda _: None
             items=found.items,
             look=found.look,
         )
-    elif request.mixed_workers:
-        folder.allow_mixed_workers()
+    else:
+        if request.mixed_workers:
+            folder.allow_mixed_workers()
+        if request.priority is not None:
+            folder.set_priority(request.priority)
     register(settings, folder)
     if not found.plan.chunks:
         assemble(folder)  # nothing is left to do: no workers are needed to say so

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 
 from ..errors import BrokerError, JobError
 from ..executor import Executor
-from ..job import Event, Failure, Job, Result
+from ..job import Event, EventKind, Failure, Job, Result
 from ..jobdir import JobDir
 from .advancing import advance, submit
 from .watching import Watch
@@ -26,24 +26,46 @@ def follow(
     Args:
         check: called about every second; raises to stop following (a dead worker fleet).
     """
+    submit(folder, executor)
+    yield from watch(folder, executor, check=check)
+
+
+def watch(
+    folder: JobDir, executor: Executor | None, *, check: Callable[[], None] = lambda: None
+) -> Iterator[Event]:
+    """Yield events of a job that was handed over, here or elsewhere, until it ends.
+
+    Args:
+        executor: what makes up for lost messages and dead workers; None only looks on, from the
+            job folder alone.
+        check: as for :func:`follow`.
+    """
     job, plan = folder.job(), folder.plan()
     total = plan.frames
-    submit(folder, executor)
     yield Event(kind="started", job=job.id, total=total, data={"folder": str(folder.path)})
     watch = Watch(folder, plan)
     # A job that went on from an earlier session starts the bar where that one stopped.
     yield Event(kind="progress", job=job.id, done=watch.scan(), total=total)
     last_check = time.monotonic()
-    assembling = False
+    assembling = paused = False
     while True:
-        executor.poll(_POLL_SECONDS)
+        if executor is not None:
+            executor.poll(_POLL_SECONDS)
+        else:
+            time.sleep(_POLL_SECONDS)
         now = time.monotonic()
         before = watch.done
         ended = folder.ended
         watch.look(must=ended)
         yield from watch.news()
-        if watch.grew:
-            _try_to_advance(folder, executor)
+        if paused != folder.paused:
+            paused = not paused
+            kind: EventKind = "paused" if paused else "unpaused"
+            yield Event(kind=kind, job=job.id, done=watch.done, total=total)
+            if executor is not None and not paused:
+                _try_to_advance(folder, executor, None)
+        if executor is not None and watch.grew:
+            _try_to_advance(folder, executor, watch.settled)
         if watch.done != before:
             yield Event(kind="progress", job=job.id, done=watch.done, total=total)
         if ended:
@@ -62,13 +84,20 @@ def follow(
         if now - last_check >= 1.0:
             last_check = now
             check()
-            watch.reconcile(executor)
+            if executor is not None:
+                watch.reconcile(executor)
+            elif watch.forsaken(now):
+                yield Event(
+                    kind="warning",
+                    job=job.id,
+                    message=f"no worker is at this job; `ip2p-batch resume {job.id}` goes on.",
+                )
 
 
-def _try_to_advance(folder: JobDir, executor: Executor) -> None:
-    """Hand over what comes next, where no worker does; the first to mark it wins."""
+def _try_to_advance(folder: JobDir, executor: Executor, settled: Collection[str] | None) -> None:
+    """Hand over what comes next, where no worker does."""
     try:
-        advance(folder, executor)
+        advance(folder, executor, settled)
     except BrokerError:
         return  # Redis is restarting; the reconciler looks again
 

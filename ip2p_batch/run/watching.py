@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
+import math
 import time
 from collections.abc import Iterator
 
@@ -11,6 +11,7 @@ from ..executor import ASSEMBLY, Executor
 from ..identity import refused
 from ..job import STALE_SECONDS, Event, Failure, Plan, Receipt, Refusal
 from ..jobdir import JobDir
+from . import window
 from .advancing import advance
 
 #: Looking at the job folder may take this share of a follower's time: thousands of receipts on a
@@ -31,7 +32,8 @@ class Watch:
         self.grew = False
         self._folder = folder
         self._plan = plan
-        self._weights = {c.id: len(c) for c in plan.chunks if c.kind != "borders"}
+        self._weights = plan.weights
+        self._left_out = plan.left_out
         self._finished: set[str] = set()
         self._frames = 0  # in finished chunks
         self._next_look = 0.0
@@ -97,7 +99,7 @@ class Watch:
             },
         )
         for item in receipt.items:
-            if item.error:
+            if item.error and item.index not in self._left_out.get(receipt.chunk, ()):
                 source = next(self._folder.items(item.index, item.index + 1)).source
                 yield Event(kind="failed_item", message=item.error, data={"path": source})
         for warning in receipt.warnings:
@@ -107,6 +109,22 @@ class Watch:
         if message not in self._told:
             self._told.add(message)
             yield Event(kind="warning", message=message)
+
+    @property
+    def settled(self) -> set[str]:
+        """Chunks with a receipt at the last look, and those given up."""
+        return self._finished | self._folder.given_up()
+
+    def forsaken(self, now: float) -> bool:
+        """True once: no worker has been at the job for as long as a dead one is waited for."""
+        if self._beats or self.grew or self._folder.paused:
+            self._idle_since = None
+        elif self._idle_since is None:
+            self._idle_since = now
+        elif now - self._idle_since > STALE_SECONDS:
+            self._idle_since = math.inf
+            return True
+        return False
 
     def settled_with_failures(self) -> list[Failure]:
         """Failures, once nothing of their wave is left to do; empty before that."""
@@ -130,8 +148,11 @@ class Watch:
 
         A chunk whose claim stopped beating belonged to a worker that is gone; what that worker's
         message does later is harmless, since the receipt will be there. Where nothing beats at
-        all and the queue is empty, everything still pending is handed over again.
+        all and the queue has nothing of this job, its window is handed over again.
         """
+        if self._folder.paused:
+            self._idle_since = None
+            return
         now = time.monotonic()
         dead = {c for c, (_, since) in self._beats.items() if now - since > STALE_SECONDS}
         if dead:
@@ -148,12 +169,13 @@ class Watch:
         elif now - self._idle_since > _RECONCILE_SECONDS:
             self._idle_since = now
             try:
-                lost = executor.queued() == 0
+                held = executor.held(self._folder)
             except BrokerError:
                 return  # Redis is restarting; look again later
-            if lost:
+            if not held.waiting and not held.in_hand:
                 self._see_why()
-                shutil.rmtree(self._folder.path / "submitted", ignore_errors=True)
+                with window.held(self._folder):
+                    window.forget(self._folder)
                 advance(self._folder, executor)
 
     def _see_why(self) -> None:
