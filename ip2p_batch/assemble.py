@@ -7,11 +7,12 @@ from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from .errors import EditError, IncompleteJob, OutsideRoots
+from .errors import IncompleteJob, OutsideRoots, StorageError
 from .job import Job, Plan, Receipt, Result
 from .jobdir import JobDir, atomic_path, sweep
 from .media import concat
 from .media.segment import segment_suffix
+from .storage import digest, patiently
 
 
 def assemble(job_dir: JobDir) -> Result:
@@ -35,7 +36,7 @@ def assemble(job_dir: JobDir) -> Result:
         for receipt in receipts.values():
             warnings += receipt.warnings
         if job.source.is_video:
-            _join(job_dir, job, plan)
+            _join(job_dir, job, plan, receipts)
         failed, skipped, item_warnings = _outcomes(job_dir, receipts)
         now = time.time()
         result = Result(
@@ -78,6 +79,8 @@ def _receipts(job_dir: JobDir, job: Job, plan: Plan) -> dict[str, Receipt]:
     receipts = {r.chunk: r for r in job_dir.receipts() if r.fingerprint == fingerprint}
     missing = [c.id for c in plan.chunks if c.id not in receipts]
     if missing:
+        for chunk_id in missing:
+            job_dir.drop_receipt(chunk_id)  # one that is damaged, or of another job
         raise IncompleteJob(
             f"{len(missing)} of {len(plan.chunks)} chunks are not finished.",
             chunks=missing,
@@ -86,19 +89,37 @@ def _receipts(job_dir: JobDir, job: Job, plan: Plan) -> dict[str, Receipt]:
     return receipts
 
 
-def _join(job_dir: JobDir, job: Job, plan: Plan) -> None:
+def _is(segment: Path, receipt: Receipt) -> bool:
+    """Whether a segment is the one that its receipt vouches for."""
+    try:
+        return patiently(lambda: digest(segment)) == receipt.digest
+    except FileNotFoundError:
+        return False
+    except OSError as error:
+        raise StorageError(
+            f"{segment} cannot be read: {error.strerror}.",
+            path=segment,
+            hint="See to the disk, then `ip2p-batch resume`.",
+            survives="Finished chunks are kept.",
+        ) from error
+
+
+def _join(job_dir: JobDir, job: Job, plan: Plan, receipts: dict[str, Receipt]) -> None:
     source, facts = job.source, job.source.video
     assert facts is not None
     suffix = segment_suffix(job.encoding)
-    segments = [job_dir.segment_path(c, suffix) for c in plan.chunks if c.kind == "frames"]
-    missing = [s.stem for s in segments if not s.is_file()]
-    if missing:
-        for chunk_id in missing:
+    chunks = [c for c in plan.chunks if c.kind == "frames"]
+    segments = [job_dir.segment_path(c, suffix) for c in chunks]
+    # Looked at in full: a disk can lose the end of a file, or change a byte, and say nothing.
+    wrong = [c.id for c, s in zip(chunks, segments, strict=True) if not _is(s, receipts[c.id])]
+    if wrong:
+        for chunk_id in wrong:
             job_dir.drop_receipt(chunk_id)
-        raise EditError(
-            f"{len(missing)} segments have vanished from {job_dir.path / 'segments'}.",
-            hint=f"`ip2p-batch resume {job.id}` makes them again.",
-            survives="All other segments are kept.",
+        raise IncompleteJob(
+            f"{len(wrong)} of {len(chunks)} segments in {job_dir.path / 'segments'} are gone, or"
+            " not as they were written.",
+            chunks=wrong,
+            hint=f"`ip2p-batch resume {job.id}` makes them again; is that disk sound?",
         )
     table = job_dir.frame_table()
     source_path = job_dir.roots.allow(source.path)

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from .assemble import assemble
-from .errors import Ip2pError, JobCancelled
+from .errors import IncompleteJob, Ip2pError, JobCancelled
 from .job import Chunk, WorkerInfo
 from .jobdir import JobDir
 from .process import MAX_ATTEMPTS, EditorFor, give_up, process_chunk
@@ -68,6 +68,9 @@ class LocalExecutor:
             job = self._assemblies.popleft()
             try:
                 assemble(job)
+            except IncompleteJob as error:
+                if not (error.chunks and job.reopen()):
+                    give_up(job, ASSEMBLY, error, attempts=1, worker=self._worker)
             except Ip2pError as error:
                 give_up(job, ASSEMBLY, error, attempts=1, worker=self._worker)
         else:

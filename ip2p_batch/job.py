@@ -372,3 +372,12 @@ def decode(data: bytes, type_: type[T], *, what: str = "this file") -> T:
             f"{what} is damaged: {error}.",
             hint="Delete the job folder and run the command again.",
         ) from None
+
+
+def is_json(data: bytes) -> bool:
+    """Whether ``data`` is JSON at all: a file that was cut short is not."""
+    try:
+        msgspec.json.decode(data, type=msgspec.Raw)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return False
+    return True

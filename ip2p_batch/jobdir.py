@@ -9,6 +9,7 @@
     JOB/items.jsonl        Item a line   JOB/failures/ID.json       Failure, after last attempt
     JOB/submitted/W        wave W sent   JOB/result.json            the final summary
     JOB/look.png           --look-anchor JOB/cancel                 stop, please
+                                         JOB/reopened/N             segments were gone N times
 
 Disk is the truth and Redis is transport: a chunk is finished when its receipt is here, and a
 receipt is written after what it vouches for. Every file appears under its name only when whole.
@@ -16,8 +17,8 @@ receipt is written after what it vouches for. Every file appears under its name 
 
 from __future__ import annotations
 
+import errno
 import fcntl
-import hashlib
 import os
 import shutil
 import tempfile
@@ -29,86 +30,21 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from .errors import JobError, OutputError, OutsideRoots
-from .job import Chunk, Claim, Failure, Item, Job, Plan, Receipt, Result, decode, encode
+from .errors import JobError, OutsideRoots
+from .job import Chunk, Claim, Failure, Item, Job, Plan, Receipt, Result, decode, encode, is_json
 from .roots import ANYWHERE, Roots
+from .storage import atomic_path as atomic_path
+from .storage import patiently, refused
+from .storage import sweep as sweep
+from .storage import write_atomic as write_atomic
 
 if TYPE_CHECKING:  # numpy takes a tenth of a second, which `status` need not wait for
     from .frame import FrameTable
 
 T = TypeVar("T")
 
-_PART = ".part"
-_SPACE = "See that there is space and that it may be written, then `ip2p-batch resume`."
-_PREFIX_LENGTH = len(".ip2p-") + 12 + len("-")
-
-
-@contextmanager
-def atomic_path(path: Path, *, durable: bool = True) -> Iterator[Path]:
-    """A temporary path in ``path``'s folder that becomes ``path`` when the block ends well.
-
-    The file is flushed to disk before the rename; after an exception nothing stands under
-    either name.
-
-    Args:
-        durable: False leaves the flush out, for what is of no use after a crash anyway.
-
-    Raises:
-        OutputError: the disk is full, or the folder cannot be written.
-    """
-    temporary: Path | None = None
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(_PART + path.suffix, _part_prefix(path), path.parent)
-        os.close(handle)
-        temporary = Path(name)
-        yield temporary
-        if durable:
-            with temporary.open("rb+") as file:
-                os.fsync(file.fileno())
-        temporary.chmod(0o666 & ~_umask())
-        temporary.replace(path)
-        temporary = None
-    except OSError as error:
-        raise OutputError(
-            f"{path} cannot be written: {error.strerror or error}.",
-            path=path,
-            hint=_SPACE,
-            survives="Finished chunks are kept.",
-        ) from error
-    finally:
-        if temporary is not None:
-            with suppress(OSError):
-                temporary.unlink()
-
-
-def sweep(paths: Iterable[Path]) -> None:
-    """Delete what killed processes left of unfinished ``paths``; nobody may be writing them now."""
-    prefixes: dict[Path, set[str]] = {}
-    for path in paths:
-        prefixes.setdefault(path.parent, set()).add(_part_prefix(path))
-    for folder, ours in prefixes.items():
-        with suppress(OSError):
-            for entry in folder.iterdir():
-                if _PART in entry.name and entry.name[:_PREFIX_LENGTH] in ours:
-                    entry.unlink(missing_ok=True)
-
-
-def _part_prefix(path: Path) -> str:
-    # A digest, for the name itself may be as long as names can be.
-    return f".ip2p-{hashlib.sha256(os.fsencode(path.name)).hexdigest()[:12]}-"
-
-
-def _umask() -> int:
-    value = os.umask(0)
-    os.umask(value)
-    return value
-
-
-def write_atomic(path: Path, data: bytes, *, durable: bool = True) -> None:
-    """Write ``data`` so that readers see the old file or the new one, never a part."""
-    with atomic_path(path, durable=durable) as temporary:
-        temporary.write_bytes(data)
+_MOST_REOPENED = 3
+_NO_LOCKS = frozenset({errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL})
 
 
 class _Kept:
@@ -181,6 +117,10 @@ class JobDir:
     ) -> JobDir:
         """Write a new job folder; ``job.json`` comes last, so that a folder with it is whole."""
         folder = cls(path)
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise refused(path, error) from error
         folder._write("plan.json", plan)
         write_atomic(path / "recipe.toml", job.recipe.to_toml().encode())
         if look:
@@ -258,7 +198,7 @@ class JobDir:
             self._delete(f"{stale}/{receipt.chunk}.json")
 
     def receipt(self, chunk_id: str) -> Receipt | None:
-        return self._maybe(f"receipts/{chunk_id}.json", Receipt)
+        return self._record(f"receipts/{chunk_id}.json", Receipt)
 
     def receipts(self) -> Iterator[Receipt]:
         for chunk_id in sorted(self.finished()):
@@ -284,7 +224,7 @@ class JobDir:
 
     def claims(self) -> Iterator[Claim]:
         for chunk_id in sorted(self._names("claims")):
-            if (claim := self._maybe(f"claims/{chunk_id}.json", Claim)) is not None:
+            if (claim := self._record(f"claims/{chunk_id}.json", Claim)) is not None:
                 yield claim
 
     def drop_claim(self, chunk_id: str) -> None:
@@ -295,12 +235,15 @@ class JobDir:
 
     def failures(self) -> Iterator[Failure]:
         for chunk_id in sorted(self.given_up()):
-            if (failure := self._maybe(f"failures/{chunk_id}.json", Failure)) is not None:
+            if (failure := self._record(f"failures/{chunk_id}.json", Failure)) is not None:
                 yield failure
 
     def given_up(self) -> set[str]:
-        """Ids of the chunks that have a failure."""
-        return self._names("failures")
+        """Ids of the chunks that have a failure and no receipt: a chunk that two workers had may
+        fail for one and be finished by the other, and finished it is.
+        """
+        failed = self._names("failures")
+        return failed and failed - self.finished()
 
     def settled(self, chunk_id: str) -> bool:
         """Whether a chunk has a receipt or was given up."""
@@ -308,7 +251,7 @@ class JobDir:
 
     def clear_failures(self) -> None:
         """Forget failures, so that a resume tries those chunks again."""
-        for chunk_id in self.given_up():
+        for chunk_id in self._names("failures"):
             self._delete(f"failures/{chunk_id}.json")
 
     def write_result(self, result: Result) -> None:
@@ -318,10 +261,10 @@ class JobDir:
     @property
     def ended(self) -> bool:
         """Whether there is a result."""
-        return self.marked("result.json")
+        return self.marked("result.json") and self.result() is not None
 
     def result(self) -> Result | None:
-        return self._maybe("result.json", Result)
+        return self._record("result.json", Result)
 
     def drop_media(self) -> None:
         """Delete segments and border latents once the output stands; the records stay."""
@@ -338,41 +281,70 @@ class JobDir:
             with tempfile.TemporaryFile(dir=self._at(""), buffering=0) as trial:
                 trial.write(b"x" * 4096)  # a block: empty files fit on a full disk
         except OSError as error:
-            raise OutputError(
-                f"{self.path} cannot be written: {error.strerror}.",
-                path=self.path,
-                hint=_SPACE,
-                survives="Finished chunks are kept.",
-            ) from error
+            raise refused(self.path, error) from error
 
     @contextmanager
     def locked(self) -> Iterator[bool]:
         """Yields True to one process at a time, False to the others; let go when it dies."""
-        with self._at("lock").open("ab") as file:
+        path = self._at("lock")
+        try:
+            file = patiently(lambda: path.open("ab"))
+        except OSError as error:
+            raise refused(path, error) from error
+        with file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                yield False
-                return
+            except OSError as error:
+                # A share without locks: two may do the same, and the last one's file stands whole.
+                if error.errno not in _NO_LOCKS:
+                    yield False
+                    return
             yield True
+
+    def reopen(self) -> bool:
+        """Have chunks handed over anew whose finished work is gone.
+
+        Returns:
+            whether that is worth a try; after some times in a row the disk must be at fault.
+        """
+        if not any(self.mark_once(f"reopened/{n}") for n in range(_MOST_REOPENED)):
+            return False
+        self.forget_submitted()
+        return True
+
+    def forget_submitted(self) -> None:
+        """Forget which waves were handed over, so that what is not done is handed over anew."""
+        shutil.rmtree(self.path / "submitted", ignore_errors=True)
 
     # -- markers ----------------------------------------------------------------------
 
     def mark_once(self, name: str) -> bool:
         """Create marker ``name``; True for the one caller who was first."""
         path = self._at(name)
-        path.parent.mkdir(parents=True, exist_ok=True)
+
+        def make() -> bool:
+            if path.parent != self.path:
+                path.parent.mkdir(exist_ok=True)
+            try:
+                path.touch(exist_ok=False)
+            except FileExistsError:
+                return False
+            return True
+
         try:
-            path.touch(exist_ok=False)
-        except FileExistsError:
-            return False
-        return True
+            return patiently(make)
+        except OSError as error:
+            raise refused(path, error) from error
 
     def unmark(self, name: str) -> None:
         self._delete(name)
 
     def marked(self, name: str) -> bool:
-        return self._at(name).exists()
+        path = self._at(name)
+        try:
+            return patiently(path.exists)
+        except OSError as error:
+            raise JobError(f"{path} cannot be read: {error.strerror}.") from error
 
     @property
     def cancelled(self) -> bool:
@@ -391,13 +363,14 @@ class JobDir:
             (self.roots.allow(path.parent) / path.name).unlink()
 
     def _write(self, name: str, value: object, *, durable: bool = True) -> None:
-        write_atomic(self._at(name), encode(value), durable=durable)
+        # Of the folders above, none is made: where the share is gone, nothing may take its place.
+        write_atomic(self._at(name), encode(value), durable=durable, parents=False)
 
     def _read_once(self, name: str, type_: type[T]) -> T:
         """A file that does not change while a job lives: read again only if it is another one."""
         path = self._at(name)
         try:
-            value = _kept[path.stem].get(path, lambda: self._maybe(name, type_))
+            value = patiently(lambda: _kept[path.stem].get(path, lambda: self._maybe(name, type_)))
         except (FileNotFoundError, NotADirectoryError):
             value = None
         except OSError as error:
@@ -412,18 +385,33 @@ class JobDir:
     def _maybe(self, name: str, type_: type[T]) -> T | None:
         path = self._at(name)
         try:
-            data = path.read_bytes()
+            data = patiently(path.read_bytes)
         except (FileNotFoundError, NotADirectoryError):
             return None
         except OSError as error:
             raise JobError(f"{path} cannot be read: {error.strerror}.") from error
         return decode(data, type_, what=str(path))
 
-    def _names(self, folder: str) -> set[str]:
+    def _record(self, name: str, type_: type[T]) -> T | None:
+        """A file that says what was done; one that a failing disk cut short says nothing."""
+        path = self._at(name)
         try:
-            names = os.listdir(self._at(folder))  # noqa: PTH208 - thousands, several times a second
-        except FileNotFoundError:
+            return self._maybe(name, type_)
+        except JobError:
+            with suppress(OSError):
+                if not is_json(path.read_bytes()):
+                    return None
+            raise
+
+    def _names(self, folder: str) -> set[str]:
+        path = self._at(folder)
+        try:
+            # Not iterdir: thousands, several times a second.
+            names = patiently(lambda: os.listdir(path))  # noqa: PTH208
+        except (FileNotFoundError, NotADirectoryError):
             return set()
+        except OSError as error:
+            raise JobError(f"{path} cannot be read: {error.strerror}.") from error
         return {name[:-5] for name in names if name.endswith(".json") and name[0] != "."}
 
 

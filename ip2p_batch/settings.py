@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -33,6 +34,10 @@ class Settings:
             nothing outside them for a job; none means any folder. See SECURITY.md.
         models: ``IP2P_MODELS``, names with commas between them: the models that may be loaded, as
             ``ip2p_batch.models.check_allowed`` reads them. None means any.
+        stale: ``IP2P_STALE_SECONDS``: a claim that was not renewed for this long is no sign of
+            life any more, and its chunk goes to another worker. Workers renew theirs every second.
+        visibility_timeout: ``IP2P_VISIBILITY_TIMEOUT``, seconds after which Redis gives a dead
+            worker's message to another. Workers renew theirs four times in that time.
     """
 
     broker_url: str | None
@@ -42,6 +47,8 @@ class Settings:
     threads: int
     roots: Roots = ANYWHERE
     models: tuple[str, ...] | None = None
+    stale: float = 15.0
+    visibility_timeout: float = 120.0
 
     @classmethod
     def from_env(cls, env: Mapping[str, str] | None = None) -> Settings:
@@ -60,6 +67,8 @@ class Settings:
             threads=_threads(env.get("IP2P_THREADS") or "1"),
             roots=Roots.parse(env.get(ROOTS) or ""),
             models=_names(env.get("IP2P_MODELS") or ""),
+            stale=_seconds(env, "IP2P_STALE_SECONDS", 15.0),
+            visibility_timeout=_seconds(env, "IP2P_VISIBILITY_TIMEOUT", 120.0),
         )
 
 
@@ -85,3 +94,20 @@ def _threads(text: str) -> int:
             hint="Unset it, or give the number of torch threads of one CPU worker.",
         )
     return int(text)
+
+
+def _seconds(env: Mapping[str, str], name: str, default: float) -> float:
+    """A time of two seconds or more: a worker gives a sign of life every second."""
+    text = env.get(name)
+    if not text:
+        return default
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 2.0 <= value < math.inf:
+        raise RecipeError(
+            f"{name} is {text!r}, which is not a number of seconds from 2 up.",
+            hint=f"Unset it for {default:g} seconds.",
+        )
+    return value

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
 from typing import Literal
 
 import msgspec
 
 from .job import Claim, Job, Plan, Receipt, Result, WorkerInfo
 from .jobdir import JobDir
+from .settings import Settings
 
 State = Literal["waiting", "running", "finished", "finished with failures", "failed", "cancelled"]
-#: A claim this old, in seconds, is not a sign of life: workers renew theirs every second.
-STALE_SECONDS = 15.0
 
 
 class JobStatus(msgspec.Struct, frozen=True, kw_only=True):
@@ -64,8 +64,10 @@ def status(folder: JobDir) -> JobStatus:
         state: State = "cancelled"
     elif claims:
         state = "running"
-    else:
-        state = "failed" if failures else "waiting"
+    elif failures:
+        state = "failed"
+    else:  # between two chunks nobody holds one
+        state = "running" if _lately(receipts.values()) else "waiting"
     begun = _begun(list(receipts.values()))
     spent = time.time() - begun if begun is not None else 0.0
     fps = done / spent if spent > 0 else 0.0
@@ -111,8 +113,13 @@ def _ended(folder: JobDir, job: Job, plan: Plan, result: Result) -> JobStatus:
 
 def fresh_claims(folder: JobDir, receipts: dict[str, Receipt]) -> list[Claim]:
     """Claims of chunks without a receipt that were renewed lately."""
-    oldest = time.time() - STALE_SECONDS
+    oldest = time.time() - Settings.from_env().stale
     return [c for c in folder.claims() if c.chunk not in receipts and c.at >= oldest]
+
+
+def _lately(receipts: Iterable[Receipt]) -> bool:
+    oldest = time.time() - Settings.from_env().stale
+    return any(r.finished >= oldest for r in receipts)
 
 
 def _begun(receipts: list[Receipt]) -> float | None:

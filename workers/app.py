@@ -9,14 +9,15 @@ from ip2p_batch.settings import Settings
 from . import intake
 from .lease import LeaseRenewal
 
-_url = Settings.from_env().broker_url
+_settings = Settings.from_env()
+_url = _settings.broker_url
 if _url is None:
     raise BrokerError(
         "A worker needs a broker to listen to.", hint="Set IP2P_BROKER_URL or give --broker."
     )
 
 intake.install()
-app = make_app(_url)
+app = make_app(_url, visibility_timeout=_settings.visibility_timeout)
 # A spawned child only knows modules that are listed here.
 app.conf.imports = ("workers.tasks",)
 app.steps["consumer"].add(LeaseRenewal)

@@ -30,6 +30,7 @@ from ip2p_batch.errors import (
     Ip2pError,
     JobCancelled,
     JobError,
+    OutputError,
     OutsideRoots,
 )
 from ip2p_batch.executor import ASSEMBLY
@@ -57,6 +58,7 @@ _APPEAR_SECONDS = 5.0
 #: How often a message is handed on, a second apart, to find a worker that sees its job folder.
 _HAND_ON = 10
 _HAND_ON_SECONDS = 1.0
+_DISK_SECONDS = 5.0
 _BROKER_PAUSES = (1.0, 2.0, 5.0, 10.0, 20.0, 30.0, 60.0)
 
 _editors: dict[tuple[str, str | None, str], Editor] = {}
@@ -98,10 +100,21 @@ def assemble_job(self: Task[Any, Any], /, **fields: object) -> None:
     try:
         _attempt(folder, ASSEMBLY, lambda: assemble(folder))
     except IncompleteJob as error:
-        # Without chunks, another worker is at it, and need not be disturbed. With chunks, somebody
-        # dropped receipts: whoever follows the job, or resumes it, has them made again.
-        if error.chunks:
+        # Without chunks, another worker is at it, and need not be disturbed. With chunks, their
+        # files are gone or damaged: they are made again.
+        if error.chunks and not _reopened(folder):
             _give_up(folder, ASSEMBLY, error, 1)
+
+
+def _reopened(folder: JobDir) -> bool:
+    try:
+        reopened = folder.reopen()
+    except Ip2pError as error:
+        log.warning("%s", error)
+        return False
+    if reopened:
+        _advance(folder)
+    return reopened
 
 
 def _attempt(folder: JobDir, name: str, work: Callable[[], object]) -> bool:
@@ -135,6 +148,11 @@ def _give_up(folder: JobDir, name: str, error: Exception, attempts: int) -> None
         give_up(folder, name, error, attempts=attempts, worker=who())
     except OutsideRoots as refusal:
         log.error("%s of %s is given up: %s; %s", name, folder.path, error, refusal)
+    except OutputError as full:
+        # A detached job has nobody to be told: its chunk waits in the queue for the disk.
+        log.error("%s of %s: %s; %s", name, folder.path, error, full)
+        time.sleep(_DISK_SECONDS)
+        raise Reject(str(full), requeue=True) from None
 
 
 def _in_one_line(error: Exception) -> Exception:
@@ -148,12 +166,14 @@ def _in_one_line(error: Exception) -> Exception:
 
 
 def _advance(folder: JobDir) -> None:
-    """Hand over what comes next; waits for Redis, since a detached job has nobody else."""
+    """Hand over what comes next; waits for Redis and for the disk, since a detached job has
+    nobody else.
+    """
     for pause in (*_BROKER_PAUSES, None):
         try:
             run.advance(folder, _executor())
             return
-        except BrokerError as error:
+        except (BrokerError, OutputError) as error:
             log.warning("%s", error)
             if pause is None:
                 # Comes back when Redis does, finds its receipt, and hands over then.

@@ -18,7 +18,8 @@ from ..media.fit import Fit
 from ..media.segment import SegmentWriter, segment_suffix
 from ..media.video import VideoReader
 from ..overlap import Background, prefetched
-from .work import Work, batches, clocked, sha256
+from ..storage import digest as sha256
+from .work import Work, batches, clocked
 
 _READ_AHEAD = 2  # batches decoded before the editor asks for them
 
@@ -36,7 +37,7 @@ def edit_frames(work: Work, session: EditSession) -> str:
         _take_over(work, session, reader, fit)
         frames = (session.prepare(_fitted(f, fit)) for f in reader.frames(*chunk.reach))
         with (
-            atomic_path(target) as temporary,
+            atomic_path(target, parents=False) as temporary,
             prefetched(batches(frames, session.batch_size), _READ_AHEAD) as ready,
         ):
             with SegmentWriter(temporary, facts, job.encoding) as writer:
@@ -89,7 +90,7 @@ def _save_borders(work: Work, session: EditSession, frames: Sequence[Frame]) -> 
     """Write the latents of these border frames; returns their SHA-256."""
     paths = [work.job_dir.border_path(frame.index) for frame in frames]
     with work.timed("edit"), ExitStack() as stack:
-        temporary = [stack.enter_context(atomic_path(path)) for path in paths]
+        temporary = [stack.enter_context(atomic_path(path, parents=False)) for path in paths]
         session.save_borders(list(zip(frames, temporary, strict=True)))
         return [sha256(path) for path in temporary]
 

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import islice
-from pathlib import Path
 from typing import TypeVar
 
 from ..errors import Ip2pError, JobCancelled
@@ -77,9 +75,9 @@ class Work:
             self._beat()
 
     def _beat(self) -> None:
-        self._cancelled = self._cancelled or self.job_dir.cancelled
         claim = Claim(chunk=self.chunk.id, worker=self.worker, done=self._done, at=time.time())
         try:
+            self._cancelled = self._cancelled or self.job_dir.cancelled
             self.job_dir.write_claim(claim)
         except Ip2pError:
             # A full disk must not end the chunk here: the segment's own write says it better.
@@ -99,8 +97,3 @@ def clocked(work: Work, items: Iterator[T], stage: str) -> Iterator[T]:
         if item is None:
             return
         yield item
-
-
-def sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

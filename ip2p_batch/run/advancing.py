@@ -25,7 +25,8 @@ def submit(folder: JobDir, executor: Executor) -> None:
     check_source(job)
     folder.unmark("cancel")
     folder.clear_failures()
-    shutil.rmtree(folder.path / "submitted", ignore_errors=True)
+    folder.forget_submitted()
+    shutil.rmtree(folder.path / "reopened", ignore_errors=True)
     advance(folder, executor)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
+import math
 import time
 from collections.abc import Iterator
 
@@ -10,7 +10,7 @@ from ..errors import BrokerError, JobError
 from ..executor import ASSEMBLY, Executor
 from ..job import Event, Failure, Plan, Receipt
 from ..jobdir import JobDir
-from ..status import STALE_SECONDS
+from ..settings import Settings
 from .advancing import advance
 
 #: Looking at the job folder may take this share of a follower's time: thousands of receipts on a
@@ -20,6 +20,12 @@ _MAX_PAUSE_SECONDS = 2.0
 _RECONCILE_SECONDS = 3.0
 #: Everything handed over again this often, and not one frame more: something is wrong.
 _MAX_FRUITLESS = 5
+#: Seconds without a sign of life after which messages are sent again although there are some in
+#: the queue, perhaps only other jobs'; twice as long each time, for they may just be waiting.
+_ANYWAY_SECONDS = 60.0
+_MAX_ANYWAY_SECONDS = 3600.0
+#: Seconds for which Redis may be away with nothing getting done.
+_MAX_SILENCE_SECONDS = 120.0
 
 
 class Watch:
@@ -41,6 +47,10 @@ class Watch:
         self._idle_since: float | None = None
         self._fruitless = 0
         self._reached = (0, 0)
+        self._wait_anyway = _ANYWAY_SECONDS
+        self._next_anyway = math.inf
+        self._broker_lost: tuple[float, int] | None = None
+        self._stale = Settings.from_env().stale
 
     def look(self, *, must: bool = False) -> None:
         """Look at the folder again, if the last look is long enough ago for what it took."""
@@ -124,39 +134,65 @@ class Watch:
         A chunk whose claim stopped beating belonged to a worker that is gone; what that worker's
         message does later is harmless, since the receipt will be there. Where nothing beats at
         all and the queue is empty, everything still pending is handed over again.
+
+        Raises:
+            OutputError: nothing gets done, and the job folder cannot be written.
+            JobError: all was handed over several times, and nothing came of it.
+            BrokerError: nothing gets done, and Redis has not answered for minutes.
         """
         now = time.monotonic()
-        dead = {c for c, (_, since) in self._beats.items() if now - since > STALE_SECONDS}
+        dead = {c for c, (_, since) in self._beats.items() if now - since > self._stale}
         if dead:
             chunks = [c for c in self._plan.chunks if c.id in dead]
             for chunk in chunks:
                 self._folder.drop_claim(chunk.id)
-            executor.submit(self._folder, chunks)
+            try:
+                executor.submit(self._folder, chunks)
+            except BrokerError as error:
+                self._no_broker(error)  # with no claim left, all that is pending goes out again
             return
         if self._beats:
             self._idle_since = None
             return
         if self._idle_since is None:
             self._idle_since = now
+            self._next_anyway = now + self._wait_anyway
         elif now - self._idle_since > _RECONCILE_SECONDS:
             self._idle_since = now
+            self._folder.check_writable()  # workers that cannot write cannot say so, either
             try:
-                lost = executor.queued() == 0
-            except BrokerError:
-                return  # Redis is restarting; look again later
-            if lost:
-                self._see_why()
-                shutil.rmtree(self._folder.path / "submitted", ignore_errors=True)
+                if executor.queued() == 0:
+                    self._count_fruitless()
+                elif now > self._next_anyway:
+                    # In a queue that others use, too, it cannot be seen that ours are missing.
+                    self._wait_anyway = min(2 * self._wait_anyway, _MAX_ANYWAY_SECONDS)
+                    self._next_anyway = now + self._wait_anyway
+                else:
+                    return
+                self._folder.forget_submitted()
                 advance(self._folder, executor)
+                self._broker_lost = None
+            except BrokerError as error:
+                self._no_broker(error)
 
-    def _see_why(self) -> None:
-        """Before handing over again: a worker that cannot write cannot say so, either.
+    def _no_broker(self, error: BrokerError) -> None:
+        """Redis may be restarting; but not for ever.
 
         Raises:
-            OutputError: the job folder's disk is full, or it cannot be written.
-            JobError: handing over came to nothing several times in a row.
+            BrokerError: it has not answered for minutes, and nothing was done meanwhile.
         """
-        self._folder.check_writable()
+        now = time.monotonic()
+        if self._broker_lost is None or self._broker_lost[1] != len(self._finished):
+            self._broker_lost = (now, len(self._finished))
+        if now - self._broker_lost[0] > _MAX_SILENCE_SECONDS:
+            raise error
+
+    def _count_fruitless(self) -> None:
+        """Before handing over again.
+
+        Raises:
+            JobError: it came to nothing several times in a row.
+        """
         reached = (len(self._finished), self.done)
         self._fruitless = 0 if reached != self._reached else self._fruitless + 1
         self._reached = reached
