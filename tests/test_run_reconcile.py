@@ -184,13 +184,13 @@ ALL = ["1-000000", "1-000001"]
 
 
 def test_messages_that_redis_forgot_are_sent_again(standing):
-    job, executor, watch, clock = standing
+    _, executor, watch, clock = standing
     clock.reconcile(watch, executor, 2)
     assert executor.handed[0] == ALL and len(executor.handed) > 1
 
 
 def test_messages_lost_in_a_queue_that_others_use_are_sent_again_more_and_more_seldom(standing):
-    job, executor, watch, clock = standing
+    _, executor, watch, clock = standing
     executor.waiting = 7
     clock.reconcile(watch, executor, 50)
     assert executor.handed == [ALL]
@@ -213,7 +213,7 @@ def test_a_dead_workers_chunk_is_handed_over_though_redis_is_away_for_a_while(st
 
 
 def test_a_redis_that_does_not_come_back_ends_the_waiting(standing):
-    job, executor, watch, clock = standing
+    _, executor, watch, clock = standing
     executor.away = True
     clock.reconcile(watch, executor, 100)
     with pytest.raises(BrokerError):
