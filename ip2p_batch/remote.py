@@ -121,7 +121,9 @@ def make_app(url: str, *, visibility_timeout: float = VISIBILITY_TIMEOUT) -> Cel
             "socket_connect_timeout": 10,
             "socket_keepalive": not url.startswith("redis+socket"),
             "health_check_interval": 25,
-            "retry_on_timeout": True,
+            # Never True: redis-py then reconnects by itself in the midst of a read for orders, and
+            # waits there, with no limit, for the first one. The worker takes no chunk ever again.
+            "retry_on_timeout": False,
         },
         visibility_timeout=visibility_timeout,
     )

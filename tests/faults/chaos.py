@@ -82,6 +82,12 @@ def hunt(
     return endings, left
 
 
+def numbers(text: str) -> list[int]:
+    """``3,8-10`` as numbers."""
+    parts = [part.partition("-") for part in text.split(",")]
+    return [n for a, _, b in parts for n in range(int(a), int(b or a) + 1)]
+
+
 def replay(seed: int) -> str:
     return f"python -m tests.faults.chaos --seed {seed}"
 
@@ -156,7 +162,7 @@ def table(found: dict[str, object]) -> str:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--seed", type=int, help="one case, told in full")
-    parser.add_argument("--seeds", metavar="FIRST-LAST", help="these, both included")
+    parser.add_argument("--seeds", metavar="3,8-10", help="these")
     parser.add_argument("--minutes", type=float, help="new seeds for so long")
     parser.add_argument("--first", type=int, help="first seed; the clock by default")
     parser.add_argument("--plan", action="store_true", help="only say what would be done")
@@ -167,8 +173,7 @@ def main() -> int:
     if options.seed is not None:
         seeds: Iterable[int] = [options.seed]
     elif options.seeds:
-        first, _, last = options.seeds.partition("-")
-        seeds = range(int(first), int(last or first) + 1)
+        seeds = numbers(options.seeds)
     else:
         begin = options.first if options.first is not None else int(time.time())
         seeds = range(begin, begin + 10**9)

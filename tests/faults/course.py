@@ -216,12 +216,15 @@ class Course:
         if injections.DOUBLE & set(self.ending.came):
             time.sleep(1.3)  # a heart beats every second
             wait(lambda: not holders(self.job), 20)
+        far = injections.FAR & set(self.ending.came)
+        if far and not self.scene.own and not self.rig.all_answer(40):
+            raise Broken(f"after {sorted(far)} a worker answers no more")
 
     # -- what came of it ---------------------------------------------------------------
 
     def _judge(self) -> str:
         kind = jobs.KINDS[self.case.job]
-        kind.compare(self.rig, self.job, self.outputs)
+        kind.compare(self.job, self.outputs)
         said = self.rig.said()[self._said_before :]
         if "Traceback" in said or "unexpected" in said:
             return f"a traceback: {said[-600:]}"

@@ -54,7 +54,7 @@ class Scene:
     notes: list[str] = field(default_factory=list)
 
     def holder(self) -> int:
-        """A process that holds a chunk, or that could be at the assembly; waits a little for one."""
+        """A process that holds a chunk, or may be at the assembly; waits a little for one."""
         found: list[int] = []
         if not self.own and self.job.marked("submitted/assembly"):
             found = [c for main in self.rig.worker_groups() for c in children(main)]
@@ -127,7 +127,7 @@ def kill_launcher(scene: Scene) -> tuple[Heal, float] | None:
         return None  # the command sees it, and says so
     assert scene.rig.launcher is not None
     _kill(scene.rig.launcher.pid)
-    return scene.rig.hire, scene.chance.uniform(0.2, 2)
+    return lambda: scene.rig.hire(and_wait=False), scene.chance.uniform(0.2, 2)
 
 
 def stop_worker(scene: Scene) -> tuple[Heal, float]:
@@ -431,5 +431,13 @@ DOUBLE = frozenset(
         stop_worker, stop_child, second_command, double_messages, lose_messages, steal_message,
         cut_connections, close_the_way, hold_the_way, kill_command, interrupt_command, wipe_redis,
         empty_redis,
+    )
+)  # fmt: skip
+#: After these all workers must be at work again.
+FAR = frozenset(
+    f.__name__
+    for f in (
+        kill_redis, wipe_redis, empty_redis, cut_connections, close_the_way, hold_the_way,
+        double_messages, steal_message,
     )
 )  # fmt: skip

@@ -76,7 +76,7 @@ class Kind:
         shutil.rmtree(outputs)
         shutil.rmtree(job.path)
 
-    def compare(self, rig: Rig, job: JobDir, outputs: Path) -> None:
+    def compare(self, job: JobDir, outputs: Path) -> None:
         """See that it came out as undisturbed.
 
         Raises:

@@ -17,13 +17,15 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
 from ip2p_batch import broker
 from ip2p_batch.broker import PrivateRedis
+from ip2p_batch.errors import BrokerError
 from ip2p_batch.jobdir import JobDir
+from ip2p_batch.remote import CeleryExecutor
 
 ROOT = Path(__file__).parents[2]
 #: Seconds, short: a lease that runs out is a fault like any other here.
@@ -137,7 +139,7 @@ class Rig:
 
     # -- workers -----------------------------------------------------------------------
 
-    def hire(self) -> None:
+    def hire(self, *, and_wait: bool = True) -> None:
         """Start the launcher with its workers, in place of the one before."""
         self.dismiss()
         self.kills = 0
@@ -148,6 +150,19 @@ class Rig:
                 env=self.env(), stdin=subprocess.PIPE, stdout=log, stderr=log,
                 start_new_session=True,
             )  # fmt: skip
+        if and_wait and not self.all_answer(60):
+            raise RuntimeError(f"no workers: {self.log.read_text()[-2000:]}")
+
+    def all_answer(self, seconds: float) -> bool:
+        """Whether every worker answers within so many seconds."""
+        with closing(CeleryExecutor(self.url)) as executor:
+
+            def answer() -> bool:
+                with suppress(BrokerError):  # a connection from before the last cut
+                    return len(executor.workers(0.5)) >= self.workers
+                return False
+
+            return wait(answer, seconds)
 
     def dismiss(self) -> None:
         if self.launcher is None:
