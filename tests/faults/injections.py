@@ -383,8 +383,8 @@ def truncate_file(scene: Scene) -> None:
 
 
 def flip_byte(scene: Scene) -> None:
-    """A segment has another byte than the worker wrote."""
-    folder = scene.job.path / "segments"
+    """A segment, or a border's latents, has another byte than the worker wrote."""
+    folder = scene.job.path / scene.chance.choice(("segments", "segments", "borders"))
     found = sorted(p for p in folder.iterdir() if p.name[0] != ".") if folder.is_dir() else []
     if not found:
         raise Missed
