@@ -211,10 +211,15 @@ class CeleryExecutor:
         finally:
             client.close()
 
-    def workers(self, timeout: float = 2.0) -> list[str]:
-        """Names of the workers that answer within ``timeout`` seconds; waits that long."""
+    def workers(self, timeout: float = 2.0, *, enough: int | None = None) -> list[str]:
+        """Names of the workers that answer within ``timeout`` seconds.
+
+        Args:
+            enough: after so many answers no more are waited for; None waits all the time.
+        """
         try:
-            answers: list[dict[str, Any]] = self._app.control.ping(timeout=timeout) or []
+            control = self._app.control
+            answers: list[dict[str, Any]] = control.ping(timeout=timeout, limit=enough) or []
         except Exception as error:
             raise self._lost(error) from None
         return sorted({name for answer in answers for name in answer})
