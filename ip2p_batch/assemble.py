@@ -7,12 +7,12 @@ from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from .errors import IncompleteJob, OutsideRoots, StorageError
+from .errors import IncompleteJob, OutsideRoots
 from .job import Job, Plan, Receipt, Result
 from .jobdir import JobDir, atomic_path, sweep
 from .media import concat
 from .media.segment import segment_suffix
-from .storage import digest, patiently
+from .storage import digest, patiently, unreadable
 
 
 def assemble(job_dir: JobDir) -> Result:
@@ -27,6 +27,8 @@ def assemble(job_dir: JobDir) -> Result:
     """
     with job_dir.locked() as mine:
         if (result := job_dir.result()) is not None:
+            if mine:
+                job_dir.drop_media()  # whoever wrote the result may have died before that
             return result
         if not mine:
             raise IncompleteJob("Another process is assembling this job.", chunks=())
@@ -48,10 +50,11 @@ def assemble(job_dir: JobDir) -> Result:
             warnings=tuple(dict.fromkeys([*warnings, *item_warnings])),
             finished=now,
         )
-        job_dir.write_result(result)
-        job_dir.drop_media()
+        # Before the result: whoever waits for it may end this process once it is there.
         outputs = (i.output for i in job_dir.items() if i.error is None)
         sweep(_within(job_dir, [job.output] if job.source.is_video else outputs))
+        job_dir.write_result(result)
+        job_dir.drop_media()
     return result
 
 
@@ -96,12 +99,7 @@ def _is(segment: Path, receipt: Receipt) -> bool:
     except FileNotFoundError:
         return False
     except OSError as error:
-        raise StorageError(
-            f"{segment} cannot be read: {error.strerror}.",
-            path=segment,
-            hint="See to the disk, then `ip2p-batch resume`.",
-            survives="Finished chunks are kept.",
-        ) from error
+        raise unreadable(segment, error) from error
 
 
 def _join(job_dir: JobDir, job: Job, plan: Plan, receipts: dict[str, Receipt]) -> None:

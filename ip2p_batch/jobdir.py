@@ -34,7 +34,7 @@ from .errors import JobError, OutsideRoots
 from .job import Chunk, Claim, Failure, Item, Job, Plan, Receipt, Result, decode, encode, is_json
 from .roots import ANYWHERE, Roots
 from .storage import atomic_path as atomic_path
-from .storage import patiently, refused
+from .storage import patiently, refused, unreadable
 from .storage import sweep as sweep
 from .storage import write_atomic as write_atomic
 
@@ -137,7 +137,11 @@ class JobDir:
         return folder
 
     def exists(self) -> bool:
-        return self._at("job.json").is_file()
+        path = self._at("job.json")
+        try:
+            return patiently(path.is_file)
+        except OSError as error:
+            raise unreadable(path, error) from error
 
     def job(self) -> Job:
         return self._read_once("job.json", Job)
@@ -344,7 +348,7 @@ class JobDir:
         try:
             return patiently(path.exists)
         except OSError as error:
-            raise JobError(f"{path} cannot be read: {error.strerror}.") from error
+            raise unreadable(path, error) from error
 
     @property
     def cancelled(self) -> bool:
@@ -374,7 +378,7 @@ class JobDir:
         except (FileNotFoundError, NotADirectoryError):
             value = None
         except OSError as error:
-            raise JobError(f"{path} cannot be read: {error.strerror}.") from error
+            raise unreadable(path, error) from error
         if value is None:
             raise JobError(
                 f"{self.path} is not a job folder: {name} is missing.",
@@ -389,7 +393,7 @@ class JobDir:
         except (FileNotFoundError, NotADirectoryError):
             return None
         except OSError as error:
-            raise JobError(f"{path} cannot be read: {error.strerror}.") from error
+            raise unreadable(path, error) from error
         return decode(data, type_, what=str(path))
 
     def _record(self, name: str, type_: type[T]) -> T | None:
@@ -411,7 +415,7 @@ class JobDir:
         except (FileNotFoundError, NotADirectoryError):
             return set()
         except OSError as error:
-            raise JobError(f"{path} cannot be read: {error.strerror}.") from error
+            raise unreadable(path, error) from error
         return {name[:-5] for name in names if name.endswith(".json") and name[0] != "."}
 
 

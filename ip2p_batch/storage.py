@@ -17,7 +17,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TypeVar
 
-from .errors import OutputError, StorageError
+from .errors import Ip2pError, JobError, OutputError, StorageError
 
 T = TypeVar("T")
 
@@ -67,6 +67,15 @@ def refused(path: Path, error: OSError) -> OutputError:
         hint=SPACE_HINT,
         survives=SURVIVES,
     )
+
+
+def unreadable(path: Path, error: OSError) -> Ip2pError:
+    """The error for a job's file that cannot be read; one that may pass is worth another try."""
+    message = f"{path} cannot be read: {error.strerror or error}."
+    if passes(error):
+        hint = "See to the disk or share, then `ip2p-batch resume`."
+        return StorageError(message, path=path, hint=hint, survives=SURVIVES)
+    return JobError(message, survives=SURVIVES)
 
 
 @contextmanager

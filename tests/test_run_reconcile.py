@@ -17,6 +17,7 @@ from ip2p_batch.process import give_up
 from ip2p_batch.recipe import Recipe
 from ip2p_batch.run import watching
 from ip2p_batch.run.watching import Watch
+from ip2p_batch.storage import atomic_path
 
 from . import clips
 from .celery_helpers import stills_job
@@ -254,3 +255,44 @@ def test_work_that_ends_after_its_job_leaves_nothing(clip, tmp_path, settings):
     assert not (folder.path / "segments").exists()
     assert not list(Path(folder.path).rglob("claims/*"))
     assert len(pixels(tmp_path / "o.mp4")) == 40
+
+
+def test_who_comes_for_one_that_died_in_the_midst_of_handing_over_does_it_anew(tmp_path):
+    job, executor = stills_job(tmp_path, 2), Taking()
+    job.mark_once("submitted/1")  # and dead
+    run.advance(job, executor)
+    assert executor.handed == []
+    run.advance(job, executor, again=True)
+    assert executor.handed == [ALL]
+    run.advance(job, executor, again=True)  # it was handed over to the last message
+    assert executor.handed == [ALL]
+
+
+def test_media_that_a_dead_assembler_left_go_when_somebody_sees_the_end(clip, tmp_path, settings):
+    folder = create(clip, tmp_path / "o.mp4", settings)
+    list(run.follow(folder, local()))
+    for left in ("segments", "borders"):
+        (folder.path / left).mkdir()
+    assert list(run.follow(folder, local()))[-1].kind == "done"
+    assert not (folder.path / "segments").exists() and not (folder.path / "borders").exists()
+
+
+def test_parts_of_results_are_swept_before_the_job_is_said_to_be_done(clip, tmp_path, settings):
+    output = tmp_path / "o.mp4"
+    folder = create(clip, output, settings)
+    with atomic_path(output) as part:
+        part.write_bytes(b"x")
+        stale = part.rename(part.with_name(f"{part.name}.kept.mp4"))
+        part.touch()
+    output.unlink()
+    seen = []
+    write_result = type(folder).write_result
+
+    def write(self, result):
+        seen.append(stale.exists())
+        write_result(self, result)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(type(folder), "write_result", write)
+        list(run.follow(folder, local()))
+    assert seen == [False] and os.listdir(tmp_path) == ["o.mp4"]

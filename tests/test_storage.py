@@ -146,6 +146,29 @@ def test_a_lock_that_the_share_does_not_know_is_no_reason_to_wait_for_ever(tmp_p
         assert mine
 
 
+def test_what_cannot_be_read_for_a_while_is_worth_another_try_and_never_a_traceback(
+    tmp_path, monkeypatch
+):
+    job = stills_job(tmp_path, 1)
+    list(run.follow(job, LocalExecutor(lambda _: IdentityEditor())))
+    job = JobDir(job.path)
+    for module, name, ask in (
+        (os, "listdir", job.finished),
+        (os, "stat", job.exists),
+        (os, "stat", lambda: job.ended),
+        (os, "stat", job.plan),
+        (Path, "read_bytes", job.result),
+    ):
+        real = getattr(module, name)
+        with monkeypatch.context() as patch:
+            patch.setattr(module, name, stumbling(real, 2))
+            assert ask()
+        with monkeypatch.context() as patch:
+            patch.setattr(module, name, stumbling(real, 1000))
+            with pytest.raises(StorageError, match=r"cannot be read: Stale file handle\."):
+                ask()
+
+
 # -- real limits, in a process of their own ------------------------------------------------------
 
 CHILD = """

@@ -77,14 +77,16 @@ def chunk(self: Task[Any, Any], /, **fields: object) -> None:
             return
         planned = folder.chunk(told.chunk or "")
     except Ip2pError as error:
-        log.error("message dropped: %s", error)
+        _drop(error)
         return
     if _attempt(
         folder,
         planned.id,
         lambda: process_chunk(folder, planned, editor_for=editor_for, worker=who()),
     ):
-        _advance(folder)
+        request = self.request
+        again = request.retries > 0 or (request.delivery_info or {}).get("redelivered", False)
+        _advance(folder, again=bool(again))
 
 
 @app.task(bind=True, name=TASK_ASSEMBLE, max_retries=MAX_RETRIES, default_retry_delay=0)
@@ -95,7 +97,7 @@ def assemble_job(self: Task[Any, Any], /, **fields: object) -> None:
         if folder is None or folder.cancelled:
             return
     except Ip2pError as error:
-        log.error("message dropped: %s", error)
+        _drop(error)
         return
     try:
         _attempt(folder, ASSEMBLY, lambda: assemble(folder))
@@ -104,6 +106,15 @@ def assemble_job(self: Task[Any, Any], /, **fields: object) -> None:
         # files are gone or damaged: they are made again.
         if error.chunks and not _reopened(folder):
             _give_up(folder, ASSEMBLY, error, 1)
+
+
+def _drop(error: Ip2pError) -> None:
+    """A message that nothing can be done with; where a share only stumbled, it comes again."""
+    if error.retryable:
+        log.warning("message put back: %s", error)
+        time.sleep(_DISK_SECONDS)
+        raise Reject(str(error), requeue=True)
+    log.error("message dropped: %s", error)
 
 
 def _reopened(folder: JobDir) -> bool:
@@ -165,13 +176,13 @@ def _in_one_line(error: Exception) -> Exception:
     )
 
 
-def _advance(folder: JobDir) -> None:
+def _advance(folder: JobDir, *, again: bool = False) -> None:
     """Hand over what comes next; waits for Redis and for the disk, since a detached job has
     nobody else.
     """
     for pause in (*_BROKER_PAUSES, None):
         try:
-            run.advance(folder, _executor())
+            run.advance(folder, _executor(), again=again)
             return
         except (BrokerError, OutputError) as error:
             log.warning("%s", error)

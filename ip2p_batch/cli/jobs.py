@@ -42,7 +42,7 @@ def status(
       ip2p-batch status clip-1a2b3c4d --json
     """
     # Not through `run`, which also edits: that takes half a second to import.
-    from ..errors import JobError
+    from ..errors import JobError, StorageError
     from ..registry import find_job, list_jobs
     from ..status import status as status_of
 
@@ -55,7 +55,7 @@ def status(
     for folder in list_jobs(settings):
         try:
             all_jobs.append(status_of(folder))
-        except JobError as error:  # one damaged folder hides no other
+        except (JobError, StorageError) as error:  # one damaged folder hides no other
             exits.warn(error.message)
     if json:
         for found in all_jobs:

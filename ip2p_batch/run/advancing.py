@@ -49,14 +49,19 @@ def check_source(job: Job) -> None:
         )
 
 
-def advance(folder: JobDir, executor: Executor) -> None:
+def advance(folder: JobDir, executor: Executor, *, again: bool = False) -> None:
     """Hand over the next wave, or the assembly, once everything before it is settled.
 
     Called by whoever settles a chunk; a marker on disk lets only the first caller hand a wave
     over. While a wave is under way, one chunk of it that is still open says so, and receipts are
     not counted: else a job would cost the square of its chunks.
+
+    Args:
+        again: the caller comes in the place of one that died, perhaps in the midst of handing
+            over: what was not handed over to the last message is handed over once more.
     """
-    if folder.ended or folder.cancelled or _under_way(folder):
+    hand_over = partial(_hand_over, folder, again=again)
+    if folder.ended or folder.cancelled or (not again and _under_way(folder)):
         return
     plan = folder.plan()
     done = folder.finished()
@@ -66,12 +71,12 @@ def advance(folder: JobDir, executor: Executor) -> None:
         pending = [c for c in wave if c.id not in done and c.id not in given_up]
         if pending:
             _remember_open(folder, pending[-1])
-            _hand_over(folder, f"submitted/{number}", partial(executor.submit, folder, pending))
+            hand_over(f"submitted/{number}", partial(executor.submit, folder, pending))
             return
         if any(c.id in given_up for c in wave):
             return  # later waves stand on this one
     if not given_up:
-        _hand_over(folder, "submitted/assembly", partial(executor.assemble, folder))
+        hand_over("submitted/assembly", partial(executor.assemble, folder))
 
 
 #: By job folder: the chunk that this process last saw open, of those handed over the last one,
@@ -102,12 +107,14 @@ def _remember_open(folder: JobDir, chunk: Chunk) -> None:
     _open_chunks[folder.path] = chunk
 
 
-def _hand_over(folder: JobDir, marker: str, hand: Callable[[], None]) -> None:
+def _hand_over(folder: JobDir, marker: str, hand: Callable[[], None], *, again: bool) -> None:
     """Do it once; where Redis cannot be reached, take the marker back for the next caller."""
-    if not folder.mark_once(marker):
+    whole = f"{marker}.whole"
+    if not folder.mark_once(marker) and not (again and not folder.marked(whole)):
         return
     try:
         hand()
+        folder.mark_once(whole)
     except BaseException:
         folder.unmark(marker)
         raise

@@ -47,6 +47,7 @@ def follow(
         if watch.done != before:
             yield Event(kind="progress", job=job.id, done=watch.done, total=total)
         if ended:
+            folder.drop_media()  # whoever wrote the result may be at it, or have died before
             yield ending(folder)
             return
         if folder.cancelled:
