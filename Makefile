@@ -33,6 +33,13 @@ MINUTES ?= 5
 fuzz: $(DEV) ## break good files by numbered mutations and edit them; prints what fails, to replay
 	$(BIN)/python -m tests.faults.fuzz --minutes $(MINUTES)
 
+# make chaos MINUTES=60 SEED=123 (a first seed; else the clock's)
+.PHONY: chaos
+chaos: $(DEV) ## kill, stop, cut and fill up what real jobs stand on; prints what fails, to replay
+	mkdir -p build
+	$(BIN)/python -m tests.faults.chaos --minutes $(MINUTES) $(if $(SEED),--first $(SEED)) \
+	  --json build/chaos.json --log build/chaos.log
+
 # Sources of packages that have test files of their own; needs a package index.
 CORPUS := pillow pillow_heif moviepy pymediainfo
 .PHONY: corpus

@@ -8,12 +8,13 @@ from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from .errors import EditError, IncompleteJob, OutsideRoots
+from .errors import IncompleteJob, OutsideRoots
 from .identity import mixed
 from .job import ItemResult, Job, Plan, Receipt, Result
 from .jobdir import JobDir, atomic_path, sweep
 from .media import concat
 from .media.segment import segment_suffix
+from .storage import digest, patiently, unreadable
 
 #: Seconds without a chunk in work that are no stop.
 _MOMENT_SECONDS = 15.0
@@ -32,6 +33,8 @@ def assemble(job_dir: JobDir) -> Result:
     begun = time.time()
     with job_dir.locked() as mine:
         if (result := job_dir.result()) is not None:
+            if mine:
+                job_dir.drop_media()  # whoever wrote the result may have died before that
             return result
         if not mine:
             raise IncompleteJob("Another process is assembling this job.", chunks=())
@@ -42,7 +45,7 @@ def assemble(job_dir: JobDir) -> Result:
             warnings += receipt.warnings
         warnings += mixed(plan.chunks, receipts)
         if job.source.is_video:
-            _join(job_dir, job, plan)
+            _join(job_dir, job, plan, receipts)
         results = _item_results(plan, receipts)
         failed, skipped, item_warnings = _outcomes(job_dir, results)
         now = time.time()
@@ -55,10 +58,11 @@ def assemble(job_dir: JobDir) -> Result:
             warnings=tuple(dict.fromkeys([*warnings, *item_warnings])),
             finished=now,
         )
-        job_dir.write_result(result)
-        job_dir.drop_media()
+        # Before the result: whoever waits for it may end this process once it is there.
         outputs = (i.output for i in job_dir.items() if i.error is None)
         sweep(_within(job_dir, [job.output] if job.source.is_video else outputs))
+        job_dir.write_result(result)
+        job_dir.drop_media()
     return result
 
 
@@ -99,6 +103,8 @@ def _receipts(job_dir: JobDir, job: Job, plan: Plan) -> dict[str, Receipt]:
     receipts = {r.chunk: r for r in job_dir.receipts() if r.fingerprint == fingerprint}
     missing = [c.id for c in plan.chunks if c.id not in receipts]
     if missing:
+        for chunk_id in missing:
+            job_dir.drop_receipt(chunk_id)  # one that is damaged, or of another job
         raise IncompleteJob(
             f"{len(missing)} of {len(plan.chunks)} chunks are not finished.",
             chunks=missing,
@@ -107,19 +113,32 @@ def _receipts(job_dir: JobDir, job: Job, plan: Plan) -> dict[str, Receipt]:
     return receipts
 
 
-def _join(job_dir: JobDir, job: Job, plan: Plan) -> None:
+def _is(segment: Path, receipt: Receipt) -> bool:
+    """Whether a segment is the one that its receipt vouches for."""
+    try:
+        return patiently(lambda: digest(segment)) == receipt.digest
+    except FileNotFoundError:
+        return False
+    except OSError as error:
+        raise unreadable(segment, error) from error
+
+
+def _join(job_dir: JobDir, job: Job, plan: Plan, receipts: dict[str, Receipt]) -> None:
     source, facts = job.source, job.source.video
     assert facts is not None
     suffix = segment_suffix(job.encoding)
-    segments = [job_dir.segment_path(c, suffix) for c in plan.chunks if c.kind == "frames"]
-    missing = [s.stem for s in segments if not s.is_file()]
-    if missing:
-        for chunk_id in missing:
+    chunks = [c for c in plan.chunks if c.kind == "frames"]
+    segments = [job_dir.segment_path(c, suffix) for c in chunks]
+    # Looked at in full: a disk can lose the end of a file, or change a byte, and say nothing.
+    wrong = [c.id for c, s in zip(chunks, segments, strict=True) if not _is(s, receipts[c.id])]
+    if wrong:
+        for chunk_id in wrong:
             job_dir.drop_receipt(chunk_id)
-        raise EditError(
-            f"{len(missing)} segments have vanished from {job_dir.path / 'segments'}.",
-            hint=f"`ip2p-batch resume {job.id}` makes them again.",
-            survives="All other segments are kept.",
+        raise IncompleteJob(
+            f"{len(wrong)} of {len(chunks)} segments in {job_dir.path / 'segments'} are gone, or"
+            " not as they were written.",
+            chunks=wrong,
+            hint=f"`ip2p-batch resume {job.id}` makes them again; is that disk sound?",
         )
     table = job_dir.frame_table()
     source_path = job_dir.roots.allow(source.path)

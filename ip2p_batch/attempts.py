@@ -21,8 +21,10 @@ from pathlib import Path
 from typing import Self
 
 from .errors import ChunkTaken, Ip2pError, OutputError
-from .job import STALE_SECONDS, Attempt, WorkerInfo, decode, encode
-from .jobdir import SPACE_HINT, JobDir
+from .job import Attempt, WorkerInfo, decode, encode
+from .jobdir import JobDir
+from .settings import Settings
+from .storage import SPACE_HINT
 
 #: A claim is watched this long at the least.
 _GLANCE_SECONDS = 3.0
@@ -122,7 +124,7 @@ def begin(
     *,
     checkpoint: Callable[[], None] = lambda: None,
 ) -> Holding:
-    """Take a chunk; waits up to :data:`STALE_SECONDS` where its last holder may be alive.
+    """Take a chunk; waits up to ``IP2P_STALE_SECONDS`` where its last holder may be alive.
 
     Args:
         checkpoint: called while waiting; raises to stop.
@@ -245,8 +247,9 @@ def _see_that_nobody_holds(
         return
     claim = job_dir.claim(last.chunk)
     # Another machine's clock may be off, so whatever the claim says it is watched for a moment.
-    age = STALE_SECONDS if claim is None else max(0.0, time.time() - claim.at)
-    patience = max(_GLANCE_SECONDS, STALE_SECONDS - age)
+    stale = Settings.from_env().stale
+    age = stale if claim is None else max(0.0, time.time() - claim.at)
+    patience = max(_GLANCE_SECONDS, stale - age)
     seen = None if claim is None else claim.at
     end = time.monotonic() + patience
     while time.monotonic() < end:

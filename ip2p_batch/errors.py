@@ -6,6 +6,7 @@
     ├─ RecipeError           an option is out of range or unknown
     ├─ SourceError           an input cannot be read; carries its path
     ├─ OutputError           the result cannot be written; carries its path
+    │  └─ StorageError       a disk or share stumbled; worth another try
     ├─ ModelError            the model cannot be found, downloaded or loaded
     ├─ BrokerError           Redis cannot be started or reached
     │  └─ NoWorkerError      Redis is there, but no worker answers
@@ -70,6 +71,12 @@ class OutputError(Ip2pError):
     ) -> None:
         super().__init__(message, hint=hint, survives=survives)
         self.path = str(path)
+
+
+class StorageError(OutputError):
+    """A disk or network share stumbled (a stale handle, an I/O error); another try may do."""
+
+    retryable = True
 
 
 class ModelError(Ip2pError):

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from .assemble import assemble
-from .errors import ChunkTaken, Ip2pError, JobCancelled
+from .errors import ChunkTaken, IncompleteJob, Ip2pError, JobCancelled
 from .job import Chunk, Held, WorkerInfo
 from .jobdir import JobDir
 from .process import MAX_ATTEMPTS, EditorFor, give_up, process_chunk
@@ -85,6 +85,9 @@ class LocalExecutor:
             job = self._assemblies.popleft()
             try:
                 assemble(job)
+            except IncompleteJob as error:
+                if not (error.chunks and job.reopen()):
+                    give_up(job, ASSEMBLY, error, attempts=1, worker=self._worker)
             except Ip2pError as error:
                 give_up(job, ASSEMBLY, error, attempts=1, worker=self._worker)
         else:

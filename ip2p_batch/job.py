@@ -375,10 +375,6 @@ class Held(NamedTuple):
     in_hand: frozenset[str | None]
 
 
-#: A claim this old, in seconds, is not a sign of life: workers renew theirs every second.
-STALE_SECONDS = 15.0
-
-
 class Attempt(_Data, frozen=True, kw_only=True):
     """One try at a chunk; its number, from 1, stands in its file's name.
 
@@ -485,3 +481,12 @@ def decode(data: bytes, type_: type[T], *, what: str = "this file") -> T:
             f"{what} is damaged: {error}.",
             hint="Delete the job folder and run the command again.",
         ) from None
+
+
+def is_json(data: bytes) -> bool:
+    """Whether ``data`` is JSON at all: a file that was cut short is not."""
+    try:
+        msgspec.json.decode(data, type=msgspec.Raw)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return False
+    return True

@@ -14,6 +14,7 @@
     JOB/identity.json      Identity      JOB/refusals/NODE.json     Refusal, of unlike workers
     JOB/attempts/ID.N.json Attempt N     JOB/attempts/ID.N.end      ... came to an end, good or bad
     JOB/deadly/N           frame or picture N kills its worker
+    JOB/reopened/N         segments were gone N times
 
 Disk is the truth and Redis is transport: a chunk is finished when its receipt is here, and a
 receipt is written after what it vouches for. Every file appears under its name only when whole.
@@ -21,6 +22,7 @@ receipt is written after what it vouches for. Every file appears under its name 
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import hashlib
 import os
@@ -39,7 +41,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
-from .errors import JobError, OutputError, OutsideRoots
+from .errors import JobError, OutsideRoots
 from .job import (
     Chunk,
     Claim,
@@ -55,96 +57,21 @@ from .job import (
     Tuning,
     decode,
     encode,
+    is_json,
 )
 from .roots import ANYWHERE, Roots
+from .storage import atomic_path as atomic_path
+from .storage import patiently, refused, unreadable
+from .storage import sweep as sweep
+from .storage import write_atomic as write_atomic
 
 if TYPE_CHECKING:  # numpy takes a tenth of a second, which `status` need not wait for
     from .frame import FrameTable
 
 T = TypeVar("T")
 
-_PART = ".part"
-#: What to do where something cannot be written.
-SPACE_HINT = "See that there is space and that it may be written, then `ip2p-batch resume`."
-_PREFIX_LENGTH = len(".ip2p-") + 12 + len("-")
-
-
-@contextmanager
-def atomic_path(
-    path: Path, *, durable: bool = True, check: Callable[[], None] = lambda: None
-) -> Iterator[Path]:
-    """A temporary path in ``path``'s folder that becomes ``path`` when the block ends well.
-
-    The file is flushed to disk before the rename; after an exception nothing stands under
-    either name.
-
-    Args:
-        durable: False leaves the flush out, for what is of no use after a crash anyway.
-        check: called right before the rename; raises where the file is no longer wanted.
-
-    Raises:
-        OutputError: the disk is full, or the folder cannot be written.
-    """
-    if "\0" in str(path):  # else a ValueError of the system's
-        raise OutputError(
-            f"{str(path)!r} cannot be written: no file is called so.",
-            path=path,
-            survives="Finished chunks are kept.",
-        )
-    temporary: Path | None = None
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(_PART + path.suffix, _part_prefix(path), path.parent)
-        os.close(handle)
-        temporary = Path(name)
-        yield temporary
-        if durable:
-            with temporary.open("rb+") as file:
-                os.fsync(file.fileno())
-        temporary.chmod(0o666 & ~_umask())
-        check()
-        temporary.replace(path)
-        temporary = None
-    except OSError as error:
-        raise OutputError(
-            f"{path} cannot be written: {error.strerror or error}.",
-            path=path,
-            hint=SPACE_HINT,
-            survives="Finished chunks are kept.",
-        ) from error
-    finally:
-        if temporary is not None:
-            with suppress(OSError):
-                temporary.unlink()
-
-
-def sweep(paths: Iterable[Path]) -> None:
-    """Delete what killed processes left of unfinished ``paths``; nobody may be writing them now."""
-    prefixes: dict[Path, set[str]] = {}
-    for path in paths:
-        prefixes.setdefault(path.parent, set()).add(_part_prefix(path))
-    for folder, ours in prefixes.items():
-        with suppress(OSError):
-            for entry in folder.iterdir():
-                if _PART in entry.name and entry.name[:_PREFIX_LENGTH] in ours:
-                    entry.unlink(missing_ok=True)
-
-
-def _part_prefix(path: Path) -> str:
-    # A digest, for the name itself may be as long as names can be.
-    return f".ip2p-{hashlib.sha256(os.fsencode(path.name)).hexdigest()[:12]}-"
-
-
-def _umask() -> int:
-    value = os.umask(0)
-    os.umask(value)
-    return value
-
-
-def write_atomic(path: Path, data: bytes, *, durable: bool = True) -> None:
-    """Write ``data`` so that readers see the old file or the new one, never a part."""
-    with atomic_path(path, durable=durable) as temporary:
-        temporary.write_bytes(data)
+_MOST_REOPENED = 3
+_NO_LOCKS = frozenset({errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL})
 
 
 class _Kept:
@@ -220,6 +147,10 @@ class JobDir:
     ) -> JobDir:
         """Write a new job folder; ``job.json`` comes last, so that a folder with it is whole."""
         folder = cls(path)
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise refused(path, error) from error
         folder._write("plan.json", plan)
         write_atomic(path / "recipe.toml", job.recipe.to_toml().encode())
         if look:
@@ -239,7 +170,11 @@ class JobDir:
         self._write("plan.json", plan)
 
     def exists(self) -> bool:
-        return self._at("job.json").is_file()
+        path = self._at("job.json")
+        try:
+            return patiently(path.is_file)
+        except OSError as error:
+            raise unreadable(path, error) from error
 
     @property
     def created(self) -> float:
@@ -353,7 +288,7 @@ class JobDir:
             self._delete(f"{stale}/{receipt.chunk}.json")
 
     def receipt(self, chunk_id: str) -> Receipt | None:
-        return self._maybe(f"receipts/{chunk_id}.json", Receipt)
+        return self._record(f"receipts/{chunk_id}.json", Receipt)
 
     def receipts(self) -> Iterator[Receipt]:
         for chunk_id in sorted(self.finished()):
@@ -382,7 +317,7 @@ class JobDir:
         self._write(f"claims/{claim.chunk}.json", claim, durable=False)
 
     def claim(self, chunk_id: str) -> Claim | None:
-        return self._maybe(f"claims/{chunk_id}.json", Claim)
+        return self._record(f"claims/{chunk_id}.json", Claim)
 
     def claims(self) -> Iterator[Claim]:
         for chunk_id in sorted(self._names("claims")):
@@ -409,12 +344,15 @@ class JobDir:
 
     def failures(self) -> Iterator[Failure]:
         for chunk_id in sorted(self.given_up()):
-            if (failure := self._maybe(f"failures/{chunk_id}.json", Failure)) is not None:
+            if (failure := self._record(f"failures/{chunk_id}.json", Failure)) is not None:
                 yield failure
 
     def given_up(self) -> set[str]:
-        """Ids of the chunks that have a failure."""
-        return self._names("failures")
+        """Ids of the chunks that have a failure and no receipt: a chunk that two workers had may
+        fail for one and be finished by the other, and finished it is.
+        """
+        failed = self._names("failures")
+        return failed and failed - self.finished()
 
     def settled(self, chunk_id: str) -> bool:
         """Whether a chunk has a receipt or was given up."""
@@ -422,7 +360,7 @@ class JobDir:
 
     def clear_failures(self) -> None:
         """Forget failures, so that a resume tries those chunks again."""
-        for chunk_id in self.given_up():
+        for chunk_id in self._names("failures"):
             self._delete(f"failures/{chunk_id}.json")
 
     def write_result(self, result: Result) -> None:
@@ -436,10 +374,10 @@ class JobDir:
     @property
     def ended(self) -> bool:
         """Whether there is a result."""
-        return self.marked("result.json")
+        return self.marked("result.json") and self.result() is not None
 
     def result(self) -> Result | None:
-        return self._maybe("result.json", Result)
+        return self._record("result.json", Result)
 
     # -- who may do it ----------------------------------------------------------------
 
@@ -493,12 +431,7 @@ class JobDir:
             with tempfile.TemporaryFile(dir=self._at(""), buffering=0) as trial:
                 trial.write(b"x" * 4096)  # a block: empty files fit on a full disk
         except OSError as error:
-            raise OutputError(
-                f"{self.path} cannot be written: {error.strerror}.",
-                path=self.path,
-                hint=SPACE_HINT,
-                survives="Finished chunks are kept.",
-            ) from error
+            raise refused(self.path, error) from error
 
     @contextmanager
     def locked(self, name: str = "lock", *, wait: bool = False) -> Iterator[bool]:
@@ -508,33 +441,67 @@ class JobDir:
             name: of the lock's file; the default is held by whoever assembles.
             wait: stand in line for it, however long that takes, and then yield True.
         """
-        with self._at(name).open("ab") as file:
+        path = self._at(name)
+        try:
+            file = patiently(lambda: path.open("ab"))
+        except OSError as error:
+            raise refused(path, error) from error
+        with file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-            except OSError:
-                if wait:
-                    raise
-                yield False
-                return
+            except OSError as error:
+                # A share without locks: two may do the same, and the last one's file stands whole.
+                if error.errno not in _NO_LOCKS:
+                    if wait:
+                        raise refused(path, error) from error
+                    yield False
+                    return
             yield True
+
+    def reopen(self) -> bool:
+        """Have chunks handed over anew whose finished work is gone.
+
+        Returns:
+            whether that is worth a try; after some times in a row the disk must be at fault.
+        """
+        if not any(self.mark_once(f"reopened/{n}") for n in range(_MOST_REOPENED)):
+            return False
+        self.forget_submitted()
+        return True
+
+    def forget_submitted(self) -> None:
+        """Forget which waves were handed over, so that what is not done is handed over anew."""
+        shutil.rmtree(self.path / "submitted", ignore_errors=True)
 
     # -- markers ----------------------------------------------------------------------
 
     def mark_once(self, name: str) -> bool:
         """Create marker ``name``; True for the one caller who was first."""
         path = self._at(name)
-        path.parent.mkdir(parents=True, exist_ok=True)
+
+        def make() -> bool:
+            if path.parent != self.path:
+                path.parent.mkdir(exist_ok=True)
+            try:
+                path.touch(exist_ok=False)
+            except FileExistsError:
+                return False
+            return True
+
         try:
-            path.touch(exist_ok=False)
-        except FileExistsError:
-            return False
-        return True
+            return patiently(make)
+        except OSError as error:
+            raise refused(path, error) from error
 
     def unmark(self, name: str) -> None:
         self._delete(name)
 
     def marked(self, name: str) -> bool:
-        return self._at(name).exists()
+        path = self._at(name)
+        try:
+            return patiently(path.exists)
+        except OSError as error:
+            raise unreadable(path, error) from error
 
     @property
     def cancelled(self) -> bool:
@@ -567,7 +534,8 @@ class JobDir:
             (self.roots.allow(path.parent) / path.name).unlink()
 
     def _write(self, name: str, value: object, *, durable: bool = True) -> None:
-        write_atomic(self._at(name), encode(value), durable=durable)
+        # Of the folders above, none is made: where the share is gone, nothing may take its place.
+        write_atomic(self._at(name), encode(value), durable=durable, parents=False)
 
     def _write_once(self, name: str, value: object) -> None:
         """Write a file, whole, unless there is one of that name."""
@@ -588,11 +556,11 @@ class JobDir:
         """A file that does not change while a job lives: read again only if it is another one."""
         path = self._at(name)
         try:
-            value = _kept[path.stem].get(path, lambda: self._maybe(name, type_))
+            value = patiently(lambda: _kept[path.stem].get(path, lambda: self._maybe(name, type_)))
         except (FileNotFoundError, NotADirectoryError):
             value = None
         except OSError as error:
-            raise JobError(f"{path} cannot be read: {error.strerror}.") from error
+            raise unreadable(path, error) from error
         if value is None:
             raise JobError(
                 f"{self.path} is not a job folder: {name} is missing.",
@@ -603,18 +571,33 @@ class JobDir:
     def _maybe(self, name: str, type_: type[T]) -> T | None:
         path = self._at(name)
         try:
-            data = path.read_bytes()
+            data = patiently(path.read_bytes)
         except (FileNotFoundError, NotADirectoryError):
             return None
         except OSError as error:
-            raise JobError(f"{path} cannot be read: {error.strerror}.") from error
+            raise unreadable(path, error) from error
         return decode(data, type_, what=str(path))
 
-    def _names(self, folder: str) -> set[str]:
+    def _record(self, name: str, type_: type[T]) -> T | None:
+        """A file that says what was done; one that a failing disk cut short says nothing."""
+        path = self._at(name)
         try:
-            names = os.listdir(self._at(folder))  # noqa: PTH208 - thousands, several times a second
-        except FileNotFoundError:
+            return self._maybe(name, type_)
+        except JobError:
+            with suppress(OSError):
+                if not is_json(path.read_bytes()):
+                    return None
+            raise
+
+    def _names(self, folder: str) -> set[str]:
+        path = self._at(folder)
+        try:
+            # Not iterdir: thousands, several times a second.
+            names = patiently(lambda: os.listdir(path))  # noqa: PTH208
+        except (FileNotFoundError, NotADirectoryError):
             return set()
+        except OSError as error:
+            raise unreadable(path, error) from error
         return {name[:-5] for name in names if name.endswith(".json") and name[0] != "."}
 
 

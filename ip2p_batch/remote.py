@@ -139,7 +139,9 @@ def make_app(url: str, *, visibility_timeout: float = VISIBILITY_TIMEOUT) -> Cel
             "socket_connect_timeout": 10,
             "socket_keepalive": not url.startswith("redis+socket"),
             "health_check_interval": 25,
-            "retry_on_timeout": True,
+            # Never True: redis-py then reconnects by itself in the midst of a read for orders, and
+            # waits there, with no limit, for the first one. The worker takes no chunk ever again.
+            "retry_on_timeout": False,
         },
         visibility_timeout=visibility_timeout,
     )
@@ -298,10 +300,15 @@ class CeleryExecutor:
             raise self._lost(error) from None
         return int(sum(waiting)), int(in_hand)
 
-    def workers(self, timeout: float = 2.0) -> list[str]:
-        """Names of the workers that answer within ``timeout`` seconds; waits that long."""
+    def workers(self, timeout: float = 2.0, *, enough: int | None = None) -> list[str]:
+        """Names of the workers that answer within ``timeout`` seconds.
+
+        Args:
+            enough: after so many answers no more are waited for; None waits all the time.
+        """
         try:
-            answers: list[dict[str, Any]] = self._app.control.ping(timeout=timeout) or []
+            control = self._app.control
+            answers: list[dict[str, Any]] = control.ping(timeout=timeout, limit=enough) or []
         except Exception as error:
             raise self._lost(error) from None
         return sorted({name for answer in answers for name in answer})

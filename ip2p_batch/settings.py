@@ -40,6 +40,8 @@ class Settings:
             nothing outside them for a job; none means any folder. See SECURITY.md.
         models: ``IP2P_MODELS``, names with commas between them: the models that may be loaded, as
             ``ip2p_batch.models.check_allowed`` reads them. None means any.
+        stale: ``IP2P_STALE_SECONDS``: a claim that was not renewed for this long is no sign of
+            life any more, and its chunk goes to another worker. Workers renew theirs every second.
         lease: ``IP2P_LEASE``, seconds from a worker's death until its chunk goes to another, of
             2 to 3600; None means the default. The shortest of all workers of a broker rules.
         patience: ``IP2P_PATIENCE``, seconds that any chunk may take before it counts as hung,
@@ -54,6 +56,7 @@ class Settings:
     roots: Roots = ANYWHERE
     models: tuple[str, ...] | None = None
     cache: Path | None = None
+    stale: float = 15.0
     lease: float | None = None
     patience: float | None = None
 
@@ -75,12 +78,13 @@ class Settings:
             roots=Roots.parse(env.get(ROOTS) or ""),
             models=_names(env.get("IP2P_MODELS") or ""),
             cache=_cache_home(env),
+            stale=_seconds("IP2P_STALE_SECONDS", env, 0.1, 3600) or 15.0,
             lease=_seconds("IP2P_LEASE", env, 2, 3600),
             patience=_seconds("IP2P_PATIENCE", env, 1, 24 * 3600),
         )
 
 
-def _seconds(name: str, env: Mapping[str, str], least: int, most: int) -> float | None:
+def _seconds(name: str, env: Mapping[str, str], least: float, most: float) -> float | None:
     text = env.get(name)
     if not text:
         return None

@@ -9,8 +9,9 @@ from typing import Literal
 import msgspec
 
 from .identity import refused
-from .job import STALE_SECONDS, Claim, Identity, Job, Plan, Priority, Receipt, Result, WorkerInfo
+from .job import Claim, Identity, Job, Plan, Priority, Receipt, Result, WorkerInfo
 from .jobdir import JobDir
+from .settings import Settings
 
 State = Literal[
     "waiting", "running", "paused", "finished", "finished with failures", "failed", "cancelled"
@@ -84,6 +85,8 @@ def status(folder: JobDir) -> JobStatus:
     elif failures:
         state = "failed"
     in_order = [c.id for c in plan.chunks if c.id in finished]
+    if state == "waiting" and _lately(_read(folder, in_order[-_LATELY:])):
+        state = "running"  # between two chunks nobody holds one
     fps = _pace(folder, weights, in_order[-_LATELY:], under_way if state == "running" else None)
     return JobStatus(
         id=job.id,
@@ -159,8 +162,13 @@ def _ended(folder: JobDir, job: Job, plan: Plan, result: Result) -> JobStatus:
 
 def fresh_claims(folder: JobDir, finished: Collection[str]) -> list[Claim]:
     """Claims of chunks that are not finished which were renewed lately."""
-    oldest = time.time() - STALE_SECONDS
+    oldest = time.time() - Settings.from_env().stale
     return [c for c in folder.claims() if c.chunk not in finished and c.at >= oldest]
+
+
+def _lately(receipts: Iterable[Receipt]) -> bool:
+    oldest = time.time() - Settings.from_env().stale
+    return any(r.finished >= oldest for r in receipts)
 
 
 def _begun(receipts: Sequence[Receipt]) -> float | None:

@@ -30,7 +30,7 @@ def job(tmp_path):
 @pytest.fixture
 def soon(monkeypatch):
     """A claim counts as stale after half a second."""
-    monkeypatch.setattr(attempts, "STALE_SECONDS", 0.5)
+    monkeypatch.setenv("IP2P_STALE_SECONDS", "0.5")
     monkeypatch.setattr(attempts, "_GLANCE_SECONDS", 0.5)
     monkeypatch.setattr(attempts, "_LOOK_SECONDS", 0.02)
 

@@ -141,7 +141,7 @@ def test_watch_warns_where_the_broker_is_not_there_and_looks_on(folder):
 
 
 def test_a_job_that_nobody_is_at_is_told_of_once(folder, monkeypatch):
-    monkeypatch.setattr("ip2p_batch.run.watching.STALE_SECONDS", 0.5)
+    monkeypatch.setenv("IP2P_STALE_SECONDS", "0.5")
     thread = threading.Timer(4.0, run.cancel, [folder])
     thread.start()
     done = say("watch", folder.path.name)

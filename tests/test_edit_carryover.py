@@ -83,7 +83,7 @@ def test_latents_of_another_frame_step_or_size_are_refused(tmp_path, what):
         load(other[0], path, other[1])
 
 
-@pytest.mark.parametrize("content", [None, b"", b"no latents", "cut", "no clean"])
+@pytest.mark.parametrize("content", [None, b"", b"no latents", "cut", "no clean", "bit"])
 def test_a_missing_or_damaged_file_is_named(tmp_path, content):
     frame, path = frames(1, first=17)[0], tmp_path / "17.safetensors"
     save(path, frame, 6, Handover(*latents(0)))
@@ -91,6 +91,10 @@ def test_a_missing_or_damaged_file_is_named(tmp_path, content):
         path.unlink()
     elif content == "cut":
         path.write_bytes(path.read_bytes()[:-100])
+    elif content == "bit":
+        data = bytearray(path.read_bytes())
+        data[-7] ^= 1
+        path.write_bytes(data)
     elif content == "no clean":
         save_file({"state": load_file(path)["state"]}, path)
     else:

@@ -1,3 +1,6 @@
+import os
+import subprocess
+import sys
 from itertools import pairwise
 
 import msgspec
@@ -5,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ip2p_batch import plan
+from ip2p_batch.job import encode
 from ip2p_batch.recipe import Recipe
 
 ranges = st.tuples(st.integers(0, 50), st.integers(1, 400)).map(lambda t: (t[0], t[0] + t[1]))
@@ -148,3 +152,29 @@ def test_a_chunk_reaches_as_far_as_its_filters_look_within_its_shot(video):
         if chunk.kind == "frames":
             shot, r = result.shots[chunk.shot], recipe.temporal_filter + recipe.deflicker
             assert chunk.reach == (max(shot.start, chunk.start - r), min(shot.stop, chunk.stop + r))
+
+
+@given(videos())
+def test_a_plan_is_the_same_each_time_and_whatever_the_order_of_the_cuts(video):
+    start, stop, cuts, recipe = video
+    first = encode(plan.plan_video(start, stop, list(cuts), recipe, (64, 64)))
+    again = encode(plan.plan_video(start, stop, [*reversed(cuts), *cuts], recipe, (64, 64)))
+    assert first == again
+
+
+def test_a_plan_is_the_same_in_another_process_on_another_number_of_cores():
+    code = (
+        "from ip2p_batch import plan; from ip2p_batch.job import encode;"
+        "from ip2p_batch.recipe import Recipe; import sys;"
+        "r = Recipe(instruction='x', chunk_frames=7, anchors=2);"
+        "sys.stdout.write(encode(plan.plan_video(3, 90, [40, 41], r, (64, 64))).decode())"
+    )
+    said = {
+        subprocess.run(
+            [*bound, sys.executable, "-c", code],
+            env={**os.environ, "PYTHONHASHSEED": seed, "OMP_NUM_THREADS": threads},
+            capture_output=True, text=True, check=True,
+        ).stdout
+        for bound, seed, threads in (([], "1", "1"), (["taskset", "-c", "0"], "2", "4"))
+    }  # fmt: skip
+    assert len(said) == 1 and said.pop()

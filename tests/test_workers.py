@@ -333,8 +333,17 @@ def test_an_assembly_message_that_comes_twice_does_no_harm(tmp_path, crew):
     assert job.result() == result
 
 
-def test_an_assembly_that_lacks_receipts_says_so(tmp_path, crew):
+def test_an_assembly_that_lacks_receipts_has_their_chunks_done(tmp_path, crew):
     job = stills_job(tmp_path, 2)
+    crew.executor.assemble(job)
+    assert wait_for(job.result).frames == 2
+    settled(crew)
+
+
+def test_an_assembly_that_lacks_receipts_again_and_again_says_so(tmp_path, crew):
+    job = stills_job(tmp_path, 2)
+    while job.reopen():
+        pass
     crew.executor.assemble(job)
     (failure,) = wait_for(lambda: list(job.failures()))
     assert failure.chunk == ASSEMBLY

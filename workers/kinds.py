@@ -11,10 +11,11 @@ import time
 from dataclasses import dataclass, field
 
 from ip2p_batch.errors import BrokerError, UnlikeWorker
-from ip2p_batch.job import STALE_SECONDS, Chunk, Identity, Refusal, WorkerInfo
+from ip2p_batch.job import Chunk, Identity, Refusal, WorkerInfo
 from ip2p_batch.jobdir import JobDir
 from ip2p_batch.process import give_up
 from ip2p_batch.remote import CeleryExecutor
+from ip2p_batch.settings import Settings
 
 log = logging.getLogger(__name__)
 
@@ -97,7 +98,7 @@ def pass_on(
 
 def _nobody_left(folder: JobDir, node: str, executor: CeleryExecutor) -> bool:
     """Whether nobody is at a chunk of the job, and every worker that answers has refused it."""
-    oldest = time.time() - STALE_SECONDS
+    oldest = time.time() - Settings.from_env().stale
     if any(claim.at >= oldest for claim in folder.claims()):
         return False
     try:

@@ -13,7 +13,7 @@ import os
 import platform
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
@@ -32,6 +32,7 @@ from ip2p_batch.errors import (
     Ip2pError,
     JobCancelled,
     JobError,
+    OutputError,
     OutsideRoots,
     UnlikeWorker,
 )
@@ -63,6 +64,7 @@ _APPEAR_SECONDS = 5.0
 #: How often a message is handed on, a second apart, to find a worker that sees its job folder.
 _MOST_SEEN = 10
 _HAND_ON_SECONDS = 1.0
+_DISK_SECONDS = 5.0
 _BROKER_PAUSES = (1.0, 2.0, 5.0, 10.0, 20.0, 30.0, 60.0)
 
 _executors: dict[str, CeleryExecutor] = {}
@@ -87,7 +89,7 @@ def chunk(self: Task[Any, Any], /, **fields: object) -> None:
             return
         planned = folder.chunk(told.chunk or "")
     except Ip2pError as error:
-        log.error("message dropped: %s", error)
+        _drop(error)
         return
     _feed(folder)
 
@@ -95,9 +97,11 @@ def chunk(self: Task[Any, Any], /, **fields: object) -> None:
         kinds.check(folder, told.fingerprint)
         process_chunk(folder, planned, editor_for=editor_for, worker=who(), patience=_patience())
 
+    request = self.request
+    again = request.retries > 0 or (request.delivery_info or {}).get("redelivered", False)
     try:
         if _attempt(folder, planned.id, work):
-            _advance(folder, planned.id)
+            _advance(folder, (planned.id,), again=bool(again))
     except UnlikeWorker as error:
         _leave_to_others(self, folder, told, planned, error)
     except ChunkTaken as error:
@@ -122,16 +126,16 @@ def assemble_job(self: Task[Any, Any], /, **fields: object) -> None:
         if folder is None or folder.cancelled or folder.paused:
             return
     except Ip2pError as error:
-        log.error("message dropped: %s", error)
+        _drop(error)
         return
     try:
         _attempt(folder, ASSEMBLY, lambda: _assemble(folder))
     except ChunkTaken as error:
         log.warning("%s", error)
     except IncompleteJob as error:
-        # Without chunks, another worker is at it, and need not be disturbed. With chunks, somebody
-        # dropped receipts: whoever follows the job, or resumes it, has them made again.
-        if error.chunks:
+        # Without chunks, another worker is at it, and need not be disturbed. With chunks, their
+        # files are gone or damaged: they are made again.
+        if error.chunks and not _reopened(folder):
             _give_up(folder, ASSEMBLY, error, 1)
 
 
@@ -146,6 +150,26 @@ def _assemble(folder: JobDir) -> None:
                 survives="Finished chunks are kept.",
             )
         assemble(folder)
+
+
+def _drop(error: Ip2pError) -> None:
+    """A message that nothing can be done with; where a share only stumbled, it comes again."""
+    if error.retryable:
+        log.warning("message put back: %s", error)
+        time.sleep(_DISK_SECONDS)
+        raise Reject(str(error), requeue=True)
+    log.error("message dropped: %s", error)
+
+
+def _reopened(folder: JobDir) -> bool:
+    try:
+        reopened = folder.reopen()
+    except Ip2pError as error:
+        log.warning("%s", error)
+        return False
+    if reopened:
+        _advance(folder, None)
+    return reopened
 
 
 def _attempt(folder: JobDir, name: str, work: Callable[[], object]) -> bool:
@@ -179,6 +203,11 @@ def _give_up(folder: JobDir, name: str, error: Exception, attempts: int) -> None
         give_up(folder, name, error, attempts=attempts, worker=who())
     except OutsideRoots as refusal:
         log.error("%s of %s is given up: %s; %s", name, folder.path, error, refusal)
+    except OutputError as full:
+        # A detached job has nobody to be told: its chunk waits in the queue for the disk.
+        log.error("%s of %s: %s; %s", name, folder.path, error, full)
+        time.sleep(_DISK_SECONDS)
+        raise Reject(str(full), requeue=True) from None
 
 
 def _in_one_line(error: Exception) -> Exception:
@@ -201,13 +230,15 @@ def _feed(folder: JobDir) -> None:
         log.info("%s", error)  # nothing hangs on it
 
 
-def _advance(folder: JobDir, settled: str) -> None:
-    """Hand over what comes next; waits for Redis, since a detached job has nobody else."""
+def _advance(folder: JobDir, settled: Collection[str] | None, *, again: bool = False) -> None:
+    """Hand over what comes next; waits for Redis and for the disk, since a detached job has
+    nobody else.
+    """
     for pause in (*_BROKER_PAUSES, None):
         try:
-            run.advance(folder, _executor(), (settled,))
+            run.advance(folder, _executor(), settled, again=again)
             return
-        except BrokerError as error:
+        except (BrokerError, OutputError) as error:
             log.warning("%s", error)
             if pause is None:
                 # Comes back when Redis does, finds its receipt, and hands over then.

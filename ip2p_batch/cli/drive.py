@@ -165,7 +165,7 @@ def _answers(executor: CeleryExecutor, seconds: float) -> bool:
     """Whether a worker answers within ``seconds``."""
     end = time.monotonic() + seconds
     while True:
-        if executor.workers():
+        if executor.workers(enough=1):
             return True
         if time.monotonic() >= end:
             return False

@@ -95,7 +95,7 @@ def status(
 
 
 def _list(settings: Settings, *, json: bool) -> int:
-    from ..errors import JobError
+    from ..errors import JobError, StorageError
     from ..registry import list_jobs
     from ..status import status as status_of
 
@@ -103,7 +103,7 @@ def _list(settings: Settings, *, json: bool) -> int:
     for folder in list_jobs(settings):
         try:
             all_jobs.append(status_of(folder))
-        except JobError as error:  # one damaged folder hides no other
+        except (JobError, StorageError) as error:  # one damaged folder hides no other
             exits.warn(error.message)
     if json:
         for found in all_jobs:

@@ -29,6 +29,8 @@ of its own. A frame of which both borders show next to nothing is edited from th
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -110,9 +112,8 @@ def save(path: Path, frame: Frame, step: int, latents: Handover) -> None:
     tensors = {"state": latents.state, "clean": latents.clean}
     if latents.final is not None:
         tensors["final"] = latents.final
-    data = to_bytes(
-        {k: v.float().contiguous().cpu() for k, v in tensors.items()}, _facts(frame, step)
-    )
+    plain = {k: v.float().contiguous().cpu() for k, v in tensors.items()}
+    data = to_bytes(plain, _facts(frame, step) | {"digest": _digest(plain)})
     # Not safetensors' own writer: it hides the reason for which a write fails.
     path.write_bytes(data)
 
@@ -127,14 +128,20 @@ def load(frame: Frame, path: Path, step: int) -> Border:
     expected = _facts(frame, step)
     try:
         with safe_open(path, framework="pt") as file:
-            facts = file.metadata()
-            state, clean = file.get_tensor("state"), file.get_tensor("clean")
-            final = file.get_tensor("final") if "final" in file.keys() else None  # noqa: SIM118
-    except (OSError, SafetensorError) as error:
+            facts = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            state, clean, final = tensors["state"], tensors["clean"], tensors.get("final")
+    except (OSError, SafetensorError, KeyError) as error:
         raise EditError(
             f"The latents of border frame {frame.index} cannot be read from {path}: {error}.",
             hint="`ip2p-batch resume` makes them again.",
         ) from error
+    # A byte that a disk changed would be seen as a smear at best.
+    if facts.pop("digest", "") != _digest(tensors):
+        raise EditError(
+            f"The latents of border frame {frame.index} in {path} are damaged.",
+            hint="`ip2p-batch resume` makes them again.",
+        )
     if facts != expected:
         raise EditError(
             f"{path} holds the latents of {facts}, not of {expected}.",
@@ -147,6 +154,15 @@ def load(frame: Frame, path: Path, step: int) -> Border:
             hint="`ip2p-batch resume` makes them again.",
         )
     return Border(frame.index, frame.image, latents)
+
+
+def _digest(tensors: Mapping[str, Tensor]) -> str:
+    """SHA-256 over the names and values of tensors."""
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        digest.update(name.encode())
+        digest.update(tensors[name].numpy().tobytes())
+    return digest.hexdigest()
 
 
 def _facts(frame: Frame, step: int) -> dict[str, str]:

@@ -10,6 +10,7 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Protocol
 
+from ..errors import EditError
 from ..frame import Frame, Image
 from ..job import Identity, Tuning
 from ..recipe import Recipe
@@ -187,6 +188,15 @@ class IdentityEditor:
         return _IdentitySession(self, checkpoint or (lambda: None))
 
 
+#: What stands for a border's latents where nothing is edited.
+_LATENTS = b"identity"
+
+
+def _see(path: Path | None) -> None:
+    if path is not None and not (path.is_file() and path.read_bytes() == _LATENTS):
+        raise EditError(f"Border latents {path.name} are missing or damaged.")
+
+
 class _IdentitySession:
     def __init__(self, editor: IdentityEditor, checkpoint: Checkpoint) -> None:
         self.warnings: list[str] = []
@@ -214,12 +224,11 @@ class _IdentitySession:
     def save_borders(self, borders: Sequence[tuple[Frame, Path]]) -> None:
         for _, path in borders:
             self._checkpoint()
-            path.write_bytes(b"identity")
+            path.write_bytes(_LATENTS)
 
     def tie(self, borders: Sequence[tuple[Frame, Path | None]]) -> None:
         for _, path in borders:
-            if path is not None:
-                path.stat()
+            _see(path)
 
     def steady(self, source: Frame, edited: Frame) -> list[Frame]:
         return [edited]
@@ -229,8 +238,7 @@ class _IdentitySession:
 
     def anchor(self, anchors: Sequence[tuple[Frame, Path | None]]) -> None:
         for _, path in anchors:
-            if path is not None:
-                path.stat()
+            _see(path)
 
     def look(self, picture: Image) -> None:
         pass  # what is given back as it is has no look

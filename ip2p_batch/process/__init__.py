@@ -112,6 +112,8 @@ def _process(
         job_dir.write_receipt(receipt, work.check)
     if patience is not None:
         patience.learn(work, receipt)
+    if job_dir.ended:  # another worker had this chunk, too, and was faster
+        job_dir.drop_media()
     return receipt
 
 
@@ -129,6 +131,8 @@ def give_up(
     job_dir: JobDir, chunk_id: str, error: BaseException, *, attempts: int, worker: WorkerInfo
 ) -> None:
     """Record that a chunk could not be done, so that the job can end and say why."""
+    if job_dir.receipt(chunk_id) is not None:
+        return  # another worker had it, too, and has finished it
     message = error.message if isinstance(error, Ip2pError) else f"{type(error).__name__}: {error}"
     job_dir.drop_claim(chunk_id)
     job_dir.write_failure(

@@ -17,9 +17,10 @@ from ..jobdir import atomic_path
 from ..media.fit import Fit
 from ..media.segment import SegmentWriter, segment_suffix
 from ..media.video import VideoReader
+from ..storage import digest as sha256
 from .sparing import SparingReader
 from .standins import StandIns, told
-from .work import Work, clocked, sha256
+from .work import Work, clocked
 
 _READ_AHEAD = 2  # batches decoded before the editor asks for them
 
@@ -39,7 +40,7 @@ def edit_frames(work: Work, session: EditSession) -> str:
         frames = (session.prepare(_fitted(f, fit)) for f in reader.frames(*chunk.reach))
         parts = work.parts(frames, range(*chunk.reach), session.batch_size)
         with (
-            atomic_path(target, check=work.check) as temporary,
+            atomic_path(target, parents=False, check=work.check) as temporary,
             work.ahead(parts, _READ_AHEAD) as ready,
         ):
             with SegmentWriter(temporary, facts, job.encoding) as writer:
@@ -100,7 +101,10 @@ def _save_borders(work: Work, session: EditSession, frames: Sequence[Frame]) -> 
     """Write the latents of these border frames; returns their SHA-256."""
     paths = [work.job_dir.border_path(frame.index) for frame in frames]
     with work.timed("edit"), ExitStack() as stack:
-        temporary = [stack.enter_context(atomic_path(path, check=work.check)) for path in paths]
+        temporary = [
+            stack.enter_context(atomic_path(path, parents=False, check=work.check))
+            for path in paths
+        ]
         session.save_borders(list(zip(frames, temporary, strict=True)))
         return [sha256(path) for path in temporary]
 

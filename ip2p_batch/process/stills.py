@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TypeVar
 
 import msgspec
@@ -23,6 +24,7 @@ from ..jobdir import atomic_path
 from ..media import limits
 from ..media.fit import Fit
 from ..media.stills import Still, read_still, write_still
+from ..storage import flush_folder, refused
 from .work import Work, clocked
 
 T = TypeVar("T")
@@ -92,7 +94,19 @@ def edit_stills(work: Work, session: EditSession) -> tuple[str, tuple[ItemResult
                 else:
                     with work.timed("encode"):
                         writer.put(_Picture(picture.item, picture.still, picture.fit, edited))
+    _flush_names(work)
     return digests.hexdigest(), tuple(results[i] for i in sorted(results))
+
+
+def _flush_names(work: Work) -> None:
+    """Before the receipt vouches for them: the results' names, once for each folder."""
+    items = work.job_dir.items(work.chunk.start, work.chunk.stop)
+    for folder in sorted({Path(item.output).parent for item in items}):
+        try:
+            if folder.is_dir():  # not where all of its pictures failed
+                flush_folder(folder)
+        except OSError as error:
+            raise refused(folder, error) from error
 
 
 def _read(work: Work) -> Iterator[tuple[int, _Picture | str]]:
@@ -126,7 +140,7 @@ def _write(work: Work, picture: _Picture) -> str:
     output = work.job_dir.roots.allow(picture.item.output)
     temporary = output
     try:
-        with atomic_path(output, check=work.check) as temporary:
+        with atomic_path(output, name_too=False, check=work.check) as temporary:
             return write_still(
                 temporary,
                 picture.fit.unfit(picture.frame.image),
@@ -136,7 +150,7 @@ def _write(work: Work, picture: _Picture) -> str:
             )
     except OutputError as error:
         message = error.message.removeprefix(f"{temporary}: ")
-        raise OutputError(message, path=output, hint=error.hint) from error.__cause__
+        raise type(error)(message, path=output, hint=error.hint) from error.__cause__
 
 
 def _edit_each(

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from itertools import islice
-from pathlib import Path
 from typing import Generic, Self, TypeVar
 
 from .. import attempts
@@ -195,12 +193,12 @@ class Work:
         self.checkpoint()
 
     def _beat(self) -> None:
-        self._cancelled = self._cancelled or self.job_dir.cancelled
         self._taken = self._taken or (self._holding is not None and self._holding.overtaken())
         if self._taken:
             return  # the claim is another's by now
         claim = Claim(chunk=self.chunk.id, worker=self.worker, done=self._done, at=time.time())
         try:
+            self._cancelled = self._cancelled or self.job_dir.cancelled
             self.job_dir.write_claim(claim)
         except Ip2pError:
             # A full disk must not end the chunk here: the segment's own write says it better.
@@ -233,8 +231,3 @@ def clocked(work: Work, items: Iterator[T], stage: str) -> Iterator[T]:
         if item is None:
             return
         yield item
-
-
-def sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

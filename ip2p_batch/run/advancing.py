@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Collection
 from functools import partial
 from pathlib import Path
@@ -31,6 +32,7 @@ def submit(folder: JobDir, executor: Executor) -> None:
         folder.clear_failures()
         folder.clear_refusals()
         window.forget(folder)
+        shutil.rmtree(folder.path / "reopened", ignore_errors=True)
     advance(folder, executor)
 
 
@@ -53,7 +55,13 @@ def check_source(job: Job) -> None:
         )
 
 
-def advance(folder: JobDir, executor: Executor, settled: Collection[str] | None = None) -> None:
+def advance(
+    folder: JobDir,
+    executor: Executor,
+    settled: Collection[str] | None = None,
+    *,
+    again: bool = False,
+) -> None:
     """Hand over what is due: the next chunks of a wave, the next wave, or the assembly.
 
     Called by whoever settles a chunk, one at a time. While a wave is under way, receipts are not
@@ -61,6 +69,8 @@ def advance(folder: JobDir, executor: Executor, settled: Collection[str] | None 
 
     Args:
         settled: ids of chunks known to be settled; None to look at all that are under way.
+        again: the caller comes in the place of one that died, perhaps in the midst of handing
+            over the assembly: what did not get as far as its message is handed over once more.
     """
     if folder.ended or folder.cancelled or folder.paused:
         return
@@ -80,15 +90,18 @@ def advance(folder: JobDir, executor: Executor, settled: Collection[str] | None 
             if any(c.id in given_up for c in wave):
                 return  # later waves stand on this one
         if not given_up:
-            _hand_over(folder, "submitted/assembly", partial(executor.assemble, folder))
+            hand = partial(executor.assemble, folder)
+            _hand_over(folder, "submitted/assembly", hand, again=again)
 
 
-def _hand_over(folder: JobDir, marker: str, hand: Callable[[], None]) -> None:
+def _hand_over(folder: JobDir, marker: str, hand: Callable[[], None], *, again: bool) -> None:
     """Do it once; where Redis cannot be reached, take the marker back for the next caller."""
-    if not folder.mark_once(marker):
+    whole = f"{marker}.whole"
+    if not folder.mark_once(marker) and not (again and not folder.marked(whole)):
         return
     try:
         hand()
+        folder.mark_once(whole)
     except BaseException:
         folder.unmark(marker)
         raise

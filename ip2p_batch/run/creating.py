@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import tempfile
 from pathlib import Path
 
 from .. import models
@@ -97,9 +98,8 @@ def _check_free(output: Path, *, overwrite: bool) -> None:
 def _check_writable(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        probe_file = folder / ".ip2p-write-test"
-        probe_file.touch()
-        probe_file.unlink()
+        with tempfile.TemporaryFile(dir=folder):
+            pass  # never has a name that a killed command could leave behind
     except OSError as error:
         raise OutputError(
             f"{folder} cannot be written: {error.strerror}.",

@@ -69,7 +69,7 @@ def watch(
         if watch.done != before:
             yield Event(kind="progress", job=job.id, done=watch.done, total=total)
         if ended:
-            folder.drop_media()  # our workers may be ended before whoever joined has done so
+            folder.drop_media()  # whoever wrote the result may be at it, or have died before
             yield ending(folder)
             return
         if folder.cancelled:

@@ -9,8 +9,9 @@ from collections.abc import Iterator
 from ..errors import BrokerError, JobError
 from ..executor import ASSEMBLY, Executor
 from ..identity import refused
-from ..job import STALE_SECONDS, Event, Failure, Plan, Receipt, Refusal
+from ..job import Event, Failure, Plan, Receipt, Refusal
 from ..jobdir import JobDir
+from ..settings import Settings
 from . import window
 from .advancing import advance
 
@@ -21,6 +22,8 @@ _MAX_PAUSE_SECONDS = 2.0
 _RECONCILE_SECONDS = 3.0
 #: Everything handed over again this often, and not one frame more: something is wrong.
 _MAX_FRUITLESS = 5
+#: Seconds for which Redis may be away with nothing getting done.
+_MAX_SILENCE_SECONDS = 120.0
 
 
 class Watch:
@@ -44,6 +47,8 @@ class Watch:
         self._idle_since: float | None = None
         self._fruitless = 0
         self._reached = (0, 0)
+        self._broker_lost: tuple[float, int] | None = None
+        self._stale = Settings.from_env().stale
 
     def look(self, *, must: bool = False) -> None:
         """Look at the folder again, if the last look is long enough ago for what it took."""
@@ -121,7 +126,7 @@ class Watch:
             self._idle_since = None
         elif self._idle_since is None:
             self._idle_since = now
-        elif now - self._idle_since > STALE_SECONDS:
+        elif now - self._idle_since > self._stale:
             self._idle_since = math.inf
             return True
         return False
@@ -149,17 +154,25 @@ class Watch:
         A chunk whose claim stopped beating belonged to a worker that is gone; what that worker's
         message does later is harmless, since the receipt will be there. Where nothing beats at
         all and the queue has nothing of this job, its window is handed over again.
+
+        Raises:
+            OutputError: nothing gets done, and the job folder cannot be written.
+            JobError: all was handed over several times, and nothing came of it.
+            BrokerError: nothing gets done, and Redis has not answered for minutes.
         """
         if self._folder.paused:
             self._idle_since = None
             return
         now = time.monotonic()
-        dead = {c for c, (_, since) in self._beats.items() if now - since > STALE_SECONDS}
+        dead = {c for c, (_, since) in self._beats.items() if now - since > self._stale}
         if dead:
             chunks = [c for c in self._plan.chunks if c.id in dead]
             for chunk in chunks:
                 self._folder.drop_claim(chunk.id)
-            executor.submit(self._folder, chunks)
+            try:
+                executor.submit(self._folder, chunks)
+            except BrokerError as error:
+                self._no_broker(error)  # with no claim left, all that is pending goes out again
             return
         if self._beats:
             self._idle_since = None
@@ -168,24 +181,37 @@ class Watch:
             self._idle_since = now
         elif now - self._idle_since > _RECONCILE_SECONDS:
             self._idle_since = now
+            self._folder.check_writable()  # workers that cannot write cannot say so, either
             try:
                 held = executor.held(self._folder)
-            except BrokerError:
-                return  # Redis is restarting; look again later
-            if not held.waiting and not held.in_hand:
-                self._see_why()
+                self._broker_lost = None
+                if held.waiting or held.in_hand:
+                    return
+                self._count_fruitless()
                 with window.held(self._folder):
                     window.forget(self._folder)
                 advance(self._folder, executor)
+            except BrokerError as error:
+                self._no_broker(error)
 
-    def _see_why(self) -> None:
-        """Before handing over again: a worker that cannot write cannot say so, either.
+    def _no_broker(self, error: BrokerError) -> None:
+        """Redis may be restarting; but not for ever.
 
         Raises:
-            OutputError: the job folder's disk is full, or it cannot be written.
-            JobError: handing over came to nothing several times in a row.
+            BrokerError: it has not answered for minutes, and nothing was done meanwhile.
         """
-        self._folder.check_writable()
+        now = time.monotonic()
+        if self._broker_lost is None or self._broker_lost[1] != len(self._finished):
+            self._broker_lost = (now, len(self._finished))
+        if now - self._broker_lost[0] > _MAX_SILENCE_SECONDS:
+            raise error
+
+    def _count_fruitless(self) -> None:
+        """Before handing over again.
+
+        Raises:
+            JobError: it came to nothing several times in a row.
+        """
         reached = (len(self._finished), self.done)
         self._fruitless = 0 if reached != self._reached else self._fruitless + 1
         self._reached = reached

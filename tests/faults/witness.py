@@ -1,0 +1,80 @@
+"""Asks for a job's status all the time, and holds each answer against the ones before."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from ip2p_batch import run
+from ip2p_batch.errors import Ip2pError
+from ip2p_batch.jobdir import JobDir
+
+#: Which state may follow which at once; any may be seen twice.
+NEXT = {
+    "waiting": {"running", "finished", "finished with failures", "failed", "cancelled"},
+    "running": {"waiting", "finished", "finished with failures", "failed", "cancelled"},
+    "failed": {"waiting", "running", "cancelled", "finished", "finished with failures"},
+    "cancelled": {"waiting", "running", "failed", "finished", "finished with failures"},
+    "finished": set(),
+    "finished with failures": set(),
+}
+
+
+class Witness:
+    """Watches for the time of a ``with`` block.
+
+    Attributes:
+        lie: the first answer that cannot be true; empty if there was none.
+        states: the states seen, one after the other.
+    """
+
+    def __init__(self, job: JobDir, excused: Callable[[], bool] = lambda: False) -> None:
+        self.lie = ""
+        self.states: list[str] = []
+        self._job = job
+        self._output = Path(job.job().output)
+        self._total = job.plan().frames
+        self._excused = excused
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+
+    def __enter__(self) -> Witness:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+        self._look()  # the last word
+
+    def _watch(self) -> None:
+        while not self.lie and not self._stop.wait(0.05):
+            self._look()
+
+    def _look(self) -> None:
+        excused = self._excused()
+        try:
+            found = run.status(JobDir(self._job.path))
+        except Ip2pError as error:
+            if not (excused or self._excused()):
+                time.sleep(0.1)
+                if not self._excused():
+                    self.lie = self.lie or f"status says: {error}"
+            return
+        except Exception as error:
+            self.lie = self.lie or f"status raises {type(error).__name__}: {error}"
+            return
+        if not 0 <= found.done <= found.total == self._total:
+            self.lie = f"status says {found.done} of {found.total}; {self._total} are planned"
+        if found.chunks_done > found.chunks_total:
+            self.lie = f"status says {found.chunks_done} of {found.chunks_total} chunks"
+        if found.state.startswith("finished") and not self._output.exists():
+            self.lie = f"status says {found.state}, and {self._output} is not there"
+        if found.state == "finished" and found.done != found.total:
+            self.lie = f"status says finished at {found.done} of {found.total}"
+        if not self.states or self.states[-1] != found.state:
+            if self.states and found.state not in NEXT[self.states[-1]]:
+                self.lie = f"status says {found.state} after {self.states[-1]}"
+            self.states.append(found.state)

@@ -1,0 +1,35 @@
+"""Workers whose connections to Redis break go on, every time."""
+
+import time
+from contextlib import closing
+
+import pytest
+
+from ip2p_batch import run
+from ip2p_batch.remote import CeleryExecutor
+
+from .celery_helpers import run_launcher, stills_job, wait_for
+from .faults.rig import Proxy
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(150)
+def test_a_worker_whose_connections_are_cut_takes_chunks_again(tmp_path, redis):
+    proxy = Proxy(redis.socket)
+    direct = CeleryExecutor(redis.url)
+    try:
+        with run_launcher(f"redis://127.0.0.1:{proxy.port}/0", tmp_path / "log"), closing(direct):
+            wait_for(lambda: direct.workers(0.5))
+            for number, pause in enumerate((0.1, 0.0, 0.2, 0.05, 0.15, 0.1)):
+                # Idle, in the midst of connecting anew, or at a chunk.
+                job = stills_job(tmp_path / str(number), 2, model="identity:slow=0.2")
+                if number % 2:
+                    run.advance(job, direct)
+                proxy.cut()
+                time.sleep(pause)
+                proxy.cut()
+                if not number % 2:
+                    run.advance(job, direct)
+                wait_for(job.result, 60)
+    finally:
+        proxy.close()

@@ -1,0 +1,37 @@
+"""A detached job whose disk is full for a while: nobody follows it, and it is done all the same."""
+
+import resource
+import time
+
+import pytest
+
+from ip2p_batch import run
+
+from .celery_helpers import run_launcher, stills_job, wait_for
+from .faults.rig import children
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(120)
+def test_a_detached_job_waits_in_the_queue_for_its_disk(tmp_path, redis, executor):
+    job = stills_job(tmp_path, 3)
+    log = tmp_path / "log"
+    with run_launcher(redis.url, log) as launcher:
+        wait_for(lambda: executor.workers(0.5))
+        (worker,) = children(launcher.pid)
+
+        def allow(size):
+            for pid in (worker, *children(worker)):
+                resource.prlimit(pid, resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
+
+        allow(0)
+        run.advance(job, executor)
+        wait_for(lambda: executor.queued() == 3)
+        time.sleep(7)
+        # Neither done nor given up nor lost: in hand, or in the queue.
+        assert executor.queued() == 3
+        assert not job.finished() and not job.given_up()
+        assert not list(tmp_path.rglob(".ip2p-*"))
+        allow(resource.RLIM_INFINITY)
+        assert wait_for(job.result, 60).frames == 3
+    assert len(list((tmp_path / "out").iterdir())) == 3
