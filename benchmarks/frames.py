@@ -57,6 +57,8 @@ LOOPS: dict[str, str] = {
     "diffusers, CrossFrameAttnProcessor": _CROSS_FRAME + _FILES + _AT_ONCE + _END,
 }
 
+#: Of use where one worker is the default.
+ON_GPUS = "... with --anchors 3, two workers"
 #: Our rows: everything as it comes, then one thing off at a time.
 SWITCHES: dict[str, tuple[str, ...]] = {
     "ip2p-batch": (),
@@ -66,6 +68,7 @@ SWITCHES: dict[str, tuple[str, ...]] = {
     "... one worker": ("--workers", "1"),
     "... with --reuse 2": ("--reuse", "2"),
     "... with --anchors 3": ("--anchors", "3"),
+    ON_GPUS: ("--anchors", "3", "--workers", "2"),
 }
 
 
@@ -77,7 +80,7 @@ def frames_of(path: Path) -> int:
 def main() -> None:
     parser = options(__doc__.splitlines()[0])
     parser.add_argument("--clip", type=Path, default=CLIP)
-    known = (*LOOPS, *SWITCHES)
+    known = [name for name in (*LOOPS, *SWITCHES) if name != ON_GPUS]
     parser.add_argument("--rows", default=";".join(known), help="separated by semicolons")
     arguments = parser.parse_args()
     clip = str(arguments.clip.absolute())

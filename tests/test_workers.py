@@ -387,6 +387,13 @@ def test_each_gpu_has_one_worker_that_sees_no_other(monkeypatch):
     assert {p.env["IP2P_DEVICE"] for p in places} == {"cuda"}
 
 
+def test_more_workers_than_gpus_share_them_in_turn(monkeypatch):
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    places = slots("0,2", 3, 1)
+    assert [p.env["CUDA_VISIBLE_DEVICES"] for p in places] == ["0", "2", "0"]
+    assert len({p.name for p in places}) == 3
+
+
 def test_gpus_are_counted_within_those_that_are_visible():
     env = {"CUDA_VISIBLE_DEVICES": "3,GPU-5f,MIG-7a"}
     assert devices.choose("cuda", env) == ["3", "GPU-5f", "MIG-7a"]

@@ -18,7 +18,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m workers", description=__doc__)
     # No --broker here: a command line is everybody's to read, and a URL may hold a password.
     parser.add_argument("--devices", help="auto, cpu, or GPU numbers such as 0,1")
-    parser.add_argument("--workers", type=int, help="CPU workers; one per core by default")
+    parser.add_argument(
+        "--workers", type=int, help="how many; by default one per GPU, else one per core"
+    )
     parser.add_argument("--exit-with-parent", action="store_true", help="end when stdin ends")
     options = parser.parse_args()
     if options.workers is not None and options.workers < 1:

@@ -59,11 +59,13 @@ class Slot:
 
 
 def slots(devices: str, workers: int | None, threads: int) -> list[Slot]:
-    """The workers to run: one per GPU, or ``workers`` on the CPU.
+    """The workers to run.
+
+    On a GPU a second one is at work while the first decodes the next chunk and encodes the last.
 
     Args:
         devices: see :func:`workers.devices.choose`.
-        workers: CPU workers; None is as many as the cores hold.
+        workers: how many, on GPUs in turn; None is one per GPU, or as many as the cores hold.
         threads: torch threads in each CPU worker.
 
     Raises:
@@ -74,10 +76,10 @@ def slots(devices: str, workers: int | None, threads: int) -> list[Slot]:
         return [
             Slot(
                 f"gpu{number}",
-                {"CUDA_VISIBLE_DEVICES": name, "IP2P_DEVICE": "cuda"},
+                {"CUDA_VISIBLE_DEVICES": gpus[number % len(gpus)], "IP2P_DEVICE": "cuda"},
                 _GPU_TIME_LIMIT,
             )
-            for number, name in enumerate(gpus)
+            for number in range(workers or len(gpus))
         ]
     # More threads than cores would only hinder each other, and another number of threads
     # would give other bits.
@@ -201,7 +203,7 @@ def launch(devices: str | None, workers: int | None, *, exit_with_parent: bool) 
 
     Args:
         devices: ``auto``, ``cpu`` or GPU numbers; None takes ``IP2P_DEVICE``.
-        workers: CPU workers; None is one per core.
+        workers: how many, on GPUs in turn; None is one per GPU, else one per core.
         exit_with_parent: end at once when stdin ends.
 
     Raises:

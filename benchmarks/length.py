@@ -1,0 +1,94 @@
+"""Cost against the number of frames, which has to be a straight line.
+
+    python benchmarks/length.py [--frames 24 48 96 192 384] [--size 128] [--plot length.png]
+
+The demo's clip, to and fro, with the bundled model, file to file, from where the first worker has
+loaded the model. Prints a Markdown table and how much of the cost a straight line explains.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+from pathlib import Path
+
+import av
+import numpy as np
+from editor_alone import job_seconds, run_job
+from machine import machine
+from pictures import CLIP
+from plain import INSTRUCTION
+
+from ip2p_batch import models
+from ip2p_batch.recipe import Recipe
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--frames", type=int, nargs="+", default=[24, 48, 96, 192, 384])
+    parser.add_argument("--size", type=int, default=128)
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--json", type=Path)
+    parser.add_argument("--plot", type=Path)
+    arguments = parser.parse_args()
+    values = {**models.defaults("tiny"), "model": "tiny", "size": arguments.size, "scenes": False}
+    recipe = Recipe(instruction=INSTRUCTION, **values)
+    seconds = []
+    with tempfile.TemporaryDirectory() as name:
+        for count in arguments.frames:
+            arguments.clip = Path(name) / f"{count}.mp4"
+            to_and_fro(arguments.clip, count)
+            seconds.append(job_seconds(run_job(arguments, recipe, Path(name) / f"job-{count}")))
+            print(f"{count} frames: {seconds[-1]:.1f} s", flush=True)
+    slope, start = np.polyfit(arguments.frames, seconds, 1)
+    line = slope * np.array(arguments.frames) + start
+    explained = 1 - np.var(np.array(seconds) - line) / np.var(seconds)
+    facts = machine("torch", "diffusers", "av", "celery")
+    print(f"longest side {arguments.size}, {arguments.workers} workers, ", end="")
+    print(", ".join(map(str, facts.values())))
+    print("\n| frames | seconds | seconds a frame |\n|---|---|---|")
+    for count, value in zip(arguments.frames, seconds, strict=True):
+        print(f"| {count} | {value:.1f} | {value / count:.3f} |")
+    print(f"\n{start:.1f} s and {slope:.4f} s a frame explain {explained:.4%} of it.")
+    if arguments.json:
+        found = dict(zip(map(str, arguments.frames), seconds, strict=True))
+        arguments.json.write_text(
+            json.dumps({"machine": facts, "seconds": found, "explained": explained}, indent=1)
+        )
+    if arguments.plot:
+        draw(arguments.frames, seconds, list(line), arguments.plot)
+
+
+def to_and_fro(path: Path, count: int) -> None:
+    """A clip of the demo's frames, forwards and backwards until there are enough."""
+    with av.open(str(CLIP)) as source:
+        frames = [frame.to_ndarray(format="rgb24") for frame in source.decode(video=0)]
+    order = [*range(len(frames)), *range(len(frames) - 2, 0, -1)]
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=24, options={"preset": "veryfast"})
+        stream.height, stream.width = frames[0].shape[:2]
+        stream.pix_fmt = "yuv420p"
+        for number in range(count):
+            image = frames[order[number % len(order)]]
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
+        container.mux(stream.encode())
+
+
+def draw(frames: list[int], seconds: list[float], line: list[float], path: Path) -> None:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(6, 3.6), dpi=110, layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots()
+    axes.plot(frames, line, color="0.6", label="straight line")
+    axes.plot(frames, seconds, "o", label="jobs")
+    axes.set(xlabel="frames", ylabel="seconds", xlim=(0, None), ylim=(0, None))
+    axes.grid(alpha=0.3)
+    axes.legend()
+    figure.savefig(path)
+
+
+if __name__ == "__main__":
+    main()
