@@ -103,6 +103,28 @@ def test_a_video_goes_on_and_names_the_frames(tmp_path, settings):
     ]
 
 
+def test_a_video_whose_autoencoder_overflows_is_whole_and_says_so(tmp_path, settings):
+    owner = Pix2PixEditor(pipeline(), device="cpu", dtype=torch.bfloat16)
+    owner.pipe.vae.decoder.register_forward_hook(overflow)
+    recipe = Recipe(
+        instruction="x", model="identity", size=64, chunk_frames=10, num_inference_steps=2,
+        temporal_filter=1, carryover=0.5,
+    )  # fmt: skip
+    request = run.Request(source=DEMO, output=tmp_path / "o.mp4", recipe=recipe, end=0.3)
+    folder = run.create(request, settings)
+    assert list(run.follow(folder, LocalExecutor(lambda _: owner)))[-1].kind == "done"
+    assert run.summary(folder).warnings == (
+        "Frames 0-7 came out not finite (black) in bfloat16; decoded again in float32.",
+    )
+    with av.open(str(tmp_path / "o.mp4")) as container:
+        assert min(f.to_ndarray(format="rgb24").std() for f in container.decode(video=0)) > 8
+
+
+def overflow(module, arguments, output):
+    """Let an autoencoder give nothing but NaN in half precision."""
+    return output if output.dtype == torch.float32 else torch.full_like(output, float("nan"))
+
+
 # -- pictures -------------------------------------------------------------------------------
 
 
@@ -119,10 +141,6 @@ def test_a_picture_without_a_result_fails_by_name_and_the_rest_goes_on(tmp_path)
 
 def test_a_picture_that_was_mended_is_named_by_its_path(tmp_path):
     owner = Pix2PixEditor(pipeline(), device="cpu", dtype=torch.bfloat16)
-
-    def overflow(module, arguments, output):
-        return output if output.dtype == torch.float32 else torch.full_like(output, float("nan"))
-
     owner.pipe.vae.decoder.register_forward_hook(overflow)
     job = stills_job(tmp_path, 1)
     list(run.follow(job, LocalExecutor(lambda _: owner)))

@@ -49,11 +49,8 @@ def test_chunks_are_left_to_the_kind_that_began_and_the_job_fails_where_there_is
     assert theirs != one and first.unlike == ()
 
     # Nobody of the kind that began: the follower is told, the job fails, and says what to do.
-    job = stills_job(tmp_path / "alone", 3, model="tiny")
-    job.fix_identity(one)
+    job = begun(tmp_path / "alone", one, first)
     done, *left = (c.id for c in job.plan().chunks)
-    fingerprint = job.job().fingerprint()
-    job.write_receipt(msgspec.structs.replace(first, chunk=done, fingerprint=fingerprint))
     events = list(run.follow(job, executor))
     told = [e.message for e in events if e.kind == "warning"]
     assert len(told) == 1 and differs in told[0]
@@ -75,11 +72,27 @@ def test_chunks_are_left_to_the_kind_that_began_and_the_job_fails_where_there_is
         f"2 pictures were edited on another kind of worker: {differs}.",
     )
 
-    # With a worker of that kind, that one does everything, however late it comes.
-    job = stills_job(tmp_path / "both", 3, model="tiny")
-    job.fix_identity(one)
+    # With a worker of that kind, that one does the rest, however late it comes.
+    job = begun(tmp_path / "both", one, first)
     run.advance(job, executor)
     wait_for(lambda: list(job.refusals()))
     with run_launcher(url, log):
         wait_for(job.result, 120)
-    assert {r.worker.identity for r in job.receipts()} == {one}
+    rest = [r for r in job.receipts() if r.digest != first.digest or r.worker != first.worker]
+    assert len(rest) == 2 and {r.worker.identity for r in rest} == {one}
+
+    # Nothing was finished by the kind that began, and it is gone: it is anybody's.
+    job = stills_job(tmp_path / "anew", 1, model="tiny")
+    job.fix_identity(one)
+    run.advance(job, executor)
+    wait_for(job.result, 120)
+    assert job.identity() == theirs and not list(job.refusals())
+
+
+def begun(folder, kind, receipt):
+    """A job of three chunks, one of which ``kind`` has finished."""
+    job = stills_job(folder, 3, model="tiny")
+    job.fix_identity(kind)
+    fingerprint, done = job.job().fingerprint(), job.plan().chunks[0].id
+    job.write_receipt(msgspec.structs.replace(receipt, chunk=done, fingerprint=fingerprint))
+    return job

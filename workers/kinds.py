@@ -1,7 +1,8 @@
 """What becomes of a chunk that this worker may not do, since it would give other bits.
 
 Its message goes back to the queue for another worker. Once every worker that answers has refused
-the job, and nobody is at a chunk of it, it fails, and says in what they all differ.
+the job, and nobody is at a chunk of it, it fails, and says in what they all differ; or begins anew
+with whoever comes first, where nothing of it is finished.
 """
 
 from __future__ import annotations
@@ -87,6 +88,9 @@ def pass_on(
     known.alone = known.alone + 1 if _nobody_left(folder, node, executor) else 0
     if known.alone >= _ROUNDS:
         known.rounds = known.alone = 0  # a resume asks anew
+        if not folder.finished():
+            folder.clear_refusals()  # the first worker died at its first chunk: anybody's again
+            return True
         for left in folder.pending(folder.plan(), chunk.wave):
             give_up(folder, left.id, error, attempts=1, worker=worker)
         return False
