@@ -3,6 +3,7 @@
 import shutil
 import time
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -196,3 +197,27 @@ def test_forgetting_a_window_that_was_never_begun_does_no_harm(tmp_path):
     window.forget(folder)
     run.advance(folder, Narrow())
     assert folder.handed_over
+
+
+@pytest.mark.timeout(60)
+def test_who_only_watches_hands_over_where_nobody_else_does(tmp_path, executor):
+    """A watcher may have another broker than the command that follows the job."""
+    folder = stills_job(tmp_path, 9)
+    follower = run.follow(folder, Narrow(2))
+    assert next(follower).kind == "started"
+    first, second, *_ = ids(folder)
+    see_settled(folder, executor, first)
+    assert executor.queued() == 0, "the follower was there"
+    follower.close()
+    see_settled(folder, executor, second)
+    assert executor.queued() == 4, "and now nobody was"
+
+
+def see_settled(folder, executor, chunk):
+    """Watch a job while a chunk of it is settled."""
+    watching = run.watch(folder, executor)
+    assert [next(watching).kind for _ in range(2)] == ["started", "progress"]
+    settle(folder, chunk)
+    while next(watching).kind != "progress":
+        pass  # this one is told after what is due was handed over
+    watching.close()

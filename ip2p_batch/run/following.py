@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Iterator
+from contextlib import ExitStack
 
 from ..errors import BrokerError, JobError
 from ..executor import Executor
@@ -27,7 +28,9 @@ def follow(
         check: called about every second; raises to stop following (a dead worker fleet).
     """
     submit(folder, executor)
-    yield from watch(folder, executor, check=check)
+    with _Lead(folder) as lead:
+        lead.take()
+        yield from _events(folder, executor, lambda: executor, check)
 
 
 def watch(
@@ -36,9 +39,29 @@ def watch(
     """Yield events of a job that was handed over, here or elsewhere, until it ends.
 
     Args:
-        executor: what makes up for lost messages and dead workers; None only looks on, from the
-            job folder alone.
+        executor: what makes up for lost messages and dead workers, unless somebody follows the job
+            who does; None only looks on, from the job folder alone.
         check: as for :func:`follow`.
+    """
+    with _Lead(folder) as lead:
+        yield from _events(
+            folder,
+            executor,
+            lambda: executor if executor is not None and lead.take() else None,
+            check,
+        )
+
+
+def _events(
+    folder: JobDir,
+    executor: Executor | None,
+    leader: Callable[[], Executor | None],
+    check: Callable[[], None],
+) -> Iterator[Event]:
+    """What :func:`follow` and :func:`watch` yield.
+
+    Args:
+        leader: called about every second; the executor, if this follower is to hand over.
     """
     job, plan = folder.job(), folder.plan()
     total = plan.frames
@@ -48,6 +71,7 @@ def watch(
     yield Event(kind="progress", job=job.id, done=watch.scan(), total=total)
     last_check = time.monotonic()
     assembling = paused = False
+    hands = leader()
     while True:
         if executor is not None:
             executor.poll(_POLL_SECONDS)
@@ -62,10 +86,10 @@ def watch(
             paused = not paused
             kind: EventKind = "paused" if paused else "unpaused"
             yield Event(kind=kind, job=job.id, done=watch.done, total=total)
-            if executor is not None and not paused:
-                _try_to_advance(folder, executor, None)
-        if executor is not None and watch.grew:
-            _try_to_advance(folder, executor, watch.settled)
+            if hands is not None and not paused:
+                _try_to_advance(folder, hands, None)
+        if hands is not None and watch.grew:
+            _try_to_advance(folder, hands, watch.settled)
         if watch.done != before:
             yield Event(kind="progress", job=job.id, done=watch.done, total=total)
         if ended:
@@ -84,14 +108,39 @@ def watch(
         if now - last_check >= 1.0:
             last_check = now
             check()
-            if executor is not None:
-                watch.reconcile(executor)
+            hands = leader()
+            if hands is not None:
+                watch.reconcile(hands)
             elif watch.forsaken(now):
                 yield Event(
                     kind="warning",
                     job=job.id,
                     message=f"no worker is at this job; `ip2p-batch resume {job.id}` goes on.",
                 )
+
+
+class _Lead:
+    """A lock that tells those who only watch a job that somebody hands it over."""
+
+    def __init__(self, folder: JobDir) -> None:
+        self._folder = folder
+        self._held = ExitStack()
+        self._mine = False
+
+    def __enter__(self) -> _Lead:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._held.close()
+
+    def take(self) -> bool:
+        """Whether it is here, now if not before: who had it may have gone."""
+        if not self._mine:
+            with ExitStack() as trial:
+                self._mine = trial.enter_context(self._folder.locked("follower.lock"))
+                if self._mine:
+                    self._held = trial.pop_all()
+        return self._mine
 
 
 def _try_to_advance(folder: JobDir, executor: Executor, settled: Collection[str] | None) -> None:
