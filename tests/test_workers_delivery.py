@@ -107,9 +107,10 @@ def test_a_chunk_that_hangs_is_killed_by_its_worker_at_the_launchers_limit(
 def test_a_long_chunk_is_done_once_though_its_message_is_there_twice(tmp_path, redis, executor):
     job = stills_job(tmp_path, 1, model="identity:slow=4")
     (chunk,) = job.plan().chunks
-    run.advance(job, executor)
-    executor.submit(job, [chunk])
     with crew(redis, tmp_path / "log", workers=2):
+        wait_for(lambda: len(executor.workers(timeout=1.0)) == 2)
+        run.advance(job, executor)
+        executor.submit(job, [chunk])
         holder = held(job)
         wait_for(lambda: job.receipt(chunk.id))
         assert job.receipt(chunk.id).worker.pid == holder
