@@ -19,8 +19,8 @@ from .judge import Broken
 from .rig import Rig, holders, wait
 from .witness import Witness
 
-#: Seconds for one case, resumes and all, on a busy machine; one takes about 6.
-LIMIT = 150
+#: Seconds for one case, resumes and all, on a very busy machine; one takes some ten.
+LIMIT = 300
 #: How often a job may be resumed until it has to be done.
 RESUMES = 8
 
