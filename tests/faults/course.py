@@ -14,9 +14,10 @@ from dataclasses import dataclass
 from ip2p_batch.errors import Ip2pError
 
 from . import injections, jobs
-from .injections import FAULTS, FOLLOWED_ONLY, SHARED_ONLY, Injection, Missed, Scene
+from .injections import FAULTS, FOLLOWED_ONLY, SHARED_ONLY
 from .judge import Broken
 from .rig import Rig, holders, wait
+from .scene import Injection, Missed, Scene
 from .witness import Witness
 
 #: Seconds for one case, resumes and all, on a very busy machine; one takes some ten.
