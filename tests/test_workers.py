@@ -321,6 +321,7 @@ def test_an_assembly_message_that_comes_twice_does_no_harm(tmp_path, crew):
     job = stills_job(tmp_path, 1)
     run.advance(job, crew.executor)
     result = wait_for(job.result)
+    settled(crew)  # the worker tidies up after the result, and holds the lock meanwhile
     with job.locked() as mine:
         assert mine
         (job.path / "result.json").rename(job.path / "aside")

@@ -104,7 +104,9 @@ def _flush_names(work: Work) -> None:
     for folder in sorted({Path(item.output).parent for item in items}):
         try:
             if folder.is_dir():  # not where all of its pictures failed
-                flush_folder(folder)
+                flush_folder(work.job_dir.roots.allow(folder))
+        except OutsideRoots:
+            continue  # nothing was written there
         except OSError as error:
             raise refused(folder, error) from error
 

@@ -43,6 +43,8 @@ def hunt(
         until: ``time.monotonic()`` at which to stop; None to do all.
         log: where the log of workers and commands goes when something was wrong.
 
+    Ctrl-C ends it, too.
+
     Returns:
         how each went, and what was left running at the end.
     """
@@ -74,6 +76,8 @@ def hunt(
                             text = (folder / name).read_text(errors="replace")
                             file.write(f"-- {name}\n{text[-6000:]}\n")
                 rig.hire()
+    except KeyboardInterrupt:
+        tell("stopped")  # and what was seen is told
     finally:
         left = rig.close()
         if os.path.ismount(folder / "disk"):

@@ -14,13 +14,14 @@ from dataclasses import dataclass
 from ip2p_batch.errors import Ip2pError
 
 from . import injections, jobs
-from .injections import FAULTS, FOLLOWED_ONLY, SHARED_ONLY, Injection, Missed, Scene
+from .injections import FAULTS, FOLLOWED_ONLY, SHARED_ONLY
 from .judge import Broken
 from .rig import Rig, holders, wait
+from .scene import Injection, Missed, Scene
 from .witness import Witness
 
-#: Seconds for one case, resumes and all, on a busy machine; one takes about 6.
-LIMIT = 150
+#: Seconds for one case, resumes and all, on a very busy machine; one takes some ten.
+LIMIT = 300
 #: How often a job may be resumed until it has to be done.
 RESUMES = 8
 
@@ -163,13 +164,13 @@ class Course:
             idle = not running and not self.job.ended and not self._heals
             # A detached job goes on with nobody looking; one that stands still is looked after.
             patience = 12.0 if detached and self.ending.resumes == 0 else 0.0
-            waited = waited + 0.02 if idle and not holders(self.job) else 0.0
+            waited = waited + 0.03 if idle and not holders(self.job) else 0.0
             if idle and waited >= patience:
                 self.ending.resumes += 1
                 if self.ending.resumes > RESUMES:
                     raise Broken(f"not done after {RESUMES} resumes; {self._where()}")
                 commands.append(self._start())
-            time.sleep(0.02)
+            time.sleep(0.03)
 
     def _break(self, now: float) -> None:
         while self._left and not self.job.ended and self._is_time(self._left[0][1], now):

@@ -7,84 +7,23 @@ None where nothing has to be healed.
 from __future__ import annotations
 
 import os
-import random
-import resource
-import shutil
 import signal
-import stat
-import subprocess
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
-from ip2p_batch.jobdir import JobDir
-
-from .rig import KEYS, STALE, VISIBILITY, Rig, children, holders, parent, wait
-
-Heal = Callable[[], object]
-Injection = Callable[["Scene"], "tuple[Heal, float] | None"]
-
-
-class Missed(Exception):
-    """There was nothing to break at that moment."""
-
-
-@dataclass
-class Scene:
-    """A job in work.
-
-    Attributes:
-        own: whether the command runs a Redis and workers of its own.
-        commands: that follow the job, the oldest first.
-        outputs: the folder into which the result goes.
-        storage_is_ill: while it is, ``status`` may say that it cannot read.
-    """
-
-    rig: Rig
-    job: JobDir
-    chance: random.Random
-    own: bool
-    commands: list[subprocess.Popen[bytes]]
-    outputs: Path
-    start: Callable[[], subprocess.Popen[bytes]]
-    storage_is_ill: bool = False
-    notes: list[str] = field(default_factory=list)
-
-    def holder(self) -> int:
-        """A process that holds a chunk, or may be at the assembly; waits a little for one."""
-        found: list[int] = []
-        if not self.own and self.job.marked("submitted/assembly"):
-            found = [c for main in self.rig.worker_groups() for c in children(main)]
-        wait(lambda: found or found.extend(holders(self.job)) or self.job.ended, 3)
-        if not found:
-            raise Missed
-        return self.chance.choice(found)
-
-    def worker(self) -> int:
-        """Main process of the worker that holds a chunk."""
-        main = parent(self.holder())
-        if main <= 1:
-            raise Missed
-        return main
-
-    def redis_folder(self) -> Path:
-        if not self.own:
-            return self.rig.redis_folder
-        for path in self.rig.folder.glob("ip2p-redis-*/redis.pid"):
-            return path.parent
-        raise Missed
-
-    def processes(self) -> list[int]:
-        """Workers and their children."""
-        if not self.own:
-            return self.rig.worker_processes()
-        found = [c.pid for c in self.commands if c.poll() is None]
-        for pid in found:
-            found += [child for child in children(pid) if child not in found]
-        return found
+from .rig import KEYS, STALE, VISIBILITY, parent
+from .scene import Heal, Injection, Missed, Scene
+from .storage_faults import (
+    delete_file,
+    fill_disk,
+    flip_byte,
+    limit_files,
+    lock_folder,
+    lose_share,
+    truncate_file,
+)
 
 
 def _kill(pid: int, number: int = signal.SIGKILL) -> None:
@@ -277,125 +216,6 @@ def steal_message(scene: Scene) -> None:
             client.lpush(KEYS[0], json.dumps(body))
     finally:
         client.close()
-
-
-# -- storage -----------------------------------------------------------------------------------
-
-
-def fill_disk(scene: Scene) -> tuple[Heal, float]:
-    """Not a block is left, where there is a small disk to fill; else no file may grow."""
-    if not os.path.ismount(scene.rig.folder / "disk"):
-        return limit_files(scene)
-    scene.storage_is_ill = True
-    ballast = scene.rig.folder / "disk" / "ballast"
-    with suppress(OSError), ballast.open("ab", buffering=0) as file:
-        for size in (1 << 20, 1 << 12):
-            with suppress(OSError):
-                while file.write(b"\0" * size):
-                    pass
-
-    def heal() -> None:
-        ballast.unlink(missing_ok=True)
-        scene.storage_is_ill = False
-
-    return heal, scene.chance.uniform(0.3, 4)
-
-
-def limit_files(scene: Scene) -> tuple[Heal, float]:
-    """Workers can write no file beyond so many bytes; the first bytes go well."""
-    limit = scene.chance.choice((0, 200, 2000, 6000))
-    pids = scene.processes()
-    _, most = resource.getrlimit(resource.RLIMIT_FSIZE)
-
-    def set_all(value: int) -> None:
-        for pid in pids:
-            with suppress(OSError):
-                resource.prlimit(pid, resource.RLIMIT_FSIZE, (value, most))
-
-    set_all(limit)
-    return lambda: set_all(most), scene.chance.uniform(0.3, 4)
-
-
-def lock_folder(scene: Scene) -> tuple[Heal, float]:
-    """The job folder, or the result's, can be read and not written."""
-    scene.storage_is_ill = True
-    top = scene.chance.choice((scene.job.path, scene.job.path, scene.outputs))
-    folders = [Path(where) for where, _, _ in os.walk(top)]
-    modes = {}
-    for folder in folders:
-        with suppress(FileNotFoundError):
-            modes[folder] = stat.S_IMODE(folder.stat().st_mode)
-            folder.chmod(0o555)
-
-    def heal() -> None:
-        for folder, mode in modes.items():
-            with suppress(FileNotFoundError):
-                folder.chmod(mode)
-        scene.storage_is_ill = False
-
-    return heal, scene.chance.uniform(0.3, 4)
-
-
-def lose_share(scene: Scene) -> tuple[Heal, float]:
-    """The job folder is gone for a while, as when a share is not mounted."""
-    scene.storage_is_ill = True
-    path = scene.job.path
-    aside = path.with_name(f"{path.name}.aside")
-    path.rename(aside)
-
-    def heal() -> None:
-        if path.exists():
-            grown = sorted(p.relative_to(path).as_posix() for p in path.rglob("*"))
-            scene.notes.append(f"grew where the share was not mounted: {grown}")
-            shutil.rmtree(path)
-        aside.rename(path)
-        scene.storage_is_ill = False
-
-    return heal, scene.chance.uniform(0.3, 4)
-
-
-def _some_file(scene: Scene) -> Path:
-    folders = ["receipts", "segments", "borders"]
-    scene.chance.shuffle(folders)
-    for folder in folders:
-        with suppress(OSError):
-            found = sorted(p for p in (scene.job.path / folder).iterdir() if p.name[0] != ".")
-            if found:
-                return scene.chance.choice(found)
-    raise Missed
-
-
-def delete_file(scene: Scene) -> None:
-    """A receipt, a segment or a border's latents are gone."""
-    path = _some_file(scene)
-    scene.notes.append(f"deleted {path.parent.name}/{path.name}")
-    path.unlink(missing_ok=True)
-
-
-def truncate_file(scene: Scene) -> None:
-    """A receipt, a segment or a border's latents end too early."""
-    path = _some_file(scene)
-    with suppress(FileNotFoundError):
-        size = path.stat().st_size
-        cut = scene.chance.choice((0, size // 2, size - 1))
-        os.truncate(path, cut)
-        scene.notes.append(f"cut {path.parent.name}/{path.name} from {size} to {cut}")
-
-
-def flip_byte(scene: Scene) -> None:
-    """A segment, or a border's latents, has another byte than the worker wrote."""
-    folder = scene.job.path / scene.chance.choice(("segments", "segments", "borders"))
-    found = sorted(p for p in folder.iterdir() if p.name[0] != ".") if folder.is_dir() else []
-    if not found:
-        raise Missed
-    path = scene.chance.choice(found)
-    with suppress(FileNotFoundError):
-        data = bytearray(path.read_bytes())
-        at = scene.chance.randrange(len(data))
-        data[at] ^= 0x41
-        with path.open("r+b") as file:
-            file.write(data)
-        scene.notes.append(f"byte {at} of {path.name}")
 
 
 # -- the user ----------------------------------------------------------------------------------

@@ -65,7 +65,7 @@ class Kind:
         outputs = rig.folder / "disk" / f"out-{self.name}"
         job = self.create(rig.folder, outputs)
         command = rig.command("resume", str(job.path))
-        code = command.wait(120)
+        code = command.wait(400)
         if code not in (0, 1) or not job.ended:
             raise RuntimeError(
                 f"the undisturbed {self.name} ends with {code}: {rig.said()[-2000:]}"

@@ -50,7 +50,7 @@ class Witness:
         self._look()  # the last word
 
     def _watch(self) -> None:
-        while not self.lie and not self._stop.wait(0.05):
+        while not self.lie and not self._stop.wait(0.1):
             self._look()
 
     def _look(self) -> None:
