@@ -23,9 +23,11 @@ help: ## list the targets
 demo: $(RUNTIME) ## edit the bundled clip offline; leaves demo/out.mp4 and demo/sheet.png
 	$(BIN)/ip2p-batch demo --output demo
 
+TEST_PROCESSES ?= 3
 .PHONY: test
 test: $(DEV) ## the whole test suite: real Redis, real workers, real media
-	$(BIN)/python -m pytest
+	@# Much of it is waiting for processes to die and for others to notice: files run side by side.
+	$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile
 
 # make fuzz MINUTES=60
 MINUTES ?= 5
