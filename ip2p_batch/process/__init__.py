@@ -34,7 +34,8 @@ def process_chunk(
     """Do one chunk and write its receipt; a chunk that has a valid receipt is left alone.
 
     Raises:
-        JobCancelled: the job's folder says so; checked between denoising steps.
+        JobCancelled: the job's folder says so, or that the job has ended without this worker;
+            checked between denoising steps.
         Ip2pError: what went wrong; ``retryable`` says whether another try makes sense.
     """
     job = job_dir.job()

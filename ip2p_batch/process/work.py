@@ -48,9 +48,9 @@ class Work:
             self.job_dir.drop_claim(self.chunk.id)
 
     def checkpoint(self) -> None:
-        """Raise where the job was cancelled; cheap, the heartbeat looks at the disk."""
+        """Raise where the job was cancelled or has ended; cheap, the heartbeat looks."""
         if self._cancelled:
-            raise JobCancelled(f"{self.job.id} was cancelled.")
+            raise JobCancelled(f"{self.job.id} was cancelled, or has ended.")
 
     def advance(self, frames: int) -> None:
         """Count finished frames or pictures; called from the encoding thread too."""
@@ -77,6 +77,9 @@ class Work:
     def _beat(self) -> None:
         claim = Claim(chunk=self.chunk.id, worker=self.worker, done=self._done, at=time.time())
         try:
+            if self.job_dir.ended:  # another worker had this chunk, too: nobody needs it any more
+                self._cancelled = True
+                return
             self._cancelled = self._cancelled or self.job_dir.cancelled
             self.job_dir.write_claim(claim)
         except Ip2pError:
