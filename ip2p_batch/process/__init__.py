@@ -41,7 +41,8 @@ def process_chunk(
 
     Raises:
         ChunkTaken: another worker is at it; there is nothing to do about that.
-        JobCancelled: the job's folder says so; checked between denoising steps.
+        JobCancelled: the job's folder says so, or that the job has ended without this worker;
+            checked between denoising steps.
         UnlikeWorker: this worker would give other bits than the chunks before.
         Ip2pError: what went wrong; ``retryable`` says whether another try makes sense.
     """
@@ -49,7 +50,7 @@ def process_chunk(
         try:
             return _process(job_dir, chunk, editor_for=editor_for, worker=worker, patience=patience)
         except JobCancelled:
-            if job_dir.cancelled:
+            if job_dir.cancelled or job_dir.ended:
                 raise
             # Taken up again this moment, by somebody who counts on what is in hand here.
 

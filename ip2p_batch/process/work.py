@@ -98,7 +98,7 @@ class Work:
             after = time.monotonic()
             self._next_look = after + max(_LOOK_SECONDS, (after - before) / _LOOKING)
         if self._cancelled:
-            raise JobCancelled(f"{self.job.id} was cancelled.")
+            raise JobCancelled(f"{self.job.id} was cancelled, or has ended.")
         if self._taken:
             raise ChunkTaken(f"Another worker has chunk {self.chunk.id} by now.")
 
@@ -198,6 +198,9 @@ class Work:
             return  # the claim is another's by now
         claim = Claim(chunk=self.chunk.id, worker=self.worker, done=self._done, at=time.time())
         try:
+            if self.job_dir.ended:  # another worker had this chunk, too: nobody needs it any more
+                self._cancelled = True
+                return
             self._cancelled = self._cancelled or self.job_dir.cancelled
             self.job_dir.write_claim(claim)
         except Ip2pError:

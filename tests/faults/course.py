@@ -216,7 +216,7 @@ class Course:
         """Let those finish who do not know yet that the job has ended."""
         if injections.DOUBLE & set(self.ending.came):
             time.sleep(1.3)  # a heart beats every second
-            wait(lambda: not holders(self.job), 20)
+        wait(lambda: not holders(self.job), 30)
         far = injections.FAR & set(self.ending.came)
         if far and not self.scene.own and not self.rig.all_answer(40):
             raise Broken(f"after {sorted(far)} a worker answers no more")

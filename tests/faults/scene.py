@@ -69,7 +69,8 @@ class Scene:
         """Workers and their children."""
         if not self.own:
             return self.rig.worker_processes()
-        found = [c.pid for c in self.commands if c.poll() is None]
+        commands = [c.pid for c in self.commands if c.poll() is None]
+        found = [*commands]
         for pid in found:
             found += [child for child in children(pid) if child not in found]
-        return found
+        return [pid for pid in found if pid not in commands]
