@@ -22,26 +22,19 @@ receipt is written after what it vouches for. Every file appears under its name 
 
 from __future__ import annotations
 
-import errno
-import fcntl
 import hashlib
 import os
-import platform
 import shutil
-import tempfile
-import threading
-import uuid
 from array import array
-from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING
 
 import msgspec
 
-from .errors import JobError, OutsideRoots
+from .errors import JobError
 from .job import (
     Chunk,
     Claim,
@@ -57,9 +50,8 @@ from .job import (
     Tuning,
     decode,
     encode,
-    is_json,
 )
-from .roots import ANYWHERE, Roots
+from .jobfiles import JobFiles, kept
 from .storage import atomic_path as atomic_path
 from .storage import patiently, refused, unreadable
 from .storage import sweep as sweep
@@ -68,69 +60,16 @@ from .storage import write_atomic as write_atomic
 if TYPE_CHECKING:  # numpy takes a tenth of a second, which `status` need not wait for
     from .frame import FrameTable
 
-T = TypeVar("T")
-
 _MOST_REOPENED = 3
-_NO_LOCKS = frozenset({errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL})
 
 
-class _Kept:
-    """What was last read of a few files, by their names, for as long as they stay the same files.
-
-    A worker reads job, plan and items for every chunk, and they do not change. A file that is
-    replaced, as all are here, is another file, so it is read anew.
-    """
-
-    def __init__(self, limit: int) -> None:
-        self._limit = limit
-        self._values: OrderedDict[Path, tuple[tuple[int, ...], Any]] = OrderedDict()
-        self._lock = threading.Lock()
-
-    def get(self, path: Path, read: Callable[[], T], stat: os.stat_result | None = None) -> T:
-        """What ``read`` gives of ``path``; it is called where the file is new.
-
-        Args:
-            stat: of the file, where it is open.
-
-        Raises:
-            OSError: there is no such file.
-        """
-        stat = stat or path.stat()
-        stamp = (stat.st_dev, stat.st_ino, stat.st_mtime_ns, stat.st_size)
-        with self._lock:
-            known = self._values.get(path)
-            if known is not None and known[0] == stamp:
-                self._values.move_to_end(path)
-                value: T = known[1]
-                return value
-        # The stamp was taken before: a file replaced meanwhile is read once more next time.
-        value = read()
-        with self._lock:
-            self._values[path] = (stamp, value)
-            self._values.move_to_end(path)
-            while len(self._values) > self._limit:
-                self._values.popitem(last=False)
-        return value
-
-
-#: Job, plan, index of chunks and index of items, of the few jobs that a worker may have in turn.
-_kept = {name: _Kept(4) for name in ("job", "plan", "chunks", "items", "tuning")}
-
-
-class JobDir:
+class JobDir(JobFiles):
     """A job folder by its path; opens nothing until asked.
 
     Args:
         roots: where reading and writing is allowed. Whatever the folder's own links lead to is
             held against them, too; every method raises OutsideRoots then.
     """
-
-    def __init__(self, path: Path | str, roots: Roots = ANYWHERE) -> None:
-        self.path = Path(path)
-        self.roots = roots
-
-    def __repr__(self) -> str:
-        return f"JobDir({str(self.path)!r})"
 
     # -- what was asked ---------------------------------------------------------------
 
@@ -205,7 +144,7 @@ class JobDir:
         for _ in range(2):
             plan = self.plan()  # a missing file has its message from here
             by_id = partial(_by_id, plan)
-            chunks = _kept["chunks"].get(self._at("plan.json"), by_id)
+            chunks = kept["chunks"].get(self._at("plan.json"), by_id)
             if chunk_id in chunks:
                 return chunks[chunk_id]
             self.refresh()  # perhaps it was planned again just now
@@ -235,7 +174,7 @@ class JobDir:
         with path.open("rb") as file:
             if start:
                 opened = os.fstat(file.fileno())
-                at = _kept["items"].get(path, lambda: _line_starts(path), opened)
+                at = kept["items"].get(path, lambda: _line_starts(path), opened)
                 file.seek(at[min(start, len(at) - 1)])
             for number, line in enumerate(file, start):
                 if stop is not None and number >= stop:
@@ -246,23 +185,12 @@ class JobDir:
         """What the workers have agreed on; None before the first has looked."""
         path = self._at("tuning.json")
         with suppress(FileNotFoundError, NotADirectoryError):
-            return _kept["tuning"].get(path, lambda: self._maybe("tuning.json", Tuning))
+            return kept["tuning"].get(path, lambda: self._maybe("tuning.json", Tuning))
         return None
 
     def agree(self, tuning: Tuning) -> Tuning:
         """Propose how this job's model is called; what the first worker proposed is what counts."""
-        path = self._at("tuning.json")
-        mine = path.with_name(f"tuning-{platform.node()}-{os.getpid()}.json")
-        write_atomic(mine, encode(tuning))
-        try:
-            path.hardlink_to(mine)  # whole, and only where there is none yet
-        except FileExistsError:
-            pass
-        except OSError:  # a file system without hard links
-            if not path.exists():
-                mine.replace(path)
-        finally:
-            mine.unlink(missing_ok=True)
+        self._write_once("tuning.json", tuning)
         return self.tuning() or tuning
 
     # -- what is done -----------------------------------------------------------------
@@ -421,43 +349,6 @@ class JobDir:
         for folder in ("segments", "borders", "claims", "attempts", "deadly"):
             shutil.rmtree(self.path / folder, ignore_errors=True)
 
-    def check_writable(self) -> None:
-        """See that files can be written here.
-
-        Raises:
-            OutputError: they cannot; says why.
-        """
-        try:
-            with tempfile.TemporaryFile(dir=self._at(""), buffering=0) as trial:
-                trial.write(b"x" * 4096)  # a block: empty files fit on a full disk
-        except OSError as error:
-            raise refused(self.path, error) from error
-
-    @contextmanager
-    def locked(self, name: str = "lock", *, wait: bool = False) -> Iterator[bool]:
-        """Yields True to one process at a time, False to the others; let go when it dies.
-
-        Args:
-            name: of the lock's file; the default is held by whoever assembles.
-            wait: stand in line for it, however long that takes, and then yield True.
-        """
-        path = self._at(name)
-        try:
-            file = patiently(lambda: path.open("ab"))
-        except OSError as error:
-            raise refused(path, error) from error
-        with file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-            except OSError as error:
-                # A share without locks: two may do the same, and the last one's file stands whole.
-                if error.errno not in _NO_LOCKS:
-                    if wait:
-                        raise refused(path, error) from error
-                    yield False
-                    return
-            yield True
-
     def reopen(self) -> bool:
         """Have chunks handed over anew whose finished work is gone.
 
@@ -472,36 +363,6 @@ class JobDir:
     def forget_submitted(self) -> None:
         """Forget which waves were handed over, so that what is not done is handed over anew."""
         shutil.rmtree(self.path / "submitted", ignore_errors=True)
-
-    # -- markers ----------------------------------------------------------------------
-
-    def mark_once(self, name: str) -> bool:
-        """Create marker ``name``; True for the one caller who was first."""
-        path = self._at(name)
-
-        def make() -> bool:
-            if path.parent != self.path:
-                path.parent.mkdir(exist_ok=True)
-            try:
-                path.touch(exist_ok=False)
-            except FileExistsError:
-                return False
-            return True
-
-        try:
-            return patiently(make)
-        except OSError as error:
-            raise refused(path, error) from error
-
-    def unmark(self, name: str) -> None:
-        self._delete(name)
-
-    def marked(self, name: str) -> bool:
-        path = self._at(name)
-        try:
-            return patiently(path.exists)
-        except OSError as error:
-            raise unreadable(path, error) from error
 
     @property
     def cancelled(self) -> bool:
@@ -520,85 +381,6 @@ class JobDir:
         with atomic_path(self._at("items.jsonl")) as temporary, temporary.open("wb") as file:
             for item in items:
                 file.write(encode_line(item))
-
-    # -- files ------------------------------------------------------------------------
-
-    def _at(self, name: str) -> Path:
-        """Where to find a file of this folder, for use right now."""
-        return self.roots.allow(self.path / name)
-
-    def _delete(self, name: str) -> None:
-        path = self.path / name
-        with suppress(OSError, OutsideRoots):
-            # Of a link, the link goes and not what it leads to.
-            (self.roots.allow(path.parent) / path.name).unlink()
-
-    def _write(self, name: str, value: object, *, durable: bool = True) -> None:
-        # Of the folders above, none is made: where the share is gone, nothing may take its place.
-        write_atomic(self._at(name), encode(value), durable=durable, parents=False)
-
-    def _write_once(self, name: str, value: object) -> None:
-        """Write a file, whole, unless there is one of that name."""
-        path = self._at(name)
-        mine = path.with_name(f".{path.stem}-{uuid.uuid4().hex}")
-        write_atomic(mine, encode(value))
-        try:
-            os.link(mine, path)  # fails where it exists, on network shares, too
-        except FileExistsError:
-            pass
-        except OSError:  # no links here: of two that come in the same moment the last one counts
-            if not path.exists():
-                mine.replace(path)
-        finally:
-            mine.unlink(missing_ok=True)
-
-    def _read_once(self, name: str, type_: type[T]) -> T:
-        """A file that does not change while a job lives: read again only if it is another one."""
-        path = self._at(name)
-        try:
-            value = patiently(lambda: _kept[path.stem].get(path, lambda: self._maybe(name, type_)))
-        except (FileNotFoundError, NotADirectoryError):
-            value = None
-        except OSError as error:
-            raise unreadable(path, error) from error
-        if value is None:
-            raise JobError(
-                f"{self.path} is not a job folder: {name} is missing.",
-                hint="`ip2p-batch jobs` lists those there are.",
-            )
-        return value
-
-    def _maybe(self, name: str, type_: type[T]) -> T | None:
-        path = self._at(name)
-        try:
-            data = patiently(path.read_bytes)
-        except (FileNotFoundError, NotADirectoryError):
-            return None
-        except OSError as error:
-            raise unreadable(path, error) from error
-        return decode(data, type_, what=str(path))
-
-    def _record(self, name: str, type_: type[T]) -> T | None:
-        """A file that says what was done; one that a failing disk cut short says nothing."""
-        path = self._at(name)
-        try:
-            return self._maybe(name, type_)
-        except JobError:
-            with suppress(OSError):
-                if not is_json(path.read_bytes()):
-                    return None
-            raise
-
-    def _names(self, folder: str) -> set[str]:
-        path = self._at(folder)
-        try:
-            # Not iterdir: thousands, several times a second.
-            names = patiently(lambda: os.listdir(path))  # noqa: PTH208
-        except (FileNotFoundError, NotADirectoryError):
-            return set()
-        except OSError as error:
-            raise unreadable(path, error) from error
-        return {name[:-5] for name in names if name.endswith(".json") and name[0] != "."}
 
 
 def _by_id(plan: Plan) -> dict[str, Chunk]:
