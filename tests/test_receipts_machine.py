@@ -21,11 +21,21 @@ from ip2p_batch import run
 from ip2p_batch.assemble import assemble
 from ip2p_batch.errors import EditError, IncompleteJob
 from ip2p_batch.executor import ASSEMBLY
-from ip2p_batch.job import Chunk, Claim, Failure, Item, Job, Plan, Receipt, Source, WorkerInfo
+from ip2p_batch.job import (
+    Chunk,
+    Claim,
+    Failure,
+    Held,
+    Item,
+    Job,
+    Plan,
+    Receipt,
+    Source,
+    WorkerInfo,
+)
 from ip2p_batch.jobdir import JobDir
 from ip2p_batch.process import give_up
 from ip2p_batch.recipe import Recipe
-from ip2p_batch.run import advancing
 
 WORKER = WorkerInfo(host="h", pid=1)
 
@@ -55,6 +65,13 @@ class Queue:
     def queued(self):
         return len(self.messages)
 
+    def held(self, job):
+        names = (None if name == ASSEMBLY else name for name in self.messages)
+        return Held(waiting=frozenset(names), in_hand=frozenset())
+
+    def width(self):
+        return 3
+
 
 class JobFolder(RuleBasedStateMachine):
     @initialize(first=st.integers(1, 3), second=st.integers(0, 4))
@@ -74,7 +91,6 @@ class JobFolder(RuleBasedStateMachine):
         self.queue = Queue()
         self.result = None
         self.dropped = False
-        advancing._open_chunks.clear()
 
     def receipt(self, chunk):
         return Receipt(
