@@ -13,6 +13,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
+from redis.exceptions import RedisError
+
 from .rig import KEYS, STALE, VISIBILITY, parent
 from .scene import Heal, Injection, Missed, Scene
 from .storage_faults import (
@@ -163,6 +165,8 @@ def _lists(scene: Scene, change: Callable[[Any, str, list[bytes]], None]) -> Non
             if messages := client.lrange(key, 0, -1):
                 found = True
                 change(client, key, messages)
+    except RedisError:  # an earlier fault has it on its way up again
+        raise Missed from None
     finally:
         client.close()
     if not found:
