@@ -85,9 +85,10 @@ def status(folder: JobDir) -> JobStatus:
     elif failures:
         state = "failed"
     in_order = [c.id for c in plan.chunks if c.id in finished]
-    if state == "waiting" and _lately(_read(folder, in_order[-_LATELY:])):
+    lately = _read(folder, in_order[-_LATELY:])
+    if state == "waiting" and _any_fresh(lately):
         state = "running"  # between two chunks nobody holds one
-    fps = _pace(folder, weights, in_order[-_LATELY:], under_way if state == "running" else None)
+    fps = _pace(lately, weights, under_way if state == "running" else None)
     return JobStatus(
         id=job.id,
         folder=str(folder.path),
@@ -111,11 +112,8 @@ def status(folder: JobDir) -> JobStatus:
     )
 
 
-def _pace(
-    folder: JobDir, weights: dict[str, int], lately: Sequence[str], under_way: int | None
-) -> float:
+def _pace(receipts: Sequence[Receipt], weights: dict[str, int], under_way: int | None) -> float:
     """Frames a second over these chunks, up to now where frames are under way still."""
-    receipts = _read(folder, lately)
     begun = _begun(receipts)
     if begun is None:
         return 0.0
@@ -166,7 +164,7 @@ def fresh_claims(folder: JobDir, finished: Collection[str]) -> list[Claim]:
     return [c for c in folder.claims() if c.chunk not in finished and c.at >= oldest]
 
 
-def _lately(receipts: Iterable[Receipt]) -> bool:
+def _any_fresh(receipts: Iterable[Receipt]) -> bool:
     oldest = time.time() - Settings.from_env().stale
     return any(r.finished >= oldest for r in receipts)
 

@@ -11,7 +11,7 @@ from PIL import Image as Pil
 from ip2p_batch import broker, run
 from ip2p_batch.broker import PrivateRedis
 from ip2p_batch.recipe import Recipe
-from ip2p_batch.remote import TASK_CHUNK, CeleryExecutor, make_app, message
+from ip2p_batch.remote import MAX_RETRIES, TASK_CHUNK, CeleryExecutor, make_app, message
 
 from .celery_helpers import run_launcher, stills_job, wait_for
 
@@ -146,8 +146,9 @@ def test_a_chunk_that_kills_its_process_leaves_its_place_in_the_queue_to_others(
     client = broker.connect(crew.url)
     client.delete("ip2p:chunks:3")
     client.close()
-    with make_app(crew.url) as app:  # as it is after two deaths
-        app.send_task(TASK_CHUNK, kwargs=message(job, deadly, job.job().fingerprint()), retries=2)
+    with make_app(crew.url) as app:  # as it is after more deaths than are looked into
+        told = message(job, deadly, job.job().fingerprint())
+        app.send_task(TASK_CHUNK, kwargs=told, retries=MAX_RETRIES)
     os.kill(wait_for(lambda: [c.worker.pid for c in job.claims()])[0], signal.SIGKILL)
     wait_for(lambda: job.given_up() == {deadly.id})
     # With nobody watching, and with no worker that could have handed it over.
