@@ -163,7 +163,7 @@ def test_a_retry_that_stops_half_way_goes_on_as_any_job_does(catalog, tmp_path, 
     for event in run.follow(folder, LocalExecutor(lambda _: IdentityEditor())):
         if event.kind == "chunk" and len(folder.finished()) == 2:
             break
-    assert run.status(folder).state == "waiting"
+    assert run.status(folder).state in {"waiting", "running"}  # what was done is seconds old
     assert run.retry(folder) == 1
     finish(folder)
     assert run.summary(folder).frames == 7
