@@ -28,7 +28,7 @@ from ip2p_batch.job import (
 from ip2p_batch.recipe import Recipe
 from ip2p_batch.remote import Message, message, read_message
 
-text = st.text(st.characters(codec="utf-8"), max_size=20)
+text = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=20)
 numbers = st.integers(0, 2**40)
 seconds = st.floats(0, 1e12)
 ids = st.from_regex(r"[0-9]-[0-9]{6}", fullmatch=True, alphabet=string.digits + "-")
