@@ -23,7 +23,7 @@ help: ## list the targets
 demo: $(RUNTIME) ## edit the bundled clip offline; leaves demo/out.mp4 and demo/sheet.png
 	$(BIN)/ip2p-batch demo --output demo
 
-TEST_PROCESSES ?= 3
+TEST_PROCESSES ?= 2
 .PHONY: test
 test: $(DEV) ## the whole test suite: real Redis, real workers, real media
 	@# Much of it is waiting for processes to die and for others to notice: files run side by side.
