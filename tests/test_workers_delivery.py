@@ -74,7 +74,7 @@ def test_a_picture_that_kills_its_process_is_left_out_and_the_job_ends(tmp_path,
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 def test_a_picture_that_kills_its_whole_worker_is_left_out_too(tmp_path, redis, executor):
     """Nobody follows the job: the messages come back from Redis alone."""
     job = stills_job(tmp_path, 2, model="identity:fatal=1")
@@ -92,7 +92,7 @@ def test_a_chunk_that_hangs_is_killed_by_its_own_process(tmp_path, redis, execut
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 def test_a_chunk_that_hangs_is_killed_by_its_worker_at_the_launchers_limit(
     tmp_path, redis, executor
 ):
@@ -120,7 +120,7 @@ def test_a_long_chunk_is_done_once_though_its_message_is_there_twice(tmp_path, r
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 def test_a_worker_that_was_stopped_cannot_overwrite_what_another_did(tmp_path, redis, executor):
     job = stills_job(tmp_path, 2, model="identity:slow=2", each=2)
     run.advance(job, executor)
