@@ -23,7 +23,7 @@ HERE = Path(__file__).parent
 ROOT = HERE.parent
 
 
-def wait_for(condition, seconds=40.0):
+def wait_for(condition, seconds=120.0):
     """Wait until ``condition()`` is true; its value, or an error after ``seconds``."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
