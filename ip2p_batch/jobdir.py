@@ -61,6 +61,7 @@ if TYPE_CHECKING:  # numpy takes a tenth of a second, which `status` need not wa
     from .frame import FrameTable
 
 _MOST_REOPENED = 3
+_SUBMITTED = "submitted"
 
 
 class JobDir(JobFiles):
@@ -360,9 +361,14 @@ class JobDir(JobFiles):
         self.forget_submitted()
         return True
 
+    @property
+    def window_path(self) -> Path:
+        """Where it stands which chunks were handed over; see ``run/window.py``."""
+        return self._at(f"{_SUBMITTED}/window.json")
+
     def forget_submitted(self) -> None:
-        """Forget which waves were handed over, so that what is not done is handed over anew."""
-        shutil.rmtree(self.path / "submitted", ignore_errors=True)
+        """Forget what was handed over, so that what is not done is handed over anew."""
+        shutil.rmtree(self.path / _SUBMITTED, ignore_errors=True)
 
     @property
     def cancelled(self) -> bool:
@@ -371,7 +377,7 @@ class JobDir(JobFiles):
     @property
     def handed_over(self) -> bool:
         """Whether anything of the job was given to workers, since it was last taken up."""
-        return self.marked("submitted")
+        return self.marked(_SUBMITTED)
 
     @property
     def paused(self) -> bool:

@@ -9,8 +9,11 @@ from hypothesis import strategies as st
 
 from ip2p_batch import broker, run
 from ip2p_batch.edit.editor import IdentityEditor
+from ip2p_batch.errors import OutputError, OutsideRoots
 from ip2p_batch.executor import LocalExecutor
 from ip2p_batch.job import Claim, Held, Receipt, WorkerInfo
+from ip2p_batch.jobdir import JobDir
+from ip2p_batch.roots import Roots
 from ip2p_batch.run import window
 
 from .celery_helpers import stills_job
@@ -86,6 +89,24 @@ def test_places_of_chunks_that_were_settled_in_silence_are_filled_again(tmp_path
     settle(folder, every[3])
     run.advance(folder, executor, (every[3],))
     assert executor.handed == every[:8]
+
+
+def test_a_window_that_cannot_be_written_is_one_clear_error(tmp_path):
+    folder, executor = stills_job(tmp_path, 3), Narrow(2)
+    (folder.path / "submitted").write_text("a file where a folder should be")
+    with pytest.raises(OutputError, match=r"window\.json cannot be written"):
+        run.advance(folder, executor)
+
+
+def test_a_window_is_neither_read_nor_written_outside_the_allowed_roots(tmp_path):
+    folder, executor = stills_job(tmp_path / "in", 3), Narrow(2)
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (folder.path / "submitted").symlink_to(outside)
+    held = JobDir(folder.path, Roots.parse(str(tmp_path / "in")))
+    with pytest.raises(OutsideRoots):
+        run.advance(held, executor)
+    assert not executor.handed and not list(outside.iterdir())
 
 
 def test_a_window_that_is_lost_or_damaged_is_made_anew_from_the_receipts(tmp_path):

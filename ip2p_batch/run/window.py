@@ -12,7 +12,6 @@ none. Nothing is lost with the file, either: without it, the receipts are counte
 
 from __future__ import annotations
 
-import shutil
 from bisect import bisect_right
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
@@ -23,9 +22,7 @@ from ..executor import Executor
 from ..job import Chunk, Plan
 from ..jobdir import JobDir
 from ..status import fresh_claims
-
-_FOLDER = "submitted"
-_FILE = f"{_FOLDER}/window.json"
+from ..storage import patiently, refused
 
 
 class _Window(msgspec.Struct, forbid_unknown_fields=True):
@@ -50,7 +47,7 @@ def held(folder: JobDir) -> Iterator[None]:
 
 def forget(folder: JobDir) -> None:
     """Take it that nothing was handed over; to be called with the window :func:`held`."""
-    shutil.rmtree(folder.path / _FOLDER, ignore_errors=True)
+    folder.forget_submitted()
 
 
 def begin(
@@ -59,6 +56,10 @@ def begin(
     """Hand over the first ``pending`` chunks of a wave; to be called with the window held.
 
     Chunks that the queue has from earlier, or that a worker has in hand, count as handed over.
+
+    Raises:
+        BrokerError: Redis cannot be reached.
+        OutputError: the job folder cannot be written.
     """
     known = executor.held(folder)
     at_work = {claim.chunk for claim in fresh_claims(folder, ())}
@@ -117,14 +118,20 @@ def move_on(folder: JobDir, executor: Executor, settled: Collection[str] | None)
 
 def _read(folder: JobDir) -> _Window | None:
     try:
-        data = (folder.path / _FILE).read_bytes()
-        return msgspec.json.decode(data, type=_Window)
+        return msgspec.json.decode(folder.window_path.read_bytes(), type=_Window)
     except (OSError, msgspec.MsgspecError):
         return None
 
 
 def _write(folder: JobDir, window: _Window) -> None:
+    path, data = folder.window_path, msgspec.json.encode(window)
+
+    def write() -> None:
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(data)
+
     # Neither flushed nor renamed: nobody else reads it now, and a torn one is no JSON.
-    path = folder.roots.allow(folder.path / _FILE)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(msgspec.json.encode(window))
+    try:
+        patiently(write)
+    except OSError as error:
+        raise refused(path, error) from error
