@@ -17,14 +17,13 @@ import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Self
 
 from .errors import ChunkTaken, Ip2pError, OutputError
 from .job import Attempt, WorkerInfo, decode, encode
 from .jobdir import JobDir
 from .settings import Settings
-from .storage import SPACE_HINT
+from .storage import refused
 
 #: A claim is watched this long at the least.
 _GLANCE_SECONDS = 3.0
@@ -114,7 +113,7 @@ class Holding:
             if durable:
                 os.fsync(self._file)
         except OSError as error:
-            raise _unwritable(path, error) from error
+            raise refused(path, error) from error
 
 
 def begin(
@@ -142,14 +141,14 @@ def begin(
         if not path.parent.is_dir():
             path.parent.mkdir(exist_ok=True)
     except OSError as error:
-        raise _unwritable(path, error) from error
+        raise refused(path, error) from error
     try:
         # Exclusive: of two newcomers one is first. 0o666, for another user's worker locks it, too.
         file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
     except FileExistsError:
         raise ChunkTaken(f"Another worker has just taken chunk {chunk_id}.") from None
     except OSError as error:
-        raise _unwritable(path, error) from error
+        raise refused(path, error) from error
     _lock(file)
     attempt = Attempt(chunk=chunk_id, worker=worker, at=time.time())
     try:
@@ -198,15 +197,6 @@ def forget(job_dir: JobDir, chunk_ids: Iterable[str]) -> None:
     if chunk_ids:
         for frame in job_dir.deadly():
             job_dir.unmark(f"deadly/{frame}")
-
-
-def _unwritable(path: Path, error: OSError) -> OutputError:
-    return OutputError(
-        f"{path} cannot be written: {error.strerror}.",
-        path=path,
-        hint=SPACE_HINT,
-        survives="Finished chunks are kept.",
-    )
 
 
 def _ending(chunk_id: str, number: int) -> str:

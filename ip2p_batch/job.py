@@ -110,6 +110,11 @@ class Source(_Data, frozen=True, kw_only=True):
     stop: int = 0
 
     @property
+    def noun(self) -> str:
+        """What is counted: ``frame`` or ``picture``."""
+        return "frame" if self.is_video else "picture"
+
+    @property
     def is_video(self) -> bool:
         return self.video is not None
 
@@ -238,6 +243,10 @@ class Plan(_Data, frozen=True, kw_only=True):
     chunks: tuple[Chunk, ...]
     size: tuple[int, int] = (0, 0)
     warnings: tuple[str, ...] = ()
+
+    def largest(self, recipe: Recipe) -> tuple[int, int]:
+        """``(width, height)`` at which frames are edited; of mixed stills, the most it may be."""
+        return self.size if all(self.size) else (recipe.size, recipe.size)
 
     @property
     def waves(self) -> int:

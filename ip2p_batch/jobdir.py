@@ -184,10 +184,7 @@ class JobDir(JobFiles):
 
     def tuning(self) -> Tuning | None:
         """What the workers have agreed on; None before the first has looked."""
-        path = self._at("tuning.json")
-        with suppress(FileNotFoundError, NotADirectoryError):
-            return kept["tuning"].get(path, lambda: self._maybe("tuning.json", Tuning))
-        return None
+        return self._once("tuning.json", Tuning)
 
     def agree(self, tuning: Tuning) -> Tuning:
         """Propose how this job's model is called; what the first worker proposed is what counts."""
@@ -262,11 +259,7 @@ class JobDir(JobFiles):
 
     def deadly(self) -> frozenset[int]:
         """Numbers of the frames or pictures that are known to kill their worker."""
-        try:
-            names = os.listdir(self._at("deadly"))  # noqa: PTH208 - as in _names
-        except FileNotFoundError:
-            return frozenset()
-        return frozenset(int(name) for name in names if name.isdecimal())
+        return frozenset(int(name) for name in self._listed("deadly") if name.isdecimal())
 
     def write_failure(self, failure: Failure) -> None:
         self._write(f"failures/{failure.chunk}.json", failure)

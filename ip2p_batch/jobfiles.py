@@ -83,7 +83,7 @@ class JobFiles:
         self.roots = roots
 
     def __repr__(self) -> str:
-        return f"JobDir({str(self.path)!r})"
+        return f"{type(self).__name__}({str(self.path)!r})"
 
     def check_writable(self) -> None:
         """See that files can be written here.
@@ -183,15 +183,19 @@ class JobFiles:
         finally:
             mine.unlink(missing_ok=True)
 
-    def _read_once(self, name: str, type_: type[T]) -> T:
+    def _once(self, name: str, type_: type[T]) -> T | None:
         """A file that does not change while a job lives: read again only if it is another one."""
         path = self._at(name)
         try:
-            value = patiently(lambda: kept[path.stem].get(path, lambda: self._maybe(name, type_)))
+            return patiently(lambda: kept[path.stem].get(path, lambda: self._maybe(name, type_)))
         except (FileNotFoundError, NotADirectoryError):
-            value = None
+            return None
         except OSError as error:
             raise unreadable(path, error) from error
+
+    def _read_once(self, name: str, type_: type[T]) -> T:
+        """As :meth:`_once`, of a file without which this is no job folder."""
+        value = self._once(name, type_)
         if value is None:
             raise JobError(
                 f"{self.path} is not a job folder: {name} is missing.",
@@ -221,12 +225,16 @@ class JobFiles:
             raise
 
     def _names(self, folder: str) -> set[str]:
+        """Names of a folder's JSON files, without their ending."""
+        names = self._listed(folder)
+        return {name[:-5] for name in names if name.endswith(".json") and name[0] != "."}
+
+    def _listed(self, folder: str) -> list[str]:
         path = self._at(folder)
         try:
             # Not iterdir: thousands, several times a second.
-            names = patiently(lambda: os.listdir(path))  # noqa: PTH208
+            return patiently(lambda: os.listdir(path))  # noqa: PTH208
         except (FileNotFoundError, NotADirectoryError):
-            return set()
+            return []
         except OSError as error:
             raise unreadable(path, error) from error
-        return {name[:-5] for name in names if name.endswith(".json") and name[0] != "."}

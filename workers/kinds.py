@@ -16,7 +16,7 @@ from ip2p_batch.job import Chunk, Identity, Refusal, WorkerInfo
 from ip2p_batch.jobdir import JobDir
 from ip2p_batch.process import give_up
 from ip2p_batch.remote import CeleryExecutor
-from ip2p_batch.settings import Settings
+from ip2p_batch.status import fresh_claims
 
 log = logging.getLogger(__name__)
 
@@ -102,8 +102,7 @@ def pass_on(
 
 def _nobody_left(folder: JobDir, node: str, executor: CeleryExecutor) -> bool:
     """Whether nobody is at a chunk of the job, and every worker that answers has refused it."""
-    oldest = time.time() - Settings.from_env().stale
-    if any(claim.at >= oldest for claim in folder.claims()):
+    if fresh_claims(folder, ()):
         return False
     try:
         alive = set(executor.workers(timeout=2.0))

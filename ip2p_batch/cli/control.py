@@ -56,7 +56,7 @@ def watch(reports: Reports, job: WatchedArgument = None, broker: LookOnOption = 
     settings = Settings.from_env()
     folder = find_job(job, settings) if job is not None else _the_running_one(settings)
     say = reporter(json=reports.json, quiet=reports.quiet)
-    say.noun = "frame" if folder.job().source.is_video else "picture"
+    say.noun = folder.job().source.noun
     if folder.ended:
         say.say(f"job {folder.path.name} is finished already.")
         return report_end(folder, say)

@@ -37,7 +37,7 @@ def drive(folder: JobDir, crew: Crew, reporter: Reporter) -> int:
         Ip2pError: the job cannot go on; it stays as it is.
     """
     url = crew.settings().broker_url
-    reporter.noun = "frame" if folder.job().source.is_video else "picture"
+    reporter.noun = folder.job().source.noun
     if folder.result() is not None:  # every picture had its output already
         return report_end(folder, reporter)
     try:

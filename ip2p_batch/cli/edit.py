@@ -132,7 +132,7 @@ def retry(
         _need_broker(crew)
     folder = run.find_job(job, crew.settings())
     say = reporter(json=reports.json, quiet=reports.quiet)
-    say.noun = "frame" if folder.job().source.is_video else "picture"
+    say.noun = folder.job().source.noun
     count = run.retry(folder)
     if not count and folder.ended:
         say.say(f"job {folder.path.name}: there is nothing that could be done again.")
@@ -167,7 +167,7 @@ def resume(
     folder = run.find_job(job, crew.settings())
     say = reporter(json=reports.json, quiet=reports.quiet)
     if (result := folder.result()) is not None:
-        say.noun = "frame" if folder.job().source.is_video else "picture"
+        say.noun = folder.job().source.noun
         failed = " `ip2p-batch retry` does again what failed." if result.failed else ""
         say.say(f"job {folder.path.name} is finished already.{failed}")
         return report_end(folder, say)

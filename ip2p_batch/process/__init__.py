@@ -124,8 +124,7 @@ def _tuning(work: Work, editor: Editor) -> Tuning:
     if known is not None:
         return known
     recipe, plan = work.job.recipe, work.job_dir.plan()
-    size = plan.size if all(plan.size) else (recipe.size, recipe.size)
-    return work.job_dir.agree(editor.tune(recipe, size, plan.frames))
+    return work.job_dir.agree(editor.tune(recipe, plan.largest(recipe), plan.frames))
 
 
 def give_up(
