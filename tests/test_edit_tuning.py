@@ -99,7 +99,7 @@ def trials(owner, remembered, **values):
         owner.autoencoder(fast=False),
         recipe(**values),
         (32, 32),
-        name="small",
+        identity=owner.identity,
         device="cpu",
         remembered=remembered,
     )

@@ -65,7 +65,6 @@ def load_editor(
             device=device,
             dtype=weights,
             load_fast_vae=partial(load_fast_vae, model),
-            name=model if revision is None else f"{model}@{revision}",
             cache=cache,
         )
     except torch.OutOfMemoryError:

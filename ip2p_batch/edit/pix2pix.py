@@ -37,7 +37,6 @@ class Pix2PixEditor:
         device: ``cpu``, ``cuda`` or ``cuda:N``.
         dtype: of the weights; latents and scheduler are float32 whatever it is.
         load_fast_vae: loads the autoencoder of recipes with ``fast_vae``; called once, if at all.
-        name: of the model and its revision, for what is remembered of it.
         cache: folder for what is measured and compiled; None keeps nothing.
     """
 
@@ -48,7 +47,6 @@ class Pix2PixEditor:
         device: str,
         dtype: torch.dtype,
         load_fast_vae: Callable[[], Any] | None = None,
-        name: str = "",
         cache: Path | None = None,
     ) -> None:
         self.pipe = pipe
@@ -62,7 +60,6 @@ class Pix2PixEditor:
         #: What the self-attention layers know of anchors; one session at a time uses it.
         self.anchor_memory = attention.install(pipe.unet, fused=device != "cpu")
         self._load_fast_vae = load_fast_vae
-        self._name = name
         self._compiled = CompiledUNet(pipe.unet, cache / "compiled" if cache else None)
         self._remembered = tuning.Remembered(cache / "tuning.json" if cache else None)
         self._autoencoders: dict[bool, Autoencoder] = {}
@@ -86,7 +83,7 @@ class Pix2PixEditor:
             self.autoencoder(fast=recipe.fast_vae),
             recipe,
             size,
-            name=self._name,
+            identity=self.identity,
             device=self.torch_device,
             remembered=self._remembered,
         )

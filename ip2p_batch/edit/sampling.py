@@ -24,16 +24,16 @@ class Denoiser:
     Attributes:
         weights: of the branches, in the steps of ``guided``.
         guided: the steps in which guidance is on; None: in all.
-        reuse: every so many steps the whole UNet is run, and in those between only its outermost
-            layers around ``features``; 1: always the whole.
+        features: what runs the UNet in part, around its deep features; None: always the whole.
+        reuse: every so many steps the whole is run even so.
     """
 
     unet: Any
     scheduler: Any
     weights: guidance.Weights
     guided: range | None = None
-    reuse: int = 1
     features: DeepFeatures | None = None
+    reuse: int = 1
 
     @property
     def branches(self) -> tuple[guidance.Branch, ...]:
@@ -76,7 +76,7 @@ class Lane:
         whole: bool = False,
     ) -> None:
         self._denoiser = denoiser
-        self._reuse = 1 if whole else denoiser.reuse
+        self._features = None if whole else denoiser.features
         self._deep: Tensor | None = None
         self._deep_step = 0
         self._texts = texts
@@ -142,15 +142,18 @@ class Lane:
 
     def _predicted(self, sample: Tensor, time: Any, texts: Tensor) -> Tensor:
         """The UNet's output, at some steps with deep features of the one before."""
-        features = self._denoiser.features
-        if self._reuse == 1 or features is None:
+        features = self._features
+        if features is None:
             unet = self._denoiser.unet
             whole: Tensor = unet(sample, time, encoder_hidden_states=texts, return_dict=False)[0]
             return whole
         deep = self._deep
         # Where guidance begins, there are branches of which nothing deep is known yet.
-        known = deep is not None and deep.shape[0] >= sample.shape[0]
-        if known and deep is not None and 0 < self.step - self._deep_step < self._reuse:
+        if (
+            deep is not None
+            and deep.shape[0] >= sample.shape[0]
+            and 0 < self.step - self._deep_step < self._denoiser.reuse
+        ):
             return features.around(sample, time, texts, deep[: sample.shape[0]])
         output, self._deep = features.whole(sample, time, texts)
         self._deep_step = self.step

@@ -30,6 +30,7 @@ from .reuse import DeepFeatures
 from .sampling import AnchorLane, Anchors, Denoiser, Lane, advance, together
 from .steadying import Stage, Steadying
 from .texts import Texts
+from .ties import Ties
 
 #: Frames that go through the steps together where they share anchors, at the most.
 LARGEST_GROUP = 32
@@ -105,11 +106,10 @@ class Pix2PixSession:
             features=editor.deep_features() if recipe.reuse > 1 else None,
         )
         self._steadying = Steadying(stages(recipe))
-        self._borders: list[carryover.Border] = []
+        self._ties = Ties(recipe, self._denoiser.scheduler)
         self._anchors: tuple[Frame, ...] = ()
         self._anchor_states: torch.Tensor | None = None
         self._look: Image | None = None
-        self._places: dict[int, carryover.Between] = {}
         self._warnings: list[str] = []
         self._notes = rescue.Notes()
         self._full_texts: Texts | None = None  # in float32, once they are needed
@@ -172,7 +172,7 @@ class Pix2PixSession:
                 carryover.save(path, frame, step, self._sound(sample, step, latents))
 
     def tie(self, borders: Sequence[tuple[Frame, Path | None]]) -> None:
-        self._borders = [self._border(*border) for border in borders]
+        self._ties.tie(borders)
 
     def steady(self, source: Frame, edited: Frame) -> list[Frame]:
         return self._steadying.push(source, edited)
@@ -194,8 +194,7 @@ class Pix2PixSession:
         self._look = picture
 
     def prepare(self, frame: Frame) -> Frame:
-        if self._borders:
-            self._places[frame.index] = carryover.between(frame, *self._around(frame))
+        self._ties.prepare(frame)
         return frame
 
     # -- a group of batches -------------------------------------------------------------
@@ -204,32 +203,9 @@ class Pix2PixSession:
         recipe = self._recipe
         return _Sample(frame, recipe.instruction, recipe.negative_prompt, recipe.seed)
 
-    def _border(self, frame: Frame, path: Path | None) -> carryover.Border:
-        if path is None:
-            return carryover.Border(frame.index, frame.image)
-        return carryover.load(frame, path, self._recipe.carried_steps())
-
-    def _around(self, frame: Frame) -> tuple[carryover.Border, carryover.Border]:
-        """The two borders that a frame lies between; a border itself begins the part after it."""
-        last = len(self._borders) - 2
-        at = sum(border.index <= frame.index for border in self._borders) - 1
-        at = min(max(at, 0), last)
-        return self._borders[at], self._borders[at + 1]
-
     def _tied(self, sample: _Sample) -> _Sample:
         """The sample with what it takes over from the borders, if it does."""
-        if not self._borders:
-            return sample
-        index = sample.frame.index
-        if index not in self._places:
-            self.prepare(sample.frame)
-        place, step = self._places.pop(index), self._recipe.carried_steps()
-        if not step:  # with nothing to skip, a frame's own start is the better one
-            return sample._replace(place=place)
-        saved = step - carryover.guess_steps(self._denoiser.steps) - 1
-        most = carryover.MOST_HIDDEN if saved > 0 else carryover.LEAST_HIDDEN
-        if place.hidden > most:
-            return sample
+        place, step = self._ties.take(sample.frame)
         return sample._replace(place=place, step=step)
 
     def _started(self, samples: Sequence[_Sample], size: int) -> list[_Sample]:
@@ -262,13 +238,8 @@ class Pix2PixSession:
 
     def _start(self, sample: _Sample, guess: torch.Tensor | None) -> torch.Tensor:
         assert sample.place is not None
-        scale = schedule.state_scale(self._denoiser.scheduler, sample.step)
-        left, right = (border.handed for border in self._around(sample.frame))
-        if self._recipe.carry == "renoised":
-            unit = noise.unit(sample.seed, left.state.shape)
-            return carryover.renoised(sample.place, left, right, scale, unit, guess)
-        along = self._recipe.noise == "warped"
-        return carryover.matched(sample.place, left, right, scale, along=along, guess=guess)
+        index = sample.frame.index
+        return self._ties.start(index, sample.place, sample.step, sample.seed, guess)
 
     def _edit_group(self, samples: Sequence[_Sample], size: int) -> list[rescue.Attempt]:
         attempts: dict[int, rescue.Attempt] = {}
@@ -315,11 +286,11 @@ class Pix2PixSession:
         if not recipe.correction or not tied:
             return []
         step = samples[tied[0][0]].step
-        ends = [Frame(border.index, 0, border.image) for border in self._borders]
+        ends = [Frame(border.index, 0, border.image) for border in self._ties.borders]
         starts = self._started([self._tied(self._sample(end)) for end in ends], 1)
         guides = [self._lane([start]) for start in starts]
         stop = step + round((self._denoiser.steps - step) * recipe.correction)
-        pulls = correction.Pulls(guides, self._borders, stop)
+        pulls = correction.Pulls(guides, self._ties.borders, stop)
         for lane, numbers in zip(lanes, members, strict=True):
             places = [samples[n].place for n in numbers]
             if all(place is not None for place in places):

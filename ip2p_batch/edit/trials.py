@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cached_property
 from typing import Any
 
+import msgspec
+import numpy as np
 import torch
 
 from ..errors import ModelError
+from ..job import Identity
 from ..recipe import Recipe
 from . import guidance, tuning
 from .compiling import CompiledUNet
@@ -19,8 +23,9 @@ class Trials:
     """Calls of one model with noise, of the shape that a recipe's frames have.
 
     Args:
-        unet: of the ``name``d model, on ``device``.
+        unet: on ``device``.
         size: width and height of the frames in pixels.
+        identity: of the editor: what is measured holds for this and no other.
         remembered: what earlier jobs measured; asked first, and told.
     """
 
@@ -31,19 +36,19 @@ class Trials:
         recipe: Recipe,
         size: tuple[int, int],
         *,
-        name: str,
+        identity: Identity,
         device: str,
         remembered: tuning.Remembered,
     ) -> None:
         self._unet = unet
         self._autoencoder = autoencoder
-        self._size = size
         self._device = device
         self._remembered = remembered
         weights = guidance.weights(recipe.guidance_scale, recipe.image_guidance_scale)
         self._branches = len(guidance.branches(weights))
-        known = (name, str(unet.dtype), f"{size[0]}x{size[1]}", f"{self._branches} branches")
-        self._key = ", ".join((self._place(), f"torch {torch.__version__}", *known))
+        self._blank = np.zeros((size[1], size[0], 3), np.uint8)
+        known = [f"{name} {value}" for name, value in msgspec.structs.asdict(identity).items()]
+        self._key = ", ".join([*known, f"{size[0]}x{size[1]}", f"{self._branches} branches"])
 
     def batch(self) -> int:
         """Frames in one call that take the least time each."""
@@ -74,13 +79,13 @@ class Trials:
         call = self._caller(frames)
         seconds = tuning.timed(lambda: call(self._unet), self._wait)
         with torch.inference_mode():
-            self._autoencoder.decode(self._latents(frames).float())
+            self._autoencoder.decode(self._latents.expand(frames, -1, -1, -1).float())
         return seconds
 
     def _caller(self, frames: int) -> Callable[[Any], object]:
         samples = frames * self._branches
         config, dtype = self._unet.config, self._unet.dtype
-        shape = self._latents(1).shape[2:]
+        shape = self._latents.shape[2:]
         sample = torch.randn(samples, int(config.in_channels), *shape).to(self._device, dtype)
         texts = torch.randn(samples, 77, int(config.cross_attention_dim)).to(self._device, dtype)
         # As a session passes it: a compiled form is for one type of argument.
@@ -92,17 +97,11 @@ class Trials:
 
         return call
 
-    def _latents(self, frames: int) -> torch.Tensor:
-        width, height = self._size
-        blank = torch.zeros(height, width, 3, dtype=torch.uint8).numpy()
+    @cached_property
+    def _latents(self) -> torch.Tensor:
+        """Of one frame."""
         with torch.inference_mode():
-            one = self._autoencoder.encode([blank])
-        return one.expand(frames, -1, -1, -1)
-
-    def _place(self) -> str:
-        if self._device.startswith("cuda"):
-            return torch.cuda.get_device_name(self._device)
-        return f"cpu with {torch.get_num_threads()} thread(s)"
+            return self._autoencoder.encode([self._blank])
 
     def _wait(self) -> None:
         if self._device.startswith("cuda"):

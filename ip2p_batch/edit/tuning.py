@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import logging
 import math
 import os
 import statistics
@@ -17,8 +16,6 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-
-log = logging.getLogger(__name__)
 
 #: Frames in one call that are tried on a GPU, in turn.
 SIZES = (1, 2, 4, 8, 12, 16, 24, 32, 48, 64)
