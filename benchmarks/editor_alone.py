@@ -22,10 +22,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-import av
 import numpy as np
 from machine import machine
-from pictures import CLIP
+from pictures import CLIP, decoded
 from plain import INSTRUCTION, ROOT
 from ways import chunk_edit
 
@@ -34,7 +33,6 @@ from ip2p_batch.edit.loading import load_editor
 from ip2p_batch.frame import Frame
 from ip2p_batch.job import Chunk
 from ip2p_batch.jobdir import JobDir
-from ip2p_batch.plan import plan_video
 from ip2p_batch.recipe import Recipe
 
 #: Of one process of the pool: its editor, the frames, the recipe, where borders are handed over.
@@ -62,9 +60,6 @@ def main() -> None:
             seconds["the job"].append(job_seconds(job))
             # The same chunks, by the plan of the job itself.
             chunks = job.plan().chunks
-            assert job.plan() == plan_video(
-                0, len(images), [s.start for s in job.plan().shots[1:]], recipe, (width, height)
-            )
             alone = alone_seconds(chunks, recipe, folder, arguments.workers)
             seconds["the editor alone"].append(alone)
             print(f"alone {alone:.1f} s, job {seconds['the job'][-1]:.1f} s", flush=True)
@@ -81,14 +76,6 @@ def main() -> None:
         arguments.json.write_text(
             json.dumps({"machine": facts, "seconds": seconds, "shares": shares}, indent=1)
         )
-
-
-def decoded(clip: Path, size: tuple[int, int]) -> list[np.ndarray]:
-    with av.open(str(clip)) as container:
-        return [
-            frame.to_ndarray(format="rgb24", width=size[0], height=size[1])
-            for frame in container.decode(video=0)
-        ]
 
 
 def run_job(arguments: argparse.Namespace, recipe: Recipe, folder: Path) -> JobDir:

@@ -17,9 +17,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-import av
 import numpy as np
-from pictures import CLIP
+from pictures import decoded, to_and_fro, write_video
 from plain import PLAIN, ROOT
 
 FRAMES, WIDTH, HEIGHT = 120, 512, 384
@@ -66,20 +65,10 @@ def measured(result: Path, *line: str) -> None:
 
 def make_clip(path: Path) -> None:
     """The demo's frames, cut to the shape, to and fro until there are enough."""
-    with av.open(str(CLIP)) as source:
-        frames = [frame.to_ndarray(format="rgb24") for frame in source.decode(video=0)]
-    height, width = frames[0].shape[:2]
-    wanted = round(height * WIDTH / HEIGHT)
-    left = (width - wanted) // 2
-    to_and_fro = [*range(len(frames)), *range(len(frames) - 2, 0, -1)]
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("libx264", rate=24, options={"crf": "14"})
-        stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
-        for number in range(FRAMES):
-            image = frames[to_and_fro[number % len(to_and_fro)]][:, left : left + wanted]
-            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")
-            container.mux(stream.encode(frame.reformat(WIDTH, HEIGHT, "yuv420p")))
-        container.mux(stream.encode())
+    wide = decoded(size=(HEIGHT * 16 // 9, HEIGHT))
+    left = (wide[0].shape[1] - WIDTH) // 2
+    frames = [np.ascontiguousarray(image[:, left : left + WIDTH]) for image in wide]
+    write_video(path, to_and_fro(frames, FRAMES), crf="14")
 
 
 def tell(folder: Path) -> None:

@@ -13,11 +13,10 @@ import json
 import tempfile
 from pathlib import Path
 
-import av
 import numpy as np
 from editor_alone import job_seconds, run_job
 from machine import machine
-from pictures import CLIP
+from pictures import decoded, to_and_fro, write_video
 from plain import INSTRUCTION
 
 from ip2p_batch import models
@@ -34,11 +33,11 @@ def main() -> None:
     arguments = parser.parse_args()
     values = {**models.defaults("tiny"), "model": "tiny", "size": arguments.size, "scenes": False}
     recipe = Recipe(instruction=INSTRUCTION, **values)
-    seconds = []
+    seconds, images = [], decoded()
     with tempfile.TemporaryDirectory() as name:
         for count in arguments.frames:
             arguments.clip = Path(name) / f"{count}.mp4"
-            to_and_fro(arguments.clip, count)
+            write_video(arguments.clip, to_and_fro(images, count), preset="veryfast")
             seconds.append(job_seconds(run_job(arguments, recipe, Path(name) / f"job-{count}")))
             print(f"{count} frames: {seconds[-1]:.1f} s", flush=True)
     slope, start = np.polyfit(arguments.frames, seconds, 1)
@@ -58,21 +57,6 @@ def main() -> None:
         )
     if arguments.plot:
         draw(arguments.frames, seconds, list(line), arguments.plot)
-
-
-def to_and_fro(path: Path, count: int) -> None:
-    """A clip of the demo's frames, forwards and backwards until there are enough."""
-    with av.open(str(CLIP)) as source:
-        frames = [frame.to_ndarray(format="rgb24") for frame in source.decode(video=0)]
-    order = [*range(len(frames)), *range(len(frames) - 2, 0, -1)]
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("libx264", rate=24, options={"preset": "veryfast"})
-        stream.height, stream.width = frames[0].shape[:2]
-        stream.pix_fmt = "yuv420p"
-        for number in range(count):
-            image = frames[order[number % len(order)]]
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
-        container.mux(stream.encode())
 
 
 def draw(frames: list[int], seconds: list[float], line: list[float], path: Path) -> None:

@@ -20,9 +20,9 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import av
 import numpy as np
 from machine import machine
+from pictures import write_video
 
 ROOT = Path(__file__).resolve().parent.parent
 _LOOK_SECONDS = 0.05
@@ -75,14 +75,8 @@ def make_video(path: Path, frames: int, size: tuple[int, int]) -> None:
     """A pattern that wanders over a noise, without cuts."""
     rng = np.random.default_rng(0)
     ground = rng.integers(90, 160, (size[1], size[0], 3), dtype=np.uint8)
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("libx264", rate=25, options={"preset": "ultrafast"})
-        stream.width, stream.height = size
-        stream.pix_fmt = "yuv420p"
-        for number in range(frames):
-            image = np.roll(ground, number // 4, axis=1)
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
-        container.mux(stream.encode())
+    images = (np.roll(ground, number // 4, axis=1) for number in range(frames))
+    write_video(path, images, rate=25, preset="ultrafast")
 
 
 def peaks_of(clip: Path, folder: Path) -> dict[str, int]:

@@ -1,12 +1,16 @@
-"""Pictures to edit, made on the spot: frames of the demo's clip, and large trees of small files."""
+"""Pictures and clips to edit, made on the spot of the demo's clip; large trees of small files."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import cycle, islice
 from pathlib import Path
 
 import av
 import numpy as np
-from PIL import Image
+from PIL import Image as Pillow
+
+from ip2p_batch.frame import Image
 
 ROOT = Path(__file__).resolve().parent.parent
 CLIP = ROOT / "ip2p_batch" / "demo" / "clip.mp4"
@@ -14,6 +18,37 @@ CLIP = ROOT / "ip2p_batch" / "demo" / "clip.mp4"
 #: Of the small pictures: several buckets, upright ones and broad ones.
 _SHAPES = ((64, 48), (48, 64), (64, 64), (96, 54), (80, 60), (40, 60))
 _A_FOLDER = 500
+
+
+def decoded(
+    clip: Path = CLIP, size: tuple[int, int] | None = None, count: int | None = None
+) -> list[Image]:
+    """A clip's first ``count`` frames, or all, as RGB arrays; scaled to ``size``, if given."""
+    width, height = size or (None, None)
+    with av.open(str(clip)) as container:
+        return [
+            frame.to_ndarray(format="rgb24", width=width, height=height)
+            for frame in islice(container.decode(video=0), count)
+        ]
+
+
+def to_and_fro(images: Sequence[Image], count: int) -> Iterator[Image]:
+    """The images forwards and backwards, without a jump, until there are ``count``."""
+    return islice(cycle([*images, *images[-2:0:-1]]), count)
+
+
+def write_video(path: Path, images: Iterable[Image], *, rate: int = 24, **options: str) -> None:
+    """RGB arrays of one shape as H.264; ``options`` are the encoder's."""
+    with av.open(str(path), "w") as container:
+        stream = None
+        for image in images:
+            if stream is None:
+                stream = container.add_stream("libx264", rate=rate, options=options)
+                stream.height, stream.width = image.shape[:2]
+                stream.pix_fmt = "yuv420p"
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
+        if stream is not None:
+            container.mux(stream.encode())
 
 
 def frames_as_pictures(folder: Path, count: int, *, clip: Path = CLIP) -> list[Path]:
@@ -40,7 +75,7 @@ def make_tree(folder: Path, count: int) -> None:
         here.mkdir(parents=True)
         paths = [here / f"{n:06d}.jpg" for n in range(first, min(first + _A_FOLDER, count))]
         for path, size in zip(paths, _SHAPES, strict=False):
-            noise = Image.fromarray(rng.integers(0, 255, (6, 8, 3), dtype=np.uint8))
-            noise.resize(size, Image.Resampling.BICUBIC).save(path, quality=90)
+            noise = Pillow.fromarray(rng.integers(0, 255, (6, 8, 3), dtype=np.uint8))
+            noise.resize(size, Pillow.Resampling.BICUBIC).save(path, quality=90)
         for number, path in enumerate(paths[len(_SHAPES) :]):
             path.hardlink_to(paths[number % len(_SHAPES)])

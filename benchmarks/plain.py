@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from machine import machine
+from memory import family
 
 from ip2p_batch import models
 
@@ -183,16 +184,6 @@ class _Memory:
     def _watch(self) -> None:
         while not self._stop.wait(self._SECONDS):
             self._peak = max(self._peak, sum(map(proportional, family(self._pid))))
-
-
-def family(pid: int) -> list[int]:
-    """A process and all its descendants."""
-    found = [pid]
-    for task in Path(f"/proc/{pid}/task").glob("*/children"):
-        with suppress(OSError):
-            for child in task.read_text().split():
-                found += family(int(child))
-    return found
 
 
 def proportional(pid: int) -> int:

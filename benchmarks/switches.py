@@ -18,12 +18,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import av
 import msgspec
 import numpy as np
 import torch
 from machine import machine
-from pictures import CLIP
+from pictures import CLIP, decoded
 from ways import planned_edit
 
 from ip2p_batch import models
@@ -87,7 +86,8 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
     width, height = map(int, arguments.size.split("x"))
-    frames = frames_of(arguments.clip, (width, height), arguments.frames)
+    images = decoded(arguments.clip, (width, height), arguments.frames)
+    frames = [Frame(number, number, image) for number, image in enumerate(images)]
     bench = Bench(arguments.model, arguments.device, arguments.instruction, frames)
     rows = []
     for name in arguments.rows.split(";"):
@@ -172,18 +172,6 @@ class Bench:
         if self._device == "cpu":
             return time.process_time, lambda: None
         return time.perf_counter, torch.cuda.synchronize
-
-
-def frames_of(clip: Path, size: tuple[int, int], count: int) -> list[Frame]:
-    """The clip's first frames, at the size at which they are edited."""
-    frames = []
-    with av.open(str(clip)) as container:
-        for number, frame in enumerate(container.decode(video=0)):
-            if number == count:
-                break
-            image = frame.to_ndarray(format="rgb24", width=size[0], height=size[1])
-            frames.append(Frame(number, number, image))
-    return frames
 
 
 if __name__ == "__main__":
