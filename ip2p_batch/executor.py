@@ -17,6 +17,7 @@ from .errors import ChunkTaken, IncompleteJob, Ip2pError, JobCancelled
 from .job import Chunk, Held, WorkerInfo
 from .jobdir import JobDir
 from .process import MAX_ATTEMPTS, EditorFor, give_up, process_chunk
+from .process.workshop import Workshop
 
 #: The name under which assembly leaves its failure, beside the chunks' own.
 ASSEMBLY = "assemble"
@@ -54,11 +55,12 @@ class Executor(Protocol):
 class LocalExecutor:
     """Works in the calling process, one chunk per :meth:`poll`: for tests and debugging."""
 
-    def __init__(self, editor_for: EditorFor) -> None:
+    def __init__(self, editor_for: EditorFor, workshop: Workshop | None = None) -> None:
         self._editor_for = editor_for
         self._chunks: deque[tuple[JobDir, Chunk]] = deque()
         self._assemblies: deque[JobDir] = deque()
         self._worker = WorkerInfo(host=platform.node(), pid=os.getpid())
+        self._workshop = workshop or Workshop()
 
     def submit(self, job: JobDir, chunks: Sequence[Chunk]) -> None:
         self._chunks.extend((job, c) for c in chunks)
@@ -98,7 +100,13 @@ class LocalExecutor:
             return  # as workers do: whoever lifts the pause hands it over again
         for attempt in range(1, MAX_ATTEMPTS + 1):
             try:
-                process_chunk(job, chunk, editor_for=self._editor_for, worker=self._worker)
+                process_chunk(
+                    job,
+                    chunk,
+                    editor_for=self._editor_for,
+                    worker=self._worker,
+                    workshop=self._workshop,
+                )
             except (JobCancelled, ChunkTaken):
                 return
             except Ip2pError as error:

@@ -6,6 +6,8 @@ Frame and item ranges are half-open everywhere: ``[start, stop)``.
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal, NamedTuple, TypeVar
 
 import msgspec
@@ -229,6 +231,23 @@ class Chunk(_Data, frozen=True, kw_only=True):
         return self.stop - self.start - len(self.without)
 
 
+class Groups(NamedTuple):
+    """How a job's frames or pictures come to its editors: so many at a time, so often.
+
+    Attributes:
+        frames: of chunks that end up in the output.
+        borders: of wave 1.
+    """
+
+    frames: Mapping[int, int]
+    borders: Mapping[int, int]
+
+    @property
+    def total(self) -> int:
+        """Frames that are edited to their end, with those beyond their chunks' ends."""
+        return sum(size * count for size, count in self.frames.items())
+
+
 class Plan(_Data, frozen=True, kw_only=True):
     """A pure function of source facts and recipe; the number of workers appears nowhere in it.
 
@@ -247,6 +266,15 @@ class Plan(_Data, frozen=True, kw_only=True):
     def largest(self, recipe: Recipe) -> tuple[int, int]:
         """``(width, height)`` at which frames are edited; of mixed stills, the most it may be."""
         return self.size if all(self.size) else (recipe.size, recipe.size)
+
+    def groups(self) -> Groups:
+        """How many frames are edited together, and how often."""
+        frames, borders = Counter[int](), Counter[int]()
+        for chunk in self.chunks:
+            reach = chunk.reach[1] - chunk.reach[0]
+            found = borders if chunk.kind == "borders" else frames
+            found[max(reach, len(chunk))] += 1
+        return Groups(frames, borders)
 
     @property
     def waves(self) -> int:
@@ -313,17 +341,13 @@ class Tuning(_Data, frozen=True, kw_only=True):
 
     Attributes:
         batch_size: frames in one UNet call; 0 is the device's own default.
+        border_batch: the same for borders, of which there are few at a time; 0 is no other.
         compiled: whether the UNet goes through ``torch.compile``.
     """
 
     batch_size: int = 0
+    border_batch: int = 0
     compiled: bool = False
-
-    def applied(self, recipe: Recipe) -> Recipe:
-        """The recipe with nothing left to find out."""
-        return msgspec.structs.replace(
-            recipe, batch_size=self.batch_size, compile="on" if self.compiled else "off"
-        )
 
 
 class ItemResult(_Data, frozen=True, kw_only=True):

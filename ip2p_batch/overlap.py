@@ -1,4 +1,4 @@
-"""Run a producer or a consumer in a thread beside the caller, with a bounded queue between.
+"""Threads beside the caller's, with bounded queues between: a producer, a consumer, helpers.
 
 Decoding, editing and encoding overlap this way while memory stays flat.
 """
@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import queue
 import threading
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
+U = TypeVar("U")
 _END = object()
 
 
@@ -110,3 +113,39 @@ class Background(Generic[T]):
 
 class _Abandoned(Exception):  # marks that the block failed, so the rest is dropped
     pass
+
+
+class Helpers:
+    """Threads for small pieces of work that do not depend on one another.
+
+    Results come in the order of the items, so their number changes nothing but the time.
+
+    Args:
+        threads: with one, the caller does the work itself, when it asks for the next result.
+    """
+
+    def __init__(self, threads: int = 1) -> None:
+        self.threads = threads
+        self._pool = ThreadPoolExecutor(threads, "helper") if threads > 1 else None
+
+    def map(self, work: Callable[[T], U], items: Iterable[T]) -> Iterator[U]:
+        """``work(item)`` for each item, in order; as many items are read ahead as there are
+        threads.
+
+        Called by several threads at a time, these share the helpers. ``work`` itself must not
+        call it: with all of them waiting, nobody would be left to work.
+        """
+        if self._pool is None:
+            yield from map(work, items)
+            return
+        ahead: deque[Future[U]] = deque()
+        try:
+            for item in items:
+                ahead.append(self._pool.submit(work, item))
+                if len(ahead) > self.threads:
+                    yield ahead.popleft().result()
+            while ahead:
+                yield ahead.popleft().result()
+        finally:
+            for future in ahead:
+                future.cancel()

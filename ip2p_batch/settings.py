@@ -36,6 +36,9 @@ class Settings:
         device: ``IP2P_DEVICE``: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
         threads: ``IP2P_THREADS``, torch threads in a CPU worker. The number decides the last
             bits of the result, so it is fixed and not taken from the machine.
+        helpers: ``IP2P_HELPERS``, threads of one worker for work beside the model: optical flow,
+            filters, fitting. The launcher divides the cores among workers on GPUs; on a CPU, where
+            the model needs the cores, it is one. Results do not depend on it.
         roots: ``IP2P_ROOTS``, absolute folders with ``:`` between them. A worker reads and writes
             nothing outside them for a job; none means any folder. See SECURITY.md.
         models: ``IP2P_MODELS``, names with commas between them: the models that may be loaded, as
@@ -53,6 +56,7 @@ class Settings:
     state: Path
     device: str
     threads: int
+    helpers: int = 1
     roots: Roots = ANYWHERE
     models: tuple[str, ...] | None = None
     cache: Path | None = None
@@ -74,7 +78,8 @@ class Settings:
             jobs=Path(jobs).absolute() if jobs else None,
             state=_state_home(env),
             device=env.get("IP2P_DEVICE") or "auto",
-            threads=_threads(env.get("IP2P_THREADS") or "1"),
+            threads=_threads("IP2P_THREADS", env),
+            helpers=_threads("IP2P_HELPERS", env),
             roots=Roots.parse(env.get(ROOTS) or ""),
             models=_names(env.get("IP2P_MODELS") or ""),
             cache=_cache_home(env),
@@ -115,10 +120,11 @@ def _names(text: str) -> tuple[str, ...] | None:
     return names or None
 
 
-def _threads(text: str) -> int:
+def _threads(name: str, env: Mapping[str, str]) -> int:
+    text = env.get(name) or "1"
     if not text.isdecimal() or int(text) < 1:
         raise RecipeError(
-            f"IP2P_THREADS is {text!r}, which is not a whole number from 1 up.",
-            hint="Unset it, or give the number of torch threads of one CPU worker.",
+            f"{name} is {text!r}, which is not a whole number from 1 up.",
+            hint="Unset it, or give the number of threads of one worker.",
         )
     return int(text)

@@ -9,6 +9,7 @@ from ip2p_batch.edit.steadying import Steadying
 from ip2p_batch.flow import measured_flow
 from ip2p_batch.frame import Frame
 from ip2p_batch.metrics import psnr, warp_error
+from ip2p_batch.overlap import Helpers
 
 
 def texture(height, width, seed=0):
@@ -22,8 +23,8 @@ def panned(count, shift=2):
     return [wide[:, n * shift : n * shift + 160].copy() for n in range(count)]
 
 
-def filtered(sources, edited, radius=2):
-    steady = Steadying([TemporalFilter(radius)])
+def filtered(sources, edited, radius=2, helpers=None):
+    steady = Steadying([TemporalFilter(radius, helpers)])
     given = []
     for n, (source, image) in enumerate(zip(sources, edited, strict=True)):
         given += steady.push(Frame(n, 10 * n, source), Frame(n, 10 * n, image))
@@ -43,6 +44,13 @@ def noisy(image, seed):
 def test_every_frame_comes_back_once_and_in_order(radius, count):
     sources = panned(count)
     filtered(sources, sources, radius)
+
+
+def test_helpers_change_nothing():
+    sources = panned(7)
+    edited = [noisy(255 - source, n) for n, source in enumerate(sources)]
+    alone, helped = (filtered(sources, edited, helpers=Helpers(n)) for n in (1, 3))
+    assert all(np.array_equal(a, b) for a, b in zip(alone, helped, strict=True))
 
 
 def test_flicker_goes_and_the_edit_stays_in_a_moving_picture():

@@ -16,7 +16,7 @@ from ip2p_batch.edit.pix2pix import Pix2PixEditor
 from ip2p_batch.edit.trials import Trials
 from ip2p_batch.errors import ModelError, RecipeError
 from ip2p_batch.executor import LocalExecutor
-from ip2p_batch.job import Tuning
+from ip2p_batch.job import Groups, Tuning
 from ip2p_batch.recipe import Recipe
 from ip2p_batch.run import follow
 
@@ -36,9 +36,32 @@ def device_with(memory, fixed=1.0, each=0.1):
 
 
 @given(st.integers(1, 100))
-def test_the_best_batch_fits(memory):
-    found = tuning.best_batch(device_with(memory), is_out_of_memory)
-    assert found == max(size for size in tuning.SIZES if size <= memory)
+def test_what_fits_into_memory_is_tried(memory):
+    pace = tuning.measured_pace(device_with(memory), is_out_of_memory)
+    assert list(pace) == [size for size in tuning.SIZES if size <= memory]
+
+
+@given(
+    st.dictionaries(st.integers(1, 200), st.integers(1, 50), min_size=1),
+    st.floats(0, 2),
+    st.floats(0.01, 1),
+)
+def test_no_batch_takes_a_job_less_time_than_the_best_one(groups, fixed, each):
+    pace = {size: fixed + each * size for size in tuning.SIZES}
+
+    def seconds(size):
+        return sum(count * -(-group // size) for group, count in groups.items()) * pace[size]
+
+    best = seconds(tuning.best_batch(pace, groups))
+    assert best <= min(map(seconds, pace)) * (1 + tuning._WORTH * 1.5)
+
+
+def test_a_batch_is_not_taken_that_a_jobs_chunks_would_have_to_be_filled_up_for():
+    pace = {size: 0.1 + 0.05 * size for size in tuning.SIZES}
+    assert tuning.best_batch(pace, {28: 100}) in (24, 32)  # a call's fixed cost is worth it
+    pace = {size: 0.02 + 0.05 * size for size in tuning.SIZES}
+    assert tuning.best_batch(pace, {28: 100}) == 4
+    assert tuning.best_batch(pace, {3: 2}) == 1
 
 
 def test_a_larger_batch_that_gains_nothing_is_not_taken():
@@ -48,7 +71,8 @@ def test_a_larger_batch_that_gains_nothing_is_not_taken():
         tried.append(size)
         return 0.001 + 0.1 * size  # nearly all of it is arithmetic
 
-    assert tuning.best_batch(seconds_of, is_out_of_memory) == 1
+    pace = tuning.measured_pace(seconds_of, is_out_of_memory)
+    assert tuning.best_batch(pace, {16: 5}) == 1
     assert tried == [1, 2, 4]
 
 
@@ -57,7 +81,7 @@ def test_other_errors_of_a_trial_are_raised():
         raise RuntimeError("misaligned address")
 
     with pytest.raises(RuntimeError, match="misaligned"):
-        tuning.best_batch(broken, is_out_of_memory)
+        tuning.measured_pace(broken, is_out_of_memory)
 
 
 def test_compiling_has_to_pay_several_times_over():
@@ -72,25 +96,37 @@ def test_compiling_has_to_pay_several_times_over():
 def test_what_was_measured_is_known_to_the_next_process(tmp_path):
     path, found = tmp_path / "deep" / "tuning.json", tuning.Compiled(1.0, 0.2, 0.1)
     first = tuning.Remembered(path)
-    first.keep_batch("a", 8)
+    first.keep_pace("a", {1: 0.5, 8: 1.5})
     first.keep_compiled("a", found)
     second = tuning.Remembered(path)
-    assert (second.batch("a"), second.compiled("a")) == (8, found)
-    assert (second.batch("b"), second.compiled("b")) == (None, None)
+    assert (second.pace("a"), second.compiled("a")) == ({1: 0.5, 8: 1.5}, found)
+    assert (second.pace("b"), second.compiled("b")) == (None, None)
     assert [p.name for p in path.parent.iterdir()] == ["tuning.json"]
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{", '{"batch a": "x", "compile a": {"no": 1}}'])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "[]",
+        "{",
+        '{"pace a": "x", "compile a": {"no": 1}}',
+        '{"pace a": {}}',
+        '{"pace a": {"x": 1}}',
+        '{"pace a": {"1": null}}',
+        '{"pace a": {"0": 1}}',
+    ],
+)
 def test_a_damaged_memory_is_as_good_as_none(tmp_path, text):
     path = tmp_path / "tuning.json"
     path.write_text(text)
     found = tuning.Remembered(path)
-    assert (found.batch("a"), found.compiled("a")) == (None, None)
+    assert (found.pace("a"), found.compiled("a")) == (None, None)
 
 
 def test_a_memory_that_cannot_be_written_is_none(tmp_path):
     (tmp_path / "file").write_text("")
-    tuning.Remembered(tmp_path / "file" / "tuning.json").keep_batch("a", 8)
+    tuning.Remembered(tmp_path / "file" / "tuning.json").keep_pace("a", {8: 1.0})
 
 
 def trials(owner, remembered, **values):
@@ -105,17 +141,17 @@ def trials(owner, remembered, **values):
     )
 
 
-def test_a_batch_is_tried_on_the_real_parts_once(tmp_path):
+def test_batches_are_tried_on_the_real_parts_once(tmp_path):
     owner = Pix2PixEditor(pipeline(), device="cpu", dtype=torch.float32)
     remembered = tuning.Remembered(tmp_path / "tuning.json")
-    found = trials(owner, remembered).batch()
-    assert found in tuning.SIZES
+    found = trials(owner, remembered).pace()
+    assert {1, 2, 4} <= set(found) <= set(tuning.SIZES)
 
     def used_up(*_, **__):
         raise AssertionError("tried again")
 
     owner.pipe.unet.forward = used_up
-    assert trials(owner, remembered).batch() == found
+    assert trials(owner, remembered).pace() == found
 
 
 def test_a_batch_for_which_memory_runs_out_is_not_taken():
@@ -128,15 +164,30 @@ def test_a_batch_for_which_memory_runs_out_is_not_taken():
         return forward(sample, *rest, **more)
 
     owner.pipe.unet.forward = small
-    assert trials(owner, tuning.Remembered(None)).batch() <= 2
+    assert list(trials(owner, tuning.Remembered(None)).pace()) == [1, 2]
 
 
 def test_a_short_job_is_not_compiled_and_nothing_is_tried():
     owner = Pix2PixEditor(pipeline(), device="cpu", dtype=torch.float32)
-    assert owner.tune(recipe(), (32, 32), 100) == Tuning(batch_size=1, compiled=False)
-    assert owner.tune(recipe(batch_size=4, compile="on"), (32, 32), 1) == Tuning(
-        batch_size=4, compiled=True
+    few = Groups({24: 4}, {5: 1})
+    assert owner.tune(recipe(), (32, 32), few) == Tuning(
+        batch_size=1, border_batch=1, compiled=False
     )
+    own = recipe(batch_size=8, compile="on")
+    assert owner.tune(own, (32, 32), few) == Tuning(batch_size=8, border_batch=5, compiled=True)
+
+
+def test_on_a_gpu_batches_are_chosen_for_what_the_plan_brings(monkeypatch):
+    owner = Pix2PixEditor(pipeline(), device="cpu", dtype=torch.float32)
+    owner.torch_device = "meta"  # none that exists here: only the choice is looked at
+    owner.identity = None
+    monkeypatch.setattr(Trials, "__init__", lambda self, *_, **__: None)
+    monkeypatch.setattr(Trials, "pace", lambda self: {1: 0.4, 4: 0.5, 8: 0.9, 16: 1.75})
+    monkeypatch.setattr(Trials, "worth_compiling", lambda *_: False)
+    found = owner.tune(recipe(), (32, 32), Groups({28: 9}, {3: 2}))
+    assert (found.batch_size, found.border_batch) == (4, 4)
+    found = owner.tune(recipe(), (32, 32), Groups({16: 9}, {1: 5}))
+    assert (found.batch_size, found.border_batch) == (16, 1)
 
 
 class Compiling(CompiledUNet):
@@ -172,7 +223,7 @@ def test_reuse_and_compiling_exclude_one_another():
     with pytest.raises(RecipeError, match="--reuse"):
         Recipe(instruction="x", reuse=2, compile="on")
     owner = Pix2PixEditor(pipeline(), device="cpu", dtype=torch.float32)
-    assert not owner.tune(recipe(reuse=2), (32, 32), 10**9).compiled
+    assert not owner.tune(recipe(reuse=2), (32, 32), Groups({10**9: 1}, {})).compiled
 
 
 def test_all_workers_keep_to_what_the_first_proposed(tmp_path):
@@ -197,18 +248,18 @@ def test_a_session_is_made_as_agreed(tmp_path):
     seen = []
 
     class Asking(IdentityEditor):
-        def session(self, recipe, *, checkpoint=None):
-            seen.append((recipe.batch_size, recipe.compile))
-            return super().session(recipe, checkpoint=checkpoint)
+        def session(self, recipe, **options):
+            seen.append(options["tuning"])
+            return super().session(recipe, **options)
 
-        def tune(self, recipe, size, frames):
+        def tune(self, recipe, size, groups):
             raise AssertionError("it was agreed on already")
 
     folder = stills_job(tmp_path)
-    folder.agree(Tuning(batch_size=5, compiled=True))
+    agreed = folder.agree(Tuning(batch_size=5, compiled=True))
     *_, last = follow(folder, LocalExecutor(lambda _: Asking()))
     assert last.kind == "done"
-    assert set(seen) == {(5, "on")}
+    assert set(seen) == {agreed}
 
 
 @pytest.mark.slow

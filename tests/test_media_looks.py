@@ -61,8 +61,8 @@ class Seen(IdentityEditor):
         super().__init__(lambda image: 255 - image)
         self.looks = []
 
-    def session(self, recipe, *, checkpoint=None):
-        session = super().session(recipe, checkpoint=checkpoint)
+    def session(self, recipe, **options):
+        session = super().session(recipe, **options)
         session.look = self.looks.append
         return session
 

@@ -68,6 +68,32 @@ def test_any_ranges_one_after_the_other_are_as_in_a_linear_decode(source, data):
         assert reader.warnings == []
 
 
+@settings(
+    max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(numbers=st.sets(st.integers(0, 79), max_size=6).map(sorted))
+def test_single_frames_are_as_in_a_linear_decode(source, numbers):
+    path, index, linear = source
+    with VideoReader(path, index.facts, index.pts) as reader:
+        frames = list(reader.some(numbers))
+        assert [f.index for f in frames] == numbers
+        assert all(np.array_equal(f.image, linear[f.index]) for f in frames)
+        assert reader.warnings == []
+
+
+def test_single_frames_that_lie_near_one_another_are_read_in_one_pass(tmp_path, monkeypatch):
+    clip = clips.make(tmp_path / "c.mp4", 80, gop=80)
+    index = probe.index_video(clip, scenes=False)
+    seeks = []
+    seek = VideoReader._seek
+    monkeypatch.setattr(
+        VideoReader, "_seek", lambda self, target: seeks.append(target) or seek(self, target)
+    )
+    with VideoReader(clip, index.facts, index.pts) as reader:
+        assert [f.index for f in reader.some([2, 10, 15, 78])] == [2, 10, 15, 78]
+    assert len(seeks) == 2
+
+
 def test_frames_come_upright(tmp_path):
     for rotation in (90, 180, -90):
         clip = clips.make(tmp_path / f"{rotation}.mp4", 3, rotation=rotation)
@@ -112,6 +138,9 @@ def test_a_frame_that_does_not_decode_is_stood_in_for(tmp_path):
         assert [clips.number(f.image) for f in frames] == [6, 7, 7, 8, 9]
         assert clips.number(reader.frame(8).image) == 7
         assert clips.number(reader.frame(21).image) == 19
+        # In passing as alone.
+        assert [clips.number(f.image) for f in reader.some([0, 6, 8, 21])] == [0, 6, 7, 19]
+        assert [clips.number(f.image) for f in reader.some([0, 7, 8])] == [0, 7, 7]
         assert reader.warnings[0] == "Frame 8 does not decode; a neighbour stands in for it."
 
 

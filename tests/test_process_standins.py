@@ -34,8 +34,8 @@ class Losing(IdentityEditor):
         super().__init__()
         self.lost = lost
 
-    def session(self, recipe, *, checkpoint=None):
-        session = super().session(recipe, checkpoint=checkpoint)
+    def session(self, recipe, **options):
+        session = super().session(recipe, **options)
         whole = session.edit
 
         def edit(batch, **own):

@@ -13,6 +13,8 @@ from ip2p_batch import run
 from ip2p_batch.edit.loading import load_editor
 from ip2p_batch.executor import LocalExecutor
 from ip2p_batch.job import Encoding
+from ip2p_batch.process.sparing import SparingReader
+from ip2p_batch.process.workshop import Workshop
 from ip2p_batch.recipe import Recipe
 from tests.test_distributed import frames_of
 
@@ -54,13 +56,14 @@ def lossless(path, images):
     return path
 
 
-def edited(source, output, settings):
+def edited(source, output, settings, threads=1):
     request = run.Request(
         source=source, output=output, recipe=EVERYTHING, encoding=Encoding(codec="ffv1")
     )
     folder = run.create(request, settings)
     shots = len(folder.plan().shots)
-    for event in run.follow(folder, LocalExecutor(lambda _: load_editor("tiny", device="cpu"))):
+    here = LocalExecutor(lambda _: load_editor("tiny", device="cpu"), Workshop(threads))
+    for event in run.follow(folder, here):
         assert event.kind != "failed", event
     return shots, frames_of(output)
 
@@ -85,3 +88,18 @@ def test_a_cut_is_not_smeared_each_shot_is_edited_as_if_it_were_alone(tmp_path, 
     assert len(alone) == len(found["both"][1]) == 18
     assert all(map(np.array_equal, alone, found["both"][1]))
     assert not any(map(np.array_equal, alone, sources["both"]))
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(280)
+def test_threads_beside_the_model_change_nothing(tmp_path, settings, monkeypatch):
+    source = lossless(tmp_path / "in.mkv", shot("bigbuckbunny", 14))
+    read = []
+    some = SparingReader.some
+    monkeypatch.setattr(SparingReader, "some", lambda s, n: read.extend(n) or some(s, n))
+    alone, helped = (
+        edited(source, tmp_path / f"{threads}.mkv", settings, threads)[1] for threads in (1, 4)
+    )
+    assert all(np.array_equal(a, b) for a, b in zip(alone, helped, strict=True))
+    # Borders and anchors are read once by each process.
+    assert sorted(read) == sorted([*set(read)] * 2)

@@ -388,6 +388,18 @@ def test_each_gpu_has_one_worker_that_sees_no_other(monkeypatch):
     assert {p.env["IP2P_DEVICE"] for p in places} == {"cuda"}
 
 
+@pytest.mark.parametrize(
+    ("cores", "workers", "helpers"), [(16, 2, "8"), (16, 4, "4"), (64, 2, "8"), (2, 4, "1")]
+)
+def test_workers_on_gpus_share_the_cores_for_what_runs_beside(monkeypatch, cores, workers, helpers):
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.delenv("IP2P_HELPERS", raising=False)
+    monkeypatch.setattr("workers.launcher.available_cores", lambda: cores)
+    assert {p.env["IP2P_HELPERS"] for p in slots("0,2", workers, 1)} == {helpers}
+    monkeypatch.setenv("IP2P_HELPERS", "3")
+    assert {p.env["IP2P_HELPERS"] for p in slots("0,2", workers, 1)} == {"3"}
+
+
 def test_more_workers_than_gpus_share_them_in_turn(monkeypatch):
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     places = slots("0,2", 3, 1)

@@ -33,6 +33,8 @@ _KILLS = 25
 _SOON_SECONDS = 30.0
 #: A chunk takes a minute or so on a GPU; after this it has hung.
 _GPU_TIME_LIMIT = 3600
+#: Threads for flow and filters beside one GPU, at the most: they keep up with it by then.
+_MOST_HELPERS = 8
 #: After the soft window, for giving the chunk back.
 _COLD_SECONDS = 10.0
 _TICK_SECONDS = 0.2
@@ -73,13 +75,19 @@ def slots(devices: str, workers: int | None, threads: int) -> list[Slot]:
     """
     gpus = choose(devices)
     if gpus:
+        count = workers or len(gpus)
+        helpers = str(min(_MOST_HELPERS, max(1, available_cores() // count)))
         return [
             Slot(
                 f"gpu{number}",
-                {"CUDA_VISIBLE_DEVICES": gpus[number % len(gpus)], "IP2P_DEVICE": "cuda"},
+                {
+                    "CUDA_VISIBLE_DEVICES": gpus[number % len(gpus)],
+                    "IP2P_DEVICE": "cuda",
+                    "IP2P_HELPERS": os.environ.get("IP2P_HELPERS") or helpers,
+                },
                 _GPU_TIME_LIMIT,
             )
-            for number in range(workers or len(gpus))
+            for number in range(count)
         ]
     # More threads than cores would only hinder each other, and another number of threads
     # would give other bits.

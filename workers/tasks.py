@@ -15,6 +15,7 @@ import signal
 import time
 from collections.abc import Callable, Collection
 from contextlib import suppress
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -41,6 +42,7 @@ from ip2p_batch.job import Chunk, WorkerInfo
 from ip2p_batch.jobdir import JobDir
 from ip2p_batch.process import MAX_ATTEMPTS, give_up, process_chunk
 from ip2p_batch.process.patience import LEAST_SECONDS, Patience
+from ip2p_batch.process.workshop import Workshop
 from ip2p_batch.recipe import Recipe
 from ip2p_batch.remote import (
     MAX_RETRIES,
@@ -95,7 +97,14 @@ def chunk(self: Task[Any, Any], /, **fields: object) -> None:
 
     def work() -> None:
         kinds.check(folder, told.fingerprint)
-        process_chunk(folder, planned, editor_for=editor_for, worker=who(), patience=_patience())
+        process_chunk(
+            folder,
+            planned,
+            editor_for=editor_for,
+            worker=who(),
+            patience=_patience(),
+            workshop=_workshop(),
+        )
 
     request = self.request
     again = request.retries > 0 or (request.delivery_info or {}).get("redelivered", False)
@@ -356,6 +365,12 @@ def _appears(folder: JobDir) -> bool:
 def editor_for(recipe: Recipe) -> Editor:
     """The editor of a recipe; weights are loaded once and kept."""
     return kept_editor_for(recipe, Settings.from_env())
+
+
+@cache
+def _workshop() -> Workshop:
+    """What this process keeps; made after the fork, since threads do not outlive one."""
+    return Workshop(Settings.from_env().helpers)
 
 
 def _patience() -> Patience:

@@ -12,7 +12,8 @@ from typing import Protocol
 
 from ..errors import EditError
 from ..frame import Frame, Image
-from ..job import Identity, Tuning
+from ..job import Groups, Identity, Tuning
+from ..overlap import Helpers
 from ..recipe import Recipe
 
 #: Called between denoising steps; raises to stop the edit (JobCancelled).
@@ -142,22 +143,31 @@ class Editor(Protocol):
         """What decides the last bits of its results; None where all machines give the same."""
         ...
 
-    def tune(self, recipe: Recipe, size: tuple[int, int], frames: int) -> Tuning:
+    def tune(self, recipe: Recipe, size: tuple[int, int], groups: Groups) -> Tuning:
         """How a job's frames had best be edited on this device.
 
         May take a minute where a long job is worth some measuring.
 
         Args:
             size: width and height of the frames, multiples of 8.
-            frames: in the whole job.
+            groups: how the job's frames come, see :meth:`ip2p_batch.job.Plan.groups`.
         """
         ...
 
-    def session(self, recipe: Recipe, *, checkpoint: Checkpoint | None = None) -> EditSession:
+    def session(
+        self,
+        recipe: Recipe,
+        *,
+        tuning: Tuning | None = None,
+        helpers: Helpers | None = None,
+        checkpoint: Checkpoint | None = None,
+    ) -> EditSession:
         """A session for ``recipe``; cheap, since the weights stay loaded.
 
-        What a recipe leaves to be found out (``batch_size``, ``compile``) is the device's default
-        here; see :meth:`ip2p_batch.job.Tuning.applied`.
+        Args:
+            tuning: what :meth:`tune` found; without it, what a recipe leaves to be found out
+                (``batch_size``, ``compile``) is the device's default.
+            helpers: threads for small work beside the model; None: the caller's.
         """
         ...
 
@@ -181,10 +191,17 @@ class IdentityEditor:
         self.transform = transform
         self.gate = gate
 
-    def tune(self, recipe: Recipe, size: tuple[int, int], frames: int) -> Tuning:
+    def tune(self, recipe: Recipe, size: tuple[int, int], groups: Groups) -> Tuning:
         return Tuning(batch_size=recipe.batch_size)
 
-    def session(self, recipe: Recipe, *, checkpoint: Checkpoint | None = None) -> EditSession:
+    def session(
+        self,
+        recipe: Recipe,
+        *,
+        tuning: Tuning | None = None,
+        helpers: Helpers | None = None,
+        checkpoint: Checkpoint | None = None,
+    ) -> EditSession:
         return _IdentitySession(self, checkpoint or (lambda: None))
 
 

@@ -13,17 +13,31 @@ Since the neighbours are within r frames, flow is at its best and nothing drifts
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 import cv2
 import numpy as np
 
 from ..flow import Motion, backward_flow, flow_both_ways, moved
 from ..frame import Frame, Image
+from ..overlap import Helpers
 from .steadying import Pair
 
 #: Grey levels by which the source may differ along the motion before a neighbour counts for less.
 SIGMA = 8.0
+
+
+class Aligned(NamedTuple):
+    """A neighbour at the frame's own places.
+
+    Attributes:
+        weighted: its edited picture times the weight, float32, shape ``(height, width, 3)``.
+        weight: 0 to 1, float32, shape ``(height, width)``.
+    """
+
+    weighted: np.ndarray
+    weight: np.ndarray
 
 
 class TemporalFilter:
@@ -31,10 +45,12 @@ class TemporalFilter:
 
     Args:
         radius: neighbours on either side, at least 1.
+        helpers: each takes a neighbour.
     """
 
-    def __init__(self, radius: int) -> None:
+    def __init__(self, radius: int, helpers: Helpers | None = None) -> None:
         self._radius = radius
+        self._helpers = helpers or Helpers()
         #: Motions that later frames will ask for, by target and reference.
         self._known: dict[tuple[int, int], Motion] = {}
 
@@ -43,10 +59,13 @@ class TemporalFilter:
         return self._radius
 
     def steadied(self, middle: Pair, around: Sequence[Pair]) -> Image:
-        neighbours = [
-            (p.source.image, p.edited.image, self._motion(middle.source, p.source)) for p in around
-        ]
-        return average(middle.source.image, middle.edited.image, neighbours)
+        source = middle.source.image
+
+        def aligned(pair: Pair) -> Aligned:
+            motion = self._motion(middle.source, pair.source)
+            return align(source, pair.source.image, pair.edited.image, motion)
+
+        return average(middle.edited.image, self._helpers.map(aligned, around))
 
     def _motion(self, target: Frame, reference: Frame) -> Motion:
         known = self._known.pop((target.index, reference.index), None)
@@ -59,21 +78,26 @@ class TemporalFilter:
         return there
 
 
-def average(
-    source: Image, edited: Image, neighbours: Sequence[tuple[Image, Image, Motion]]
-) -> Image:
-    """The edited frame averaged with its neighbours, as in this module's formula.
+def align(source: Image, their_source: Image, their_edited: Image, motion: Motion) -> Aligned:
+    """A neighbour's edited picture as the frame would show it, and how much it counts there.
 
     Args:
-        source, edited: the frame, uint8 RGB of one shape.
-        neighbours: each one's source, edited picture, and motion from the frame to it.
+        source, their_source, their_edited: uint8 RGB of one shape.
+        motion: from the frame to the neighbour.
     """
+    weight = _trust(source, their_source, motion)
+    picture = moved(their_edited, motion.flow)
+    picture *= weight[..., None]
+    return Aligned(picture, weight)
+
+
+def average(edited: Image, neighbours: Iterable[Aligned]) -> Image:
+    """The edited frame averaged with its neighbours, as in this module's formula."""
     total = edited.astype(np.float32)
     weights = np.ones(total.shape[:2], np.float32)
-    for their_source, their_edited, motion in neighbours:
-        weight = _trust(source, their_source, motion)
-        total += moved(their_edited, motion.flow) * weight[..., None]
-        weights += weight
+    for neighbour in neighbours:
+        total += neighbour.weighted
+        weights += neighbour.weight
     mean = np.clip(np.rint(total / weights[..., None]), 0, 255)
     return np.asarray(mean, dtype=np.uint8)
 

@@ -14,7 +14,8 @@ from typing import Any
 import torch
 
 from ..errors import ModelError
-from ..job import Identity, Tuning
+from ..job import Groups, Identity, Tuning
+from ..overlap import Helpers
 from ..recipe import Recipe
 from . import attention, numerics, tuning
 from .compiling import CompiledUNet
@@ -77,7 +78,7 @@ class Pix2PixEditor:
     def identity(self) -> Identity:
         return numerics.identity(self.pipe, self.torch_device, self.dtype)
 
-    def tune(self, recipe: Recipe, size: tuple[int, int], frames: int) -> Tuning:
+    def tune(self, recipe: Recipe, size: tuple[int, int], groups: Groups) -> Tuning:
         trials = Trials(
             self.pipe.unet,
             self.autoencoder(fast=recipe.fast_vae),
@@ -87,15 +88,27 @@ class Pix2PixEditor:
             device=self.torch_device,
             remembered=self._remembered,
         )
-        batch = recipe.batch_size or self._default_batch(trials)
+        batch, borders = self._batches(trials, recipe, groups)
         compiled = recipe.compile == "on"
         if recipe.compile == "auto" and recipe.reuse == 1:
             steps = recipe.num_inference_steps - recipe.carried_steps()
-            compiled = trials.worth_compiling(self._compiled, batch, frames * steps / batch)
-        return Tuning(batch_size=batch, compiled=compiled)
+            compiled = trials.worth_compiling(self._compiled, batch, groups.total * steps / batch)
+        return Tuning(batch_size=batch, border_batch=borders, compiled=compiled)
 
-    def session(self, recipe: Recipe, *, checkpoint: Checkpoint | None = None) -> Pix2PixSession:
-        return Pix2PixSession(self, recipe, checkpoint or (lambda: None))
+    def session(
+        self,
+        recipe: Recipe,
+        *,
+        tuning: Tuning | None = None,
+        helpers: Helpers | None = None,
+        checkpoint: Checkpoint | None = None,
+    ) -> Pix2PixSession:
+        found = tuning or Tuning(
+            batch_size=recipe.batch_size or self.default_batch(), compiled=recipe.compile == "on"
+        )
+        return Pix2PixSession(
+            self, recipe, found, helpers or Helpers(), checkpoint or (lambda: None)
+        )
 
     def autoencoder(self, *, fast: bool) -> Autoencoder:
         """The model's own, or the small one for previews.
@@ -141,6 +154,15 @@ class Pix2PixEditor:
     def default_batch(self) -> int:
         return DEFAULT_BATCH.get(self.torch_device.split(":")[0], 1)
 
-    def _default_batch(self, trials: Trials) -> int:
-        """On a GPU what fits and is quickest; on a CPU one, since larger batches are no quicker."""
-        return self.default_batch() if self.torch_device == "cpu" else trials.batch()
+    def _batches(self, trials: Trials, recipe: Recipe, groups: Groups) -> tuple[int, int]:
+        """Frames in one call, and borders.
+
+        On a GPU what fits and is quickest; on a CPU one, since larger batches are no quicker.
+        """
+        largest = max(groups.borders, default=1)
+        if recipe.batch_size or self.torch_device == "cpu":
+            batch = recipe.batch_size or self.default_batch()
+            return batch, min(batch, largest)
+        pace = trials.pace()
+        batch = tuning.best_batch(pace, groups.frames)
+        return batch, tuning.best_batch(pace, groups.borders) if groups.borders else batch

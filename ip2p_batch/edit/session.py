@@ -17,6 +17,8 @@ import torch
 
 from ..errors import EditError, NotFinite
 from ..frame import Frame, Image
+from ..job import Tuning
+from ..overlap import Helpers
 from ..recipe import Recipe
 from . import carryover, correction, guidance, noise, rescue, schedule
 from .attention import AnchorMemory
@@ -52,10 +54,6 @@ class Engine(Protocol):
     anchor_memory: AnchorMemory
     batch_limit: int
 
-    def default_batch(self) -> int:
-        """Frames in one UNet call unless the recipe says otherwise."""
-        ...
-
     def unet(self, *, compiled: bool) -> Any:
         """The UNet as it is, or compiled."""
         ...
@@ -85,15 +83,23 @@ class _Sample(NamedTuple):
 class Pix2PixSession:
     """One recipe on one chunk."""
 
-    def __init__(self, editor: Engine, recipe: Recipe, checkpoint: Checkpoint) -> None:
+    def __init__(
+        self,
+        editor: Engine,
+        recipe: Recipe,
+        tuning: Tuning,
+        helpers: Helpers,
+        checkpoint: Checkpoint,
+    ) -> None:
         self._editor = editor
         self._autoencoder = editor.autoencoder(fast=recipe.fast_vae)
         self._recipe = recipe
         self._checkpoint = checkpoint
-        self._batch = recipe.batch_size or editor.default_batch()
+        self._batch = tuning.batch_size
+        self._border_batch = tuning.border_batch or tuning.batch_size
         self._texts = Texts(editor.pipe.tokenizer, editor.pipe.text_encoder, editor.torch_device)
         self._denoiser = Denoiser(
-            unet=editor.unet(compiled=recipe.compile == "on"),
+            unet=editor.unet(compiled=tuning.compiled),
             scheduler=schedule.make(
                 recipe.scheduler,
                 editor.pipe.scheduler.config,
@@ -105,7 +111,7 @@ class Pix2PixSession:
             reuse=recipe.reuse,
             features=editor.deep_features() if recipe.reuse > 1 else None,
         )
-        self._steadying = Steadying(stages(recipe))
+        self._steadying = Steadying(stages(recipe, helpers))
         self._ties = Ties(recipe, self._denoiser.scheduler)
         self._anchors: tuple[Frame, ...] = ()
         self._anchor_states: torch.Tensor | None = None
@@ -153,7 +159,8 @@ class Pix2PixSession:
         group = self.batch_size
         for at in range(0, len(samples), group):
             part = samples[at : at + group]
-            images += self._settled(part, self._in_batches(partial(self._edit_group, part)))
+            edit = partial(self._edit_group, part)
+            images += self._settled(part, self._in_batches(edit, self._batch))
         pairs = list(zip(frames, images, strict=True))
         edited = [f.with_image(image) for f, image in pairs if image is not None]
         if len(edited) < len(pairs):
@@ -167,7 +174,8 @@ class Pix2PixSession:
         for at in range(0, len(borders), group):
             part = borders[at : at + group]
             samples = [self._sample(frame) for frame, _ in part]
-            handed = self._in_batches(partial(self._hand_over, samples, step))
+            hand_over = partial(self._hand_over, samples, step)
+            handed = self._in_batches(hand_over, self._border_batch)
             for (frame, path), sample, latents in zip(part, samples, handed, strict=True):
                 carryover.save(path, frame, step, self._sound(sample, step, latents))
 
@@ -462,10 +470,10 @@ class Pix2PixSession:
             edited=edited,
         )
 
-    def _in_batches(self, work: Callable[[int], T]) -> T:
+    def _in_batches(self, work: Callable[[int], T], batch: int) -> T:
         """``work(size)``, with the batch halved for as long as memory runs out."""
         while True:
-            size = min(self._batch, self._editor.batch_limit)
+            size = min(batch, self._editor.batch_limit)
             try:
                 return work(size)
             except (MemoryError, RuntimeError) as error:
@@ -492,11 +500,11 @@ class Pix2PixSession:
         )
 
 
-def stages(recipe: Recipe) -> list[Stage]:
+def stages(recipe: Recipe, helpers: Helpers | None = None) -> list[Stage]:
     """What steadies finished frames, in order; together they look ``recipe.looks_beyond`` far."""
     found: list[Stage] = []
     if recipe.temporal_filter:
-        found.append(TemporalFilter(recipe.temporal_filter))
+        found.append(TemporalFilter(recipe.temporal_filter, helpers))
     if recipe.deflicker:
         found.append(Deflicker(recipe.deflicker))
     return found

@@ -50,13 +50,15 @@ class Trials:
         known = [f"{name} {value}" for name, value in msgspec.structs.asdict(identity).items()]
         self._key = ", ".join([*known, f"{size[0]}x{size[1]}", f"{self._branches} branches"])
 
-    def batch(self) -> int:
-        """Frames in one call that take the least time each."""
-        found = self._remembered.batch(self._key)
+    def pace(self) -> dict[int, float]:
+        """Seconds of one call by the frames in it; of all that fit into memory, at least one."""
+        found = self._remembered.pace(self._key)
         if found is None:
-            found = tuning.best_batch(self._seconds, is_out_of_memory)
-            self._remembered.keep_batch(self._key, found)
+            found = tuning.measured_pace(self._seconds, is_out_of_memory)
             self._free()
+            if not found:  # the edit itself will say what to do about it
+                return {1: 1.0}
+            self._remembered.keep_pace(self._key, found)
         return found
 
     def worth_compiling(self, compiled: CompiledUNet, batch: int, calls: float) -> bool:

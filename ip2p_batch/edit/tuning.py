@@ -13,13 +13,13 @@ import math
 import os
 import statistics
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 #: Frames in one call that are tried on a GPU, in turn.
 SIZES = (1, 2, 4, 8, 12, 16, 24, 32, 48, 64)
-#: A larger batch has to be quicker by this share to be worth its memory.
+#: A larger batch has to be quicker by this share to be worth trying still larger ones.
 _WORTH = 0.02
 #: Compiling has to save this many times what it costs: each worker of a job pays anew.
 _PAYS_BACK = 4.0
@@ -52,33 +52,57 @@ def may_pay(calls: float, seconds: float) -> bool:
     return calls * seconds * _EXPECTED_GAIN > _PAYS_BACK * _EXPECTED_SECONDS
 
 
-def best_batch(
+def measured_pace(
     seconds_of: Callable[[int], float],
     out_of_memory: Callable[[BaseException], bool],
     sizes: Iterable[int] = SIZES,
-) -> int:
-    """The number of frames in one call that takes the least time a frame and fits into memory.
+) -> dict[int, float]:
+    """Seconds of one call by the frames in it, for those that fit into memory.
 
     Args:
         seconds_of: measures a call with so many frames; raises where memory runs out.
         out_of_memory: tells that from other errors, which are raised.
         sizes: to try, upwards; the search ends where two in a row are no better.
     """
-    best, least, worse = 1, math.inf, 0
+    pace: dict[int, float] = {}
+    least, worse = math.inf, 0
     for size in sizes:
         try:
-            each = seconds_of(size) / size
+            pace[size] = seconds_of(size)
         except (MemoryError, RuntimeError) as error:
             if not out_of_memory(error):
                 raise
             break
-        if each < least * (1 - _WORTH):
-            best, least, worse = size, each, 0
-        else:
-            worse += 1
-            if worse == 2:
-                break
-    return best
+        each = pace[size] / size
+        worse = 0 if each < least * (1 - _WORTH) else worse + 1
+        least = min(least, each)
+        if worse == 2:
+            break
+    return pace
+
+
+def best_batch(pace: Mapping[int, float], groups: Mapping[int, int]) -> int:
+    """Frames in one call with which a job's frames take the least time.
+
+    A call has one shape, so a group's last one is filled up: 28 frames take as long as 32 where
+    16 go into a call.
+
+    Args:
+        pace: of :func:`measured_pace`.
+        groups: how many frames are edited together, and how often.
+
+    >>> best_batch({1: 0.2, 4: 0.5, 16: 1.8}, {28: 10})
+    4
+    >>> best_batch({1: 0.2, 4: 0.5, 16: 1.8}, {48: 10})
+    16
+    """
+
+    def seconds(size: int) -> float:
+        calls = sum(count * -(-group // size) for group, count in groups.items())
+        # A larger one takes more memory, and has to be worth it.
+        return calls * pace[size] * (1 + _WORTH * math.log2(size) / 4)
+
+    return min(pace, key=seconds, default=1)
 
 
 def timed(call: Callable[[], object], wait: Callable[[], object], repeats: int = 3) -> float:
@@ -101,9 +125,13 @@ class Remembered:
     def __init__(self, path: Path | None) -> None:
         self._path = path
 
-    def batch(self, key: str) -> int | None:
-        value = self._read().get(f"batch {key}")
-        return value if isinstance(value, int) and value > 0 else None
+    def pace(self, key: str) -> dict[int, float] | None:
+        value = self._read().get(f"pace {key}")
+        try:
+            pace = {int(k): float(v) for k, v in value.items()} if isinstance(value, dict) else {}
+        except (TypeError, ValueError):
+            return None
+        return pace if pace and min(pace) > 0 else None
 
     def compiled(self, key: str) -> Compiled | None:
         value = self._read().get(f"compile {key}")
@@ -112,8 +140,8 @@ class Remembered:
         except TypeError:
             return None
 
-    def keep_batch(self, key: str, value: int) -> None:
-        self._write(f"batch {key}", value)
+    def keep_pace(self, key: str, value: Mapping[int, float]) -> None:
+        self._write(f"pace {key}", {str(size): seconds for size, seconds in value.items()})
 
     def keep_compiled(self, key: str, value: Compiled) -> None:
         self._write(f"compile {key}", asdict(value))

@@ -18,6 +18,7 @@ from .frames import edit_borders, edit_frames
 from .patience import Patience
 from .stills import edit_stills
 from .work import Work
+from .workshop import Workshop
 
 #: Gives the loaded editor of a recipe; keeps it between chunks.
 EditorFor = Callable[[Recipe], Editor]
@@ -33,11 +34,13 @@ def process_chunk(
     editor_for: EditorFor,
     worker: WorkerInfo,
     patience: Patience | None = None,
+    workshop: Workshop | None = None,
 ) -> Receipt:
     """Do one chunk and write its receipt; a chunk that has a valid receipt is left alone.
 
     Args:
         patience: what to do about a chunk that hangs; None waits for ever.
+        workshop: what the process keeps from chunk to chunk; None keeps nothing.
 
     Raises:
         ChunkTaken: another worker is at it; there is nothing to do about that.
@@ -47,35 +50,29 @@ def process_chunk(
         Ip2pError: what went wrong; ``retryable`` says whether another try makes sense.
     """
     while True:
+        # The claim is of this attempt; what else is in hand belongs to the process.
+        work = Work(job_dir, job_dir.job(), chunk, worker, workshop)
         try:
-            return _process(job_dir, chunk, editor_for=editor_for, worker=worker, patience=patience)
+            return _process(work, editor_for, patience)
         except JobCancelled:
             if job_dir.cancelled or job_dir.ended:
                 raise
             # Taken up again this moment, by somebody who counts on what is in hand here.
 
 
-def _process(
-    job_dir: JobDir,
-    chunk: Chunk,
-    *,
-    editor_for: EditorFor,
-    worker: WorkerInfo,
-    patience: Patience | None,
-) -> Receipt:
-    job = job_dir.job()
+def _process(work: Work, editor_for: EditorFor, patience: Patience | None) -> Receipt:
+    job_dir, job, chunk = work.job_dir, work.job, work.chunk
     fingerprint = job.fingerprint()
     done = job_dir.receipt(chunk.id)
     if done is not None and done.fingerprint == fingerprint:
         return done
-    work = Work(job_dir, job, chunk, worker)
     with work.claimed():
         work.checkpoint()
         with work.timed("load"):
             editor = editor_for(job.recipe)
         mine = editor.identity
         work.worker = msgspec.structs.replace(
-            worker,
+            work.worker,
             device=editor.device,
             model=mine.model if mine is not None else "",
             identity=mine,
@@ -85,7 +82,9 @@ def _process(
             tuning = _tuning(work, editor)
         if patience is not None:  # once the model is there: a download has its own pace
             patience.watch(work)
-        session = editor.session(tuning.applied(job.recipe), checkpoint=work.checkpoint)
+        session = editor.session(
+            job.recipe, tuning=tuning, helpers=work.helpers, checkpoint=work.checkpoint
+        )
         if job.look:
             session.look(load_look(job_dir.look_path, job.look))
         items: tuple[ItemResult, ...] = ()
@@ -124,7 +123,7 @@ def _tuning(work: Work, editor: Editor) -> Tuning:
     if known is not None:
         return known
     recipe, plan = work.job.recipe, work.job_dir.plan()
-    return work.job_dir.agree(editor.tune(recipe, plan.largest(recipe), plan.frames))
+    return work.job_dir.agree(editor.tune(recipe, plan.largest(recipe), plan.groups()))
 
 
 def give_up(

@@ -37,7 +37,9 @@ def edit_frames(work: Work, session: EditSession) -> str:
     with VideoReader(source, facts, table) as opened:
         reader = SparingReader(opened, table, work.deadly, work.job_dir.plan().shots)
         _take_over(work, session, reader, fit)
-        frames = (session.prepare(_fitted(f, fit)) for f in reader.frames(*chunk.reach))
+        frames = work.helpers.map(
+            lambda frame: session.prepare(_fitted(frame, fit)), reader.frames(*chunk.reach)
+        )
         parts = work.parts(frames, range(*chunk.reach), session.batch_size)
         with (
             atomic_path(target, parents=False, check=work.check) as temporary,
@@ -45,10 +47,13 @@ def edit_frames(work: Work, session: EditSession) -> str:
         ):
             with SegmentWriter(temporary, facts, job.encoding) as writer:
 
+                def unfitted(frame: Frame) -> Frame:
+                    return frame.with_image(fit.unfit(frame.image))
+
                 def write(steady: Sequence[Frame]) -> None:
                     mine = [f for f in steady if chunk.start <= f.index < chunk.stop]
-                    for frame in mine:
-                        writer.write(frame.with_image(fit.unfit(frame.image)))
+                    for frame in work.helpers.map(unfitted, mine):
+                        writer.write(frame)
                     work.advance(len(mine))
 
                 def finish(pairs: Sequence[tuple[Frame, Frame]]) -> None:
@@ -84,11 +89,11 @@ def edit_borders(work: Work, session: EditSession) -> str:
     with VideoReader(source, facts, table) as opened:
         reader = SparingReader(opened, table, work.deadly, work.job_dir.plan().shots)
         with work.timed("decode"):
-            anchors = _frames(reader, fit, chunk.anchors)
+            anchors = _frames(work, reader, fit, chunk.anchors)
         session.anchor([(frame, None) for frame in anchors])
         for numbers in work.parts(iter(chunk.borders), chunk.borders, session.batch_size):
             with work.timed("decode"):
-                frames = _frames(reader, fit, numbers)
+                frames = _frames(work, reader, fit, numbers)
             for digest in _save_borders(work, session, frames):
                 digests.update(digest.encode())
             work.advance(len(frames))
@@ -117,8 +122,8 @@ def _take_over(work: Work, session: EditSession, reader: SparingReader, fit: Fit
     """
     chunk = work.chunk
     with work.timed("decode"):
-        numbers = dict.fromkeys((*chunk.borders, *chunk.anchors))
-        read = dict(zip(numbers, _frames(reader, fit, tuple(numbers)), strict=True))
+        numbers = sorted({*chunk.borders, *chunk.anchors})
+        read = dict(zip(numbers, _frames(work, reader, fit, numbers), strict=True))
     anchors = [read[number] for number in chunk.anchors]
     if not chunk.borders:
         session.anchor([(frame, None) for frame in anchors])
@@ -142,8 +147,16 @@ def _take_over(work: Work, session: EditSession, reader: SparingReader, fit: Fit
         begin()
 
 
-def _frames(reader: SparingReader, fit: Fit, numbers: Sequence[int]) -> list[Frame]:
-    return [_fitted(reader.frame(number), fit) for number in numbers]
+def _frames(work: Work, reader: SparingReader, fit: Fit, numbers: Sequence[int]) -> list[Frame]:
+    """Borders and anchors, ascending; most of them were read for an earlier chunk."""
+
+    def read(missing: Sequence[int]) -> list[Frame]:
+        return [_fitted(frame, fit) for frame in reader.some(missing)]
+
+    source = work.job.source
+    # Another picture stands in for a frame from when it is known to be deadly.
+    clip = (source.path, source.stamp, fit, work.deadly)
+    return work.kept_frames.get(clip, numbers, read)
 
 
 def _fitted(frame: Frame, fit: Fit) -> Frame:

@@ -42,6 +42,12 @@ class SparingReader:
         )
         return Frame(number, int(self._pts[number]), self._reader.frame(neighbour).image)
 
+    def some(self, numbers: Sequence[int]) -> list[Frame]:
+        """Single frames, in ascending order."""
+        if self._deadly.isdisjoint(numbers):
+            return list(self._reader.some(numbers))
+        return [self.frame(number) for number in numbers]
+
     def frames(self, start: int, stop: int) -> Iterator[Frame]:
         """Frames ``[start, stop)``, each once, in order."""
         # First, for the reader is at one place at a time.

@@ -13,8 +13,9 @@ from .. import attempts
 from ..errors import ChunkTaken, Ip2pError, JobCancelled
 from ..job import Chunk, Claim, Job, WorkerInfo
 from ..jobdir import JobDir
-from ..overlap import Background, prefetched
+from ..overlap import Background, Helpers, prefetched
 from .suspects import Suspects
+from .workshop import KeptFrames, Workshop
 
 T = TypeVar("T")
 
@@ -36,11 +37,19 @@ class Work:
         deadly: numbers of the frames or pictures that kill, or hang, whoever edits them.
     """
 
-    def __init__(self, job_dir: JobDir, job: Job, chunk: Chunk, worker: WorkerInfo) -> None:
+    def __init__(
+        self,
+        job_dir: JobDir,
+        job: Job,
+        chunk: Chunk,
+        worker: WorkerInfo,
+        workshop: Workshop | None = None,
+    ) -> None:
         self.job_dir = job_dir
         self.job = job
         self.chunk = chunk
         self.worker = worker
+        self._workshop = workshop or Workshop()
         self.warnings: list[str] = []
         self._done = 0
         self._lock = threading.Lock()
@@ -128,6 +137,16 @@ class Work:
     @property
     def careful(self) -> bool:
         return self._suspects.careful
+
+    @property
+    def helpers(self) -> Helpers:
+        """Threads for small work; where work is careful, there are none."""
+        return Helpers() if self.careful else self._workshop.helpers
+
+    @property
+    def kept_frames(self) -> KeptFrames:
+        """Borders and anchors; where work is careful, none but its own."""
+        return KeptFrames() if self.careful else self._workshop.frames
 
     def parts(self, items: Iterator[T], numbers: Sequence[int], size: int) -> Iterator[list[T]]:
         """Batches of ``size``; careful work notes each before it reads it.

@@ -1,0 +1,281 @@
+"""What the host does beside the device: decoding, flow, filters, encoding; and how long it waits.
+
+    python benchmarks/host.py [--clip FILE] [--size 512] [--device-ms 35] [--threads 1,2,4,8]
+
+First the cost of each piece of work of one frame, in one thread. Then whole chunks of a job, as a
+worker does them, from file to segment, with a stand-in for the device that holds nothing up but
+time: ``--device-ms`` milliseconds a frame, in which it needs no core. (A quick GPU takes some 35 ms
+for 512x384, 10 steps, of which carryover skips 7.) With several helper threads, and with two
+workers that share one device. What is measured is how much of the time the device has nothing to
+do. Prints Markdown tables.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import multiprocessing
+import os
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from machine import machine
+from pictures import decoded, to_and_fro, write_video
+
+from ip2p_batch import models, run
+from ip2p_batch.edit import carryover, rescue
+from ip2p_batch.edit.filtering import TemporalFilter
+from ip2p_batch.edit.pix2pix import Pix2PixEditor
+from ip2p_batch.edit.session import Pix2PixSession
+from ip2p_batch.edit.steadying import Steadying
+from ip2p_batch.frame import Frame
+from ip2p_batch.job import Identity, Tuning, WorkerInfo
+from ip2p_batch.jobdir import JobDir
+from ip2p_batch.media.fit import Fit
+from ip2p_batch.media.segment import SegmentWriter
+from ip2p_batch.media.video import VideoReader
+from ip2p_batch.overlap import Helpers
+from ip2p_batch.process import process_chunk
+from ip2p_batch.process.workshop import Workshop
+from ip2p_batch.recipe import Recipe
+from ip2p_batch.settings import Settings
+
+FRAMES, WIDTH, HEIGHT = 120, 512, 384
+BATCH = 8
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--clip", type=Path, help="default: 120 frames of 512x384, of the demo's")
+    parser.add_argument("--size", type=int, default=512, help="longest side edited")
+    parser.add_argument("--device-ms", type=float, default=35.0, help="of the device, a frame")
+    parser.add_argument("--threads", default="1,2", help="numbers of helper threads")
+    parser.add_argument("--anchors", type=int, default=3)
+    parser.add_argument("--json", type=Path)
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        clip = arguments.clip
+        if clip is None:
+            clip = make_clip(folder / "clip.mp4")
+        recipe = Recipe(
+            instruction="make it winter with snow",
+            model=str(models.BUNDLED["tiny"]),
+            size=arguments.size,
+            num_inference_steps=10,
+            anchors=arguments.anchors,
+        )
+        job = create(clip, recipe, folder / "first")
+        plan = job.plan()
+        pieces = piece_costs(job, folder)
+        rows = []
+        for threads in map(int, arguments.threads.split(",")):
+            for workers in (1, 2):
+                place = folder / f"{threads}-{workers}"
+                rows.append(measure(clip, recipe, place, arguments.device_ms, threads, workers))
+    facts = machine("av", "opencv-python-headless", "numpy")
+    print(f"{plan.frames} frames, edited at {plan.size[0]}x{plan.size[1]}, ", end="")
+    print(", ".join(map(str, facts.values())))
+    print("\n| of one frame, in one thread | ms |\n|---|---|")
+    for what, seconds in pieces.items():
+        print(f"| {what} | {1000 * seconds:.1f} |")
+    print(f"\n| device: {arguments.device_ms:g} ms a frame | seconds | device busy | idle |")
+    print("|---|---|---|---|")
+    for row in rows:
+        print(
+            f"| {row['workers']} worker{'s' if row['workers'] > 1 else ''} with {row['threads']}"
+            f" helper thread{'s' if row['threads'] > 1 else ''} | {row['seconds']:.2f}"
+            f" | {row['busy']:.2f} | {1 - row['busy'] / row['seconds']:.0%} |"
+        )
+    if arguments.json:
+        found = {"machine": facts, "pieces": pieces, "device_ms": arguments.device_ms}
+        arguments.json.write_text(json.dumps({**found, "rows": rows}, indent=1))
+
+
+def make_clip(path: Path) -> Path:
+    wide = decoded(size=(HEIGHT * 16 // 9, HEIGHT))
+    left = (wide[0].shape[1] - WIDTH) // 2
+    frames = [np.ascontiguousarray(image[:, left : left + WIDTH]) for image in wide]
+    write_video(path, to_and_fro(frames, FRAMES), crf="14")
+    return path
+
+
+def create(clip: Path, recipe: Recipe, folder: Path) -> JobDir:
+    settings = Settings.from_env({"XDG_STATE_HOME": str(folder), "HOME": str(folder)})
+    return run.create(run.Request(source=clip, output=folder / "out.mp4", recipe=recipe), settings)
+
+
+# -- pieces ---------------------------------------------------------------------------------------
+
+
+def piece_costs(job: JobDir, folder: Path) -> dict[str, float]:
+    """Seconds of each piece of work of one frame, medians over a chunk's frames."""
+    source = job.job().source
+    facts = source.video
+    assert facts is not None
+    fit = Fit.for_size(*facts.upright, job.job().recipe.size, facts.upright_sar)
+    found: dict[str, list[float]] = {}
+
+    def timed(what: str, work: Callable[[], Any]) -> Any:
+        start = time.perf_counter()
+        result = work()
+        found.setdefault(what, []).append(time.perf_counter() - start)
+        return result
+
+    count = min(job.plan().frames, 30)
+    with VideoReader(Path(source.path), facts, job.frame_table()) as reader:
+        frames = reader.frames(0, count)
+        read = [timed("decode, to RGB", lambda: next(frames)) for _ in range(count)]
+        found["decode, to RGB"].pop(0)  # opens and seeks
+        timed("seek to a border or anchor", lambda: reader.frame(job.plan().frames - 1))
+    fitted = [f.with_image(timed("fit", lambda f=f: fit.fit(f.image))) for f in read]
+    ends = [carryover.Border(f.index, f.image) for f in (fitted[0], fitted[-1])]
+    places = [
+        timed("flow to both borders", lambda f=frame: carryover.between(f, *ends))
+        for frame in fitted[1:-1]
+    ]
+    torch.set_num_threads(1)
+    left, right = (latents_for(end) for end in (fitted[0], fitted[-1]))
+    for place in places:
+        timed("start from the borders", lambda p=place: carryover.matched(p, left, right, (1, 1)))
+    steadying = Steadying([TemporalFilter(2)])
+    for frame in fitted:
+        timed("temporal filter", lambda f=frame: steadying.push(f, f))
+    del found["temporal filter"][:5]  # fewer neighbours
+    unfitted = [f.with_image(timed("unfit", lambda f=f: fit.unfit(f.image))) for f in fitted]
+    start = time.perf_counter()
+    with SegmentWriter(folder / "piece.mp4", facts, job.job().encoding) as writer:
+        for frame in unfitted:
+            writer.write(frame)
+    found["to YUV, encode"] = [(time.perf_counter() - start) / count]
+    return {what: statistics.median(values) for what, values in found.items()}
+
+
+# -- a stand-in for the device --------------------------------------------------------------------
+
+
+class _Session(Pix2PixSession):
+    """Everything but the model: gives sources back, after as long as a device would take."""
+
+    device: AbstractContextManager[Any]
+    seconds: float
+    busy: float = 0.0
+
+    def _computing(self, frames: float) -> None:
+        with self.device:
+            time.sleep(frames * self.seconds)
+        self.busy += frames * self.seconds
+
+    def _in_batches(self, work: Callable[[int], Any], batch: int) -> Any:
+        samples = work.args[0]  # type: ignore[attr-defined]  # a partial
+        if work.func.__name__ == "_edit_group":  # type: ignore[attr-defined]
+            for sample in samples:
+                if sample.step:
+                    self._start(sample, None)
+            self._computing(len(samples))
+            return [rescue.Attempt(sample.frame.image) for sample in samples]
+        self._computing(2.0 * len(samples))  # borders run seven steps of ten, not three
+        return [latents_for(sample.frame) for sample in samples]
+
+
+def latents_for(frame: Frame) -> carryover.Handover:
+    """Of Stable Diffusion's shape: 4 channels, an eighth of each side."""
+    height, width = (side // 8 for side in frame.image.shape[:2])
+    return carryover.Handover(*torch.randn(2, 4, height, width))
+
+
+class _Editor(Pix2PixEditor):
+    identity: Identity | None = None
+    device = "stand-in"
+
+    def session(self, recipe: Recipe, **options: Any) -> Any:
+        made = _Session(
+            self,
+            recipe,
+            Tuning(batch_size=BATCH),
+            options.get("helpers") or Helpers(),
+            options.get("checkpoint") or (lambda: None),
+        )
+        made.device, made.seconds = self.shared, self.seconds
+        self.sessions.append(made)
+        return made
+
+    def tune(self, *_: Any) -> Tuning:
+        return Tuning(batch_size=BATCH)
+
+
+def editor(seconds: float, shared: AbstractContextManager[Any]) -> Any:
+    from ip2p_batch.edit.loading import load_pipeline
+
+    pipe = load_pipeline("tiny", dtype=torch.float32)
+    made = _Editor(pipe, device="cpu", dtype=torch.float32)
+    made.seconds, made.shared, made.sessions = seconds, shared, []
+    return made
+
+
+def measure(
+    clip: Path, recipe: Recipe, folder: Path, device_ms: float, threads: int, workers: int
+) -> dict[str, Any]:
+    """Wall seconds of all chunks, and those in which the device computed."""
+    job = create(clip, recipe, folder)
+    plan = job.plan()
+    context = multiprocessing.get_context("spawn")
+    lock, barrier = context.Lock(), context.Barrier(workers + 1)
+    results, following = context.Queue(), context.Value("i", 0)
+    options = (str(job.path), device_ms / 1000, threads, lock, barrier, following, results)
+    found = [context.Process(target=work_on, args=options) for _ in range(workers)]
+    for process in found:
+        process.start()
+    barrier.wait()
+    start = time.perf_counter()
+    for _ in range(plan.waves):
+        barrier.wait()
+    seconds = time.perf_counter() - start
+    busy = sum(results.get() for _ in found)
+    for process in found:
+        process.join()
+    return {"workers": workers, "threads": threads, "seconds": seconds, "busy": busy}
+
+
+def work_on(
+    path: str,
+    seconds: float,
+    threads: int,
+    lock: Any,
+    barrier: Any,
+    following: Any,
+    results: Any,
+) -> None:
+    """One worker: takes the next chunk that nobody has."""
+    torch.set_num_threads(1)
+    made = editor(seconds, lock)
+    job = JobDir(Path(path))
+    workshop = Workshop(threads)
+    worker = WorkerInfo(host="bench", pid=os.getpid())
+    chunks = job.plan().chunks
+    done = 0
+    barrier.wait()
+    for wave in range(1, job.plan().waves + 1):
+        done += len(job.plan().wave(wave))
+        while True:
+            with following.get_lock():
+                number = following.value
+                if number >= done:
+                    break
+                following.value += 1
+            process_chunk(
+                job, chunks[number], editor_for=lambda _: made, worker=worker, workshop=workshop
+            )
+        barrier.wait()
+    results.put(sum(session.busy for session in made.sessions))
+
+
+if __name__ == "__main__":
+    main()
