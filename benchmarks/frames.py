@@ -57,8 +57,12 @@ LOOPS: dict[str, str] = {
     "diffusers, CrossFrameAttnProcessor": _CROSS_FRAME + _FILES + _AT_ONCE + _END,
 }
 
-#: Of use where one worker is the default.
-ON_GPUS = "... with --anchors 3, two workers"
+#: Rows for which workers wait, with the model loaded; how many (None: the default).
+WAITING: dict[str, int | None] = {
+    "... workers waiting": None,
+    "... with --anchors 3, workers waiting": None,
+    "... with --anchors 3, one worker waiting": 1,
+}
 #: Our rows: everything as it comes, then one thing off at a time.
 SWITCHES: dict[str, tuple[str, ...]] = {
     "ip2p-batch": (),
@@ -68,7 +72,9 @@ SWITCHES: dict[str, tuple[str, ...]] = {
     "... one worker": ("--workers", "1"),
     "... with --reuse 2": ("--reuse", "2"),
     "... with --anchors 3": ("--anchors", "3"),
-    ON_GPUS: ("--anchors", "3", "--workers", "2"),
+    "... workers waiting": (),
+    "... with --anchors 3, workers waiting": ("--anchors", "3"),
+    "... with --anchors 3, one worker waiting": ("--anchors", "3"),
 }
 
 
@@ -80,7 +86,7 @@ def frames_of(path: Path) -> int:
 def main() -> None:
     parser = options(__doc__.splitlines()[0])
     parser.add_argument("--clip", type=Path, default=CLIP)
-    known = [name for name in (*LOOPS, *SWITCHES) if name != ON_GPUS]
+    known = [name for name in (*LOOPS, *SWITCHES) if "anchors 3, " not in name]
     parser.add_argument("--rows", default=";".join(known), help="separated by semicolons")
     arguments = parser.parse_args()
     clip = str(arguments.clip.absolute())
@@ -94,7 +100,7 @@ def main() -> None:
                 if name in LOOPS
                 else command(clip, output, arguments, *SWITCHES[name])
             )
-        found = in_turn(rows, arguments.runs, f"{folder}/state")
+        found = in_turn(rows, arguments.runs, f"{folder}/state", WAITING)
         for path in Path(folder).glob("*.mp4"):
             assert frames_of(path) == frames, path
     tell(found, frames, "frame", arguments.json)

@@ -1,6 +1,8 @@
 """The loops over diffusers that a user writes first, and the command, timed in turn.
 
-Each runs in a process of its own with the same settings: imports and loading the model count.
+Each runs in a process of its own with the same settings: imports and loading the model count. Where
+workers wait for a command with their model loaded, it is held against a loop from where that has
+loaded its model.
 """
 
 from __future__ import annotations
@@ -12,10 +14,11 @@ import shutil
 import statistics
 import subprocess
 import sys
+import tempfile
 import threading
 import time
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -23,13 +26,16 @@ from machine import machine
 from memory import family
 
 from ip2p_batch import models
+from ip2p_batch.broker import PrivateRedis
+from ip2p_batch.fleet import LocalWorkers
 
 ROOT = Path(__file__).resolve().parent.parent
 INSTRUCTION = "make it winter with snow"  # what `ip2p-batch demo` does
 PLAIN = "plain diffusers loop"
 
 #: A script's beginning: ``edited(pictures)`` gives PIL pictures of the same sizes, and says on
-#: stdout when it is there for the first time. What follows it finds its own arguments in ``rest``.
+#: stdout when the model is loaded and when a picture is there for the first time. What follows it
+#: finds its own arguments in ``rest``.
 _LOOP = """
 import sys, torch
 from diffusers import StableDiffusionInstructPix2PixPipeline
@@ -40,6 +46,7 @@ pipe = StableDiffusionInstructPix2PixPipeline.from_pretrained(
     model, safety_checker=None, torch_dtype=torch.float16 if gpu else torch.float32)
 pipe.to("cuda" if gpu else "cpu")
 pipe.set_progress_bar_config(disable=True)
+print("loaded", flush=True)
 told = False
 def edited(pictures):
     global told
@@ -72,11 +79,13 @@ class Run(NamedTuple):
 
     Attributes:
         seconds: from its start to its end.
+        loaded: seconds until the model was loaded; None where it did not say.
         first: seconds until a first frame was edited; None where it did not say.
-        peak: bytes of memory, of all its processes together.
+        peak: bytes of memory, of all its processes together; without workers that wait for it.
     """
 
     seconds: float
+    loaded: float | None
     first: float | None
     peak: int
 
@@ -118,8 +127,17 @@ def command(source: str, output: str, arguments: argparse.Namespace, *more: str)
     return [*line, "-n", steps, "-g", s_t, "-i", s_i, *more]
 
 
-def in_turn(rows: Mapping[str, list[str]], runs: int, state: str) -> dict[str, list[Run]]:
+def in_turn(
+    rows: Mapping[str, list[str]],
+    runs: int,
+    state: str,
+    waiting: Mapping[str, int | None] | None = None,
+) -> dict[str, list[Run]]:
     """Each command line, ``runs`` times, one after the other.
+
+    Args:
+        waiting: by row, how many workers wait for it (None: the default), started before and with
+            the same work done once.
 
     Raises:
         subprocess.CalledProcessError: one failed.
@@ -129,9 +147,25 @@ def in_turn(rows: Mapping[str, list[str]], runs: int, state: str) -> dict[str, l
     found: dict[str, list[Run]] = {name: [] for name in rows}
     for _ in range(runs):
         for name, line in rows.items():
-            found[name].append(run(line, env))
+            if waiting and name in waiting:
+                with ready_workers(line, env, waiting[name]) as there:
+                    found[name].append(run(line, there)._replace(loaded=0.0))
+            else:
+                found[name].append(run(line, env))
             print(f"{name}: {found[name][-1].seconds:.1f} s", file=sys.stderr, flush=True)
     return found
+
+
+@contextmanager
+def ready_workers(
+    line: Sequence[str], env: Mapping[str, str], count: int | None
+) -> Iterator[dict[str, str]]:
+    """Workers that have done a command line's work before; gives the environment to find them."""
+    with tempfile.TemporaryDirectory() as folder, PrivateRedis() as redis:
+        there = {**env, "IP2P_BROKER_URL": redis.url, "IP2P_JOBS": f"{folder}/jobs"}
+        with LocalWorkers(redis.url, count, None, Path(folder) / "workers.log"):
+            subprocess.run(line, env=there, check=True, stdout=subprocess.DEVNULL)
+            yield there
 
 
 def run(line: Sequence[str], env: Mapping[str, str]) -> Run:
@@ -140,11 +174,13 @@ def run(line: Sequence[str], env: Mapping[str, str]) -> Run:
     Raises:
         subprocess.CalledProcessError: it failed.
     """
-    start, first = time.perf_counter(), None
+    start, first, loaded = time.perf_counter(), None, None
     with subprocess.Popen(line, env=env, stdout=subprocess.PIPE, text=True) as process:
         watch = _Memory(process.pid)
         assert process.stdout is not None
         for said in process.stdout:
+            if said.startswith("loaded"):
+                loaded = time.perf_counter() - start
             if first is None and _is_first(said):
                 first = time.perf_counter() - start
         process.wait()
@@ -152,7 +188,7 @@ def run(line: Sequence[str], env: Mapping[str, str]) -> Run:
         peak = watch.end()
     if process.returncode:
         raise subprocess.CalledProcessError(process.returncode, line)
-    return Run(seconds, first, peak)
+    return Run(seconds, loaded, first, peak)
 
 
 def _is_first(said: str) -> bool:
@@ -219,8 +255,28 @@ def tell(found: Mapping[str, Sequence[Run]], count: int, noun: str, where: Path 
             f"| {name} | {value:.1f} | {count / value:.2f} | {ratio} | {first}"
             f" | {peak / 1e9:.1f} GB |"
         )
+    tell_loaded(found)
     if where is not None:
         values = {name: [r._asdict() for r in runs] for name, runs in found.items()}
         where.write_text(
             json.dumps({"machine": facts, f"{noun}s": count, "runs": values}, indent=1)
         )
+
+
+def seconds_loaded(runs: Sequence[Run]) -> float | None:
+    """Median seconds from where the model was loaded; None where that is not known."""
+    found = [r.seconds - r.loaded for r in runs if r.loaded is not None]
+    return statistics.median(found) if found else None
+
+
+def tell_loaded(found: Mapping[str, Sequence[Run]]) -> None:
+    """A second table, where workers waited for a row: without loading."""
+    if not any(r.loaded == 0 for runs in found.values() for r in runs):
+        return
+    reference = seconds_loaded(found.get(PLAIN, ()))
+    print("\n| with the model loaded before | seconds | ratio |\n|---|---|---|")
+    for name, runs in found.items():
+        value = seconds_loaded(runs)
+        if value is not None:
+            ratio = f"{reference / value:.2f}" if reference is not None else ""
+            print(f"| {name} | {value:.1f} | {ratio} |")
