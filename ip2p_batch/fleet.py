@@ -49,7 +49,7 @@ class LocalWorkers:
 
     Args:
         url: broker URL; travels in the environment, never in a command line.
-        count: workers, on GPUs in turn; None is one per GPU, or one per core.
+        count: workers, on GPUs in turn; None lets the launcher choose.
         devices: ``auto``, ``cpu`` or GPU numbers; None takes the environment's.
         log: where their warnings go.
     """

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from functools import lru_cache
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -122,15 +123,37 @@ def moved(reference: Image, flow: Flow) -> npt.NDArray[np.float32]:
         float32, of the reference's shape.
     """
     height, width = reference.shape[:2]
-    fitted = cv2.resize(flow, (width, height), interpolation=cv2.INTER_LINEAR)
-    pixels = fitted * np.array((width, height), np.float32)
-    result: npt.NDArray[np.float32] = cv2.remap(
-        reference.astype(np.float32),
-        *_places(pixels),
-        cv2.INTER_LINEAR,
-        borderMode=cv2.BORDER_REPLICATE,
+    found = looked_up(reference.astype(np.float32), places(flow, (width, height)))
+    return np.asarray(found, dtype=np.float32)
+
+
+def places(flow: Flow, size: tuple[int, int]) -> Flow:
+    """Where the flow leads from each pixel of a picture.
+
+    Args:
+        flow: of :class:`Motion`, of any size.
+        size: width and height of the picture.
+
+    Returns:
+        x and y in pixels, shape ``(height, width, 2)``, for :func:`looked_up`.
+    """
+    width, height = size
+    fitted = cv2.resize(flow, size, interpolation=cv2.INTER_LINEAR)
+    pixels = cv2.multiply(fitted, (float(width), float(height), 0.0, 0.0))
+    return np.asarray(cv2.add(pixels, _grid(size)), dtype=np.float32)
+
+
+def looked_up(picture: npt.NDArray[Any], where: Flow) -> npt.NDArray[Any]:
+    """A picture's values at these places, bilinear, in its own type; the edge goes on outside."""
+    return np.asarray(
+        cv2.remap(picture, where, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     )
-    return result
+
+
+@lru_cache(maxsize=4)
+def _grid(size: tuple[int, int]) -> Flow:
+    x, y = np.meshgrid(*(np.arange(side, dtype=np.float32) for side in size))
+    return np.dstack([x, y])
 
 
 def _both_ways(target: Image, reference: Image, preset: int) -> tuple[Flow, Flow]:

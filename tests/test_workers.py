@@ -381,8 +381,9 @@ def test_on_the_cpu_each_worker_has_its_fixed_number_of_threads(monkeypatch):
     assert len(slots("cpu", None, 2 * cores)) == 1
 
 
-def test_each_gpu_has_one_worker_that_sees_no_other(monkeypatch):
+def test_a_worker_sees_its_own_gpu_and_no_other(monkeypatch):
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.setattr("workers.launcher.workers_on", lambda gpu: 1)
     places = slots("0,2", None, 1)
     assert [p.env["CUDA_VISIBLE_DEVICES"] for p in places] == ["0", "2"]
     assert {p.env["IP2P_DEVICE"] for p in places} == {"cuda"}
@@ -405,6 +406,37 @@ def test_more_workers_than_gpus_share_them_in_turn(monkeypatch):
     places = slots("0,2", 3, 1)
     assert [p.env["CUDA_VISIBLE_DEVICES"] for p in places] == ["0", "2", "0"]
     assert len({p.name for p in places}) == 3
+
+
+@pytest.fixture
+def two_gpus(tmp_path, monkeypatch):
+    """A machine whose driver tells of a large and a small GPU, and of one for a single process."""
+    said = "0, GPU-1a2b, 81559, Default\\n1, GPU-3c4d, 8192, Default\\n"
+    said += "2, GPU-5e6f, 81559, Exclusive_Process\\n3, GPU-7a8b, [N/A], Default\\n"
+    tool = tmp_path / "nvidia-smi"
+    tool.write_text(f"#!/bin/sh\nprintf '{said}'\n")
+    tool.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+
+
+def test_a_large_gpu_has_two_workers(two_gpus):
+    found = {gpu: devices.workers_on(gpu) for gpu in ("0", "1", "2", "3", "7")}
+    assert found == {"0": 2, "1": 1, "2": 1, "3": 1, "7": 1}
+    assert [devices.workers_on(gpu) for gpu in ("GPU-1a", "GPU-3c4d", "GPU-9", "MIG-1a")] == [
+        2,
+        1,
+        1,
+        1,
+    ]
+    places = slots("1,0", None, 1)
+    assert [p.env["CUDA_VISIBLE_DEVICES"] for p in places] == ["1", "0", "0"]
+    assert [p.env["CUDA_VISIBLE_DEVICES"] for p in slots("0,1", 1, 1)] == ["0"]
+
+
+def test_where_the_driver_says_nothing_each_gpu_has_one_worker(monkeypatch, tmp_path):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert devices.workers_on("0") == 1
 
 
 def test_gpus_are_counted_within_those_that_are_visible():

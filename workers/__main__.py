@@ -19,7 +19,9 @@ def main() -> int:
     # No --broker here: a command line is everybody's to read, and a URL may hold a password.
     parser.add_argument("--devices", help="auto, cpu, or GPU numbers such as 0,1")
     parser.add_argument(
-        "--workers", type=int, help="how many; by default one per GPU, else one per core"
+        "--workers",
+        type=int,
+        help="how many; by default two on each GPU with 20 GB, one on others, else one per core",
     )
     parser.add_argument("--exit-with-parent", action="store_true", help="end when stdin ends")
     options = parser.parse_args()

@@ -14,6 +14,8 @@ from pathlib import Path
 from ip2p_batch.errors import RecipeError
 
 _HINT = "Use auto, cpu, or GPU numbers such as 0,1."
+#: MiB of a GPU's memory from which on two workers share it: each holds its own weights, some 3 GB.
+_ROOM_FOR_TWO = 20_000
 
 
 def choose(devices: str, env: Mapping[str, str] | None = None) -> list[str]:
@@ -64,6 +66,25 @@ def gpus(env: Mapping[str, str] | None = None) -> list[str]:
         return []
     said = _say([sys.executable, "-c", "import torch; print(torch.cuda.device_count())"])
     return [str(n) for n in range(int(said))] if said.strip().isdigit() else []
+
+
+def workers_on(gpu: str) -> int:
+    """How many workers a GPU is best given: two where it has room for two, else one.
+
+    While one decodes, steadies and encodes, the other computes. A GPU of which nothing is known
+    (no ``nvidia-smi``, a part of a GPU) has one, and so has one that takes a single process.
+    """
+    if shutil.which("nvidia-smi") is None:
+        return 1
+    columns = "index,uuid,memory.total,compute_mode"
+    said = _say(["nvidia-smi", f"--query-gpu={columns}", "--format=csv,noheader,nounits"])
+    for line in said.splitlines():
+        index, uuid, memory, mode = (*map(str.strip, line.split(",")), "", "", "", "")[:4]
+        # CUDA takes the beginning of a uuid, too.
+        if gpu == index or (gpu.startswith("GPU-") and uuid.startswith(gpu)):
+            roomy = memory.isdigit() and int(memory) >= _ROOM_FOR_TWO
+            return 2 if roomy and mode == "Default" else 1
+    return 1
 
 
 def _visible(env: Mapping[str, str]) -> list[str] | None:

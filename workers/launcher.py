@@ -1,4 +1,4 @@
-"""One Celery worker process per GPU, or as many as asked for on the CPU; kept running.
+"""Celery worker processes, one or two on each GPU or one for each core; kept running.
 
 A worker that dies is started again. The first SIGTERM or SIGINT lets each worker finish the chunk
 in hand, or give it back when that takes longer than the soft window; the second ends them now.
@@ -21,7 +21,7 @@ from types import FrameType
 from ip2p_batch.remote import SOFT_SHUTDOWN, TIME_LIMIT
 from ip2p_batch.settings import Settings
 
-from .devices import available_cores, choose
+from .devices import available_cores, choose, workers_on
 from .lifeline import when_stdin_ends
 
 log = logging.getLogger("workers")
@@ -67,7 +67,8 @@ def slots(devices: str, workers: int | None, threads: int) -> list[Slot]:
 
     Args:
         devices: see :func:`workers.devices.choose`.
-        workers: how many, on GPUs in turn; None is one per GPU, or as many as the cores hold.
+        workers: how many, on GPUs in turn; None is what :func:`workers.devices.workers_on` says of
+            each, or as many as the cores hold.
         threads: torch threads in each CPU worker.
 
     Raises:
@@ -75,19 +76,22 @@ def slots(devices: str, workers: int | None, threads: int) -> list[Slot]:
     """
     gpus = choose(devices)
     if gpus:
-        count = workers or len(gpus)
-        helpers = str(min(_MOST_HELPERS, max(1, available_cores() // count)))
+        if workers is None:
+            places = [*gpus, *(gpu for gpu in gpus if workers_on(gpu) > 1)]
+        else:
+            places = [gpus[number % len(gpus)] for number in range(workers)]
+        helpers = str(min(_MOST_HELPERS, max(1, available_cores() // len(places))))
         return [
             Slot(
                 f"gpu{number}",
                 {
-                    "CUDA_VISIBLE_DEVICES": gpus[number % len(gpus)],
+                    "CUDA_VISIBLE_DEVICES": gpu,
                     "IP2P_DEVICE": "cuda",
                     "IP2P_HELPERS": os.environ.get("IP2P_HELPERS") or helpers,
                 },
                 _GPU_TIME_LIMIT,
             )
-            for number in range(count)
+            for number, gpu in enumerate(places)
         ]
     # More threads than cores would only hinder each other, and another number of threads
     # would give other bits.
@@ -211,7 +215,7 @@ def launch(devices: str | None, workers: int | None, *, exit_with_parent: bool) 
 
     Args:
         devices: ``auto``, ``cpu`` or GPU numbers; None takes ``IP2P_DEVICE``.
-        workers: how many, on GPUs in turn; None is one per GPU, else one per core.
+        workers: how many; None: see :func:`slots`.
         exit_with_parent: end at once when stdin ends.
 
     Raises:

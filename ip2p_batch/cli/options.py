@@ -430,7 +430,7 @@ WorkersOption = Annotated[
         metavar="N",
         help="Worker processes on this machine.",
         panel=CREW,
-        default="one per GPU, else one per core",
+        default="two on each GPU with 20 GB, one on others, else one per core",
     ),
 ]
 

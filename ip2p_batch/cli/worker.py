@@ -17,9 +17,10 @@ def worker(
 ) -> int:
     """Work for a broker: run this on each machine that shall edit.
 
-    One worker process per GPU keeps the model loaded between chunks. SIGTERM finishes the chunk
-    in hand, or gives it back, and leaves. All machines must see sources, results and job folders
-    (IP2P_JOBS) under the same paths.
+    Worker processes keep the model loaded between chunks. A GPU with 20 GB or more has two: while
+    one decodes and encodes, the other computes. SIGTERM finishes the chunks in hand, or gives them
+    back, and leaves. All machines must see sources, results and job folders (IP2P_JOBS) under the
+    same paths.
 
     Examples:
       ip2p-batch worker --broker redis://host/0

@@ -19,7 +19,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from ..flow import Motion, backward_flow, flow_both_ways, moved
+from ..flow import Motion, backward_flow, flow_both_ways, looked_up, places
 from ..frame import Frame, Image
 from ..overlap import Helpers
 from .steadying import Pair
@@ -85,10 +85,11 @@ def align(source: Image, their_source: Image, their_edited: Image, motion: Motio
         source, their_source, their_edited: uint8 RGB of one shape.
         motion: from the frame to the neighbour.
     """
-    weight = _trust(source, their_source, motion)
-    picture = moved(their_edited, motion.flow)
-    picture *= weight[..., None]
-    return Aligned(picture, weight)
+    height, width = source.shape[:2]
+    where = places(motion.flow, (width, height))
+    weight = _trust(source, looked_up(their_source, where), motion)
+    picture = looked_up(their_edited, where)
+    return Aligned(_times(picture, weight), weight)
 
 
 def average(edited: Image, neighbours: Iterable[Aligned]) -> Image:
@@ -98,16 +99,27 @@ def average(edited: Image, neighbours: Iterable[Aligned]) -> Image:
     for neighbour in neighbours:
         total += neighbour.weighted
         weights += neighbour.weight
-    mean = np.clip(np.rint(total / weights[..., None]), 0, 255)
+    mean = cv2.divide(total, _three(weights), dtype=cv2.CV_8U)  # rounds
     return np.asarray(mean, dtype=np.uint8)
 
 
-def _trust(source: Image, neighbour: Image, motion: Motion) -> np.ndarray:
+def _trust(source: Image, aligned: Image, motion: Motion) -> np.ndarray:
+    """How much a neighbour counts at each pixel, by its source's picture at the frame's places."""
     height, width = source.shape[:2]
     visible = cv2.resize(
         1 - motion.occluded.astype(np.float32), (width, height), interpolation=cv2.INTER_LINEAR
     )
-    off = moved(neighbour, motion.flow) - source
-    gap = np.einsum("hwc,hwc->hw", off, off) / 3
-    alike = np.exp(-cv2.blur(gap, (3, 3)) / (2 * SIGMA**2))
-    return np.asarray(visible * alike, dtype=np.float32)
+    # OpenCV's arithmetic throughout: numpy takes five times as long here.
+    off = cv2.subtract(aligned, source, dtype=cv2.CV_32F)
+    gap = cv2.transform(cv2.multiply(off, off), np.full((1, 3), 1 / 3, np.float32))
+    alike = cv2.exp(cv2.multiply(cv2.blur(gap, (3, 3)), -1 / (2 * SIGMA**2)))
+    return np.asarray(cv2.multiply(visible, alike), dtype=np.float32)
+
+
+def _times(picture: Image, weight: np.ndarray) -> np.ndarray:
+    return np.asarray(cv2.multiply(picture, _three(weight), dtype=cv2.CV_32F), dtype=np.float32)
+
+
+def _three(plane: np.ndarray) -> np.ndarray:
+    """The plane for each of three colours."""
+    return np.asarray(cv2.merge([plane, plane, plane]))

@@ -23,6 +23,7 @@ from .editor import Checkpoint
 from .pictures import Autoencoder
 from .reuse import DeepFeatures
 from .session import Pix2PixSession
+from .texts import Texts
 from .trials import Trials
 
 #: Frames in one UNet call unless the recipe says otherwise. On CPUs more are slower, not faster.
@@ -60,6 +61,7 @@ class Pix2PixEditor:
             part.to(memory_format=torch.channels_last)
         #: What the self-attention layers know of anchors; one session at a time uses it.
         self.anchor_memory = attention.install(pipe.unet, fused=device != "cpu")
+        self.texts = Texts(pipe.tokenizer, pipe.text_encoder, device)
         self._load_fast_vae = load_fast_vae
         self._compiled = CompiledUNet(pipe.unet, cache / "compiled" if cache else None)
         self._remembered = tuning.Remembered(cache / "tuning.json" if cache else None)

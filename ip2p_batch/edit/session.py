@@ -46,12 +46,14 @@ class Engine(Protocol):
     Attributes:
         pipe: the parts of a ``StableDiffusionInstructPix2PixPipeline``, on ``torch_device``.
         anchor_memory: of the UNet's self-attention layers; one session at a time uses it.
+        texts: embeddings of instructions.
         batch_limit: largest batch that has not run out of memory so far; sessions lower it.
     """
 
     pipe: Any
     torch_device: str
     anchor_memory: AnchorMemory
+    texts: Texts
     batch_limit: int
 
     def unet(self, *, compiled: bool) -> Any:
@@ -97,7 +99,8 @@ class Pix2PixSession:
         self._checkpoint = checkpoint
         self._batch = tuning.batch_size
         self._border_batch = tuning.border_batch or tuning.batch_size
-        self._texts = Texts(editor.pipe.tokenizer, editor.pipe.text_encoder, editor.torch_device)
+        self._texts = editor.texts
+        self._cut: dict[str, None] = {}  # lines on texts that were cut, each once
         self._denoiser = Denoiser(
             unet=editor.unet(compiled=tuning.compiled),
             scheduler=schedule.make(
@@ -116,6 +119,7 @@ class Pix2PixSession:
         self._anchors: tuple[Frame, ...] = ()
         self._anchor_states: torch.Tensor | None = None
         self._look: Image | None = None
+        self._sources: dict[int, torch.Tensor] = {}  # of anchors and look, encoded once
         self._warnings: list[str] = []
         self._notes = rescue.Notes()
         self._full_texts: Texts | None = None  # in float32, once they are needed
@@ -124,7 +128,7 @@ class Pix2PixSession:
 
     @property
     def warnings(self) -> list[str]:
-        return [*self._warnings, *self._texts.warnings]
+        return [*self._warnings, *self._cut]
 
     @property
     def notes(self) -> dict[int, str]:
@@ -197,9 +201,11 @@ class Pix2PixSession:
         ]
         self._anchors = tuple(frame for frame, _ in anchors)
         self._anchor_states = torch.stack(states) if states else None
+        self._sources.clear()
 
     def look(self, picture: Image) -> None:
         self._look = picture
+        self._sources.clear()
 
     def prepare(self, frame: Frame) -> Frame:
         self._ties.prepare(frame)
@@ -323,9 +329,9 @@ class Pix2PixSession:
 
     def _lane(self, samples: Sequence[_Sample], *, whole: bool = False) -> Lane:
         texts = [
-            self._texts.embed(s.instruction, "instruction")
+            self._embedded(s.instruction, "instruction")
             if branch == "text"
-            else self._texts.embed(s.negative_prompt, "negative prompt")
+            else self._embedded(s.negative_prompt, "negative prompt")
             for branch in self._denoiser.branches
             for s in samples
         ]
@@ -344,6 +350,12 @@ class Pix2PixSession:
             torch.stack(starts) if starts else None,
             whole=whole,
         )
+
+    def _embedded(self, text: str, role: str) -> torch.Tensor:
+        states, cut = self._texts.embed(text)
+        if cut:
+            self._cut[f"The {role} {cut}"] = None
+        return states
 
     def _warped_noise(self, sample: _Sample, shape: torch.Size) -> torch.Tensor:
         """The start of a frame whose noise comes from its borders along the flow."""
@@ -384,7 +396,7 @@ class Pix2PixSession:
 
     def _anchor_lane(self, step: int) -> AnchorLane:
         handed_at, states = self._recipe.carried_steps(), self._anchor_states
-        samples = [self._sample(frame) for frame in self._anchors]
+        samples = self._looked_at(self._anchors)
         if states is not None and step == handed_at:
             samples = [
                 s._replace(step=step, start=state) for s, state in zip(samples, states, strict=True)
@@ -397,8 +409,9 @@ class Pix2PixSession:
 
         Nobody knows its source, so it is its own: what the model then attends to is the look.
         """
-        frame = Frame(-1, 0, look)
-        clean = self._encode([frame]) * self._autoencoder.scaling_factor
+        (sample,) = self._looked_at([Frame(-1, 0, look)])
+        assert sample.source is not None
+        clean = sample.source[None] * self._autoencoder.scaling_factor
         unit = noise.unit(self._recipe.seed, clean.shape[1:]).to(clean.device)
         scheduler = self._denoiser.scheduler
 
@@ -406,8 +419,15 @@ class Pix2PixSession:
             a, s = schedule.state_scale(scheduler, at)
             return a * clean.float() + s * unit
 
-        sample = self._sample(frame)._replace(step=step, start=state(step)[0])
+        sample = sample._replace(step=step, start=state(step)[0])
         return AnchorLane(self._lane([sample], whole=True), state)
+
+    def _looked_at(self, frames: Sequence[Frame]) -> list[_Sample]:
+        """Samples of anchors, or of the look."""
+        if not all(frame.index in self._sources for frame in frames):
+            sources = self._encode(frames)
+            self._sources |= {f.index: s for f, s in zip(frames, sources, strict=True)}
+        return [self._sample(f)._replace(source=self._sources[f.index]) for f in frames]
 
     # -- what can go wrong --------------------------------------------------------------
 
@@ -454,12 +474,17 @@ class Pix2PixSession:
                 self._denoiser = replace(denoiser, unet=pipe.unet)
                 return work()
 
-        self._editor.anchor_memory.forget()
+        self._forget()
         try:
             return rescue.unless_full(widened)
         finally:
             self._texts, self._denoiser = half, denoiser
-            self._editor.anchor_memory.forget()
+            self._forget()
+
+    def _forget(self) -> None:
+        """What is known of anchors is of one precision."""
+        self._editor.anchor_memory.forget()
+        self._sources.clear()
 
     def _not_finite(self, frame: Frame, edited: Sequence[Frame] = ()) -> NotFinite:
         half = rescue.is_half(self._denoiser.unet)
