@@ -2,10 +2,12 @@
 
 A pure function: it sees no files and no clock, and does not know how many workers there are.
 
-A shot is cut into chunks of nearly equal length. Where latents are carried over, the first frame
-of every chunk and the last frame of the shot are *borders*: wave 1 runs them to the step at which
-they are handed over, and every chunk of wave 2 is tied to the border at its start and the border
-at its end, so no chunk waits for another and no seam is left between two.
+A shot is cut into spans of nearly equal length. Where latents are carried over, the first frame
+of every span and the last frame of the shot are *borders*: wave 1 runs them to the step at which
+they are handed over, and every frame of wave 2 is tied to the borders at both ends of its span, so
+no chunk waits for another and no seam is left between two. A chunk is one span; of a long video,
+several: what each chunk edits beyond its ends for the temporal filter, a sixth of a span, then
+weighs less, and no edited pixel depends on it.
 
 All chunks of a shot look at the same *anchors*, frames spread evenly over it, or over the whole
 video; where latents are carried over, the nearest borders, whose states wave 2 then finds on disk.
@@ -28,6 +30,10 @@ _BORDERS_BESIDE_ANCHORS = 4
 _BORDER_CHUNKS = 16
 #: Pictures in one chunk: minutes on a CPU, seconds on a GPU; never one message per picture.
 STILLS_PER_CHUNK = 16
+#: Spans in one chunk, at the most ...
+SPANS_PER_CHUNK = 4
+#: ... as long as there are so many chunks: enough for as many workers, and for an even end.
+ENOUGH_CHUNKS = 64
 #: Below this many frames a shot's borders would cost more than they save.
 _MIN_CARRIED_SHOT = 4
 
@@ -57,6 +63,15 @@ def parts(start: int, stop: int, longest: int) -> list[tuple[int, int]]:
     return ranges
 
 
+def spans_per_chunk(spans: int) -> int:
+    """How many of a video's spans go into a chunk.
+
+    >>> [spans_per_chunk(n) for n in (4, 127, 128, 250, 10_000)]
+    [1, 1, 2, 3, 4]
+    """
+    return min(SPANS_PER_CHUNK, max(1, spans // ENOUGH_CHUNKS))
+
+
 def plan_video(
     start: int,
     stop: int,
@@ -78,12 +93,14 @@ def plan_video(
     edited_first: list[_Borders] = []
     cut_up = [_Parts.of(shot, recipe) for shot in all_shots]
     common = _common_anchors(start, stop, cut_up, recipe)
-    for number, (shot, ranges, edges, tied) in enumerate(cut_up):
+    together = spans_per_chunk(sum(len(part.spans) for part in cut_up))
+    for number, (shot, spans, edges, tied) in enumerate(cut_up):
         every = edges if tied and carry else range(shot.start, shot.stop)
         chosen = anchors(shot, recipe.anchors, every) if common is None else common
         if tied and carry:
             edited_first.append(_Borders(number, tuple(edges), chosen))
-        for a, b in ranges:
+        for first, end in parts(0, len(spans), together):
+            a, b = spans[first][0], spans[end - 1][1]
             reach = (
                 max(shot.start, a - recipe.looks_beyond),
                 min(shot.stop, b + recipe.looks_beyond),
@@ -110,23 +127,23 @@ def plan_video(
 
 
 class _Parts(NamedTuple):
-    """A shot cut up into chunks.
+    """A shot cut up into spans.
 
     Attributes:
-        edges: first frames of its chunks, and its last frame.
+        edges: first frames of its spans, and its last frame.
         tied: whether its chunks have borders.
     """
 
     shot: Shot
-    ranges: list[tuple[int, int]]
+    spans: list[tuple[int, int]]
     edges: list[int]
     tied: bool
 
     @classmethod
     def of(cls, shot: Shot, recipe: Recipe) -> _Parts:
-        ranges = parts(shot.start, shot.stop, recipe.chunk_frames)
-        edges = sorted({a for a, _ in ranges} | {shot.stop - 1})
-        return cls(shot, ranges, edges, recipe.looks_at_borders and _is_carried(shot))
+        spans = parts(shot.start, shot.stop, recipe.chunk_frames)
+        edges = sorted({a for a, _ in spans} | {shot.stop - 1})
+        return cls(shot, spans, edges, recipe.looks_at_borders and _is_carried(shot))
 
 
 def _common_anchors(

@@ -50,7 +50,8 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         compile: the UNet goes through ``torch.compile``; ``auto`` where the job is long enough to
             pay for it. Last bits depend on it.
         batch_size: frames in one UNet call; 0 lets the device choose. Last bits depend on it.
-        chunk_frames: frames in one chunk (2 to 10000).
+        chunk_frames: frames in one span, from border to border (2 to 10000). A chunk is one span,
+            or up to four in a long video; see ``plan.py``.
         carryover: share of the steps that a chunk's frames take over from its edited borders,
             0 (off) to below 1. See ``edit/carryover.py``.
         carry: how they take it over: the borders' ``matched`` state, or their result ``renoised``.

@@ -46,7 +46,7 @@ def test_no_chunk_crosses_a_cut_or_is_longer_than_asked(video):
     start, stop, cuts, recipe = video
     for chunk in plan.plan_video(start, stop, cuts, recipe, (64, 64)).chunks:
         if chunk.kind == "frames":
-            assert len(chunk) <= recipe.chunk_frames
+            assert len(chunk) <= plan.SPANS_PER_CHUNK * recipe.chunk_frames
             assert not any(chunk.start < cut < chunk.stop for cut in cuts)
 
 
@@ -64,6 +64,39 @@ def test_every_tied_chunk_has_both_its_borders_in_an_earlier_wave_and_in_its_own
             assert len(chunk.borders) >= 2 and list(chunk.borders) == sorted(set(chunk.borders))
             if recipe.edits_borders:
                 assert all(wave_of[border] < chunk.wave for border in chunk.borders)
+
+
+@given(videos())
+def test_no_frame_is_further_from_its_borders_than_asked(video):
+    start, stop, cuts, recipe = video
+    for chunk in plan.plan_video(start, stop, cuts, recipe, (64, 64)).chunks:
+        if chunk.kind == "frames" and chunk.borders:
+            assert all(b - a <= recipe.chunk_frames for a, b in pairwise(chunk.borders))
+
+
+@given(st.integers(1, 40_000), st.lists(st.integers(0, 40_000), max_size=5))
+def test_a_long_video_has_longer_chunks_and_still_enough_of_them(stop, cuts):
+    recipe = Recipe(instruction="x")
+    chunks = [c for c in plan.plan_video(0, stop, cuts, recipe, (8, 8)).chunks if c.wave == 2]
+    if len(chunks) < plan.ENOUGH_CHUNKS:
+        assert all(len(c) <= recipe.chunk_frames for c in chunks)
+    if stop > 5 * plan.SPANS_PER_CHUNK * plan.ENOUGH_CHUNKS * recipe.chunk_frames:
+        beyond = sum(c.reach[1] - c.reach[0] for c in chunks) / stop
+        assert beyond < 1.05
+
+
+def test_how_many_spans_a_chunk_holds_changes_no_border_and_no_anchor(monkeypatch):
+    recipe = Recipe(instruction="x", anchors=3)
+    many = plan.plan_video(0, 24 * 200, [500], recipe, (64, 64))
+    monkeypatch.setattr(plan, "SPANS_PER_CHUNK", 1)
+    single = plan.plan_video(0, 24 * 200, [500], recipe, (64, 64))
+    assert many.wave(1) == single.wave(1)
+    assert len(many.wave(2)) < len(single.wave(2))
+
+    def borders(result):
+        return {border for chunk in result.wave(2) for border in chunk.borders}
+
+    assert borders(many) == borders(single)
 
 
 @given(videos())

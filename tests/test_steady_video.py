@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
-from ip2p_batch import run
+from ip2p_batch import plan, run
 from ip2p_batch.edit.loading import load_editor
 from ip2p_batch.executor import LocalExecutor
 from ip2p_batch.job import Encoding
@@ -103,3 +103,15 @@ def test_threads_beside_the_model_change_nothing(tmp_path, settings, monkeypatch
     assert all(np.array_equal(a, b) for a, b in zip(alone, helped, strict=True))
     # Borders and anchors are read once by each process.
     assert sorted(read) == sorted([*set(read)] * 2)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(280)
+def test_a_chunk_of_several_spans_gives_the_same_pixels(tmp_path, settings, monkeypatch):
+    source = lossless(tmp_path / "in.mkv", shot("bikes", 20))
+    monkeypatch.setattr(plan, "ENOUGH_CHUNKS", 1)
+    pixels = []
+    for spans in (1, 3):
+        monkeypatch.setattr(plan, "SPANS_PER_CHUNK", spans)
+        pixels.append(edited(source, tmp_path / f"{spans}.mkv", settings)[1])
+    assert all(np.array_equal(a, b) for a, b in zip(*pixels, strict=True))

@@ -190,7 +190,12 @@ class Look:
     ] = None
     chunk_frames: Annotated[
         int | None,
-        _look("chunk_frames", metavar="N", help="Frames in one chunk, the unit of work."),
+        _look(
+            "chunk_frames",
+            metavar="N",
+            help="Frames from border to border. A chunk, the unit of work, is one such span, or up"
+            " to four in a long video.",
+        ),
     ] = None
     carryover: Annotated[
         float | None,
