@@ -57,7 +57,7 @@ LOOPS: dict[str, str] = {
     "diffusers, CrossFrameAttnProcessor": _CROSS_FRAME + _FILES + _AT_ONCE + _END,
 }
 
-#: Rows for which workers wait, with the model loaded; how many (None: the default).
+#: Rows for which warm workers wait; how many (None: the default).
 WAITING: dict[str, int | None] = {
     "... workers waiting": None,
     "... with --anchors 3, workers waiting": None,
@@ -100,7 +100,7 @@ def main() -> None:
                 if name in LOOPS
                 else command(clip, output, arguments, *SWITCHES[name])
             )
-        found = in_turn(rows, arguments.runs, f"{folder}/state", WAITING)
+        found = in_turn(rows, arguments.runs, f"{folder}/state", WAITING, clip)
         for path in Path(folder).glob("*.mp4"):
             assert frames_of(path) == frames, path
     tell(found, frames, "frame", arguments.json)

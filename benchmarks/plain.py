@@ -1,8 +1,8 @@
 """The loops over diffusers that a user writes first, and the command, timed in turn.
 
 Each runs in a process of its own with the same settings: imports and loading the model count. Where
-workers wait for a command with their model loaded, it is held against a loop from where that has
-loaded its model.
+warm workers wait for a command, it is held against the loop at the pace that it has after its first
+frame, when it is warm, too.
 """
 
 from __future__ import annotations
@@ -34,8 +34,7 @@ INSTRUCTION = "make it winter with snow"  # what `ip2p-batch demo` does
 PLAIN = "plain diffusers loop"
 
 #: A script's beginning: ``edited(pictures)`` gives PIL pictures of the same sizes, and says on
-#: stdout when the model is loaded and when a picture is there for the first time. What follows it
-#: finds its own arguments in ``rest``.
+#: stdout when it is there for the first time. What follows it finds its own arguments in ``rest``.
 _LOOP = """
 import sys, torch
 from diffusers import StableDiffusionInstructPix2PixPipeline
@@ -46,7 +45,6 @@ pipe = StableDiffusionInstructPix2PixPipeline.from_pretrained(
     model, safety_checker=None, torch_dtype=torch.float16 if gpu else torch.float32)
 pipe.to("cuda" if gpu else "cpu")
 pipe.set_progress_bar_config(disable=True)
-print("loaded", flush=True)
 told = False
 def edited(pictures):
     global told
@@ -79,15 +77,15 @@ class Run(NamedTuple):
 
     Attributes:
         seconds: from its start to its end.
-        loaded: seconds until the model was loaded; None where it did not say.
         first: seconds until a first frame was edited; None where it did not say.
         peak: bytes of memory, of all its processes together; without workers that wait for it.
+        warm: whether warm workers waited for it.
     """
 
     seconds: float
-    loaded: float | None
     first: float | None
     peak: int
+    warm: bool = False
 
 
 def options(description: str) -> argparse.ArgumentParser:
@@ -132,12 +130,13 @@ def in_turn(
     runs: int,
     state: str,
     waiting: Mapping[str, int | None] | None = None,
+    source: str = "",
 ) -> dict[str, list[Run]]:
     """Each command line, ``runs`` times, one after the other.
 
     Args:
-        waiting: by row, how many workers wait for it (None: the default), started before and with
-            the same work done once.
+        waiting: by row, how many workers wait for it (None: the default), started before, with
+            the same work done once to a copy of ``source``.
 
     Raises:
         subprocess.CalledProcessError: one failed.
@@ -148,8 +147,8 @@ def in_turn(
     for _ in range(runs):
         for name, line in rows.items():
             if waiting and name in waiting:
-                with ready_workers(line, env, waiting[name]) as there:
-                    found[name].append(run(line, there)._replace(loaded=0.0))
+                with warm_workers(line, env, waiting[name], source) as there:
+                    found[name].append(run(line, there)._replace(warm=True))
             else:
                 found[name].append(run(line, env))
             print(f"{name}: {found[name][-1].seconds:.1f} s", file=sys.stderr, flush=True)
@@ -157,14 +156,17 @@ def in_turn(
 
 
 @contextmanager
-def ready_workers(
-    line: Sequence[str], env: Mapping[str, str], count: int | None
+def warm_workers(
+    line: Sequence[str], env: Mapping[str, str], count: int | None, source: str
 ) -> Iterator[dict[str, str]]:
-    """Workers that have done a command line's work before; gives the environment to find them."""
+    """Workers that have done such work before; gives the environment to find them."""
     with tempfile.TemporaryDirectory() as folder, PrivateRedis() as redis:
         there = {**env, "IP2P_BROKER_URL": redis.url, "IP2P_JOBS": f"{folder}/jobs"}
         with LocalWorkers(redis.url, count, None, Path(folder) / "workers.log"):
-            subprocess.run(line, env=there, check=True, stdout=subprocess.DEVNULL)
+            # Of another path, so that nothing read of this one is kept.
+            copy = shutil.copy(source, f"{folder}/copy{Path(source).suffix}")
+            earlier = [copy if part == source else part for part in line]
+            subprocess.run(earlier, env=there, check=True, stdout=subprocess.DEVNULL)
             yield there
 
 
@@ -174,13 +176,11 @@ def run(line: Sequence[str], env: Mapping[str, str]) -> Run:
     Raises:
         subprocess.CalledProcessError: it failed.
     """
-    start, first, loaded = time.perf_counter(), None, None
+    start, first = time.perf_counter(), None
     with subprocess.Popen(line, env=env, stdout=subprocess.PIPE, text=True) as process:
         watch = _Memory(process.pid)
         assert process.stdout is not None
         for said in process.stdout:
-            if said.startswith("loaded"):
-                loaded = time.perf_counter() - start
             if first is None and _is_first(said):
                 first = time.perf_counter() - start
         process.wait()
@@ -188,7 +188,7 @@ def run(line: Sequence[str], env: Mapping[str, str]) -> Run:
         peak = watch.end()
     if process.returncode:
         raise subprocess.CalledProcessError(process.returncode, line)
-    return Run(seconds, loaded, first, peak)
+    return Run(seconds, first, peak)
 
 
 def _is_first(said: str) -> bool:
@@ -247,6 +247,8 @@ def tell(found: Mapping[str, Sequence[Run]], count: int, noun: str, where: Path 
     print(f"\n| file to file | seconds | {noun}s/s | ratio | first {noun} after | memory |")
     print("|---|---|---|---|---|---|")
     for name, value in medians.items():
+        if found[name][0].warm:
+            continue
         ratio = f"{reference / value:.2f}" if reference is not None else ""
         firsts = [r.first for r in found[name] if r.first is not None]
         first = f"{statistics.median(firsts):.1f} s" if firsts else ""
@@ -255,7 +257,7 @@ def tell(found: Mapping[str, Sequence[Run]], count: int, noun: str, where: Path 
             f"| {name} | {value:.1f} | {count / value:.2f} | {ratio} | {first}"
             f" | {peak / 1e9:.1f} GB |"
         )
-    tell_loaded(found)
+    tell_warm(found, count)
     if where is not None:
         values = {name: [r._asdict() for r in runs] for name, runs in found.items()}
         where.write_text(
@@ -263,20 +265,24 @@ def tell(found: Mapping[str, Sequence[Run]], count: int, noun: str, where: Path 
         )
 
 
-def seconds_loaded(runs: Sequence[Run]) -> float | None:
-    """Median seconds from where the model was loaded; None where that is not known."""
-    found = [r.seconds - r.loaded for r in runs if r.loaded is not None]
-    return statistics.median(found) if found else None
+def warm_seconds(runs: Sequence[Run], count: int) -> float:
+    """Median seconds for ``count`` frames, imports, loading and first calls left out.
+
+    Of a loop: at the pace after its first frame.
+    """
+    return statistics.median(
+        r.seconds if r.warm or r.first is None else (r.seconds - r.first) * count / (count - 1)
+        for r in runs
+    )
 
 
-def tell_loaded(found: Mapping[str, Sequence[Run]]) -> None:
-    """A second table, where workers waited for a row: without loading."""
-    if not any(r.loaded == 0 for runs in found.values() for r in runs):
+def tell_warm(found: Mapping[str, Sequence[Run]], count: int) -> None:
+    """A second table, where warm workers waited for a row."""
+    rows = {name: runs for name, runs in found.items() if name == PLAIN or runs[0].warm}
+    if not any(runs[0].warm for runs in rows.values()):
         return
-    reference = seconds_loaded(found.get(PLAIN, ()))
-    print("\n| with the model loaded before | seconds | ratio |\n|---|---|---|")
-    for name, runs in found.items():
-        value = seconds_loaded(runs)
-        if value is not None:
-            ratio = f"{reference / value:.2f}" if reference is not None else ""
-            print(f"| {name} | {value:.1f} | {ratio} |")
+    seconds = {name: warm_seconds(runs, count) for name, runs in rows.items()}
+    print("\n| file to file, all warm | seconds | ratio |\n|---|---|---|")
+    for name, value in seconds.items():
+        ratio = f"{seconds[PLAIN] / value:.2f}" if PLAIN in seconds else ""
+        print(f"| {name} | {value:.1f} | {ratio} |")

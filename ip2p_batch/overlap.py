@@ -8,8 +8,8 @@ from __future__ import annotations
 import queue
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Generator, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from typing import Generic, TypeVar
 
@@ -128,12 +128,13 @@ class Helpers:
         self.threads = threads
         self._pool = ThreadPoolExecutor(threads, "helper") if threads > 1 else None
 
-    def map(self, work: Callable[[T], U], items: Iterable[T]) -> Iterator[U]:
+    def map(self, work: Callable[[T], U], items: Iterable[T]) -> Generator[U, None, None]:
         """``work(item)`` for each item, in order; as many items are read ahead as there are
         threads.
 
         Called by several threads at a time, these share the helpers. ``work`` itself must not
-        call it: with all of them waiting, nobody would be left to work.
+        call it: with all of them waiting, nobody would be left to work. Closing the generator
+        ends the work in hand.
         """
         if self._pool is None:
             yield from map(work, items)
@@ -147,5 +148,4 @@ class Helpers:
             while ahead:
                 yield ahead.popleft().result()
         finally:
-            for future in ahead:
-                future.cancel()
+            wait([future for future in ahead if not future.cancel()])

@@ -39,6 +39,8 @@ class Settings:
         helpers: ``IP2P_HELPERS``, threads of one worker for work beside the model: optical flow,
             filters, fitting. The launcher divides the cores among workers on GPUs; on a CPU, where
             the model needs the cores, it is one. Results do not depend on it.
+        gpu_share: ``IP2P_GPU_SHARE``, the share of its GPU's memory that a worker may take, above 0
+            to 1; the launcher divides it among workers on one GPU.
         roots: ``IP2P_ROOTS``, absolute folders with ``:`` between them. A worker reads and writes
             nothing outside them for a job; none means any folder. See SECURITY.md.
         models: ``IP2P_MODELS``, names with commas between them: the models that may be loaded, as
@@ -57,6 +59,7 @@ class Settings:
     device: str
     threads: int
     helpers: int = 1
+    gpu_share: float = 1.0
     roots: Roots = ANYWHERE
     models: tuple[str, ...] | None = None
     cache: Path | None = None
@@ -80,16 +83,19 @@ class Settings:
             device=env.get("IP2P_DEVICE") or "auto",
             threads=_threads("IP2P_THREADS", env),
             helpers=_threads("IP2P_HELPERS", env),
+            gpu_share=_number("IP2P_GPU_SHARE", env, 0.01, 1.0, "number") or 1.0,
             roots=Roots.parse(env.get(ROOTS) or ""),
             models=_names(env.get("IP2P_MODELS") or ""),
             cache=_cache_home(env),
-            stale=_seconds("IP2P_STALE_SECONDS", env, 0.1, 3600) or 15.0,
-            lease=_seconds("IP2P_LEASE", env, 2, 3600),
-            patience=_seconds("IP2P_PATIENCE", env, 1, 24 * 3600),
+            stale=_number("IP2P_STALE_SECONDS", env, 0.1, 3600) or 15.0,
+            lease=_number("IP2P_LEASE", env, 2, 3600),
+            patience=_number("IP2P_PATIENCE", env, 1, 24 * 3600),
         )
 
 
-def _seconds(name: str, env: Mapping[str, str], least: float, most: float) -> float | None:
+def _number(
+    name: str, env: Mapping[str, str], least: float, most: float, what: str = "number of seconds"
+) -> float | None:
     text = env.get(name)
     if not text:
         return None
@@ -99,7 +105,7 @@ def _seconds(name: str, env: Mapping[str, str], least: float, most: float) -> fl
         value = -1.0
     if not least <= value <= most:
         raise RecipeError(
-            f"{name} is {text!r}, which is not a number of seconds from {least} to {most}.",
+            f"{name} is {text!r}, which is not a {what} from {least} to {most}.",
             hint="Unset it to take the default.",
         )
     return value

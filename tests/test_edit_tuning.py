@@ -62,6 +62,28 @@ def test_a_batch_is_not_taken_that_a_jobs_chunks_would_have_to_be_filled_up_for(
     pace = {size: 0.02 + 0.05 * size for size in tuning.SIZES}
     assert tuning.best_batch(pace, {28: 100}) == 4
     assert tuning.best_batch(pace, {3: 2}) == 1
+    # Frames that look at anchors go through the steps 32 at a time, the rest for itself.
+    pace = {size: 0.1 + 0.02 * size for size in tuning.SIZES}
+    assert tuning.best_batch(pace, {100: 60}, 32) in (16, 32)
+
+
+@pytest.mark.timeout(60)
+def test_two_processes_do_not_measure_at_the_same_time(tmp_path):
+    order, inside = [], threading.Event()
+
+    def second():
+        inside.wait()
+        with tuning.Remembered(tmp_path / "tuning.json").measuring():
+            order.append("second")
+
+    thread = threading.Thread(target=second)
+    thread.start()
+    with tuning.Remembered(tmp_path / "tuning.json").measuring():
+        inside.set()
+        thread.join(0.3)
+        order.append("first")
+    thread.join()
+    assert order == ["first", "second"]
 
 
 def test_a_larger_batch_that_gains_nothing_is_not_taken():

@@ -144,6 +144,25 @@ def test_a_frame_that_does_not_decode_is_stood_in_for(tmp_path):
         assert reader.warnings[0] == "Frame 8 does not decode; a neighbour stands in for it."
 
 
+def test_single_frames_are_the_same_whatever_is_read_beside_them(tmp_path):
+    """Where packets are damaged, too: another frame stands in, and always the same one."""
+    whole = clips.make(tmp_path / "whole.avi", 40, codec="mjpeg", pix_fmt="yuvj420p")
+    index = probe.index_video(whole, scenes=False)
+    data = bytearray(whole.read_bytes())
+    with av.open(str(whole)) as container:
+        packets = [p for p in container.demux(video=0) if p.size]
+        for packet in packets[13:25]:
+            data[packet.pos + 8 : packet.pos + packet.size] = bytes(packet.size - 8)
+    clip = tmp_path / "damaged.avi"
+    clip.write_bytes(data)
+    with VideoReader(clip, index.facts, index.pts) as reader:
+        alone = {n: clips.number(reader.frame(n).image) for n in range(40)}
+        assert alone[12] == 12 and alone[24] != 24
+        for numbers in ([12, 24], [0, 12, 24, 39], [13, 15, 30], [5, 14], [20, 24, 26]):
+            found = {f.index: clips.number(f.image) for f in reader.some(numbers)}
+            assert found == {n: alone[n] for n in numbers}
+
+
 def test_a_file_that_ends_before_the_frame_says_so(tmp_path):
     whole = clips.make(tmp_path / "whole.mkv", 60, gop=6)
     index = probe.index_video(whole)

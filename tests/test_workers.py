@@ -411,8 +411,9 @@ def test_more_workers_than_gpus_share_them_in_turn(monkeypatch):
 @pytest.fixture
 def two_gpus(tmp_path, monkeypatch):
     """A machine whose driver tells of a large and a small GPU, and of one for a single process."""
-    said = "0, GPU-1a2b, 81559, Default\\n1, GPU-3c4d, 8192, Default\\n"
-    said += "2, GPU-5e6f, 81559, Exclusive_Process\\n3, GPU-7a8b, [N/A], Default\\n"
+    said = "0, GPU-1a2b, 81559, Default, Disabled\\n1, GPU-3c4d, 24564, Default, [N/A]\\n"
+    said += "2, GPU-5e6f, 81559, Exclusive_Process, Disabled\\n"
+    said += "3, GPU-7a8b, [N/A], Default, Disabled\\n4, GPU-9c, 81559, Default, Enabled\\n"
     tool = tmp_path / "nvidia-smi"
     tool.write_text(f"#!/bin/sh\nprintf '{said}'\n")
     tool.chmod(0o755)
@@ -421,8 +422,8 @@ def two_gpus(tmp_path, monkeypatch):
 
 
 def test_a_large_gpu_has_two_workers(two_gpus):
-    found = {gpu: devices.workers_on(gpu) for gpu in ("0", "1", "2", "3", "7")}
-    assert found == {"0": 2, "1": 1, "2": 1, "3": 1, "7": 1}
+    found = {gpu: devices.workers_on(gpu) for gpu in "012347"}
+    assert found == {"0": 2, "1": 1, "2": 1, "3": 1, "4": 1, "7": 1}
     assert [devices.workers_on(gpu) for gpu in ("GPU-1a", "GPU-3c4d", "GPU-9", "MIG-1a")] == [
         2,
         1,
@@ -431,6 +432,7 @@ def test_a_large_gpu_has_two_workers(two_gpus):
     ]
     places = slots("1,0", None, 1)
     assert [p.env["CUDA_VISIBLE_DEVICES"] for p in places] == ["1", "0", "0"]
+    assert [p.env["IP2P_GPU_SHARE"] for p in places] == ["1.000", "0.500", "0.500"]
     assert [p.env["CUDA_VISIBLE_DEVICES"] for p in slots("0,1", 1, 1)] == ["0"]
 
 

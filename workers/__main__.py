@@ -21,7 +21,7 @@ def main() -> int:
     parser.add_argument(
         "--workers",
         type=int,
-        help="how many; by default two on each GPU with 20 GB, one on others, else one per core",
+        help="how many; by default two on each GPU with 40 GB, one on others, else one per core",
     )
     parser.add_argument("--exit-with-parent", action="store_true", help="end when stdin ends")
     options = parser.parse_args()

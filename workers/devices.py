@@ -14,8 +14,9 @@ from pathlib import Path
 from ip2p_batch.errors import RecipeError
 
 _HINT = "Use auto, cpu, or GPU numbers such as 0,1."
-#: MiB of a GPU's memory from which on two workers share it: each holds its own weights, some 3 GB.
-_ROOM_FOR_TWO = 20_000
+#: MiB of a GPU's memory from which on two workers share it: each has half, and its own weights.
+#: Quick GPUs are large ones, and it is these that wait for one worker alone.
+_ROOM_FOR_TWO = 38_000
 
 
 def choose(devices: str, env: Mapping[str, str] | None = None) -> list[str]:
@@ -76,14 +77,14 @@ def workers_on(gpu: str) -> int:
     """
     if shutil.which("nvidia-smi") is None:
         return 1
-    columns = "index,uuid,memory.total,compute_mode"
+    columns = "index,uuid,memory.total,compute_mode,mig.mode.current"
     said = _say(["nvidia-smi", f"--query-gpu={columns}", "--format=csv,noheader,nounits"])
     for line in said.splitlines():
-        index, uuid, memory, mode = (*map(str.strip, line.split(",")), "", "", "", "")[:4]
+        index, uuid, memory, mode, parted = (*map(str.strip, line.split(",")), *[""] * 5)[:5]
         # CUDA takes the beginning of a uuid, too.
         if gpu == index or (gpu.startswith("GPU-") and uuid.startswith(gpu)):
             roomy = memory.isdigit() and int(memory) >= _ROOM_FOR_TWO
-            return 2 if roomy and mode == "Default" else 1
+            return 2 if roomy and mode == "Default" and parted != "Enabled" else 1
     return 1
 
 

@@ -77,6 +77,7 @@ def editor_for(recipe: Recipe, settings: Settings) -> Editor:
         dtype=recipe.dtype,
         device=settings.device,
         threads=settings.threads,
+        share=settings.gpu_share,
         cache=settings.cache,
     )
 

@@ -31,8 +31,9 @@ _DEATHS = 5
 #: ... where it was killed: that may be a chunk's fault, and it takes some until that is known.
 _KILLS = 25
 _SOON_SECONDS = 30.0
-#: A chunk takes a minute or so on a GPU; after this it has hung.
-_GPU_TIME_LIMIT = 3600
+#: A chunk takes seconds on a GPU, minutes where frames are large; after this it has hung. Long
+#: before, its pace tells (``process/patience.py``).
+_GPU_TIME_LIMIT = 4 * 3600
 #: Threads for flow and filters beside one GPU, at the most: they keep up with it by then.
 _MOST_HELPERS = 8
 #: After the soft window, for giving the chunk back.
@@ -86,6 +87,9 @@ def slots(devices: str, workers: int | None, threads: int) -> list[Slot]:
                 f"gpu{number}",
                 {
                     "CUDA_VISIBLE_DEVICES": gpu,
+                    # As nvidia-smi counts.
+                    "CUDA_DEVICE_ORDER": "PCI_BUS_ID",
+                    "IP2P_GPU_SHARE": f"{1 / places.count(gpu):.3f}",
                     "IP2P_DEVICE": "cuda",
                     "IP2P_HELPERS": os.environ.get("IP2P_HELPERS") or helpers,
                 },

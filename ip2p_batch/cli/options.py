@@ -435,7 +435,7 @@ WorkersOption = Annotated[
         metavar="N",
         help="Worker processes on this machine.",
         panel=CREW,
-        default="two on each GPU with 20 GB, one on others, else one per core",
+        default="two on each GPU with 40 GB, one on others, else one per core",
     ),
 ]
 

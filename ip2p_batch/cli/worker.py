@@ -17,7 +17,7 @@ def worker(
 ) -> int:
     """Work for a broker: run this on each machine that shall edit.
 
-    Worker processes keep the model loaded between chunks. A GPU with 20 GB or more has two: while
+    Worker processes keep the model loaded between chunks. A GPU with 40 GB or more has two: while
     one decodes and encodes, the other computes. SIGTERM finishes the chunks in hand, or gives them
     back, and leaves. All machines must see sources, results and job folders (IP2P_JOBS) under the
     same paths.

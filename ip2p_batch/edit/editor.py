@@ -41,6 +41,11 @@ class EditSession(Protocol):
         """How many frames :meth:`edit` is best given at once."""
         ...
 
+    @property
+    def border_batch_size(self) -> int:
+        """How many borders :meth:`save_borders` is best given at once."""
+        ...
+
     def edit(
         self,
         frames: Sequence[Frame],
@@ -218,7 +223,7 @@ class _IdentitySession:
     def __init__(self, editor: IdentityEditor, checkpoint: Checkpoint) -> None:
         self.warnings: list[str] = []
         self.notes: dict[int, str] = {}
-        self.batch_size = 4
+        self.batch_size = self.border_batch_size = 4
         self._editor = editor
         self._checkpoint = checkpoint
 

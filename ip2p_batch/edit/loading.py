@@ -26,6 +26,7 @@ def load_editor(
     dtype: str = "auto",
     device: str = "auto",
     threads: int = 1,
+    share: float = 1.0,
     cache: Path | None = None,
 ) -> Pix2PixEditor:
     """Load ``model`` through diffusers, weights from safetensors only, no safety checker.
@@ -35,6 +36,7 @@ def load_editor(
         device: ``auto`` (the first GPU, else the CPU), ``cpu``, ``cuda`` or ``cuda:N``.
         dtype: ``auto`` is float16 on a GPU, bfloat16 on a CPU that computes in it, else float32.
         threads: torch threads on the CPU. Their number decides the last bits of the result.
+        share: of a GPU's memory that may be taken.
         cache: folder where what is measured and compiled is kept for later processes.
 
     Raises:
@@ -50,6 +52,9 @@ def load_editor(
         # Some of cuDNN's convolutions add up in a different order each time.
         torch.backends.cudnn.deterministic = True
         torch.backends.cudnn.benchmark = False
+        if share < 1:
+            # So that batches are found for what there is when the other worker is at work, too.
+            torch.cuda.set_per_process_memory_fraction(share, torch.device(device).index)
     pipe = load_pipeline(model, revision=revision, dtype=weights)
     unet, vae = pipe.unet, pipe.vae
     channels = int(vae.config.latent_channels)

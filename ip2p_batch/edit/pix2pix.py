@@ -11,6 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import torch
 
 from ..errors import ModelError
@@ -22,7 +23,7 @@ from .compiling import CompiledUNet
 from .editor import Checkpoint
 from .pictures import Autoencoder
 from .reuse import DeepFeatures
-from .session import Pix2PixSession
+from .session import LARGEST_GROUP, Pix2PixSession
 from .texts import Texts
 from .trials import Trials
 
@@ -95,7 +96,10 @@ class Pix2PixEditor:
         if recipe.compile == "auto" and recipe.reuse == 1:
             steps = recipe.num_inference_steps - recipe.carried_steps()
             compiled = trials.worth_compiling(self._compiled, batch, groups.total * steps / batch)
-        return Tuning(batch_size=batch, border_batch=borders, compiled=compiled)
+        # Compiled for one shape: another would cost as much again, for the few borders.
+        return Tuning(
+            batch_size=batch, border_batch=batch if compiled else borders, compiled=compiled
+        )
 
     def session(
         self,
@@ -105,9 +109,9 @@ class Pix2PixEditor:
         helpers: Helpers | None = None,
         checkpoint: Checkpoint | None = None,
     ) -> Pix2PixSession:
-        found = tuning or Tuning(
-            batch_size=recipe.batch_size or self.default_batch(), compiled=recipe.compile == "on"
-        )
+        found = tuning or Tuning(batch_size=recipe.batch_size, compiled=recipe.compile == "on")
+        if not found.batch_size:
+            found = msgspec.structs.replace(found, batch_size=self.default_batch())
         return Pix2PixSession(
             self, recipe, found, helpers or Helpers(), checkpoint or (lambda: None)
         )
@@ -166,5 +170,8 @@ class Pix2PixEditor:
             batch = recipe.batch_size or self.default_batch()
             return batch, min(batch, largest)
         pace = trials.pace()
-        batch = tuning.best_batch(pace, groups.frames)
-        return batch, tuning.best_batch(pace, groups.borders) if groups.borders else batch
+        looks = recipe.anchors > 0 or recipe.look_anchor is not None
+        longest = LARGEST_GROUP if looks else None
+        batch = tuning.best_batch(pace, groups.frames, longest)
+        borders = tuning.best_batch(pace, groups.borders, longest) if groups.borders else batch
+        return batch, borders

@@ -136,9 +136,11 @@ class Pix2PixSession:
 
     @property
     def batch_size(self) -> int:
-        # Anchors are recomputed for each group, so it had better be a large one.
-        looks = bool(self._anchors) or self._look is not None
-        return max(self._batch, LARGEST_GROUP) if looks else self._batch
+        return self._group(self._batch)
+
+    @property
+    def border_batch_size(self) -> int:
+        return self._group(self._border_batch)
 
     def edit(
         self,
@@ -174,7 +176,7 @@ class Pix2PixSession:
 
     def save_borders(self, borders: Sequence[tuple[Frame, Path]]) -> None:
         step = self._recipe.carried_steps()
-        group = self.batch_size
+        group = self.border_batch_size
         for at in range(0, len(borders), group):
             part = borders[at : at + group]
             samples = [self._sample(frame) for frame, _ in part]
@@ -212,6 +214,11 @@ class Pix2PixSession:
         return frame
 
     # -- a group of batches -------------------------------------------------------------
+
+    def _group(self, batch: int) -> int:
+        # Anchors are recomputed for each group, so it had better be a large one.
+        looks = bool(self._anchors) or self._look is not None
+        return max(batch, LARGEST_GROUP) if looks else batch
 
     def _sample(self, frame: Frame) -> _Sample:
         recipe = self._recipe
@@ -515,7 +522,8 @@ class Pix2PixSession:
             raise EditError(
                 f"Out of memory with one frame at --size {self._recipe.size}.",
                 hint="Choose a smaller --size"
-                + (", or fewer --anchors." if self._anchors else "."),
+                + (", fewer --anchors" if self._anchors else "")
+                + ", or fewer --workers where several share a GPU.",
             )
         self._editor.batch_limit = size // 2
         if torch.cuda.is_available():

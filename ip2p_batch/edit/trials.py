@@ -52,29 +52,32 @@ class Trials:
 
     def pace(self) -> dict[int, float]:
         """Seconds of one call by the frames in it; of all that fit into memory, at least one."""
-        found = self._remembered.pace(self._key)
-        if found is None:
-            found = tuning.measured_pace(self._seconds, is_out_of_memory)
-            self._free()
-            if not found:  # the edit itself will say what to do about it
-                return {1: 1.0}
-            self._remembered.keep_pace(self._key, found)
-        return found
+        with self._remembered.measuring():
+            found = self._remembered.pace(self._key)
+            if found is None:
+                found = tuning.measured_pace(self._seconds, is_out_of_memory)
+                self._free()
+                if not found:  # the edit itself will say what to do about it
+                    return {1: 1.0}
+                self._remembered.keep_pace(self._key, found)
+            return found
 
     def worth_compiling(self, compiled: CompiledUNet, batch: int, calls: float) -> bool:
         """Whether ``calls`` calls of ``batch`` frames are quicker compiled, compiling included."""
         key = f"{self._key}, {batch} frames"
-        known = self._remembered.compiled(key)
         call = self._caller(batch)
-        if known is None:
-            if not tuning.may_pay(calls, tuning.timed(lambda: call(self._unet), self._wait, 1)):
-                return False
-            try:
-                known = compiled.measure(call, self._wait)
-            except ModelError:  # no compiler here: then not
-                return False
-            self._remembered.keep_compiled(key, known)
-        return known.pays(calls)
+        with self._remembered.measuring():
+            known = self._remembered.compiled(key)
+            if known is None:
+                seconds = tuning.timed(lambda: call(self._unet), self._wait, 1)
+                if not tuning.may_pay(calls, seconds):
+                    return False
+                try:
+                    known = compiled.measure(call, self._wait)
+                except ModelError:  # no compiler here: then not
+                    return False
+                self._remembered.keep_compiled(key, known)
+            return known.pays(calls)
 
     def _seconds(self, frames: int) -> float:
         """Seconds of one step of ``frames`` frames; the autoencoder has to find room, too."""

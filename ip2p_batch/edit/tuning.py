@@ -8,12 +8,13 @@ and shape, for the next job.
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import math
 import os
 import statistics
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -81,7 +82,9 @@ def measured_pace(
     return pace
 
 
-def best_batch(pace: Mapping[int, float], groups: Mapping[int, int]) -> int:
+def best_batch(
+    pace: Mapping[int, float], groups: Mapping[int, int], longest: int | None = None
+) -> int:
     """Frames in one call with which a job's frames take the least time.
 
     A call has one shape, so a group's last one is filled up: 28 frames take as long as 32 where
@@ -90,6 +93,7 @@ def best_batch(pace: Mapping[int, float], groups: Mapping[int, int]) -> int:
     Args:
         pace: of :func:`measured_pace`.
         groups: how many frames are edited together, and how often.
+        longest: frames (or one call, if that is more) after which a group is parted; None: never.
 
     >>> best_batch({1: 0.2, 4: 0.5, 16: 1.8}, {28: 10})
     4
@@ -98,7 +102,11 @@ def best_batch(pace: Mapping[int, float], groups: Mapping[int, int]) -> int:
     """
 
     def seconds(size: int) -> float:
-        calls = sum(count * -(-group // size) for group, count in groups.items())
+        calls = 0
+        for group, count in groups.items():
+            part = group if longest is None else max(size, longest)
+            whole, rest = divmod(group, part)
+            calls += count * (whole * -(-part // size) + -(-rest // size))
         # A larger one takes more memory, and has to be worth it.
         return calls * pace[size] * (1 + _WORTH * math.log2(size) / 4)
 
@@ -124,6 +132,17 @@ class Remembered:
 
     def __init__(self, path: Path | None) -> None:
         self._path = path
+
+    @contextlib.contextmanager
+    def measuring(self) -> Iterator[None]:
+        """One process of this machine at a time: two on one device would measure each other."""
+        with contextlib.ExitStack() as stack:
+            if self._path is not None:
+                with contextlib.suppress(OSError):  # then not
+                    self._path.parent.mkdir(parents=True, exist_ok=True)
+                    lock = stack.enter_context(self._path.with_suffix(".lock").open("w"))
+                    fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
 
     def pace(self, key: str) -> dict[int, float] | None:
         value = self._read().get(f"pace {key}")

@@ -107,8 +107,8 @@ class VideoReader:
             last, before = (None if alone else last), number
             while ahead is not None and ahead.pts < target:
                 passed, ahead = ahead, next(decoded, None)
-            if alone and ahead is not None and ahead.is_corrupt and number != numbers[0]:
-                # What is come upon in passing may decode after a seek.
+            if alone and number != numbers[0] and not _is(ahead, target):
+                # Found as if it were the first, so that what stands in for it is the same, too.
                 decoded = self._from(target)
                 passed, ahead = None, next(decoded, None)
                 while ahead is not None and ahead.pts < target:
@@ -210,6 +210,11 @@ class VideoReader:
         # In this order: a demuxer that outlives its container waits for threads that are gone.
         self._running.close()
         self._stack.close()
+
+
+def _is(frame: Any, target: int) -> bool:
+    """Whether a decoded frame is the one of that time, and whole."""
+    return frame is not None and frame.pts == target and not frame.is_corrupt
 
 
 def _nothing() -> Generator[Any, None, None]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 
 from ..edit.editor import EditSession
 from ..errors import EditError
@@ -42,6 +42,7 @@ def edit_frames(work: Work, session: EditSession) -> str:
         )
         parts = work.parts(frames, range(*chunk.reach), session.batch_size)
         with (
+            closing(frames),
             atomic_path(target, parents=False, check=work.check) as temporary,
             work.ahead(parts, _READ_AHEAD) as ready,
         ):
@@ -91,7 +92,7 @@ def edit_borders(work: Work, session: EditSession) -> str:
         with work.timed("decode"):
             anchors = _frames(work, reader, fit, chunk.anchors)
         session.anchor([(frame, None) for frame in anchors])
-        for numbers in work.parts(iter(chunk.borders), chunk.borders, session.batch_size):
+        for numbers in work.parts(iter(chunk.borders), chunk.borders, session.border_batch_size):
             with work.timed("decode"):
                 frames = _frames(work, reader, fit, numbers)
             for digest in _save_borders(work, session, frames):
@@ -154,8 +155,9 @@ def _frames(work: Work, reader: SparingReader, fit: Fit, numbers: Sequence[int])
         return [_fitted(frame, fit) for frame in reader.some(missing)]
 
     source = work.job.source
-    # Another picture stands in for a frame from when it is known to be deadly.
-    clip = (source.path, source.stamp, fit, work.deadly)
+    # From when a frame is known to be deadly, a neighbour of its shot stands in for it.
+    shots = work.job_dir.plan().shots if work.deadly else ()
+    clip = (source.path, source.stamp, fit, work.deadly, shots)
     return work.kept_frames.get(clip, numbers, read)
 
 
