@@ -1,7 +1,7 @@
-"""Carryover: what a chunk's frames take over from the edited borders at its two ends.
+"""Carryover: what frames take over from the edited borders before and after them.
 
-No frame follows from another, so nothing drifts, and a chunk is one batch. Three ways, of which the
-first is the default; docs/consistency.md has their figures.
+No frame follows from another, so nothing drifts, and chunks can all be edited at once. Three ways,
+of which the first is the default; docs/consistency.md has their figures.
 
 *Matched state.* A border runs its first k steps and hands over its noisy state there,
 ``x = a x0 + s n``, together with the clean prediction x0 that the model makes at that state. A

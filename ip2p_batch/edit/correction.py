@@ -13,11 +13,11 @@ Tensor = torch.Tensor
 
 
 class Pulls:
-    """Makes two border lanes reach their finished latents, and other lanes follow.
+    """Makes border lanes reach their finished latents, and other lanes follow.
 
     At each step a border's clean prediction x0 is replaced by its finished latents z, and the
-    difference ``z - x0`` of both borders, warped and blended to a frame's place, is added to the
-    frame's own prediction.
+    difference ``z - x0`` of the two borders beside a frame, warped and blended to its place, is
+    added to the frame's own prediction.
 
     Args:
         guides: each border's lane, one frame each; to be advanced before the lanes that follow.
