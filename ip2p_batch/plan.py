@@ -16,7 +16,7 @@ video; where latents are carried over, the nearest borders, whose states wave 2 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from itertools import pairwise
+from itertools import groupby, pairwise
 from typing import NamedTuple
 
 from .job import Chunk, Plan, Shot
@@ -30,6 +30,9 @@ _BORDERS_BESIDE_ANCHORS = 4
 _BORDER_CHUNKS = 16
 #: Pictures in one chunk: minutes on a CPU, seconds on a GPU; never one message per picture.
 STILLS_PER_CHUNK = 16
+#: Of few pictures fewer, down to this, so that there are some chunks for several workers.
+_FEW_STILLS = 4
+_STILLS_CHUNKS = 8
 #: Spans in one chunk, at the most ...
 SPANS_PER_CHUNK = 4
 #: ... as long as there are so many chunks: enough for as many workers, and for an even end.
@@ -230,6 +233,15 @@ def _border_chunks(shots: Sequence[_Borders]) -> Iterator[Chunk]:
         )
 
 
+def stills_per_chunk(pictures: int) -> int:
+    """Most pictures in one chunk.
+
+    >>> [stills_per_chunk(n) for n in (1, 24, 64, 128, 100_000)]
+    [4, 4, 8, 16, 16]
+    """
+    return min(STILLS_PER_CHUNK, max(_FEW_STILLS, -(-pictures // _STILLS_CHUNKS)))
+
+
 def plan_stills(
     buckets: Sequence[tuple[int, int]], warnings: Sequence[str] = ()
 ) -> tuple[Plan, list[int]]:
@@ -240,18 +252,15 @@ def plan_stills(
         stand together, so that each chunk is one bucket and can be edited in batches.
     """
     order = sorted(range(len(buckets)), key=lambda i: (buckets[i], i))
+    longest = stills_per_chunk(len(buckets))
     chunks: list[Chunk] = []
     at = 0
-    while at < len(order):
-        stop = at + 1
-        while (
-            stop < len(order)
-            and stop - at < STILLS_PER_CHUNK
-            and buckets[order[stop]] == buckets[order[at]]
-        ):
-            stop += 1
-        chunks.append(Chunk(id=f"1-{len(chunks):06d}", kind="stills", wave=1, start=at, stop=stop))
-        at = stop
+    for _, alike in groupby(order, key=lambda i: buckets[i]):
+        end = at + sum(1 for _ in alike)
+        for a, b in parts(at, end, longest):
+            name = f"1-{len(chunks):06d}"
+            chunks.append(Chunk(id=name, kind="stills", wave=1, start=a, stop=b))
+        at = end
     sizes = set(buckets)
     size = next(iter(sizes)) if len(sizes) == 1 else (0, 0)
     return Plan(chunks=tuple(chunks), size=size, warnings=tuple(warnings)), order

@@ -129,6 +129,13 @@ def test_each_chunk_of_stills_holds_one_edit_size_and_every_picture_is_planned_o
     assert seen == list(range(len(buckets)))
 
 
+def test_few_pictures_are_spread_over_several_chunks_of_nearly_one_size():
+    sizes = {n: [len(c) for c in plan.plan_stills([(64, 64)] * n)[0].chunks] for n in (3, 24, 1000)}
+    assert sizes[3] == [3]
+    assert sizes[24] == [4] * 6
+    assert sum(sizes[1000]) == 1000 and set(sizes[1000]) == {15, 16}
+
+
 def test_without_carryover_there_is_one_wave():
     result = plan.plan_video(0, 48, [], Recipe(instruction="x", carryover=0), (64, 64))
     assert result.waves == 1 and not any(c.borders for c in result.chunks)

@@ -15,6 +15,8 @@ import torch
 from ..errors import ModelError
 from . import tuning
 
+#: Shapes, and ways of anchors, that one process may compile for.
+_SHAPES = 256
 _VARIABLE = "TORCHINDUCTOR_CACHE_DIR"
 
 
@@ -36,6 +38,10 @@ class CompiledUNet:
         if self._compiled is None:
             if self._cache is not None:
                 _keep_in(self._cache)
+            # A worker meets many shapes in its life. Beyond its limit torch would go on without
+            # compiling, and without a word: the bits would depend on the jobs before.
+            torch._dynamo.config.recompile_limit = _SHAPES
+            torch._dynamo.config.accumulated_recompile_limit = 4 * _SHAPES
             # Fixed shapes: one batch shape is a promise here, and dynamic ones are slower.
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # of what torch's own modules import
