@@ -1,6 +1,7 @@
 """What a process keeps from chunk to chunk."""
 
 import numpy as np
+import pytest
 
 from ip2p_batch.frame import Frame
 from ip2p_batch.process.workshop import KeptFrames
@@ -25,12 +26,12 @@ def numbers(frames):
     return [f.index for f in frames]
 
 
-def test_a_frame_is_read_once():
+def test_a_frame_is_read_once_while_chunk_after_chunk_asks_for_it():
     kept, read = KeptFrames(), Reader()
     assert numbers(kept.get("clip", [0, 24, 48], read)) == [0, 24, 48]
-    assert numbers(kept.get("clip", [24, 48, 72], read)) == [24, 48, 72]
-    assert numbers(kept.get("clip", [0, 72], read)) == [0, 72]
-    assert read.asked == [[0, 24, 48], [72]]
+    assert numbers(kept.get("clip", [0, 48, 72], read)) == [0, 48, 72]
+    assert numbers(kept.get("clip", [0, 72, 96], read)) == [0, 72, 96]
+    assert read.asked == [[0, 24, 48], [72], [96]]
 
 
 def test_frames_of_another_clip_are_others():
@@ -40,21 +41,26 @@ def test_frames_of_another_clip_are_others():
     assert read.asked == [[0], [0]]
 
 
-def test_what_was_not_asked_for_the_longest_goes_first():
-    kept, read = KeptFrames(most=3 * frame(0).image.nbytes), Reader()
-    for number in (1, 2, 3):
-        kept.get("clip", [number], read)
-    kept.get("clip", [1], read)
-    kept.get("clip", [4], read)  # in the place of 2
+def test_what_is_no_longer_asked_for_is_let_go():
+    kept, read = KeptFrames(), Reader()
+    for number in range(100):
+        kept.get("clip", [7, number], read)
+    assert len(kept._kept) == len(kept._asked) == 3
     read.asked.clear()
-    kept.get("clip", [1, 3, 4], read)
+    kept.get("clip", [7, 98, 99], read)
     assert read.asked == []
-    kept.get("clip", [2], read)
-    assert read.asked == [[2]]
+    kept.get("clip", [50], read)
+    assert read.asked == [[50]]
 
 
-def test_more_than_can_be_kept_is_given_all_the_same():
-    kept, read = KeptFrames(most=1), Reader()
-    assert numbers(kept.get("clip", [1, 2, 3], read)) == [1, 2, 3]
-    assert numbers(kept.get("clip", [1], read)) == [1]
-    assert read.asked == [[1, 2, 3], [1]]
+def test_a_read_that_fails_leaves_nothing_behind():
+    kept, read = KeptFrames(), Reader()
+
+    def fails(numbers):
+        raise OSError("gone")
+
+    kept.get("clip", [1], read)
+    with pytest.raises(OSError, match="gone"):
+        kept.get("clip", [1, 2], fails)
+    assert numbers(kept.get("clip", [1, 2], read)) == [1, 2]
+    assert read.asked == [[1], [2]]

@@ -1,6 +1,7 @@
 """Steadiness of whole videos through the whole path, with the bundled model: cuts stay cuts."""
 
 import importlib.util
+from collections import Counter
 from fractions import Fraction
 from pathlib import Path
 
@@ -101,8 +102,8 @@ def test_threads_beside_the_model_change_nothing(tmp_path, settings, monkeypatch
         edited(source, tmp_path / f"{threads}.mkv", settings, threads)[1] for threads in (1, 4)
     )
     assert all(np.array_equal(a, b) for a, b in zip(alone, helped, strict=True))
-    # Borders and anchors are read once by each process.
-    assert sorted(read) == sorted([*set(read)] * 2)
+    # By each of the two processes once for wave 1, and once for all chunks of wave 2.
+    assert max(Counter(read).values()) <= 4
 
 
 @pytest.mark.slow

@@ -94,7 +94,7 @@ def edit_borders(work: Work, session: EditSession) -> str:
         session.anchor([(frame, None) for frame in anchors])
         for numbers in work.parts(iter(chunk.borders), chunk.borders, session.border_batch_size):
             with work.timed("decode"):
-                frames = _frames(work, reader, fit, numbers)
+                frames = [_fitted(frame, fit) for frame in reader.some(numbers)]
             for digest in _save_borders(work, session, frames):
                 digests.update(digest.encode())
             work.advance(len(frames))

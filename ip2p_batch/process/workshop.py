@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Callable, Hashable, Sequence
 
 from ..frame import Frame
 from ..overlap import Helpers
 
-#: Bytes of frames kept: hundreds of them at 512 pixels, some tens at 2048.
-_MOST_BYTES = 128 << 20
+#: Requests for which a frame is kept that nobody asked for again: those of one chunk.
+_KEPT_FOR = 2
 
 
 class KeptFrames:
@@ -17,15 +16,13 @@ class KeptFrames:
 
     Anchors are the same for all chunks of a shot, and a border belongs to those on both sides of
     it. Each read is a seek and a decoding from the keyframe before: up to some hundred frames.
-
-    Args:
-        most: bytes of pixels to keep; those that were not asked for the longest go first.
+    What the last requests did not ask for is let go, so that a long video takes no more memory.
     """
 
-    def __init__(self, most: int = _MOST_BYTES) -> None:
-        self._most = most
-        self._bytes = 0
-        self._kept: OrderedDict[Hashable, Frame] = OrderedDict()
+    def __init__(self) -> None:
+        self._kept: dict[Hashable, Frame] = {}
+        self._asked: dict[Hashable, int] = {}
+        self._requests = 0
 
     def get(
         self, clip: Hashable, numbers: Sequence[int], read: Callable[[Sequence[int]], list[Frame]]
@@ -35,22 +32,16 @@ class KeptFrames:
         Args:
             clip: what the pixels depend on beside the number.
         """
-        missing = [n for n in dict.fromkeys(numbers) if (clip, n) not in self._kept]
-        found = {frame.index: frame for frame in read(missing)} if missing else {}
-        for number in numbers:
-            if number not in found:
-                self._kept.move_to_end((clip, number))
-                found[number] = self._kept[clip, number]
-        for number in missing:
-            self._keep((clip, number), found[number])
-        return [found[number] for number in numbers]
-
-    def _keep(self, key: Hashable, frame: Frame) -> None:
-        self._kept[key] = frame
-        self._bytes += frame.image.nbytes
-        while self._bytes > self._most:
-            _, gone = self._kept.popitem(last=False)
-            self._bytes -= gone.image.nbytes
+        self._requests += 1
+        keys = {number: (clip, number) for number in numbers}
+        missing = [number for number, key in keys.items() if key not in self._kept]
+        if missing:
+            self._kept |= {keys[frame.index]: frame for frame in read(missing)}
+        self._asked |= dict.fromkeys(keys.values(), self._requests)
+        found = [self._kept[keys[number]] for number in numbers]
+        for key in [k for k, at in self._asked.items() if at <= self._requests - _KEPT_FOR]:
+            del self._asked[key], self._kept[key]
+        return found
 
 
 class Workshop:
