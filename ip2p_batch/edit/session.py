@@ -29,7 +29,8 @@ from .filtering import TemporalFilter
 from .memory import is_out_of_memory
 from .pictures import Autoencoder
 from .reuse import DeepFeatures
-from .sampling import AnchorLane, Anchors, Denoiser, Lane, advance, together
+from .sampling import Anchors, Denoiser, Lane, advance, together
+from .sights import Sights
 from .steadying import Stage, Steadying
 from .texts import Texts
 from .ties import Ties
@@ -116,10 +117,9 @@ class Pix2PixSession:
         )
         self._steadying = Steadying(stages(recipe, helpers))
         self._ties = Ties(recipe, self._denoiser.scheduler)
-        self._anchors: tuple[Frame, ...] = ()
-        self._anchor_states: torch.Tensor | None = None
-        self._look: Image | None = None
-        self._sources: dict[int, torch.Tensor] = {}  # of anchors and look, encoded once
+        self._sights = Sights(
+            recipe, self._denoiser.scheduler, self._autoencoder, editor.anchor_memory
+        )
         self._warnings: list[str] = []
         self._notes = rescue.Notes()
         self._full_texts: Texts | None = None  # in float32, once they are needed
@@ -195,19 +195,10 @@ class Pix2PixSession:
         return self._steadying.rest()
 
     def anchor(self, anchors: Sequence[tuple[Frame, Path | None]]) -> None:
-        step = self._recipe.carried_steps()
-        states = [
-            carryover.load(frame, path, step).handed.state
-            for frame, path in anchors
-            if path is not None and step
-        ]
-        self._anchors = tuple(frame for frame, _ in anchors)
-        self._anchor_states = torch.stack(states) if states else None
-        self._sources.clear()
+        self._sights.anchor(anchors)
 
     def look(self, picture: Image) -> None:
-        self._look = picture
-        self._sources.clear()
+        self._sights.look(picture)
 
     def prepare(self, frame: Frame) -> Frame:
         self._ties.prepare(frame)
@@ -217,8 +208,7 @@ class Pix2PixSession:
 
     def _group(self, batch: int) -> int:
         # Anchors are recomputed for each group, so it had better be a large one.
-        looks = bool(self._anchors) or self._look is not None
-        return max(batch, LARGEST_GROUP) if looks else batch
+        return max(batch, LARGEST_GROUP) if self._sights else batch
 
     def _sample(self, frame: Frame) -> _Sample:
         recipe = self._recipe
@@ -385,56 +375,25 @@ class Pix2PixSession:
 
     def _anchors_for(self, lanes: Sequence[Lane]) -> Anchors | None:
         """What ``lanes`` look at, from the first step on that one of them runs."""
-        step = min((lane.step for lane in lanes), default=0)
-        found = []
-        if self._look is not None:
-            found.append(self._look_lane(self._look, step))
-        if self._anchors:
-            found.append(self._anchor_lane(step))
-        if not found:
-            return None
-        recipe = self._recipe
-        return Anchors(
-            lanes=found,
-            memory=self._editor.anchor_memory,
-            layers=recipe.anchor_layers,
-            stop=recipe.anchored_steps(),
-        )
 
-    def _anchor_lane(self, step: int) -> AnchorLane:
-        handed_at, states = self._recipe.carried_steps(), self._anchor_states
-        samples = self._looked_at(self._anchors)
-        if states is not None and step == handed_at:
+        def make(
+            frames: Sequence[Frame],
+            sources: Sequence[torch.Tensor],
+            step: int,
+            starts: torch.Tensor | None,
+        ) -> Lane:
             samples = [
-                s._replace(step=step, start=state) for s, state in zip(samples, states, strict=True)
+                self._sample(frame)._replace(source=source)
+                for frame, source in zip(frames, sources, strict=True)
             ]
-        lane = self._lane(samples, whole=True)
-        return AnchorLane(lane, lambda at: states if at == handed_at else None)
+            if starts is not None:
+                samples = [
+                    sample._replace(step=step, start=start)
+                    for sample, start in zip(samples, starts, strict=True)
+                ]
+            return self._lane(samples, whole=True)
 
-    def _look_lane(self, look: Image, step: int) -> AnchorLane:
-        """A finished picture as an anchor: before each step in the state that leads to it.
-
-        Nobody knows its source, so it is its own: what the model then attends to is the look.
-        """
-        (sample,) = self._looked_at([Frame(-1, 0, look)])
-        assert sample.source is not None
-        clean = sample.source[None] * self._autoencoder.scaling_factor
-        unit = noise.unit(self._recipe.seed, clean.shape[1:]).to(clean.device)
-        scheduler = self._denoiser.scheduler
-
-        def state(at: int) -> torch.Tensor:
-            a, s = schedule.state_scale(scheduler, at)
-            return a * clean.float() + s * unit
-
-        sample = sample._replace(step=step, start=state(step)[0])
-        return AnchorLane(self._lane([sample], whole=True), state)
-
-    def _looked_at(self, frames: Sequence[Frame]) -> list[_Sample]:
-        """Samples of anchors, or of the look."""
-        if not all(frame.index in self._sources for frame in frames):
-            sources = self._encode(frames)
-            self._sources |= {f.index: s for f, s in zip(frames, sources, strict=True)}
-        return [self._sample(f)._replace(source=self._sources[f.index]) for f in frames]
+        return self._sights.beside(lanes, make)
 
     # -- what can go wrong --------------------------------------------------------------
 
@@ -481,17 +440,12 @@ class Pix2PixSession:
                 self._denoiser = replace(denoiser, unet=pipe.unet)
                 return work()
 
-        self._forget()
+        self._sights.forget()
         try:
             return rescue.unless_full(widened)
         finally:
             self._texts, self._denoiser = half, denoiser
-            self._forget()
-
-    def _forget(self) -> None:
-        """What is known of anchors is of one precision."""
-        self._editor.anchor_memory.forget()
-        self._sources.clear()
+            self._sights.forget()
 
     def _not_finite(self, frame: Frame, edited: Sequence[Frame] = ()) -> NotFinite:
         half = rescue.is_half(self._denoiser.unet)
@@ -517,12 +471,12 @@ class Pix2PixSession:
             self._halve(size)
 
     def _halve(self, size: int) -> None:
-        self._editor.anchor_memory.forget()
+        self._sights.forget()
         if size == 1:
             raise EditError(
                 f"Out of memory with one frame at --size {self._recipe.size}.",
                 hint="Choose a smaller --size"
-                + (", fewer --anchors" if self._anchors else "")
+                + (", fewer --anchors" if self._sights.has_anchors else "")
                 + ", or fewer --workers where several share a GPU.",
             )
         self._editor.batch_limit = size // 2
