@@ -17,11 +17,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
-from pictures import decoded, to_and_fro, write_video
+from pictures import FRAMES, HEIGHT, WIDTH, make_clip
 from plain import PLAIN, ROOT, Run, warm_seconds
 
-FRAMES, WIDTH, HEIGHT = 120, 512, 384
 OURS = "... with --anchors 3"
 #: Warm, as the plain loop is where it is held against it.
 READY = (f"{OURS}, workers waiting", f"{OURS}, one worker waiting")
@@ -64,14 +62,6 @@ def bench(*line: str) -> None:
 def measured(result: Path, *line: str) -> None:
     if not result.exists():
         bench(*line, "--json", str(result))
-
-
-def make_clip(path: Path) -> None:
-    """The demo's frames, cut to the shape, to and fro until there are enough."""
-    wide = decoded(size=(HEIGHT * 16 // 9, HEIGHT))
-    left = (wide[0].shape[1] - WIDTH) // 2
-    frames = [np.ascontiguousarray(image[:, left : left + WIDTH]) for image in wide]
-    write_video(path, to_and_fro(frames, FRAMES), crf="14")
 
 
 def tell(folder: Path) -> None:

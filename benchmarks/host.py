@@ -24,10 +24,9 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from machine import machine
-from pictures import decoded, to_and_fro, write_video
+from pictures import make_clip
 
 from ip2p_batch import models, run
 from ip2p_batch.edit import carryover, rescue
@@ -47,7 +46,6 @@ from ip2p_batch.process.workshop import Workshop
 from ip2p_batch.recipe import Recipe
 from ip2p_batch.settings import Settings
 
-FRAMES, WIDTH, HEIGHT = 120, 512, 384
 BATCH = 8
 
 
@@ -62,9 +60,7 @@ def main() -> None:
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        clip = arguments.clip
-        if clip is None:
-            clip = make_clip(folder / "clip.mp4")
+        clip = arguments.clip or make_clip(folder / "clip.mp4")
         recipe = Recipe(
             instruction="make it winter with snow",
             model=str(models.BUNDLED["tiny"]),
@@ -97,14 +93,6 @@ def main() -> None:
     if arguments.json:
         found = {"machine": facts, "pieces": pieces, "device_ms": arguments.device_ms}
         arguments.json.write_text(json.dumps({**found, "rows": rows}, indent=1))
-
-
-def make_clip(path: Path) -> Path:
-    wide = decoded(size=(HEIGHT * 16 // 9, HEIGHT))
-    left = (wide[0].shape[1] - WIDTH) // 2
-    frames = [np.ascontiguousarray(image[:, left : left + WIDTH]) for image in wide]
-    write_video(path, to_and_fro(frames, FRAMES), crf="14")
-    return path
 
 
 def create(clip: Path, recipe: Recipe, folder: Path) -> JobDir:

@@ -14,6 +14,8 @@ from ip2p_batch.frame import Image
 
 ROOT = Path(__file__).resolve().parent.parent
 CLIP = ROOT / "ip2p_batch" / "demo" / "clip.mp4"
+#: Of the clip that a GPU is measured with.
+FRAMES, WIDTH, HEIGHT = 120, 512, 384
 
 #: Of the small pictures: several buckets, upright ones and broad ones.
 _SHAPES = ((64, 48), (48, 64), (64, 64), (96, 54), (80, 60), (40, 60))
@@ -49,6 +51,15 @@ def write_video(path: Path, images: Iterable[Image], *, rate: int = 24, **option
             container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
         if stream is not None:
             container.mux(stream.encode())
+
+
+def make_clip(path: Path) -> Path:
+    """The demo's frames, cut to the shape of benchmarks for GPUs, until there are enough."""
+    wide = decoded(size=(HEIGHT * 16 // 9, HEIGHT))
+    left = (wide[0].shape[1] - WIDTH) // 2
+    frames = [np.ascontiguousarray(image[:, left : left + WIDTH]) for image in wide]
+    write_video(path, to_and_fro(frames, FRAMES), crf="14")
+    return path
 
 
 def frames_as_pictures(folder: Path, count: int, *, clip: Path = CLIP) -> list[Path]:

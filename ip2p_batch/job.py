@@ -230,6 +230,11 @@ class Chunk(_Data, frozen=True, kw_only=True):
             return len(self.borders)
         return self.stop - self.start - len(self.without)
 
+    @property
+    def edited(self) -> int:
+        """Frames or pictures that are edited for it, with those beyond its ends."""
+        return max(len(self), self.reach[1] - self.reach[0])
+
 
 class Groups(NamedTuple):
     """How a job's frames or pictures come to its editors: so many at a time, so often.
@@ -271,9 +276,8 @@ class Plan(_Data, frozen=True, kw_only=True):
         """How many frames are edited together, and how often."""
         frames, borders = Counter[int](), Counter[int]()
         for chunk in self.chunks:
-            reach = chunk.reach[1] - chunk.reach[0]
             found = borders if chunk.kind == "borders" else frames
-            found[max(reach, len(chunk))] += 1
+            found[chunk.edited] += 1
         return Groups(frames, borders)
 
     @property

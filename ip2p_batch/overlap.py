@@ -129,8 +129,7 @@ class Helpers:
         self._pool = ThreadPoolExecutor(threads, "helper") if threads > 1 else None
 
     def map(self, work: Callable[[T], U], items: Iterable[T]) -> Generator[U, None, None]:
-        """``work(item)`` for each item, in order; as many items are read ahead as there are
-        threads.
+        """``work(item)`` for each item, in order; reads as many items ahead as there are threads.
 
         Called by several threads at a time, these share the helpers. ``work`` itself must not
         call it: with all of them waiting, nobody would be left to work. Closing the generator

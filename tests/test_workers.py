@@ -383,7 +383,7 @@ def test_on_the_cpu_each_worker_has_its_fixed_number_of_threads(monkeypatch):
 
 def test_a_worker_sees_its_own_gpu_and_no_other(monkeypatch):
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    monkeypatch.setattr("workers.launcher.workers_on", lambda gpu: 1)
+    monkeypatch.setattr("workers.launcher.with_room_for_two", lambda gpus: [])
     places = slots("0,2", None, 1)
     assert [p.env["CUDA_VISIBLE_DEVICES"] for p in places] == ["0", "2"]
     assert {p.env["IP2P_DEVICE"] for p in places} == {"cuda"}
@@ -422,14 +422,9 @@ def two_gpus(tmp_path, monkeypatch):
 
 
 def test_a_large_gpu_has_two_workers(two_gpus):
-    found = {gpu: devices.workers_on(gpu) for gpu in "012347"}
-    assert found == {"0": 2, "1": 1, "2": 1, "3": 1, "4": 1, "7": 1}
-    assert [devices.workers_on(gpu) for gpu in ("GPU-1a", "GPU-3c4d", "GPU-9", "MIG-1a")] == [
-        2,
-        1,
-        1,
-        1,
-    ]
+    assert devices.with_room_for_two(["0", "1", "2", "3", "4", "7"]) == ["0"]
+    by_name = ["GPU-1a", "GPU-3c4d", "GPU-9", "MIG-1a"]
+    assert devices.with_room_for_two(by_name) == ["GPU-1a"]
     places = slots("1,0", None, 1)
     assert [p.env["CUDA_VISIBLE_DEVICES"] for p in places] == ["1", "0", "0"]
     assert [p.env["IP2P_GPU_SHARE"] for p in places] == ["1.000", "0.500", "0.500"]
@@ -438,7 +433,7 @@ def test_a_large_gpu_has_two_workers(two_gpus):
 
 def test_where_the_driver_says_nothing_each_gpu_has_one_worker(monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert devices.workers_on("0") == 1
+    assert devices.with_room_for_two(["0"]) == []
 
 
 def test_gpus_are_counted_within_those_that_are_visible():

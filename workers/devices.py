@@ -8,7 +8,7 @@ import runpy
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ip2p_batch.errors import RecipeError
@@ -69,23 +69,29 @@ def gpus(env: Mapping[str, str] | None = None) -> list[str]:
     return [str(n) for n in range(int(said))] if said.strip().isdigit() else []
 
 
-def workers_on(gpu: str) -> int:
-    """How many workers a GPU is best given: two where it has room for two, else one.
+def with_room_for_two(gpus: Sequence[str]) -> list[str]:
+    """Those of ``gpus`` that are best given two workers.
 
     While one decodes, steadies and encodes, the other computes. A GPU of which nothing is known
     (no ``nvidia-smi``, a part of a GPU) has one, and so has one that takes a single process.
     """
     if shutil.which("nvidia-smi") is None:
-        return 1
+        return []
     columns = "index,uuid,memory.total,compute_mode,mig.mode.current"
     said = _say(["nvidia-smi", f"--query-gpu={columns}", "--format=csv,noheader,nounits"])
+    roomy: list[tuple[str, str]] = []
     for line in said.splitlines():
         index, uuid, memory, mode, parted = (*map(str.strip, line.split(",")), *[""] * 5)[:5]
+        large = memory.isdigit() and int(memory) >= _ROOM_FOR_TWO
+        if large and mode == "Default" and parted != "Enabled":
+            roomy.append((index, uuid))
+
+    def is_one_of_them(gpu: str) -> bool:
         # CUDA takes the beginning of a uuid, too.
-        if gpu == index or (gpu.startswith("GPU-") and uuid.startswith(gpu)):
-            roomy = memory.isdigit() and int(memory) >= _ROOM_FOR_TWO
-            return 2 if roomy and mode == "Default" and parted != "Enabled" else 1
-    return 1
+        by_uuid = gpu.startswith("GPU-")
+        return any(uuid.startswith(gpu) if by_uuid else gpu == index for index, uuid in roomy)
+
+    return [gpu for gpu in gpus if is_one_of_them(gpu)]
 
 
 def _visible(env: Mapping[str, str]) -> list[str] | None:

@@ -21,7 +21,7 @@ from types import FrameType
 from ip2p_batch.remote import SOFT_SHUTDOWN, TIME_LIMIT
 from ip2p_batch.settings import Settings
 
-from .devices import available_cores, choose, workers_on
+from .devices import available_cores, choose, with_room_for_two
 from .lifeline import when_stdin_ends
 
 log = logging.getLogger("workers")
@@ -68,8 +68,8 @@ def slots(devices: str, workers: int | None, threads: int) -> list[Slot]:
 
     Args:
         devices: see :func:`workers.devices.choose`.
-        workers: how many, on GPUs in turn; None is what :func:`workers.devices.workers_on` says of
-            each, or as many as the cores hold.
+        workers: how many, on GPUs in turn; None is one per GPU and a second one where there is
+            room (:func:`workers.devices.with_room_for_two`), or as many as the cores hold.
         threads: torch threads in each CPU worker.
 
     Raises:
@@ -78,7 +78,7 @@ def slots(devices: str, workers: int | None, threads: int) -> list[Slot]:
     gpus = choose(devices)
     if gpus:
         if workers is None:
-            places = [*gpus, *(gpu for gpu in gpus if workers_on(gpu) > 1)]
+            places = [*gpus, *with_room_for_two(gpus)]
         else:
             places = [gpus[number % len(gpus)] for number in range(workers)]
         helpers = str(min(_MOST_HELPERS, max(1, available_cores() // len(places))))

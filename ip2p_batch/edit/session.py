@@ -375,25 +375,26 @@ class Pix2PixSession:
 
     def _anchors_for(self, lanes: Sequence[Lane]) -> Anchors | None:
         """What ``lanes`` look at, from the first step on that one of them runs."""
+        return self._sights.beside(lanes, self._seen_lane)
 
-        def make(
-            frames: Sequence[Frame],
-            sources: Sequence[torch.Tensor],
-            step: int,
-            starts: torch.Tensor | None,
-        ) -> Lane:
+    def _seen_lane(
+        self,
+        frames: Sequence[Frame],
+        sources: Sequence[torch.Tensor],
+        step: int,
+        starts: torch.Tensor | None,
+    ) -> Lane:
+        """A lane of frames that others look at; see :class:`~.sights.MakeLane`."""
+        samples = [
+            self._sample(frame)._replace(source=source)
+            for frame, source in zip(frames, sources, strict=True)
+        ]
+        if starts is not None:
             samples = [
-                self._sample(frame)._replace(source=source)
-                for frame, source in zip(frames, sources, strict=True)
+                sample._replace(step=step, start=start)
+                for sample, start in zip(samples, starts, strict=True)
             ]
-            if starts is not None:
-                samples = [
-                    sample._replace(step=step, start=start)
-                    for sample, start in zip(samples, starts, strict=True)
-                ]
-            return self._lane(samples, whole=True)
-
-        return self._sights.beside(lanes, make)
+        return self._lane(samples, whole=True)
 
     # -- what can go wrong --------------------------------------------------------------
 

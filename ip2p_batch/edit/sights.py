@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -123,8 +123,7 @@ class Sights:
             a, s = schedule.state_scale(self._scheduler, at)
             return a * clean.float() + s * unit
 
-        known: Callable[[int], Tensor | None] = state
-        return AnchorLane(make([look], [source], step, state(step)), known)
+        return AnchorLane(make([look], [source], step, state(step)), state)
 
     def _encoded(self, frames: Sequence[Frame]) -> list[Tensor]:
         if not all(frame.index in self._sources for frame in frames):

@@ -65,19 +65,28 @@ class Trials:
     def worth_compiling(self, compiled: CompiledUNet, batch: int, calls: float) -> bool:
         """Whether ``calls`` calls of ``batch`` frames are quicker compiled, compiling included."""
         key = f"{self._key}, {batch} frames"
-        call = self._caller(batch)
+        known = self._remembered.compiled(key)
+        if known is None:
+            call = self._caller(batch)
+            # Roughly, and so beside others: most jobs are too short by far.
+            if not tuning.may_pay(calls, tuning.timed(lambda: call(self._unet), self._wait, 1)):
+                return False
+            known = self._compiled(compiled, key, call)
+        return known is not None and known.pays(calls)
+
+    def _compiled(
+        self, compiled: CompiledUNet, key: str, call: Callable[[Any], object]
+    ) -> tuning.Compiled | None:
+        """What compiling does here; None where there is no compiler."""
         with self._remembered.measuring():
             known = self._remembered.compiled(key)
             if known is None:
-                seconds = tuning.timed(lambda: call(self._unet), self._wait, 1)
-                if not tuning.may_pay(calls, seconds):
-                    return False
                 try:
                     known = compiled.measure(call, self._wait)
-                except ModelError:  # no compiler here: then not
-                    return False
+                except ModelError:
+                    return None
                 self._remembered.keep_compiled(key, known)
-            return known.pays(calls)
+            return known
 
     def _seconds(self, frames: int) -> float:
         """Seconds of one step of ``frames`` frames; the autoencoder has to find room, too."""

@@ -102,17 +102,13 @@ class VideoReader:
         before = -2
         for number in numbers:
             target = int(self._pts[number])
-            passed: Any = None
             alone = number != before + 1  # so that what was yielded before it is no neighbour
             last, before = (None if alone else last), number
-            while ahead is not None and ahead.pts < target:
-                passed, ahead = ahead, next(decoded, None)
+            passed, ahead = _up_to(target, ahead, decoded)
             if alone and number != numbers[0] and not _is(ahead, target):
                 # Found as if it were the first, so that what stands in for it is the same, too.
                 decoded = self._from(target)
-                passed, ahead = None, next(decoded, None)
-                while ahead is not None and ahead.pts < target:
-                    passed, ahead = ahead, next(decoded, None)
+                passed, ahead = _up_to(target, next(decoded, None), decoded)
             if ahead is not None and ahead.pts == target:
                 last = self._image(ahead)
                 yield Frame(number, target, last)
@@ -210,6 +206,14 @@ class VideoReader:
         # In this order: a demuxer that outlives its container waits for threads that are gone.
         self._running.close()
         self._stack.close()
+
+
+def _up_to(target: int, ahead: Any, decoded: Iterator[Any]) -> tuple[Any, Any]:
+    """The last frame before ``target`` that is decoded in passing, and the first one from there."""
+    passed: Any = None
+    while ahead is not None and ahead.pts < target:
+        passed, ahead = ahead, next(decoded, None)
+    return passed, ahead
 
 
 def _is(frame: Any, target: int) -> bool:
