@@ -124,13 +124,13 @@ def piece_costs(job: JobDir, folder: Path) -> dict[str, float]:
         found["decode, to RGB"].pop(0)  # opens and seeks
         timed("seek to a border or anchor", lambda: reader.frame(job.plan().frames - 1))
     fitted = [f.with_image(timed("fit", lambda f=f: fit.fit(f.image))) for f in read]
-    ends = [carryover.Border(f.index, f.image) for f in (fitted[0], fitted[-1])]
+    ends = [carryover.Border(f.index, f.image, latents_for(f)) for f in (fitted[0], fitted[-1])]
     places = [
         timed("flow to both borders", lambda f=frame: carryover.between(f, *ends))
         for frame in fitted[1:-1]
     ]
     torch.set_num_threads(1)
-    left, right = (latents_for(end) for end in (fitted[0], fitted[-1]))
+    left, right = (end.latents for end in ends)
     for place in places:
         timed("start from the borders", lambda p=place: carryover.matched(p, left, right, (1, 1)))
     steadying = Steadying([TemporalFilter(2)])

@@ -34,10 +34,8 @@ class Strip(NamedTuple):
 
 
 STRIPS = {
-    "noise": Strip("carphone", "cartoon", 12, ("fresh seed", "fixed seed", "warped noise")),
-    "carryover": Strip(
-        "bikes", "pencil", 2, ("fixed seed", "carryover", "carryover, renoised", "correction")
-    ),
+    "noise": Strip("carphone", "cartoon", 12, ("fresh seed", "fixed seed")),
+    "carryover": Strip("bikes", "pencil", 2, ("fixed seed", "carryover")),
     "anchors": Strip(
         "bigbuckbunny", "cartoon", 12, ("fixed seed", "anchors", "cross-frame attention")
     ),

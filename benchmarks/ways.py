@@ -49,7 +49,6 @@ class Clip(NamedTuple):
 
 OFF: dict[str, Any] = {"carryover": 0.0, "anchors": 0, "temporal_filter": 0, "deflicker": 0}
 _CARRY: dict[str, Any] = {"carryover": 0.7}
-_RENOISED: dict[str, Any] = {"carryover": 0.7, "carry": "renoised"}
 ROWS: dict[str, Row] = {
     "fixed seed": Row(),
     "fresh seed": Row(),
@@ -64,10 +63,6 @@ ROWS: dict[str, Row] = {
     "default and anchors": Row(
         {**_CARRY, "anchors": 3, "temporal_filter": 2}, "carryover and anchors"
     ),
-    "carryover, renoised": Row(_RENOISED),
-    "carryover, renoised and corrected": Row({**_RENOISED, "correction": 0.5}),
-    "correction": Row({"correction": 0.5}),
-    "warped noise": Row({"noise": "warped"}),
 }
 
 
@@ -124,10 +119,9 @@ def chunk_edit(
         session.anchor([(frame, None) for frame in anchors])
         session.save_borders([(frames[n], path(n)) for n in chunk.borders])
         return []
-    made = chunk.borders and recipe.edits_borders
     if chunk.borders:
-        session.tie([(frames[n], path(n) if made else None) for n in chunk.borders])
-    session.anchor([(f, path(f.index) if made else None) for f in anchors])
+        session.tie([(frames[n], path(n)) for n in chunk.borders])
+    session.anchor([(f, path(f.index) if chunk.borders else None) for f in anchors])
     sources = frames[slice(*chunk.reach)]
     steady = [
         frame

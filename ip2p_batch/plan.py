@@ -89,18 +89,17 @@ def plan_video(
         cuts: frame numbers at which a new shot starts.
         size: ``(width, height)`` at which frames are edited.
     """
-    carry = recipe.edits_borders
     all_shots = shots(start, stop, cuts)
-    last_wave = 2 if carry and any(_is_carried(s) for s in all_shots) else 1
     frames: list[Chunk] = []
     edited_first: list[_Borders] = []
     cut_up = [_Parts.of(shot, recipe) for shot in all_shots]
+    last_wave = 2 if any(part.tied for part in cut_up) else 1
     common = _common_anchors(start, stop, cut_up, recipe)
     together = spans_per_chunk(sum(len(part.spans) for part in cut_up))
     for number, (shot, spans, edges, tied) in enumerate(cut_up):
-        every = edges if tied and carry else range(shot.start, shot.stop)
+        every = edges if tied else range(shot.start, shot.stop)
         chosen = anchors(shot, recipe.anchors, every) if common is None else common
-        if tied and carry:
+        if tied:
             edited_first.append(_Borders(number, tuple(edges), chosen))
         for first, end in parts(0, len(spans), together):
             a, b = spans[first][0], spans[end - 1][1]
@@ -146,7 +145,7 @@ class _Parts(NamedTuple):
     def of(cls, shot: Shot, recipe: Recipe) -> _Parts:
         spans = parts(shot.start, shot.stop, recipe.chunk_frames)
         edges = sorted({a for a, _ in spans} | {shot.stop - 1})
-        return cls(shot, spans, edges, recipe.looks_at_borders and _is_carried(shot))
+        return cls(shot, spans, edges, recipe.edits_borders and _is_carried(shot))
 
 
 def _common_anchors(
@@ -155,7 +154,7 @@ def _common_anchors(
     """The anchors that all shots share; None where each has its own."""
     if recipe.anchor_scope == "shot":
         return None
-    edges = [edge for part in cut_up if part.tied and recipe.edits_borders for edge in part.edges]
+    edges = [edge for part in cut_up if part.tied for edge in part.edges]
     return anchors(Shot(start=start, stop=stop), recipe.anchors, edges or range(start, stop))
 
 

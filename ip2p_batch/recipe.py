@@ -15,9 +15,6 @@ from .errors import RecipeError
 
 Scheduler = Literal["euler-ancestral", "euler", "ddim", "dpm++", "unipc"]
 SCHEDULERS: tuple[str, ...] = get_args(Scheduler)
-Carry = Literal["matched", "renoised"]
-Noise = Literal["shared", "warped"]
-AnchorLayers = Literal["all", "decoder"]
 AnchorScope = Literal["shot", "video"]
 Dtype = Literal["auto", "float32", "float16", "bfloat16"]
 Compile = Literal["auto", "on", "off"]
@@ -54,18 +51,11 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
             or up to four in a long video; see ``plan.py``.
         carryover: share of the steps that a chunk's frames take over from its edited borders,
             0 (off) to below 1. See ``edit/carryover.py``.
-        carry: how they take it over: the borders' ``matched`` state, or their result ``renoised``.
-        correction: share of the steps that a frame runs in which its prediction is pulled along
-            with its borders', 0 (off) to 1.
-        noise: ``shared`` by all frames of a shot as it stands, or ``warped`` from the borders along
-            the source's motion.
         anchors: frames of each shot that all its frames look at in self-attention, 0 (off) to 16.
             See ``edit/attention.py``.
         anchor_scope: where they come from: each ``shot`` its own, or some of the whole ``video``
             for all its shots.
         look_anchor: path of a finished picture, or video, that all frames look at, too.
-        anchor_layers: the self-attention layers that do: ``all``, or ``decoder`` (from the middle
-            of the UNet on).
         anchor_steps: share of the steps, from the first on, in which they do, 0 to 1.
         temporal_filter: frames to either side that each edited frame is averaged with along the
             source's motion, 0 (off) to 4. See ``edit/filtering.py``.
@@ -92,13 +82,9 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     batch_size: int = 0
     chunk_frames: int = 24
     carryover: float = 0.7
-    carry: Carry = "matched"
-    correction: float = 0.0
-    noise: Noise = "shared"
     anchors: int = 0
     anchor_scope: AnchorScope = "shot"
     look_anchor: str | None = None
-    anchor_layers: AnchorLayers = "all"
     anchor_steps: float = 1.0
     temporal_filter: int = 2
     deflicker: int = 0
@@ -144,19 +130,9 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         return min(int(self.num_inference_steps * self.carryover), self.num_inference_steps - 1)
 
     @property
-    def needs_finished_borders(self) -> bool:
-        """Whether borders have to run all their steps before a chunk can be tied to them."""
-        return self.correction > 0 or (self.carry == "renoised" and self.carried_steps() > 0)
-
-    @property
     def edits_borders(self) -> bool:
         """Whether borders have to be edited before the chunks between them."""
-        return self.carried_steps() > 0 or self.correction > 0
-
-    @property
-    def looks_at_borders(self) -> bool:
-        """Whether a chunk has to know its borders, edited or not."""
-        return self.edits_borders or self.noise == "warped"
+        return self.carried_steps() > 0
 
     @property
     def looks_beyond(self) -> int:
@@ -188,7 +164,6 @@ _RANGES: tuple[tuple[str, float, float], ...] = (
     ("batch_size", 0, 1024),
     ("chunk_frames", 2, 10000),
     ("carryover", 0, 0.99),
-    ("correction", 0, 1),
     ("anchors", 0, 16),
     ("anchor_steps", 0, 1),
     ("temporal_filter", 0, 4),
@@ -198,9 +173,6 @@ _CHOICES: Mapping[str, tuple[str, ...]] = {
     "scheduler": SCHEDULERS,
     "dtype": get_args(Dtype),
     "compile": get_args(Compile),
-    "carry": get_args(Carry),
-    "noise": get_args(Noise),
-    "anchor_layers": get_args(AnchorLayers),
     "anchor_scope": get_args(AnchorScope),
 }
 #: Every field name, in the order of the class: the options a recipe file may set.

@@ -19,7 +19,6 @@ from ip2p_batch.edit.carryover import (
     blended_noise,
     load,
     matched,
-    renoised,
     save,
 )
 from ip2p_batch.edit.loading import load_editor
@@ -45,12 +44,12 @@ def latents(seed):
 
 def border(frame, seed, scale=SCALE):
     clean, noise = latents(seed)
-    handed = Handover(scale[0] * clean + scale[1] * noise, clean, final=clean + 1)
+    handed = Handover(scale[0] * clean + scale[1] * noise, clean)
     return Border(frame.index, frame.image, handed)
 
 
 def blend(frame, left, right, scale, **more):
-    return matched(between(frame, left, right), left.handed, right.handed, scale, **more)
+    return matched(between(frame, left, right), left.latents, right.latents, scale, **more)
 
 
 # -- the file -----------------------------------------------------------------------------
@@ -58,16 +57,11 @@ def blend(frame, left, right, scale, **more):
 
 def test_latents_come_back_bit_for_bit(tmp_path):
     frame, (state, clean) = frames(1, first=17)[0], latents(0)
-    for final in (None, state + clean):
-        save(tmp_path / "17.part", frame, 6, Handover(state, clean, final))
-        back = load(frame, tmp_path / "17.part", 6)
-        assert torch.equal(back.handed.state, state)
-        assert torch.equal(back.handed.clean, clean)
-        assert back.index == 17
-        if final is None:
-            assert back.handed.final is None
-        else:
-            assert torch.equal(back.handed.final, final)
+    save(tmp_path / "17.part", frame, 6, Handover(state, clean))
+    back = load(frame, tmp_path / "17.part", 6)
+    assert torch.equal(back.latents.state, state)
+    assert torch.equal(back.latents.clean, clean)
+    assert back.index == 17
 
 
 @pytest.mark.parametrize("what", ["frame", "step", "size"])
@@ -116,8 +110,8 @@ def test_a_full_disk_is_an_oserror_with_its_reason(tmp_path):
 def test_at_a_border_the_state_is_the_borders_own():
     clip = frames(9)
     left, right = border(clip[0], 1), border(clip[8], 2)
-    assert blend(clip[0], left, right, SCALE) is left.handed.state
-    assert blend(clip[8], left, right, SCALE) is right.handed.state
+    assert blend(clip[0], left, right, SCALE) is left.latents.state
+    assert blend(clip[8], left, right, SCALE) is right.latents.state
 
 
 def test_a_frame_of_a_still_scene_is_a_blend_by_distance():
@@ -125,8 +119,8 @@ def test_a_frame_of_a_still_scene_is_a_blend_by_distance():
     left, middle, right = (Frame(i, 0, picture) for i in (0, 2, 8))
     ends = border(left, 1), border(right, 2)
     state = blend(middle, *ends, SCALE)
-    noise = blended_noise(ends[0].handed.noise(SCALE), ends[1].handed.noise(SCALE), 0.25)
-    clean = 0.75 * ends[0].handed.clean + 0.25 * ends[1].handed.clean
+    noise = blended_noise(ends[0].latents.noise(SCALE), ends[1].latents.noise(SCALE), 0.25)
+    clean = 0.75 * ends[0].latents.clean + 0.25 * ends[1].latents.clean
     torch.testing.assert_close(state, clean + SCALE[1] * noise, rtol=0, atol=0.05)
 
 
@@ -140,8 +134,8 @@ def test_hidden_from_one_border_a_frame_takes_from_the_other():
     ends = border(Frame(0, 0, ground), 1, scale), border(Frame(8, 0, covered), 2, scale)
     state = blend(Frame(4, 0, ground), *ends, scale)
     area = np.s_[:, 6:10, 6:10]  # inner part of what was covered, in latents of 1/8
-    off_left = (state[area] - ends[0].handed.clean[area]).abs().mean()
-    off_right = (state[area] - ends[1].handed.clean[area]).abs().mean()
+    off_left = (state[area] - ends[0].latents.clean[area]).abs().mean()
+    off_right = (state[area] - ends[1].latents.clean[area]).abs().mean()
     assert off_left < 0.6 * off_right
 
 
@@ -161,16 +155,6 @@ def test_what_neither_border_shows_is_the_frames_own_guess():
     thing_at, far = np.s_[:, 6:10, 6:10], np.s_[:, 13:]
     assert (state - guess)[thing_at].abs().mean() < 0.2 * (without - guess)[thing_at].abs().mean()
     assert torch.equal(state[far], without[far])
-
-
-def test_renoised_every_frame_even_a_border_comes_in_from_finished_latents():
-    clip = frames(9)
-    left, right = border(clip[0], 1), border(clip[8], 2)
-    unit = latents(3)[0]
-    for frame, end in ((clip[0], left), (clip[8], right)):
-        place = between(frame, left, right)
-        state = renoised(place, left.handed, right.handed, SCALE, unit)
-        torch.testing.assert_close(state, end.handed.final + SCALE[1] * unit)
 
 
 @given(st.floats(0, 1), st.integers(0, 1000))

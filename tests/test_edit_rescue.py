@@ -145,7 +145,7 @@ def test_a_frame_the_model_overflows_at_is_edited_again_in_float32_alone():
 
 
 def test_tied_frames_with_anchors_are_mended_likewise(tmp_path):
-    look = recipe(**LOOK, anchors=2, carryover=0.5, correction=0.5)
+    look = recipe(**LOOK, anchors=2, carryover=0.5)
     clip = frames(5, shift=5)
 
     def tied(owner):
@@ -259,9 +259,9 @@ def test_a_border_that_stays_not_finite_is_an_error_and_no_file(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("part", [0, 1, 2])
+@pytest.mark.parametrize("part", [0, 1])
 def test_latents_on_disk_that_are_not_finite_are_refused(tmp_path, part):
-    parts = [torch.zeros(4, 16, 16) for _ in range(3)]
+    parts = [torch.zeros(4, 16, 16) for _ in range(2)]
     parts[part][0, 3, 3] = NAN
     (frame,) = frames(1, first=17)
     save(tmp_path / "17", frame, 6, Handover(*parts))

@@ -22,10 +22,8 @@ def videos(draw: st.DrawFn) -> tuple[int, int, list[int], Recipe]:
         instruction="x",
         chunk_frames=draw(st.integers(2, 60)),
         carryover=draw(st.sampled_from([0, 0.3, 0.6])),
-        correction=draw(st.sampled_from([0, 0.5])),
         anchors=draw(st.integers(0, 4)),
         anchor_scope=draw(st.sampled_from(["shot", "video"])),
-        noise=draw(st.sampled_from(["shared", "warped"])),
         temporal_filter=draw(st.integers(0, 4)),
         deflicker=draw(st.integers(0, 8)),
     )
@@ -62,8 +60,7 @@ def test_every_tied_chunk_has_both_its_borders_in_an_earlier_wave_and_in_its_own
             assert chunk.borders[0] <= chunk.reach[0]
             assert chunk.reach[1] - 1 <= chunk.borders[-1] < shot.stop
             assert len(chunk.borders) >= 2 and list(chunk.borders) == sorted(set(chunk.borders))
-            if recipe.edits_borders:
-                assert all(wave_of[border] < chunk.wave for border in chunk.borders)
+            assert all(wave_of[border] < chunk.wave for border in chunk.borders)
 
 
 @given(videos())
@@ -155,7 +152,7 @@ def test_all_chunks_of_a_shot_look_at_the_same_anchors_of_that_shot(video):
         assert len(anchors) <= recipe.anchors
         assert bool(anchors) == bool(recipe.anchors)
         assert all(shot.start <= a < shot.stop for a in anchors)
-        if any(c.borders for c in chunks if c.kind == "frames") and recipe.edits_borders:
+        if any(c.borders for c in chunks if c.kind == "frames"):
             assert edited.issuperset(anchors)  # wave 2 finds their states on disk
 
 

@@ -20,12 +20,9 @@ from ..job import Encoding, Priority
 from ..recipe import (
     DEFAULT_MODEL,
     SCHEDULERS,
-    AnchorLayers,
     AnchorScope,
-    Carry,
     Compile,
     Dtype,
-    Noise,
     Recipe,
     load,
     make,
@@ -38,10 +35,7 @@ CODECS = ("h264", "hevc", "av1", "ffv1")
 FORMATS = ("png", "jpeg", "webp", "tiff", "bmp", "avif")
 PRIORITIES: tuple[str, ...] = get_args(Priority)
 DTYPES: tuple[str, ...] = get_args(Dtype)
-CARRIES: tuple[str, ...] = get_args(Carry)
-NOISES: tuple[str, ...] = get_args(Noise)
 ANCHOR_SCOPES: tuple[str, ...] = get_args(AnchorScope)
-ANCHOR_LAYERS: tuple[str, ...] = get_args(AnchorLayers)
 COMPILE: tuple[str, ...] = get_args(Compile)
 
 _DEFAULTS: dict[str, Any] = {f.name: f.default for f in msgspec.structs.fields(Recipe)}
@@ -206,33 +200,6 @@ class Look:
             " steadier and faster; 0 turns it off.",
         ),
     ] = None
-    carry: Annotated[
-        str | None,
-        _look(
-            "carry",
-            metavar="WAY",
-            help="How they take it over: the borders' matched state (no seam), or their finished"
-            " result renoised.",
-            **choice(CARRIES),
-        ),
-    ] = None
-    correction: Annotated[
-        float | None,
-        _look(
-            "correction",
-            metavar="X",
-            help="Share of a frame's steps in which it is pulled along with its borders.",
-        ),
-    ] = None
-    noise: Annotated[
-        str | None,
-        _look(
-            "noise",
-            metavar="KIND",
-            help="Noise of a shot: shared by its frames, or warped along the motion.",
-            **choice(NOISES),
-        ),
-    ] = None
     anchors: Annotated[
         int | None,
         _look(
@@ -258,15 +225,6 @@ class Look:
             metavar="FILE",
             help="A finished picture, or video, whose look you like: all frames look at it, too.",
             default="",
-        ),
-    ] = None
-    anchor_layers: Annotated[
-        str | None,
-        _look(
-            "anchor_layers",
-            metavar="WHICH",
-            help="Self-attention layers that see anchors: all, or decoder.",
-            **choice(ANCHOR_LAYERS),
         ),
     ] = None
     anchor_steps: Annotated[

@@ -20,8 +20,6 @@ import torch
 from torch.nn.functional import scaled_dot_product_attention
 
 Tensor = torch.Tensor
-#: Which self-attention layers see the anchors.
-Layers = Literal["all", "decoder"]
 
 
 class AnchorMemory:
@@ -33,13 +31,10 @@ class AnchorMemory:
     def __init__(self) -> None:
         self.branches = 1
         self._mode: Literal["off", "record", "join"] = "off"
-        self._layers: Layers = "all"
         self._kept: dict[str, tuple[Tensor, Tensor]] = {}
 
     @contextmanager
-    def recording(
-        self, branches: int, layers: Layers = "all", *, more: bool = False
-    ) -> Iterator[None]:
+    def recording(self, branches: int, *, more: bool = False) -> Iterator[None]:
         """Calls of the UNet in here are of anchors: they see one another and are remembered.
 
         Args:
@@ -48,7 +43,7 @@ class AnchorMemory:
         """
         if not more:
             self._kept.clear()
-        self.branches, self._layers = branches, layers
+        self.branches = branches
         yield from self._in("record")
 
     @contextmanager
@@ -70,7 +65,7 @@ class AnchorMemory:
         Returns:
             Shape ``(branches * frames, (1 + K) * tokens, width)`` where anchors are seen.
         """
-        if self._mode == "off" or not _takes_part(layer, self._layers):
+        if self._mode == "off":
             return key, value
         if self._mode == "record":
             mine = (self._by_branch(key), self._by_branch(value))
@@ -157,7 +152,3 @@ def install(unet: Any, *, fused: bool = False) -> AnchorMemory:
 def _heads(tokens: Tensor, count: int) -> Tensor:
     """``(samples, tokens, width)`` as ``(samples, heads, tokens, width / heads)``."""
     return tokens.view(tokens.shape[0], tokens.shape[1], count, -1).transpose(1, 2)
-
-
-def _takes_part(layer: str, layers: Layers) -> bool:
-    return layers == "all" or not layer.startswith("down_blocks")

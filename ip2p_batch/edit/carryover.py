@@ -1,11 +1,11 @@
 """Carryover: what frames take over from the edited borders before and after them.
 
-No frame follows from another, so nothing drifts, and chunks can all be edited at once. Three ways,
-of which the first is the default; docs/consistency.md has their figures.
+No frame follows from another, so nothing drifts, and chunks can all be edited at once. For the
+figures, and for other variants that were measured, see docs/consistency.md.
 
-*Matched state.* A border runs its first k steps and hands over its noisy state there,
-``x = a x0 + s n``, together with the clean prediction x0 that the model makes at that state. A
-frame between two borders sets in at step k from
+A border runs its first k steps and hands over its noisy state there, ``x = a x0 + s n``, together
+with the clean prediction x0 that the model makes at that state. A frame between two borders sets in
+at step k from
 
 * the borders' x0, each warped straight to the frame along the source's flow, blended by distance
   and by what is not occluded, and
@@ -13,13 +13,6 @@ frame between two borders sets in at step k from
 
 At distance 0 that is the border's state itself, so a border goes on along its own way and no seam
 shows.
-
-*Renoised.* Borders run all steps. A frame sets in at step k from their finished latents, warped
-and blended likewise, plus the shot's own noise (SDEdit's way in). Borders come in like that, too.
-
-*Correction.* On the first steps that a frame runs, its clean prediction is pulled the way in which
-the borders' predictions had to be pulled to reach their finished latents (LVSC of InsV2V, Cheng et
-al., ICLR 2024, there on the predicted noise: the same up to a factor for each step).
 
 What neither border shows of a frame is not in their latents either: warped nonetheless, it is junk
 that the steps left over cannot mend (10 dB lost in a fast pan, a dark smear along the edge where
@@ -41,7 +34,7 @@ from safetensors.torch import save as to_bytes
 from ..errors import EditError
 from ..flow import Motion, backward_flow
 from ..frame import Frame, Image
-from .warping import warp, warp_noise
+from .warping import warp
 
 Tensor = torch.Tensor
 
@@ -70,18 +63,15 @@ class Handover:
     Attributes:
         state: noisy latents x at the step where frames set in.
         clean: clean prediction x0 at that state.
-        final: finished latents; None where only the matched state is wanted.
     """
 
     state: Tensor
     clean: Tensor
-    final: Tensor | None = None
 
     @property
     def finite(self) -> bool:
         """Whether all latents are finite."""
-        parts = (self.state, self.clean, self.final)
-        return all(bool(part.isfinite().all()) for part in parts if part is not None)
+        return all(bool(part.isfinite().all()) for part in (self.state, self.clean))
 
     def noise(self, scale: tuple[float, float]) -> Tensor:
         """The unit noise n of ``x = a x0 + s n``."""
@@ -91,16 +81,11 @@ class Handover:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Border:
-    """A border frame (fitted source) and what it hands over; nothing where it was not edited."""
+    """A border frame (fitted source) and what it hands over."""
 
     index: int
     image: Image
-    latents: Handover | None = None
-
-    @property
-    def handed(self) -> Handover:
-        assert self.latents is not None
-        return self.latents
+    latents: Handover
 
 
 def save(path: Path, frame: Frame, step: int, latents: Handover) -> None:
@@ -110,8 +95,6 @@ def save(path: Path, frame: Frame, step: int, latents: Handover) -> None:
         OSError: the disk is full, or ``path`` cannot be written.
     """
     tensors = {"state": latents.state, "clean": latents.clean}
-    if latents.final is not None:
-        tensors["final"] = latents.final
     plain = {k: v.float().contiguous().cpu() for k, v in tensors.items()}
     data = to_bytes(plain, _facts(frame, step) | {"digest": _digest(plain)})
     # Not safetensors' own writer: it hides the reason for which a write fails.
@@ -130,7 +113,7 @@ def load(frame: Frame, path: Path, step: int) -> Border:
         with safe_open(path, framework="pt") as file:
             facts = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            state, clean, final = tensors["state"], tensors["clean"], tensors.get("final")
+            latents = Handover(tensors["state"], tensors["clean"])
     except (OSError, SafetensorError, KeyError) as error:
         raise EditError(
             f"The latents of border frame {frame.index} cannot be read from {path}: {error}.",
@@ -147,7 +130,6 @@ def load(frame: Frame, path: Path, step: int) -> Border:
             f"{path} holds the latents of {facts}, not of {expected}.",
             hint="`ip2p-batch resume` makes them again.",
         )
-    latents = Handover(state, clean, final)
     if not latents.finite:
         raise EditError(
             f"The latents of border frame {frame.index} in {path} are not finite.",
@@ -216,16 +198,6 @@ class Between:
         left, right = (motion.occluded for motion in self.motions)
         return float((left & right).mean())
 
-    def noise(self, left: Tensor, right: Tensor, *, along: bool) -> Tensor:
-        """The borders' noise mixed by distance; warped ``along`` the flow, or as it stands."""
-        if self.motions is None:
-            return right if self.at else left
-        if along:
-            left, right = (
-                warp_noise(n, m) for n, m in zip((left, right), self.motions, strict=True)
-            )
-        return blended_noise(left, right, self.at)
-
 
 def between(frame: Frame, left: Border, right: Border) -> Between:
     """Where a frame lies between its borders; the flow is computed here.
@@ -250,37 +222,19 @@ def matched(
     left: Handover,
     right: Handover,
     scale: tuple[float, float],
-    *,
-    along: bool = False,
     guess: Tensor | None = None,
 ) -> Tensor:
     """The state in which a frame sets in, shape ``(channels, height, width)``.
 
     Args:
         scale: ``(a, s)`` of the step, see :func:`schedule.state_scale`.
-        along: whether the borders' noise moves along the flow, too.
         guess: the frame's own clean latents, for what is hidden from both borders.
     """
     if place.motions is None:
         return (right if place.at else left).state
     clean = _filled(*place.blend(left.clean, right.clean), guess)
     a, s = scale
-    return a * clean + s * place.noise(left.noise(scale), right.noise(scale), along=along)
-
-
-def renoised(
-    place: Between,
-    left: Handover,
-    right: Handover,
-    scale: tuple[float, float],
-    noise: Tensor,
-    guess: Tensor | None = None,
-) -> Tensor:
-    """As :func:`matched`, from the borders' finished latents and the shot's own unit ``noise``."""
-    assert left.final is not None and right.final is not None
-    clean = _filled(*place.blend(left.final, right.final), guess)
-    a, s = scale
-    return a * clean + s * noise
+    return a * clean + s * blended_noise(left.noise(scale), right.noise(scale), place.at)
 
 
 def _filled(clean: Tensor, hidden: Tensor, guess: Tensor | None) -> Tensor:

@@ -80,10 +80,8 @@ class EditSession(Protocol):
         """
         ...
 
-    def tie(self, borders: Sequence[tuple[Frame, Path | None]]) -> None:
+    def tie(self, borders: Sequence[tuple[Frame, Path]]) -> None:
         """Tie every later :meth:`edit` to these borders (source frame, latents file), in order.
-
-        Without a file only the way from a border to the frames counts (warped noise).
 
         Frame numbers place each frame between two of them. A frame of which too much is hidden
         from both is edited as if there were no borders.
@@ -248,7 +246,7 @@ class _IdentitySession:
             self._checkpoint()
             path.write_bytes(_LATENTS)
 
-    def tie(self, borders: Sequence[tuple[Frame, Path | None]]) -> None:
+    def tie(self, borders: Sequence[tuple[Frame, Path]]) -> None:
         for _, path in borders:
             _see(path)
 

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import torch
 
 from . import guidance, noise, schedule
-from .attention import AnchorMemory, Layers
+from .attention import AnchorMemory
 from .reuse import DeepFeatures
 
 Tensor = torch.Tensor
@@ -54,7 +54,6 @@ class Lane:
     Attributes:
         latents: shape ``(frames, channels, height, width)``, float32, in the scheduler's form.
         step: the next step to run.
-        pull: changes the clean prediction at each step before ``pull_stop``, if given.
 
     Args:
         source: unscaled latents of the source frames, shape as ``latents``.
@@ -81,8 +80,6 @@ class Lane:
         self._deep_step = 0
         self._texts = texts
         self.step = step
-        self.pull: Callable[[Tensor], Tensor] | None = None
-        self.pull_stop = 0
         self.scheduler = deepcopy(denoiser.scheduler)  # it counts its steps and keeps a history
         shape = (int(source.shape[1]), int(source.shape[2]), int(source.shape[3]))
         self._generators = [noise.generator(seed) for seed in seeds]
@@ -105,11 +102,8 @@ class Lane:
 
     def advance(self) -> None:
         """Run one step."""
-        output = self._guided()
-        if self.pull is not None and self.step < self.pull_stop:
-            output = self._pulled(output, self.pull)
         self.latents = self.scheduler.step(
-            output,
+            self._guided(),
             self.scheduler.timesteps[self.step],
             self.latents,
             return_dict=False,
@@ -122,12 +116,6 @@ class Lane:
         scale = schedule.state_scale(self.scheduler, self.step)
         kind = self.scheduler.config.prediction_type
         return schedule.clean_prediction(self.latents, self._guided(), scale, kind)
-
-    def _pulled(self, output: Tensor, pull: Callable[[Tensor], Tensor]) -> Tensor:
-        scale = schedule.state_scale(self.scheduler, self.step)
-        kind = self.scheduler.config.prediction_type
-        clean = schedule.clean_prediction(self.latents, output, scale, kind)
-        return schedule.model_output(self.latents, pull(clean), scale, kind)
 
     def _guided(self) -> Tensor:
         unet, weights = self._denoiser.unet, self._denoiser.weights_at(self.step)
@@ -197,7 +185,6 @@ class Anchors:
 
     lanes: Sequence[AnchorLane]
     memory: AnchorMemory
-    layers: Layers
     stop: int
 
     @property
@@ -209,7 +196,7 @@ class Anchors:
         for number, anchor in enumerate(self.lanes):
             anchor.arrive()
             branches = anchor.lane.branches_now
-            with self.memory.recording(branches, self.layers, more=number > 0):
+            with self.memory.recording(branches, more=number > 0):
                 work(anchor.lane)
 
 

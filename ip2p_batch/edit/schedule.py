@@ -115,19 +115,3 @@ def clean_prediction(
     if prediction_type == "sample":
         return output
     raise ValueError(f"unknown prediction type {prediction_type!r}")
-
-
-def model_output(
-    x: torch.Tensor, clean: torch.Tensor, scale: tuple[float, float], prediction_type: str
-) -> torch.Tensor:
-    """The model output that stands for clean latents x0: :func:`clean_prediction` turned around."""
-    a, s = scale
-    r = math.sqrt(a * a + s * s)
-    x, a, s = x / r, a / r, s / r
-    if prediction_type == "epsilon":
-        return (x - a * clean) / s
-    if prediction_type == "v_prediction":
-        return (a * x - clean) / s
-    if prediction_type == "sample":
-        return clean
-    raise ValueError(f"unknown prediction type {prediction_type!r}")

@@ -20,7 +20,7 @@ from ..frame import Frame, Image
 from ..job import Tuning
 from ..overlap import Helpers
 from ..recipe import Recipe
-from . import carryover, correction, guidance, noise, rescue, schedule
+from . import carryover, guidance, rescue, schedule
 from .attention import AnchorMemory
 from .compiling import cannot_compile, is_compiler_error
 from .deflicker import Deflicker
@@ -185,7 +185,7 @@ class Pix2PixSession:
             for (frame, path), sample, latents in zip(part, samples, handed, strict=True):
                 carryover.save(path, frame, step, self._sound(sample, step, latents))
 
-    def tie(self, borders: Sequence[tuple[Frame, Path | None]]) -> None:
+    def tie(self, borders: Sequence[tuple[Frame, Path]]) -> None:
         self._ties.tie(borders)
 
     def steady(self, source: Frame, edited: Frame) -> list[Frame]:
@@ -224,7 +224,7 @@ class Pix2PixSession:
         guessed = [
             n
             for n, sample in enumerate(samples)
-            if sample.step and sample.place and sample.place.hidden > carryover.LEAST_HIDDEN
+            if sample.place and sample.place.hidden > carryover.LEAST_HIDDEN
         ]
         guesses = dict(zip(guessed, self._guess([samples[n] for n in guessed], size), strict=True))
         return [
@@ -250,17 +250,15 @@ class Pix2PixSession:
     def _start(self, sample: _Sample, guess: torch.Tensor | None) -> torch.Tensor:
         assert sample.place is not None
         index = sample.frame.index
-        return self._ties.start(index, sample.place, sample.step, sample.seed, guess)
+        return self._ties.start(index, sample.place, sample.step, guess)
 
     def _edit_group(self, samples: Sequence[_Sample], size: int) -> list[rescue.Attempt]:
         attempts: dict[int, rescue.Attempt] = {}
         with torch.inference_mode():
             samples = self._started(self._encoded(samples, size), size)
             lanes, members = self._lanes(samples, size)
-            guides = self._guides(samples, lanes, members)
             anchors = self._anchors_for(lanes)
-            # Guides first: at each step the frames follow what they have just found.
-            advance([*guides, *lanes], anchors, self._denoiser.steps, self._checkpoint)
+            advance(lanes, anchors, self._denoiser.steps, self._checkpoint)
             for lane, numbers in zip(lanes, members, strict=True):
                 frames = [samples[n].frame for n in numbers]
                 found = rescue.decode(self._autoencoder, lane.latents, frames, self._notes)
@@ -274,50 +272,22 @@ class Pix2PixSession:
             lanes, members = self._lanes(samples, size)
             anchors = self._anchors_for(lanes)
             advance(lanes, anchors, step, self._checkpoint)
-            states = [lane.latents for lane in lanes]
             cleans = together(lanes, anchors, Lane.clean_prediction, self._checkpoint)
-            if self._recipe.needs_finished_borders:
-                advance(lanes, anchors, self._denoiser.steps, self._checkpoint)
             return [
-                carryover.Handover(
-                    state[n].cpu(),
-                    clean[n].cpu(),
-                    lane.latents[n].cpu() if self._recipe.needs_finished_borders else None,
-                )
-                for lane, state, clean, numbers in zip(lanes, states, cleans, members, strict=True)
+                carryover.Handover(lane.latents[n].cpu(), clean[n].cpu())
+                for lane, clean, numbers in zip(lanes, cleans, members, strict=True)
                 for n in range(len(numbers))
             ]
 
-    def _guides(
-        self, samples: Sequence[_Sample], lanes: Sequence[Lane], members: Sequence[list[int]]
-    ) -> list[Lane]:
-        """The borders beside the frames that are to be corrected as they have to be."""
-        recipe = self._recipe
-        tied = [m for m in members if samples[m[0]].place is not None]
-        if not recipe.correction or not tied:
-            return []
-        step = samples[tied[0][0]].step
-        ends = [Frame(border.index, 0, border.image) for border in self._ties.borders]
-        starts = self._started([self._tied(self._sample(end)) for end in ends], 1)
-        guides = [self._lane([start]) for start in starts]
-        stop = step + round((self._denoiser.steps - step) * recipe.correction)
-        pulls = correction.Pulls(guides, self._ties.borders, stop)
-        for lane, numbers in zip(lanes, members, strict=True):
-            places = [samples[n].place for n in numbers]
-            if all(place is not None for place in places):
-                padded = places + places[-1:] * (lane.latents.shape[0] - len(places))
-                pulls.follow(lane, [place for place in padded if place is not None])
-        return guides
-
     def _lanes(self, samples: Sequence[_Sample], size: int) -> tuple[list[Lane], list[list[int]]]:
-        """Lanes of ``size`` samples of one kind each; and whose they are."""
-        kinds: dict[tuple[int, bool], list[int]] = {}
+        """Lanes of ``size`` samples that set in at one step; and whose they are."""
+        by_step: dict[int, list[int]] = {}
         for i, sample in enumerate(samples):
-            kinds.setdefault((-sample.step, sample.place is None), []).append(i)
+            by_step.setdefault(sample.step, []).append(i)
         lanes, members = [], []
-        for kind in sorted(kinds):
-            for at in range(0, len(kinds[kind]), size):
-                part = kinds[kind][at : at + size]
+        for step in sorted(by_step, reverse=True):
+            for at in range(0, len(by_step[step]), size):
+                part = by_step[step][at : at + size]
                 # One shape whatever the number of frames: the bits depend on it.
                 padded = part + part[-1:] * (size - len(part))
                 lanes.append(self._lane([samples[i] for i in padded]))
@@ -336,8 +306,6 @@ class Pix2PixSession:
         full = len(known) == len(samples)
         source = torch.stack(known) if full else self._encode([s.frame for s in samples])
         starts = [s.start for s in samples if s.start is not None]
-        if not starts and self._recipe.noise == "warped":
-            starts = [self._warped_noise(s, source.shape[1:]) for s in samples]
         return Lane(
             self._denoiser,
             source,
@@ -353,13 +321,6 @@ class Pix2PixSession:
         if cut:
             self._cut[f"The {role} {cut}"] = None
         return states
-
-    def _warped_noise(self, sample: _Sample, shape: torch.Size) -> torch.Tensor:
-        """The start of a frame whose noise comes from its borders along the flow."""
-        unit = noise.unit(sample.seed, shape)
-        if sample.place is not None:
-            unit = sample.place.noise(unit, unit, along=True)
-        return unit * float(self._denoiser.scheduler.init_noise_sigma)
 
     def _encoded(self, samples: Sequence[_Sample], size: int) -> list[_Sample]:
         """The samples with their source's latents: a guess and the frame's own way need them."""

@@ -68,7 +68,7 @@ class Sights:
         """
         step = self._recipe.carried_steps()
         states = [
-            carryover.load(frame, path, step).handed.state
+            carryover.load(frame, path, step).latents.state
             for frame, path in anchors
             if path is not None and step
         ]
@@ -96,13 +96,7 @@ class Sights:
             found.append(self._anchor_lane(step, make))
         if not found:
             return None
-        recipe = self._recipe
-        return Anchors(
-            lanes=found,
-            memory=self._memory,
-            layers=recipe.anchor_layers,
-            stop=recipe.anchored_steps(),
-        )
+        return Anchors(lanes=found, memory=self._memory, stop=self._recipe.anchored_steps())
 
     def _anchor_lane(self, step: int, make: MakeLane) -> AnchorLane:
         handed_at, states = self._recipe.carried_steps(), self._states

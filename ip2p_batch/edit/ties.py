@@ -10,7 +10,7 @@ import torch
 
 from ..frame import Frame
 from ..recipe import Recipe
-from . import carryover, noise, schedule
+from . import carryover, schedule
 
 
 class Ties:
@@ -18,34 +18,26 @@ class Ties:
 
     Args:
         scheduler: with the recipe's steps set.
-
-    Attributes:
-        borders: in order of their frames.
     """
 
     def __init__(self, recipe: Recipe, scheduler: Any) -> None:
-        self.borders: list[carryover.Border] = []
+        self._borders: list[carryover.Border] = []
         self._recipe = recipe
         self._scheduler = scheduler
         self._places: dict[int, carryover.Between] = {}
 
-    def tie(self, borders: Sequence[tuple[Frame, Path | None]]) -> None:
-        """Take these borders, each with its latents file where latents are carried.
+    def tie(self, borders: Sequence[tuple[Frame, Path]]) -> None:
+        """Take these borders, each with its latents file.
 
         Raises:
             EditError: as :func:`carryover.load`.
         """
         step = self._recipe.carried_steps()
-        self.borders = [
-            carryover.load(frame, path, step)
-            if path is not None
-            else carryover.Border(frame.index, frame.image)
-            for frame, path in borders
-        ]
+        self._borders = [carryover.load(frame, path, step) for frame, path in borders]
 
     def prepare(self, frame: Frame) -> None:
         """Find the frame's place, which takes optical flow; may be done ahead, in a thread."""
-        if self.borders:
+        if self._borders:
             self._places[frame.index] = carryover.between(frame, *self._around(frame.index))
 
     def take(self, frame: Frame) -> tuple[carryover.Between | None, int]:
@@ -54,19 +46,17 @@ class Ties:
         No place where it is not tied: there are no borders, or too much of it is hidden from
         both. Step 0 is the frame's own start, from noise.
         """
-        if not self.borders:
+        if not self._borders:
             return None, 0
         if frame.index not in self._places:
             self.prepare(frame)
         place, step = self._places.pop(frame.index), self._recipe.carried_steps()
-        if not step:  # with nothing to skip, a frame's own start is the better one
-            return place, 0
         saved = step - carryover.guess_steps(len(self._scheduler.timesteps)) - 1
         most = carryover.MOST_HIDDEN if saved > 0 else carryover.LEAST_HIDDEN
         return (place, step) if place.hidden <= most else (None, 0)
 
     def start(
-        self, index: int, place: carryover.Between, step: int, seed: int, guess: torch.Tensor | None
+        self, index: int, place: carryover.Between, step: int, guess: torch.Tensor | None
     ) -> torch.Tensor:
         """The state in which frame ``index`` sets in at ``step``.
 
@@ -74,16 +64,12 @@ class Ties:
             guess: its own clean latents, for what neither border shows.
         """
         scale = schedule.state_scale(self._scheduler, step)
-        left, right = (border.handed for border in self._around(index))
-        if self._recipe.carry == "renoised":
-            unit = noise.unit(seed, left.state.shape)
-            return carryover.renoised(place, left, right, scale, unit, guess)
-        along = self._recipe.noise == "warped"
-        return carryover.matched(place, left, right, scale, along=along, guess=guess)
+        left, right = (border.latents for border in self._around(index))
+        return carryover.matched(place, left, right, scale, guess)
 
     def _around(self, index: int) -> tuple[carryover.Border, carryover.Border]:
         """The two borders that a frame lies between; a border itself begins the part after it."""
-        last = len(self.borders) - 2
-        at = sum(border.index <= index for border in self.borders) - 1
+        last = len(self._borders) - 2
+        at = sum(border.index <= index for border in self._borders) - 1
         at = min(max(at, 0), last)
-        return self.borders[at], self.borders[at + 1]
+        return self._borders[at], self._borders[at + 1]

@@ -39,26 +39,3 @@ def warp(latents: torch.Tensor, motion: Motion) -> tuple[torch.Tensor, torch.Ten
         align_corners=False,
     )
     return result[0], torch.from_numpy(visible)
-
-
-def warp_noise(noise: torch.Tensor, motion: Motion) -> torch.Tensor:
-    """Noise moved along the flow, each value whole: nearest neighbour, so that it stays Gaussian.
-
-    Interpolating would average neighbours and weaken the noise (Chang et al., "How I Warped Your
-    Noise", ICLR 2024). Where nothing is found the noise stays in its place. Values that are found
-    twice stand twice: the noise is no longer white there.
-
-    Args:
-        noise: shape ``(channels, height, width)``, on the CPU.
-    """
-    height, width = noise.shape[-2:]
-    flow = cv2.resize(motion.flow, (width, height), interpolation=cv2.INTER_AREA)
-    lost = cv2.resize(
-        motion.occluded.astype(np.float32), (width, height), interpolation=cv2.INTER_AREA
-    )
-    rows, columns = np.mgrid[:height, :width]
-    x = np.clip(np.rint(columns + flow[..., 0] * width), 0, width - 1).astype(np.int64)
-    y = np.clip(np.rint(rows + flow[..., 1] * height), 0, height - 1).astype(np.int64)
-    stays = lost > 0.5
-    x[stays], y[stays] = columns[stays], rows[stays]
-    return noise[:, torch.from_numpy(y), torch.from_numpy(x)]

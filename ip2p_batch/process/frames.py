@@ -129,10 +129,6 @@ def _take_over(work: Work, session: EditSession, reader: SparingReader, fit: Fit
     if not chunk.borders:
         session.anchor([(frame, None) for frame in anchors])
         return
-    if not work.job.recipe.edits_borders:
-        session.tie([(read[number], None) for number in chunk.borders])
-        session.anchor([(frame, None) for frame in anchors])
-        return
     paths = {number: work.job_dir.border_path(number) for number in read}
 
     def begin() -> None:
