@@ -10,7 +10,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
-import tempfile
+import secrets
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -115,7 +115,6 @@ def atomic_path(
             # Once only: after a failed flush a second one may say that all is well (fsync(2)).
             with temporary.open("rb+") as file:
                 os.fsync(file.fileno())
-        temporary.chmod(0o666 & ~_umask())
         check()
         _rename(temporary, path)
         temporary = None
@@ -187,9 +186,10 @@ def sweep(paths: Iterable[Path]) -> None:
 
 def _new_part(path: Path, *, parents: bool) -> Path:
     path.parent.mkdir(parents=parents, exist_ok=True)
-    handle, name = tempfile.mkstemp(_PART + path.suffix, _part_prefix(path), path.parent)
-    os.close(handle)
-    return Path(name)
+    part = path.parent / f"{_part_prefix(path)}{secrets.token_hex(8)}{_PART}{path.suffix}"
+    # The kernel applies the umask. Asking for it from here would change it for all threads.
+    os.close(os.open(part, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666))
+    return part
 
 
 def _rename(temporary: Path, path: Path) -> None:
@@ -211,9 +211,3 @@ def _rename(temporary: Path, path: Path) -> None:
 def _part_prefix(path: Path) -> str:
     # A digest, for the name itself may be as long as names can be.
     return f".ip2p-{hashlib.sha256(os.fsencode(path.name)).hexdigest()[:12]}-"
-
-
-def _umask() -> int:
-    value = os.umask(0)
-    os.umask(value)
-    return value

@@ -5,7 +5,7 @@ import errno
 import os
 import subprocess
 import sys
-import tempfile
+import threading
 from pathlib import Path
 
 import av
@@ -47,7 +47,7 @@ def stumbling(function, times, number=errno.ESTALE):
 
 @pytest.mark.parametrize("number", [errno.ESTALE, errno.EIO, errno.ETIMEDOUT])
 def test_what_a_share_stumbles_over_is_tried_again(tmp_path, monkeypatch, number):
-    for name, module in (("mkstemp", tempfile), ("replace", os), ("fsync", os)):
+    for name, module in (("open", os), ("replace", os), ("fsync", os)):
         monkeypatch.setattr(module, name, stumbling(getattr(module, name), 1, number))
     write_atomic(tmp_path / "a", b"whole")
     assert (tmp_path / "a").read_bytes() == b"whole"
@@ -69,6 +69,31 @@ def test_a_full_disk_is_told_at_once(monkeypatch):
     with pytest.raises(OSError, match="No space"):
         patiently(full)
     assert len(full.calls) == 1
+
+
+def test_files_get_the_permissions_of_the_umask_and_no_thread_ever_changes_it(
+    tmp_path, monkeypatch
+):
+    umask, calls = os.umask, []
+    before = umask(0o027)
+    try:
+        monkeypatch.setattr(os, "umask", lambda mask: (calls.append(mask), umask(mask))[1])
+
+        def write(number):
+            for n in range(20):
+                write_atomic(tmp_path / f"{number}-{n}", b"x", durable=False)
+
+        threads = [threading.Thread(target=write, args=(number,)) for number in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        now = umask(0o027)
+    finally:
+        umask(before)
+    modes = {path.stat().st_mode & 0o777 for path in tmp_path.iterdir()}
+    assert (calls, now, modes) == ([], 0o027, {0o640})
+    assert len(os.listdir(tmp_path)) == 80
 
 
 def test_a_rename_whose_answer_was_lost_was_done(tmp_path, monkeypatch):
