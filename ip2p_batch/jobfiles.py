@@ -187,7 +187,9 @@ class JobFiles:
         """A file that does not change while a job lives: read again only if it is another one."""
         path = self._at(name)
         try:
-            return patiently(lambda: kept[path.stem].get(path, lambda: self._maybe(name, type_)))
+            # By the name that was asked for: the file may be a link to one of another name.
+            known = kept[Path(name).stem]
+            return patiently(lambda: known.get(path, lambda: self._maybe(name, type_)))
         except (FileNotFoundError, NotADirectoryError):
             return None
         except OSError as error:

@@ -220,6 +220,14 @@ def test_files_of_the_job_that_are_links_elsewhere_are_not_opened(tmp_path, name
         reads[name]()
 
 
+@pytest.mark.parametrize("name", ["job.json", "plan.json"])
+def test_a_file_of_the_job_may_be_a_link_within_the_roots(tmp_path, name):
+    job = JobDir(stills_job(tmp_path, 1).path, Roots([tmp_path]))
+    (job.path / name).rename(job.path / f"real-{name}")
+    (job.path / name).symlink_to(f"real-{name}")
+    assert len(job.plan().chunks) == 1 and job.job().output == str(tmp_path / "out")
+
+
 def test_ids_in_a_plan_that_are_no_file_names_are_refused(tmp_path):
     job = stills_job(tmp_path, 1)
     for wrong in ("../../x", "a/b", "", ".", "x" * 65, "1-000000\\n", "\\u0000"):
