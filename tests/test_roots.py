@@ -12,9 +12,10 @@ from ip2p_batch.edit.editor import IdentityEditor
 from ip2p_batch.errors import JobError, OutsideRoots, RecipeError
 from ip2p_batch.executor import LocalExecutor
 from ip2p_batch.job import Item
-from ip2p_batch.jobdir import JobDir, encode_line, write_atomic
+from ip2p_batch.jobdir import JobDir, encode_line
 from ip2p_batch.roots import ANYWHERE, Roots
 from ip2p_batch.settings import Settings
+from ip2p_batch.storage import write_atomic
 
 from .celery_helpers import stills_job
 

@@ -18,7 +18,7 @@ from ip2p_batch.errors import OutputError, StorageError
 from ip2p_batch.executor import LocalExecutor
 from ip2p_batch.jobdir import JobDir
 from ip2p_batch.recipe import Recipe
-from ip2p_batch.storage import atomic_path, flush_folder, patiently, write_atomic
+from ip2p_batch.storage import atomic_path, flush_folder, retry_transient, write_atomic
 
 from . import clips
 from .celery_helpers import ROOT, stills_job
@@ -52,7 +52,7 @@ def test_what_a_share_stumbles_over_is_tried_again(tmp_path, monkeypatch, number
     write_atomic(tmp_path / "a", b"whole")
     assert (tmp_path / "a").read_bytes() == b"whole"
     assert os.listdir(tmp_path) == ["a"]
-    assert patiently(stumbling(lambda: 7, 3, number)) == 7
+    assert retry_transient(stumbling(lambda: 7, 3, number)) == 7
 
 
 def test_a_share_that_does_not_come_back_is_an_error_worth_another_try(tmp_path, monkeypatch):
@@ -67,7 +67,7 @@ def test_a_share_that_does_not_come_back_is_an_error_worth_another_try(tmp_path,
 def test_a_full_disk_is_told_at_once(monkeypatch):
     full = stumbling(lambda: 7, 1, errno.ENOSPC)
     with pytest.raises(OSError, match="No space"):
-        patiently(full)
+        retry_transient(full)
     assert len(full.calls) == 1
 
 
