@@ -11,10 +11,10 @@ from pathlib import Path
 from .errors import IncompleteJob, OutsideRoots
 from .identity import mixed
 from .job import ItemResult, Job, Plan, Receipt, Result
-from .jobdir import JobDir, atomic_path, sweep
+from .jobdir import JobDir
 from .media import concat
 from .media.segment import segment_suffix
-from .storage import digest, patiently, unreadable
+from .storage import atomic_path, digest, retry_transient, sweep, unreadable
 
 #: Seconds without a chunk in work that are no stop.
 _MOMENT_SECONDS = 15.0
@@ -116,7 +116,7 @@ def _receipts(job_dir: JobDir, job: Job, plan: Plan) -> dict[str, Receipt]:
 def _is(segment: Path, receipt: Receipt) -> bool:
     """Whether a segment is the one that its receipt vouches for."""
     try:
-        return patiently(lambda: digest(segment)) == receipt.digest
+        return retry_transient(lambda: digest(segment)) == receipt.digest
     except FileNotFoundError:
         return False
     except OSError as error:

@@ -11,7 +11,6 @@ neither lock nor beat takes the chunk; one who finds a beat leaves it alone.
 
 from __future__ import annotations
 
-import fcntl
 import os
 import time
 from collections.abc import Callable, Iterable
@@ -22,8 +21,9 @@ from typing import Self
 from .errors import ChunkTaken, Ip2pError, OutputError
 from .job import Attempt, WorkerInfo, decode, encode
 from .jobdir import JobDir
+from .locks import Lock, lock_file
 from .settings import Settings
-from .storage import refused
+from .storage import overwrite_in_place, write_error
 
 #: A claim is watched this long at the least.
 _GLANCE_SECONDS = 3.0
@@ -55,7 +55,6 @@ class Holding:
         self._job_dir = job_dir
         self._attempt = attempt
         self._file = file
-        self._size = 0
         self._write(attempt, durable=False)
 
     def __enter__(self) -> Self:
@@ -104,16 +103,12 @@ class Holding:
                 self._job_dir.mark_once(_ending(chunk, self.number))
 
     def _write(self, attempt: Attempt, *, durable: bool) -> None:
-        # In place, for the lock is on this very file; a reader may meet half of it.
-        data = encode(attempt).ljust(self._size)
-        self._size = len(data)
+        # In place, for the lock is on this very file.
         path = self._job_dir.attempt_path(attempt.chunk, self.number)
         try:
-            os.pwrite(self._file, data, 0)
-            if durable:
-                os.fsync(self._file)
+            overwrite_in_place(self._file, encode(attempt), durable=durable)
         except OSError as error:
-            raise refused(path, error) from error
+            raise write_error(path, error) from error
 
 
 def begin(
@@ -141,15 +136,16 @@ def begin(
         if not path.parent.is_dir():
             path.parent.mkdir(exist_ok=True)
     except OSError as error:
-        raise refused(path, error) from error
+        raise write_error(path, error) from error
     try:
         # Exclusive: of two newcomers one is first. 0o666, for another user's worker locks it, too.
         file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
     except FileExistsError:
         raise ChunkTaken(f"Another worker has just taken chunk {chunk_id}.") from None
     except OSError as error:
-        raise refused(path, error) from error
-    _lock(file)
+        raise write_error(path, error) from error
+    with suppress(OSError):  # not every file system can
+        lock_file(file)
     attempt = Attempt(chunk=chunk_id, worker=worker, at=time.time())
     try:
         holding = Holding(job_dir, attempt, number + 1, file)
@@ -258,15 +254,8 @@ def _is_unlocked(job_dir: JobDir, chunk_id: str, number: int) -> bool:
     except OSError:
         return False
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return lock_file(file) is Lock.OURS
     except OSError:
         return False
     finally:
         os.close(file)
-    return True
-
-
-def _lock(file: int) -> None:
-    """Hold the file while this process lives; not every file system can."""
-    with suppress(OSError):
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -20,7 +20,7 @@
     │  └─ ChunkTaken         another worker is at this chunk; no failure
     └─ JobCancelled          somebody asked for it
 
-Only ``cli/report.py`` turns these into text and exit codes.
+Only ``cli/exits.py`` turns these into text and exit codes.
 """
 
 from __future__ import annotations

@@ -33,7 +33,7 @@ def differences(mine: Identity, jobs: Identity) -> tuple[str, ...]:
     )
 
 
-def refused(refusal: Refusal) -> str:
+def mismatch_message(refusal: Refusal) -> str:
     """One line on a worker that takes no part; the same for all that are alike on one host."""
     return (
         f"A worker on {refusal.worker.host} does no chunks of this job, since it would give other"

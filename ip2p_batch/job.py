@@ -197,7 +197,7 @@ class Chunk(_Data, frozen=True, kw_only=True):
     """The unit of dispatch and retry.
 
     Attributes:
-        id: unique in the job, also the name of its files (``w2-00017``).
+        id: unique in the job, also the name of its files (``2-000017``).
         kind: ``borders`` (wave 1: border latents), ``frames`` (a segment of video) or
             ``stills`` (pictures).
         wave: chunks of one wave can all run at once; waves run in order, from 1.

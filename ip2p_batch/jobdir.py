@@ -52,10 +52,7 @@ from .job import (
     encode,
 )
 from .jobfiles import JobFiles, kept
-from .storage import atomic_path as atomic_path
-from .storage import patiently, refused, unreadable
-from .storage import sweep as sweep
-from .storage import write_atomic as write_atomic
+from .storage import atomic_path, retry_transient, unreadable, write_atomic, write_error
 
 if TYPE_CHECKING:  # numpy takes a tenth of a second, which `status` need not wait for
     from .frame import FrameTable
@@ -90,7 +87,7 @@ class JobDir(JobFiles):
         try:
             path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise refused(path, error) from error
+            raise write_error(path, error) from error
         folder._write("plan.json", plan)
         write_atomic(path / "recipe.toml", job.recipe.to_toml().encode())
         if look:
@@ -112,7 +109,7 @@ class JobDir(JobFiles):
     def exists(self) -> bool:
         path = self._at("job.json")
         try:
-            return patiently(path.is_file)
+            return retry_transient(path.is_file)
         except OSError as error:
             raise unreadable(path, error) from error
 

@@ -5,8 +5,6 @@ What the files mean is :mod:`ip2p_batch.jobdir`'s to say.
 
 from __future__ import annotations
 
-import errno
-import fcntl
 import os
 import tempfile
 import threading
@@ -19,12 +17,11 @@ from typing import Any, TypeVar
 
 from .errors import JobError, OutsideRoots
 from .job import decode, encode, is_json
+from .locks import Lock, lock_file
 from .roots import ANYWHERE, Roots
-from .storage import patiently, refused, unreadable, write_atomic
+from .storage import retry_transient, unreadable, write_atomic, write_error
 
 T = TypeVar("T")
-
-_NO_LOCKS = frozenset({errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL})
 
 
 class Kept:
@@ -95,7 +92,7 @@ class JobFiles:
             with tempfile.TemporaryFile(dir=self._at(""), buffering=0) as trial:
                 trial.write(b"x" * 4096)  # a block: empty files fit on a full disk
         except OSError as error:
-            raise refused(self.path, error) from error
+            raise write_error(self.path, error) from error
 
     @contextmanager
     def locked(self, name: str = "lock", *, wait: bool = False) -> Iterator[bool]:
@@ -107,20 +104,18 @@ class JobFiles:
         """
         path = self._at(name)
         try:
-            file = patiently(lambda: path.open("ab"))
+            file = retry_transient(lambda: path.open("ab"))
         except OSError as error:
-            raise refused(path, error) from error
+            raise write_error(path, error) from error
         with file:
             try:
-                fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-            except OSError as error:
                 # A share without locks: two may do the same, and the last one's file stands whole.
-                if error.errno not in _NO_LOCKS:
-                    if wait:
-                        raise refused(path, error) from error
-                    yield False
-                    return
-            yield True
+                ours = lock_file(file.fileno(), wait=wait) is not Lock.HELD
+            except OSError as error:
+                if wait:
+                    raise write_error(path, error) from error
+                ours = False
+            yield ours
 
     # -- markers ----------------------------------------------------------------------
 
@@ -132,15 +127,15 @@ class JobFiles:
             if path.parent != self.path:
                 path.parent.mkdir(exist_ok=True)
             try:
-                path.touch(exist_ok=False)
+                os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))
             except FileExistsError:
                 return False
             return True
 
         try:
-            return patiently(make)
+            return retry_transient(make)
         except OSError as error:
-            raise refused(path, error) from error
+            raise write_error(path, error) from error
 
     def unmark(self, name: str) -> None:
         self._delete(name)
@@ -148,7 +143,7 @@ class JobFiles:
     def marked(self, name: str) -> bool:
         path = self._at(name)
         try:
-            return patiently(path.exists)
+            return retry_transient(path.exists)
         except OSError as error:
             raise unreadable(path, error) from error
 
@@ -187,7 +182,9 @@ class JobFiles:
         """A file that does not change while a job lives: read again only if it is another one."""
         path = self._at(name)
         try:
-            return patiently(lambda: kept[path.stem].get(path, lambda: self._maybe(name, type_)))
+            # By the name that was asked for: the file may be a link to one of another name.
+            known = kept[Path(name).stem]
+            return retry_transient(lambda: known.get(path, lambda: self._maybe(name, type_)))
         except (FileNotFoundError, NotADirectoryError):
             return None
         except OSError as error:
@@ -206,7 +203,7 @@ class JobFiles:
     def _maybe(self, name: str, type_: type[T]) -> T | None:
         path = self._at(name)
         try:
-            data = patiently(path.read_bytes)
+            data = retry_transient(path.read_bytes)
         except (FileNotFoundError, NotADirectoryError):
             return None
         except OSError as error:
@@ -233,7 +230,7 @@ class JobFiles:
         path = self._at(folder)
         try:
             # Not iterdir: thousands, several times a second.
-            return patiently(lambda: os.listdir(path))  # noqa: PTH208
+            return retry_transient(lambda: os.listdir(path))  # noqa: PTH208
         except (FileNotFoundError, NotADirectoryError):
             return []
         except OSError as error:

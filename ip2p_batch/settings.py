@@ -1,4 +1,7 @@
-"""What the environment says: broker, device, folders. Read once, passed on as one object."""
+"""Settings from the environment: broker, device, folders.
+
+A worker reads them when it needs them; what is planned or run by a command gets them as one object.
+"""
 
 from __future__ import annotations
 

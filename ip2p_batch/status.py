@@ -8,7 +8,7 @@ from typing import Literal
 
 import msgspec
 
-from .identity import refused
+from .identity import mismatch_message
 from .job import Claim, Identity, Job, Plan, Priority, Receipt, Result, WorkerInfo
 from .jobdir import JobDir
 from .settings import Settings
@@ -104,7 +104,7 @@ def status(folder: JobDir) -> JobStatus:
         workers=tuple(c.worker for c in claims),
         failures=tuple(lines),
         identity=folder.identity(),
-        refused=tuple(dict.fromkeys(refused(r) for r in folder.refusals())),
+        refused=tuple(dict.fromkeys(mismatch_message(r) for r in folder.refusals())),
         created=folder.created,
         started=_begun(_read(folder, in_order[:_FIRST])),
         fps=round(fps, 3),

@@ -10,9 +10,9 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
-import tempfile
+import secrets
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TypeVar
@@ -42,30 +42,54 @@ def passes(error: BaseException | None) -> bool:
     return isinstance(error, OSError) and error.errno in PASSING
 
 
-def patiently(action: Callable[[], T]) -> T:
-    """What ``action`` gives; called again, after a pause, where a share stumbled.
+def retry_transient(
+    call: Callable[[], T],
+    *,
+    transient: Callable[[Exception], bool] = passes,
+    delays: Sequence[float] | None = None,
+    before_retry: Callable[[Exception], None] = lambda _: None,
+    sleep: Callable[[float], None] = time.sleep,
+) -> T:
+    """Call ``call`` until it returns, as long as another try may succeed.
+
+    Args:
+        call: what to do; takes no arguments.
+        transient: whether an error may be gone at the next try. The default accepts the errors
+            that a network share gives while its server restarts.
+        delays: seconds between tries; one try more than there are delays. None means ``PAUSES``.
+        before_retry: called with the error before each delay, for a log line.
+        sleep: called with each delay.
+
+    Returns:
+        What ``call`` returns.
 
     Raises:
-        OSError: the last one, or one that does not pass.
+        Exception: the first error that is not transient, or the last one.
     """
-    for pause in PAUSES:
+    for delay in PAUSES if delays is None else delays:
         try:
-            return action()
-        except OSError as error:
-            if not passes(error):
+            return call()
+        except Exception as error:
+            if not transient(error):
                 raise
-        time.sleep(pause)
-    return action()
+            before_retry(error)
+        # Outside of the handler: the failed try is freed before the next one begins.
+        sleep(delay)
+    return call()
 
 
-def refused(path: Path, error: OSError) -> OutputError:
+def write_error(path: Path, error: OSError) -> OutputError:
     """The error for a file that cannot be written; one that may pass is worth another try."""
     kind = StorageError if passes(error) else OutputError
+    return cannot_write(path, error.strerror or str(error), kind)
+
+
+def cannot_write(
+    path: Path | str, reason: str, kind: type[OutputError] = OutputError
+) -> OutputError:
+    """The error for a file or folder that cannot be written, with the reason in words."""
     return kind(
-        f"{path} cannot be written: {error.strerror or error}.",
-        path=path,
-        hint=SPACE_HINT,
-        survives=SURVIVES,
+        f"{path} cannot be written: {reason}.", path=path, hint=SPACE_HINT, survives=SURVIVES
     )
 
 
@@ -109,20 +133,19 @@ def atomic_path(
         )
     temporary: Path | None = None
     try:
-        temporary = patiently(lambda: _new_part(path, parents=parents))
+        temporary = retry_transient(lambda: _new_part(path, parents=parents))
         yield temporary
         if durable:
             # Once only: after a failed flush a second one may say that all is well (fsync(2)).
             with temporary.open("rb+") as file:
                 os.fsync(file.fileno())
-        temporary.chmod(0o666 & ~_umask())
         check()
         _rename(temporary, path)
         temporary = None
         if durable and name_too:
             flush_folder(path.parent)
     except OSError as error:
-        raise refused(path, error) from error
+        raise write_error(path, error) from error
     finally:
         if temporary is not None:
             with suppress(OSError):
@@ -133,17 +156,39 @@ def write_atomic(path: Path, data: bytes, *, durable: bool = True, parents: bool
     """Write ``data`` so that readers see the old file or the new one, never a part.
 
     Raises:
-        OutputError: as :func:`atomic_path`; what may pass was tried again.
+        OutputError: as :func:`atomic_path`; transient errors were retried.
     """
-    for pause in (*PAUSES, None):
-        try:
-            with atomic_path(path, durable=durable, parents=parents) as temporary:
-                temporary.write_bytes(data)
-            return
-        except StorageError:
-            if pause is None:
-                raise
-            time.sleep(pause)
+
+    def write() -> None:
+        with atomic_path(path, durable=durable, parents=parents) as temporary:
+            temporary.write_bytes(data)
+
+    retry_transient(write, transient=lambda error: isinstance(error, StorageError))
+
+
+def overwrite_in_place(file: int, data: bytes, *, durable: bool = False) -> None:
+    """Replace the JSON in an open file by other JSON; the file keeps its name and its inode.
+
+    For a file whose lock must stay with it, and for one that is written often and is of no use
+    after a crash. All others are written by :func:`atomic_path`. Readers may see a torn file. They
+    take JSON that does not decode for a file that was never written, so this must suit them.
+
+    Args:
+        file: descriptor, open for writing.
+        data: one JSON value. Spaces fill it up to the file's length, so that the file is never
+            empty and never ends with a piece of the old value.
+        durable: flush the file to disk.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    left = memoryview(data.ljust(os.fstat(file).st_size))
+    at = 0
+    while left:
+        written = os.pwrite(file, left, at)
+        at, left = at + written, left[written:]
+    if durable:
+        os.fsync(file)
 
 
 def flush_folder(path: Path) -> None:
@@ -187,9 +232,10 @@ def sweep(paths: Iterable[Path]) -> None:
 
 def _new_part(path: Path, *, parents: bool) -> Path:
     path.parent.mkdir(parents=parents, exist_ok=True)
-    handle, name = tempfile.mkstemp(_PART + path.suffix, _part_prefix(path), path.parent)
-    os.close(handle)
-    return Path(name)
+    part = path.parent / f"{_part_prefix(path)}{secrets.token_hex(8)}{_PART}{path.suffix}"
+    # The kernel applies the umask. Asking for it from here would change it for all threads.
+    os.close(os.open(part, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666))
+    return part
 
 
 def _rename(temporary: Path, path: Path) -> None:
@@ -205,15 +251,9 @@ def _rename(temporary: Path, path: Path) -> None:
             if tries == 1 or not path.exists():
                 raise
 
-    patiently(rename)
+    retry_transient(rename)
 
 
 def _part_prefix(path: Path) -> str:
     # A digest, for the name itself may be as long as names can be.
     return f".ip2p-{hashlib.sha256(os.fsencode(path.name)).hexdigest()[:12]}-"
-
-
-def _umask() -> int:
-    value = os.umask(0)
-    os.umask(value)
-    return value

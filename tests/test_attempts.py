@@ -12,8 +12,9 @@ from ip2p_batch.edit.editor import IdentityEditor
 from ip2p_batch.errors import ChunkTaken, JobCancelled, OutputError
 from ip2p_batch.executor import LocalExecutor
 from ip2p_batch.job import Claim, Receipt, WorkerInfo
-from ip2p_batch.jobdir import JobDir, atomic_path
+from ip2p_batch.jobdir import JobDir
 from ip2p_batch.process import process_chunk
+from ip2p_batch.storage import atomic_path
 
 from .celery_helpers import stills_job
 

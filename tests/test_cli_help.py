@@ -6,16 +6,17 @@ import subprocess
 import sys
 
 import pytest
+from typer.main import get_command
 from typer.testing import CliRunner
 
 from ip2p_batch import __version__
-from ip2p_batch.cli import docs, exits
+from ip2p_batch.cli import docs, exits, layout
 from ip2p_batch.cli.app import app
 from ip2p_batch.recipe import FIELDS
 
 COMMANDS = [
     "edit", "plan", "demo", "jobs", "status", "watch", "resume", "retry", "pause", "unpause",
-    "cancel", "worker", "doctor", "dataset", "train",
+    "cancel", "worker", "doctor", "dataset", "train", "score",
 ]  # fmt: skip
 HEAVY = [
     "torch", "celery", "kombu", "av", "PIL", "cv2", "diffusers", "transformers", "redis", "numpy",
@@ -55,6 +56,13 @@ def test_help_names_every_option_of_a_recipe():
     for field in FIELDS:
         if field != "instruction":
             assert f"--{field.replace('_', '-')} " in text, field
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_only_recipe_options_stand_under_the_recipe_heading(command):
+    options = get_command(app).commands[command].params
+    under = {o.name for o in options if getattr(o, "rich_help_panel", None) == layout.LOOK}
+    assert under <= {*FIELDS, "recipe"}
 
 
 def test_the_version_is_said():

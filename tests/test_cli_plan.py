@@ -14,6 +14,7 @@ from ip2p_batch import models
 from ip2p_batch.cli import demo
 from ip2p_batch.cli.app import app
 from ip2p_batch.cli.estimate import memory
+from ip2p_batch.edit import loading, precision
 from ip2p_batch.recipe import Recipe
 
 CLIP = demo.FOLDER / "clip.mp4"
@@ -93,7 +94,8 @@ def test_memory_is_estimated_from_the_models_files_and_grows_with_the_frame():
     # The files hold float16 or float32 numbers and a header.
     assert files / 2.1 <= small.weights <= files * 1.05
     assert large.frame == pytest.approx(4 * small.frame)
-    assert memory(recipe, 256, 256, gpu=False).weights == 2 * small.weights
+    in_float32 = Recipe(instruction="", model="tiny", dtype="float32")
+    assert memory(in_float32, 256, 256, gpu=False).weights == 2 * small.weights
     assert memory(Recipe(instruction="", model="who/knows"), 512, 512, gpu=True) is None
     assert 2e9 < memory(Recipe(instruction=""), 512, 512, gpu=True).weights < 2.3e9
 
@@ -102,3 +104,41 @@ def test_a_damaged_model_file_has_no_estimate(tmp_path):
     (tmp_path / "unet").mkdir()
     (tmp_path / "unet" / "a.safetensors").write_bytes(b"\x00")
     assert memory(Recipe(instruction="", model=str(tmp_path)), 64, 64, gpu=True) is None
+
+
+def test_auto_means_the_precision_that_the_editor_loads_with():
+    loaded = loading.load_editor("tiny", device="cpu", dtype="auto")
+    estimated = memory(Recipe(instruction="", model="tiny"), 64, 64, gpu=False)
+    assert loaded.identity.dtype == estimated.dtype
+
+
+@pytest.mark.parametrize(
+    ("flags", "found"),
+    [("fpu avx512_bf16 sse", True), ("amx_bf16", True), ("fpu avx512f bf16", False)],
+)
+def test_a_cpu_computes_in_bfloat16_where_its_flags_say_so(tmp_path, flags, found):
+    info = tmp_path / "cpuinfo"
+    info.write_text(f"vendor_id\t: GenuineIntel\nflags\t\t: {flags}\n")
+    assert precision.computes_in_bfloat16(info) == found
+
+
+def test_a_system_that_lists_no_flags_computes_in_float32(tmp_path):
+    assert not precision.computes_in_bfloat16(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize(
+    ("options", "branches"),
+    [
+        ({}, 3),
+        ({"image_guidance_scale": 1.0}, 2),
+        ({"guidance_scale": 1.5, "image_guidance_scale": 1.5}, 2),
+        ({"guidance_scale": 1.0}, 1),
+        ({"guidance_interval": (0.0, 0.0)}, 1),
+    ],
+)
+def test_the_estimate_counts_the_branches_that_the_editor_runs(options, branches):
+    recipe = Recipe(instruction="", model="tiny", dtype="float32", **options)
+    # Bytes of a float32 pixel: 44 maps of 48 channels at a quarter of each side, for each branch
+    # of the UNet; 4 maps of 64 channels for the VAE, where that is more.
+    each = max(branches * 44 * 48 / 16, 4 * 64) * 4
+    assert memory(recipe, 256, 256, gpu=False).frame == 256 * 256 * each

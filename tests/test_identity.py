@@ -3,7 +3,7 @@
 import msgspec
 import pytest
 
-from ip2p_batch.identity import differences, mixed, refused
+from ip2p_batch.identity import differences, mismatch_message, mixed
 from ip2p_batch.job import Chunk, Identity, Receipt, Refusal, WorkerInfo
 
 H100 = Identity(model="a1", torch="2.9", diffusers="0.42", device="H100", dtype="float16")
@@ -52,7 +52,9 @@ def test_pictures_are_counted():
 
 def test_workers_of_one_host_refuse_in_the_same_words():
     lines = {
-        refused(Refusal(node=f"gpu{n}@h", worker=WorkerInfo(host="h", pid=n), unlike=("x",)))
+        mismatch_message(
+            Refusal(node=f"gpu{n}@h", worker=WorkerInfo(host="h", pid=n), unlike=("x",))
+        )
         for n in range(3)
     }
     assert len(lines) == 1

@@ -24,8 +24,9 @@ from ip2p_batch.job import (
     decode,
     encode,
 )
-from ip2p_batch.jobdir import JobDir, atomic_path, encode_line, sweep, write_atomic
+from ip2p_batch.jobdir import JobDir, encode_line
 from ip2p_batch.recipe import Recipe
+from ip2p_batch.storage import atomic_path, sweep, write_atomic
 
 from .watching import touched
 

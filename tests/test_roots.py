@@ -12,9 +12,10 @@ from ip2p_batch.edit.editor import IdentityEditor
 from ip2p_batch.errors import JobError, OutsideRoots, RecipeError
 from ip2p_batch.executor import LocalExecutor
 from ip2p_batch.job import Item
-from ip2p_batch.jobdir import JobDir, encode_line, write_atomic
+from ip2p_batch.jobdir import JobDir, encode_line
 from ip2p_batch.roots import ANYWHERE, Roots
 from ip2p_batch.settings import Settings
+from ip2p_batch.storage import write_atomic
 
 from .celery_helpers import stills_job
 
@@ -218,6 +219,14 @@ def test_files_of_the_job_that_are_links_elsewhere_are_not_opened(tmp_path, name
     }  # fmt: skip
     with pytest.raises(OutsideRoots, match=name.replace(".", r"\.")):
         reads[name]()
+
+
+@pytest.mark.parametrize("name", ["job.json", "plan.json"])
+def test_a_file_of_the_job_may_be_a_link_within_the_roots(tmp_path, name):
+    job = JobDir(stills_job(tmp_path, 1).path, Roots([tmp_path]))
+    (job.path / name).rename(job.path / f"real-{name}")
+    (job.path / name).symlink_to(f"real-{name}")
+    assert len(job.plan().chunks) == 1 and job.job().output == str(tmp_path / "out")
 
 
 def test_ids_in_a_plan_that_are_no_file_names_are_refused(tmp_path):

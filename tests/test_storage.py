@@ -5,7 +5,7 @@ import errno
 import os
 import subprocess
 import sys
-import tempfile
+import threading
 from pathlib import Path
 
 import av
@@ -18,7 +18,7 @@ from ip2p_batch.errors import OutputError, StorageError
 from ip2p_batch.executor import LocalExecutor
 from ip2p_batch.jobdir import JobDir
 from ip2p_batch.recipe import Recipe
-from ip2p_batch.storage import atomic_path, flush_folder, patiently, write_atomic
+from ip2p_batch.storage import atomic_path, flush_folder, retry_transient, write_atomic
 
 from . import clips
 from .celery_helpers import ROOT, stills_job
@@ -47,12 +47,12 @@ def stumbling(function, times, number=errno.ESTALE):
 
 @pytest.mark.parametrize("number", [errno.ESTALE, errno.EIO, errno.ETIMEDOUT])
 def test_what_a_share_stumbles_over_is_tried_again(tmp_path, monkeypatch, number):
-    for name, module in (("mkstemp", tempfile), ("replace", os), ("fsync", os)):
+    for name, module in (("open", os), ("replace", os), ("fsync", os)):
         monkeypatch.setattr(module, name, stumbling(getattr(module, name), 1, number))
     write_atomic(tmp_path / "a", b"whole")
     assert (tmp_path / "a").read_bytes() == b"whole"
     assert os.listdir(tmp_path) == ["a"]
-    assert patiently(stumbling(lambda: 7, 3, number)) == 7
+    assert retry_transient(stumbling(lambda: 7, 3, number)) == 7
 
 
 def test_a_share_that_does_not_come_back_is_an_error_worth_another_try(tmp_path, monkeypatch):
@@ -67,8 +67,33 @@ def test_a_share_that_does_not_come_back_is_an_error_worth_another_try(tmp_path,
 def test_a_full_disk_is_told_at_once(monkeypatch):
     full = stumbling(lambda: 7, 1, errno.ENOSPC)
     with pytest.raises(OSError, match="No space"):
-        patiently(full)
+        retry_transient(full)
     assert len(full.calls) == 1
+
+
+def test_files_get_the_permissions_of_the_umask_and_no_thread_ever_changes_it(
+    tmp_path, monkeypatch
+):
+    umask, calls = os.umask, []
+    before = umask(0o027)
+    try:
+        monkeypatch.setattr(os, "umask", lambda mask: (calls.append(mask), umask(mask))[1])
+
+        def write(number):
+            for n in range(20):
+                write_atomic(tmp_path / f"{number}-{n}", b"x", durable=False)
+
+        threads = [threading.Thread(target=write, args=(number,)) for number in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        now = umask(0o027)
+    finally:
+        umask(before)
+    modes = {path.stat().st_mode & 0o777 for path in tmp_path.iterdir()}
+    assert (calls, now, modes) == ([], 0o027, {0o640})
+    assert len(os.listdir(tmp_path)) == 80
 
 
 def test_a_rename_whose_answer_was_lost_was_done(tmp_path, monkeypatch):

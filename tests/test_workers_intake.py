@@ -15,8 +15,9 @@ import ip2p_batch
 from ip2p_batch import broker, run
 from ip2p_batch.broker import PrivateRedis
 from ip2p_batch.job import Job
-from ip2p_batch.jobdir import encode, write_atomic
+from ip2p_batch.jobdir import encode
 from ip2p_batch.remote import CeleryExecutor, make_app, message
+from ip2p_batch.storage import write_atomic
 from workers import intake
 
 from .celery_helpers import run_launcher, stills_job, wait_for

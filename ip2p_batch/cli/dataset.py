@@ -10,7 +10,7 @@ import typer
 
 from ..job import Event
 from . import exits
-from .layout import LOOK, RESULT
+from .layout import PAIRS, RESULT
 from .options import Reports
 from .report import Reporter, reporter
 
@@ -49,11 +49,11 @@ SheetOption = Annotated[
 ]
 SizeOption = Annotated[
     int,
-    typer.Option("--size", metavar="PIXELS", help="Longest side of pairs.", rich_help_panel=LOOK),
+    typer.Option("--size", metavar="PIXELS", help="Longest side of pairs.", rich_help_panel=PAIRS),
 ]
 PerPhotoOption = Annotated[
     int,
-    typer.Option("--per-photo", metavar="N", help="Edits of each photo.", rich_help_panel=LOOK),
+    typer.Option("--per-photo", metavar="N", help="Edits of each photo.", rich_help_panel=PAIRS),
 ]
 EditsOption = Annotated[
     str,
@@ -61,13 +61,13 @@ EditsOption = Annotated[
         "--edits",
         metavar="NAMES",
         help="Teachers to draw from, with commas between them. [default: all]",
-        rich_help_panel=LOOK,
+        rich_help_panel=PAIRS,
         show_default=False,
     ),
 ]
 SeedOption = Annotated[
     int,
-    typer.Option("--seed", metavar="N", help="Decides what is drawn.", rich_help_panel=LOOK),
+    typer.Option("--seed", metavar="N", help="Decides what is drawn.", rich_help_panel=PAIRS),
 ]
 
 

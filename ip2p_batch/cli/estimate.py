@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import math
-import struct
 from pathlib import Path
-from typing import Any
 
 import msgspec
+from safetensors import SafetensorError, safe_open
 
 from .. import models
+from ..edit import guidance
+from ..edit.precision import auto_dtype
 from ..recipe import DEFAULT_MODEL, Recipe
 
 #: Parameters of ``timbrooks/instruct-pix2pix``: UNet 859.5 M, text encoder 123.1 M, VAE 83.7 M.
@@ -46,7 +47,7 @@ def memory(recipe: Recipe, width: int, height: int, *, gpu: bool) -> Memory | No
     None where the model is not on this machine and not the default one. ``gpu`` decides what
     ``--dtype auto`` means.
     """
-    dtype = recipe.dtype if recipe.dtype != "auto" else ("float16" if gpu else "float32")
+    dtype = auto_dtype(gpu=gpu) if recipe.dtype == "auto" else recipe.dtype
     folder = Path(models.locate(recipe.model))
     if folder.is_dir():
         parameters = sum(_parameters(p) for p in folder.glob("*/*.safetensors"))
@@ -59,8 +60,7 @@ def memory(recipe: Recipe, width: int, height: int, *, gpu: bool) -> Memory | No
     if not parameters:
         return None
     each = _BYTES[dtype]
-    # Three branches (two where s_I is 1) go through the UNet together.
-    branches = 2 if recipe.image_guidance_scale == 1 else 3
+    branches = _branches(recipe)
     scale = 2 ** (len(vae) - 1)
     tokens = (width // scale) * (height // scale)
     unet_peak = branches * tokens * each * _UNET_MAPS * unet[0]
@@ -68,15 +68,19 @@ def memory(recipe: Recipe, width: int, height: int, *, gpu: bool) -> Memory | No
     return Memory(dtype=dtype, weights=parameters * each, frame=max(unet_peak, vae_peak))
 
 
+def _branches(recipe: Recipe) -> int:
+    """The most branches that go through the UNet together in one step."""
+    weights = guidance.weights(recipe.guidance_scale, recipe.image_guidance_scale)
+    return len(guidance.branches(weights if recipe.guided_steps() else guidance.OFF))
+
+
 def _parameters(path: Path) -> int:
     """Numbers in a safetensors file, by its header; 0 where it is not one."""
     try:
-        with path.open("rb") as file:
-            (length,) = struct.unpack("<Q", file.read(8))
-            header: dict[str, Any] = json.loads(file.read(min(length, 100_000_000)))
-    except (OSError, ValueError, struct.error):
+        with safe_open(path, framework="numpy") as file:
+            return sum(math.prod(file.get_slice(name).get_shape()) for name in file.keys())  # noqa: SIM118
+    except (OSError, SafetensorError):
         return 0
-    return sum(math.prod(t["shape"]) for name, t in header.items() if name != "__metadata__")
 
 
 def _channels(config: Path, default: tuple[int, ...]) -> tuple[int, ...]:

@@ -14,6 +14,8 @@ from typer.core import TyperCommand, TyperGroup
 
 LOOK = "Look: what decides the pixels (also in a recipe file)"
 RESULT = "Result"
+COMPARISON = "Comparison"
+PAIRS = "Pairs"
 MODEL = "Model"
 LEARNING = "Learning"
 CREW = "Who does the work"
@@ -27,6 +29,8 @@ _ORDER = (
     "Checks",
     LOOK,
     RESULT,
+    COMPARISON,
+    PAIRS,
     MODEL,
     LEARNING,
     CREW,

@@ -12,7 +12,7 @@ from .. import models
 from ..job import Event
 from ..settings import Settings
 from . import exits, text
-from .layout import LOOK, RESULT
+from .layout import COMPARISON, RESULT
 from .options import Reports
 from .report import reporter
 
@@ -45,7 +45,7 @@ def score(
             metavar="JOB",
             help="The job that made OUTPUT, for its chunk borders and cuts."
             " [default: the last one here that wrote OUTPUT]",
-            rich_help_panel=LOOK,
+            rich_help_panel=COMPARISON,
             show_default=False,
         ),
     ] = None,
@@ -55,14 +55,14 @@ def score(
             "--first",
             metavar="N",
             help="Frame of SOURCE that OUTPUT begins with. [default: the job's, or 0]",
-            rich_help_panel=LOOK,
+            rich_help_panel=COMPARISON,
             show_default=False,
         ),
     ] = None,
     size: Annotated[
         int,
         typer.Option(
-            "--size", metavar="PIXELS", help="Longest side compared.", rich_help_panel=LOOK
+            "--size", metavar="PIXELS", help="Longest side compared.", rich_help_panel=COMPARISON
         ),
     ] = 512,
     clip: Annotated[
@@ -72,20 +72,23 @@ def score(
             metavar="MODEL",
             help="A CLIP model, hub id or folder, for similarities of meaning"
             " (openai/clip-vit-large-patch14 is the usual one).",
-            rich_help_panel=LOOK,
+            rich_help_panel=COMPARISON,
             show_default=False,
         ),
     ] = None,
     caption: Annotated[
         str,
         typer.Option(
-            "--caption", metavar="TEXT", help="What OUTPUT should show.", rich_help_panel=LOOK
+            "--caption", metavar="TEXT", help="What OUTPUT should show.", rich_help_panel=COMPARISON
         ),
     ] = "",
     source_caption: Annotated[
         str,
         typer.Option(
-            "--source-caption", metavar="TEXT", help="What SOURCE shows.", rich_help_panel=LOOK
+            "--source-caption",
+            metavar="TEXT",
+            help="What SOURCE shows.",
+            rich_help_panel=COMPARISON,
         ),
     ] = "",
 ) -> int:

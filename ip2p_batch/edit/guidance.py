@@ -8,13 +8,16 @@ which, sorted by branch, is ``s_T eps_IT + (s_I - s_T) eps_I + (1 - s_I) eps_0``
 weight is zero need not be computed: at s_I = 1 that saves a third of the work. In steps without
 guidance only eps_IT is, at weight 1 (Kynkaanniemi et al., NeurIPS 2024, "Applying Guidance in a
 Limited Interval": guidance early and late costs more than it gives).
+
+Importing this module does not load torch, so that a plan can count branches.
 """
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
-import torch
+if TYPE_CHECKING:
+    import torch
 
 Branch = Literal["text", "image", "none"]
 
@@ -58,6 +61,6 @@ def combine(outputs: torch.Tensor, w: Weights) -> torch.Tensor:
     Returns:
         Shape ``(frames, channels, height, width)``, float32.
     """
-    used = [v for v in w if v != 0]
-    scale = torch.tensor(used, dtype=torch.float32, device=outputs.device)
-    return (outputs.float() * scale.view(-1, 1, 1, 1, 1)).sum(dim=0)
+    outputs = outputs.float()
+    scale = outputs.new_tensor([v for v in w if v != 0])
+    return (outputs * scale.view(-1, 1, 1, 1, 1)).sum(dim=0)

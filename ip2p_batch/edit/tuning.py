@@ -8,15 +8,17 @@ and shape, for the next job.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import math
-import os
 import statistics
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+
+from ..errors import OutputError
+from ..locks import lock_file
+from ..storage import write_atomic
 
 #: Frames in one call that are tried on a GPU, in turn.
 SIZES = (1, 2, 4, 8, 12, 16, 24, 32, 48, 64)
@@ -141,7 +143,7 @@ class Remembered:
                 with contextlib.suppress(OSError):  # then not
                     self._path.parent.mkdir(parents=True, exist_ok=True)
                     lock = stack.enter_context(self._path.with_suffix(".lock").open("w"))
-                    fcntl.flock(lock, fcntl.LOCK_EX)
+                    lock_file(lock.fileno(), wait=True)
             yield
 
     def pace(self, key: str) -> dict[int, float] | None:
@@ -178,8 +180,6 @@ class Remembered:
         if self._path is None:
             return
         # Two workers may write at once; then one measures again some day.
-        temporary = self._path.with_name(f".{self._path.name}.{os.getpid()}")
-        with contextlib.suppress(OSError):
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            temporary.write_text(json.dumps({**self._read(), key: value}, indent=1), "utf-8")
-            temporary.replace(self._path)
+        values = json.dumps({**self._read(), key: value}, indent=1)
+        with contextlib.suppress(OutputError):
+            write_atomic(self._path, values.encode(), durable=False)

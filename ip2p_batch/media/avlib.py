@@ -17,7 +17,8 @@ import av
 import av.error
 import av.logging
 
-from ..errors import OutputError, SourceError
+from ..errors import SourceError
+from ..storage import cannot_write
 
 # FFmpeg's own lines would stand between ours; what matters comes back as an exception. Any level
 # but None installs a callback that wants the interpreter's lock from FFmpeg's threads, and closing
@@ -92,12 +93,7 @@ def writing(path: Path, *, format: str, options: dict[str, str] | None = None) -
         with av.open(str(path), "w", format=format, options=options or {}) as container:
             yield container
     except (av.error.FFmpegError, OSError) as error:
-        raise OutputError(
-            f"{path.parent} cannot be written to: {reason(error)}.",
-            path=path,
-            hint="See that there is space and that it may be written, then `ip2p-batch resume`.",
-            survives="Finished chunks are kept.",
-        ) from error
+        raise cannot_write(path.parent, reason(error)) from error
 
 
 def reason(error: BaseException) -> str:

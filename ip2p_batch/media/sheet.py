@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from PIL import ImageDraw, ImageFont
 
 from ..errors import OutputError
 from ..frame import Image
+from ..storage import atomic_path
 
 _MAX_WIDTH = 1400
 _MARGIN = 40
@@ -189,17 +189,9 @@ def _length(text: str, size: int) -> float:
 
 
 def _save(sheet: Pillow.Image, path: Path) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
+        with atomic_path(path, durable=False) as temporary:
             sheet.save(temporary, format="PNG")
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
-    except OSError as error:
-        raise OutputError(
-            f"{path} cannot be written: {error.strerror or error}.",
-            path=path,
-            hint="Choose a folder that can be written and has room.",
-        ) from error
+    except OutputError as error:  # a sheet belongs to no job
+        hint = "Choose a folder that can be written and has room."
+        raise OutputError(error.message, path=path, hint=hint) from error

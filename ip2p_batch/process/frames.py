@@ -13,10 +13,10 @@ from contextlib import ExitStack, closing
 from ..edit.editor import EditSession
 from ..errors import EditError
 from ..frame import Frame
-from ..jobdir import atomic_path
 from ..media.fit import Fit
 from ..media.segment import SegmentWriter, segment_suffix
 from ..media.video import VideoReader
+from ..storage import atomic_path
 from ..storage import digest as sha256
 from .sparing import SparingReader
 from .standins import StandIns, told

@@ -20,11 +20,10 @@ from ..edit.editor import EditSession
 from ..errors import EditError, Ip2pError, NotFinite, OutputError, OutsideRoots, SourceError
 from ..frame import Frame
 from ..job import Item, ItemResult, Job
-from ..jobdir import atomic_path
 from ..media import limits
 from ..media.fit import Fit
 from ..media.stills import Still, read_still, write_still
-from ..storage import flush_folder, refused
+from ..storage import atomic_path, flush_folder, write_error
 from .work import Work, clocked
 
 T = TypeVar("T")
@@ -108,7 +107,7 @@ def _flush_names(work: Work) -> None:
         except OutsideRoots:
             continue  # nothing was written there
         except OSError as error:
-            raise refused(folder, error) from error
+            raise write_error(folder, error) from error
 
 
 def _read(work: Work) -> Iterator[tuple[int, _Picture | str]]:

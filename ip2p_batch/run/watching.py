@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 from ..errors import BrokerError, JobError
 from ..executor import ASSEMBLY, Executor
-from ..identity import refused
+from ..identity import mismatch_message
 from ..job import Event, Failure, Plan, Receipt, Refusal
 from ..jobdir import JobDir
 from ..settings import Settings
@@ -84,7 +84,7 @@ class Watch:
     def news(self) -> Iterator[Event]:
         """Events for receipts not told of yet, and for workers that take no part."""
         for refusal in self._refusals:
-            yield from self._warn(refused(refusal))
+            yield from self._warn(mismatch_message(refusal))
         for chunk_id in sorted(self._finished - self._seen):
             self._seen.add(chunk_id)
             receipt = self._folder.receipt(chunk_id)

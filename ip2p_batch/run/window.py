@@ -12,6 +12,7 @@ none. Nothing is lost with the file, either: without it, the receipts are counte
 
 from __future__ import annotations
 
+import os
 from bisect import bisect_right
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
@@ -22,7 +23,7 @@ from ..executor import Executor
 from ..job import Chunk, Plan
 from ..jobdir import JobDir
 from ..status import fresh_claims
-from ..storage import patiently, refused
+from ..storage import overwrite_in_place, retry_transient, write_error
 
 
 class _Window(msgspec.Struct, forbid_unknown_fields=True):
@@ -128,10 +129,14 @@ def _write(folder: JobDir, window: _Window) -> None:
 
     def write() -> None:
         path.parent.mkdir(exist_ok=True)
-        path.write_bytes(data)
+        file = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            overwrite_in_place(file, data)
+        finally:
+            os.close(file)
 
-    # Neither flushed nor renamed: nobody else reads it now, and a torn one is no JSON.
+    # Nobody else reads it now: the window is held.
     try:
-        patiently(write)
+        retry_transient(write)
     except OSError as error:
-        raise refused(path, error) from error
+        raise write_error(path, error) from error

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ..jobdir import atomic_path
+from ..storage import atomic_path
 from .video import Curves, Score
 
 

@@ -23,9 +23,9 @@ from .. import models
 from ..edit.loading import load_pipeline
 from ..errors import ModelError, RecipeError
 from ..frame import Image
-from ..jobdir import write_atomic
 from ..media.sheet import before_after
 from ..media.stills import read_still
+from ..storage import write_atomic
 from .conditioning import dropped, widen
 from .denoising import Denoising, Objective
 from .fit import Batch, Fitted, Fitting, Progress, derived, fit, new_accelerator

@@ -16,10 +16,10 @@ import msgspec
 from ..errors import OutputError, RecipeError, SourceError
 from ..frame import Image
 from ..job import Encoding
-from ..jobdir import atomic_path, write_atomic
 from ..media.fit import Fit
 from ..media.listing import find_items
 from ..media.stills import Still, read_still, write_still
+from ..storage import atomic_path, write_atomic
 from .grammar import instruction
 from .pairs import BadRow
 from .teachers import TEACHERS

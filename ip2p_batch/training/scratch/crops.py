@@ -15,8 +15,8 @@ import numpy.typing as npt
 
 from ...errors import SourceError
 from ...frame import Image
-from ...jobdir import atomic_path
 from ...media.stills import read_still
+from ...storage import atomic_path
 from ..teachers import TEACHERS
 
 #: Teachers by number, as crops name them; ``keep`` is 0.

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from ...jobdir import atomic_path
+from ...storage import atomic_path
 from ..tensors import as_tensor
 from .crops import Crops
 

@@ -25,7 +25,7 @@ import msgspec
 
 from ...errors import RecipeError, SourceError
 from ...frame import Image
-from ...jobdir import write_atomic
+from ...storage import write_atomic
 
 #: What may be learnt from, and shown in documentation.
 LICENCES = frozenset(

