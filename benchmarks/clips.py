@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 
 from ip2p_batch.frame import Image
-from ip2p_batch.media.scenes import CutFinder
+from ip2p_batch.media.video.scenes import CutFinder
 
 #: Where the Debian package opencv-doc keeps its street scene: 795 frames, one fixed camera.
 _VTEST = "usr/share/doc/opencv-doc/examples/data/vtest.avi"

@@ -30,8 +30,8 @@ from machine import machine
 from tables import TIMING, folder_name, report
 from ways import ROWS, Clip, Settings, edit, planned, recipe_for, steadied
 
+from ip2p_batch.evaluation import psnr, seam_ratio, ssim, video_flicker, warp_error
 from ip2p_batch.frame import Image
-from ip2p_batch.metrics import psnr, seam_ratio, ssim, video_flicker, warp_error
 from ip2p_batch.recipe import Recipe
 from ip2p_batch.training.teachers import TEACHERS
 
@@ -56,7 +56,7 @@ _STATE: dict[str, Any] = {}
 def begin(clips: dict[str, Clip], settings: Settings) -> None:
     import torch
 
-    from ip2p_batch.edit.loading import load_editor
+    from ip2p_batch.editing.loading import load_editor
 
     torch.set_num_threads(1)
     _STATE.update(clips=clips, settings=settings)
@@ -122,7 +122,7 @@ def measured(
 
 
 def motions_of(clip: Clip) -> list[Any]:
-    from ip2p_batch.flow import measured_flow
+    from ip2p_batch.temporal.flow import measured_flow
 
     key = id(clip)
     if _STATE.get("motions_of") != key:

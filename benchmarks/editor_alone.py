@@ -28,11 +28,11 @@ from pictures import CLIP, decoded
 from plain import INSTRUCTION, ROOT
 from ways import chunk_edit
 
-from ip2p_batch import models
-from ip2p_batch.edit.loading import load_editor
+from ip2p_batch.editing.loading import load_editor
 from ip2p_batch.frame import Frame
-from ip2p_batch.job import Chunk
-from ip2p_batch.jobdir import JobDir
+from ip2p_batch.jobs.folder import JobDir
+from ip2p_batch.jobs.plan import Chunk
+from ip2p_batch.models import catalog
 from ip2p_batch.recipe import Recipe
 
 #: Of one process of the pool: its editor, the frames, the recipe, where borders are handed over.
@@ -48,7 +48,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
     width, height = map(int, arguments.size.split("x"))
-    values = {**models.defaults("tiny"), "model": "tiny", "size": max(width, height)}
+    values = {**catalog.defaults("tiny"), "model": "tiny", "size": max(width, height)}
     recipe = Recipe(instruction=INSTRUCTION, **values)
     seconds: dict[str, list[float]] = {"the editor alone": [], "the job": []}
     with tempfile.TemporaryDirectory() as name:

@@ -28,23 +28,24 @@ import torch
 from machine import machine
 from pictures import make_clip
 
-from ip2p_batch import models, run
-from ip2p_batch.edit import carryover, rescue
-from ip2p_batch.edit.filtering import TemporalFilter
-from ip2p_batch.edit.pix2pix import Pix2PixEditor
-from ip2p_batch.edit.session import Pix2PixSession
-from ip2p_batch.edit.steadying import Steadying
+from ip2p_batch import scheduler
+from ip2p_batch.editing import carryover, float32_fallback
+from ip2p_batch.editing.pix2pix import Pix2PixEditor
+from ip2p_batch.editing.session import Pix2PixSession
+from ip2p_batch.execution.chunk import process_chunk
+from ip2p_batch.execution.worker_cache import Workshop
 from ip2p_batch.frame import Frame
-from ip2p_batch.job import Identity, Tuning, WorkerInfo
-from ip2p_batch.jobdir import JobDir
-from ip2p_batch.media.fit import Fit
-from ip2p_batch.media.segment import SegmentWriter
-from ip2p_batch.media.video import VideoReader
-from ip2p_batch.overlap import Helpers
-from ip2p_batch.process import process_chunk
-from ip2p_batch.process.workshop import Workshop
+from ip2p_batch.jobs.folder import JobDir
+from ip2p_batch.jobs.records import Identity, Tuning, WorkerInfo
+from ip2p_batch.media.resize import Fit
+from ip2p_batch.media.video.reader import VideoReader
+from ip2p_batch.media.video.segment import SegmentWriter
+from ip2p_batch.models import catalog
 from ip2p_batch.recipe import Recipe
 from ip2p_batch.settings import Settings
+from ip2p_batch.temporal.filter import TemporalFilter
+from ip2p_batch.temporal.pipeline import Steadying
+from ip2p_batch.threads import Helpers
 
 BATCH = 8
 
@@ -63,7 +64,7 @@ def main() -> None:
         clip = arguments.clip or make_clip(folder / "clip.mp4")
         recipe = Recipe(
             instruction="make it winter with snow",
-            model=str(models.BUNDLED["tiny"]),
+            model=str(catalog.BUNDLED["tiny"]),
             size=arguments.size,
             num_inference_steps=10,
             anchors=arguments.anchors,
@@ -97,7 +98,9 @@ def main() -> None:
 
 def create(clip: Path, recipe: Recipe, folder: Path) -> JobDir:
     settings = Settings.from_env({"XDG_STATE_HOME": str(folder), "HOME": str(folder)})
-    return run.create(run.Request(source=clip, output=folder / "out.mp4", recipe=recipe), settings)
+    return scheduler.create(
+        scheduler.Request(source=clip, output=folder / "out.mp4", recipe=recipe), settings
+    )
 
 
 # -- pieces ---------------------------------------------------------------------------------------
@@ -168,7 +171,7 @@ class _Session(Pix2PixSession):
                 if sample.step:
                     self._start(sample, None)
             self._computing(len(samples))
-            return [rescue.Attempt(sample.frame.image) for sample in samples]
+            return [float32_fallback.Attempt(sample.frame.image) for sample in samples]
         self._computing(2.0 * len(samples))  # borders run seven steps of ten, not three
         return [latents_for(sample.frame) for sample in samples]
 
@@ -200,7 +203,7 @@ class _Editor(Pix2PixEditor):
 
 
 def editor(seconds: float, shared: AbstractContextManager[Any]) -> Any:
-    from ip2p_batch.edit.loading import load_pipeline
+    from ip2p_batch.editing.loading import load_pipeline
 
     pipe = load_pipeline("tiny", dtype=torch.float32)
     made = _Editor(pipe, device="cpu", dtype=torch.float32)

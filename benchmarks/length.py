@@ -19,7 +19,7 @@ from machine import machine
 from pictures import decoded, to_and_fro, write_video
 from plain import INSTRUCTION
 
-from ip2p_batch import models
+from ip2p_batch.models import catalog
 from ip2p_batch.recipe import Recipe
 
 
@@ -31,7 +31,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     parser.add_argument("--plot", type=Path)
     arguments = parser.parse_args()
-    values = {**models.defaults("tiny"), "model": "tiny", "size": arguments.size, "scenes": False}
+    values = {**catalog.defaults("tiny"), "model": "tiny", "size": arguments.size, "scenes": False}
     recipe = Recipe(instruction=INSTRUCTION, **values)
     seconds, images = [], decoded()
     with tempfile.TemporaryDirectory() as name:

@@ -24,18 +24,18 @@ import cv2
 import numpy as np
 from machine import machine
 
-from ip2p_batch import models
-from ip2p_batch.edit.loading import load_editor, quiet_libraries
+from ip2p_batch.editing.loading import load_editor, quiet_libraries
+from ip2p_batch.evaluation import edit_strength, psnr, ssim
 from ip2p_batch.frame import Frame, Image
-from ip2p_batch.media.sheet import contact_sheet
-from ip2p_batch.media.stills import read_still
-from ip2p_batch.metrics import edit_strength, psnr, ssim
+from ip2p_batch.media.contact_sheet import contact_sheet
+from ip2p_batch.media.images.codec import read_still
+from ip2p_batch.models import catalog
 from ip2p_batch.recipe import Recipe
 from ip2p_batch.training.grammar import GRAMMAR
-from ip2p_batch.training.scratch.autoencoder import reconstruction_psnr
-from ip2p_batch.training.scratch.build import pictures
-from ip2p_batch.training.scratch.photos import collect, read_list
 from ip2p_batch.training.teachers import TEACHERS
+from training.tiny.autoencoder import reconstruction_psnr
+from training.tiny.build import pictures
+from training.tiny.photos import collect, read_list
 
 ROOT = Path(__file__).resolve().parent.parent
 SIDE = 256
@@ -50,7 +50,7 @@ class Model:
     """The model under test, through the project's own editor."""
 
     def __init__(self, name: str, threads: int) -> None:
-        self.name, self.defaults = name, models.defaults(name)
+        self.name, self.defaults = name, catalog.defaults(name)
         self.editor = load_editor(name, device="cpu", dtype="float32", threads=threads)
 
     def edit(

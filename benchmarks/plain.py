@@ -25,9 +25,9 @@ from typing import NamedTuple
 from machine import machine
 from memory import family
 
-from ip2p_batch import models
-from ip2p_batch.broker import PrivateRedis
-from ip2p_batch.fleet import LocalWorkers
+from ip2p_batch.models import catalog
+from ip2p_batch.queue.local_workers import LocalWorkers
+from ip2p_batch.queue.private_redis import PrivateRedis
 
 ROOT = Path(__file__).resolve().parent.parent
 INSTRUCTION = "make it winter with snow"  # what `ip2p-batch demo` does
@@ -104,7 +104,7 @@ def options(description: str) -> argparse.ArgumentParser:
 def settings_of(arguments: argparse.Namespace) -> list[str]:
     """Steps, s_T and s_I that all rows have in common."""
     own = {"num_inference_steps": 10, "guidance_scale": 7.5, "image_guidance_scale": 1.5}
-    own |= models.defaults(arguments.model)
+    own |= catalog.defaults(arguments.model)
     given = (arguments.steps, arguments.s_t, arguments.s_i)
     names = ("num_inference_steps", "guidance_scale", "image_guidance_scale")
     return [str(own[n] if value is None else value) for n, value in zip(names, given, strict=True)]
@@ -112,7 +112,7 @@ def settings_of(arguments: argparse.Namespace) -> list[str]:
 
 def plain_loop(rest_of_script: str, arguments: argparse.Namespace, *rest: str) -> list[str]:
     """The command line of a plain loop."""
-    model = models.locate(arguments.model)
+    model = catalog.locate(arguments.model)
     settings = [model, INSTRUCTION, str(arguments.size), *settings_of(arguments)]
     return [sys.executable, "-W", "ignore", "-c", _LOOP + rest_of_script, *settings, *rest]
 

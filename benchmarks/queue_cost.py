@@ -33,15 +33,18 @@ from typing import Any
 from machine import machine
 from pictures import make_tree
 
-from ip2p_batch import broker, run
-from ip2p_batch.broker import PrivateRedis
-from ip2p_batch.edit.editor import IdentityEditor
-from ip2p_batch.executor import LocalExecutor
-from ip2p_batch.fleet import LocalWorkers
-from ip2p_batch.job import Chunk, Event, Item, Job, Plan, Source
-from ip2p_batch.jobdir import JobDir
+from ip2p_batch import scheduler
+from ip2p_batch.editing.editor import IdentityEditor
+from ip2p_batch.jobs.events import Event
+from ip2p_batch.jobs.folder import JobDir
+from ip2p_batch.jobs.plan import Chunk, Plan
+from ip2p_batch.jobs.spec import Item, Job, Source
+from ip2p_batch.queue import redis_url
+from ip2p_batch.queue.celery_executor import CeleryExecutor
+from ip2p_batch.queue.local_workers import LocalWorkers
+from ip2p_batch.queue.private_redis import PrivateRedis
 from ip2p_batch.recipe import Recipe
-from ip2p_batch.remote import CeleryExecutor
+from ip2p_batch.scheduler.local_executor import LocalExecutor
 from ip2p_batch.settings import Settings
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -94,21 +97,21 @@ def stills(folder: Path, arguments: argparse.Namespace) -> tuple[dict[str, Any],
     source, output = folder / "catalog", folder / "edited"
     make_tree(source, arguments.pictures)
     settings = settings_in(folder)
-    request = run.Request(source=source, output=output, recipe=identity())
+    request = scheduler.Request(source=source, output=output, recipe=identity())
     clock = Clock()
-    found = run.survey(request, clock)
+    found = scheduler.survey(request, clock)
     clock.lap("stamps and plan")
     job = JobDir.create(folder / "job", found.job, found.plan, items=found.items)
     clock.lap("job folder written")
     del found
     again = time.perf_counter()
     # Whole, as `edit` does it; the pictures' headers come from the file system's cache by now.
-    assert len(run.create(request, settings).plan().chunks) == len(job.plan().chunks)
+    assert len(scheduler.create(request, settings).plan().chunks) == len(job.plan().chunks)
     clock.seconds["all of that once more"] = time.perf_counter() - again
     with PrivateRedis() as redis, closing(CeleryExecutor(redis.url)) as executor:
         idle = memory_of(redis.url)["used_memory"]
         clock.restart()
-        events = run.follow(job, executor)
+        events = scheduler.follow(job, executor)
         assert next(events).kind == "started"
         clock.lap("messages handed over")
         messages = executor.queued()
@@ -117,7 +120,7 @@ def stills(folder: Path, arguments: argparse.Namespace) -> tuple[dict[str, Any],
             expect_done(events)
             following = time.process_time() - before
         peak = memory_of(redis.url)["used_memory_peak"]
-    result = run.summary(job)
+    result = scheduler.summary(job)
     assert result.frames == arguments.pictures and not result.failed, result
     assert sum(len(files) for _, _, files in os.walk(output)) == arguments.pictures
     figures = {
@@ -176,7 +179,7 @@ def overhead(folder: Path, arguments: argparse.Namespace) -> tuple[dict[str, Any
     for count in (few, many):
         job = tiny_job(folder / f"alone-{count}", count)
         start = time.perf_counter()
-        expect_done(run.follow(job, LocalExecutor(lambda _: IdentityEditor())))
+        expect_done(scheduler.follow(job, LocalExecutor(lambda _: IdentityEditor())))
         seconds["within one process"].append((time.perf_counter() - start) / count)
     with (
         PrivateRedis() as redis,
@@ -185,8 +188,8 @@ def overhead(folder: Path, arguments: argparse.Namespace) -> tuple[dict[str, Any
     ):
         for count in (few, many):
             job = tiny_job(folder / f"queue-{count}", count)
-            expect_done(run.follow(job, executor))
-            seconds["through Celery and Redis"].append(run.summary(job).seconds / count)
+            expect_done(scheduler.follow(job, executor))
+            seconds["through Celery and Redis"].append(scheduler.summary(job).seconds / count)
     for name, values in seconds.items():
         rows.append([name, *(f"{1000 * value:.1f} ms" for value in values)])
     shares = [s / (s + arguments.chunk_seconds) for s in seconds["through Celery and Redis"]]
@@ -218,7 +221,7 @@ def scaling(folder: Path, arguments: argparse.Namespace) -> tuple[dict[str, Any]
             model = f"identity:slow={arguments.sleep}"
             job = tiny_job(folder / f"scaling-{workers}", count, model=model)
             start = time.perf_counter()
-            run.submit(job, executor)
+            scheduler.submit(job, executor)
             while job.result() is None:
                 time.sleep(0.02)
             seconds[workers] = time.perf_counter() - start
@@ -263,7 +266,7 @@ def turns(folder: Path, arguments: argparse.Namespace) -> tuple[dict[str, Any], 
             begun = time.perf_counter()
             took = dict.fromkeys(("small", "long"), 0.0)
             for job in (long, small):
-                run.submit(job, executor)
+                scheduler.submit(job, executor)
             while not all(took.values()):
                 time.sleep(0.02)
                 for which, job in (("small", small), ("long", long)):
@@ -284,12 +287,12 @@ def _next_chunk(folder: Path, chunks: int = 2000) -> tuple[float, float]:
     job = tiny_job(folder / "next", chunks)
     wall, cpu = [], []
     with PrivateRedis() as redis, closing(CeleryExecutor(redis.url)) as executor:
-        run.submit(job, executor)
+        scheduler.submit(job, executor)
         (job.path / "receipts").mkdir()
         for chunk in job.plan().chunks[: chunks - 10]:
             (job.path / "receipts" / f"{chunk.id}.json").touch()
             begun = time.perf_counter(), time.process_time()
-            run.advance(job, executor, (chunk.id,))
+            scheduler.advance(job, executor, (chunk.id,))
             wall.append(time.perf_counter() - begun[0])
             cpu.append(time.process_time() - begun[1])
         assert executor.queued() == chunks - 10 + executor.width()
@@ -316,8 +319,10 @@ def start(folder: Path, arguments: argparse.Namespace) -> tuple[dict[str, Any], 
     make_tree(source, 64)
     for number in range(3):
         output = folder / f"edited-{number}"
-        job = run.create(run.Request(source=source, output=output, recipe=identity()), settings)
-        expect_done(run.follow(job, LocalExecutor(lambda _: IdentityEditor())))
+        job = scheduler.create(
+            scheduler.Request(source=source, output=output, recipe=identity()), settings
+        )
+        expect_done(scheduler.follow(job, LocalExecutor(lambda _: IdentityEditor())))
     rows = [["command", "median", "least", "loads torch"]]
     figures: dict[str, Any] = {}
     for command in ("--help", "status", "jobs"):
@@ -381,7 +386,7 @@ def ready_workers(url: str, executor: CeleryExecutor, count: int, folder: Path) 
             pass
         # All at once: the sleep lets nobody take a second one before everybody has a first.
         warm = tiny_job(folder / f"warm-{count}", count, model=f"identity:slow={0.1 * count:g}")
-        run.submit(warm, executor)
+        scheduler.submit(warm, executor)
         while warm.result() is None:
             time.sleep(0.1)
         yield
@@ -393,7 +398,7 @@ def expect_done(events: Iterable[Event]) -> None:
 
 
 def memory_of(url: str) -> dict[str, int]:
-    with closing(broker.connect(url)) as client:
+    with closing(redis_url.connect(url)) as client:
         info: dict[str, int] = client.info("memory")
         return info
 

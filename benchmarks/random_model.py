@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 from unet import SD15
 
-from ip2p_batch import models
+from ip2p_batch.models import catalog
 
 TOKENS = 77
 
@@ -39,7 +39,7 @@ def build(folder: Path, dtype: torch.dtype) -> None:
     from transformers import AutoTokenizer, CLIPTextConfig, CLIPTextModel
 
     torch.manual_seed(0)
-    tokenizer = AutoTokenizer.from_pretrained(models.BUNDLED["tiny"] / "tokenizer")
+    tokenizer = AutoTokenizer.from_pretrained(catalog.BUNDLED["tiny"] / "tokenizer")
     tokenizer.model_max_length = TOKENS
     text_encoder = CLIPTextModel(
         CLIPTextConfig(
@@ -75,7 +75,7 @@ def build(folder: Path, dtype: torch.dtype) -> None:
         requires_safety_checker=False,
     )
     pipe.to(dtype).save_pretrained(folder)
-    AutoencoderTiny().to(dtype).save_pretrained(folder / models.FAST_VAE_FOLDER)
+    AutoencoderTiny().to(dtype).save_pretrained(folder / catalog.FAST_VAE_FOLDER)
     size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
     print(f"{folder}: {size / 1e9:.2f} GB")
 

@@ -32,12 +32,15 @@ from typing import Any, TypeVar
 from machine import machine
 from queue_cost import Table, print_table, tiny_job
 
-from ip2p_batch import broker, run
-from ip2p_batch.broker import PrivateRedis
-from ip2p_batch.fleet import launcher_command, launcher_env
-from ip2p_batch.job import Attempt, decode
-from ip2p_batch.jobdir import JobDir
-from ip2p_batch.remote import VISIBILITY_TIMEOUT, CeleryExecutor
+from ip2p_batch import scheduler
+from ip2p_batch.jobs.codec import decode
+from ip2p_batch.jobs.folder import JobDir
+from ip2p_batch.jobs.records import Attempt
+from ip2p_batch.queue import redis_url
+from ip2p_batch.queue.celery_executor import CeleryExecutor
+from ip2p_batch.queue.local_workers import launcher_command, launcher_env
+from ip2p_batch.queue.messages import VISIBILITY_TIMEOUT
+from ip2p_batch.queue.private_redis import PrivateRedis
 
 T = TypeVar("T")
 _WAIT_SECONDS = 300.0
@@ -99,7 +102,7 @@ def _again_after(
         launcher(redis.url, folder, arguments.lease) as first,
         ExitStack() as stack,
     ):
-        run.submit(job, executor)
+        scheduler.submit(job, executor)
         begun = wait(lambda: attempts_of(job))[0]
         if stands_by:
             stack.enter_context(launcher(redis.url, folder, arguments.lease))
@@ -122,7 +125,7 @@ def overhead(folder: Path, arguments: argparse.Namespace) -> tuple[dict[str, Any
         closing(CeleryExecutor(redis.url)) as executor,
         launcher(redis.url, folder, arguments.lease) as process,
     ):
-        run.submit(job, executor)
+        scheduler.submit(job, executor)
         # The first one pays for imports and connections.
         wait(lambda: len(job.finished()) >= 1)
         first = cpu_seconds(process.pid)
@@ -175,12 +178,12 @@ def _next_after(folder: Path, arguments: argparse.Namespace, *, lose: bool) -> f
         closing(CeleryExecutor(server.url)) as executor,
         launcher(server.url, folder, arguments.lease),
     ):
-        events = threading.Thread(target=lambda: list(run.follow(job, executor)), daemon=True)
+        events = threading.Thread(target=lambda: list(scheduler.follow(job, executor)), daemon=True)
         events.start()
         wait(lambda: len(job.finished()) >= 2)
         time.sleep(1.2)  # the append-only file is flushed every second
         if lose:
-            with closing(broker.connect(server.url)) as client:
+            with closing(redis_url.connect(server.url)) as client:
                 client.flushall()
                 time.sleep(1.2)
         os.kill(int((server.folder / "redis.pid").read_text()), signal.SIGKILL)

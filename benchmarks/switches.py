@@ -25,11 +25,11 @@ from machine import machine
 from pictures import CLIP, decoded
 from ways import planned_edit
 
-from ip2p_batch import models
-from ip2p_batch.edit.loading import load_editor
+from ip2p_batch.editing.loading import load_editor
+from ip2p_batch.evaluation.image_metrics import psnr
 from ip2p_batch.frame import Frame, Image
-from ip2p_batch.metrics.stills import psnr
-from ip2p_batch.plan import plan_video
+from ip2p_batch.models import catalog
+from ip2p_batch.planning.planner import plan_video
 from ip2p_batch.recipe import Recipe
 
 PLAIN: dict[str, Any] = {
@@ -124,7 +124,7 @@ class Bench:
         height, width = frames[0].image.shape[:2]
         self._size = (width, height)
         self._base = {"model": model, "instruction": instruction, "size": max(width, height)}
-        self._base |= {"num_inference_steps": 10, **models.defaults(model), **PLAIN}
+        self._base |= {"num_inference_steps": 10, **catalog.defaults(model), **PLAIN}
 
     def compare(self, name: str, switch: Switch, runs: int) -> dict[str, Any]:
         """Medians of both, measured in turn."""

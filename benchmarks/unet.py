@@ -22,7 +22,7 @@ import torch
 from machine import machine
 from torch.utils.flop_counter import FlopCounterMode
 
-from ip2p_batch import models
+from ip2p_batch.models import catalog
 
 #: SD 1.5's UNet with the channels of the source beside the noisy latents.
 SD15 = {
@@ -98,7 +98,7 @@ def build(model: str, device: str, dtype: torch.dtype) -> Any:
     from diffusers import UNet2DConditionModel
 
     if model == "tiny":
-        unet = UNet2DConditionModel.from_pretrained(models.BUNDLED["tiny"] / "unet")
+        unet = UNet2DConditionModel.from_pretrained(catalog.BUNDLED["tiny"] / "unet")
     else:
         torch.manual_seed(0)
         unet = UNet2DConditionModel(**SD15)

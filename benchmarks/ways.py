@@ -11,10 +11,10 @@ from typing import Any, NamedTuple
 import msgspec
 import numpy as np
 
-from ip2p_batch import models
 from ip2p_batch.frame import Frame, Image
-from ip2p_batch.job import Chunk, Plan
-from ip2p_batch.plan import plan_video
+from ip2p_batch.jobs.plan import Chunk, Plan
+from ip2p_batch.models import catalog
+from ip2p_batch.planning.planner import plan_video
 from ip2p_batch.recipe import Recipe
 from ip2p_batch.training.grammar import GRAMMAR
 
@@ -69,7 +69,7 @@ ROWS: dict[str, Row] = {
 def recipe_for(row: str, instruction: str, settings: Settings) -> Recipe:
     values = {
         "model": "tiny",
-        **models.defaults("tiny"),
+        **catalog.defaults("tiny"),
         "size": settings.size,
         "image_guidance_scale": settings.image_guidance_scale,
         "batch_size": settings.batch,
@@ -133,8 +133,8 @@ def chunk_edit(
 
 def steadied(images: Sequence[Image], clip: Clip, recipe: Recipe) -> list[Image]:
     """Finished frames through the recipe's filters, shot by shot."""
-    from ip2p_batch.edit.session import stages
-    from ip2p_batch.edit.steadying import Steadying
+    from ip2p_batch.editing.session import stages
+    from ip2p_batch.temporal.pipeline import Steadying
 
     found: list[Image] = []
     for shot in planned(clip, recipe).shots:

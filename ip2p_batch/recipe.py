@@ -41,7 +41,7 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         size: longest side, in pixels, at which frames are edited (64 to 4096).
         fast_vae: pictures go through a small autoencoder (TAESD): for previews.
         reuse: the whole UNet is run in every so many steps only, 1 (always) to 10; see
-            ``edit/reuse.py``.
+            ``editing/deepcache.py``.
         dtype: precision of the weights; ``auto`` is float16 on CUDA, bfloat16 on a CPU that
             computes in it, else float32.
         compile: the UNet goes through ``torch.compile``; ``auto`` where the job is long enough to
@@ -50,17 +50,17 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         chunk_frames: frames in one span, from border to border (2 to 10000). A chunk is one span,
             or up to four in a long video; see ``plan.py``.
         carryover: share of the steps that a chunk's frames take over from its edited borders,
-            0 (off) to below 1. See ``edit/carryover.py``.
+            0 (off) to below 1. See ``editing/carryover.py``.
         anchors: frames of each shot that all its frames look at in self-attention, 0 (off) to 16.
-            See ``edit/attention.py``.
+            See ``editing/attention.py``.
         anchor_scope: where they come from: each ``shot`` its own, or some of the whole ``video``
             for all its shots.
         look_anchor: path of a finished picture, or video, that all frames look at, too.
         anchor_steps: share of the steps, from the first on, in which they do, 0 to 1.
         temporal_filter: frames to either side that each edited frame is averaged with along the
-            source's motion, 0 (off) to 4. See ``edit/filtering.py``.
+            source's motion, 0 (off) to 4. See ``temporal/filter.py``.
         deflicker: frames to either side that each edited frame's brightness is levelled with,
-            0 (off) to 8. See ``edit/deflicker.py``.
+            0 (off) to 8. See ``temporal/deflicker.py``.
         scenes: whether scene cuts are looked for; nothing is carried across a cut.
     """
 

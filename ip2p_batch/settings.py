@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .errors import RecipeError
-from .roots import ANYWHERE, Roots
-from .roots import VARIABLE as ROOTS
+from .storage.roots import ANYWHERE, Roots
+from .storage.roots import VARIABLE as ROOTS
 
 
 def _cache_home(env: Mapping[str, str]) -> Path:

@@ -7,8 +7,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
 
-from ip2p_batch.broker import PrivateRedis
-from ip2p_batch.remote import CeleryExecutor
+from ip2p_batch.queue.celery_executor import CeleryExecutor
+from ip2p_batch.queue.private_redis import PrivateRedis
 from ip2p_batch.settings import Settings
 
 

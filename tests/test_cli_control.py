@@ -14,15 +14,15 @@ import pytest
 from PIL import Image as Pil
 from typer.testing import CliRunner
 
-from ip2p_batch import run
-from ip2p_batch.cli import control, drive
+from ip2p_batch import scheduler
+from ip2p_batch.cli import control, run
 from ip2p_batch.cli.app import app
-from ip2p_batch.edit.editor import IdentityEditor
-from ip2p_batch.executor import LocalExecutor
-from ip2p_batch.job import Claim, WorkerInfo
+from ip2p_batch.editing.editor import IdentityEditor
+from ip2p_batch.jobs.records import Claim, WorkerInfo
 from ip2p_batch.recipe import Recipe
+from ip2p_batch.scheduler.local_executor import LocalExecutor
 
-from .celery_helpers import wait_for
+from .worker_processes import wait_for
 
 
 def say(*arguments):
@@ -36,8 +36,8 @@ def create(tmp_path, settings, name="catalog", pictures=3):
         Pil.fromarray(np.full((64, 96, 3), number, np.uint8)).save(source / f"{number}.png")
     (source / "broken.jpg").write_bytes(b"not a picture")
     recipe = Recipe(instruction="invert", model="identity", size=64)
-    request = run.Request(source=source, output=tmp_path / f"{name}-out", recipe=recipe)
-    return run.create(request, settings)
+    request = scheduler.Request(source=source, output=tmp_path / f"{name}-out", recipe=recipe)
+    return scheduler.create(request, settings)
 
 
 @pytest.fixture
@@ -48,7 +48,7 @@ def folder(tmp_path, settings):
 
 def finish(folder):
     executor = LocalExecutor(lambda _: IdentityEditor(lambda image: 255 - image))
-    assert list(run.follow(folder, executor))[-1].kind == "done"
+    assert list(scheduler.follow(folder, executor))[-1].kind == "done"
 
 
 def begin(folder):
@@ -87,11 +87,11 @@ def test_watch_needs_no_broker_and_does_nothing_to_the_job(folder):
     assert process.returncode == 130
     assert "the job goes on" in errors
     assert sorted(p.name for p in folder.path.iterdir()) == before
-    assert run.status(folder).state == "waiting"
+    assert scheduler.status(folder).state == "waiting"
 
 
 def test_watch_says_that_a_job_was_cancelled_or_that_it_failed(folder):
-    run.cancel(folder)
+    scheduler.cancel(folder)
     done = say("watch", folder.path.name)
     assert done.exit_code == 7 and "was cancelled" in done.stderr
     assert f"resume {folder.path.name}" in done.stderr
@@ -99,9 +99,9 @@ def test_watch_says_that_a_job_was_cancelled_or_that_it_failed(folder):
 
 def test_watch_tells_of_a_pause(folder):
     def orders():
-        run.pause(folder)
+        scheduler.pause(folder)
         time.sleep(1)
-        run.unpause(folder, None)
+        scheduler.unpause(folder, None)
         finish(folder)
 
     thread = threading.Timer(0.5, orders)
@@ -134,7 +134,7 @@ def test_watch_without_any_job_says_so_and_a_finished_job_is_told_at_once(folder
 
 
 def test_watch_warns_where_the_broker_is_not_there_and_looks_on(folder):
-    run.cancel(folder)
+    scheduler.cancel(folder)
     done = say("watch", folder.path.name, "--broker", "redis+socket:///no/such.socket")
     assert done.exit_code == 7
     assert "warning:" in done.stderr and "was cancelled" in done.stderr
@@ -142,7 +142,7 @@ def test_watch_warns_where_the_broker_is_not_there_and_looks_on(folder):
 
 def test_a_job_that_nobody_is_at_is_told_of_once(folder, monkeypatch):
     monkeypatch.setenv("IP2P_STALE_SECONDS", "0.5")
-    thread = threading.Timer(4.0, run.cancel, [folder])
+    thread = threading.Timer(4.0, scheduler.cancel, [folder])
     thread.start()
     done = say("watch", folder.path.name)
     thread.join()
@@ -166,7 +166,7 @@ def test_pause_and_unpause_say_what_they_did(folder, executor, redis):
 
 def test_unpause_leaves_a_job_to_its_follower_and_says_so_where_there_is_none(folder, monkeypatch):
     monkeypatch.setattr(control, "_TAKEN_UP_SECONDS", 0.3)
-    run.pause(folder)
+    scheduler.pause(folder)
     done = say("unpause", folder.path.name)
     assert done.exit_code == 6
     assert "nobody hands it to workers" in done.stderr
@@ -175,10 +175,10 @@ def test_unpause_leaves_a_job_to_its_follower_and_says_so_where_there_is_none(fo
 
 def test_a_job_that_is_paused_while_it_is_followed_goes_on_with_its_own_workers(folder):
     """As in two terminals: nobody has a broker but the command that follows."""
-    run.pause(folder)
+    scheduler.pause(folder)
     executor = LocalExecutor(lambda _: IdentityEditor())
     kinds = []
-    for event in run.watch(folder, executor):
+    for event in scheduler.watch(folder, executor):
         kinds.append(event.kind)
         if event.kind == "paused":
             thread = threading.Thread(target=say, args=("unpause", folder.path.name))
@@ -189,15 +189,15 @@ def test_a_job_that_is_paused_while_it_is_followed_goes_on_with_its_own_workers(
 
 
 def test_a_paused_job_that_is_resumed_or_cancelled_is_paused_no_more(folder):
-    run.pause(folder)
+    scheduler.pause(folder)
     finish(folder)  # as resume does
-    assert run.status(folder).state == "finished with failures"
+    assert scheduler.status(folder).state == "finished with failures"
     assert "nothing to pause" in say("pause", folder.path).stdout
     assert not folder.paused
 
 
 def test_a_broker_that_is_not_there_leaves_the_pause_as_it_is(folder):
-    run.pause(folder)
+    scheduler.pause(folder)
     done = say("unpause", folder.path.name, "--broker", "redis+socket:///no/such.socket")
     assert done.exit_code == 6
     assert folder.paused
@@ -233,13 +233,13 @@ def test_a_priority_is_kept_in_the_job_and_changes_no_pixel(folder):
 
 
 def test_edit_and_resume_take_a_priority(tmp_path, settings, redis, executor, monkeypatch):
-    monkeypatch.setattr(drive, "ANSWER_SECONDS", 0.0)
+    monkeypatch.setattr(run, "ANSWER_SECONDS", 0.0)
     source = tmp_path / "a.png"
     Pil.new("RGB", (64, 64)).save(source)
     options = ["--model", "identity", "--broker", redis.url, "--detach"]
     done = say("edit", source, "x", "-o", tmp_path / "b.png", "--priority", "LOW", *options)
     assert done.exit_code == 0, done.output
-    (folder,) = run.list_jobs(settings)
+    (folder,) = scheduler.list_jobs(settings)
     created = folder.created
     assert folder.job().priority == "low"
     done = say("resume", folder.path.name, "--priority", "high", *options[2:])
@@ -269,7 +269,7 @@ def test_the_folders_of_jobs_finished_long_ago_are_deleted_and_no_others(
     assert done.exit_code == 0 and "1 job folder deleted." in done.stderr
     assert not old.path.exists() and fresh.exists() and folder.exists()
     assert (tmp_path / "old-out" / "0.png").exists()
-    assert [job.path for job in run.list_jobs(settings)] == [folder.path, fresh.path]
+    assert [job.path for job in scheduler.list_jobs(settings)] == [folder.path, fresh.path]
 
 
 def test_a_cleaned_job_in_a_folder_of_its_own_leaves_no_link(tmp_path, settings):

@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 from PIL import Image as Pil
 
-from ip2p_batch import run
-from ip2p_batch.broker import PrivateRedis
+from ip2p_batch import scheduler
 from ip2p_batch.cli import demo
+from ip2p_batch.queue.private_redis import PrivateRedis
 
 CLIP = demo.FOLDER / "clip.mp4"
 LIGHT = ["-m", "tiny", "--size", "128", "-n", "3", "--devices", "cpu"]
@@ -107,7 +107,7 @@ def test_a_stopped_job_says_how_to_go_on_and_does(tmp_path, number, code, settin
     _, errors = process.communicate(timeout=60)
     assert process.returncode == code, errors
     assert "Traceback" not in errors
-    (folder,) = run.list_jobs(settings)
+    (folder,) = scheduler.list_jobs(settings)
     assert f"ip2p-batch resume {folder.path.name}" in errors
     assert not out.exists()
     finished = len(folder.finished())
@@ -151,7 +151,7 @@ def test_without_a_worker_the_job_waits_and_the_error_says_how_to_start_one(tmp_
         code, _, errors = say("edit", CLIP, "x", "-o", out, *SLOW, "--broker", redis.url)
         assert code == 6
         assert f"ip2p-batch worker --broker {redis.url}" in errors
-        (folder,) = run.list_jobs(settings)
+        (folder,) = scheduler.list_jobs(settings)
         assert folder.path.parent == tmp_path / ".ip2p-jobs"
         code, _, errors = say("resume", folder.path.name, "--detach", "--broker", redis.url)
         assert code == 0, errors
@@ -169,7 +169,7 @@ def test_a_detached_job_is_finished_by_workers_that_come_later(tmp_path, setting
         assert code == 0, errors
         worker = start("worker", "--devices", "cpu", "--workers", "1", env=env)
         try:
-            (folder,) = run.list_jobs(settings)
+            (folder,) = scheduler.list_jobs(settings)
             end = time.monotonic() + 120
             while folder.result() is None and time.monotonic() < end:
                 time.sleep(0.2)

@@ -10,7 +10,7 @@ from typer.main import get_command
 from typer.testing import CliRunner
 
 from ip2p_batch import __version__
-from ip2p_batch.cli import docs, exits, layout
+from ip2p_batch.cli import docs, exits, help_format
 from ip2p_batch.cli.app import app
 from ip2p_batch.recipe import FIELDS
 
@@ -61,7 +61,7 @@ def test_help_names_every_option_of_a_recipe():
 @pytest.mark.parametrize("command", COMMANDS)
 def test_only_recipe_options_stand_under_the_recipe_heading(command):
     options = get_command(app).commands[command].params
-    under = {o.name for o in options if getattr(o, "rich_help_panel", None) == layout.LOOK}
+    under = {o.name for o in options if getattr(o, "rich_help_panel", None) == help_format.LOOK}
     assert under <= {*FIELDS, "recipe"}
 
 

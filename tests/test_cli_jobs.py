@@ -7,12 +7,12 @@ import pytest
 from PIL import Image as Pil
 from typer.testing import CliRunner
 
-from ip2p_batch import run
+from ip2p_batch import scheduler
 from ip2p_batch.cli.app import app
-from ip2p_batch.edit.editor import IdentityEditor
-from ip2p_batch.executor import LocalExecutor
-from ip2p_batch.job import Identity
+from ip2p_batch.editing.editor import IdentityEditor
+from ip2p_batch.jobs.records import Identity
 from ip2p_batch.recipe import Recipe
+from ip2p_batch.scheduler.local_executor import LocalExecutor
 
 
 def say(*arguments):
@@ -27,17 +27,17 @@ def folder(tmp_path, settings):
     for name in ("a.png", "b.png"):
         Pil.fromarray(np.full((64, 96, 3), 90, np.uint8)).save(source / name)
     (source / "broken.jpg").write_bytes(b"not a picture")
-    request = run.Request(
+    request = scheduler.Request(
         source=source,
         output=tmp_path / "out",
         recipe=Recipe(instruction="invert", model="identity", size=64),
     )
-    return run.create(request, settings)
+    return scheduler.create(request, settings)
 
 
 def finish(folder):
     executor = LocalExecutor(lambda _: IdentityEditor(lambda image: 255 - image))
-    assert list(run.follow(folder, executor))[-1].kind == "done"
+    assert list(scheduler.follow(folder, executor))[-1].kind == "done"
 
 
 def test_without_jobs_status_says_so():

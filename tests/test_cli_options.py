@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ip2p_batch.cli.options import CODECS, FORMATS, Look, Result, recipe_from
-from ip2p_batch.cli.values import choice, devices, seconds
+from ip2p_batch.cli.param_types import choice, devices, seconds
 from ip2p_batch.errors import ModelError, RecipeError
-from ip2p_batch.job import Encoding
+from ip2p_batch.jobs.spec import Encoding
 from ip2p_batch.recipe import FIELDS, Recipe
 
 

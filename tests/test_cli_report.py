@@ -5,9 +5,10 @@ import json
 
 import pytest
 
-from ip2p_batch.cli import report, text
+from ip2p_batch.cli import formatting, report
 from ip2p_batch.cli.report import BarReporter, JsonReporter, LinesReporter, Reporter
-from ip2p_batch.job import Event, Result
+from ip2p_batch.jobs.events import Event
+from ip2p_batch.jobs.records import Result
 
 RESULT = Result(
     output="out.mp4",
@@ -175,16 +176,20 @@ def test_without_a_terminal_there_are_lines(capsys):
 
 
 def test_numbers_are_shown_as_people_write_them():
-    assert [text.duration(s) for s in (None, 0, 59.6, 3599, 3600)] == [
+    assert [formatting.duration(s) for s in (None, 0, 59.6, 3599, 3600)] == [
         "?", "0:00", "1:00", "59:59", "1:00:00",
     ]  # fmt: skip
-    assert [text.size(n) for n in (0, 999, 1024, 2.5e9, 5e13)] == [
+    assert [formatting.size(n) for n in (0, 999, 1024, 2.5e9, 5e13)] == [
         "0 B", "999 B", "1 KiB", "2.33 GiB", "45.5 TiB",
     ]  # fmt: skip
-    assert text.plural(1, "frame") == "1 frame"
-    assert text.share(3, 0) == "3"
+    assert formatting.plural(1, "frame") == "1 frame"
+    assert formatting.share(3, 0) == "3"
 
 
 def test_a_table_lines_up_its_columns():
-    assert text.table(("A", "LONG"), [("xyz", "1"), ("", "2")]) == ["A    LONG", "xyz  1", "     2"]
-    assert text.facts([("a", "1\n2"), ("long", "")]) == ["a     1", "      2", "long"]
+    assert formatting.table(("A", "LONG"), [("xyz", "1"), ("", "2")]) == [
+        "A    LONG",
+        "xyz  1",
+        "     2",
+    ]
+    assert formatting.facts([("a", "1\n2"), ("long", "")]) == ["a     1", "      2", "long"]

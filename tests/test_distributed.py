@@ -13,12 +13,12 @@ import numpy as np
 import pytest
 
 import ip2p_batch
-from ip2p_batch import run
-from ip2p_batch.broker import PrivateRedis
-from ip2p_batch.fleet import LocalWorkers
-from ip2p_batch.job import Encoding
+from ip2p_batch import scheduler
+from ip2p_batch.jobs.spec import Encoding
+from ip2p_batch.queue.celery_executor import CeleryExecutor
+from ip2p_batch.queue.local_workers import LocalWorkers
+from ip2p_batch.queue.private_redis import PrivateRedis
 from ip2p_batch.recipe import Recipe
-from ip2p_batch.remote import CeleryExecutor
 
 DEMO = Path(ip2p_batch.__file__).parent / "demo" / "clip.mp4"
 TINY = Recipe(
@@ -45,7 +45,9 @@ def identical(a: Path, b: Path) -> bool:
 
 
 def create(output: Path, settings, recipe=TINY, **options):
-    return run.create(run.Request(source=DEMO, output=output, recipe=recipe, **options), settings)
+    return scheduler.create(
+        scheduler.Request(source=DEMO, output=output, recipe=recipe, **options), settings
+    )
 
 
 @pytest.fixture
@@ -56,7 +58,7 @@ def redis():
 
 def follow(folder, redis, workers, tmp_path, on_event=lambda event, fleet: None):
     with LocalWorkers(redis.url, workers, "cpu", tmp_path / "workers.log") as fleet:
-        for event in run.follow(folder, CeleryExecutor(redis.url)):
+        for event in scheduler.follow(folder, CeleryExecutor(redis.url)):
             on_event(event, fleet)
     assert event.kind == "done", event
     return event
@@ -77,7 +79,7 @@ def test_one_two_and_four_workers_and_a_resumed_run_give_the_same_pixels(tmp_pat
 
     folder = create(parts, settings, end=1.0)
     with LocalWorkers(redis.url, 1, "cpu", tmp_path / "workers.log"):
-        for event in run.follow(folder, CeleryExecutor(redis.url)):
+        for event in scheduler.follow(folder, CeleryExecutor(redis.url)):
             if event.kind == "chunk" and event.data["chunk"].startswith("2-"):
                 break
     assert not parts.exists()
@@ -124,11 +126,11 @@ def test_a_killed_worker_loses_nothing(tmp_path, settings, redis):
 def test_a_detached_job_finishes_with_nobody_watching(tmp_path, settings, redis):
     folder = create(tmp_path / "o.mp4", settings, SLOW, end=1.0)
     with LocalWorkers(redis.url, 2, "cpu", tmp_path / "workers.log"):
-        run.submit(folder, CeleryExecutor(redis.url))
+        scheduler.submit(folder, CeleryExecutor(redis.url))
         deadline = time.monotonic() + 90
         while folder.result() is None and time.monotonic() < deadline:
             time.sleep(0.2)
-    assert run.status(folder).state == "finished"
+    assert scheduler.status(folder).state == "finished"
     assert len(frames_of(tmp_path / "o.mp4")) == 25
 
 

@@ -13,9 +13,9 @@ import pytest
 import typer
 import yaml
 
-from ip2p_batch.broker import PrivateRedis
 from ip2p_batch.cli.app import app
-from ip2p_batch.fleet import LocalWorkers
+from ip2p_batch.queue.local_workers import LocalWorkers
+from ip2p_batch.queue.private_redis import PrivateRedis
 from workers import launcher
 
 ROOT = Path(__file__).parents[1]

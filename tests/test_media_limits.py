@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 
 from ip2p_batch.errors import RecipeError, SourceError
-from ip2p_batch.media import limits, probe
-from ip2p_batch.media.stills import read_still
+from ip2p_batch.media import limits
+from ip2p_batch.media.images.codec import read_still
+from ip2p_batch.media.video import probe
 
 from . import clips, pictures
 

@@ -5,9 +5,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ip2p_batch import models, recipe
+from ip2p_batch import recipe
 from ip2p_batch.errors import ModelError, RecipeError
-from ip2p_batch.job import decode, encode
+from ip2p_batch.jobs.codec import decode, encode
+from ip2p_batch.models import catalog
 from ip2p_batch.recipe import Recipe
 
 text = st.text(st.characters(codec="utf-8", exclude_characters="\x00"), max_size=40)
@@ -95,11 +96,11 @@ def test_carried_steps_always_leave_at_least_one_step_to_run():
 
 
 def test_the_bundled_model_brings_its_own_defaults():
-    assert models.defaults("tiny")["num_inference_steps"] == 10
-    assert models.defaults("timbrooks/instruct-pix2pix") == {}
+    assert catalog.defaults("tiny")["num_inference_steps"] == 10
+    assert catalog.defaults("timbrooks/instruct-pix2pix") == {}
 
 
 def test_a_models_defaults_may_set_only_what_a_model_knows(tmp_path: Path):
-    (tmp_path / models.DEFAULTS_FILE).write_text('{"seed": 3}')
+    (tmp_path / catalog.DEFAULTS_FILE).write_text('{"seed": 3}')
     with pytest.raises(ModelError, match="may set only"):
-        models.defaults(str(tmp_path))
+        catalog.defaults(str(tmp_path))

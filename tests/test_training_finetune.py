@@ -12,10 +12,10 @@ import pytest
 import torch
 from PIL import Image
 
-from ip2p_batch.edit.loading import load_editor
+from ip2p_batch.editing.loading import load_editor
 from ip2p_batch.errors import ModelError, RecipeError, SourceError
 from ip2p_batch.frame import Frame
-from ip2p_batch.models import defaults
+from ip2p_batch.models.catalog import defaults
 from ip2p_batch.recipe import Recipe
 from ip2p_batch.training.finetune import (
     LORA_FOLDER,

@@ -9,19 +9,22 @@ from pathlib import Path
 
 import pytest
 
-from ip2p_batch import broker, run
-from ip2p_batch.broker import PrivateRedis
+from ip2p_batch import scheduler
 from ip2p_batch.errors import ModelError, RecipeError
-from ip2p_batch.executor import ASSEMBLY
-from ip2p_batch.job import Receipt, WorkerInfo
+from ip2p_batch.jobs.records import Receipt, WorkerInfo
+from ip2p_batch.queue import redis_url
+from ip2p_batch.queue.celery_app import make_app
+from ip2p_batch.queue.celery_executor import CeleryExecutor
+from ip2p_batch.queue.executor import ASSEMBLY
+from ip2p_batch.queue.messages import TASK_CHUNK, message
+from ip2p_batch.queue.private_redis import PrivateRedis
 from ip2p_batch.recipe import Recipe
-from ip2p_batch.remote import TASK_CHUNK, CeleryExecutor, make_app, message
 from ip2p_batch.settings import Settings
 from workers import devices
-from workers.editors import editor_for
+from workers.editor_cache import editor_for
 from workers.launcher import Launcher, Slot, slots
 
-from .celery_helpers import notes, run_worker, running, stills_job, wait_for, worker_env
+from .worker_processes import notes, run_worker, running, stills_job, wait_for, worker_env
 
 
 def send(redis, name, **kwargs):
@@ -81,7 +84,7 @@ def test_a_worker_takes_one_message_at_a_time(tmp_path, redis, executor):
             send(redis, "test.nap", path=str(log), seconds=1.5)
         wait_for(lambda: notes(log))
         time.sleep(0.5)
-        client = broker.connect(redis.url)
+        client = redis_url.connect(redis.url)
         assert (client.hlen("ip2p:unacked"), client.llen("ip2p:chunks")) == (1, 2)
         client.close()
 
@@ -136,7 +139,7 @@ def chunk_in_work(job):
 
 def test_sigterm_lets_a_worker_finish_its_chunk_and_no_other(tmp_path, redis, executor):
     job = stills_job(tmp_path, 2, model="identity:slow=2")
-    run.advance(job, executor)
+    scheduler.advance(job, executor)
     with Crew(redis, tmp_path / "log") as crew:
         chunk_in_work(job)
         crew.process.terminate()
@@ -147,7 +150,7 @@ def test_sigterm_lets_a_worker_finish_its_chunk_and_no_other(tmp_path, redis, ex
 
 def test_a_chunk_that_outlasts_the_window_is_given_back(tmp_path, redis, executor):
     job = stills_job(tmp_path, 1, model="identity:slow=60")
-    run.advance(job, executor)
+    scheduler.advance(job, executor)
     with Crew(redis, tmp_path / "log", window=1.0) as crew:
         child = chunk_in_work(job)
         crew.process.terminate()
@@ -155,14 +158,14 @@ def test_a_chunk_that_outlasts_the_window_is_given_back(tmp_path, redis, executo
         assert not running(child)
     assert job.finished() == set()
     assert list(job.failures()) == []
-    client = broker.connect(redis.url)
+    client = redis_url.connect(redis.url)
     assert (client.hlen("ip2p:unacked"), client.llen("ip2p:chunks:3")) == (0, 1)
     client.close()
 
 
 def test_a_second_signal_ends_workers_now(tmp_path, redis, executor):
     job = stills_job(tmp_path, 1, model="identity:slow=60")
-    run.advance(job, executor)
+    scheduler.advance(job, executor)
     with Crew(redis, tmp_path / "log", window=60.0) as crew:
         child = chunk_in_work(job)
         crew.process.send_signal(signal.SIGINT)
@@ -175,7 +178,7 @@ def test_a_second_signal_ends_workers_now(tmp_path, redis, executor):
 
 def test_workers_end_with_a_launcher_that_is_killed(tmp_path, redis, executor):
     job = stills_job(tmp_path, 1, model="identity:slow=60")
-    run.advance(job, executor)
+    scheduler.advance(job, executor)
     with Crew(redis, tmp_path / "log") as crew:
         child = chunk_in_work(job)
         crew.process.kill()
@@ -222,7 +225,7 @@ def settled(crew):
 
 def test_a_jobs_chunks_are_done_and_it_is_assembled_with_nobody_watching(tmp_path, crew):
     job = stills_job(tmp_path, 4, each=2)
-    run.advance(job, crew.executor)
+    scheduler.advance(job, crew.executor)
     result = wait_for(job.result)
     assert result.frames == 4
     assert len(list((tmp_path / "out").iterdir())) == 4
@@ -247,7 +250,7 @@ def test_a_chunk_with_a_receipt_is_left_alone_and_the_job_goes_on(tmp_path, crew
 
 def test_an_error_that_no_retry_mends_is_a_failure_at_once(tmp_path, crew):
     job = stills_job(tmp_path, 1, model="identity:fast=1")
-    run.advance(job, crew.executor)
+    scheduler.advance(job, crew.executor)
     (failure,) = wait_for(lambda: list(job.failures()))
     assert failure.chunk == "1-000000"
     assert (failure.error, failure.attempts) == ("ModelError", 1)
@@ -258,7 +261,7 @@ def test_an_error_that_no_retry_mends_is_a_failure_at_once(tmp_path, crew):
 def test_an_error_nobody_foresaw_is_tried_three_times_and_told_in_one_line(tmp_path, crew):
     job = stills_job(tmp_path, 1)
     (tmp_path / "job" / "items.jsonl").unlink()
-    run.advance(job, crew.executor)
+    scheduler.advance(job, crew.executor)
     (failure,) = wait_for(lambda: list(job.failures()))
     assert failure.attempts == 3
     assert "FileNotFoundError" in failure.message
@@ -268,7 +271,7 @@ def test_an_error_nobody_foresaw_is_tried_three_times_and_told_in_one_line(tmp_p
 
 def test_a_cancelled_jobs_messages_are_dropped_quietly(tmp_path, crew):
     job = stills_job(tmp_path, 3)
-    run.cancel(job)
+    scheduler.cancel(job)
     crew.executor.submit(job, job.plan().chunks)
     settled(crew)
     assert job.finished() == set() and list(job.failures()) == []
@@ -276,9 +279,9 @@ def test_a_cancelled_jobs_messages_are_dropped_quietly(tmp_path, crew):
 
 def test_a_job_that_is_cancelled_in_work_stops_within_the_chunk(tmp_path, crew):
     job = stills_job(tmp_path, 40, model="identity:slow=1", each=40)
-    run.advance(job, crew.executor)
+    scheduler.advance(job, crew.executor)
     chunk_in_work(job)
-    run.cancel(job)
+    scheduler.cancel(job)
     settled(crew)
     assert job.finished() == set() and list(job.failures()) == []
 
@@ -319,7 +322,7 @@ def test_a_worker_that_lacks_the_shared_folder_hands_the_message_on(tmp_path, cr
 
 def test_an_assembly_message_that_comes_twice_does_no_harm(tmp_path, crew):
     job = stills_job(tmp_path, 1)
-    run.advance(job, crew.executor)
+    scheduler.advance(job, crew.executor)
     result = wait_for(job.result)
     settled(crew)  # the worker tidies up after the result, and holds the lock meanwhile
     with job.locked() as mine:

@@ -9,11 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from ip2p_batch import attempts, remote, run
-from ip2p_batch.remote import LEAST_TIME_LIMIT, TIME_LIMIT, make_app
+from ip2p_batch import scheduler
+from ip2p_batch.jobs import attempts
+from ip2p_batch.queue import celery_executor
+from ip2p_batch.queue.celery_app import make_app
+from ip2p_batch.queue.messages import LEAST_TIME_LIMIT, TIME_LIMIT
 from ip2p_batch.settings import Settings
 
-from .celery_helpers import running, stills_job, wait_for, worker_env
+from .worker_processes import running, stills_job, wait_for, worker_env
 
 LAUNCH = """
 import sys
@@ -67,7 +70,7 @@ def made(job):
 
 def test_a_picture_that_kills_its_process_is_left_out_and_the_job_ends(tmp_path, redis, executor):
     job = stills_job(tmp_path, 2, model="identity:deadly=1")
-    run.advance(job, executor)
+    scheduler.advance(job, executor)
     with crew(redis, tmp_path / "log"):
         assert failed_pictures(job) == ["1.png"]
     assert list(job.failures()) == []
@@ -78,14 +81,14 @@ def test_a_picture_that_kills_its_process_is_left_out_and_the_job_ends(tmp_path,
 def test_a_picture_that_kills_its_whole_worker_is_left_out_too(tmp_path, redis, executor):
     """Nobody follows the job: the messages come back from Redis alone."""
     job = stills_job(tmp_path, 2, model="identity:fatal=1")
-    run.advance(job, executor)
+    scheduler.advance(job, executor)
     with crew(redis, tmp_path / "log"):
         assert failed_pictures(job) == ["1.png"]
 
 
 def test_a_chunk_that_hangs_is_killed_by_its_own_process(tmp_path, redis, executor):
     job = stills_job(tmp_path, 2, model="identity:hang=1")
-    run.advance(job, executor)
+    scheduler.advance(job, executor)
     with crew(redis, tmp_path / "log", IP2P_PATIENCE="1"):
         comes_back_with_a_death(job)
     assert "has not come on for" in (tmp_path / "log").read_text()
@@ -98,7 +101,7 @@ def test_a_chunk_that_hangs_is_killed_by_its_worker_at_the_launchers_limit(
 ):
     """... which rules though the message allows an hour; and the chunk comes back."""
     job = stills_job(tmp_path, 2, model="identity:hang=1")
-    run.advance(job, executor)
+    scheduler.advance(job, executor)
     with crew(redis, tmp_path / "log", time_limit=2):
         comes_back_with_a_death(job)
     assert "Hard time limit (2" in (tmp_path / "log").read_text()
@@ -109,7 +112,7 @@ def test_a_long_chunk_is_done_once_though_its_message_is_there_twice(tmp_path, r
     (chunk,) = job.plan().chunks
     with crew(redis, tmp_path / "log", workers=2):
         wait_for(lambda: len(executor.workers(timeout=1.0)) == 2)
-        run.advance(job, executor)
+        scheduler.advance(job, executor)
         executor.submit(job, [chunk])
         holder = held(job)
         wait_for(lambda: job.receipt(chunk.id))
@@ -123,7 +126,7 @@ def test_a_long_chunk_is_done_once_though_its_message_is_there_twice(tmp_path, r
 @pytest.mark.timeout(300)
 def test_a_worker_that_was_stopped_cannot_overwrite_what_another_did(tmp_path, redis, executor):
     job = stills_job(tmp_path, 2, model="identity:slow=2", each=2)
-    run.advance(job, executor)
+    scheduler.advance(job, executor)
     with crew(redis, tmp_path / "log"):
         stopped = held(job)
         for pid in (stopped, group(stopped)):
@@ -149,7 +152,7 @@ def test_a_worker_that_was_stopped_cannot_overwrite_what_another_did(tmp_path, r
 
 def test_a_chunk_that_is_given_back_counts_no_death(tmp_path, redis, executor):
     job = stills_job(tmp_path, 1, model="identity:slow=60")
-    run.advance(job, executor)
+    scheduler.advance(job, executor)
     with crew(redis, tmp_path / "log", window=0.5) as launcher:
         held(job)
         assert attempts.history(job, "1-000000").deaths == 1, "it has not ended"
@@ -174,8 +177,8 @@ def test_a_dead_workers_message_is_back_within_two_minutes():
 def test_the_time_limit_of_a_message_follows_its_chunk(tmp_path):
     small = stills_job(tmp_path / "small", 2)
     large = stills_job(tmp_path / "large", 64, each=64, size=2048)
-    assert remote.time_limit(small, small.plan().chunks[0]) == LEAST_TIME_LIMIT
-    assert remote.time_limit(large, large.plan().chunks[0]) == TIME_LIMIT
+    assert celery_executor.time_limit(small, small.plan().chunks[0]) == LEAST_TIME_LIMIT
+    assert celery_executor.time_limit(large, large.plan().chunks[0]) == TIME_LIMIT
 
 
 def test_seconds_in_the_environment_are_read_and_checked():

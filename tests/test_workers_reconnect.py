@@ -5,11 +5,11 @@ from contextlib import closing
 
 import pytest
 
-from ip2p_batch import run
-from ip2p_batch.remote import CeleryExecutor
+from ip2p_batch import scheduler
+from ip2p_batch.queue.celery_executor import CeleryExecutor
 
-from .celery_helpers import run_launcher, stills_job, wait_for
 from .faults.rig import Proxy
+from .worker_processes import run_launcher, stills_job, wait_for
 
 
 @pytest.mark.slow
@@ -25,11 +25,11 @@ def test_a_worker_whose_connections_are_cut_takes_chunks_again(tmp_path, redis):
                 # Idle, in the midst of connecting anew, or at a chunk.
                 job = stills_job(tmp_path / str(number), 2, model="identity:slow=0.2")
                 if number % 2:
-                    run.advance(job, direct)
+                    scheduler.advance(job, direct)
                 proxy.cut()
                 time.sleep(pause)
                 proxy.cut()
                 # What the cut took along, a message on its way perhaps, is the follower's to mend.
-                assert list(run.follow(job, direct))[-1].kind == "done"
+                assert list(scheduler.follow(job, direct))[-1].kind == "done"
     finally:
         proxy.close()

@@ -5,10 +5,10 @@ import time
 
 import pytest
 
-from ip2p_batch import run
+from ip2p_batch import scheduler
 
-from .celery_helpers import run_launcher, stills_job, wait_for
 from .faults.rig import children
+from .worker_processes import run_launcher, stills_job, wait_for
 
 
 @pytest.mark.slow
@@ -25,7 +25,7 @@ def test_a_detached_job_waits_in_the_queue_for_its_disk(tmp_path, redis, executo
                 resource.prlimit(pid, resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
 
         allow(0)
-        run.advance(job, executor)
+        scheduler.advance(job, executor)
         wait_for(lambda: executor.queued() == 3)
         time.sleep(7)
         # Neither done nor given up nor lost: in hand, or in the queue.

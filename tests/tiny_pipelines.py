@@ -13,7 +13,7 @@ from diffusers import (
 )
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
-from ip2p_batch.edit.pix2pix import Pix2PixEditor
+from ip2p_batch.editing.pix2pix import Pix2PixEditor
 from ip2p_batch.frame import Frame
 from ip2p_batch.recipe import Recipe
 

@@ -6,8 +6,8 @@ import argparse
 import logging
 import sys
 
-from ip2p_batch import broker
 from ip2p_batch.errors import BrokerError, Ip2pError
+from ip2p_batch.queue import redis_url
 from ip2p_batch.settings import Settings
 
 from .launcher import launch
@@ -32,7 +32,7 @@ def main() -> int:
         url = Settings.from_env().broker_url
         if url is None:
             raise BrokerError("A worker needs a broker to listen to.", hint="Set IP2P_BROKER_URL.")
-        broker.connect(url).close()  # a wrong URL; a Redis that is not up yet is waited for
+        redis_url.connect(url).close()  # a wrong URL; a Redis that is not up yet is waited for
         return launch(options.devices, options.workers, exit_with_parent=options.exit_with_parent)
     except Ip2pError as error:
         sys.stderr.write(f"error: {error.message} {error.hint}".rstrip() + "\n")

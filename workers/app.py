@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from ip2p_batch.errors import BrokerError
-from ip2p_batch.remote import VISIBILITY_TIMEOUT, make_app
+from ip2p_batch.queue.celery_app import make_app
+from ip2p_batch.queue.messages import VISIBILITY_TIMEOUT
 from ip2p_batch.settings import Settings
 
-from . import intake
+from . import message_filter
 from .lease import LeaseRenewal
 
 _settings = Settings.from_env()
@@ -16,7 +17,7 @@ if _url is None:
         "A worker needs a broker to listen to.", hint="Set IP2P_BROKER_URL or give --broker."
     )
 
-intake.install()
+message_filter.install()
 app = make_app(_url, visibility_timeout=_settings.lease or VISIBILITY_TIMEOUT)
 # A spawned child only knows modules that are listed here.
 app.conf.imports = ("workers.tasks",)

@@ -18,11 +18,11 @@ from contextlib import suppress
 from dataclasses import dataclass
 from types import FrameType
 
-from ip2p_batch.remote import SOFT_SHUTDOWN, TIME_LIMIT
+from ip2p_batch.queue.messages import SOFT_SHUTDOWN, TIME_LIMIT
 from ip2p_batch.settings import Settings
 
 from .devices import available_cores, choose, with_room_for_two
-from .lifeline import when_stdin_ends
+from .parent_watch import when_stdin_ends
 
 log = logging.getLogger("workers")
 
@@ -32,7 +32,7 @@ _DEATHS = 5
 _KILLS = 25
 _SOON_SECONDS = 30.0
 #: A chunk takes seconds on a GPU, minutes where frames are large; after this it has hung. Long
-#: before, its pace tells (``process/patience.py``).
+#: before, its pace tells (``execution/timeout.py``).
 _GPU_TIME_LIMIT = 4 * 3600
 #: Threads for flow and filters beside one GPU, at the most: they keep up with it by then.
 _MOST_HELPERS = 8

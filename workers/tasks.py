@@ -2,7 +2,7 @@
 
 Errors that another try may mend are tried again here, three times. A process that dies, or hangs
 and is killed for it, is Celery's to retry, and the message of a dead machine comes again;
-``ip2p_batch.process`` counts these in the job folder and narrows them down to the frame at fault.
+``ip2p_batch.execution.chunk`` counts these in the job folder and narrows them down to the frame at fault.
 """
 
 from __future__ import annotations
@@ -23,9 +23,8 @@ from typing import Any
 from celery import Task, signals
 from celery.exceptions import Reject, WorkerLostError
 
-from ip2p_batch import attempts, run
-from ip2p_batch.assemble import assemble
-from ip2p_batch.edit.editor import Editor
+from ip2p_batch import scheduler
+from ip2p_batch.editing.editor import Editor
 from ip2p_batch.errors import (
     BrokerError,
     ChunkTaken,
@@ -37,27 +36,25 @@ from ip2p_batch.errors import (
     OutsideRoots,
     UnlikeWorker,
 )
-from ip2p_batch.executor import ASSEMBLY
-from ip2p_batch.job import Chunk, WorkerInfo
-from ip2p_batch.jobdir import JobDir
-from ip2p_batch.process import MAX_ATTEMPTS, give_up, process_chunk
-from ip2p_batch.process.patience import LEAST_SECONDS, Patience
-from ip2p_batch.process.workshop import Workshop
+from ip2p_batch.execution.assemble import assemble
+from ip2p_batch.execution.chunk import MAX_ATTEMPTS, give_up, process_chunk
+from ip2p_batch.execution.timeout import Patience
+from ip2p_batch.execution.worker_cache import Workshop
+from ip2p_batch.jobs import attempts
+from ip2p_batch.jobs.folder import JobDir
+from ip2p_batch.jobs.plan import Chunk
+from ip2p_batch.jobs.records import WorkerInfo
+from ip2p_batch.planning.cost import LEAST_SECONDS
+from ip2p_batch.queue.celery_executor import CeleryExecutor
+from ip2p_batch.queue.executor import ASSEMBLY
+from ip2p_batch.queue.messages import MAX_RETRIES, TASK_ASSEMBLE, TASK_CHUNK, Message, read_message
 from ip2p_batch.recipe import Recipe
-from ip2p_batch.remote import (
-    MAX_RETRIES,
-    TASK_ASSEMBLE,
-    TASK_CHUNK,
-    CeleryExecutor,
-    Message,
-    read_message,
-)
 from ip2p_batch.settings import Settings
 
-from . import kinds
+from . import compatibility
 from .app import app
-from .editors import kept_editor_for
-from .requests import ChunkRequest
+from .editor_cache import kept_editor_for
+from .task_request import ChunkRequest
 
 log = logging.getLogger(__name__)
 
@@ -96,7 +93,7 @@ def chunk(self: Task[Any, Any], /, **fields: object) -> None:
     _feed(folder)
 
     def work() -> None:
-        kinds.check(folder, told.fingerprint)
+        compatibility.check(folder, told.fingerprint)
         process_chunk(
             folder,
             planned,
@@ -234,7 +231,7 @@ def _feed(folder: JobDir) -> None:
     try:
         executor = _executor()
         if executor.starving():
-            run.advance(folder, executor, ())
+            scheduler.advance(folder, executor, ())
     except Ip2pError as error:
         log.info("%s", error)  # nothing hangs on it
 
@@ -245,7 +242,7 @@ def _advance(folder: JobDir, settled: Collection[str] | None, *, again: bool = F
     """
     for pause in (*_BROKER_PAUSES, None):
         try:
-            run.advance(folder, _executor(), settled, again=again)
+            scheduler.advance(folder, _executor(), settled, again=again)
             return
         except (BrokerError, OutputError) as error:
             log.warning("%s", error)
@@ -273,7 +270,7 @@ def _process_lost(
         )
         name = folder.chunk(told.chunk).id if told.chunk else ASSEMBLY
         give_up(folder, name, error, attempts=MAX_RETRIES + 1, worker=who())
-        run.advance(folder, _executor(), (name,))  # others wait for its place in the queue
+        scheduler.advance(folder, _executor(), (name,))  # others wait for its place in the queue
     except Ip2pError as error:
         log.error("%s", error)
 
@@ -304,7 +301,7 @@ def _leave_to_others(
 ) -> None:
     node = task.request.hostname or ""
     try:
-        if kinds.pass_on(
+        if compatibility.pass_on(
             folder,
             told.fingerprint,
             planned,

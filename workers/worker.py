@@ -12,9 +12,9 @@ import warnings
 
 from celery.exceptions import SecurityWarning
 
-from . import requests
+from . import task_request
 from .app import app
-from .lifeline import when_stdin_ends
+from .parent_watch import when_stdin_ends
 
 
 def main(name: str, time_limit: str) -> None:
@@ -30,7 +30,7 @@ def main(name: str, time_limit: str) -> None:
     app.conf.worker_soft_shutdown_timeout = 0
     # About running as root, as containers do: the risk is pickle's, and none is accepted.
     warnings.simplefilter("ignore", SecurityWarning)
-    requests.limit_to(float(time_limit))
+    task_request.limit_to(float(time_limit))
     options = ["--hostname", f"{name}@%h", "--loglevel", "WARNING"]
     # Gossip and mingle only help workers that share state; ours share a folder.
     app.worker_main(["-q", "worker", *options, "--without-gossip", "--without-mingle"])

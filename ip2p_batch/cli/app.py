@@ -14,9 +14,9 @@ from .dataset import dataset
 from .demo import demo
 from .doctor import doctor
 from .edit import edit, resume, retry
-from .groups import spread
+from .help_format import Command, Group, help_text
 from .jobs import jobs, status
-from .layout import Command, Group, help_text
+from .option_groups import spread
 from .plan import plan
 from .score import score
 from .train import train

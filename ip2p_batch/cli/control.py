@@ -9,19 +9,19 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .. import orders
 from ..errors import BrokerError, JobError
-from ..registry import find_job, list_jobs
+from ..jobs import orders
+from ..jobs.registry import find_job, list_jobs
+from ..jobs.status import status
 from ..settings import Settings
-from ..status import status
 from . import exits
-from .drive import report_end, tell
 from .options import JobArgument, Reports, broker_option
 from .report import reporter
+from .run import report_end, tell
 
 if TYPE_CHECKING:
-    from ..jobdir import JobDir
-    from ..remote import CeleryExecutor
+    from ..jobs.folder import JobDir
+    from ..queue.celery_executor import CeleryExecutor
 
 #: Seconds for a follower to take up a job that is not paused any more.
 _TAKEN_UP_SECONDS = 5.0
@@ -60,11 +60,11 @@ def watch(reports: Reports, job: WatchedArgument = None, broker: LookOnOption = 
     if folder.ended:
         say.say(f"job {folder.path.name} is finished already.")
         return report_end(folder, say)
-    from .. import run
+    from .. import scheduler
 
     try:
         with _looking_at(broker) as executor:
-            return tell(folder, run.watch(folder, executor, check=say.tick), say)
+            return tell(folder, scheduler.watch(folder, executor, check=say.tick), say)
     except KeyboardInterrupt as stop:
         say.close()
         typer.echo("no longer watching; the job goes on.", err=True)
@@ -109,17 +109,17 @@ def unpause(job: JobArgument, broker: HandOverOption = None) -> int:
     if not folder.paused or folder.ended:
         typer.echo(f"Job {name} is not paused; it is {status(folder).state}.")
         return exits.DONE
-    from .. import broker as brokers
-    from .. import run
+    from .. import scheduler
+    from ..queue import redis_url as brokers
 
     if broker:
-        from ..remote import CeleryExecutor
+        from ..queue.celery_executor import CeleryExecutor
 
         brokers.check(broker)
         with closing(CeleryExecutor(broker)) as executor:
-            run.unpause(folder, executor)
+            scheduler.unpause(folder, executor)
     else:
-        run.unpause(folder, None)
+        scheduler.unpause(folder, None)
         _see_it_taken_up(folder)
     typer.echo(f"Job {name} goes on; `ip2p-batch watch {name}` follows it.")
     return exits.DONE
@@ -177,11 +177,11 @@ def _looking_at(url: str | None) -> Iterator[CeleryExecutor | None]:
     if not url:
         yield None
         return
-    from .. import broker
-    from ..remote import CeleryExecutor
+    from ..queue import redis_url
+    from ..queue.celery_executor import CeleryExecutor
 
     try:
-        broker.check(url)
+        redis_url.check(url)
     except BrokerError as error:
         exits.warn(f"{error.message} Lost messages are not made up for.")
         yield None

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 import msgspec
 import typer
 
-from ..job import Event
+from ..jobs.events import Event
 from . import exits
-from .layout import PAIRS, RESULT
+from .help_format import PAIRS, RESULT
 from .options import Reports
 from .report import Reporter, reporter
 
@@ -150,8 +150,8 @@ def _instructions(pairs: Sequence[Pair]) -> int:
 
 def _draw(pairs: Sequence[Pair], path: Path) -> None:
     """A sheet of pairs spread over the dataset."""
-    from ..media.sheet import before_after
-    from ..media.stills import read_still
+    from ..media.contact_sheet import before_after
+    from ..media.images.codec import read_still
     from .demo import spread_over
 
     chosen = [pairs[n] for n in spread_over(0, len(pairs), _SHOWN)]

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from . import exits
-from .drive import drive
-from .layout import LOOK, RESULT
+from .help_format import LOOK, RESULT
 from .options import Crew, Look, Reports, recipe_from
 from .report import reporter
+from .run import drive
 
 if TYPE_CHECKING:
     from ..frame import Image
-    from ..jobdir import JobDir
+    from ..jobs.folder import JobDir
 
 FOLDER = Path(__file__).parents[1] / "demo"
 INSTRUCTION = "make it winter with snow"
@@ -51,17 +51,17 @@ def demo(
       ip2p-batch demo
       ip2p-batch demo -o /tmp/demo --instruction "make it a sunset"
     """
-    from .. import run
+    from .. import scheduler
 
     say = reporter(json=reports.json, quiet=reports.quiet)
-    request = run.Request(
+    request = scheduler.Request(
         source=FOLDER / "clip.mp4",
         recipe=recipe_from(instruction, Look(model=model, size=SIZE if model == "tiny" else None)),
         output=output / "out.mp4",
         overwrite=True,
     )
     try:
-        folder = run.create(request, crew.settings(), say)
+        folder = scheduler.create(request, crew.settings(), say)
     finally:
         say.close()
     code = drive(folder, crew, say)
@@ -81,8 +81,9 @@ def draw_sheet(folder: JobDir, path: Path, shown: int = SHOWN) -> None:
         SourceError: source or result cannot be read.
         OutputError: the picture cannot be written.
     """
-    from ..media import probe, sheet
-    from ..media.video import VideoReader
+    from ..media import contact_sheet
+    from ..media.video import probe
+    from ..media.video.reader import VideoReader
 
     job = folder.job()
     source, facts = job.source, job.source.video
@@ -98,7 +99,7 @@ def draw_sheet(folder: JobDir, path: Path, shown: int = SHOWN) -> None:
         ]
     rate = facts.frame_rate[0] / facts.frame_rate[1]
     captions = [f"{number / rate:.1f} s" for number in numbers]
-    sheet.before_after(rows, path, title=job.recipe.instruction, captions=captions)
+    contact_sheet.before_after(rows, path, title=job.recipe.instruction, captions=captions)
 
 
 def spread_over(start: int, stop: int, count: int) -> list[int]:

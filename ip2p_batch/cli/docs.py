@@ -11,7 +11,7 @@ import typer
 
 from . import exits
 from .app import app
-from .layout import by_panel
+from .help_format import by_panel
 
 TARGET = Path(__file__).parents[2] / "docs" / "cli.md"
 

@@ -19,11 +19,11 @@ from typing import Annotated, Any, Literal
 import msgspec
 import typer
 
-from .. import models
 from ..errors import Ip2pError
+from ..models import catalog
 from ..recipe import DEFAULT_MODEL
 from ..settings import Settings
-from . import exits, text
+from . import exits, formatting
 from .jobs import JsonOption
 from .options import broker_option
 
@@ -177,7 +177,7 @@ def _torch() -> Check:
 
 
 def _redis() -> Check:
-    from ..broker import find_server, server_version
+    from ..queue.private_redis import find_server, server_version
 
     try:
         server = find_server()
@@ -188,7 +188,7 @@ def _redis() -> Check:
 
 
 def _bundled() -> Check:
-    for name, folder in models.BUNDLED.items():
+    for name, folder in catalog.BUNDLED.items():
         if not (folder / "unet" / "diffusion_pytorch_model.safetensors").is_file():
             return Check(
                 name="model",
@@ -196,7 +196,7 @@ def _bundled() -> Check:
                 detail=f"the bundled model {name} is not whole in {folder}",
                 hint="Install the package again.",
             )
-    return Check(name="model", state="ok", detail=f"bundled: {', '.join(models.BUNDLED)}")
+    return Check(name="model", state="ok", detail=f"bundled: {', '.join(catalog.BUNDLED)}")
 
 
 def _default_model() -> Check:
@@ -227,22 +227,22 @@ def _folder(name: str, folder: Path) -> Check:
             detail=f"{folder} cannot be written: {error.strerror}",
             hint=hint,
         )
-    detail = f"{folder}, {text.size(free)} free"
+    detail = f"{folder}, {formatting.size(free)} free"
     if free < _LEAST_FREE:
         return Check(name=name, state="warn", detail=detail, hint="That is little for a video.")
     return Check(name=name, state="ok", detail=detail)
 
 
 def _broker(url: str) -> Iterator[Check]:
-    from .. import broker
-    from ..remote import CeleryExecutor
+    from ..queue import redis_url
+    from ..queue.celery_executor import CeleryExecutor
 
     try:
-        broker.check(url)
+        redis_url.check(url)
     except Ip2pError as error:
         yield Check(name="broker", state="fail", detail=error.message, hint=error.hint)
         return
-    url_shown = broker.redact(url)
+    url_shown = redis_url.redact(url)
     yield Check(name="broker", state="ok", detail=f"{url_shown} answers")
     with closing(CeleryExecutor(url)) as executor:
         workers = executor.workers()

@@ -8,12 +8,12 @@ from typing import Annotated, Any
 import typer
 
 from ..errors import RecipeError
-from . import text
-from .drive import detach, drive, report_end
-from .layout import CREW
+from . import formatting
+from .help_format import CREW
 from .options import PRIORITIES, Crew, JobArgument, Look, Reports, Result, recipe_from
+from .param_types import choice
 from .report import reporter
-from .values import choice
+from .run import detach, drive, report_end
 
 SourceArgument = Annotated[
     Path,
@@ -86,12 +86,12 @@ def edit(
       ip2p-batch edit list.csv -o edited/ --broker redis://host/0 --detach
       ip2p-batch edit film.mkv "make it autumn" --detach --priority low
     """
-    from .. import run
+    from .. import scheduler
 
     if detached:
         _need_broker(crew)
     say = reporter(json=reports.json, quiet=reports.quiet)
-    request = run.Request(
+    request = scheduler.Request(
         source=source,
         recipe=recipe_from(instruction, look),
         output=result.output,
@@ -103,7 +103,7 @@ def edit(
         priority=priority,
     )
     try:
-        folder = run.create(request, crew.settings(), say)
+        folder = scheduler.create(request, crew.settings(), say)
     finally:
         say.close()
     return detach(folder, crew, say) if detached else drive(folder, crew, say)
@@ -126,20 +126,20 @@ def retry(
       ip2p-batch retry catalog-1a2b3c4d
       ip2p-batch retry catalog --broker redis://host/0 --detach
     """
-    from .. import run
+    from .. import scheduler
 
     if detached:
         _need_broker(crew)
-    folder = run.find_job(job, crew.settings())
+    folder = scheduler.find_job(job, crew.settings())
     say = reporter(json=reports.json, quiet=reports.quiet)
     say.noun = folder.job().source.noun
-    count = run.retry(folder)
+    count = scheduler.retry(folder)
     if not count and folder.ended:
         say.say(f"job {folder.path.name}: there is nothing that could be done again.")
         return report_end(folder, say)
     if priority is not None:
         folder.set_priority(priority)
-    say.say(f"job {folder.path.name}: {text.plural(count, say.noun)} to do.")
+    say.say(f"job {folder.path.name}: {formatting.plural(count, say.noun)} to do.")
     return detach(folder, crew, say) if detached else drive(folder, crew, say)
 
 
@@ -160,11 +160,11 @@ def resume(
       ip2p-batch resume clip --broker redis://host/0
       ip2p-batch resume clip --detach --priority high
     """
-    from .. import run
+    from .. import scheduler
 
     if detached:
         _need_broker(crew)
-    folder = run.find_job(job, crew.settings())
+    folder = scheduler.find_job(job, crew.settings())
     say = reporter(json=reports.json, quiet=reports.quiet)
     if (result := folder.result()) is not None:
         say.noun = folder.job().source.noun

@@ -18,10 +18,11 @@ from typing import Annotated
 import msgspec
 import typer
 
-from .. import broker, errors
-from ..job import Event
+from .. import errors
+from ..jobs.events import Event
+from ..queue import redis_url
 from ..settings import Settings
-from .layout import REPORTS
+from .help_format import REPORTS
 
 DONE = 0
 SOME_FAILED = 1
@@ -177,7 +178,7 @@ def _write_log() -> Path | None:
 def _without_passwords(text: str) -> str:
     """``text`` without the passwords of whatever broker this command was told of."""
     for url in filter(None, (os.environ.get("IP2P_BROKER_URL"), *_urls(sys.argv))):
-        text = broker.hide(text, url)
+        text = redis_url.hide(text, url)
     return text
 
 

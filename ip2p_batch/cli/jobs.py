@@ -11,11 +11,11 @@ import msgspec
 import typer
 
 from ..settings import Settings
-from . import exits, text
-from .layout import REPORTS
+from . import exits, formatting
+from .help_format import REPORTS
 
 if TYPE_CHECKING:
-    from ..status import JobStatus
+    from ..jobs.status import JobStatus
 
 _DAY = 24 * 3600.0
 #: By state: the command that takes a job further.
@@ -83,8 +83,8 @@ def status(
       ip2p-batch status clip --json
     """
     # Not through `run`, which also edits: that takes half a second to import.
-    from ..registry import find_job
-    from ..status import status as status_of
+    from ..jobs.registry import find_job
+    from ..jobs.status import status as status_of
 
     settings = Settings.from_env()
     if job is None:
@@ -96,8 +96,8 @@ def status(
 
 def _list(settings: Settings, *, json: bool) -> int:
     from ..errors import JobError, StorageError
-    from ..registry import list_jobs
-    from ..status import status as status_of
+    from ..jobs.registry import list_jobs
+    from ..jobs.status import status as status_of
 
     all_jobs = []
     for folder in list_jobs(settings):
@@ -118,7 +118,7 @@ def _list(settings: Settings, *, json: bool) -> int:
 def _clean(settings: Settings, days: float) -> None:
     """Delete folders of jobs that finished long ago."""
     from ..errors import JobError
-    from ..registry import list_jobs, remove
+    from ..jobs.registry import list_jobs, remove
 
     before = time.time() - days * _DAY
     count = 0
@@ -130,7 +130,7 @@ def _clean(settings: Settings, days: float) -> None:
         if result is not None and result.finished <= before:
             remove(settings, folder)
             count += 1
-    typer.echo(f"{text.plural(count, 'job folder')} deleted.", err=True)
+    typer.echo(f"{formatting.plural(count, 'job folder')} deleted.", err=True)
 
 
 def overview(jobs: list[JobStatus]) -> list[str]:
@@ -139,16 +139,18 @@ def overview(jobs: list[JobStatus]) -> list[str]:
         (
             job.id,
             job.state,
-            text.share(job.done, job.total),
+            formatting.share(job.done, job.total),
             f"{job.fps:.2f}" if job.fps else "-",
-            text.duration(job.eta) if job.eta is not None else "-",
+            formatting.duration(job.eta) if job.eta is not None else "-",
             job.priority,
-            text.age(time.time() - job.created) if job.created else "-",
+            formatting.age(time.time() - job.created) if job.created else "-",
             job.output,
         )
         for job in jobs
     ]
-    return text.table(("JOB", "STATE", "DONE", "PER S", "TO GO", "PRIORITY", "AGE", "OUTPUT"), rows)
+    return formatting.table(
+        ("JOB", "STATE", "DONE", "PER S", "TO GO", "PRIORITY", "AGE", "OUTPUT"), rows
+    )
 
 
 def details(job: JobStatus) -> list[str]:
@@ -157,11 +159,14 @@ def details(job: JobStatus) -> list[str]:
         ("job", job.id),
         ("state", job.state),
         ("priority", job.priority),
-        ("done", f"{text.share(job.done, job.total)} frames or pictures"),
-        ("chunks", f"{job.chunks_done}/{job.chunks_total} in {text.plural(job.waves, 'wave')}"),
+        ("done", f"{formatting.share(job.done, job.total)} frames or pictures"),
+        (
+            "chunks",
+            f"{job.chunks_done}/{job.chunks_total} in {formatting.plural(job.waves, 'wave')}",
+        ),
     ]
     if job.fps:
-        to_go = f", {text.duration(job.eta)} to go" if job.eta is not None else ""
+        to_go = f", {formatting.duration(job.eta)} to go" if job.eta is not None else ""
         facts.append(("pace", f"{job.fps:.2f} a second{to_go}"))
     if job.started is not None:
         began = datetime.fromtimestamp(job.started).astimezone()
@@ -172,7 +177,7 @@ def details(job: JobStatus) -> list[str]:
         facts.append(("workers", "\n".join(who)))
     if job.identity is not None:
         kind = job.identity
-        threads = f", {text.plural(kind.threads, 'thread')}" if kind.threads else ""
+        threads = f", {formatting.plural(kind.threads, 'thread')}" if kind.threads else ""
         facts.append(("bits of", f"{kind.device}, {kind.dtype}{threads}, torch {kind.torch}"))
     if job.refused:
         facts.append(("refused", "\n".join(job.refused)))
@@ -180,7 +185,7 @@ def details(job: JobStatus) -> list[str]:
         facts.append(("failed", "\n".join(job.failures)))
     if job.state in _GO_ON:
         facts.append(("go on", f"ip2p-batch {_GO_ON[job.state]} {job.id}"))
-    return text.facts(facts)
+    return formatting.facts(facts)
 
 
 def _tell(lines: list[str]) -> None:

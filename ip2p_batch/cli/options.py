@@ -15,21 +15,12 @@ from typing import Annotated, Any, get_args
 import msgspec
 import typer
 
-from .. import models
-from ..job import Encoding, Priority
-from ..recipe import (
-    DEFAULT_MODEL,
-    SCHEDULERS,
-    AnchorScope,
-    Compile,
-    Dtype,
-    Recipe,
-    load,
-    make,
-)
+from ..jobs.spec import Encoding, Priority
+from ..models import catalog
+from ..recipe import DEFAULT_MODEL, SCHEDULERS, AnchorScope, Compile, Dtype, Recipe, load, make
 from ..settings import Settings
-from .layout import CREW, LOOK, REPORTS, RESULT
-from .values import choice, devices, interval, seconds
+from .help_format import CREW, LOOK, REPORTS, RESULT
+from .param_types import choice, devices, interval, seconds
 
 CODECS = ("h264", "hevc", "av1", "ffv1")
 FORMATS = ("png", "jpeg", "webp", "tiff", "bmp", "avif")
@@ -434,7 +425,7 @@ def recipe_from(instruction: str | None, look: Look) -> Recipe:
     """
     from_file = load(look.recipe) if look.recipe is not None else {}
     model = look.model or from_file.get("model") or DEFAULT_MODEL
-    own = models.defaults(model) if isinstance(model, str) else {}
+    own = catalog.defaults(model) if isinstance(model, str) else {}
     values = {"instruction": "", **own, **from_file, **look.given()}
     if instruction is not None:
         values["instruction"] = instruction

@@ -9,15 +9,16 @@ from typing import TYPE_CHECKING
 import msgspec
 import typer
 
-from . import exits, text
+from ..planning.memory import memory
+from . import exits, formatting
 from .edit import InstructionArgument, SourceArgument
-from .estimate import memory
 from .options import Look, Reports, Result, recipe_from
 from .report import Reporter, reporter
 
 if TYPE_CHECKING:
-    from ..job import Job, Plan, VideoFacts
-    from ..survey import Survey
+    from ..jobs.plan import Plan
+    from ..jobs.spec import Job, VideoFacts
+    from ..planning.prepare import Survey
 
 #: Shots and failed pictures listed before "and N more".
 LISTED = 12
@@ -40,12 +41,12 @@ def plan(
       ip2p-batch plan clip.mp4
       ip2p-batch plan catalog/ --size 768 --json
     """
-    from .. import run
+    from .. import scheduler
 
     recipe = recipe_from(instruction, look)
     if not recipe.instruction.strip():
         recipe = msgspec.structs.replace(recipe, instruction=_ANY)
-    request = run.Request(
+    request = scheduler.Request(
         source=source,
         recipe=recipe,
         output=result.output,
@@ -56,7 +57,7 @@ def plan(
     )
     say = Reporter() if reports.json else reporter(json=False, quiet=reports.quiet)
     try:
-        survey = run.survey(request, say)
+        survey = scheduler.survey(request, say)
     finally:
         say.close()
     if reports.json:
@@ -107,7 +108,7 @@ def describe(survey: Survey) -> list[str]:
     if bad:
         lines = [f"{i.source}: {i.error}" for i in bad[:LISTED]]
         pairs.append(("left out", "\n".join(lines + _more(len(bad)))))
-    return text.facts(pairs)
+    return formatting.facts(pairs)
 
 
 def _what(plan: Plan, job: Job, noun: str) -> str:
@@ -115,10 +116,10 @@ def _what(plan: Plan, job: Job, noun: str) -> str:
     size = f" at {plan.size[0]}x{plan.size[1]}" if all(plan.size) else f" at up to {recipe.size} px"
     words = "" if recipe.instruction == _ANY else f"\n{recipe.instruction!r}"
     return (
-        f"{text.plural(plan.frames, noun)}{size}; model {recipe.model}, {recipe.scheduler},"
+        f"{formatting.plural(plan.frames, noun)}{size}; model {recipe.model}, {recipe.scheduler},"
         f" {recipe.num_inference_steps} steps,\ns_T {recipe.guidance_scale:g},"
         f" s_I {recipe.image_guidance_scale:g}, seed {recipe.seed},"
-        f" carryover {recipe.carryover:g}, {text.plural(recipe.anchors, 'anchor')}{words}"
+        f" carryover {recipe.carryover:g}, {formatting.plural(recipe.anchors, 'anchor')}{words}"
     )
 
 
@@ -128,7 +129,7 @@ def _video(facts: VideoFacts) -> str:
     sar = f", samples {facts.sar[0]}:{facts.sar[1]}" if facts.sar[0] != facts.sar[1] else ""
     return (
         f"{facts.width}x{facts.height}{turned}{sar}, {facts.frames} frames, {rate:.5g} a second,"
-        f" {text.duration(facts.duration)}, {facts.codec} in {facts.container}"
+        f" {formatting.duration(facts.duration)}, {facts.codec} in {facts.container}"
     )
 
 
@@ -136,18 +137,18 @@ def _shots(plan: Plan, facts: VideoFacts) -> str:
     rate = facts.frame_rate[0] / facts.frame_rate[1] if facts.frame_rate[1] else 0.0
     lines = [str(len(plan.shots))]
     for shot in plan.shots[:LISTED]:
-        at = f"  from {text.duration(shot.start / rate)}" if rate else ""
+        at = f"  from {formatting.duration(shot.start / rate)}" if rate else ""
         lines.append(f"[{shot.start}, {shot.stop})  {shot.stop - shot.start} frames{at}")
     return "\n".join(lines + _more(len(plan.shots)))
 
 
 def _chunks(plan: Plan, job: Job) -> str:
     kinds = Counter((c.wave, c.kind) for c in plan.chunks)
-    lines = [f"{len(plan.chunks)} in {text.plural(plan.waves, 'wave')}"]
+    lines = [f"{len(plan.chunks)} in {formatting.plural(plan.waves, 'wave')}"]
     names = {"borders": "border frames", "frames": "frames", "stills": "pictures"}
     for (wave, kind), count in sorted(kinds.items()):
         held = sum(len(c) for c in plan.wave(wave) if c.kind == kind)
-        lines.append(f"wave {wave}: {text.plural(count, 'chunk')} with {held} {names[kind]}")
+        lines.append(f"wave {wave}: {formatting.plural(count, 'chunk')} with {held} {names[kind]}")
     if job.source.is_video:
         lines.append("then the segments are joined")
     return "\n".join(lines)
@@ -171,9 +172,9 @@ def _memory(survey: Survey) -> str:
         batch = max(1, recipe.batch_size)
         frames = "one frame" if batch == 1 else f"{batch} frames"
         lines.append(
-            f"about {text.size(need.weights + batch * need.frame)} a worker on a {name}"
-            f" ({need.dtype}: weights {text.size(need.weights)}, {frames} at a time"
-            f" {text.size(batch * need.frame)})"
+            f"about {formatting.size(need.weights + batch * need.frame)} a worker on a {name}"
+            f" ({need.dtype}: weights {formatting.size(need.weights)}, {frames} at a time"
+            f" {formatting.size(batch * need.frame)})"
         )
     return "\n".join(lines)
 
@@ -182,7 +183,7 @@ def _copied(facts: VideoFacts) -> str:
     parts = []
     for count, noun in ((facts.audio_streams, "sound"), (facts.subtitle_streams, "subtitle")):
         if count:
-            parts.append(text.plural(count, f"{noun} stream"))
+            parts.append(formatting.plural(count, f"{noun} stream"))
     return ", ".join([*parts, "chapters and metadata"]) + (
         " (what the output cannot hold is named below)" if parts else ""
     )

@@ -12,8 +12,9 @@ import msgspec
 import typer
 from tqdm import tqdm
 
-from ..job import Event, Result
-from . import text
+from ..jobs.events import Event
+from ..jobs.records import Result
+from . import formatting
 from .exits import complain, warn
 
 #: Seconds between two progress lines where there is no terminal.
@@ -126,8 +127,8 @@ class LinesReporter(Reporter):
         self._last = now
         since, before = self._begun
         fps = (event.done - before) / (now - since) if now > since else 0.0
-        left = text.duration((event.total - event.done) / fps if fps else None)
-        share = text.share(event.done, event.total)
+        left = formatting.duration((event.total - event.done) / fps if fps else None)
+        share = formatting.share(event.done, event.total)
         if event.kind == "training":
             words = f", {event.message}" if event.message else ""
             self.say(f"{event.stage}: {share}, {fps:.2f} a second, {left} to go{words}")
@@ -250,12 +251,12 @@ def summary_lines(result: Result, noun: str) -> list[str]:
     """The end of a job for a reader: what came out, how fast, what failed and why."""
     # The job's own seconds can be near nothing where all was there already.
     lines = [
-        f"{result.output}: {text.plural(result.frames, noun)} in"
-        f" {text.duration(result.seconds) if result.seconds >= 60 else f'{result.seconds:.1f} s'}"
+        f"{result.output}: {formatting.plural(result.frames, noun)} in"
+        f" {formatting.duration(result.seconds) if result.seconds >= 60 else f'{result.seconds:.1f} s'}"
         f" ({result.fps:.2f} a second)"
     ]
     if result.skipped:
-        lines.append(f"{text.plural(result.skipped, noun)} left alone: the output was there")
+        lines.append(f"{formatting.plural(result.skipped, noun)} left alone: the output was there")
     if result.failed:
         lines.append(f"{len(result.failed)} of {_attempted(result)} failed:")
         lines += [f"  {path}: {why}" for path, why in result.failed]

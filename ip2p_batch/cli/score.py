@@ -8,18 +8,18 @@ from typing import TYPE_CHECKING, Annotated
 import msgspec
 import typer
 
-from .. import models
-from ..job import Event
+from ..jobs.events import Event
+from ..models import catalog
 from ..settings import Settings
-from . import exits, text
-from .layout import COMPARISON, RESULT
+from . import exits, formatting
+from .help_format import COMPARISON, RESULT
 from .options import Reports
 from .report import reporter
 
 if TYPE_CHECKING:
-    from ..jobdir import JobDir
-    from ..scoring.clip import Meaning
-    from ..scoring.video import Question, Score
+    from ..evaluation.clip import Meaning
+    from ..evaluation.video import Question, Score
+    from ..jobs.folder import JobDir
 
 #: Frames that CLIP looks at.
 _LOOKED_AT = 32
@@ -100,8 +100,8 @@ def score(
       ip2p-batch score clip.mp4 clip-edited.mp4 --plot score.png
       ip2p-batch score clip.mp4 clip-edited.mp4 --json
     """
-    from ..scoring.plot import draw
-    from ..scoring.video import Question, score_video
+    from ..evaluation.plot import draw
+    from ..evaluation.video import Question, score_video
 
     folder = _job(job, output)
     question = Question(source=source, output=output, size=size, first=first)
@@ -142,7 +142,11 @@ def describe(score: Score, sense: Meaning | None) -> list[str]:
         ("warp error x 1000", f"{score.warp_error:.3f}", "0 is steady; along the source's motion"),
         ("  the source's own", f"{score.source_warp_error:.3f}", ""),
         ("  added by the edit", f"{score.excess:+.3f}", ""),
-        ("seam ratio", seam, f"1 is no seam; {text.plural(len(score.seams), 'chunk border')}"),
+        (
+            "seam ratio",
+            seam,
+            f"1 is no seam; {formatting.plural(len(score.seams), 'chunk border')}",
+        ),
         ("flicker (VBench)", f"{score.flicker:.4f}", f"1 is a still; source {_f(score)}"),
         ("SSIM to the source", f"{score.source_ssim:.3f}", "1 is the source's own structure"),
     ]
@@ -154,9 +158,9 @@ def describe(score: Score, sense: Meaning | None) -> list[str]:
         ):
             if value is not None:
                 rows.append((name, f"{value:.3f}", f"over {sense.frames} frames"))
-    cuts = text.plural(len(score.cuts), "cut")
+    cuts = formatting.plural(len(score.cuts), "cut")
     head = f"{score.frames} frames at {score.width}x{score.height}, {cuts}"
-    return [head, "", *text.table(("MEASURE", "VALUE", ""), rows)]
+    return [head, "", *formatting.table(("MEASURE", "VALUE", ""), rows)]
 
 
 def _f(score: Score) -> str:
@@ -165,13 +169,13 @@ def _f(score: Score) -> str:
 
 def _job(name: str | None, output: Path) -> JobDir | None:
     """The job that is named, or the last one on this host that wrote ``output``."""
-    from .. import run
+    from .. import scheduler
     from ..errors import JobError
 
     settings = Settings.from_env()
     if name is not None:
-        return run.find_job(name, settings)
-    for folder in reversed(run.list_jobs(settings)):
+        return scheduler.find_job(name, settings)
+    for folder in reversed(scheduler.list_jobs(settings)):
         try:
             if Path(folder.job().output) == output.absolute():
                 return folder
@@ -181,7 +185,7 @@ def _job(name: str | None, output: Path) -> JobDir | None:
 
 
 def _with_job(question: Question, folder: JobDir, first: int | None) -> Question:
-    from ..scoring.video import shifted
+    from ..evaluation.video import shifted
 
     begins = folder.job().source.start if first is None else first
     plan = folder.plan()
@@ -195,9 +199,9 @@ def _with_job(question: Question, folder: JobDir, first: int | None) -> Question
 
 
 def _meaning(question: Question, clip: str, source_caption: str, caption: str) -> Meaning:
-    from ..scoring.clip import meaning
-    from ..scoring.video import sampled
+    from ..evaluation.clip import meaning
+    from ..evaluation.video import sampled
 
-    models.check_allowed(clip, None, Settings.from_env().models)
+    catalog.check_allowed(clip, None, Settings.from_env().models)
     sources, outputs = sampled(question, _LOOKED_AT)
     return meaning(sources, outputs, model=clip, source_caption=source_caption, caption=caption)

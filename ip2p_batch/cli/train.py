@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Annotated
 import msgspec
 import typer
 
-from .. import models
 from ..errors import RecipeError
-from ..job import Event
+from ..jobs.events import Event
+from ..models import catalog
 from ..settings import Settings
 from . import exits
-from .layout import LEARNING, MODEL, RESULT
+from .help_format import LEARNING, MODEL, RESULT
 from .options import Reports
 from .report import Reporter, reporter
 
@@ -182,7 +182,7 @@ def train(
             "Either a DATASET or a --config is needed, and not both.",
             hint="ip2p-batch train pairs/ -o model/",
         )
-    from ..edit.loading import quiet_libraries
+    from ..editing.loading import quiet_libraries
 
     quiet_libraries()
     say = reporter(json=reports.json, quiet=reports.quiet)
@@ -200,7 +200,7 @@ def _tuning(start: Base, learning: Learning) -> Tuning:
     from ..training.finetune import Tuning
     from ..training.fit import Fitting
 
-    models.check_allowed(start.base, start.revision, Settings.from_env().models)
+    catalog.check_allowed(start.base, start.revision, Settings.from_env().models)
     return Tuning(
         base=start.base,
         revision=start.revision,
@@ -248,8 +248,8 @@ def _fine_tune(dataset: Path, tuning: Tuning, output: Path, say: Reporter, *, js
 
 
 def _from_nothing(config: Path, output: Path, say: Reporter) -> int:
-    from ..training.scratch.build import build_model, load_recipe
-    from ..training.scratch.photos import collect, read_list
+    from training.tiny.build import build_model, load_recipe
+    from training.tiny.photos import collect, read_list
 
     recipe = load_recipe(config)
     output = output.expanduser().absolute()

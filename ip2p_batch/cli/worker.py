@@ -32,8 +32,8 @@ def worker(
             "A worker needs a broker to listen to.",
             hint="Give --broker redis://host/0, or set IP2P_BROKER_URL.",
         )
-    from ..broker import check
-    from ..fleet import launcher_command, launcher_env
+    from ..queue.local_workers import launcher_command, launcher_env
+    from ..queue.redis_url import check
 
     check(broker)
     sys.stderr.flush()

@@ -19,13 +19,13 @@ import numpy as np
 import torch
 from accelerate import Accelerator
 
-from .. import models
-from ..edit.loading import load_pipeline
+from ..editing.loading import load_pipeline
 from ..errors import ModelError, RecipeError
 from ..frame import Image
-from ..media.sheet import before_after
-from ..media.stills import read_still
-from ..storage import write_atomic
+from ..media.contact_sheet import before_after
+from ..media.images.codec import read_still
+from ..models import catalog
+from ..storage.atomic import write_atomic
 from .conditioning import dropped, widen
 from .denoising import Denoising, Objective
 from .fit import Batch, Fitted, Fitting, Progress, derived, fit, new_accelerator
@@ -221,7 +221,7 @@ class TuningTask:
         self, pipe: Any, tuning: Tuning, pairs: Sequence[Pair], held_out: Sequence[Pair]
     ) -> None:  # fmt: skip
         self.pipe, self.tuning, self.pairs, self.held_out = pipe, tuning, pairs, held_out
-        self.own = models.defaults(tuning.base)
+        self.own = catalog.defaults(tuning.base)
         self.model = Denoising(
             pipe.unet, pipe.text_encoder, pipe.vae, pipe.scheduler, tuning.objective
         )
@@ -329,7 +329,7 @@ def _write(pipe: Any, rank: int, output: Path, tuning: Tuning, fitted: Fitted) -
         pipe.unet.unload_lora()
     pipe.to(torch.float16 if pipe.unet.device.type == "cuda" else torch.float32)
     # What was right for the base is right for its child.
-    save_pipeline(pipe, output, models.defaults(tuning.base))
+    save_pipeline(pipe, output, catalog.defaults(tuning.base))
     facts = {
         "tuning": msgspec.to_builtins(tuning),
         "lora_rank": rank,

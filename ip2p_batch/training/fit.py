@@ -29,7 +29,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from ..errors import ModelError, OutputError, RecipeError
-from ..storage import atomic_path, write_atomic
+from ..storage.atomic import atomic_path, write_atomic
 
 CHECKPOINTS = "checkpoints"
 CURVE = "curve.csv"

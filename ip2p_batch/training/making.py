@@ -15,11 +15,11 @@ import msgspec
 
 from ..errors import OutputError, RecipeError, SourceError
 from ..frame import Image
-from ..job import Encoding
-from ..media.fit import Fit
-from ..media.listing import find_items
-from ..media.stills import Still, read_still, write_still
-from ..storage import atomic_path, write_atomic
+from ..jobs.spec import Encoding
+from ..media.images.codec import Still, read_still, write_still
+from ..media.images.listing import find_items
+from ..media.resize import Fit
+from ..storage.atomic import atomic_path, write_atomic
 from .grammar import instruction
 from .pairs import BadRow
 from .teachers import TEACHERS

@@ -20,7 +20,7 @@ from typing import Any
 import msgspec
 
 from ..errors import SourceError
-from ..media.stills import still_size
+from ..media.images.codec import still_size
 from ..media.table import TABLES, read_rows
 
 #: Column names as written by others -> ours.

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import OutputError
-from ..models import DEFAULTS_FILE
-from ..storage import write_atomic
+from ..models.catalog import DEFAULTS_FILE
+from ..storage.atomic import write_atomic
 
 
 def save_pipeline(pipe: Any, output: Path, defaults: Mapping[str, int | float]) -> None:

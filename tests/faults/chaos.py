@@ -129,10 +129,10 @@ def summary(endings: list[Ending], left: list[str]) -> dict[str, object]:
 def _versions() -> str:
     from importlib.metadata import version
 
-    from ip2p_batch import broker
+    from ip2p_batch.queue import private_redis
 
     names = ("ip2p-batch", "celery", "kombu", "torch")
-    server = broker.server_version(broker.find_server())
+    server = private_redis.server_version(private_redis.find_server())
     return ", ".join([f"{n} {version(n)}" for n in names] + [f"server {server}"])
 
 

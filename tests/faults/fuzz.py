@@ -28,8 +28,8 @@ from pathlib import Path
 
 import av
 
-from ip2p_batch.media import probe
-from ip2p_batch.media.opening import SUFFIXES
+from ip2p_batch.media.images.formats import SUFFIXES
+from ip2p_batch.media.video import probe
 from ip2p_batch.settings import Settings
 
 from . import seeds

@@ -113,9 +113,9 @@ def kill_redis(scene: Scene) -> None:
 def wipe_redis(scene: Scene) -> None:
     """Redis comes back with nothing."""
     pid = _redis_pid(scene)
-    from ip2p_batch import broker
+    from ip2p_batch.queue import redis_url
 
-    client = broker.connect(f"redis+socket://{scene.redis_folder() / 'redis.sock'}")
+    client = redis_url.connect(f"redis+socket://{scene.redis_folder() / 'redis.sock'}")
     with suppress(Exception):
         client.flushall()
     client.close()
@@ -124,9 +124,9 @@ def wipe_redis(scene: Scene) -> None:
 
 def empty_redis(scene: Scene) -> None:
     """Somebody says FLUSHALL to a Redis that goes on."""
-    from ip2p_batch import broker
+    from ip2p_batch.queue import redis_url
 
-    client = broker.connect(f"redis+socket://{scene.redis_folder() / 'redis.sock'}")
+    client = redis_url.connect(f"redis+socket://{scene.redis_folder() / 'redis.sock'}")
     client.flushall()
     client.close()
 
@@ -227,9 +227,9 @@ def steal_message(scene: Scene) -> None:
 
 def cancel(scene: Scene) -> None:
     """The job is cancelled, and taken up again."""
-    from ip2p_batch import run
+    from ip2p_batch import scheduler
 
-    run.cancel(scene.job)
+    scheduler.cancel(scene.job)
 
 
 #: Every kind, with the number of shares it has in the drawing.

@@ -11,8 +11,8 @@ from pathlib import Path
 import av
 from PIL import Image as Pil
 
-from ip2p_batch import run
-from ip2p_batch.jobdir import JobDir
+from ip2p_batch import scheduler
+from ip2p_batch.jobs.folder import JobDir
 from ip2p_batch.recipe import Recipe
 from ip2p_batch.settings import Settings
 
@@ -56,7 +56,9 @@ class Kind:
         jobs = str(folder / "disk" / "jobs")
         settings = Settings.from_env({"XDG_STATE_HOME": str(folder / "state"), "IP2P_JOBS": jobs})
         output = outputs / self.output if self.output else outputs / "tree"
-        return run.create(run.Request(source=found, output=output, recipe=self.recipe), settings)
+        return scheduler.create(
+            scheduler.Request(source=found, output=output, recipe=self.recipe), settings
+        )
 
     def reference(self, rig: Rig) -> None:
         """Run it undisturbed, if that was not done yet."""
@@ -82,7 +84,7 @@ class Kind:
         Raises:
             Broken: a file is missing, is too many, or is another.
         """
-        result = run.summary(job)
+        result = scheduler.summary(job)
         if result.frames + len(result.failed) != job.plan().frames + _bad(job):
             raise Broken(f"the job says {result.frames} of {job.plan().frames} frames")
         found = digests(outputs)

@@ -15,12 +15,12 @@ import av
 import av.logging
 from PIL import Image as Pil
 
-from ip2p_batch import run
-from ip2p_batch.edit.editor import IdentityEditor
+from ip2p_batch import scheduler
+from ip2p_batch.editing.editor import IdentityEditor
 from ip2p_batch.errors import Ip2pError, OutputError, SourceError
-from ip2p_batch.executor import LocalExecutor
-from ip2p_batch.job import Encoding
+from ip2p_batch.jobs.spec import Encoding
 from ip2p_batch.recipe import Recipe
+from ip2p_batch.scheduler.local_executor import LocalExecutor
 from ip2p_batch.settings import Settings
 
 RECIPE = Recipe(instruction="leave it", model="identity", size=64, chunk_frames=12)
@@ -76,12 +76,12 @@ def judge(
     Raises:
         Broken: see the module; exceptions that are not ours come as they are.
     """
-    request = run.Request(
+    request = scheduler.Request(
         source=source, output=output, recipe=recipe, encoding=encoding or Encoding(), end=end
     )
     try:
-        folder = run.create(request, settings)
-        events = list(run.follow(folder, LocalExecutor(lambda _: IdentityEditor())))
+        folder = scheduler.create(request, settings)
+        events = list(scheduler.follow(folder, LocalExecutor(lambda _: IdentityEditor())))
     except Ip2pError as error:
         _nothing_left(output, whole=False)
         _readable(error, source)
@@ -96,7 +96,7 @@ def judge(
     if last.kind != "done":
         raise Broken(f"ended with {last.kind}: {last.message}")
     _nothing_left(output, whole=True)
-    result = run.summary(folder)
+    result = scheduler.summary(folder)
     warnings = tuple(result.warnings)
     failed = {os.path.basename(path): why for path, why in result.failed}
     for text in (*warnings, *failed.values()):

@@ -21,11 +21,11 @@ from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
-from ip2p_batch import broker
-from ip2p_batch.broker import PrivateRedis
 from ip2p_batch.errors import BrokerError
-from ip2p_batch.jobdir import JobDir
-from ip2p_batch.remote import CeleryExecutor
+from ip2p_batch.jobs.folder import JobDir
+from ip2p_batch.queue import redis_url
+from ip2p_batch.queue.celery_executor import CeleryExecutor
+from ip2p_batch.queue.private_redis import PrivateRedis
 
 ROOT = Path(__file__).parents[2]
 #: Seconds, short: a lease that runs out is a fault like any other here.
@@ -197,7 +197,7 @@ class Rig:
 
     def redis(self) -> Any:
         """A client that goes around the proxy."""
-        return broker.connect(self._redis.url)
+        return redis_url.connect(self._redis.url)
 
     def forget_messages(self) -> None:
         """What is left of the last case."""

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ip2p_batch.jobdir import JobDir
+from ip2p_batch.jobs.folder import JobDir
 
 from .rig import Rig, children, holders, parent, wait
 

@@ -11,12 +11,12 @@ import threading
 
 import pytest
 
-from ip2p_batch import run
-from ip2p_batch.edit.editor import IdentityEditor
-from ip2p_batch.executor import LocalExecutor
-from ip2p_batch.job import Result
+from ip2p_batch import scheduler
+from ip2p_batch.editing.editor import IdentityEditor
+from ip2p_batch.jobs.records import Result
+from ip2p_batch.scheduler.local_executor import LocalExecutor
 
-from ..celery_helpers import ROOT, stills_job
+from ..worker_processes import ROOT, stills_job
 from . import chaos, course, jobs
 from .injections import FAULTS
 from .judge import Broken
@@ -66,7 +66,7 @@ def done(tmp_path):
         outputs = tmp_path / "out"
         (tmp_path / "disk").mkdir()
         job = kind.create(tmp_path, outputs)
-        list(run.follow(job, LocalExecutor(lambda _: IdentityEditor())))
+        list(scheduler.follow(job, LocalExecutor(lambda _: IdentityEditor())))
         kind.good = jobs.digests(outputs)
         kind._frames = jobs.frames(outputs / kind.output) if kind.output else []
         kind.compare(job, outputs)
@@ -116,7 +116,7 @@ def test_a_status_that_lies_is_noticed(tmp_path):
 
     other = stills_job(tmp_path / "other", 2)
     with Witness(other) as witness:
-        list(run.follow(other, LocalExecutor(lambda _: IdentityEditor())))
+        list(scheduler.follow(other, LocalExecutor(lambda _: IdentityEditor())))
         seen = threading.Event()
         seen.wait(0.2)
         (other.path / "result.json").unlink()

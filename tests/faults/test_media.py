@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from ip2p_batch.media.opening import SUFFIXES
+from ip2p_batch.media.images.formats import SUFFIXES
 
 from . import odd_folders, odd_stills, odd_videos
 from .corpus import Case, Edited, Refused

@@ -6,9 +6,9 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
-from ip2p_batch import run
+from ip2p_batch import scheduler
 from ip2p_batch.errors import Ip2pError
-from ip2p_batch.jobdir import JobDir
+from ip2p_batch.jobs.folder import JobDir
 
 #: Which state may follow which at once; any may be seen twice.
 NEXT = {
@@ -56,7 +56,7 @@ class Witness:
     def _look(self) -> None:
         excused = self._excused()
         try:
-            found = run.status(JobDir(self._job.path))
+            found = scheduler.status(JobDir(self._job.path))
         except Ip2pError as error:
             # On a busy machine a folder may go and come back while one question is answered.
             self._doubts = 0 if excused or self._excused() else self._doubts + 1

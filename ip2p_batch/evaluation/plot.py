@@ -1,0 +1,45 @@
+"""The figures of a video over its frames, as a picture."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ..storage.atomic import atomic_path
+from .video import Curves, Score
+
+
+def draw(score: Score, curves: Curves, path: Path, title: str) -> None:
+    """Write a PNG: warp error of output and source, and likeness to the source, by frame.
+
+    Cuts are full lines, chunk borders dotted ones. It appears only when whole.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(11, 5.5), dpi=110, layout="constrained")
+    FigureCanvasAgg(figure)
+    upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(2, 1))
+    frames = range(1, len(curves.pairs) + 1)
+    upper.plot(frames, [p.source for p in curves.pairs], color="0.6", label="source")
+    upper.plot(frames, [p.output for p in curves.pairs], color="C0", label="output")
+    inside = [max(p[:2]) for t, p in enumerate(curves.pairs) if t + 1 not in score.cuts]
+    upper.set(
+        ylabel="warp error x 1000",
+        ylim=(0, 1.1 * max(inside) if max(inside) else 1),
+        title=title,
+    )
+    lower.plot(range(len(curves.source_ssim)), curves.source_ssim, color="C2")
+    lower.set(ylabel="SSIM to source", xlabel="frame")
+    for axes in (upper, lower):
+        for number, seam in enumerate(sorted(set(score.seams) - set(score.cuts))):
+            name = "chunk border" if not number else None
+            axes.axvline(seam, color="0.5", linewidth=0.8, linestyle=":", label=name)
+        for number, cut in enumerate(score.cuts):
+            axes.axvline(cut, color="C3", linewidth=1, label="cut" if not number else None)
+        axes.grid(alpha=0.3)
+    upper.legend(loc="upper right", fontsize=8)
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary, format="png")

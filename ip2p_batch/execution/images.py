@@ -1,0 +1,208 @@
+"""Chunks of pictures. A bad one is named in the receipt, and the others go on.
+
+Reading and fitting run ahead in one thread, writing behind in another. A picture's own pixels are
+let go once it is fitted, so that memory depends on the size at which it is edited, and on the one
+or two pictures that are being read and written, not on the size of all that are under way.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+import numpy as np
+
+from ..editing.editor import EditSession
+from ..errors import EditError, Ip2pError, NotFinite, OutputError, OutsideRoots, SourceError
+from ..frame import Frame
+from ..jobs.records import ItemResult
+from ..jobs.spec import Item, Job
+from ..media import limits
+from ..media.images.codec import Still, read_still, write_still
+from ..media.resize import Fit
+from ..storage.atomic import atomic_path, flush_folder, write_error
+from .chunk_run import Work, clocked
+
+T = TypeVar("T")
+
+#: Of a picture that has a number only the plan knows; who reads it knows it by its path.
+_NO_PICTURE = NotFinite("The model gave no finite picture, not even in float32.")
+_DEADLY = "the worker process died or hung at this picture, again and again; it is left out"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Picture:
+    """A picture on its way: what it becomes, and all of it but its own pixels."""
+
+    item: Item
+    still: Still
+    fit: Fit
+    frame: Frame
+
+
+def edit_stills(work: Work, session: EditSession) -> tuple[str, tuple[ItemResult, ...]]:
+    """Edit the pictures of one bucket.
+
+    Returns:
+        SHA-256 over the results' digests, and what became of each picture, by its number.
+
+    Raises:
+        OutputError: the disk is full or the folder cannot be written; the next picture would
+            fare no better.
+    """
+    results: dict[int, ItemResult] = {}
+    digests = hashlib.sha256()
+
+    def settle(index: int, *, error: str = "", warning: str = "") -> None:
+        results[index] = ItemResult(index=index, error=error, warning=warning)
+        work.advance(1)
+
+    def finish(picture: _Picture) -> None:
+        index, still = picture.frame.index, picture.still
+        try:
+            digests.update(_write(work, picture).encode())
+        except OutputError as error:
+            if isinstance(error.__cause__, OSError):
+                raise
+            settle(index, error=error.message)
+        except OutsideRoots as error:
+            settle(index, error=error.message)
+        else:
+            notes = filter(None, (*still.warnings, session.notes.get(index)))
+            settle(index, warning="; ".join(notes))
+
+    size = session.batch_size
+    with (
+        work.ahead(_read(work), size) as ready,
+        work.behind(finish, size) as writer,
+    ):
+        numbers = range(work.chunk.start, work.chunk.stop)
+        for batch in work.parts(clocked(work, ready, "decode"), numbers, size):
+            good = []
+            for index, picture in batch:
+                if isinstance(picture, str):
+                    settle(index, error=picture)
+                else:
+                    good.append(picture)
+            for picture, edited in _edit_each(work, session, good):
+                if isinstance(edited, Ip2pError):
+                    settle(picture.frame.index, error=edited.message)
+                else:
+                    with work.timed("encode"):
+                        writer.put(_Picture(picture.item, picture.still, picture.fit, edited))
+    _flush_names(work)
+    return digests.hexdigest(), tuple(results[i] for i in sorted(results))
+
+
+def _flush_names(work: Work) -> None:
+    """Before the receipt vouches for them: the results' names, once for each folder."""
+    items = work.job_dir.items(work.chunk.start, work.chunk.stop)
+    for folder in sorted({Path(item.output).parent for item in items}):
+        try:
+            if folder.is_dir():  # not where all of its pictures failed
+                flush_folder(work.job_dir.roots.allow(folder))
+        except OutsideRoots:
+            continue  # nothing was written there
+        except OSError as error:
+            raise write_error(folder, error) from error
+
+
+def _read(work: Work) -> Iterator[tuple[int, _Picture | str]]:
+    """Pictures of the chunk, read and fitted, or why one cannot be read."""
+    chunk, size = work.chunk, work.job.recipe.size
+    for index, item in enumerate(work.job_dir.items(chunk.start, chunk.stop), chunk.start):
+        if index in chunk.without:
+            continue
+        if index in work.deadly:
+            yield index, _DEADLY
+            continue
+        try:
+            # What planning let through is not refused where the environment is another.
+            most = max(limits.PIXELS.value(), item.width * item.height)
+            still = read_still(work.job_dir.roots.allow(item.source), max_pixels=most)
+        except SourceError as error:
+            yield index, error.message.removeprefix(f"{error.path}: ")  # the item names it already
+            continue
+        except OutsideRoots as error:
+            yield index, error.message
+            continue
+        height, width = still.image.shape[:2]
+        fit = Fit.for_size(width, height, size)
+        frame = Frame(index, 0, fit.fit(still.image))
+        still.image = np.empty((0, 0, 3), np.uint8)
+        yield index, _Picture(item, still, fit, frame)
+
+
+def _write(work: Work, picture: _Picture) -> str:
+    """Write one result; its SHA-256."""
+    output = work.job_dir.roots.allow(picture.item.output)
+    temporary = output
+    try:
+        with atomic_path(output, name_too=False, check=work.check) as temporary:
+            return write_still(
+                temporary,
+                picture.fit.unfit(picture.frame.image),
+                picture.still,
+                comment=_comment(work.job, picture.item),
+                encoding=work.job.encoding,
+            )
+    except OutputError as error:
+        message = error.message.removeprefix(f"{temporary}: ")
+        raise type(error)(message, path=output, hint=error.hint) from error.__cause__
+
+
+def _edit_each(
+    work: Work, session: EditSession, pictures: Sequence[_Picture]
+) -> Iterator[tuple[_Picture, Frame | EditError]]:
+    """Edit a batch; where that fails, each picture alone, so that only the guilty one is lost."""
+    recipe = work.job.recipe
+    # A picture that changed its size since planning would not fit its bucket: group by shape.
+    shapes: dict[tuple[int, ...], list[_Picture]] = {}
+    for picture in pictures:
+        shapes.setdefault(picture.frame.image.shape, []).append(picture)
+
+    def edit(group: Sequence[_Picture]) -> list[Frame]:
+        own = [picture.item for picture in group]
+        with work.timed("edit"):
+            return session.edit(
+                [picture.frame for picture in group],
+                instructions=[_or(i.instruction, recipe.instruction) for i in own],
+                negative_prompts=[_or(i.negative_prompt, recipe.negative_prompt) for i in own],
+                seeds=[_or(i.seed, recipe.seed) for i in own],
+            )
+
+    for group in shapes.values():
+        try:
+            yield from zip(group, edit(group), strict=True)
+        except NotFinite as error:
+            edited = {frame.index: frame for frame in error.edited}
+            for picture in group:
+                yield picture, edited.get(picture.frame.index, _NO_PICTURE)
+        except EditError as error:
+            for picture in group:
+                if len(group) == 1:
+                    yield picture, error
+                    continue
+                try:
+                    yield picture, edit([picture])[0]
+                except EditError as own_error:
+                    yield picture, own_error
+
+
+def _comment(job: Job, item: Item) -> str:
+    """The recipe that made this picture, as JSON text for its metadata."""
+    own = {
+        "instruction": item.instruction,
+        "negative_prompt": item.negative_prompt,
+        "seed": item.seed,
+    }
+    values = msgspec.to_builtins(job.recipe) | {k: v for k, v in own.items() if v is not None}
+    return msgspec.json.encode({"ip2p_batch": values}).decode()
+
+
+def _or(value: T | None, default: T) -> T:
+    return default if value is None else value

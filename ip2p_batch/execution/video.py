@@ -1,0 +1,161 @@
+"""Chunks of a video: borders of wave 1, and frames that become a segment.
+
+Decoding runs ahead in one thread and encoding behind in another, with the editor between them
+in the caller's thread; the queues are bounded, so memory depends on the frames' size only.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from contextlib import ExitStack, closing
+
+from ..editing.editor import EditSession
+from ..errors import EditError
+from ..frame import Frame
+from ..media.resize import Fit
+from ..media.video.reader import VideoReader
+from ..media.video.segment import SegmentWriter, segment_suffix
+from ..storage.atomic import atomic_path
+from ..storage.atomic import digest as sha256
+from .chunk_run import Work, clocked
+from .crash_safe_reader import SparingReader
+from .frame_fallback import StandIns, told
+
+_READ_AHEAD = 2  # batches decoded before the editor asks for them
+
+
+def edit_frames(work: Work, session: EditSession) -> str:
+    """A segment of video: decode, fit, edit, unfit, encode once. Returns its SHA-256."""
+    job, chunk = work.job, work.chunk
+    facts = job.source.video
+    assert facts is not None
+    fit = Fit.for_size(*facts.upright, job.recipe.size, facts.upright_sar)
+    target = work.job_dir.segment_path(chunk, segment_suffix(job.encoding))
+    source = work.job_dir.roots.allow(job.source.path)
+    table = work.job_dir.frame_table()
+    with VideoReader(source, facts, table) as opened:
+        reader = SparingReader(opened, table, work.deadly, work.job_dir.plan().shots)
+        _take_over(work, session, reader, fit)
+        frames = work.helpers.map(
+            lambda frame: session.prepare(_fitted(frame, fit)), reader.frames(*chunk.reach)
+        )
+        parts = work.parts(frames, range(*chunk.reach), session.batch_size)
+        with (
+            closing(frames),
+            atomic_path(target, parents=False, check=work.check) as temporary,
+            work.ahead(parts, _READ_AHEAD) as ready,
+        ):
+            with SegmentWriter(temporary, facts, job.encoding) as writer:
+
+                def unfitted(frame: Frame) -> Frame:
+                    return frame.with_image(fit.unfit(frame.image))
+
+                def write(steady: Sequence[Frame]) -> None:
+                    mine = [f for f in steady if chunk.start <= f.index < chunk.stop]
+                    for frame in work.helpers.map(unfitted, mine):
+                        writer.write(frame)
+                    work.advance(len(mine))
+
+                def finish(pairs: Sequence[tuple[Frame, Frame]]) -> None:
+                    for source, edited in pairs:
+                        write(session.steady(source, edited))
+
+                stand_ins = StandIns(session)
+                with work.behind(finish, _READ_AHEAD) as encoder:
+                    for batch in clocked(work, ready, "decode"):
+                        with work.timed("edit"):
+                            edited = stand_ins.edit(batch)
+                        with work.timed("encode"):  # waiting only, where encoding keeps up
+                            encoder.put(edited)
+                    stand_ins.finish()
+                write(session.rest())
+            digest = sha256(temporary)
+        work.warnings += reader.warnings
+        # What lies beyond its ends is the chunk's beside it to tell of.
+        notes = {**session.notes, **stand_ins.notes}
+        work.warnings += told(notes, range(chunk.start, chunk.stop))
+    return digest
+
+
+def edit_borders(work: Work, session: EditSession) -> str:
+    """Border frames of wave 1, up to the step at which they are handed over."""
+    job, chunk = work.job, work.chunk
+    facts = job.source.video
+    assert facts is not None
+    fit = Fit.for_size(*facts.upright, job.recipe.size, facts.upright_sar)
+    digests = hashlib.sha256()
+    source = work.job_dir.roots.allow(job.source.path)
+    table = work.job_dir.frame_table()
+    with VideoReader(source, facts, table) as opened:
+        reader = SparingReader(opened, table, work.deadly, work.job_dir.plan().shots)
+        with work.timed("decode"):
+            anchors = _frames(work, reader, fit, chunk.anchors)
+        session.anchor([(frame, None) for frame in anchors])
+        for numbers in work.parts(iter(chunk.borders), chunk.borders, session.border_batch_size):
+            with work.timed("decode"):
+                frames = [_fitted(frame, fit) for frame in reader.some(numbers)]
+            for digest in _save_borders(work, session, frames):
+                digests.update(digest.encode())
+            work.advance(len(frames))
+        work.warnings += reader.warnings
+        work.warnings += told(session.notes, chunk.borders, "Border frame")
+    return digests.hexdigest()
+
+
+def _save_borders(work: Work, session: EditSession, frames: Sequence[Frame]) -> list[str]:
+    """Write the latents of these border frames; returns their SHA-256."""
+    paths = [work.job_dir.border_path(frame.index) for frame in frames]
+    with work.timed("edit"), ExitStack() as stack:
+        temporary = [
+            stack.enter_context(atomic_path(path, parents=False, check=work.check))
+            for path in paths
+        ]
+        session.save_borders(list(zip(frames, temporary, strict=True)))
+        return [sha256(path) for path in temporary]
+
+
+def _take_over(work: Work, session: EditSession, reader: SparingReader, fit: Fit) -> None:
+    """Tie the session to the chunk's borders, and let it look at its anchors.
+
+    A latents file that is damaged or gone is made again. Where and when a border is edited does
+    not change it, so mending it here is the same as doing wave 1 again.
+    """
+    chunk = work.chunk
+    with work.timed("decode"):
+        numbers = sorted({*chunk.borders, *chunk.anchors})
+        read = dict(zip(numbers, _frames(work, reader, fit, numbers), strict=True))
+    anchors = [read[number] for number in chunk.anchors]
+    if not chunk.borders:
+        session.anchor([(frame, None) for frame in anchors])
+        return
+    paths = {number: work.job_dir.border_path(number) for number in read}
+
+    def begin() -> None:
+        session.tie([(read[number], paths[number]) for number in chunk.borders])
+        session.anchor([(frame, paths[frame.index]) for frame in anchors])
+
+    try:
+        begin()
+    except EditError as error:
+        work.warnings.append(f"{error.message} It was made again.")
+        session.anchor([(frame, None) for frame in anchors])
+        _save_borders(work, session, list(read.values()))
+        begin()
+
+
+def _frames(work: Work, reader: SparingReader, fit: Fit, numbers: Sequence[int]) -> list[Frame]:
+    """Borders and anchors, ascending; most of them were read for an earlier chunk."""
+
+    def read(missing: Sequence[int]) -> list[Frame]:
+        return [_fitted(frame, fit) for frame in reader.some(missing)]
+
+    source = work.job.source
+    # From when a frame is known to be deadly, a neighbour of its shot stands in for it.
+    shots = work.job_dir.plan().shots if work.deadly else ()
+    clip = (source.path, source.stamp, fit, work.deadly, shots)
+    return work.kept_frames.get(clip, numbers, read)
+
+
+def _fitted(frame: Frame, fit: Fit) -> Frame:
+    return frame.with_image(fit.fit(frame.image))

@@ -1,0 +1,65 @@
+"""Workers that give the same bits, and what is said of those that do not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from .plan import Chunk
+from .ranges import in_words
+from .records import Identity, Receipt, Refusal
+
+#: Fields of :class:`Identity` as users call them, the likeliest first.
+_WORDS: Mapping[str, str] = {
+    "device": "device",
+    "dtype": "precision",
+    "threads": "torch threads",
+    "torch": "torch",
+    "diffusers": "diffusers",
+    "model": "weights",
+}
+
+
+def differences(mine: Identity, jobs: Identity) -> tuple[str, ...]:
+    """In what a worker differs from a job's identity; empty where it does not.
+
+    >>> one = Identity(model="a", torch="2.9", diffusers="0.4", device="H100", dtype="float16")
+    >>> other = Identity(model="a", torch="2.9", diffusers="0.4", device="A100", dtype="float16")
+    >>> differences(other, one)
+    ('device A100 instead of H100',)
+    """
+    return tuple(
+        f"{words} {getattr(mine, name)} instead of {getattr(jobs, name)}"
+        for name, words in _WORDS.items()
+        if getattr(mine, name) != getattr(jobs, name)
+    )
+
+
+def mismatch_message(refusal: Refusal) -> str:
+    """One line on a worker that takes no part; the same for all that are alike on one host."""
+    return (
+        f"A worker on {refusal.worker.host} does no chunks of this job, since it would give other"
+        f" bits: {', '.join(refusal.unlike)}."
+    )
+
+
+def mixed(chunks: Iterable[Chunk], receipts: Mapping[str, Receipt]) -> list[str]:
+    """Lines for the user on chunks that workers of another kind did."""
+    found: dict[tuple[str, tuple[str, ...]], list[int]] = {}
+    for chunk in chunks:
+        receipt = receipts.get(chunk.id)
+        if receipt is None or not receipt.unlike:
+            continue
+        numbers = chunk.borders if chunk.kind == "borders" else range(chunk.start, chunk.stop)
+        found.setdefault((chunk.kind, receipt.unlike), []).extend(numbers)
+    return [
+        f"{_subject(kind, sorted(numbers))} edited on another kind of worker: {', '.join(unlike)}."
+        for (kind, unlike), numbers in found.items()
+    ]
+
+
+def _subject(kind: str, numbers: list[int]) -> str:
+    many = len(numbers) > 1
+    if kind == "stills":
+        return f"{len(numbers)} pictures were" if many else "1 picture was"
+    noun = "Border frame" if kind == "borders" else "Frame"
+    return f"{noun}{'s' if many else ''} {in_words(numbers)} {'were' if many else 'was'}"

@@ -1,0 +1,30 @@
+"""Events of a job, for those that follow it."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from .codec import _Data
+
+EventKind = Literal[
+    "planning", "planned", "started", "progress", "chunk", "warning", "failed_item",
+    "assembling", "done", "failed", "cancelled", "paused", "unpaused", "training",
+]  # fmt: skip
+
+
+class Event(_Data, frozen=True, kw_only=True):
+    """Something a user may want to see; one JSON object a line with ``--json``.
+
+    Attributes:
+        done, total: frames or pictures.
+        stage: what ``planning`` is at ("reading frames", "finding scene cuts"), or ``training``.
+        data: anything else, JSON types only.
+    """
+
+    kind: EventKind
+    job: str = ""
+    done: int = 0
+    total: int = 0
+    stage: str = ""
+    message: str = ""
+    data: dict[str, Any] = {}

@@ -1,0 +1,387 @@
+"""The job folder: what is on disk, by what name, and how it gets there whole.
+
+::
+
+    JOB/job.json           Job           JOB/segments/ID.mp4        a chunk's encoded frames
+    JOB/recipe.toml        for --recipe  JOB/borders/N.safetensors  a border frame's latents
+    JOB/plan.json          Plan          JOB/receipts/ID.json       Receipt
+    JOB/frames.npy         frame table   JOB/claims/ID.json         Claim, while in work
+    JOB/items.jsonl        Item a line   JOB/failures/ID.json       Failure, after last attempt
+    JOB/submitted/         handed over   JOB/result.json            the final summary
+    JOB/flawed/ID.json     empty: pictures of chunk ID failed, says its receipt
+    JOB/look.png           --look-anchor JOB/cancel, JOB/pause      stop, or stand still, please
+    JOB/tuning.json        Tuning, as the first worker found it
+    JOB/identity.json      Identity      JOB/refusals/NODE.json     Refusal, of unlike workers
+    JOB/attempts/ID.N.json Attempt N     JOB/attempts/ID.N.end      ... came to an end, good or bad
+    JOB/deadly/N           frame or picture N kills its worker
+    JOB/reopened/N         segments were gone N times
+
+Disk is the truth and Redis is transport: a chunk is finished when its receipt is here, and a
+receipt is written after what it vouches for. Every file appears under its name only when whole.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from array import array
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from ..errors import JobError
+from ..storage.atomic import atomic_path, retry_transient, unreadable, write_atomic, write_error
+from .codec import decode, encode
+from .files import JobFiles, kept
+from .plan import Chunk, Plan
+from .records import Claim, Failure, Identity, Receipt, Refusal, Result, Tuning
+from .spec import Item, Job, Priority
+
+if TYPE_CHECKING:  # numpy takes a tenth of a second, which `status` need not wait for
+    from ..frame import FrameTable
+
+_MOST_REOPENED = 3
+_SUBMITTED = "submitted"
+
+
+class JobDir(JobFiles):
+    """A job folder by its path; opens nothing until asked.
+
+    Args:
+        roots: where reading and writing is allowed. Whatever the folder's own links lead to is
+            held against them, too; every method raises OutsideRoots then.
+    """
+
+    # -- what was asked ---------------------------------------------------------------
+
+    @classmethod
+    def create(
+        cls,
+        path: Path,
+        job: Job,
+        plan: Plan,
+        *,
+        frames: FrameTable | None = None,
+        items: Iterable[Item] = (),
+        look: bytes = b"",
+    ) -> JobDir:
+        """Write a new job folder; ``job.json`` comes last, so that a folder with it is whole."""
+        folder = cls(path)
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise write_error(path, error) from error
+        folder._write("plan.json", plan)
+        write_atomic(path / "recipe.toml", job.recipe.to_toml().encode())
+        if look:
+            write_atomic(folder.look_path, look)
+        if frames is not None:
+            import numpy as np
+
+            with atomic_path(path / "frames.npy") as temporary, temporary.open("wb") as file:
+                np.save(file, frames)
+        folder._write_items(items)
+        folder._write("job.json", job)
+        return folder
+
+    def replan(self, plan: Plan, items: Iterable[Item]) -> None:
+        """Replace the plan by one in which items and chunks keep their numbers and ids."""
+        self._write_items(items)
+        self._write("plan.json", plan)
+
+    def exists(self) -> bool:
+        path = self._at("job.json")
+        try:
+            return retry_transient(path.is_file)
+        except OSError as error:
+            raise unreadable(path, error) from error
+
+    @property
+    def created(self) -> float:
+        """When the job was planned, in seconds since the epoch; 0 where that cannot be seen."""
+        try:
+            return self._at("recipe.toml").stat().st_mtime  # never written again
+        except OSError:
+            return 0.0
+
+    def job(self) -> Job:
+        return self._read_once("job.json", Job)
+
+    def set_priority(self, priority: Priority) -> None:
+        """Give the job another place in the queue; messages sent from now on have it."""
+        job = self.job()
+        if job.priority != priority:
+            self._write("job.json", msgspec.structs.replace(job, priority=priority))
+
+    def plan(self) -> Plan:
+        return self._read_once("plan.json", Plan)
+
+    def chunk(self, chunk_id: str) -> Chunk:
+        """The planned chunk of that id.
+
+        Raises:
+            JobError: the plan has no such chunk.
+        """
+        for _ in range(2):
+            plan = self.plan()  # a missing file has its message from here
+            by_id = partial(_by_id, plan)
+            chunks = kept["chunks"].get(self._at("plan.json"), by_id)
+            if chunk_id in chunks:
+                return chunks[chunk_id]
+            self.refresh()  # perhaps it was planned again just now
+        raise JobError(f"{self.path} has no chunk {chunk_id!r} in its plan.")
+
+    def refresh(self) -> None:
+        """See whether job and plan were replaced; a network share looks when they are opened."""
+        for name in ("job.json", "plan.json"):
+            with suppress(OSError), self._at(name).open("rb"):
+                pass
+
+    @property
+    def look_path(self) -> Path:
+        """The picture that all frames look at; there if the job names one."""
+        return self._at("look.png")
+
+    def frame_table(self) -> FrameTable:
+        """Presentation times of all frames of the video, shape ``(frames,)``, mapped not read."""
+        import numpy as np
+
+        table: FrameTable = np.load(self._at("frames.npy"), mmap_mode="r", allow_pickle=False)
+        return table
+
+    def items(self, start: int = 0, stop: int | None = None) -> Iterator[Item]:
+        """Items ``[start, stop)``, in order."""
+        path = self._at("items.jsonl")
+        with path.open("rb") as file:
+            if start:
+                opened = os.fstat(file.fileno())
+                at = kept["items"].get(path, lambda: _line_starts(path), opened)
+                file.seek(at[min(start, len(at) - 1)])
+            for number, line in enumerate(file, start):
+                if stop is not None and number >= stop:
+                    return
+                yield decode(line, Item, what=f"{file.name} line {number + 1}")
+
+    def tuning(self) -> Tuning | None:
+        """What the workers have agreed on; None before the first has looked."""
+        return self._once("tuning.json", Tuning)
+
+    def agree(self, tuning: Tuning) -> Tuning:
+        """Propose how this job's model is called; what the first worker proposed is what counts."""
+        self._write_once("tuning.json", tuning)
+        return self.tuning() or tuning
+
+    # -- what is done -----------------------------------------------------------------
+
+    def segment_path(self, chunk: Chunk, suffix: str) -> Path:
+        return self._at(f"segments/{chunk.id}{suffix}")
+
+    def border_path(self, frame: int) -> Path:
+        return self._at(f"borders/{frame:08d}.safetensors")
+
+    def write_receipt(self, receipt: Receipt, check: Callable[[], None] = lambda: None) -> None:
+        """Say that a chunk is finished; its files must be on disk by now.
+
+        Args:
+            check: as of :func:`atomic_path`.
+        """
+        if any(item.error for item in receipt.items):
+            self.mark_once(f"flawed/{receipt.chunk}.json")
+        path = self._at(f"receipts/{receipt.chunk}.json")
+        with atomic_path(path, check=check) as temporary:
+            temporary.write_bytes(encode(receipt))
+        for stale in ("claims", "failures"):
+            self._delete(f"{stale}/{receipt.chunk}.json")
+
+    def receipt(self, chunk_id: str) -> Receipt | None:
+        return self._record(f"receipts/{chunk_id}.json", Receipt)
+
+    def receipts(self) -> Iterator[Receipt]:
+        for chunk_id in sorted(self.finished()):
+            if (receipt := self.receipt(chunk_id)) is not None:
+                yield receipt
+
+    def finished(self) -> set[str]:
+        """Ids of the chunks that have a receipt."""
+        return self._names("receipts")
+
+    def flawed(self) -> set[str]:
+        """Ids of the chunks whose receipts may name pictures that failed; no others do."""
+        return self._names("flawed")
+
+    def pending(self, plan: Plan, wave: int | None = None) -> list[Chunk]:
+        """Planned chunks minus receipts, in order."""
+        done = self.finished()
+        return [c for c in plan.chunks if c.id not in done and wave in (None, c.wave)]
+
+    def drop_receipt(self, chunk_id: str) -> None:
+        """Forget that a chunk was finished, so that it is done again."""
+        self._delete(f"receipts/{chunk_id}.json")
+
+    def write_claim(self, claim: Claim) -> None:
+        # Not flushed to disk: after a crash nobody holds the chunk, whatever it says.
+        self._write(f"claims/{claim.chunk}.json", claim, durable=False)
+
+    def claim(self, chunk_id: str) -> Claim | None:
+        return self._record(f"claims/{chunk_id}.json", Claim)
+
+    def claims(self) -> Iterator[Claim]:
+        for chunk_id in sorted(self._names("claims")):
+            if (claim := self.claim(chunk_id)) is not None:
+                yield claim
+
+    def drop_claim(self, chunk_id: str) -> None:
+        self._delete(f"claims/{chunk_id}.json")
+
+    def attempt_path(self, chunk_id: str, number: int) -> Path:
+        """Where attempt ``number``, from 1, is noted; see ``ip2p_batch.jobs.attempts``."""
+        return self._at(f"attempts/{chunk_id}.{number}.json")
+
+    def deadly(self) -> frozenset[int]:
+        """Numbers of the frames or pictures that are known to kill their worker."""
+        return frozenset(int(name) for name in self._listed("deadly") if name.isdecimal())
+
+    def write_failure(self, failure: Failure) -> None:
+        self._write(f"failures/{failure.chunk}.json", failure)
+
+    def failures(self) -> Iterator[Failure]:
+        for chunk_id in sorted(self.given_up()):
+            if (failure := self._record(f"failures/{chunk_id}.json", Failure)) is not None:
+                yield failure
+
+    def given_up(self) -> set[str]:
+        """Ids of the chunks that have a failure and no receipt: a chunk that two workers had may
+        fail for one and be finished by the other, and finished it is.
+        """
+        failed = self._names("failures")
+        return failed and failed - self.finished()
+
+    def settled(self, chunk_id: str) -> bool:
+        """Whether a chunk has a receipt or was given up."""
+        return self.marked(f"receipts/{chunk_id}.json") or self.marked(f"failures/{chunk_id}.json")
+
+    def clear_failures(self) -> None:
+        """Forget failures, so that a resume tries those chunks again."""
+        for chunk_id in self._names("failures"):
+            self._delete(f"failures/{chunk_id}.json")
+
+    def write_result(self, result: Result) -> None:
+        """Say that the whole job has ended; its output must be on disk by now."""
+        self._write("result.json", result)
+
+    def drop_result(self) -> None:
+        """Take it back that the job has ended."""
+        self._delete("result.json")
+
+    @property
+    def ended(self) -> bool:
+        """Whether there is a result."""
+        return self.marked("result.json") and self.result() is not None
+
+    def result(self) -> Result | None:
+        return self._record("result.json", Result)
+
+    # -- who may do it ----------------------------------------------------------------
+
+    def identity(self) -> Identity | None:
+        """What the job's chunks are edited with; None before the first is begun."""
+        return self._maybe("identity.json", Identity)
+
+    def fix_identity(self, mine: Identity) -> Identity:
+        """The job's identity: ``mine``, if nobody was first."""
+        found = self.identity()
+        if found is None:
+            self._write_once("identity.json", mine)
+            found = self.identity() or mine
+        return found
+
+    def write_refusal(self, refusal: Refusal) -> None:
+        """Say that a worker does no chunks of this job, and why."""
+        name = hashlib.sha256(refusal.node.encode()).hexdigest()[:16]
+        self._write(f"refusals/{name}.json", refusal, durable=False)
+
+    def refusals(self) -> Iterator[Refusal]:
+        for name in sorted(self._names("refusals")):
+            if (refusal := self._maybe(f"refusals/{name}.json", Refusal)) is not None:
+                yield refusal
+
+    def clear_refusals(self) -> None:
+        """Ask all workers anew; whoever begins the first chunk says of what kind they are to be."""
+        for name in self._names("refusals"):
+            self._delete(f"refusals/{name}.json")
+        if not self.finished():
+            self._delete("identity.json")
+
+    def allow_mixed_workers(self) -> None:
+        """Let workers of several kinds do the rest of the job."""
+        job = self.job()
+        if not job.mixed_workers:
+            self._write("job.json", msgspec.structs.replace(job, mixed_workers=True))
+
+    def drop_media(self) -> None:
+        """Delete segments and border latents once the output stands; the records stay."""
+        for folder in ("segments", "borders", "claims", "attempts", "deadly"):
+            shutil.rmtree(self.path / folder, ignore_errors=True)
+
+    def reopen(self) -> bool:
+        """Have chunks handed over anew whose finished work is gone.
+
+        Returns:
+            whether that is worth a try; after some times in a row the disk must be at fault.
+        """
+        if not any(self.mark_once(f"reopened/{n}") for n in range(_MOST_REOPENED)):
+            return False
+        self.forget_submitted()
+        return True
+
+    @property
+    def window_path(self) -> Path:
+        """Where it stands which chunks were handed over; see ``scheduler/inflight.py``."""
+        return self._at(f"{_SUBMITTED}/window.json")
+
+    def forget_submitted(self) -> None:
+        """Forget what was handed over, so that what is not done is handed over anew."""
+        shutil.rmtree(self.path / _SUBMITTED, ignore_errors=True)
+
+    @property
+    def cancelled(self) -> bool:
+        return self.marked("cancel")
+
+    @property
+    def handed_over(self) -> bool:
+        """Whether anything of the job was given to workers, since it was last taken up."""
+        return self.marked(_SUBMITTED)
+
+    @property
+    def paused(self) -> bool:
+        return self.marked("pause")
+
+    def _write_items(self, items: Iterable[Item]) -> None:
+        with atomic_path(self._at("items.jsonl")) as temporary, temporary.open("wb") as file:
+            for item in items:
+                file.write(encode_line(item))
+
+
+def _by_id(plan: Plan) -> dict[str, Chunk]:
+    return {chunk.id: chunk for chunk in plan.chunks}
+
+
+def _line_starts(path: Path) -> array[int]:
+    """Where each line of a file begins, in bytes, and where the last one ends."""
+    starts = array("q", [0])
+    at = 0
+    with path.open("rb") as file:
+        for line in file:
+            at += len(line)
+            starts.append(at)
+    return starts
+
+
+def encode_line(item: Item) -> bytes:
+    """One item as a line of JSONL."""
+    return encode(item).replace(b"\n", b"") + b"\n"

@@ -1,0 +1,85 @@
+"""Where job folders are, and how a user names one: by id, by the start of an id, or by path."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from ..errors import JobError
+from ..settings import Settings
+from .folder import JobDir
+
+
+def job_path(settings: Settings, job_id: str, output: Path) -> Path:
+    """The folder for a new job.
+
+    ``IP2P_JOBS`` where set; beside the output where a broker is given, since the workers of
+    other hosts see that place; else this user's state folder.
+    """
+    if settings.jobs is not None:
+        return settings.jobs / job_id
+    if settings.broker_url is not None:
+        return output.parent / ".ip2p-jobs" / job_id
+    return _index(settings) / job_id
+
+
+def register(settings: Settings, folder: JobDir) -> None:
+    """Note where a job's folder is, so that :func:`find_job` finds it by id on this host."""
+    index = _index(settings)
+    link = index / folder.path.name
+    if folder.path.parent.absolute() == index.absolute():
+        return
+    index.mkdir(parents=True, exist_ok=True)
+    if link.is_symlink():
+        link.unlink()
+    link.symlink_to(folder.path.absolute(), target_is_directory=True)
+
+
+def remove(settings: Settings, folder: JobDir) -> None:
+    """Delete a job folder and the note of where it is."""
+    shutil.rmtree(folder.path, ignore_errors=True)
+    link = _index(settings) / folder.path.name
+    if link.is_symlink() and not link.exists():
+        link.unlink(missing_ok=True)
+
+
+def list_jobs(settings: Settings) -> list[JobDir]:
+    """All jobs this user has on this host, oldest first."""
+    found: dict[Path, JobDir] = {}
+    roots = [_index(settings), *([settings.jobs] if settings.jobs else [])]
+    for root in roots:
+        if not root.is_dir():
+            continue
+        for entry in root.iterdir():
+            folder = JobDir(entry.resolve())
+            if folder.exists():
+                found[folder.path] = folder
+    return sorted(found.values(), key=lambda folder: folder.created)
+
+
+def find_job(name: str, settings: Settings) -> JobDir:
+    """The job of that id, of the one id that starts so, or of that folder.
+
+    Raises:
+        JobError: there is none, or more than one.
+    """
+    if not name:
+        raise JobError("No job was named.", hint="`ip2p-batch jobs` lists those there are.")
+    as_path = JobDir(Path(name).expanduser())
+    if as_path.exists():
+        return JobDir(as_path.path.absolute())
+    jobs = list_jobs(settings)
+    exact = [j for j in jobs if j.path.name == name]
+    matches = exact or [j for j in jobs if j.path.name.startswith(name)]
+    if len(matches) == 1:
+        return matches[0]
+    if matches:
+        names = ", ".join(j.path.name for j in matches)
+        raise JobError(f"{name!r} could be any of: {names}.", hint="Give more of the id.")
+    raise JobError(
+        f"There is no job {name!r} here.", hint="`ip2p-batch jobs` lists those there are."
+    )
+
+
+def _index(settings: Settings) -> Path:
+    return settings.state / "jobs"

@@ -1,0 +1,225 @@
+"""Picture files up to their header: which formats there are, and opening one safely.
+
+Only the six formats that can also be written are opened. Pillow knows dozens more, some of which
+start other programs or have no header to trust.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+import threading
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import IO, Any, cast
+
+from PIL import ExifTags, ImageFile
+from PIL import Image as Pillow
+
+from ...errors import Ip2pError, SourceError
+from .. import limits
+
+#: File name suffix -> format, for all that can be edited. The first suffix of a format is its own.
+SUFFIXES: Mapping[str, str] = {
+    ".jpg": "jpeg", ".jpeg": "jpeg", ".png": "png", ".webp": "webp", ".tiff": "tiff",
+    ".tif": "tiff", ".bmp": "bmp", ".avif": "avif",
+}  # fmt: skip
+#: Suffixes of pictures that are noticed, so that they are not left out in silence.
+UNSUPPORTED: Mapping[str, str] = {
+    ".gif": "GIF", ".heic": "HEIC", ".heif": "HEIF", ".jxl": "JPEG XL", ".jp2": "JPEG 2000",
+    ".psd": "Photoshop", ".dng": "camera raw", ".cr2": "camera raw", ".cr3": "camera raw",
+    ".nef": "camera raw", ".arw": "camera raw",
+}  # fmt: skip
+#: Longest side, in pixels, that a format or its encoder can hold, where it is within reach.
+MAX_SIDE: Mapping[str, int] = {"jpeg": 65500, "webp": 16383, "avif": 65535}
+
+FORMATS_TEXT = "JPEG, PNG, WebP, TIFF, BMP and AVIF"
+_OPENERS: Mapping[str, str] = {  # Pillow's name -> ours; MPO is several JPEGs in one file
+    "JPEG": "jpeg", "MPO": "jpeg", "PNG": "png", "WEBP": "webp", "TIFF": "tiff", "BMP": "bmp",
+    "AVIF": "avif",
+}  # fmt: skip
+_SIGNATURES: tuple[tuple[bytes, str], ...] = (
+    (rb"GIF8", "a GIF picture"),
+    (rb"....ftypavi[fs]", "an AVIF picture, which this Pillow was built without,"),
+    (rb"....ftyp(hei|hev|mif1|msf1)", "a HEIF picture"),
+    (rb"....ftyp", "a video"),
+    (rb"%PDF", "a PDF document"),
+    (rb"PK\x03\x04", "a ZIP archive"),
+    (rb"8BPS", "a Photoshop document"),
+    (rb"\xff\x0a|\x00\x00\x00\x0cJXL ", "a JPEG XL picture"),
+    (rb"\x00\x00\x00\x0cjP  ", "a JPEG 2000 picture"),
+    (rb"(?i)\s*(<!doctype html|<html)", "a web page"),
+)
+
+
+class Unsupported(ValueError):
+    """A whole picture of a kind that cannot be edited."""
+
+
+def suffix_format(path: Path | str) -> str | None:
+    """The format that a file name's suffix stands for; None for a suffix of no such format."""
+    return SUFFIXES.get(os.path.splitext(path)[1].lower())  # noqa: PTH122 - half the time, 100 000 times
+
+
+def format_suffix(name: str) -> str:
+    """The suffix that files of format ``name`` get: ``jpeg`` -> ``.jpg``."""
+    return next(suffix for suffix, own in SUFFIXES.items() if own == name)
+
+
+def too_large(width: int, height: int, name: str | None) -> str:
+    """Why a picture of this size cannot be written in format ``name``; empty if it can."""
+    limit = MAX_SIDE.get(name or "", 0)
+    if limit and max(width, height) > limit:
+        return f"{width}x{height} is too large for {str(name).upper()} ({limit} pixels a side)"
+    return ""
+
+
+@contextmanager
+def opened(path: Path, *, max_pixels: int | None = None) -> Iterator[tuple[Pillow.Image, str]]:
+    """Open a picture's header; gives Pillow's image, not yet decoded, and our format name.
+
+    Whatever Pillow raises inside the block, decoding included, becomes a SourceError, and its
+    warnings are not shown.
+
+    Raises:
+        SourceError: not a regular file, unreadable, empty, not of a known format, damaged, or
+            of more than ``max_pixels`` pixels (None: of ``limits.PIXELS``). Its message is
+            ``PATH: REASON``.
+    """
+    with quiet():
+        try:
+            # Before open(): a named pipe would wait for its writer for ever.
+            if not stat.S_ISREG(path.stat().st_mode):
+                raise _error(path, "not a regular file", "Leave it out.")
+            with path.open("rb") as file:
+                image, name = _open(path, file)
+                with image:
+                    what = f"{image.width}x{image.height} is"
+                    limits.PIXELS.check(image.width * image.height, path, what, max_pixels)
+                    yield image, name
+        except Ip2pError:
+            raise
+        except Unsupported as error:
+            raise _error(path, str(error), "Convert it to 8 or 16 bits first.") from None
+        except MemoryError:
+            reason = "not enough memory to decode it"
+            raise _error(path, reason, "Scale the picture down first.") from None
+        except Pillow.DecompressionBombError:
+            reason = "too many pixels to be decoded safely"
+            raise _error(path, reason, "Scale the picture down first.") from None
+        except OSError as error:
+            if error.errno is not None:
+                reason = f"cannot be read: {error.strerror or error}"
+                raise _error(path, reason, "Check that the file is there and readable.") from error
+            raise _error(path, f"damaged or cut short ({_line(error)})", _DAMAGED) from error
+        except Exception as error:
+            # Decoders meet files that nobody thought of; what they raise then can be anything.
+            raise _error(path, f"damaged ({_line(error)})", _DAMAGED) from error
+
+
+_DAMAGED = "Get the file again from where it came from, or leave it out."
+
+
+def orientation(image: Pillow.Image, name: str) -> int:
+    """The EXIF orientation, 1 to 8, that is still to be applied to an opened picture's pixels."""
+    if name == "tiff":  # Pillow gives the upright size already and turns the pixels on load
+        return 1
+    try:
+        # Not image.getexif(): for PNG that would decode the picture, to look behind the pixels.
+        value = Pillow.Image.getexif(image).get(ExifTags.Base.Orientation, 1)
+    except Exception:  # damaged EXIF is no reason to refuse the picture
+        return 1
+    return value if isinstance(value, int) and 1 <= value <= 8 else 1
+
+
+def upright_size(image: Pillow.Image, name: str) -> tuple[int, int]:
+    """``(width, height)`` of an opened picture once it is turned upright."""
+    width, height = image.size
+    return (height, width) if orientation(image, name) >= 5 else (width, height)
+
+
+def _open(path: Path, file: IO[bytes]) -> tuple[ImageFile.ImageFile, str]:
+    head = file.read(512)
+    if not head:
+        raise _error(path, "the file is empty", _DAMAGED)
+    _load_plugins()
+    for name, own in _OPENERS.items():
+        if name not in Pillow.OPEN:
+            continue
+        factory, accept = Pillow.OPEN[name]
+        # The registry instead of Image.open(), since that one goes by a process-wide limit of
+        # 179 million pixels; ours is checked by the caller before anything is decoded.
+        if accept is not None and accept(head[:16]) is True:
+            file.seek(0)
+            try:
+                return factory(file, os.fspath(path)), own
+            except SyntaxError as error:
+                if name == "AVIF" and b"avi" not in head[8:40]:
+                    break  # another HEIF brand
+                raise _error(path, f"damaged ({_line(error)})", _DAMAGED) from error
+    raise _error(path, _what_else(head), f"{FORMATS_TEXT} can be edited.")
+
+
+def _load_plugins() -> None:
+    if not Pillow.OPEN.keys() >= {"JPEG", "PNG", "BMP"}:
+        Pillow.preinit()
+    if not Pillow.OPEN.keys() >= {"MPO", "WEBP", "TIFF"}:
+        Pillow.init()
+
+
+def _what_else(head: bytes) -> str:
+    for pattern, what in _SIGNATURES:
+        if re.match(pattern, head, re.DOTALL):
+            return f"{what}, whatever its name says"
+    with suppress(UnicodeDecodeError):
+        # A full head may end inside a character.
+        if (
+            head[: 509 if len(head) == 512 else None]
+            .decode("utf-8")
+            .replace("\n", "")
+            .replace("\r", "")
+            .isprintable()
+        ):
+            return "text, not a picture"
+    return "not a picture of a known format"
+
+
+def _error(path: Path, reason: str, hint: str) -> SourceError:
+    return SourceError(f"{path}: {reason}", path=path, hint=hint)
+
+
+def _line(error: BaseException) -> str:
+    text = str(error).strip().partition("\n")[0]
+    return text[:200] or type(error).__name__
+
+
+# -- Pillow's warnings --------------------------------------------------------------------
+
+_quiet_lock = threading.Lock()
+_quiet_users = 0
+_QUIET = ("ignore", None, Warning, re.compile(r"PIL\."), 0)
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keep Pillow's warnings from being shown; what matters of them is said in our own words.
+
+    Not ``warnings.catch_warnings``: that swaps the whole list of filters and puts it back, which
+    goes wrong when two threads overlap, and pictures are read and written in threads.
+    """
+    global _quiet_users
+    with _quiet_lock:
+        _quiet_users += 1
+        if _quiet_users == 1:
+            warnings.filterwarnings("ignore", module=r"PIL\.")
+    try:
+        yield
+    finally:
+        with _quiet_lock:
+            _quiet_users -= 1
+            if _quiet_users == 0:
+                with suppress(ValueError):
+                    cast(list[Any], warnings.filters).remove(_QUIET)

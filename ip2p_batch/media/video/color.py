@@ -1,0 +1,121 @@
+"""Colours of video: from the samples' own matrix and range to RGB, and back the same way.
+
+FFmpeg converts untagged video as BT.601 whatever its size, and an encoder that is merely *told*
+"BT.709" labels BT.601 samples so. Hence every conversion here names both ends (ITU-T H.273 code
+points), and the encoder is given the same as a tag.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+
+from ...errors import SourceError
+from ...frame import Image
+from ...jobs.spec import ColorFacts
+
+UNSPECIFIED = 2
+BT709 = 1
+BT601 = 6
+_MATRICES = {1: 1, 4: 4, 5: 5, 6: 5, 7: 7, 9: 9}  # H.273 -> swscale's SWS_CS_*
+_LIMITED, _FULL = 1, 2  # AVCOL_RANGE_MPEG, AVCOL_RANGE_JPEG
+_HDR_TRANSFERS = {16: "HDR10 (PQ)", 18: "HDR (HLG)"}
+# Accurate rounding, full chroma: 2 levels of error otherwise, and it depends on the CPU.
+_SWSCALE = 4 | 0x40000 | 0x2000 | 0x4000  # BICUBIC | ACCURATE_RND | FULL_CHR_H_INT | _INP
+
+
+def facts_of(frame: Any, path: Path) -> ColorFacts:
+    """How the samples of a decoded frame are to be read.
+
+    An untagged video is taken for BT.709 from 720 lines or 1280 columns up, else for BT.601: the
+    convention of players. Files that hold RGB (GIF, some screen recordings) come out as BT.709.
+
+    Raises:
+        SourceError: high dynamic range, or a matrix that has no conversion here.
+    """
+    transfer = int(frame.color_trc)
+    if transfer in _HDR_TRANSFERS:
+        raise SourceError(
+            f"{path}: {_HDR_TRANSFERS[transfer]} video cannot be edited as it is.",
+            path=path,
+            hint="Tone-map it to SDR first, for example with ffmpeg's `libplacebo` or `tonemap`.",
+        )
+    if frame.format.is_rgb:
+        return ColorFacts()
+    full = int(frame.color_range) == _FULL or frame.format.name.startswith("yuvj")
+    matrix = int(frame.colorspace)
+    tagged = matrix not in (0, UNSPECIFIED)
+    if not tagged:
+        matrix = BT709 if frame.height >= 720 or frame.width >= 1280 else BT601
+    if matrix not in _MATRICES:
+        raise SourceError(
+            f"{path}: its colour matrix (H.273 code {matrix}) is not supported.",
+            path=path,
+            hint="Convert it to BT.709 first: ffmpeg -i FILE -vf colorspace=bt709 NEW.mp4",
+        )
+    return ColorFacts(
+        matrix=matrix,
+        full_range=full,
+        primaries=int(frame.color_primaries) or UNSPECIFIED,
+        transfer=transfer or UNSPECIFIED,
+        tagged=tagged,
+    )
+
+
+def to_rgb(frame: Any, color: ColorFacts, size: tuple[int, int] | None = None) -> Image:
+    """A decoded frame as RGB, in stored orientation.
+
+    Args:
+        frame: an ``av.VideoFrame`` of any pixel format; alpha is dropped.
+        color: how its samples are to be read.
+        size: ``(width, height)`` to scale to; None keeps the frame's own.
+
+    Returns:
+        uint8, shape ``(height, width, 3)``.
+    """
+    width, height = size or (frame.width, frame.height)
+    if frame.format.is_rgb:
+        converted = frame.reformat(width, height, "rgb24")
+    else:
+        converted = frame.reformat(
+            width,
+            height,
+            "rgb24",
+            src_colorspace=_MATRICES[color.matrix],
+            src_color_range=_FULL if color.full_range else _LIMITED,
+            dst_color_range=_FULL,
+            interpolation=_SWSCALE,
+        )
+    image: Image = np.ascontiguousarray(converted.to_ndarray(), dtype=np.uint8)
+    return image
+
+
+def from_rgb(image: Image, color: ColorFacts, pix_fmt: str) -> Any:
+    """RGB pixels as an ``av.VideoFrame`` of ``pix_fmt``, in the source's matrix and range.
+
+    Args:
+        image: uint8, shape ``(height, width, 3)``.
+        color: the matrix and range to convert to; not looked at where ``pix_fmt`` is RGB.
+    """
+    frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")
+    if av.VideoFormat(pix_fmt).is_rgb:
+        return frame.reformat(format=pix_fmt)
+    return frame.reformat(
+        format=pix_fmt,
+        dst_colorspace=_MATRICES[color.matrix],
+        src_color_range=_FULL,
+        dst_color_range=_FULL if color.full_range else _LIMITED,
+        interpolation=_SWSCALE,
+    )
+
+
+def tag(codec_context: Any, color: ColorFacts) -> None:
+    """Write ``color`` into an encoder, so that players read the samples as they were made."""
+    rgb = av.VideoFormat(codec_context.pix_fmt).is_rgb
+    codec_context.colorspace = 0 if rgb else color.matrix
+    codec_context.color_range = _FULL if rgb or color.full_range else _LIMITED
+    codec_context.color_primaries = color.primaries
+    codec_context.color_trc = color.transfer

@@ -1,0 +1,124 @@
+"""What is handed over next: chunks of a wave, the assembly, or nothing any more."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Collection
+from functools import partial
+from pathlib import Path
+
+from ..errors import ResumeMismatch
+from ..jobs.attempts import forget
+from ..jobs.folder import JobDir
+from ..jobs.spec import Job
+from ..media.video import probe
+from ..queue.executor import Executor
+from . import inflight
+
+
+def submit(folder: JobDir, executor: Executor) -> None:
+    """Hand over what is to be done next: for a new job, a resumed one, or one that stands still.
+
+    Raises:
+        ResumeMismatch: the source changed since the plan was made.
+        OutputError: the output appeared meanwhile.
+    """
+    job = folder.job()
+    check_source(job)
+    with inflight.held(folder):
+        for marker in ("cancel", "pause"):
+            folder.unmark(marker)
+        forget(folder, folder.given_up())
+        folder.clear_failures()
+        folder.clear_refusals()
+        inflight.forget(folder)
+        shutil.rmtree(folder.path / "reopened", ignore_errors=True)
+    advance(folder, executor)
+
+
+def check_source(job: Job) -> None:
+    """Refuse to go on with a source that is not the one that was planned.
+
+    Raises:
+        ResumeMismatch: it changed or is gone; names it.
+    """
+    source = job.source
+    if not source.is_video:
+        return  # a changed picture is edited as it is now; a vanished one is reported
+    path = Path(source.path)
+    if not path.exists() or probe.stamp(path) != source.stamp:
+        what = "has changed" if path.exists() else "is gone"
+        raise ResumeMismatch(
+            f"{path} {what} since job {job.id} was planned.",
+            hint="Put the file back, or start a new job with `ip2p-batch edit`.",
+            survives="The job folder stays as it is.",
+        )
+
+
+def advance(
+    folder: JobDir,
+    executor: Executor,
+    settled: Collection[str] | None = None,
+    *,
+    again: bool = False,
+) -> None:
+    """Hand over what is due: the next chunks of a wave, the next wave, or the assembly.
+
+    Called by whoever settles a chunk, one at a time. While a wave is under way, receipts are not
+    counted: else a job would cost the square of its chunks.
+
+    Args:
+        settled: ids of chunks known to be settled; None to look at all that are under way.
+        again: the caller comes in the place of one that died, perhaps in the midst of handing
+            over the assembly: what did not get as far as its message is handed over once more.
+    """
+    if folder.ended or folder.cancelled or folder.paused:
+        return
+    with inflight.held(folder):
+        if inflight.move_on(folder, executor, settled):
+            return
+        folder.refresh()  # planned again, perhaps
+        plan = folder.plan()
+        done = folder.finished()
+        given_up = folder.given_up()
+        for number in range(1, plan.waves + 1):
+            wave = plan.wave(number)
+            pending = [c for c in wave if c.id not in done and c.id not in given_up]
+            if pending:
+                inflight.begin(folder, executor, plan, number, pending)
+                return
+            if any(c.id in given_up for c in wave):
+                return  # later waves stand on this one
+        if not given_up:
+            hand = partial(executor.assemble, folder)
+            _hand_over(folder, "submitted/assembly", hand, again=again)
+
+
+def _hand_over(folder: JobDir, marker: str, hand: Callable[[], None], *, again: bool) -> None:
+    """Do it once; where Redis cannot be reached, take the marker back for the next caller."""
+    whole = f"{marker}.whole"
+    if not folder.mark_once(marker) and not (again and not folder.marked(whole)):
+        return
+    try:
+        hand()
+        folder.mark_once(whole)
+    except BaseException:
+        folder.unmark(marker)
+        raise
+
+
+def unpause(folder: JobDir, executor: Executor | None) -> None:
+    """Have a paused job go on.
+
+    Args:
+        executor: what hands it over; None leaves that to whoever follows the job.
+
+    Raises:
+        BrokerError: Redis cannot be reached; the job is not paused any more.
+    """
+    with inflight.held(folder):
+        # What the queue had of it may have ended by now; what it still has is found there.
+        inflight.forget(folder)
+        folder.unmark("pause")
+    if executor is not None:
+        advance(folder, executor)

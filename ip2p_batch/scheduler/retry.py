@@ -1,0 +1,111 @@
+"""Do again what failed, and only that: pictures that were mended, chunks that were given up.
+
+Numbers of items and ids of chunks stay, so that receipts keep their meaning. A picture that is
+tried again gets a chunk of its own beside the one that failed at it, which leaves it out from
+now on.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+
+import msgspec
+
+from ..errors import JobError
+from ..jobs.attempts import fresh_claims
+from ..jobs.folder import JobDir
+from ..jobs.plan import Chunk, Plan
+from ..jobs.spec import Item
+from ..media.resize import Fit
+from ..planning.planner import STILLS_PER_CHUNK
+from ..planning.prepare import look_again, picture_warnings
+
+
+def retry(folder: JobDir) -> int:
+    """Plan anew what failed of a job; the frames or pictures that are to be done now.
+
+    Afterwards the job is one to be taken up, as after a stop: :func:`submit` or :func:`follow`.
+    Where there is nothing to do again, it is left as it is.
+
+    Raises:
+        JobError: workers are at it now.
+        SourceError: the folder or the list of the pictures cannot be read any more.
+    """
+    with folder.locked() as mine:
+        if not mine or (not folder.ended and fresh_claims(folder, folder.finished())):
+            name = folder.path.name
+            raise JobError(
+                f"Workers are at job {name} now.",
+                hint=f"Wait for its end (`ip2p-batch watch {name}`), or cancel it first.",
+            )
+        if not folder.job().source.is_video:
+            _plan_again(folder)
+        plan, done = folder.plan(), folder.finished()
+        open_ = [chunk for chunk in plan.chunks if chunk.id not in done]
+        if open_:
+            folder.drop_result()
+        return sum(plan.weights.get(chunk.id, 1) for chunk in open_)
+
+
+def _plan_again(folder: JobDir) -> None:
+    """Look at the pictures that failed once more, and plan chunks for those that may be edited."""
+    job, plan = folder.job(), folder.plan()
+    items = list(folder.items())
+    failed_at = _failed_in_work(folder, plan)
+    planned = {n for c in plan.chunks for n in range(c.start, c.stop)}
+    left = [
+        n
+        for n, item in enumerate(items)
+        if not item.skipped and (n in failed_at or n not in planned or item.error is not None)
+    ]
+    again = dict(zip(left, look_again(job, [items[n] for n in left]), strict=True))
+    mended = {n: item for n, item in again.items() if item.error is None}
+    if not mended:
+        return
+    without: dict[str, list[int]] = defaultdict(list)
+    for number, chunk_id in failed_at.items():
+        without[chunk_id].append(number)
+    chunks = [
+        msgspec.structs.replace(c, without=tuple(sorted({*c.without, *without[c.id]})))
+        if c.id in without
+        else c
+        for c in plan.chunks
+    ]
+    first = max((int(c.id.partition("-")[2]) for c in chunks), default=-1) + 1
+    for number, (start, stop) in enumerate(_runs(mended, job.recipe.size), first):
+        chunks.append(Chunk(id=f"1-{number:06d}", kind="stills", wave=1, start=start, stop=stop))
+    items = [again.get(n, item) for n, item in enumerate(items)]
+    folder.replan(
+        msgspec.structs.replace(
+            plan, chunks=tuple(chunks), warnings=tuple(picture_warnings(items))
+        ),
+        items,
+    )
+
+
+def _failed_in_work(folder: JobDir, plan: Plan) -> dict[int, str]:
+    """Numbers of the pictures that receipts call failed, each with its chunk."""
+    left_out = plan.left_out
+    return {
+        item.index: receipt.chunk
+        for receipt in folder.receipts()
+        for item in receipt.items
+        if item.error and item.index not in left_out.get(receipt.chunk, ())
+    }
+
+
+def _runs(items: Mapping[int, Item], size: int) -> Iterator[tuple[int, int]]:
+    """Ranges of neighbouring numbers whose pictures are edited at one size."""
+    run: list[int] = []
+    shape = (0, 0)
+    for number in sorted(items):
+        fit = Fit.for_size(items[number].width, items[number].height, size)
+        own = (fit.width, fit.height)
+        if run and (number != run[-1] + 1 or own != shape or len(run) == STILLS_PER_CHUNK):
+            yield run[0], run[-1] + 1
+            run = []
+        run.append(number)
+        shape = own
+    if run:
+        yield run[0], run[-1] + 1

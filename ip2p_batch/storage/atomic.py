@@ -1,0 +1,259 @@
+"""Files that are whole or not there, on disks that fill up and on shares that stumble.
+
+A file is written under a temporary name beside its place, flushed, renamed, and its folder flushed:
+without the last step a power cut can take the new name away again. What a network share answers
+while its server restarts (a stale handle, an I/O error) is asked again a few times.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import secrets
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TypeVar
+
+from ..errors import Ip2pError, JobError, OutputError, StorageError
+
+T = TypeVar("T")
+
+SPACE_HINT = "See that there is space and that it may be written, then `ip2p-batch resume`."
+SURVIVES = "Finished chunks are kept."
+#: Seconds between tries: a share's fail-over takes some, and a dead disk should be told of soon.
+PAUSES = (0.1, 0.5, 2.0)
+#: What may be gone at the next try: a stale handle, a server that does not answer, a cable.
+PASSING = frozenset(
+    getattr(errno, name)
+    for name in ("ESTALE", "EIO", "ETIMEDOUT", "EREMOTEIO", "EHOSTDOWN", "ENOTCONN", "EAGAIN")
+    if hasattr(errno, name)
+)
+#: What file systems say that cannot flush a folder, and need not.
+_NO_FLUSH = frozenset({errno.EINVAL, errno.ENOTSUP, errno.EBADF, errno.EACCES, errno.EPERM})
+_PART = ".part"
+_PREFIX_LENGTH = len(".ip2p-") + 12 + len("-")
+
+
+def passes(error: BaseException | None) -> bool:
+    """Whether an error of the operating system may be gone at the next try."""
+    return isinstance(error, OSError) and error.errno in PASSING
+
+
+def retry_transient(
+    call: Callable[[], T],
+    *,
+    transient: Callable[[Exception], bool] = passes,
+    delays: Sequence[float] | None = None,
+    before_retry: Callable[[Exception], None] = lambda _: None,
+    sleep: Callable[[float], None] = time.sleep,
+) -> T:
+    """Call ``call`` until it returns, as long as another try may succeed.
+
+    Args:
+        call: what to do; takes no arguments.
+        transient: whether an error may be gone at the next try. The default accepts the errors
+            that a network share gives while its server restarts.
+        delays: seconds between tries; one try more than there are delays. None means ``PAUSES``.
+        before_retry: called with the error before each delay, for a log line.
+        sleep: called with each delay.
+
+    Returns:
+        What ``call`` returns.
+
+    Raises:
+        Exception: the first error that is not transient, or the last one.
+    """
+    for delay in PAUSES if delays is None else delays:
+        try:
+            return call()
+        except Exception as error:
+            if not transient(error):
+                raise
+            before_retry(error)
+        # Outside of the handler: the failed try is freed before the next one begins.
+        sleep(delay)
+    return call()
+
+
+def write_error(path: Path, error: OSError) -> OutputError:
+    """The error for a file that cannot be written; one that may pass is worth another try."""
+    kind = StorageError if passes(error) else OutputError
+    return cannot_write(path, error.strerror or str(error), kind)
+
+
+def cannot_write(
+    path: Path | str, reason: str, kind: type[OutputError] = OutputError
+) -> OutputError:
+    """The error for a file or folder that cannot be written, with the reason in words."""
+    return kind(
+        f"{path} cannot be written: {reason}.", path=path, hint=SPACE_HINT, survives=SURVIVES
+    )
+
+
+def unreadable(path: Path, error: OSError) -> Ip2pError:
+    """The error for a job's file that cannot be read; one that may pass is worth another try."""
+    message = f"{path} cannot be read: {error.strerror or error}."
+    if passes(error):
+        hint = "See to the disk or share, then `ip2p-batch resume`."
+        return StorageError(message, path=path, hint=hint, survives=SURVIVES)
+    return JobError(message, survives=SURVIVES)
+
+
+@contextmanager
+def atomic_path(
+    path: Path,
+    *,
+    durable: bool = True,
+    name_too: bool = True,
+    parents: bool = True,
+    check: Callable[[], None] = lambda: None,
+) -> Iterator[Path]:
+    """A temporary path in ``path``'s folder that becomes ``path`` when the block ends well.
+
+    The file is flushed to disk before the rename, and its folder after it; after an exception
+    nothing stands under either name.
+
+    Args:
+        durable: False leaves the flushing out, for what is of no use after a crash anyway.
+        name_too: False leaves the flush of the folder to the caller, who has many files in one.
+        parents: False makes only ``path``'s own folder, not the ones above: under a share that
+            is not mounted at the moment nothing may grow.
+        check: called right before the rename; raises where the file is no longer wanted.
+
+    Raises:
+        OutputError: the disk is full, or the folder cannot be written.
+        StorageError: the disk or share stumbled, also when asked again; another try may do.
+    """
+    if "\0" in str(path):  # else a ValueError of the system's
+        raise OutputError(
+            f"{str(path)!r} cannot be written: no file is called so.", path=path, survives=SURVIVES
+        )
+    temporary: Path | None = None
+    try:
+        temporary = retry_transient(lambda: _new_part(path, parents=parents))
+        yield temporary
+        if durable:
+            # Once only: after a failed flush a second one may say that all is well (fsync(2)).
+            with temporary.open("rb+") as file:
+                os.fsync(file.fileno())
+        check()
+        _rename(temporary, path)
+        temporary = None
+        if durable and name_too:
+            flush_folder(path.parent)
+    except OSError as error:
+        raise write_error(path, error) from error
+    finally:
+        if temporary is not None:
+            with suppress(OSError):
+                temporary.unlink()
+
+
+def write_atomic(path: Path, data: bytes, *, durable: bool = True, parents: bool = True) -> None:
+    """Write ``data`` so that readers see the old file or the new one, never a part.
+
+    Raises:
+        OutputError: as :func:`atomic_path`; transient errors were retried.
+    """
+
+    def write() -> None:
+        with atomic_path(path, durable=durable, parents=parents) as temporary:
+            temporary.write_bytes(data)
+
+    retry_transient(write, transient=lambda error: isinstance(error, StorageError))
+
+
+def overwrite_in_place(file: int, data: bytes, *, durable: bool = False) -> None:
+    """Replace the JSON in an open file by other JSON; the file keeps its name and its inode.
+
+    For a file whose lock must stay with it, and for one that is written often and is of no use
+    after a crash. All others are written by :func:`atomic_path`. Readers may see a torn file. They
+    take JSON that does not decode for a file that was never written, so this must suit them.
+
+    Args:
+        file: descriptor, open for writing.
+        data: one JSON value. Spaces fill it up to the file's length, so that the file is never
+            empty and never ends with a piece of the old value.
+        durable: flush the file to disk.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    left = memoryview(data.ljust(os.fstat(file).st_size))
+    at = 0
+    while left:
+        written = os.pwrite(file, left, at)
+        at, left = at + written, left[written:]
+    if durable:
+        os.fsync(file)
+
+
+def flush_folder(path: Path) -> None:
+    """See that names given or taken in a folder outlive a power cut.
+
+    Raises:
+        OSError: the disk does not do it.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        if error.errno not in _NO_FLUSH:
+            raise
+
+
+def digest(path: Path) -> str:
+    """SHA-256 of a file.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def sweep(paths: Iterable[Path]) -> None:
+    """Delete what killed processes left of unfinished ``paths``; nobody may be writing them now."""
+    prefixes: dict[Path, set[str]] = {}
+    for path in paths:
+        prefixes.setdefault(path.parent, set()).add(_part_prefix(path))
+    for folder, ours in prefixes.items():
+        with suppress(OSError):
+            for entry in folder.iterdir():
+                if _PART in entry.name and entry.name[:_PREFIX_LENGTH] in ours:
+                    entry.unlink(missing_ok=True)
+
+
+def _new_part(path: Path, *, parents: bool) -> Path:
+    path.parent.mkdir(parents=parents, exist_ok=True)
+    part = path.parent / f"{_part_prefix(path)}{secrets.token_hex(8)}{_PART}{path.suffix}"
+    # The kernel applies the umask. Asking for it from here would change it for all threads.
+    os.close(os.open(part, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666))
+    return part
+
+
+def _rename(temporary: Path, path: Path) -> None:
+    tries = 0
+
+    def rename() -> None:
+        nonlocal tries
+        tries += 1
+        try:
+            temporary.replace(path)
+        except FileNotFoundError:
+            # The server did it the first time, and its answer was lost.
+            if tries == 1 or not path.exists():
+                raise
+
+    retry_transient(rename)
+
+
+def _part_prefix(path: Path) -> str:
+    # A digest, for the name itself may be as long as names can be.
+    return f".ip2p-{hashlib.sha256(os.fsencode(path.name)).hexdigest()[:12]}-"

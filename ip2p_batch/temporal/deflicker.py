@@ -1,0 +1,72 @@
+"""Deflicker: the brightness of whole frames, levelled within a shot.
+
+Some edits pump: the whole picture is a little lighter in one frame and darker in the next. Each
+frame's mean luma l is brought to a mean over its neighbours, as ffmpeg's ``deflicker`` does.
+Unlike there, a neighbour counts by how alike the SOURCE's mean luma s is, so that a flash, a fade
+or a lamp that is in the scene stays::
+
+    gain_t = (sum_s w_s l_s / sum_s w_s) / l_t,   w_s = exp(-(s_s - s_t)^2 / (2 sigma^2)),  w_t = 1
+
+Blind to flicker of parts of a picture, and to colour.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from ..frame import Image
+from .pipeline import Pair
+
+#: Grey levels by which a source's mean luma may differ before a neighbour counts for less.
+SIGMA = 3.0
+#: No frame is made lighter or darker than by this factor.
+MOST_GAIN = 1.25
+#: BT.601's weights of red, green and blue.
+_LUMA = np.array((0.299, 0.587, 0.114))
+
+
+class Deflicker:
+    """The leveller as a stage of :class:`~.steadying.Steadying`.
+
+    Args:
+        radius: neighbours on either side, at least 1. ffmpeg's own default is a window of 5.
+    """
+
+    def __init__(self, radius: int) -> None:
+        self._radius = radius
+
+    @property
+    def radius(self) -> int:
+        return self._radius
+
+    def steadied(self, middle: Pair, around: Sequence[Pair]) -> Image:
+        pairs = (middle, *around)
+        factor = gain(
+            [luma(pair.source.image) for pair in pairs], [luma(pair.edited.image) for pair in pairs]
+        )
+        image = np.rint(middle.edited.image * np.float32(factor))
+        return np.asarray(np.clip(image, 0, 255), dtype=np.uint8)
+
+
+def luma(image: Image) -> float:
+    """Mean brightness of a uint8 RGB picture, 0 to 255."""
+    return float(image.reshape(-1, 3).mean(axis=0) @ _LUMA)
+
+
+def gain(sources: Sequence[float], edited: Sequence[float]) -> float:
+    """The factor for the first of these frames, by this module's formula.
+
+    Args:
+        sources, edited: mean lumas, the frame's own first, then its neighbours'.
+
+    >>> gain([100, 100, 100], [110, 100, 90])
+    0.9090909090909091
+    >>> gain([100, 200, 200], [100, 200, 200])  # the scene itself got lighter
+    1.0
+    """
+    weights = np.exp(-np.square(np.subtract(sources, sources[0])) / (2 * SIGMA**2))
+    wanted = float(weights @ np.asarray(edited) / weights.sum())
+    factor = wanted / max(edited[0], 1.0)
+    return min(max(factor, 1 / MOST_GAIN), MOST_GAIN)

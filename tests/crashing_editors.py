@@ -1,0 +1,75 @@
+"""Does all chunks of a job, every attempt in a process of its own, until each is settled.
+
+As a script: ``python mortals.py JOB``. Prints the number of deaths of each chunk as JSON. Attempts
+are forked from a process that has imported everything and runs no thread, so a death costs little.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+MOST = 60
+
+
+def deaths(job, **env):
+    """Deaths by chunk that it took to settle ``job``."""
+    path = os.pathsep.join(filter(None, (str(Path(__file__).parent.parent), *sys.path)))
+    done = subprocess.run(
+        [sys.executable, __file__, str(job.path)],
+        env={**os.environ, "PYTHONPATH": path, **env},
+        stdout=subprocess.PIPE, text=True, check=True,
+    )  # fmt: skip
+    return json.loads(done.stdout)
+
+
+def main(path):
+    from ip2p_batch.errors import Ip2pError
+    from ip2p_batch.execution import timeout
+    from ip2p_batch.execution.chunk import give_up, process_chunk
+    from ip2p_batch.jobs.folder import JobDir
+    from ip2p_batch.jobs.records import WorkerInfo
+    from ip2p_batch.planning import cost
+    from ip2p_batch.settings import Settings
+    from workers.editor_cache import editor_for
+
+    job = JobDir(path)
+
+    def die(line):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    hangs = os.environ.get("HANGS_AFTER")
+
+    def attempt(chunk):
+        worker = WorkerInfo(host="mortal", pid=os.getpid())
+        patience = None
+        if hangs is not None:
+            cost._SLOWEST["cuda"] = 1e9
+            patience = timeout.Patience(die, device="cuda", least=float(hangs))
+        settings = Settings.from_env()
+        try:
+            process_chunk(
+                job, chunk, editor_for=lambda recipe: editor_for(recipe, settings),
+                worker=worker, patience=patience,
+            )  # fmt: skip
+        except Ip2pError as error:
+            give_up(job, chunk.id, error, attempts=1, worker=worker)
+
+    found = {}
+    for chunk in job.plan().chunks:
+        found[chunk.id] = 0
+        while not job.settled(chunk.id):
+            child = os.fork()
+            if not child:
+                attempt(chunk)
+                os._exit(0)
+            if os.waitpid(child, 0)[1]:
+                found[chunk.id] += 1
+            assert found[chunk.id] < MOST
+    sys.stdout.write(json.dumps(found))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

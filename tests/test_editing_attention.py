@@ -1,0 +1,203 @@
+"""Anchor attention: the formula, layer by layer, and what it does to a whole model."""
+
+import numpy as np
+import pytest
+import torch
+from diffusers.models.attention_processor import Attention, AttnProcessor2_0
+
+from ip2p_batch.editing.attention import AnchorMemory, AnchorProcessor, install
+from ip2p_batch.editing.pix2pix import Pix2PixEditor
+from tests.tiny_pipelines import editor, frames, pipeline, recipe
+
+BRANCHES, FRAMES, ANCHORS, TOKENS, WIDTH = 3, 2, 2, 5, 16
+
+
+def tokens(samples, seed):
+    return torch.randn(samples, TOKENS, WIDTH, generator=torch.Generator().manual_seed(seed))
+
+
+@pytest.fixture
+def layer():
+    torch.manual_seed(0)
+    return Attention(query_dim=WIDTH, heads=4, dim_head=4).eval()
+
+
+def by_hand(layer, own, anchors):
+    """softmax(Q [K, K_anc]^T / sqrt(d)) [V, V_anc] for one sample, head by head."""
+    seen = torch.cat([own, *anchors])
+    out = torch.zeros(TOKENS, WIDTH)
+    for head in range(4):
+        part = slice(4 * head, 4 * head + 4)
+        q = layer.to_q(own)[:, part]
+        k, v = layer.to_k(seen)[:, part], layer.to_v(seen)[:, part]
+        out[:, part] = torch.softmax(q @ k.T / 2, dim=-1) @ v
+    return layer.to_out[0](out)
+
+
+@torch.no_grad()
+def test_a_frame_sees_its_own_tokens_and_the_anchors_of_its_branch(layer):
+    memory = AnchorMemory()
+    processor = AnchorProcessor(memory, "mid_block.x")
+    anchors, own = tokens(BRANCHES * ANCHORS, 1), tokens(BRANCHES * FRAMES, 2)
+    with memory.recording(BRANCHES):
+        among_anchors = processor(layer, anchors)
+    with memory.joined():
+        joined = processor(layer, own)
+    for branch in range(BRANCHES):
+        theirs = anchors[branch * ANCHORS : (branch + 1) * ANCHORS]
+        for n in range(FRAMES):
+            at = branch * FRAMES + n
+            torch.testing.assert_close(joined[at], by_hand(layer, own[at], theirs))
+        for n in range(ANCHORS):
+            at = branch * ANCHORS + n
+            torch.testing.assert_close(among_anchors[at], by_hand(layer, anchors[at], theirs))
+
+
+@torch.no_grad()
+def test_more_anchors_of_another_size_join_those_that_are_known(layer):
+    memory = AnchorMemory()
+    processor = AnchorProcessor(memory, "mid_block.x")
+    first, own = tokens(BRANCHES, 1), tokens(BRANCHES, 2)
+    second = tokens(BRANCHES, 3)[:, :3]
+    with memory.recording(BRANCHES):
+        processor(layer, first)
+    with memory.recording(BRANCHES, more=True):
+        processor(layer, second)
+    with memory.joined():
+        joined = processor(layer, own)
+    for branch in range(BRANCHES):
+        seen = [first[branch], second[branch]]
+        torch.testing.assert_close(joined[branch], by_hand(layer, own[branch], seen))
+
+
+@torch.no_grad()
+def test_without_anchors_it_is_the_plain_attention_of_diffusers(layer):
+    memory = AnchorMemory()
+    processor = AnchorProcessor(memory, "mid_block.x")
+    own, other = tokens(6, 1), tokens(6, 2)
+    plain = AttnProcessor2_0()
+    assert torch.equal(processor(layer, own), plain(layer, own))
+    assert torch.equal(processor(layer, own, other), plain(layer, own, other))
+    with memory.joined():  # nothing was recorded
+        assert torch.equal(processor(layer, own), plain(layer, own))
+
+
+def test_every_self_attention_layer_gets_a_processor_and_no_other():
+    unet = editor().pipe.unet
+    install(unet)
+    for name, processor in unet.attn_processors.items():
+        assert isinstance(processor, AnchorProcessor) == name.endswith("attn1.processor")
+
+
+# -- through the editor -------------------------------------------------------------------
+
+
+def loud():
+    """An editor whose self-attention picks what it looks at: fresh weights look at everything."""
+    owner = Pix2PixEditor(pipeline(), device="cpu", dtype=torch.float32)
+    for name, module in owner.pipe.unet.named_modules():
+        if name.endswith("attn1"):
+            for layer in (module.to_q, module.to_k):
+                layer.weight.data *= 4
+    return owner
+
+
+def negative(frame):
+    return frame.with_image(255 - frame.image)
+
+
+def edited(anchors, clip, look, owner=None):
+    session = (owner or loud()).session(look)
+    session.anchor([(frame, None) for frame in anchors])
+    return [frame.image for frame in session.edit(clip)]
+
+
+def test_anchors_change_the_frames_and_no_anchors_leave_them():
+    clip, look, owner = frames(4), recipe(anchors=2), loud()
+    plain = edited([], clip, look, owner)
+    assert all(map(np.array_equal, plain, edited([], clip, recipe(), owner)))
+    tied = edited([negative(clip[0]), clip[3]], clip, look, owner)
+    assert not any(map(np.array_equal, plain, tied))
+
+
+def test_what_a_frame_becomes_does_not_depend_on_the_frames_beside_it():
+    clip, look, owner = frames(5), recipe(anchors=2, batch_size=2), loud()
+    anchors = [clip[1], clip[3]]
+    whole = edited(anchors, clip, look, owner)
+    for n, frame in enumerate(clip):
+        assert np.array_equal(edited(anchors, [frame], look, owner)[0], whole[n])
+
+
+def test_with_none_of_the_steps_anchors_do_nothing():
+    clip, owner = frames(2), loud()
+    without = edited([], clip, recipe(), owner)
+    with_none = edited([clip[0]], clip, recipe(anchors=1, anchor_steps=0.0), owner)
+    assert all(map(np.array_equal, without, with_none))
+
+
+def test_with_half_the_steps_anchors_do_something_else_than_with_all():
+    clip, owner = frames(2), loud()
+    anchor = negative(clip[0])
+    all_steps = edited([anchor], clip, recipe(anchors=1), owner)
+    half = edited([anchor], clip, recipe(anchors=1, anchor_steps=0.5), owner)
+    without = edited([], clip, recipe(), owner)
+    assert not np.array_equal(all_steps[1], half[1])
+    assert not np.array_equal(without[1], half[1])
+
+
+def test_anchors_go_on_where_wave_one_left_them(tmp_path):
+    """Borders are edited beside anchors run from the beginning, frames beside handed-over ones."""
+    clip, owner = frames(9), loud()
+    look = recipe(num_inference_steps=6, carryover=0.5, anchors=2)
+    anchors, paths = [clip[0], clip[8]], {n: tmp_path / str(n) for n in (0, 4, 8)}
+    first = owner.session(look)
+    first.anchor([(frame, None) for frame in anchors])
+    first.save_borders([(clip[n], path) for n, path in paths.items()])
+    second = owner.session(look)
+    second.tie([(clip[0], paths[0]), (clip[4], paths[4])])
+    second.anchor([(frame, paths[frame.index]) for frame in anchors])
+    handed = second.edit([clip[0], clip[4]])
+    whole = edited(anchors, [clip[0], clip[4]], look, owner)
+    for a, b in zip(handed, whole, strict=True):
+        gap = np.abs(a.image.astype(int) - b)
+        assert gap.max() <= 1  # three anchors in a batch round otherwise than one frame
+
+
+def looked(look, clip, values, owner, anchors=()):
+    session = owner.session(recipe(look_anchor="look.png", **values))
+    session.anchor([(frame, None) for frame in anchors])
+    session.look(look)
+    return [frame.image for frame in session.edit(clip)]
+
+
+def test_a_look_changes_all_frames_and_another_look_changes_them_otherwise():
+    clip, owner = frames(3), loud()
+    plain = edited([], clip, recipe(), owner)
+    one = looked(frames(1, 48, 64, shift=3)[0].image, clip, {}, owner)
+    other = looked(255 - frames(1, 48, 64, shift=3)[0].image, clip, {}, owner)
+    assert not any(map(np.array_equal, plain, one))
+    assert not any(map(np.array_equal, one, other))
+
+
+def test_a_look_and_anchors_go_together():
+    clip, owner = frames(3), loud()
+    look = frames(1, 48, 64, shift=3)[0].image
+    alone = looked(look, clip, {"anchors": 1}, owner)
+    both = looked(look, clip, {"anchors": 1}, owner, anchors=[negative(clip[0])])
+    assert not any(map(np.array_equal, alone, both))
+
+
+def test_frames_that_set_in_midway_see_the_look_there(tmp_path):
+    """Tied to their borders they end near what a full edit with that look gives."""
+    clip, owner = frames(5), loud()
+    values = {"num_inference_steps": 6, "carryover": 0.5}
+    picture = frames(1, 32, 48, shift=3)[0].image
+    whole = looked(picture, [clip[0], clip[4]], values, owner)
+    first = owner.session(recipe(look_anchor="look.png", **values))
+    first.look(picture)
+    first.save_borders([(clip[n], tmp_path / str(n)) for n in (0, 4)])
+    second = owner.session(recipe(look_anchor="look.png", **values))
+    second.look(picture)
+    second.tie([(clip[n], tmp_path / str(n)) for n in (0, 4)])
+    for frame, expected in zip(second.edit([clip[0], clip[4]]), whole, strict=True):
+        assert np.abs(frame.image.astype(int) - expected).max() <= 1

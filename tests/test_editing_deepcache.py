@@ -1,0 +1,129 @@
+"""Deep features kept from one step to the next."""
+
+import pytest
+import torch
+from diffusers import UNet2DConditionModel
+
+from ip2p_batch.editing.deepcache import DeepFeatures
+from ip2p_batch.editing.loading import load_editor
+from ip2p_batch.errors import ModelError
+from ip2p_batch.evaluation.image_metrics import psnr
+
+from .tiny_pipelines import editor, frames, pipeline, recipe
+
+
+def deeper_unet():
+    """Attention and two layers in the outermost blocks, as Stable Diffusion has."""
+    torch.manual_seed(3)
+    return UNet2DConditionModel(
+        sample_size=16,
+        in_channels=8,
+        out_channels=4,
+        block_out_channels=(16, 32, 32),
+        layers_per_block=2,
+        norm_num_groups=8,
+        attention_head_dim=4,
+        cross_attention_dim=16,
+        down_block_types=("CrossAttnDownBlock2D", "CrossAttnDownBlock2D", "DownBlock2D"),
+        up_block_types=("UpBlock2D", "CrossAttnUpBlock2D", "CrossAttnUpBlock2D"),
+    ).eval()
+
+
+def inputs(unet, samples=2):
+    generator = torch.Generator().manual_seed(1)
+    size = unet.config.sample_size
+    return (
+        torch.randn(samples, unet.config.in_channels, size, size, generator=generator).to(
+            unet.dtype
+        ),
+        torch.tensor(500),
+        torch.randn(samples, 5, unet.config.cross_attention_dim, generator=generator).to(
+            unet.dtype
+        ),
+    )
+
+
+@pytest.mark.parametrize("keep", [1, 2])
+@pytest.mark.parametrize(
+    "build",
+    [deeper_unet, lambda: pipeline().unet, lambda: load_editor("tiny", device="cpu").pipe.unet],
+    ids=["deep", "small", "bundled"],
+)
+@torch.inference_mode()
+def test_around_its_own_features_a_unet_gives_what_it_gives_whole(build, keep):
+    unet = build()
+    features, call = DeepFeatures(unet, keep), inputs(unet)
+    whole, deep = features.whole(*call)
+    expected = unet(call[0], call[1], encoder_hidden_states=call[2], return_dict=False)[0]
+    assert torch.equal(whole, expected)
+    assert torch.equal(features.around(*call, deep), whole)
+
+
+@torch.inference_mode()
+def test_features_of_another_step_are_near_and_not_the_same():
+    unet = deeper_unet()
+    features, (sample, _, texts) = DeepFeatures(unet), inputs(unet)
+    _, deep = features.whole(sample, torch.tensor(500), texts)
+    there, _ = features.whole(sample, torch.tensor(450), texts)
+    near = features.around(sample, torch.tensor(450), texts, deep)
+    assert 0 < (near - there).abs().mean() < 0.5 * there.abs().mean()
+
+
+def test_unets_of_another_kind_are_refused():
+    unet = UNet2DConditionModel(
+        block_out_channels=(8, 8),
+        layers_per_block=1,
+        norm_num_groups=8,
+        cross_attention_dim=8,
+        attention_head_dim=4,
+        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
+        up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
+        num_class_embeds=3,
+    )
+    with pytest.raises(ModelError, match="--reuse is for UNets"):
+        DeepFeatures(unet)
+
+
+def calls_of(part, work):
+    """How often ``part`` of a UNet is run by ``work``, and what that gives."""
+    count = 0
+
+    def note(*_):
+        nonlocal count
+        count += 1
+
+    hook = part.register_forward_pre_hook(note)
+    try:
+        return work(), count
+    finally:
+        hook.remove()
+
+
+@pytest.mark.parametrize(("reuse", "whole"), [(1, 6), (2, 3), (3, 2), (10, 1)])
+def test_the_deep_part_runs_in_every_nth_step_only(reuse, whole):
+    look = recipe(num_inference_steps=6, reuse=reuse)
+    unet = editor().pipe.unet
+    _, deep = calls_of(unet.mid_block, lambda: editor().session(look).edit(frames(1)))
+    _, outer = calls_of(unet.conv_in, lambda: editor().session(look).edit(frames(1)))
+    assert (deep, outer) == (whole, 6)
+
+
+def test_reuse_goes_together_with_anchors_and_an_interval_of_guidance():
+    look = recipe(num_inference_steps=6, reuse=3, anchors=1, guidance_interval=(0.3, 0.8))
+    session = editor().session(look)
+    clip = frames(3)
+    session.anchor([(clip[0], None)])
+    alone = editor().session(look)
+    alone.anchor([(clip[0], None)])
+    edited = session.edit(clip)
+    assert (edited[2].image == alone.edit(clip[2:])[0].image).all()
+
+
+@pytest.mark.slow
+def test_the_bundled_models_edits_stay_near_with_every_second_step():
+    owner = load_editor("tiny", device="cpu", dtype="float32")
+    clip = frames(1, 128, 128)
+    values = {"model": "tiny", "guidance_scale": 2.0, "num_inference_steps": 10}
+    plain = owner.session(recipe(**values)).edit(clip)[0].image
+    quick = owner.session(recipe(**values, reuse=2)).edit(clip)[0].image
+    assert psnr(plain, quick) > 25

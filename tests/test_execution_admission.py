@@ -1,0 +1,126 @@
+"""All chunks of a job are done by one kind of worker, or the user has said otherwise."""
+
+import threading
+
+import msgspec
+import pytest
+import torch
+
+from ip2p_batch import scheduler
+from ip2p_batch.editing.editor import IdentityEditor
+from ip2p_batch.editing.pix2pix import Pix2PixEditor
+from ip2p_batch.execution.chunk import process_chunk
+from ip2p_batch.jobs.folder import JobDir
+from ip2p_batch.jobs.records import Identity, WorkerInfo
+from ip2p_batch.scheduler.local_executor import LocalExecutor
+
+from .tiny_pipelines import editor as full_editor
+from .tiny_pipelines import pipeline
+from .worker_processes import stills_job
+
+KIND = Identity(model="m", torch="t", diffusers="d", device="H100", dtype="float16")
+FULL = LocalExecutor(lambda _: full_editor())
+
+
+@pytest.fixture(scope="module")
+def half():
+    owner = Pix2PixEditor(pipeline(), device="cpu", dtype=torch.bfloat16)
+    return LocalExecutor(lambda _: owner)
+
+
+def begun(tmp_path, chunks=2):
+    """A job of which the first chunk was done in float32."""
+    job = stills_job(tmp_path, chunks)
+    for event in scheduler.follow(job, FULL):
+        if event.kind == "chunk":
+            break
+    FULL._chunks.clear()
+    assert len(job.finished()) == 1
+    return job
+
+
+def test_the_rest_of_a_job_is_refused_to_another_kind_with_both_ways_out(tmp_path, half):
+    job = begun(tmp_path)
+    event = list(scheduler.follow(job, half))[-1]
+    assert event.kind == "failed" and event.data["error"] == "UnlikeWorker"
+    assert "precision bfloat16 instead of float32" in event.message
+    assert "ip2p-batch resume catalog --mixed-workers" in event.data["hint"]
+    assert len(job.finished()) == 1
+    # The first kind may go on at any time.
+    assert list(scheduler.follow(job, FULL))[-1].kind == "done"
+    assert {r.worker.identity for r in job.receipts()} == {full_editor().identity}
+    assert scheduler.summary(job).warnings == ()
+
+
+def test_where_it_is_allowed_receipts_and_summary_say_who_did_what(tmp_path, half):
+    job = begun(tmp_path)
+    job.allow_mixed_workers()
+    assert list(scheduler.follow(job, half))[-1].kind == "done"
+    first, second = job.receipts()
+    assert first.unlike == () and second.unlike[0].startswith("precision bfloat16")
+    assert second.worker.identity.dtype == "bfloat16"
+    assert second.worker.model == second.worker.identity.model
+    (line,) = scheduler.summary(job).warnings
+    assert line.startswith("1 picture was edited on another kind of worker: precision bfloat16")
+    status = scheduler.status(job)
+    assert status.identity == full_editor().identity
+
+
+def test_a_job_of_which_nothing_is_done_is_anybodys(tmp_path, half):
+    job = stills_job(tmp_path, 1)
+    job.fix_identity(KIND)  # of a worker that died at its first chunk
+    assert list(scheduler.follow(job, half))[-1].kind == "done"
+    assert job.identity().dtype == "bfloat16"
+
+
+def test_a_chunk_gets_no_receipt_where_the_job_went_to_another_kind_meanwhile(tmp_path):
+    job = stills_job(tmp_path, 1)
+    owner = Pix2PixEditor(pipeline(), device="cpu", dtype=torch.float32)
+
+    def meanwhile(module, arguments):
+        job.clear_refusals()
+        job.fix_identity(KIND)
+
+    owner.pipe.vae.decoder.register_forward_pre_hook(meanwhile)
+    event = list(scheduler.follow(job, LocalExecutor(lambda _: owner)))[-1]
+    assert event.data["error"] == "UnlikeWorker"
+    assert job.finished() == set()
+
+
+def test_an_editor_without_a_model_asks_nobody(tmp_path):
+    job = stills_job(tmp_path, 1)
+    job.fix_identity(KIND)
+    (chunk,) = job.plan().chunks
+    worker = WorkerInfo(host="h", pid=1)
+    receipt = process_chunk(job, chunk, editor_for=lambda _: IdentityEditor(), worker=worker)
+    assert receipt.worker.identity is None and receipt.unlike == ()
+
+
+def test_of_many_that_begin_at_once_one_decides(tmp_path):
+    found, start = [], threading.Barrier(8)
+
+    def begin(number):
+        start.wait()
+        mine = msgspec.structs.replace(KIND, threads=number)
+        found.append(JobDir(tmp_path / "job").fix_identity(mine))
+
+    stills_job(tmp_path, 1)
+    threads = [threading.Thread(target=begin, args=(n,)) for n in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(set(found)) == 1 and len(found) == 8
+    assert [p.name for p in (tmp_path / "job").glob("*identity*")] == ["identity.json"]
+
+
+def test_the_same_request_again_may_allow_what_it_did_not(tmp_path, settings):
+    recipe = stills_job(tmp_path, 2).job().recipe
+    request = scheduler.Request(source=tmp_path / "in", recipe=recipe, output=tmp_path / "o")
+    first = scheduler.create(request, settings)
+    assert not first.job().mixed_workers
+    allowed = scheduler.create(msgspec.structs.replace(request, mixed_workers=True), settings)
+    assert allowed.path == first.path and allowed.job().mixed_workers
+    again = scheduler.create(request, settings)
+    assert again.job().mixed_workers  # what was allowed stays so
+    assert again.job().fingerprint() == first.job().fingerprint()

@@ -1,0 +1,231 @@
+"""Chunks that kill whoever does them: the guilty frame is found, named, and the rest goes on."""
+
+import platform
+import time
+
+import av
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ip2p_batch import scheduler
+from ip2p_batch.editing.editor import IdentityEditor
+from ip2p_batch.errors import JobError
+from ip2p_batch.execution.assemble import assemble
+from ip2p_batch.execution.crash_isolation import Suspects
+from ip2p_batch.jobs import attempts
+from ip2p_batch.jobs.plan import Chunk
+from ip2p_batch.jobs.records import Attempt, WorkerInfo
+from ip2p_batch.jobs.spec import Encoding
+from ip2p_batch.recipe import Recipe
+from ip2p_batch.scheduler.local_executor import LocalExecutor
+from workers.editor_cache import editor_for
+
+from . import clips
+from .crashing_editors import deaths
+from .test_distributed import DEMO, TINY, frames_of
+from .worker_processes import stills_job
+
+WORKER = WorkerInfo(host=platform.node(), pid=1)
+
+
+# -- pictures -------------------------------------------------------------------------------
+
+
+def test_a_picture_that_kills_is_named_and_all_others_are_edited(tmp_path):
+    job = stills_job(tmp_path, 11, model="identity:deadly=6", each=11)
+    # One somewhere, two in the batch, two at the picture alone.
+    assert deaths(job) == {"1-000000": 5}
+    (receipt,) = job.receipts()
+    (bad,) = [i for i in receipt.items if i.error]
+    assert bad.index == 6 and "died or hung at this picture" in bad.error
+    assert assemble(job).failed == ((str(tmp_path / "in" / "6.png"), bad.error),)
+    names = sorted(p.name for p in (tmp_path / "out").iterdir())
+    assert names == sorted(f"{n}.png" for n in range(11) if n != 6)
+
+
+def test_a_picture_that_hangs_is_left_out_like_one_that_kills(tmp_path):
+    job = stills_job(tmp_path, 2, model="identity:hang=1")
+    assert deaths(job, HANGS_AFTER="0.2") == {"1-000000": 0, "1-000001": 3}
+    assert [(i.index, bool(i.error)) for r in job.receipts() for i in r.items] == [
+        (0, False), (1, True),
+    ]  # fmt: skip
+
+
+def test_a_healthy_chunk_notes_no_parts_and_counts_no_death(tmp_path):
+    job = stills_job(tmp_path, 4, each=4)
+    assert deaths(job) == {"1-000000": 0}
+    names = sorted(p.name for p in (job.path / "attempts").iterdir())
+    assert names == ["1-000000.1.end", "1-000000.1.json"]
+    assert attempts.history(job, "1-000000").deaths == 0
+    assembled = assemble(job)
+    assert assembled.frames == 4 and not (job.path / "attempts").exists()
+
+
+# -- video ----------------------------------------------------------------------------------
+
+
+def grey(number, width, height):
+    return np.full((height, width, 3), 10 + 3 * number, np.uint8)
+
+
+def video_job(folder, settings, model, frames=14, **options):
+    folder.mkdir()
+    source = folder / "in.mkv"
+    clips.make(
+        source, frames, codec="ffv1", pix_fmt="bgr0", matrix=None, image=grey, options={"crf": "0"}
+    )
+    recipe = Recipe(
+        instruction="x", model=model, size=64, chunk_frames=7, carryover=0, temporal_filter=0
+    )
+    request = scheduler.Request(
+        source=source, output=folder / "out.mkv", recipe=recipe,
+        encoding=Encoding(codec="ffv1"), **options,
+    )  # fmt: skip
+    return scheduler.create(request, settings)
+
+
+def reds(path):
+    with av.open(str(path)) as container:
+        return [int(f.to_ndarray(format="rgb24")[0, 0, 0]) for f in container.decode(video=0)]
+
+
+@pytest.mark.parametrize(("guilty", "instead"), [(9, 8), (0, 1)])
+def test_a_neighbour_stands_in_for_a_frame_that_kills(tmp_path, settings, guilty, instead):
+    values = [10 + 3 * n for n in range(14)]
+    job = video_job(tmp_path / "a", settings, f"identity:deadly={values[guilty]}")
+    assert sorted(deaths(job).values()) == [0, 5]
+    result = assemble(job)
+    (warning,) = result.warnings
+    assert f"Frame {guilty} killed its worker" in warning
+    assert f"frame {instead} stands in" in warning
+    values[guilty] = values[instead]
+    assert reds(tmp_path / "a" / "out.mkv") == values
+
+
+def test_a_frame_that_kills_is_stood_in_for_as_a_border_too(tmp_path, settings):
+    """With borders and a temporal filter other chunks read it, too; they know of it by then."""
+    job = video_job(tmp_path / "a", settings, "identity:deadly=31")
+    recipe = Recipe(instruction="x", model="identity:deadly=31", size=64, chunk_frames=7)
+    job = scheduler.create(
+        scheduler.Request(
+            source=tmp_path / "a" / "in.mkv", output=tmp_path / "b.mkv", recipe=recipe,
+            encoding=Encoding(codec="ffv1"),
+        ),
+        settings,
+    )  # fmt: skip
+    found = deaths(job)
+    assert len(job.plan().chunks) > 2 and sum(found.values()) == 5
+    assemble(job)
+    assert reds(tmp_path / "b.mkv") == [10 + 3 * (6 if n == 7 else n) for n in range(14)]
+
+
+# -- what is not the frames' fault ------------------------------------------------------------
+
+
+def broke_off(job, chunk, *parts):
+    """Attempts that broke off with these parts in hand, and whose processes are gone."""
+    for part in parts:
+        number = len(list((job.path / "attempts").glob(f"{chunk}.*.json"))) + 1
+        path = job.attempt_path(chunk, number)
+        path.parent.mkdir(exist_ok=True)
+        from ip2p_batch.jobs.codec import encode
+
+        path.write_bytes(encode(Attempt(chunk=chunk, worker=WORKER, part=part, at=time.time())))
+
+
+def test_three_machines_lost_at_a_chunk_do_not_fail_it(tmp_path):
+    job = stills_job(tmp_path, 8, each=8)
+    broke_off(job, "1-000000", (), (0, 1, 2, 3), (4, 5, 6, 7), ())
+    assert run_here(job) == "done"
+    assert len(list((tmp_path / "out").iterdir())) == 8
+
+
+def test_a_chunk_that_kills_before_its_first_frame_is_given_up(tmp_path):
+    job = stills_job(tmp_path, 8, each=8)
+    broke_off(job, "1-000000", (), (), (), ())
+    assert run_here(job) == "failed"
+    (failure,) = job.failures()
+    assert "died or hung 4 times" in failure.message and "none of its frames" in failure.message
+    assert "--size" in failure.hint
+    assert run_here(job) == "done", "resuming tries again"
+
+
+def test_a_chunk_that_kills_though_a_neighbour_stands_in_names_the_frame(tmp_path):
+    job = stills_job(tmp_path, 8, each=8)
+    broke_off(job, "1-000000", (), *[(5,)] * 4)
+    assert run_here(job) == "failed"
+    (failure,) = job.failures()
+    assert "picture 5" in failure.message
+
+
+def run_here(job):
+    executor = LocalExecutor(lambda recipe: IdentityEditor())
+    return list(scheduler.follow(job, executor))[-1].kind
+
+
+@given(
+    size=st.integers(1, 8),
+    frames=st.integers(1, 12),
+    guilty=st.sets(st.integers(0, 11), max_size=3),
+    lost=st.lists(st.integers(0, 30), max_size=4),
+)
+def test_exactly_the_guilty_are_found_however_many_machines_are_lost(size, frames, guilty, lost):
+    """The rules alone: chunks whose guilty frames kill, and machines that are lost now and then."""
+    chunk = Chunk(id="c", kind="frames", wave=1, start=0, stop=frames)
+    guilty = {n for n in guilty if n < frames}
+    broken, step = [], 0
+    for _ in range(200):
+        suspects = Suspects(broken, frames)
+        suspects.see_if_there_is_hope(chunk)
+        deadly = set(suspects.deadly())
+        died = None
+        for at in range(0, frames, size):
+            batch = range(at, min(at + size, frames))
+            for part in suspects.split(batch):
+                step += 1
+                if (set(part) & guilty - deadly or step in lost) and died is None:
+                    died = part
+        if died is None:
+            break
+        part = tuple(died) if suspects.careful else ()
+        broken.append(Attempt(chunk="c", worker=WORKER, part=part, at=0))
+    assert died is None
+    assert guilty <= deadly
+    if len(set(lost)) < 2:
+        assert deadly == guilty
+
+
+def test_a_chunk_whose_every_frame_kills_is_given_up_soon():
+    chunk = Chunk(id="c", kind="stills", wave=1, start=0, stop=16)
+    alone = [Attempt(chunk="c", worker=WORKER, part=(n // 2,), at=0) for n in range(18)]
+    with pytest.raises(JobError, match="9 different"):
+        Suspects(alone[:1] + alone, 16).see_if_there_is_hope(chunk)
+
+
+# -- pixels -----------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(200)
+def test_careful_work_gives_the_same_pixels_as_undisturbed_work(tmp_path, settings):
+    """Frame by frame after deaths, with the real model and everything that ties frames together."""
+    editor = editor_for(TINY, settings)
+    outputs = []
+    for name in ("undisturbed", "disturbed"):
+        outputs.append(tmp_path / f"{name}.mkv")
+        request = scheduler.Request(
+            source=DEMO, output=outputs[-1], recipe=TINY, end=0.24, encoding=Encoding(codec="ffv1")
+        )
+        job = scheduler.create(request, settings)
+        if name == "disturbed":
+            for chunk in job.plan().chunks:
+                whole = chunk.borders if chunk.kind == "borders" else tuple(range(*chunk.reach))
+                broke_off(job, chunk.id, (), whole[:2], whole[:2])
+                suspects = Suspects(attempts.history(job, chunk.id).broken, len(chunk))
+                assert all(len(part) == 1 for part in suspects.split(whole))
+        assert list(scheduler.follow(job, LocalExecutor(lambda _: editor)))[-1].kind == "done"
+    undisturbed, disturbed = map(frames_of, outputs)
+    assert len(undisturbed) == len(disturbed) == 6
+    assert all(map(np.array_equal, undisturbed, disturbed))

@@ -1,0 +1,150 @@
+"""A frame of which no picture comes costs that frame, and the user is told."""
+
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+import torch
+
+import ip2p_batch
+from ip2p_batch import scheduler
+from ip2p_batch.editing.editor import IdentityEditor
+from ip2p_batch.editing.pix2pix import Pix2PixEditor
+from ip2p_batch.errors import NotFinite
+from ip2p_batch.execution import frame_fallback
+from ip2p_batch.execution.frame_fallback import StandIns
+from ip2p_batch.jobs.spec import Encoding
+from ip2p_batch.recipe import Recipe
+from ip2p_batch.scheduler.local_executor import LocalExecutor
+
+from .tiny_pipelines import frames, pipeline
+from .worker_processes import stills_job
+
+DEMO = Path(ip2p_batch.__file__).parent / "demo" / "clip.mp4"
+VIDEO = Recipe(
+    instruction="x", model="identity", size=128, chunk_frames=10, carryover=0, temporal_filter=0
+)
+
+
+class Losing(IdentityEditor):
+    """Gives no picture of some frames, by their numbers, as broken numbers would."""
+
+    def __init__(self, *lost):
+        super().__init__()
+        self.lost = lost
+
+    def session(self, recipe, **options):
+        session = super().session(recipe, **options)
+        whole = session.edit
+
+        def edit(batch, **own):
+            edited = whole(batch, **own)
+            good = [f for f in edited if f.index not in self.lost]
+            if len(good) < len(edited):
+                raise NotFinite("no picture", edited=good)
+            return edited
+
+        session.edit = edit
+        return session
+
+
+def filled(lost, groups):
+    """Numbers of the sources, and of the pictures that they got, over one chunk."""
+    clip = {f.index: f for f in frames(sum(groups), 16, 16, first=50)}
+    stand_ins = StandIns(Losing(*lost).session(VIDEO))
+    numbers, pairs = iter(sorted(clip)), []
+    for size in groups:
+        pairs += stand_ins.edit([clip[next(numbers)] for _ in range(size)])
+    stand_ins.finish()
+    found = {f.image.tobytes(): f.index for f in clip.values()}
+    assert all(a.index == b.index and a.pts == b.pts for a, b in pairs)
+    return [(a.index, found[b.image.tobytes()]) for a, b in pairs], stand_ins.notes
+
+
+@pytest.mark.parametrize("groups", [[6], [1] * 6, [2, 4], [5, 1]])
+def test_the_frame_before_stands_in_or_the_first_that_came_out(groups):
+    pairs, notes = filled({50, 51, 54}, groups)
+    assert pairs == [(50, 52), (51, 52), (52, 52), (53, 53), (54, 53), (55, 55)]
+    assert sorted(notes) == [50, 51, 54]
+
+
+def test_a_chunk_of_which_nothing_comes_out_is_an_error():
+    with pytest.raises(NotFinite):
+        filled(range(50, 56), [2, 2, 2])
+
+
+def test_not_ever_so_many_frames_are_held_for_one_that_may_come():
+    stand_ins = StandIns(Losing(*range(99)).session(VIDEO))
+    clip = frames(frame_fallback._MOST_WAITING + 1, 8, 8)
+    assert stand_ins.edit(clip[:-1]) == []
+    with pytest.raises(NotFinite):
+        stand_ins.edit(clip[-1:])
+
+
+def test_a_video_goes_on_and_names_the_frames(tmp_path, settings):
+    request = scheduler.Request(
+        source=DEMO, output=tmp_path / "o.mkv", recipe=VIDEO, end=1.0,
+        encoding=Encoding(codec="ffv1"),
+    )  # fmt: skip
+    folder = scheduler.create(request, settings)
+    events = list(scheduler.follow(folder, LocalExecutor(lambda _: Losing(4, 5, 9))))
+    assert events[-1].kind == "done"
+    with av.open(str(tmp_path / "o.mkv")) as container:
+        shown = [f.to_ndarray(format="rgb24") for f in container.decode(video=0)]
+    assert len(shown) == 25
+    for number, picture in enumerate(shown[1:], 1):
+        assert np.array_equal(picture, shown[number - 1]) == (number in (4, 5, 10))
+    warnings = scheduler.summary(folder).warnings
+    # Frame 9 is the first of its chunk: the next stands in there.
+    assert [w for w in warnings if "picture" in w] == [
+        "Frames 4-5 gave no finite picture; a neighbour stands in.",
+        "Frame 9 gave no finite picture; a neighbour stands in.",
+    ]
+
+
+def test_a_video_whose_autoencoder_overflows_is_whole_and_says_so(tmp_path, settings):
+    owner = Pix2PixEditor(pipeline(), device="cpu", dtype=torch.bfloat16)
+    owner.pipe.vae.decoder.register_forward_hook(overflow)
+    recipe = Recipe(
+        instruction="x", model="identity", size=64, chunk_frames=10, num_inference_steps=2,
+        temporal_filter=1, carryover=0.5,
+    )  # fmt: skip
+    request = scheduler.Request(source=DEMO, output=tmp_path / "o.mp4", recipe=recipe, end=0.3)
+    folder = scheduler.create(request, settings)
+    assert list(scheduler.follow(folder, LocalExecutor(lambda _: owner)))[-1].kind == "done"
+    assert scheduler.summary(folder).warnings == (
+        "Frames 0-7 came out not finite (black) in bfloat16; decoded again in float32.",
+    )
+    with av.open(str(tmp_path / "o.mp4")) as container:
+        assert min(f.to_ndarray(format="rgb24").std() for f in container.decode(video=0)) > 8
+
+
+def overflow(module, arguments, output):
+    """Let an autoencoder give nothing but NaN in half precision."""
+    return output if output.dtype == torch.float32 else torch.full_like(output, float("nan"))
+
+
+# -- pictures -------------------------------------------------------------------------------
+
+
+def test_a_picture_without_a_result_fails_by_name_and_the_rest_goes_on(tmp_path):
+    job = stills_job(tmp_path, 4, each=4)
+    events = list(scheduler.follow(job, LocalExecutor(lambda _: Losing(2))))
+    assert events[-1].kind == "done"
+    result = scheduler.summary(job)
+    assert result.frames == 3
+    ((path, why),) = result.failed
+    assert path == str(tmp_path / "in" / "2.png") and "no finite picture" in why
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["0.png", "1.png", "3.png"]
+
+
+def test_a_picture_that_was_mended_is_named_by_its_path(tmp_path):
+    owner = Pix2PixEditor(pipeline(), device="cpu", dtype=torch.bfloat16)
+    owner.pipe.vae.decoder.register_forward_hook(overflow)
+    job = stills_job(tmp_path, 1)
+    list(scheduler.follow(job, LocalExecutor(lambda _: owner)))
+    assert scheduler.summary(job).warnings == (
+        f"{tmp_path / 'in' / '0.png'}: came out not finite (black) in bfloat16;"
+        " decoded again in float32",
+    )

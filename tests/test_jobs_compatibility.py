@@ -1,0 +1,61 @@
+"""What is said of workers of several kinds."""
+
+import msgspec
+import pytest
+
+from ip2p_batch.jobs.compatibility import differences, mismatch_message, mixed
+from ip2p_batch.jobs.plan import Chunk
+from ip2p_batch.jobs.records import Identity, Receipt, Refusal, WorkerInfo
+
+H100 = Identity(model="a1", torch="2.9", diffusers="0.42", device="H100", dtype="float16")
+WORKER = WorkerInfo(host="h", pid=1)
+
+
+@pytest.mark.parametrize("field", Identity.__struct_fields__)
+def test_every_field_counts_and_is_named(field):
+    other = msgspec.structs.replace(H100, **{field: 7 if field == "threads" else "other"})
+    (text,) = differences(other, H100)
+    assert f"{getattr(other, field)} instead of {getattr(H100, field)}" in text
+    assert differences(H100, H100) == ()
+
+
+def chunk(kind, number, start, stop, borders=()):
+    return Chunk(id=f"1-{number:06d}", kind=kind, wave=1, start=start, stop=stop, borders=borders)
+
+
+def receipts(chunks, *numbers, unlike=("device A100 instead of H100",)):
+    return {
+        c.id: Receipt(
+            chunk=c.id, fingerprint="f", frames=1, digest="d", worker=WORKER, finished=1.0,
+            unlike=unlike if n in numbers else (),
+        )
+        for n, c in enumerate(chunks)
+    }  # fmt: skip
+
+
+def test_the_frames_that_others_did_are_told_in_one_line():
+    chunks = [chunk("borders", 9, 0, 0, (0, 24, 72)), *(
+        chunk("frames", n, 24 * n, 24 * n + 24, (24 * n, 24 * n + 24)) for n in range(4)
+    )]  # fmt: skip
+    assert mixed(chunks, receipts(chunks)) == []
+    assert mixed(chunks, receipts(chunks, 0, 2, 4)) == [
+        "Border frames 0, 24, 72 were edited on another kind of worker: device A100 instead of"
+        " H100.",
+        "Frames 24-47, 72-95 were edited on another kind of worker: device A100 instead of H100.",
+    ]
+
+
+def test_pictures_are_counted():
+    chunks = [chunk("stills", 0, 0, 16), chunk("stills", 1, 16, 17)]
+    both, one = (mixed(chunks, receipts(chunks, *n))[0] for n in ((0, 1), (1,)))
+    assert both.startswith("17 pictures were") and one.startswith("1 picture was")
+
+
+def test_workers_of_one_host_refuse_in_the_same_words():
+    lines = {
+        mismatch_message(
+            Refusal(node=f"gpu{n}@h", worker=WorkerInfo(host="h", pid=n), unlike=("x",))
+        )
+        for n in range(3)
+    }
+    assert len(lines) == 1

@@ -1,0 +1,96 @@
+"""What is written to disk or into a message is read back as it was."""
+
+import string
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ip2p_batch.errors import JobError
+from ip2p_batch.jobs.codec import decode, encode, is_json
+from ip2p_batch.jobs.events import Event
+from ip2p_batch.jobs.plan import Chunk, Plan, Shot
+from ip2p_batch.jobs.records import Claim, Failure, ItemResult, Receipt, Result, WorkerInfo
+from ip2p_batch.jobs.spec import Encoding, Job, Source
+from ip2p_batch.queue.messages import Message, message, read_message
+from ip2p_batch.recipe import Recipe
+
+text = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=20)
+numbers = st.integers(0, 2**40)
+seconds = st.floats(0, 1e12)
+ids = st.from_regex(r"[0-9]-[0-9]{6}", fullmatch=True, alphabet=string.digits + "-")
+workers = st.builds(WorkerInfo, host=text, pid=numbers, device=text, torch=text, model=text)
+chunks = st.builds(
+    Chunk, id=ids, kind=st.sampled_from(["borders", "frames", "stills"]), wave=numbers,
+    start=numbers, stop=numbers, shot=numbers, borders=st.lists(numbers, max_size=3).map(tuple),
+    anchors=st.lists(numbers, max_size=3).map(tuple), reach=st.tuples(numbers, numbers),
+)  # fmt: skip
+values = st.one_of(
+    chunks,
+    st.builds(
+        Plan, shots=st.lists(st.builds(Shot, start=numbers, stop=numbers), max_size=3).map(tuple),
+        chunks=st.lists(chunks, max_size=3).map(tuple), size=st.tuples(numbers, numbers),
+        warnings=st.lists(text, max_size=2).map(tuple),
+    ),
+    st.builds(
+        Job, id=text, source=st.builds(Source, path=text, stamp=text, items=numbers),
+        recipe=st.builds(Recipe, instruction=text, seed=numbers), output=text,
+        encoding=st.builds(Encoding, crf=st.none() | numbers), overwrite=st.booleans(), look=text,
+    ),
+    st.builds(
+        Receipt, chunk=ids, fingerprint=text, frames=numbers, digest=text,
+        seconds=st.dictionaries(text, seconds, max_size=3), worker=workers, finished=seconds,
+        items=st.lists(
+            st.builds(ItemResult, index=numbers, error=text, warning=text), max_size=3
+        ).map(tuple),
+        warnings=st.lists(text, max_size=2).map(tuple),
+    ),
+    st.builds(Claim, chunk=ids, worker=workers, done=numbers, at=seconds),
+    st.builds(
+        Failure, chunk=ids, error=text, message=text, hint=text, attempts=numbers,
+        worker=st.none() | workers,
+    ),
+    st.builds(
+        Result, output=text, frames=numbers, seconds=seconds, finished=seconds, skipped=numbers,
+        failed=st.lists(st.tuples(text, text), max_size=3).map(tuple),
+        warnings=st.lists(text, max_size=2).map(tuple),
+    ),
+    st.builds(Event, kind=st.just("progress"), job=text, done=numbers, total=numbers, message=text),
+)  # fmt: skip
+
+
+@given(values)
+def test_every_record_is_read_back_as_it_was_and_has_one_spelling(value):
+    data = encode(value)
+    again = decode(data, type(value))
+    assert again == value
+    assert encode(again) == data
+
+
+@given(values, st.floats(0, 1, exclude_max=True))
+def test_a_record_that_was_cut_short_is_no_json_and_is_never_taken_for_a_whole_one(value, share):
+    data = encode(value)
+    part = data[: int(len(data) * share)]
+    assert is_json(data) and not is_json(part)
+    with pytest.raises(JobError, match="damaged"):
+        decode(part, type(value))
+
+
+paths = st.lists(
+    st.text(st.characters(codec="utf-8", exclude_categories=["Cc"], exclude_characters="/")).filter(
+        lambda part: part not in ("", "..")
+    ),
+    min_size=1,
+    max_size=4,
+).map(lambda parts: "/" + "/".join(parts))
+
+
+@given(paths, ids, st.booleans())
+def test_a_message_is_read_back_as_it_was_sent(path, chunk_id, assembly):
+    from ip2p_batch.jobs.folder import JobDir
+
+    chunk = None if assembly else Chunk(id=chunk_id, kind="stills", wave=1, start=0, stop=1)
+    sent = message(JobDir(path), chunk, "0" * 64)
+    assert read_message(sent) == Message(
+        job=str(JobDir(path).path), fingerprint="0" * 64, chunk=None if assembly else chunk_id
+    )

@@ -1,0 +1,105 @@
+"""The before-and-after sheet."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from ip2p_batch.errors import OutputError
+from ip2p_batch.media.contact_sheet import before_after, contact_sheet
+
+from .pictures import scene
+
+
+def drawn(tmp_path, pairs, title="make it snow", captions=None):
+    path = tmp_path / "sheet.png"
+    names = captions or [f"{n}.0 s" for n in range(len(pairs))]
+    before_after(pairs, path, title=title, captions=names)
+    with Image.open(path) as picture:
+        assert picture.format == "PNG" and picture.mode == "RGB"
+        return np.asarray(picture)
+
+
+def flat(width, height, color):
+    return np.full((height, width, 3), color, np.uint8)
+
+
+RED, BLUE = (220, 20, 20), (20, 20, 220)
+
+
+def columns_of(sheet, color):
+    return np.flatnonzero((sheet == color).all(axis=-1).any(axis=0))
+
+
+def test_source_stands_left_and_result_right_at_one_height(tmp_path):
+    sheet = drawn(tmp_path, [(flat(640, 360, RED), flat(640, 360, BLUE))] * 3)
+    assert sheet.shape[1] <= 1400
+    red, blue = (sheet == RED).all(axis=-1), (sheet == BLUE).all(axis=-1)
+    assert np.array_equal(red.any(axis=1), blue.any(axis=1))
+    assert columns_of(sheet, RED).max() < columns_of(sheet, BLUE).min()
+    assert np.count_nonzero(np.diff(red.any(axis=1).astype(int)) == 1) == 3
+    assert red.sum() == blue.sum()
+
+
+def test_portrait_pairs_stand_side_by_side(tmp_path):
+    sheet = drawn(tmp_path, [(flat(360, 640, RED), flat(360, 640, BLUE))] * 4)
+    red = (sheet == RED).all(axis=-1)
+    assert np.count_nonzero(np.diff(red.any(axis=0).astype(int)) == 1) == 2
+    assert np.count_nonzero(np.diff(red.any(axis=1).astype(int)) == 1) == 2
+    assert sheet.shape[1] <= 1400
+
+
+def test_pictures_keep_their_shape_among_others(tmp_path):
+    pairs = [(flat(300, 300, RED), flat(300, 300, BLUE))] * 2
+    green = (0, 160, 0)
+    sheet = drawn(tmp_path, [*pairs, (flat(400, 100, green), flat(400, 100, BLUE))])
+    mask = (sheet == green).all(axis=-1)
+    width, height = mask.any(axis=0).sum(), mask.any(axis=1).sum()
+    assert width / height == pytest.approx(4, rel=0.03)
+
+
+@pytest.mark.parametrize(
+    "title", ["x" * 500, "make " * 200, "", "雪\n\tb\0\ud800", "Füge Schnee hinzu"]
+)
+def test_any_title_and_caption_is_drawn(tmp_path, title):
+    sheet = drawn(tmp_path, [(scene(), scene())], title=title, captions=[title])
+    assert sheet.shape[1] <= 1400
+
+
+@pytest.mark.parametrize(("width", "height"), [(1, 1), (2000, 3), (3, 2000), (1600, 1200)])
+def test_any_size_is_drawn(tmp_path, width, height):
+    sheet = drawn(tmp_path, [(scene(width, height), scene(width, height))])
+    assert 100 < sheet.shape[1] <= 1400 and sheet.shape[0] < 1400
+
+
+def test_pairs_and_captions_must_match(tmp_path):
+    for pairs, captions in (([], []), ([(scene(), scene())], [])):
+        with pytest.raises(ValueError, match="make no sheet"):
+            before_after(pairs, tmp_path / "a.png", title="", captions=captions)
+
+
+def test_a_sheet_that_cannot_be_written_leaves_nothing(tmp_path):
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(OutputError, match="cannot be written"):
+        before_after([(scene(), scene())], tmp_path / "file" / "a.png", title="", captions=["a"])
+    (tmp_path / "folder.png").mkdir()
+    with pytest.raises(OutputError):
+        before_after([(scene(), scene())], tmp_path / "folder.png", title="", captions=["a"])
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["file", "folder.png"]
+
+
+def test_a_contact_sheet_has_a_column_a_heading_and_the_first_in_every_band(tmp_path):
+    colors = [(200, 0, 0), (0, 200, 0), (0, 0, 200), (200, 200, 0)]
+    columns = [
+        (str(n), [np.full((40, 40, 3), color, np.uint8)] * 2) for n, color in enumerate(colors)
+    ]
+    contact_sheet(columns, tmp_path / "sheet.png", cell=40, across=3)
+    sheet = np.asarray(Image.open(tmp_path / "sheet.png").convert("RGB")).reshape(-1, 3)
+    counts = [int((sheet == color).all(axis=1).sum()) // 1600 for color in colors]
+    assert counts == [4, 2, 2, 2]  # two bands of two rows: the first column stands in both
+
+
+def test_a_contact_sheet_of_uneven_columns_is_refused(tmp_path):
+    one = np.zeros((40, 40, 3), np.uint8)
+    for columns in ([], [("a", [one]), ("b", [one, one])]):
+        with pytest.raises(ValueError, match="one length"):
+            contact_sheet(columns, tmp_path / "sheet.png")

@@ -1,0 +1,190 @@
+"""Which pictures a folder or a manifest means, and where their results go."""
+
+import os
+
+import numpy as np
+import pytest
+
+from ip2p_batch.errors import SourceError
+from ip2p_batch.jobs.codec import decode, encode
+from ip2p_batch.jobs.spec import Item
+from ip2p_batch.media.images.listing import find_items, survey
+
+from . import pictures
+from .pictures import save
+
+
+def touch(folder, *names):
+    for name in names:
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"")
+
+
+def found(items, folder):
+    return [item.source.removeprefix(f"{folder}/") for item in items]
+
+
+# -- folders ------------------------------------------------------------------------------
+
+
+def test_pictures_are_found_in_all_subfolders_and_mirrored(tmp_path):
+    source, out = tmp_path / "in", tmp_path / "out"
+    touch(source, "b.JPG", "a.png", "deep/er/c.webp", "deep/d.tif", "e.avif", "f.bmp", "g.jpeg")
+    touch(source, "notes.txt", "clip.mp4", "png")
+    items = find_items(source, out, format=None)
+    names = ["a.png", "b.JPG", "deep/d.tif", "deep/er/c.webp", "e.avif", "f.bmp", "g.jpeg"]
+    assert found(items, source) == names
+    assert [item.output for item in items] == [str(out / name) for name in names]
+    assert not any(item.error for item in items)
+
+
+def test_the_order_does_not_depend_on_when_files_were_made(tmp_path):
+    names = [f"{n}.png" for n in ("z", "a", "Z", "10", "9", "é", "a b")]
+    touch(tmp_path / "1", *names)
+    touch(tmp_path / "2", *reversed(names))
+    first, second = (found(find_items(tmp_path / n, tmp_path / "o"), tmp_path / n) for n in "12")
+    assert first == second == sorted(names, key=os.fsencode)
+
+
+def test_names_change_only_with_the_format(tmp_path):
+    touch(tmp_path / "in", "a.jpeg", "b.PNG", "c.tar.webp")
+    items = find_items(tmp_path / "in", tmp_path / "out", format="jpeg")
+    assert [os.path.basename(i.output) for i in items] == ["a.jpeg", "b.jpg", "c.tar.jpg"]
+
+
+def test_hidden_files_and_the_output_folder_are_passed_over(tmp_path):
+    touch(tmp_path, "a.png", ".b.png", ".git/c.png", "edited/a.png", "edited/deep/x.png")
+    assert found(find_items(tmp_path, tmp_path / "edited"), tmp_path) == ["a.png"]
+    (tmp_path / "same").symlink_to(tmp_path / "edited")
+    assert found(find_items(tmp_path, tmp_path / "same"), tmp_path) == ["a.png"]
+
+
+def test_formats_that_cannot_be_edited_are_named(tmp_path):
+    touch(tmp_path, "a.gif", "b.heic", "c.CR2")
+    errors = [item.error for item in find_items(tmp_path, tmp_path / "out")]
+    assert errors == [
+        "GIF pictures are not supported",
+        "HEIC pictures are not supported",
+        "camera raw pictures are not supported",
+    ]
+
+
+def test_of_two_pictures_with_one_output_the_later_is_refused(tmp_path):
+    touch(tmp_path, "in/a.jpg", "in/a.png", "in/b.png")
+    items = find_items(tmp_path / "in", tmp_path / "out", format="png")
+    assert [item.error for item in items] == [
+        None,
+        f"{tmp_path}/out/a.png is the output of {tmp_path}/in/a.jpg already",
+        None,
+    ]
+
+
+def test_a_result_never_lands_on_another_source(tmp_path):
+    touch(tmp_path, "in/in/x.png", "in/x.png")
+    items = find_items(tmp_path / "in", tmp_path)
+    assert found(items, tmp_path / "in") == ["in/x.png", "x.png"]
+    assert "is a picture that is to be edited" in (items[0].error or "")
+    assert items[1].error is None and items[1].output == str(tmp_path / "x.png")
+    assert all(item.error for item in find_items(tmp_path / "in", tmp_path / "in"))
+
+
+def test_links_are_followed_inside_the_folder_only(tmp_path):
+    touch(tmp_path, "in/real.png", "in/sub/more.png", "elsewhere/secret.png")
+    folder = tmp_path / "in"
+    (folder / "inside.png").symlink_to("real.png")
+    (folder / "leaves.png").symlink_to(tmp_path / "elsewhere/secret.png")
+    (folder / "broken.png").symlink_to("nothing.png")
+    (folder / "folder").symlink_to(tmp_path / "elsewhere")
+    (folder / "sub" / "up").symlink_to(folder)
+    (folder / "sub" / "loop.png").symlink_to("loop.png")
+    (folder / "notes").symlink_to(tmp_path / "nothing")
+    items = find_items(folder, tmp_path / "out")
+    errors = dict(zip(found(items, folder), [item.error for item in items], strict=True))
+    assert errors == {
+        "broken.png": "a link to nowhere",
+        "folder": "a link to a folder elsewhere; such links are not followed",
+        "inside.png": None,
+        "leaves.png": "a link to a file elsewhere; such links are not followed",
+        "real.png": None,
+        "sub/loop.png": "a link to nowhere",
+        "sub/more.png": None,
+    }
+
+
+def test_names_with_line_breaks_are_taken_and_undecodable_ones_named(tmp_path):
+    touch(tmp_path, "line\nbreak.png", "tab\t.png")
+    try:
+        with open(os.fsencode(tmp_path) + b"/caf\xe9.png", "wb"):
+            pass
+    except OSError:
+        pytest.skip("this file system takes UTF-8 names only")
+    items = find_items(tmp_path, tmp_path / "out")
+    by_name = dict(zip(found(items, tmp_path), items, strict=True))
+    assert by_name["line\nbreak.png"].error is None and by_name["tab\t.png"].error is None
+    bad = by_name["caf\\xe9.png"]
+    assert bad.error == "its name is not UTF-8; rename the file"
+    for item in survey(items):
+        assert decode(encode(item), Item) == item
+
+
+def test_a_pipe_named_like_a_picture_is_named_and_not_opened(tmp_path):
+    os.mkfifo(tmp_path / "a.png")
+    items = find_items(tmp_path, tmp_path / "out")
+    assert items[0].error == "not a regular file"
+
+
+def test_a_folder_that_is_not_there_is_an_error(tmp_path):
+    with pytest.raises(SourceError, match="cannot be listed") as caught:
+        find_items(tmp_path / "missing", tmp_path / "out")
+    assert caught.value.hint
+
+
+# -- survey -------------------------------------------------------------------------------
+
+
+def test_sizes_are_read_upright_and_bad_files_named(tmp_path):
+    folder = tmp_path / "in"
+    save(folder / "a.png")
+    for orientation, suffix in ((6, ".jpg"), (8, ".tiff"), (5, ".webp"), (7, ".avif"), (6, ".png")):
+        pictures.oriented(folder / f"turned{orientation}{suffix}", orientation)
+    (folder / "bomb.png").write_bytes(pictures.bomb())
+    (folder / "cut.jpg").write_bytes(pictures.truncated("JPEG"))
+    (folder / "empty.jpg").write_bytes(b"")
+    (folder / "text.jpg").write_text("not a picture at all")
+    (folder / "gone.png").write_bytes(b"")
+    items = find_items(folder, tmp_path / "out")
+    (folder / "gone.png").unlink()
+    steps = []
+    done = survey(items, progress=lambda *step: steps.append(step))
+    assert [i.source for i in done] == [i.source for i in items]
+    errors = {os.path.basename(i.source): i.error for i in done if i.error}
+    assert errors == {
+        "bomb.png": "30000x30000 is 900 million pixels, more than the limit of 200 million"
+        " (IP2P_MAX_PIXELS)",
+        "empty.jpg": "the file is empty",
+        "text.jpg": "text, not a picture",
+        "gone.png": "cannot be read: No such file or directory",
+    }
+    sizes = {os.path.basename(i.source): (i.width, i.height) for i in done if not i.error}
+    assert sizes.pop("cut.jpg") == (64, 64)  # only reading all of it shows that it is cut short
+    assert set(sizes.values()) == {(48, 32)} and len(sizes) == 6
+    assert steps == [("reading picture headers", len(items), len(items))]
+
+
+def test_the_limit_on_pixels_can_be_set(tmp_path):
+    save(tmp_path / "a.png")
+    items = find_items(tmp_path, tmp_path / "out")
+    assert "limit" in (survey(items, max_pixels=100)[0].error or "")
+
+
+def test_what_the_output_format_cannot_hold_is_said_before_any_work(tmp_path):
+    save(tmp_path / "a.png", np.zeros((2, 17_000, 3), np.uint8))
+    items = survey(find_items(tmp_path, tmp_path / "out", format="webp"))
+    assert items[0].error == "17000x2 is too large for WEBP (16383 pixels a side)"
+
+
+def test_items_with_an_error_are_left_as_they_are(tmp_path):
+    item = Item(source=str(tmp_path / "a"), output="", error="line 3: no")
+    assert survey([item]) == [item]
+    assert survey([]) == []

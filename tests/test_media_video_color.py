@@ -1,0 +1,78 @@
+"""Golden patches through every conversion: a colour comes back as itself."""
+
+import av
+import numpy as np
+import pytest
+
+from ip2p_batch.errors import SourceError
+from ip2p_batch.jobs.spec import ColorFacts
+from ip2p_batch.media.video import color, probe
+from ip2p_batch.media.video.reader import VideoReader
+
+from . import clips
+
+PATCH = (30, 200, 40)
+
+
+def patch(index, width, height):
+    return np.full((height, width, 3), PATCH, np.uint8)
+
+
+def read(path):
+    index = probe.index_video(path)
+    with VideoReader(path, index.facts, index.pts) as reader:
+        return index.facts, reader.frame(0).image
+
+
+@pytest.mark.parametrize("matrix", [1, 6, 9])
+@pytest.mark.parametrize("full_range", [False, True])
+def test_tagged_samples_are_read_by_their_tag(tmp_path, matrix, full_range):
+    clip = clips.make(tmp_path / "c.mp4", 2, matrix=matrix, full_range=full_range, image=patch)
+    facts, image = read(clip)
+    assert (facts.color.matrix, facts.color.full_range) == (matrix, full_range)
+    assert facts.color.tagged
+    assert np.abs(image.astype(int) - PATCH).max() <= 3
+
+
+@pytest.mark.parametrize(
+    ("size", "matrix"), [((64, 64), 6), ((1280, 720), 1), ((1280, 528), 1), ((720, 576), 6)]
+)
+def test_untagged_samples_are_read_as_players_do_by_size(tmp_path, size, matrix):
+    clip = clips.make(tmp_path / "c.mp4", 1, size=size, matrix=matrix, tag=False, image=patch)
+    facts, image = read(clip)
+    assert facts.color == ColorFacts(matrix=matrix)
+    assert np.abs(image.astype(int) - PATCH).max() <= 3
+
+
+def test_rgb_video_needs_no_matrix(tmp_path):
+    clip = clips.make(
+        tmp_path / "c.mkv", 2, codec="ffv1", pix_fmt="bgr0", matrix=None, options={}, image=patch
+    )
+    _, image = read(clip)
+    assert (image == PATCH).all()
+
+
+@pytest.mark.parametrize("pix_fmt", ["yuv420p", "yuv444p", "bgr0"])
+@pytest.mark.parametrize("facts", [ColorFacts(), ColorFacts(matrix=6, full_range=True)])
+def test_there_and_back_again_is_where_one_was(pix_fmt, facts):
+    image = clips.picture(5)
+    smooth = np.repeat(np.repeat(image[::8, ::8], 8, 0), 8, 1)
+    frame = color.from_rgb(smooth, facts, pix_fmt)
+    assert frame.format.name == pix_fmt
+    error = np.abs(color.to_rgb(frame, facts).astype(int) - smooth)
+    assert error.mean() < (0.01 if pix_fmt == "bgr0" else 6 if pix_fmt == "yuv420p" else 1.2)
+
+
+@pytest.mark.parametrize(("transfer", "name"), [(16, "PQ"), (18, "HLG")])
+def test_high_dynamic_range_is_refused_with_what_to_do(tmp_path, transfer, name):
+    clip = clips.make(tmp_path / "hdr.mp4", 2, matrix=9, transfer=transfer)
+    with pytest.raises(SourceError, match=rf"hdr\.mp4.*{name}") as caught:
+        probe.index_video(clip)
+    assert "Tone-map" in caught.value.hint
+
+
+def test_a_matrix_without_a_conversion_is_refused(tmp_path):
+    frame = av.VideoFrame(64, 64, "yuv420p")
+    frame.colorspace = 8  # YCgCo
+    with pytest.raises(SourceError, match="matrix"):
+        color.facts_of(frame, tmp_path / "x.mp4")

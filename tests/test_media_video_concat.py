@@ -1,0 +1,268 @@
+"""Joining: decoded frames of the output are those of the segments, and all else is the source's."""
+
+from fractions import Fraction
+from itertools import pairwise
+
+import av
+import msgspec
+import numpy as np
+import pytest
+
+from ip2p_batch.errors import EditError, OutputError, RecipeError
+from ip2p_batch.jobs.spec import Encoding
+from ip2p_batch.media.video import concat, probe
+from ip2p_batch.media.video.reader import VideoReader
+from ip2p_batch.media.video.segment import CODECS, SegmentWriter, segment_suffix
+
+from . import clips
+
+VFR = [int(t) for t in np.cumsum(np.random.default_rng(1).integers(300, 9000, 20))]
+SOURCES = {
+    "all.mp4": {
+        "audio": "aac", "subtitles": True, "chapters": True, "metadata": {"title": "A film"},
+    },
+    "all.mkv": {
+        "audio": "libopus", "subtitles": True, "chapters": True, "metadata": {"title": "A film"},
+    },
+    "vp9.webm": {"codec": "libvpx-vp9", "audio": "libopus"},
+    "old.avi": {"codec": "mpeg4", "audio": "libmp3lame"},
+    "stream.ts": {"audio": "aac"},
+    "odd.mp4": {"size": (65, 71), "pix_fmt": "yuv444p"},
+    "prores.mov": {"codec": "prores_ks", "pix_fmt": "yuv422p10le", "audio": "pcm_s16le"},
+    "vfr.mp4": {"pts": VFR, "time_base": Fraction(1, 90000), "audio": "aac"},
+    "turned.mp4": {"rotation": 90, "sar": Fraction(4, 3)},
+}  # fmt: skip
+
+
+def segments_of(source, index, encoding, folder, edges):
+    paths = []
+    with VideoReader(source, index.facts, index.pts) as reader:
+        for start, stop in pairwise(edges):
+            path = folder / f"{start}{segment_suffix(encoding)}"
+            with SegmentWriter(path, index.facts, encoding) as writer:
+                for frame in reader.frames(start, stop):
+                    writer.write(frame)
+            paths.append(path)
+    return paths
+
+
+def joined(source, folder, encoding, edges=(0, 3, 4, 11, 20), suffix=None):
+    """The output of a job that changes nothing, and the frames its segments decode to."""
+    index = probe.index_video(source)
+    suffix = suffix or concat.output_suffix(source.suffix, encoding)
+    output = folder / f"out{suffix}"
+    concat.check_output(source, output, index.facts, encoding)
+    segments = segments_of(source, index, encoding, folder, edges)
+    span = {"start": edges[0], "stop": edges[-1]}
+    concat.join(segments, source, output, index.facts, encoding, index.pts, suffix=suffix, **span)
+    concat.verify(output, index.facts, index.pts, **span)
+    return output, index, [image for path in segments for _, image in clips.frames_of(path)]
+
+
+@pytest.fixture(scope="module", params=SOURCES)
+def source(request, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("sources")
+    return clips.make(folder / request.param, 20, **SOURCES[request.param])
+
+
+@pytest.mark.parametrize("codec", CODECS)
+@pytest.mark.parametrize("edges", [(0, 3, 4, 11, 20), (5, 6, 15)])
+def test_frames_are_exactly_those_of_the_segments(source, tmp_path, codec, edges):
+    output, index, expected = joined(source, tmp_path, Encoding(codec=codec), edges)
+    frames = clips.frames_of(output)
+    assert len(frames) == len(expected) == edges[-1] - edges[0]
+    assert all(np.array_equal(a, b) for (_, a), b in zip(frames, expected, strict=True))
+    with av.open(str(output)) as container:
+        own = container.streams.video[0].time_base
+    planned = concat.planned_times(index.facts, index.pts, edges[0], edges[-1])
+    error = [
+        abs(pts * own - int(time) * Fraction(*index.facts.time_base))
+        for (pts, _), time in zip(frames, planned, strict=True)
+    ]
+    exact = output.suffix in (".mp4", ".mov")
+    assert max(error) <= (0 if exact else Fraction(1, 1000))
+
+
+def test_sound_is_copied_byte_for_byte(source, tmp_path):
+    with av.open(str(source)) as container:
+        if not container.streams.audio:
+            pytest.skip("a silent film")
+    output, _, _ = joined(source, tmp_path, Encoding())
+    before, after = clips.payloads(source, "audio"), clips.payloads(output, "audio")
+    lost = len(before) - len(after)
+    # Matroska cannot hide sound from before the first frame; a packet or two of priming goes.
+    assert 0 <= lost <= (3 if output.suffix == ".mkv" else 0)
+    adts = 7 if source.suffix == ".ts" else 0  # a header that only streams have before each packet
+    assert [packet[adts:] for packet in before[lost:]] == after
+
+
+def test_subtitles_chapters_tags_and_languages_come_along(tmp_path):
+    for name in ("all.mp4", "all.mkv"):
+        source = clips.make(tmp_path / name, 20, **SOURCES[name])
+        output, _, _ = joined(source, tmp_path, Encoding())
+        assert clips.payloads(source, "subtitles") == clips.payloads(output, "subtitles")
+        with av.open(str(output)) as container:
+            assert container.metadata["title"] == "A film"
+            assert container.streams.audio[0].language == "eng"
+            told = [
+                (c["start"] * c["time_base"], c["metadata"]["title"]) for c in container.chapters()
+            ]
+            assert told == [(0, "part 0"), (Fraction(2, 5), "part 1")]
+
+
+def test_a_part_of_a_video_has_its_own_sound_subtitles_and_chapters(tmp_path):
+    source = clips.make(tmp_path / "all.mp4", 50, **SOURCES["all.mp4"])
+    output, _, _ = joined(source, tmp_path, Encoding(), edges=(15, 30, 45))
+    with av.open(str(output)) as container:
+        sound = container.streams.audio[0]
+        heard = [f for f in container.decode(sound) if f.pts is not None and f.pts >= 0]
+        length = sum(f.samples for f in heard) / 48000
+        assert length == pytest.approx(30 / 25, abs=0.03)
+        assert container.streams.video[0].start_time == 0
+        chapters = [
+            (float(c["start"] * c["time_base"]), c["metadata"]["title"])
+            for c in container.chapters()
+        ]
+    assert chapters == [(0.0, "part 1")]
+    with av.open(str(output)) as container:
+        shown = [p for p in container.demux(container.streams.subtitles[0]) if p.size > 2]
+    # "line 1" is on screen from 0.4 to 0.7 s, so from the beginning to 0.1 s of this part.
+    assert len(shown) == 1 and shown[0].pts == 0
+
+
+def test_a_turned_picture_is_written_upright_with_its_pixel_shape(tmp_path):
+    source = clips.make(tmp_path / "turned.mp4", 20, **SOURCES["turned.mp4"])
+    output, _, _ = joined(source, tmp_path, Encoding())
+    with av.open(str(output)) as container:
+        stream = container.streams.video[0]
+        frame = next(container.decode(stream))
+        assert (frame.width, frame.height, frame.rotation) == (64, 64, 0)
+        assert float(stream.sample_aspect_ratio) == 0.75
+
+
+def test_a_time_code_is_left_out_with_a_warning(tmp_path):
+    source = clips.make(tmp_path / "tc.mov", 20, metadata={"timecode": "01:00:00:00"})
+    facts = probe.index_video(source).facts
+    warnings = concat.check_output(source, tmp_path / "o.mov", facts, Encoding())
+    assert len(warnings) == 1 and "data stream" in warnings[0]
+    output, _, _ = joined(source, tmp_path, Encoding())
+    assert len(clips.frames_of(output)) == 20
+
+
+def test_a_sound_that_is_only_announced_is_no_obstacle(tmp_path):
+    source = tmp_path / "empty.mkv"
+    plain = clips.make(tmp_path / "plain.mkv", 20)
+    with av.open(str(plain)) as film, av.open(str(source), "w") as target:
+        video = target.add_stream_from_template(film.streams.video[0])
+        target.add_stream("pcm_s16le", rate=48000).codec_context.layout = "mono"
+        for packet in film.demux(video=0):
+            if packet.size:
+                packet.stream = video
+                target.mux(packet)
+    facts = probe.index_video(source).facts
+    assert facts.audio_streams == 1
+    assert concat.check_output(source, tmp_path / "o.webm", facts, Encoding(codec="av1")) == []
+
+
+def test_a_cover_picture_comes_along(tmp_path):
+    plain = clips.make(tmp_path / "plain.mp4", 20, audio="aac")
+    source = tmp_path / "cover.mp4"
+    with av.open(str(plain)) as film, av.open(str(source), "w") as target:
+        streams = {s.index: target.add_stream_from_template(s) for s in film.streams}
+        cover = target.add_stream("mjpeg", rate=1)
+        cover.width, cover.height, cover.pix_fmt = 32, 32, "yuvj420p"
+        cover.disposition = type(cover.disposition).attached_pic
+        art = cover.encode(av.VideoFrame(32, 32, "yuvj420p")) + cover.encode(None)
+        for packet in film.demux():
+            if packet.size:
+                packet.stream = streams[packet.stream.index]
+                target.mux(packet)
+        target.mux(art)
+    output, index, _ = joined(source, tmp_path, Encoding())
+    assert index.facts.width == 64
+    with av.open(str(output)) as container:
+        assert [probe.is_cover(s) for s in container.streams.video] == [False, True]
+
+
+def test_what_does_not_fit_is_found_out_before_any_work(tmp_path):
+    facts = probe.index_video(source := clips.make(tmp_path / "s.mkv", 5, audio="libopus")).facts
+    pcm = clips.make(tmp_path / "pcm.mkv", 5, audio="flac")
+    cases = [
+        (source, "o.txt", Encoding(), OutputError, "container"),
+        (source, "o", Encoding(), OutputError, "container"),
+        (source, "o.webm", Encoding(), OutputError, "h264"),
+        (source, "o.mp4", Encoding(codec="ffv1"), OutputError, "ffv1"),
+        (source, "o.mp4", Encoding(crf=52), RecipeError, "out of range"),
+        (source, "o.mkv", Encoding(codec="ffv1", crf=5), RecipeError, "lossless"),
+        (source, "o.mov", Encoding(), OutputError, r"audio stream \(opus\)"),
+        (pcm, "o.webm", Encoding(codec="av1"), OutputError, "audio stream"),
+    ]
+    for path, name, encoding, kind, words in cases:
+        with pytest.raises(kind, match=words) as caught:
+            concat.check_output(path, tmp_path / name, facts, encoding)
+        assert caught.value.hint
+
+
+def test_nothing_is_left_out_of_a_container_of_the_same_kind(tmp_path):
+    for name in ("all.mp4", "all.mkv"):
+        source = clips.make(tmp_path / name, 5, **SOURCES[name])
+        facts = probe.index_video(source).facts
+        output = tmp_path / f"out{source.suffix}"
+        assert concat.check_output(source, output, facts, Encoding()) == []
+
+
+def test_subtitles_that_do_not_fit_are_named_and_left_out(tmp_path):
+    source = clips.make(tmp_path / "s.mkv", 20, subtitles=True)
+    facts = probe.index_video(source).facts
+    warnings = concat.check_output(source, tmp_path / "o.mp4", facts, Encoding())
+    assert len(warnings) == 1 and "subtitle" in warnings[0] and "left out" in warnings[0]
+    output, _, _ = joined(source, tmp_path, Encoding(), suffix=".mp4")
+    with av.open(str(output)) as container:
+        assert [s.type for s in container.streams] == ["video"]
+
+
+def test_segments_of_other_settings_are_refused(tmp_path):
+    source = clips.make(tmp_path / "s.mp4", 20)
+    index = probe.index_video(source)
+    first = segments_of(source, index, Encoding(), tmp_path, (0, 10))
+    wide = msgspec.structs.replace(index.facts, sar=(4, 3))
+    other = tmp_path / "other.mp4"
+    with (
+        SegmentWriter(other, wide, Encoding()) as writer,
+        VideoReader(source, index.facts, index.pts) as reader,
+    ):
+        for frame in reader.frames(10, 20):
+            writer.write(frame)
+    span = {"start": 0, "stop": 20, "suffix": ".mp4"}
+    rest = (source, tmp_path / "o.mp4", index.facts, Encoding(), index.pts)
+    with pytest.raises(EditError, match=r"other\.mp4 was encoded with other settings"):
+        concat.join([*first, other], *rest, **span)
+    with pytest.raises(EditError, match="hold 10 frames, and 20 were planned"):
+        concat.join(first, *rest, **span)
+    damaged = tmp_path / "damaged.mp4"
+    damaged.write_bytes(other.read_bytes()[:300])
+    with pytest.raises(EditError, match=r"damaged\.mp4 cannot be read"):
+        concat.join([*first, damaged], *rest, **span)
+
+
+def test_verify_notices_a_frame_too_few_and_a_frame_out_of_place(tmp_path):
+    source = clips.make(tmp_path / "s.mp4", 20)
+    output, index, _ = joined(source, tmp_path, Encoding())
+    with pytest.raises(EditError, match="20 frames instead of 19"):
+        concat.verify(output, index.facts, index.pts, start=0, stop=19)
+    moved = index.pts.copy()
+    moved[7] += 10
+    with pytest.raises(EditError, match="frame 7 is at"):
+        concat.verify(output, index.facts, moved, start=0, stop=20)
+
+
+@pytest.mark.parametrize(
+    ("suffix", "codec", "expected"),
+    [
+        (".mp4", "h264", ".mp4"), (".MOV", "h264", ".MOV"), (".avi", "h264", ".mkv"),
+        (".webm", "h264", ".mkv"), (".webm", "av1", ".webm"), (".mp4", "ffv1", ".mkv"),
+        (".gif", "h264", ".mp4"), (".gif", "ffv1", ".mkv"), (".ts", "hevc", ".mkv"),
+    ],
+)  # fmt: skip
+def test_an_output_nobody_named_gets_a_container_that_holds_it(suffix, codec, expected):
+    assert concat.output_suffix(suffix, Encoding(codec=codec)) == expected

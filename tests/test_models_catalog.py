@@ -1,0 +1,246 @@
+"""Which models may be loaded, and that none of them brings code along."""
+
+import json
+import os
+import pickle
+import shutil
+from pathlib import Path
+
+import pytest
+from safetensors import safe_open
+
+from ip2p_batch import scheduler
+from ip2p_batch.errors import ModelError, OutsideRoots
+from ip2p_batch.models import catalog
+from ip2p_batch.recipe import Recipe
+from ip2p_batch.settings import Settings
+from workers.editor_cache import editor_for
+
+from .worker_processes import stills_job
+
+TINY = catalog.BUNDLED["tiny"]
+LIST = ("tiny", "timbrooks/instruct-pix2pix", "owner/pinned@abc123")
+
+
+@pytest.mark.parametrize(
+    ("model", "revision"),
+    [
+        ("tiny", None), ("timbrooks/instruct-pix2pix", None),
+        ("timbrooks/instruct-pix2pix", "main"), ("owner/pinned", "abc123"),
+    ],
+)  # fmt: skip
+def test_models_on_the_list_are_allowed(model, revision):
+    catalog.check_allowed(model, revision, LIST)
+
+
+@pytest.mark.parametrize(
+    ("model", "revision"),
+    [
+        ("timbrooks/instruct-pix2pix2", None), ("Timbrooks/instruct-pix2pix", None), ("", None),
+        ("owner/pinned", None), ("owner/pinned", "main"), ("identity", None), ("/etc", None),
+        ("tiny/../tiny", None), (str(TINY), None), ("./tiny", None), ("timbrooks", None),
+    ],
+)  # fmt: skip
+def test_others_are_refused_by_name(model, revision):
+    with pytest.raises(ModelError, match="IP2P_MODELS") as error:
+        catalog.check_allowed(model, revision, LIST)
+    assert "timbrooks/instruct-pix2pix" in error.value.hint
+
+
+def test_without_a_list_any_model_is_allowed():
+    assert Settings.from_env({}).models is None
+    catalog.check_allowed("anything/at-all", None, None)
+    listed = Settings.from_env({"IP2P_MODELS": " tiny, owner/name ,"}).models
+    assert listed == ("tiny", "owner/name")
+
+
+def test_a_folder_on_the_list_allows_what_lies_in_it_and_no_link_out_of_it(tmp_path, monkeypatch):
+    for name in ("models/a", "elsewhere", "timbrooks/instruct-pix2pix"):
+        (tmp_path / name).mkdir(parents=True)
+    (tmp_path / "models" / "link").symlink_to(tmp_path / "elsewhere")
+    allowed = (*LIST, str(tmp_path / "models"))
+    catalog.check_allowed(str(tmp_path / "models" / "a"), None, allowed)
+    monkeypatch.chdir(tmp_path)
+    # A folder that lies about under the name of a hub id is not what was allowed.
+    for wrong in ("models/link", "models/../elsewhere", "timbrooks/instruct-pix2pix"):
+        with pytest.raises(ModelError, match="IP2P_MODELS"):
+            catalog.check_allowed(wrong, None, allowed)
+
+
+def test_the_command_line_refuses_before_anything_is_planned(tmp_path, monkeypatch):
+    picture = stills_job(tmp_path, 1).job().source.path
+    monkeypatch.setenv("IP2P_MODELS", "tiny")
+    recipe = Recipe(instruction="x", model="owner/other")
+    request = scheduler.Request(source=Path(picture), recipe=recipe, output=tmp_path / "o")
+    with pytest.raises(ModelError, match="IP2P_MODELS"):
+        scheduler.create(request, Settings.from_env())
+    assert not (tmp_path / "o").exists()
+
+
+def test_the_command_line_keeps_to_the_roots_where_workers_elsewhere_do_it(tmp_path):
+    picture = stills_job(tmp_path / "out", 1).job().source.path
+    (tmp_path / "root").mkdir()
+    request = scheduler.Request(
+        source=Path(picture),
+        recipe=Recipe(instruction="x", model="identity"),
+        output=tmp_path / "o",
+    )
+    env = {"IP2P_ROOTS": str(tmp_path / "root"), "XDG_STATE_HOME": str(tmp_path / "state")}
+    scheduler.create(request, Settings.from_env(env))  # its own workers: no limits
+    with pytest.raises(OutsideRoots, match="IP2P_ROOTS"):
+        scheduler.create(request, Settings.from_env({**env, "IP2P_BROKER_URL": "redis://host/0"}))
+
+
+# -- folders of a hostile make --------------------------------------------------------------
+
+
+class Bomb:
+    def __init__(self, path):
+        self.path = str(path)
+
+    def __reduce__(self):
+        return (os.mkdir, (self.path,))
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A copy of the bundled model to spoil."""
+    return Path(shutil.copytree(TINY, tmp_path / "model"))
+
+
+def load(folder, **env):
+    settings = Settings.from_env({"IP2P_DEVICE": "cpu", **env})
+    return editor_for(Recipe(instruction="x", model=str(folder)), settings)
+
+
+def index(folder, **changes):
+    path = folder / "model_index.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+def trap(path, bomb):
+    path.write_text(f"import os\nos.mkdir({str(bomb)!r})\nclass Trap: pass\n")
+
+
+def test_the_folder_loads_as_long_as_it_is_whole(folder, tmp_path):
+    assert load(folder, IP2P_ROOTS=str(tmp_path)).device.startswith("cpu")
+
+
+@pytest.mark.parametrize("part", ["unet", "vae", "text_encoder"])
+def test_pickled_weights_are_not_read(folder, tmp_path, part):
+    (weights,) = (folder / part).glob("*.safetensors")
+    pickled = {
+        "diffusion_pytorch_model": "diffusion_pytorch_model.bin",
+        "model": "pytorch_model.bin",
+    }
+    weights.with_name(pickled[weights.stem]).write_bytes(pickle.dumps(Bomb(tmp_path / "bomb")))
+    weights.unlink()
+    with pytest.raises(ModelError, match="cannot be loaded"):
+        load(folder)
+    assert not (tmp_path / "bomb").exists()
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"_class_name": ["trap", "Trap"]}, {"unet": ["trap", "Trap"]}, {"unet": ["os", "system"]},
+        {"scheduler": ["trap", "Trap"]}, {"tokenizer": ["ip2p_batch.queue.redis_url", "PrivateRedis"]},
+        {"extra": ["trap", "Trap"]}, {"unet": [["trap"], "Trap"]}, {"unet": [{}, None]},
+    ],
+)  # fmt: skip
+def test_code_that_a_folder_brings_along_is_not_run(folder, tmp_path, monkeypatch, changes):
+    for place in (folder, folder / "unet", folder / "scheduler", tmp_path):
+        trap(place / "trap.py", tmp_path / "bomb")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    index(folder, **changes)
+    with pytest.raises(ModelError):
+        load(folder)
+    assert not (tmp_path / "bomb").exists()
+
+
+@pytest.mark.parametrize("part", ["unet", "text_encoder", "tokenizer"])
+def test_a_configuration_that_points_to_code_is_not_followed(folder, tmp_path, part):
+    name = "tokenizer_config.json" if part == "tokenizer" else "config.json"
+    trap(folder / part / "trap.py", tmp_path / "bomb")
+    path = folder / part / name
+    auto = {
+        "AutoModel": "trap.Trap",
+        "AutoConfig": "trap.Trap",
+        "AutoTokenizer": ["trap.Trap", None],
+    }
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"auto_map": auto}))
+    assert load(folder).device.startswith("cpu")
+    assert not (tmp_path / "bomb").exists()
+
+
+def test_an_adapter_that_names_another_model_is_not_followed(folder):
+    (folder / "text_encoder" / "adapter_config.json").write_text(
+        json.dumps({"base_model_name_or_path": "owner/other", "peft_type": "LORA"})
+    )
+    with pytest.raises(ModelError, match="adapter"):
+        load(folder)
+
+
+def shard(folder, part, name=None):
+    """Give a part an index of weights, as large models have; ``name`` instead of its own file."""
+    (weights,) = (folder / part).glob("*.safetensors")
+    moved = weights.rename(weights.with_name(f"{weights.stem}-00001-of-00001.safetensors"))
+    with safe_open(moved, framework="pt") as file:
+        names = dict.fromkeys(file.keys(), moved.name if name is None else name)
+    path = folder / part / f"{weights.name}.index.json"
+    path.write_text(json.dumps({"metadata": {"total_size": 1}, "weight_map": names}))
+
+
+@pytest.mark.parametrize("part", ["unet", "vae", "text_encoder"])
+def test_weights_in_several_files_are_loaded_from_their_folder_and_from_nowhere_else(
+    folder, tmp_path, part
+):
+    shard(folder, part)
+    assert load(folder, IP2P_ROOTS=str(tmp_path)).identity == load(TINY).identity
+    (index,) = (folder / part).glob("*.index.json")
+    whole = index.read_text()
+    other = shutil.copy(next((folder / part).glob("*.safetensors")), tmp_path / "w.safetensors")
+    for wrong in (
+        "../../w.safetensors", str(other), "x/../../../w.safetensors", "..\\\\w.safetensors",
+        "w.bin", "a\\u0000.safetensors", "",
+    ):  # fmt: skip
+        index.write_text(whole.replace(next((folder / part).glob("*.safetensors")).name, wrong))
+        with pytest.raises(ModelError, match="wants its weights from") as error:
+            load(folder)
+        assert "\n" not in error.value.message and "\0" not in error.value.message
+
+
+@pytest.mark.parametrize(
+    "text", ["[]", "7", "}{", "{}", '{"weight_map": 7}', '{"weight_map": {"a": 7}}']
+)
+def test_an_index_of_weights_that_is_none_is_refused_in_a_line(folder, text):
+    (folder / "unet" / "diffusion_pytorch_model.safetensors.index.json").write_text(text)
+    with pytest.raises(ModelError) as error:
+        load(folder)
+    assert "\n" not in error.value.message
+
+
+@pytest.mark.parametrize("text", ["[]", "7", "}{", "null", '{"_class_name": 7}', ""])
+def test_a_folder_whose_index_is_no_index_is_refused_in_a_line(folder, text):
+    (folder / "model_index.json").write_text(text)
+    with pytest.raises(ModelError) as error:
+        load(folder)
+    assert "\n" not in error.value.message
+
+
+def test_a_model_folder_outside_the_roots_is_refused(folder, tmp_path):
+    (tmp_path / "root").mkdir()
+    with pytest.raises(OutsideRoots, match="IP2P_ROOTS"):
+        load(folder, IP2P_ROOTS=str(tmp_path / "root"))
+    inside = shutil.copytree(folder, tmp_path / "root" / "model")
+    (weights,) = (inside / "unet").glob("*.safetensors")
+    weights.unlink()
+    weights.symlink_to(next((folder / "unet").glob("*.safetensors")))
+    with pytest.raises(OutsideRoots, match="safetensors"):
+        load(inside, IP2P_ROOTS=str(tmp_path / "root"))
+
+
+def test_the_bundled_model_may_be_used_under_any_roots(tmp_path):
+    settings = Settings.from_env({"IP2P_DEVICE": "cpu", "IP2P_ROOTS": str(tmp_path)})
+    assert editor_for(Recipe(instruction="x", model="tiny"), settings).device.startswith("cpu")

@@ -1,0 +1,219 @@
+import os
+import subprocess
+import sys
+from itertools import pairwise
+
+import msgspec
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ip2p_batch.jobs.codec import encode
+from ip2p_batch.planning import planner
+from ip2p_batch.recipe import Recipe
+
+ranges = st.tuples(st.integers(0, 50), st.integers(1, 400)).map(lambda t: (t[0], t[0] + t[1]))
+
+
+@st.composite
+def videos(draw: st.DrawFn) -> tuple[int, int, list[int], Recipe]:
+    start, stop = draw(ranges)
+    cuts = draw(st.lists(st.integers(0, 500), max_size=12))
+    recipe = Recipe(
+        instruction="x",
+        chunk_frames=draw(st.integers(2, 60)),
+        carryover=draw(st.sampled_from([0, 0.3, 0.6])),
+        anchors=draw(st.integers(0, 4)),
+        anchor_scope=draw(st.sampled_from(["shot", "video"])),
+        temporal_filter=draw(st.integers(0, 4)),
+        deflicker=draw(st.integers(0, 8)),
+    )
+    return start, stop, cuts, recipe
+
+
+@given(videos())
+def test_chunks_tile_every_frame_exactly_once_in_order(video):
+    start, stop, cuts, recipe = video
+    result = planner.plan_video(start, stop, cuts, recipe, (64, 64))
+    frames = [f for c in result.chunks if c.kind == "frames" for f in range(c.start, c.stop)]
+    assert frames == list(range(start, stop))
+    assert result.frames == stop - start
+
+
+@given(videos())
+def test_no_chunk_crosses_a_cut_or_is_longer_than_asked(video):
+    start, stop, cuts, recipe = video
+    for chunk in planner.plan_video(start, stop, cuts, recipe, (64, 64)).chunks:
+        if chunk.kind == "frames":
+            assert len(chunk) <= planner.SPANS_PER_CHUNK * recipe.chunk_frames
+            assert not any(chunk.start < cut < chunk.stop for cut in cuts)
+
+
+@given(videos())
+def test_every_tied_chunk_has_both_its_borders_in_an_earlier_wave_and_in_its_own_shot(video):
+    start, stop, cuts, recipe = video
+    result = planner.plan_video(start, stop, cuts, recipe, (64, 64))
+    wave_of = {f: c.wave for c in result.chunks if c.kind == "borders" for f in c.borders}
+    for chunk in result.chunks:
+        if chunk.kind == "frames" and chunk.borders:
+            shot = result.shots[chunk.shot]
+            assert {chunk.start} <= set(chunk.borders)
+            assert chunk.borders[0] <= chunk.reach[0]
+            assert chunk.reach[1] - 1 <= chunk.borders[-1] < shot.stop
+            assert len(chunk.borders) >= 2 and list(chunk.borders) == sorted(set(chunk.borders))
+            assert all(wave_of[border] < chunk.wave for border in chunk.borders)
+
+
+@given(videos())
+def test_no_frame_is_further_from_its_borders_than_asked(video):
+    start, stop, cuts, recipe = video
+    for chunk in planner.plan_video(start, stop, cuts, recipe, (64, 64)).chunks:
+        if chunk.kind == "frames" and chunk.borders:
+            assert all(b - a <= recipe.chunk_frames for a, b in pairwise(chunk.borders))
+
+
+@given(st.integers(1, 40_000), st.lists(st.integers(0, 40_000), max_size=5))
+def test_a_long_video_has_longer_chunks_and_still_enough_of_them(stop, cuts):
+    recipe = Recipe(instruction="x")
+    chunks = [c for c in planner.plan_video(0, stop, cuts, recipe, (8, 8)).chunks if c.wave == 2]
+    if len(chunks) < planner.ENOUGH_CHUNKS:
+        assert all(len(c) <= recipe.chunk_frames for c in chunks)
+    if stop > 5 * planner.SPANS_PER_CHUNK * planner.ENOUGH_CHUNKS * recipe.chunk_frames:
+        beyond = sum(c.reach[1] - c.reach[0] for c in chunks) / stop
+        assert beyond < 1.05
+
+
+def test_how_many_spans_a_chunk_holds_changes_no_border_and_no_anchor(monkeypatch):
+    recipe = Recipe(instruction="x", anchors=3)
+    many = planner.plan_video(0, 24 * 200, [500], recipe, (64, 64))
+    monkeypatch.setattr(planner, "SPANS_PER_CHUNK", 1)
+    single = planner.plan_video(0, 24 * 200, [500], recipe, (64, 64))
+    assert many.wave(1) == single.wave(1)
+    assert len(many.wave(2)) < len(single.wave(2))
+
+    def borders(result):
+        return {border for chunk in result.wave(2) for border in chunk.borders}
+
+    assert borders(many) == borders(single)
+
+
+@given(videos())
+def test_two_neighbouring_chunks_of_one_shot_share_their_border(video):
+    start, stop, cuts, recipe = video
+    tied = [c for c in planner.plan_video(start, stop, cuts, recipe, (64, 64)).chunks if c.borders]
+    tied = [c for c in tied if c.kind == "frames"]
+    for a, b in pairwise(tied):
+        if a.shot == b.shot:
+            assert b.start in a.borders and b.start in b.borders
+
+
+@given(videos())
+def test_depth_is_two_waves_at_the_most_whatever_the_length(video):
+    start, stop, cuts, recipe = video
+    result = planner.plan_video(start, stop, cuts, recipe, (64, 64))
+    assert result.waves <= (2 if recipe.edits_borders else 1)
+    assert len({c.id for c in result.chunks}) == len(result.chunks)
+
+
+@given(st.lists(st.tuples(st.sampled_from([64, 128]), st.sampled_from([64, 96])), max_size=80))
+def test_each_chunk_of_stills_holds_one_edit_size_and_every_picture_is_planned_once(buckets):
+    result, order = planner.plan_stills(buckets)
+    assert sorted(order) == list(range(len(buckets)))
+    seen = []
+    for chunk in result.chunks:
+        assert 1 <= len(chunk) <= planner.STILLS_PER_CHUNK
+        assert len({buckets[order[i]] for i in range(chunk.start, chunk.stop)}) == 1
+        seen += range(chunk.start, chunk.stop)
+    assert seen == list(range(len(buckets)))
+
+
+def test_few_pictures_are_spread_over_several_chunks_of_nearly_one_size():
+    sizes = {
+        n: [len(c) for c in planner.plan_stills([(64, 64)] * n)[0].chunks] for n in (3, 24, 1000)
+    }
+    assert sizes[3] == [3]
+    assert sizes[24] == [4] * 6
+    assert sum(sizes[1000]) == 1000 and set(sizes[1000]) == {15, 16}
+
+
+def test_without_carryover_there_is_one_wave():
+    result = planner.plan_video(0, 48, [], Recipe(instruction="x", carryover=0), (64, 64))
+    assert result.waves == 1 and not any(c.borders for c in result.chunks)
+
+
+@given(videos())
+def test_all_chunks_of_a_shot_look_at_the_same_anchors_of_that_shot(video):
+    start, stop, cuts, recipe = video
+    recipe = msgspec.structs.replace(recipe, anchor_scope="shot")
+    result = planner.plan_video(start, stop, cuts, recipe, (64, 64))
+    edited = {f for c in result.chunks if c.kind == "borders" for f in c.borders}
+    for number, shot in enumerate(result.shots):
+        chunks = [c for c in result.chunks if c.shot == number]
+        chosen = {c.anchors for c in chunks if c.kind == "frames" or c.anchors}
+        assert len(chosen) == 1
+        anchors = chosen.pop()
+        assert len(anchors) <= recipe.anchors
+        assert bool(anchors) == bool(recipe.anchors)
+        assert all(shot.start <= a < shot.stop for a in anchors)
+        if any(c.borders for c in chunks if c.kind == "frames"):
+            assert edited.issuperset(anchors)  # wave 2 finds their states on disk
+
+
+@given(videos())
+def test_with_anchors_of_the_video_all_chunks_of_all_shots_look_at_the_same(video):
+    start, stop, cuts, recipe = video
+    recipe = msgspec.structs.replace(recipe, anchor_scope="video")
+    result = planner.plan_video(start, stop, cuts, recipe, (64, 64))
+    edited = {f for c in result.chunks if c.kind == "borders" for f in c.borders}
+    chosen = {c.anchors for c in result.chunks if c.kind == "frames" or c.anchors}
+    assert len(chosen) == 1
+    anchors = chosen.pop()
+    assert bool(anchors) == bool(recipe.anchors)
+    assert all(start <= a < stop for a in anchors)
+    if edited:
+        assert edited.issuperset(anchors)
+
+
+@given(videos())
+def test_a_chunk_of_borders_beside_anchors_holds_one_shots_only(video):
+    start, stop, cuts, recipe = video
+    result = planner.plan_video(start, stop, cuts, recipe, (64, 64))
+    for chunk in result.chunks:
+        if chunk.kind == "borders" and chunk.anchors:
+            shot = result.shots[chunk.shot]
+            assert all(shot.start <= b < shot.stop for b in chunk.borders)
+
+
+@given(videos())
+def test_a_chunk_reaches_as_far_as_its_filters_look_within_its_shot(video):
+    start, stop, cuts, recipe = video
+    result = planner.plan_video(start, stop, cuts, recipe, (64, 64))
+    for chunk in result.chunks:
+        if chunk.kind == "frames":
+            shot, r = result.shots[chunk.shot], recipe.temporal_filter + recipe.deflicker
+            assert chunk.reach == (max(shot.start, chunk.start - r), min(shot.stop, chunk.stop + r))
+
+
+@given(videos())
+def test_a_plan_is_the_same_each_time_and_whatever_the_order_of_the_cuts(video):
+    start, stop, cuts, recipe = video
+    first = encode(planner.plan_video(start, stop, list(cuts), recipe, (64, 64)))
+    again = encode(planner.plan_video(start, stop, [*reversed(cuts), *cuts], recipe, (64, 64)))
+    assert first == again
+
+
+def test_a_plan_is_the_same_in_another_process_on_another_number_of_cores():
+    code = (
+        "from ip2p_batch import plan; from ip2p_batch.jobs.spec import encode;"
+        "from ip2p_batch.recipe import Recipe; import sys;"
+        "r = Recipe(instruction='x', chunk_frames=7, anchors=2);"
+        "sys.stdout.write(encode(plan.plan_video(3, 90, [40, 41], r, (64, 64))).decode())"
+    )
+    said = {
+        subprocess.run(
+            [*bound, sys.executable, "-c", code],
+            env={**os.environ, "PYTHONHASHSEED": seed, "OMP_NUM_THREADS": threads},
+            capture_output=True, text=True, check=True,
+        ).stdout
+        for bound, seed, threads in (([], "1", "1"), (["taskset", "-c", "0"], "2", "4"))
+    }  # fmt: skip
+    assert len(said) == 1 and said.pop()

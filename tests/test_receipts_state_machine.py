@@ -1,0 +1,221 @@
+"""What stands in a job folder never goes backward, whoever does what in whatever order.
+
+Coordinators come and go, messages are lost, doubled and late, workers fail and finish twice, files
+vanish: hypothesis chooses. The folder is a real one, and so are planning, hand-over and assembly.
+"""
+
+import tempfile
+from pathlib import Path
+
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+)
+
+from ip2p_batch import scheduler
+from ip2p_batch.errors import EditError, IncompleteJob
+from ip2p_batch.execution.assemble import assemble
+from ip2p_batch.execution.chunk import give_up
+from ip2p_batch.jobs.folder import JobDir
+from ip2p_batch.jobs.plan import Chunk, Plan
+from ip2p_batch.jobs.records import Claim, Failure, Held, Receipt, WorkerInfo
+from ip2p_batch.jobs.spec import Item, Job, Source
+from ip2p_batch.queue.executor import ASSEMBLY
+from ip2p_batch.recipe import Recipe
+
+WORKER = WorkerInfo(host="h", pid=1)
+
+
+class Queue:
+    """An executor that keeps what it is handed, as a broker does, and looks at each hand-over."""
+
+    def __init__(self):
+        self.messages = []
+
+    def submit(self, job, chunks):
+        assert not job.ended and not job.cancelled
+        done = job.finished()
+        for chunk in chunks:
+            before = {c.id for c in job.plan().chunks if c.wave < chunk.wave}
+            assert before <= done, "a wave was handed over before the one it stands on"
+            self.messages.append(chunk.id)
+
+    def assemble(self, job):
+        assert not job.ended and not job.cancelled
+        assert job.finished() >= {c.id for c in job.plan().chunks}
+        self.messages.append(ASSEMBLY)
+
+    def poll(self, seconds):
+        pass
+
+    def queued(self):
+        return len(self.messages)
+
+    def held(self, job):
+        names = (None if name == ASSEMBLY else name for name in self.messages)
+        return Held(waiting=frozenset(names), in_hand=frozenset())
+
+    def width(self):
+        return 3
+
+
+class JobFolder(RuleBasedStateMachine):
+    @initialize(first=st.integers(1, 3), second=st.integers(0, 4))
+    def create(self, first, second):
+        self.place = tempfile.TemporaryDirectory(prefix="machine-")
+        chunks = [
+            Chunk(id=f"{wave}-{n:06d}", kind="stills", wave=wave, start=n, stop=n + 1)
+            for wave, numbers in ((1, range(first)), (2, range(first, first + second)))
+            for n in numbers
+        ]
+        items = [Item(source=f"/a/{n}.png", output=f"/b/{n}.png") for n in range(first + second)]
+        source = Source(path="/a", stamp="s", items=len(items))
+        job = Job(id="j", source=source, recipe=Recipe(instruction="x"), output="/b")
+        path = Path(self.place.name) / "j"
+        self.job = JobDir.create(path, job, Plan(chunks=tuple(chunks)), items=items)
+        self.ids = [c.id for c in chunks]
+        self.queue = Queue()
+        self.result = None
+        self.dropped = False
+
+    def receipt(self, chunk):
+        return Receipt(
+            chunk=chunk, fingerprint=self.job.job().fingerprint(), frames=1, digest="d",
+            worker=WORKER, finished=1.0,
+        )  # fmt: skip
+
+    # -- coordinators ------------------------------------------------------------------
+
+    @rule()
+    def a_command_begins_or_resumes(self):
+        scheduler.submit(self.job, self.queue)
+
+    @rule()
+    def a_follower_hands_over_again(self):
+        self.job.forget_submitted()
+        scheduler.advance(self.job, self.queue)
+
+    @rule()
+    def somebody_cancels(self):
+        scheduler.cancel(self.job)
+
+    # -- the queue ---------------------------------------------------------------------
+
+    @precondition(lambda self: self.queue.messages)
+    @rule(data=st.data())
+    def a_message_is_lost(self, data):
+        self.queue.messages.pop(data.draw(st.integers(0, len(self.queue.messages) - 1)))
+
+    @precondition(lambda self: self.queue.messages)
+    @rule(data=st.data())
+    def a_message_is_doubled(self, data):
+        self.queue.messages.append(data.draw(st.sampled_from(self.queue.messages)))
+
+    @rule()
+    def redis_is_wiped(self):
+        self.queue.messages.clear()
+
+    # -- workers -----------------------------------------------------------------------
+
+    @precondition(lambda self: self.queue.messages)
+    @rule(data=st.data(), fails=st.booleans(), acknowledged=st.booleans())
+    def a_worker_takes_a_message(self, data, fails, acknowledged):
+        at = data.draw(st.integers(0, len(self.queue.messages) - 1))
+        name = self.queue.messages[at]
+        self.deliver(name, fails)
+        if acknowledged:
+            self.queue.messages.remove(name)
+
+    @rule(data=st.data(), fails=st.booleans())
+    def a_worker_comes_back_from_a_long_sleep(self, data, fails):
+        """It had the chunk in hand, and looked at what others did before it fell asleep."""
+        chunk = data.draw(st.sampled_from(self.ids))
+        if fails:
+            self.job.write_failure(Failure(chunk=chunk, error="EditError", message="no"))
+        else:
+            self.settle(chunk, fails)
+
+    def deliver(self, name, fails=False):
+        if self.job.cancelled:
+            return
+        if name != ASSEMBLY:
+            if self.job.receipt(name) is None:
+                self.settle(name, fails)
+            scheduler.advance(self.job, self.queue)
+            return
+        try:
+            assemble(self.job)
+        except IncompleteJob as error:
+            if not self.job.reopen():
+                give_up(self.job, ASSEMBLY, error, attempts=1, worker=WORKER)
+            scheduler.advance(self.job, self.queue)
+
+    def settle(self, chunk, fails):
+        self.job.write_claim(Claim(chunk=chunk, worker=WORKER, done=0, at=0.0))
+        if fails:
+            give_up(self.job, chunk, EditError("no"), attempts=3, worker=WORKER)
+        elif chunk[0] == "1" or self.job.finished() >= {i for i in self.ids if i[0] == "1"}:
+            self.job.write_receipt(self.receipt(chunk))
+
+    # -- the disk ----------------------------------------------------------------------
+
+    @precondition(lambda self: not self.job.ended and self.job.finished())
+    @rule(data=st.data(), cut=st.booleans())
+    def a_receipt_is_lost_or_cut_short(self, data, cut):
+        path = self.job.path / "receipts" / f"{data.draw(st.sampled_from(self.ids))}.json"
+        if path.exists():
+            path.write_bytes(path.read_bytes()[:20]) if cut else path.unlink()
+
+    # -- what holds at every moment ----------------------------------------------------
+
+    @invariant()
+    def a_result_stays_as_it_is(self):
+        now = self.job.result()
+        if self.result is not None:
+            assert now == self.result
+        self.result = now
+
+    @invariant()
+    def what_is_finished_is_not_given_up(self):
+        assert not self.job.given_up() & self.job.finished()
+        assert {f.chunk for f in self.job.failures()} == self.job.given_up()
+
+    @invariant()
+    def status_tells_the_truth(self):
+        found = scheduler.status(self.job)
+        assert 0 <= found.done <= found.total == len(self.ids)
+        assert found.state.startswith("finished") == self.job.ended
+        if found.state == "failed":
+            assert self.job.given_up()
+
+    # -- and in the end ----------------------------------------------------------------
+
+    def teardown(self):
+        if not hasattr(self, "place"):
+            return
+        for _ in range(6):  # resumes
+            if self.job.ended:
+                break
+            scheduler.submit(self.job, self.queue)
+            for _ in range(60):
+                if not self.queue.messages:
+                    break
+                self.deliver(self.queue.messages.pop(0))
+        assert self.job.ended, "no resume brings it to its end"
+        assert self.job.result().frames == len(self.ids)
+        self.a_result_stays_as_it_is()
+        self.place.cleanup()
+
+
+TestJobFolder = JobFolder.TestCase
+TestJobFolder.settings = settings(
+    max_examples=60,
+    stateful_step_count=30,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+)

@@ -1,0 +1,192 @@
+"""Doing again what failed, and only that."""
+
+import time
+
+import msgspec
+import numpy as np
+import pytest
+from PIL import Image as Pil
+
+from ip2p_batch import scheduler
+from ip2p_batch.editing.editor import IdentityEditor
+from ip2p_batch.errors import EditError, JobError
+from ip2p_batch.jobs.records import Claim, WorkerInfo
+from ip2p_batch.recipe import Recipe
+from ip2p_batch.scheduler.local_executor import LocalExecutor
+
+RECIPE = Recipe(instruction="invert the colors", model="identity", size=64)
+
+
+def picture(path, size=(96, 64), value=90):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Pil.fromarray(np.full((size[1], size[0], 3), value, np.uint8)).save(path)
+
+
+@pytest.fixture
+def catalog(tmp_path):
+    """Five good pictures, one that is no picture, and one that is cut short."""
+    source = tmp_path / "catalog"
+    for number in range(5):
+        picture(source / f"{number}.png", value=number)
+    (source / "broken.jpg").write_bytes(b"not a picture")
+    cut(source / "1.png", source / "cut.png")
+    return source
+
+
+def cut(good, path):
+    path.write_bytes(good.read_bytes()[:-40])
+
+
+def finish(folder, transform=lambda image: 255 - image):
+    events = list(scheduler.follow(folder, LocalExecutor(lambda _: IdentityEditor(transform))))
+    assert events[-1].kind == "done", events[-1]
+    return events
+
+
+def create(source, output, settings, recipe=RECIPE, **options):
+    return scheduler.create(
+        scheduler.Request(source=source, output=output, recipe=recipe, **options), settings
+    )
+
+
+def failed(folder):
+    return {path.rpartition("/")[2]: why for path, why in scheduler.summary(folder).failed}
+
+
+def stamps(folder):
+    return {p.name: p.stat().st_mtime_ns for p in (folder.path / "receipts").iterdir()}
+
+
+def test_mended_pictures_are_done_and_no_others(catalog, tmp_path, settings):
+    out = tmp_path / "out"
+    folder = create(catalog, out, settings)
+    finish(folder)
+    assert set(failed(folder)) == {"broken.jpg", "cut.png"}
+    before = stamps(folder)
+    outputs = {p.name: p.stat().st_mtime_ns for p in out.iterdir()}
+    picture(catalog / "broken.jpg", size=(64, 96))  # of another shape than the others
+    picture(catalog / "cut.png")
+    edited = []
+    assert scheduler.retry(folder) == 2
+    assert (scheduler.status(folder).done, scheduler.status(folder).total) == (5, 7)
+    events = finish(folder, lambda image: edited.append(1) or 255 - image)
+    assert len(edited) == 2
+    assert [e for e in events if e.kind == "failed_item"] == []
+    result = scheduler.summary(folder)
+    assert (result.frames, result.failed, result.warnings) == (7, (), ())
+    assert {n: t for n, t in stamps(folder).items() if n in before} == before
+    for name, stamp in outputs.items():
+        assert (out / name).stat().st_mtime_ns == stamp
+    with Pil.open(out / "broken.jpg") as mended:
+        assert mended.size == (64, 96)
+    assert scheduler.retry(folder) == 0 and scheduler.summary(folder) == result
+
+
+def test_pictures_that_are_still_bad_stay_named_and_can_be_tried_once_more(
+    catalog, tmp_path, settings
+):
+    folder = create(catalog, tmp_path / "out", settings)
+    finish(folder)
+    assert scheduler.retry(folder) == 1, "only reading the whole of it shows that it is cut short"
+    finish(folder)
+    assert set(failed(folder)) == {"broken.jpg", "cut.png"}
+    assert scheduler.summary(folder).frames == 5
+    picture(catalog / "cut.png")
+    assert scheduler.retry(folder) == 1
+    finish(folder)
+    assert set(failed(folder)) == {"broken.jpg"}
+    assert scheduler.summary(folder).frames == 6
+    (catalog / "broken.jpg").unlink()
+    result = scheduler.summary(folder)
+    assert scheduler.retry(folder) == 0
+    assert scheduler.summary(folder) == result
+
+
+def test_a_picture_that_failed_and_is_worse_now_is_told_with_its_new_reason(
+    catalog, tmp_path, settings
+):
+    folder = create(catalog, tmp_path / "out", settings)
+    finish(folder)
+    (catalog / "cut.png").write_bytes(b"")
+    picture(catalog / "broken.jpg")
+    assert scheduler.retry(folder) == 1
+    finish(folder)
+    assert failed(folder).keys() == {"cut.png"} and "empty" in failed(folder)["cut.png"]
+    assert scheduler.summary(folder).frames == 6
+
+
+def test_a_row_of_a_manifest_that_was_mended_is_done_with_its_own_sentence(
+    catalog, tmp_path, settings
+):
+    listed = catalog / "list.csv"
+    rows = "path,instruction,output,seed\n0.png,make it night,a.png,\n1.png,add fog,b.png,{}\n"
+    listed.write_text(rows.format("seven") + "missing.png,add rain,c.png,\n")
+    folder = create(listed, tmp_path / "out", settings)
+    finish(folder)
+    assert scheduler.summary(folder).frames == 1
+    listed.write_text(rows.format("7") + "missing.png,add rain,c.png,\n")
+    assert scheduler.retry(folder) == 1
+    finish(folder)
+    assert failed(folder).keys() == {"missing.png"}
+    with Pil.open(tmp_path / "out" / "b.png") as edited:
+        comment = edited.text["ip2p-batch"]
+    assert "add fog" in comment and '"seed":7' in comment.replace(" ", "")
+    picture(catalog / "missing.png")
+    assert scheduler.retry(folder) == 1
+    finish(folder)
+    assert scheduler.summary(folder).frames == 3 and not failed(folder)
+
+
+def test_a_chunk_that_was_given_up_is_tried_again(catalog, tmp_path, settings):
+    folder = create(catalog / "0.png", tmp_path / "o.png", settings)
+
+    def fail(image):
+        raise RuntimeError("out of paper")
+
+    class Failing(LocalExecutor):
+        def _attempt(self, job, chunk):
+            from ip2p_batch.execution.chunk import give_up
+
+            give_up(job, chunk.id, EditError("no"), attempts=3, worker=self._worker)
+
+    events = list(scheduler.follow(folder, Failing(lambda _: IdentityEditor(fail))))
+    assert events[-1].kind == "failed"
+    assert scheduler.retry(folder) == 1
+    finish(folder)
+    assert scheduler.summary(folder).frames == 1
+
+
+def test_a_retry_that_stops_half_way_goes_on_as_any_job_does(catalog, tmp_path, settings):
+    folder = create(catalog, tmp_path / "out", settings)
+    finish(folder)
+    picture(catalog / "cut.png")
+    picture(catalog / "broken.jpg", size=(64, 96))
+    assert scheduler.retry(folder) == 2
+    before = len(folder.finished())
+    for event in scheduler.follow(folder, LocalExecutor(lambda _: IdentityEditor())):
+        if event.kind == "chunk" and len(folder.finished()) == before + 1:
+            break
+    assert scheduler.status(folder).state in {"waiting", "running"}  # what was done is seconds old
+    assert scheduler.retry(folder) == 1
+    finish(folder)
+    assert scheduler.summary(folder).frames == 7
+
+
+def test_a_job_that_workers_are_at_is_left_to_them(catalog, tmp_path, settings):
+    folder = create(catalog, tmp_path / "out", settings)
+    worker = WorkerInfo(host="h", pid=1)
+    folder.write_claim(Claim(chunk="1-000000", worker=worker, done=0, at=time.time()))
+    with pytest.raises(JobError, match="Workers are at"):
+        scheduler.retry(folder)
+
+
+def test_a_finished_job_counts_only_the_time_it_was_worked_at(catalog, tmp_path, settings):
+    folder = create(catalog, tmp_path / "out", settings)
+    finish(folder)
+    for receipt in folder.receipts():  # a day ago
+        moved = msgspec.structs.replace(receipt, finished=receipt.finished - 86400)
+        folder.write_receipt(moved)
+    picture(catalog / "broken.jpg")
+    scheduler.retry(folder)
+    finish(folder)
+    assert scheduler.summary(folder).seconds < 3600

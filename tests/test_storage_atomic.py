@@ -1,0 +1,285 @@
+"""Disks that fill up, folders that may not be written, shares that stumble."""
+
+import ctypes
+import errno
+import os
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+from ip2p_batch import scheduler
+from ip2p_batch.editing.editor import IdentityEditor
+from ip2p_batch.errors import OutputError, StorageError
+from ip2p_batch.jobs.folder import JobDir
+from ip2p_batch.recipe import Recipe
+from ip2p_batch.scheduler.local_executor import LocalExecutor
+from ip2p_batch.storage import atomic
+from ip2p_batch.storage.atomic import atomic_path, flush_folder, retry_transient, write_atomic
+
+from . import clips
+from .worker_processes import ROOT, stills_job
+
+RECIPE = Recipe(instruction="x", model="identity", size=64, chunk_frames=8, carryover=0.3)
+
+
+@pytest.fixture(autouse=True)
+def _no_pauses(monkeypatch):
+    monkeypatch.setattr(atomic, "PAUSES", (0.0, 0.0, 0.0))
+
+
+def stumbling(function, times, number=errno.ESTALE):
+    """``function``, whose first calls end with an error of the operating system."""
+    calls = []
+
+    def call(*args, **options):
+        calls.append(args)
+        if len(calls) <= times:
+            raise OSError(number, os.strerror(number))
+        return function(*args, **options)
+
+    call.calls = calls
+    return call
+
+
+@pytest.mark.parametrize("number", [errno.ESTALE, errno.EIO, errno.ETIMEDOUT])
+def test_what_a_share_stumbles_over_is_tried_again(tmp_path, monkeypatch, number):
+    for name, module in (("open", os), ("replace", os), ("fsync", os)):
+        monkeypatch.setattr(module, name, stumbling(getattr(module, name), 1, number))
+    write_atomic(tmp_path / "a", b"whole")
+    assert (tmp_path / "a").read_bytes() == b"whole"
+    assert os.listdir(tmp_path) == ["a"]
+    assert retry_transient(stumbling(lambda: 7, 3, number)) == 7
+
+
+def test_a_share_that_does_not_come_back_is_an_error_worth_another_try(tmp_path, monkeypatch):
+    broken = stumbling(os.replace, 1000)
+    monkeypatch.setattr(os, "replace", broken)
+    with pytest.raises(StorageError, match="Stale file handle") as caught:
+        write_atomic(tmp_path / "a", b"x")
+    assert caught.value.retryable and caught.value.survives
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_full_disk_is_told_at_once(monkeypatch):
+    full = stumbling(lambda: 7, 1, errno.ENOSPC)
+    with pytest.raises(OSError, match="No space"):
+        retry_transient(full)
+    assert len(full.calls) == 1
+
+
+def test_files_get_the_permissions_of_the_umask_and_no_thread_ever_changes_it(
+    tmp_path, monkeypatch
+):
+    umask, calls = os.umask, []
+    before = umask(0o027)
+    try:
+        monkeypatch.setattr(os, "umask", lambda mask: (calls.append(mask), umask(mask))[1])
+
+        def write(number):
+            for n in range(20):
+                write_atomic(tmp_path / f"{number}-{n}", b"x", durable=False)
+
+        threads = [threading.Thread(target=write, args=(number,)) for number in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        now = umask(0o027)
+    finally:
+        umask(before)
+    modes = {path.stat().st_mode & 0o777 for path in tmp_path.iterdir()}
+    assert (calls, now, modes) == ([], 0o027, {0o640})
+    assert len(os.listdir(tmp_path)) == 80
+
+
+def test_a_rename_whose_answer_was_lost_was_done(tmp_path, monkeypatch):
+    real, calls = os.replace, []
+
+    def rename(a, b):
+        calls.append(a)
+        real(a, b)
+        if len(calls) == 1:
+            raise OSError(errno.ETIMEDOUT, "Connection timed out")
+
+    monkeypatch.setattr(os, "replace", rename)
+    write_atomic(tmp_path / "a", b"whole")
+    assert (tmp_path / "a").read_bytes() == b"whole" and len(calls) == 2
+
+
+def test_a_flush_that_failed_is_not_asked_again_for_the_same_file(tmp_path, monkeypatch):
+    flush = stumbling(os.fsync, 1, errno.EIO)
+    monkeypatch.setattr(os, "fsync", flush)
+    with pytest.raises(StorageError), atomic_path(tmp_path / "a") as temporary:
+        temporary.write_bytes(b"x")
+    assert len(flush.calls) == 1 and os.listdir(tmp_path) == []
+
+
+def test_a_file_is_flushed_before_its_rename_and_its_folder_after(tmp_path, monkeypatch):
+    seen = []
+    fsync, replace = os.fsync, os.replace
+    monkeypatch.setattr(
+        os, "fsync", lambda fd: (seen.append(os.readlink(f"/proc/self/fd/{fd}")), fsync(fd))
+    )
+    monkeypatch.setattr(os, "replace", lambda a, b: (seen.append("rename"), replace(a, b)))
+    write_atomic(tmp_path / "a", b"x")
+    part, renamed, folder = seen
+    assert ".ip2p-" in part and renamed == "rename" and folder == str(tmp_path)
+
+
+def test_a_file_system_that_cannot_flush_folders_is_no_error(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "fsync", stumbling(os.fsync, 9, errno.EINVAL))
+    flush_folder(tmp_path)
+    monkeypatch.setattr(os, "fsync", stumbling(os.fsync, 9, errno.EIO))
+    with pytest.raises(OSError, match="Input/output"):
+        flush_folder(tmp_path)
+
+
+def test_results_of_a_chunk_of_pictures_are_flushed_before_its_receipt(tmp_path, monkeypatch):
+    job = stills_job(tmp_path, 2, each=2)
+    seen = []
+    fsync = os.fsync
+    monkeypatch.setattr(
+        os, "fsync", lambda fd: (seen.append(os.readlink(f"/proc/self/fd/{fd}")), fsync(fd))
+    )
+    list(scheduler.follow(job, LocalExecutor(lambda _: IdentityEditor())))
+    names = [Path(s).name for s in seen]
+    assert names.index("out") < names.index("receipts")
+
+
+def test_nothing_grows_where_a_share_is_not_mounted(tmp_path):
+    job = stills_job(tmp_path, 1)
+    job.path.rename(tmp_path / "aside")
+    with pytest.raises(OutputError, match="No such file"):
+        write_atomic(job.path / "receipts" / "1.json", b"{}", parents=False)
+    with pytest.raises(OutputError, match="No such file"):
+        job.mark_once("submitted/1")
+    with pytest.raises(OutputError):
+        job.check_writable()
+    assert not job.path.exists()
+
+
+def test_a_lock_that_the_share_does_not_know_is_no_reason_to_wait_for_ever(tmp_path, monkeypatch):
+    import fcntl
+
+    job = stills_job(tmp_path, 1)
+    monkeypatch.setattr(fcntl, "flock", stumbling(fcntl.flock, 1, errno.ENOLCK))
+    with job.locked() as mine:
+        assert mine
+
+
+def test_what_cannot_be_read_for_a_while_is_worth_another_try_and_never_a_traceback(
+    tmp_path, monkeypatch
+):
+    job = stills_job(tmp_path, 1)
+    list(scheduler.follow(job, LocalExecutor(lambda _: IdentityEditor())))
+    job = JobDir(job.path)
+    for module, name, ask in (
+        (os, "listdir", job.finished),
+        (os, "stat", job.exists),
+        (os, "stat", lambda: job.ended),
+        (os, "stat", job.plan),
+        (Path, "read_bytes", job.result),
+    ):
+        real = getattr(module, name)
+        with monkeypatch.context() as patch:
+            patch.setattr(module, name, stumbling(real, 2))
+            assert ask()
+        with monkeypatch.context() as patch:
+            patch.setattr(module, name, stumbling(real, 1000))
+            with pytest.raises(StorageError, match=r"cannot be read: Stale file handle\."):
+                ask()
+
+
+# -- real limits, in a process of their own ------------------------------------------------------
+
+CHILD = """
+import resource, sys
+from ip2p_batch import run
+from ip2p_batch.edit.editor import IdentityEditor
+from ip2p_batch.errors import Ip2pError
+from ip2p_batch.executor import LocalExecutor
+from ip2p_batch.jobdir import JobDir
+limit = int(sys.argv[2])
+if limit >= 0:
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+try:
+    events = list(run.follow(JobDir(sys.argv[1]), LocalExecutor(lambda _: IdentityEditor())))
+    print(events[-1].kind, events[-1].message)
+except Ip2pError as error:
+    print(type(error).__name__, error.message, error.hint, error.survives, sep=" | ")
+"""
+
+
+def work(job: JobDir, limit: int = -1) -> str:
+    """Do a job in a process that may write files of ``limit`` bytes; its last words."""
+    done = subprocess.run(
+        [sys.executable, "-c", CHILD, str(job.path), str(limit)],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True, text=True, timeout=100, check=False, preexec_fn=_as_everybody,
+    )  # fmt: skip
+    assert done.returncode == 0 and "Traceback" not in done.stderr, done.stderr
+    return done.stdout.strip()
+
+
+def _as_everybody():
+    for capability in (1, 2, 3):  # root passes over permissions by these
+        ctypes.CDLL(None).prctl(24, capability, 0, 0, 0)
+
+
+def video_job(tmp_path, settings, name="o.mp4") -> JobDir:
+    clip = tmp_path / "clip.mp4"
+    if not clip.exists():
+        clips.make(clip, 40)
+    (tmp_path / "out").mkdir(exist_ok=True)
+    request = scheduler.Request(source=clip, output=tmp_path / "out" / name, recipe=RECIPE)
+    return scheduler.create(request, settings)
+
+
+def pixels(path):
+    with av.open(str(path)) as container:
+        return [f.to_ndarray(format="rgb24") for f in container.decode(video=0)]
+
+
+@pytest.mark.timeout(200)
+def test_a_full_disk_leaves_no_part_of_a_result_and_a_job_that_goes_on(tmp_path, settings):
+    whole = video_job(tmp_path, settings)
+    assert work(whole).startswith("done")
+    size = (tmp_path / "out" / "o.mp4").stat().st_size
+    job = video_job(tmp_path, settings, "p.mp4")
+    largest = 0
+    # Not even a segment, then all segments but no result, then all.
+    for limit in (600, size - 100):
+        said = work(job, limit)
+        assert "file too large" in said.lower() and "\n" not in said, said
+        assert os.listdir(tmp_path / "out") == ["o.mp4"]
+        assert not list(job.path.rglob(".ip2p-*"))
+        assert scheduler.status(job).state == "failed"
+        assert len(job.finished()) >= largest
+        largest = len(job.finished())
+    assert largest == len(job.plan().chunks)
+    assert work(job).startswith("done")
+    a, b = pixels(tmp_path / "out" / "o.mp4"), pixels(tmp_path / "out" / "p.mp4")
+    assert len(a) == 40 and all(map(np.array_equal, a, b))
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("where", ["job", "out"])
+def test_a_folder_that_may_not_be_written_is_named_and_the_job_goes_on_later(
+    tmp_path, settings, where
+):
+    job = video_job(tmp_path, settings)
+    folder = job.path if where == "job" else tmp_path / "out"
+    folder.chmod(0o555)
+    try:
+        said = work(job)
+    finally:
+        folder.chmod(0o755)
+    assert "Permission denied" in said and str(folder) in said and "\n" not in said, said
+    assert os.listdir(tmp_path / "out") == []
+    assert work(job).startswith("done")
+    assert len(pixels(tmp_path / "out" / "o.mp4")) == 40

@@ -1,0 +1,100 @@
+"""The temporal filter: takes flicker, leaves edit and motion; no ghosts, no smeared cuts."""
+
+import cv2
+import numpy as np
+import pytest
+
+from ip2p_batch.evaluation import psnr, warp_error
+from ip2p_batch.frame import Frame
+from ip2p_batch.temporal.filter import TemporalFilter
+from ip2p_batch.temporal.flow import measured_flow
+from ip2p_batch.temporal.pipeline import Steadying
+from ip2p_batch.threads import Helpers
+
+
+def texture(height, width, seed=0):
+    rng = np.random.default_rng(seed)
+    noise = cv2.GaussianBlur(rng.normal(size=(height, width, 3)), (0, 0), 2)
+    return np.clip(128 + 250 * noise, 0, 255).astype(np.uint8)
+
+
+def panned(count, shift=2):
+    wide = texture(96, 160 + shift * count)
+    return [wide[:, n * shift : n * shift + 160].copy() for n in range(count)]
+
+
+def filtered(sources, edited, radius=2, helpers=None):
+    steady = Steadying([TemporalFilter(radius, helpers)])
+    given = []
+    for n, (source, image) in enumerate(zip(sources, edited, strict=True)):
+        given += steady.push(Frame(n, 10 * n, source), Frame(n, 10 * n, image))
+    given += steady.rest()
+    assert [frame.index for frame in given] == list(range(len(sources)))
+    assert [frame.pts for frame in given] == [10 * n for n in range(len(sources))]
+    return [frame.image for frame in given]
+
+
+def noisy(image, seed):
+    rng = np.random.default_rng(seed)
+    return np.clip(image + rng.normal(0, 12, image.shape), 0, 255).astype(np.uint8)
+
+
+@pytest.mark.parametrize("radius", [1, 2, 4])
+@pytest.mark.parametrize("count", [1, 2, 5, 9])
+def test_every_frame_comes_back_once_and_in_order(radius, count):
+    sources = panned(count)
+    filtered(sources, sources, radius)
+
+
+def test_helpers_change_nothing():
+    sources = panned(7)
+    edited = [noisy(255 - source, n) for n, source in enumerate(sources)]
+    alone, helped = (filtered(sources, edited, helpers=Helpers(n)) for n in (1, 3))
+    assert all(np.array_equal(a, b) for a, b in zip(alone, helped, strict=True))
+
+
+def test_flicker_goes_and_the_edit_stays_in_a_moving_picture():
+    sources = panned(8)
+    wanted = [255 - source for source in sources]
+    edited = [noisy(image, n) for n, image in enumerate(wanted)]
+    steady = filtered(sources, edited)
+    motion = measured_flow(sources[3], sources[4])
+    assert warp_error(steady[3], steady[4], motion) < 0.3 * warp_error(edited[3], edited[4], motion)
+    for n in range(2, 6):
+        assert psnr(steady[n], wanted[n]) > psnr(edited[n], wanted[n]) + 4
+
+
+def test_a_perfectly_steady_edit_is_left_nearly_as_it_is():
+    sources = panned(6)
+    wanted = [255 - source for source in sources]
+    for steady, image in zip(filtered(sources, wanted), wanted, strict=True):
+        assert psnr(steady, image) > 35
+
+
+def test_a_square_that_jumps_leaves_no_ghost():
+    """Its true motion is known, and larger than any flow finds: 24 pixels a frame."""
+    ground = texture(128, 192) // 3
+    sources, edited, places = [], [], []
+    for n in range(6):
+        source, image = ground.copy(), ground // 2 + 20
+        left = 10 + 24 * n
+        source[50:74, left : left + 24] = (230, 220, 40)
+        image[50:74, left : left + 24] = (20, 30, 240)
+        sources.append(source)
+        edited.append(image)
+        places.append(left)
+    for n, steady in enumerate(filtered(sources, edited)):
+        gap = np.abs(steady.astype(int) - edited[n]).max(-1)
+        for left in places:
+            assert np.median(gap[52:72, left + 2 : left + 22]) <= 3
+            assert gap[52:72, left + 2 : left + 22].mean() < 6
+
+
+def test_it_does_not_depend_on_where_a_run_of_frames_begins():
+    """Chunks begin a radius early: then their frames are those of one long run."""
+    sources = panned(12)
+    edited = [noisy(255 - source, n) for n, source in enumerate(sources)]
+    whole = filtered(sources, edited)
+    part = filtered(sources[2:10], edited[2:10])
+    for n in range(4, 8):
+        assert np.array_equal(whole[n], part[n - 2])

@@ -1,0 +1,236 @@
+"""A model from nothing: every stage is done once, and what comes out loads and edits."""
+
+import shutil
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pytest
+import torch
+
+from ip2p_batch.editing.loading import load_editor
+from ip2p_batch.errors import RecipeError, SourceError
+from ip2p_batch.frame import Frame
+from ip2p_batch.models.catalog import BUNDLED, defaults
+from ip2p_batch.recipe import Recipe as EditRecipe
+from ip2p_batch.training.fit import CHECKPOINTS
+from ip2p_batch.training.grammar import HELD_OUT, normal
+from ip2p_batch.training.teachers import TEACHERS
+from training.tiny import parts
+from training.tiny.autoencoder import reconstruction_psnr
+from training.tiny.build import build_model, load_recipe, pictures, squares
+from training.tiny.crops import EDITS, Cropping, make_crops
+
+from .pictures import save, scene
+
+ROOT = Path(__file__).parents[1]
+TOML = ROOT / "training/tiny.toml"
+
+
+def small(**values):
+    """The real recipe, made small: two stages, a dozen steps in all."""
+    recipe = load_recipe(TOML)
+    change = msgspec.structs.replace
+
+    def fitting(old, steps, batch_size):
+        return change(
+            old.fitting, steps=steps, batch_size=batch_size, checkpoint_every=4,
+            mixed_precision="no", warmup_steps=2,
+        )  # fmt: skip
+
+    stages = tuple(
+        change(stage, side=side, fitting=fitting(stage, 4, 2))
+        for stage, side in zip(recipe.stages, (8, 16), strict=True)
+    )
+    architecture = change(
+        recipe.autoencoder.architecture,
+        channels=16, latent_channels=4, encoder_blocks=(0, 1, 1), decoder_blocks=(1, 1, 0),
+    )  # fmt: skip
+    return change(
+        recipe,
+        crops=change(recipe.crops, size=64, per_photo=2, edits_per_crop=3),
+        autoencoder=change(
+            recipe.autoencoder, side=32, architecture=architecture,
+            fitting=fitting(recipe.autoencoder, 8, 2),
+        ),
+        text=change(recipe.text, width=32, heads=2, layers=1),
+        unet=change(recipe.unet, block_out_channels=(16, 16, 32, 32)),
+        stages=stages,
+        **values,
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("photos")
+    for number in range(3):
+        save(folder / f"{number}.png", np.roll(scene(120, 90), 11 * number, (0, 1)))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def built(photos, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("built")
+    build_model(small(), photos, photos, folder / "work", folder / "model")
+    return folder
+
+
+def state(folder):
+    from safetensors.torch import load_file
+
+    return {
+        f"{path.parent.name}/{name}": tensor
+        for path in sorted(folder.rglob("*.safetensors"))
+        for name, tensor in load_file(path).items()
+    }
+
+
+def test_what_was_built_loads_and_edits(built):
+    model = built / "model"
+    assert defaults(str(model))["guidance_scale"] == 2.0
+    editor = load_editor(str(model), device="cpu", dtype="float32")
+    session = editor.session(EditRecipe(instruction="make it snow", model=str(model), size=64))
+    image = session.edit([Frame(0, 0, scene(64, 48))])[0].image
+    assert image.shape == (48, 64, 3) and image.std() > 0
+
+
+def test_its_weights_are_float16_safetensors(built):
+    tensors = state(built / "model")
+    files = (built / "model").rglob("*.safetensors")
+    assert all(path.stat().st_mode & 0o044 for path in files)
+    assert tensors and {t.dtype for t in tensors.values() if t.is_floating_point()} == {
+        torch.float16
+    }
+
+
+def test_what_is_done_is_not_done_again(built, photos):
+    told = []
+    before = state(built / "model")
+    shutil.rmtree(built / "model")
+    build_model(
+        small(), photos, photos, built / "work", built / "model",
+        progress=lambda *now: told.append(now[0]),
+    )  # fmt: skip
+    assert told == []
+    after = state(built / "model")
+    assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+@pytest.mark.parametrize("stage", ["crops", "autoencoder", "latents", "denoiser-1", "denoiser-2"])
+def test_a_build_gone_on_with_ends_with_the_same_weights(built, photos, tmp_path, stage):
+    class Stopped(Exception):
+        pass
+
+    def stop(name, done, of, words):
+        if name == stage and done >= of // 2:
+            raise Stopped
+
+    with pytest.raises(Stopped):
+        build_model(small(), photos, photos, tmp_path / "w", tmp_path / "m", progress=stop)
+    assert not (tmp_path / "m").exists()
+    build_model(small(), photos, photos, tmp_path / "w", tmp_path / "m")
+    one, other = state(built / "model"), state(tmp_path / "m")
+    assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_checkpoints_of_another_recipe_are_refused(photos, tmp_path):
+    def stop(name, done, of, words):
+        if name == "autoencoder" and done == 5:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        build_model(small(), photos, photos, tmp_path / "w", tmp_path / "m", progress=stop)
+    assert list((tmp_path / "w/autoencoder" / CHECKPOINTS).iterdir())
+    other = small()
+    stage = other.autoencoder
+    fitting = msgspec.structs.replace(stage.fitting, learning_rate=0.5)
+    other = msgspec.structs.replace(
+        other, autoencoder=msgspec.structs.replace(stage, fitting=fitting)
+    )
+    with pytest.raises(RecipeError, match="learning_rate"):
+        build_model(other, photos, photos, tmp_path / "w", tmp_path / "m")
+
+
+def test_crops_depend_on_their_photo_alone_and_hold_what_the_teachers_make(photos, tmp_path):
+    cropping = Cropping(size=64, per_photo=2, edits_per_crop=3)
+    every = make_crops(pictures(photos), tmp_path / "all", cropping)
+    one = make_crops(pictures(photos)[1:2], tmp_path / "one", cropping)
+    assert np.array_equal(one.sources, every.sources[2:4])
+    for crop in range(len(every)):
+        assert len(set(every.edits[crop])) == 3 and 0 not in every.edits[crop]
+        for place, number in enumerate(every.edits[crop]):
+            made = TEACHERS[EDITS[number]](every.sources[crop])
+            assert np.array_equal(made, every.edited[crop, place])
+
+
+def test_a_picture_that_is_kept_exactly_has_the_highest_psnr():
+    class Same:
+        def encode(self, x):
+            return type("E", (), {"latents": x})
+
+        def decode(self, x):
+            return type("D", (), {"sample": x})
+
+    assert reconstruction_psnr(Same(), scene(64, 64)[None]) > 100
+
+
+def test_squares_are_middles_and_a_folder_without_pictures_is_an_error(photos, tmp_path):
+    cut = squares(photos, 90)
+    assert cut.shape == (3, 90, 90, 3)
+    assert np.array_equal(cut[0], scene(120, 90)[:, 15:105])
+    with pytest.raises(SourceError):
+        pictures(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("text", "match"),
+    [
+        ("photos = 3", "training recipe"),
+        ("[crops", "training recipe"),
+        (TOML.read_text() + "\n[more]\nx = 1\n", "more"),
+        (TOML.read_text().replace("side = 128", 'side = "wide"'), "side"),
+    ],
+)
+def test_a_recipe_file_that_is_wrong_is_refused(tmp_path, text, match):
+    (tmp_path / "r.toml").write_text(text)
+    with pytest.raises(RecipeError, match=match):
+        load_recipe(tmp_path / "r.toml")
+    with pytest.raises(RecipeError, match="No such file"):
+        load_recipe(tmp_path / "missing.toml")
+
+
+def test_the_tokenizer_has_tokens_for_any_text():
+    tokenizer = parts.build_tokenizer(parts.TextArchitecture())
+    unknown = tokenizer.unk_token_id
+    for text in ("make it a sketch", "ünïcødé 図 🙂", "xylophone", "don't!", "8-bit"):
+        ids = tokenizer(text).input_ids
+        assert ids[0] == tokenizer.bos_token_id and ids[-1] == tokenizer.eos_token_id
+        assert unknown not in ids[1:-1] and len(ids) > 2
+    assert len(tokenizer) <= parts.TextArchitecture().vocabulary
+
+
+def test_the_tokenizer_never_saw_a_paraphrase_kept_for_evaluation():
+    assert not {normal(text) for text in parts.corpus(200)} & HELD_OUT
+
+
+def test_the_unet_has_sd_15s_blocks_and_attends_at_two_sizes_or_more():
+    recipe = load_recipe(TOML)
+    unet = parts.build_unet(recipe.unet, 12, recipe.text.width)
+    seen = set()
+    for module in unet.modules():
+        if type(module).__name__ == "Attention" and module.to_q.in_features == (
+            module.to_k.in_features
+        ):
+            module.register_forward_hook(
+                lambda m, inputs, kwargs, out: seen.add(out.shape[1]), with_kwargs=True
+            )
+    with torch.no_grad():
+        unet(torch.zeros(1, 24, 64, 64), 0, torch.zeros(1, 24, 128))
+    assert {16 * 16, 32 * 32} <= seen
+    blocks = {*recipe.unet.down_block_types, *recipe.unet.up_block_types}
+    assert blocks <= {"DownBlock2D", "CrossAttnDownBlock2D", "UpBlock2D", "CrossAttnUpBlock2D"}
+
+
+def test_the_bundled_model_is_small_enough_for_its_wheel():
+    files = [path for path in BUNDLED["tiny"].rglob("*") if path.is_file()]
+    assert sum(path.stat().st_size for path in files) <= 25e6

@@ -1,0 +1,133 @@
+"""Square crops of photographs, each with some of the teachers' edits: all that the model sees."""
+
+from __future__ import annotations
+
+import os
+import random
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+
+import cv2
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from ip2p_batch.errors import SourceError
+from ip2p_batch.frame import Image
+from ip2p_batch.media.images.codec import read_still
+from ip2p_batch.storage.atomic import atomic_path
+from ip2p_batch.training.teachers import TEACHERS
+
+#: Teachers by number, as crops name them; ``keep`` is 0.
+EDITS: tuple[str, ...] = tuple(TEACHERS)
+
+
+class Cropping(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What to cut.
+
+    Attributes:
+        size: side of a crop in pixels.
+        per_photo: crops of each photo.
+        edits_per_crop: different teachers for each crop, without ``keep``.
+        jitter: share of crops whose colours are changed first, so that a model from few photos
+            knows more colours than they have.
+        seed: where chance comes from.
+    """
+
+    size: int = 256
+    per_photo: int = 6
+    edits_per_crop: int = 8
+    jitter: float = 0.6
+    seed: int = 0
+
+
+class Crops:
+    """Crops on disk, read as they are needed.
+
+    Attributes:
+        sources: uint8, shape ``(crops, size, size, 3)``.
+        edited: uint8, shape ``(crops, edits, size, size, 3)``.
+        edits: numbers into :data:`EDITS`, shape ``(crops, edits)``.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.sources: npt.NDArray[np.uint8] = np.load(folder / "sources.npy", mmap_mode="r")
+        self.edited: npt.NDArray[np.uint8] = np.load(folder / "edited.npy", mmap_mode="r")
+        self.edits: npt.NDArray[np.int64] = np.load(folder / "edits.npy")
+
+    def __len__(self) -> int:
+        return len(self.sources)
+
+
+def make_crops(
+    photos: Sequence[Path],
+    folder: Path,
+    cropping: Cropping,
+    *,
+    progress: Callable[[int, int], None] = lambda *_: None,
+) -> Crops:
+    """Cut and edit; a folder that holds crops already is read.
+
+    What is cut of a photo depends on its name and the seed alone.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    if not (folder / "edits.npy").exists():
+        parts: list[tuple[npt.NDArray[np.uint8], ...]] = []
+        with ProcessPoolExecutor(os.cpu_count()) as pool:
+            for done, part in enumerate(pool.map(_of_one, photos, [cropping] * len(photos)), 1):
+                if part is not None:
+                    parts.append(part)
+                progress(done, len(photos))
+        if not parts:
+            raise SourceError("None of the photos can be cropped.", path=folder)
+        # The numbers come last: with them the folder is whole.
+        for at, name in enumerate(("sources", "edited", "edits")):
+            with atomic_path(folder / f"{name}.npy") as temporary, temporary.open("wb") as file:
+                np.save(file, np.concatenate([part[at] for part in parts]))
+    return Crops(folder)
+
+
+def _of_one(photo: Path, cropping: Cropping) -> tuple[npt.NDArray[np.uint8], ...] | None:
+    image = read_still(photo).image
+    rng = random.Random(f"{cropping.seed}:{photo.name}")  # noqa: S311 - nothing secret is drawn
+    sources, edited, edits = [], [], []
+    for _ in range(cropping.per_photo):
+        crop = _crop(image, cropping.size, rng)
+        if rng.random() < cropping.jitter:
+            crop = jittered(crop, rng)
+        if crop.std() < 12:  # a patch of sky teaches nothing
+            continue
+        drawn = rng.sample(range(1, len(EDITS)), cropping.edits_per_crop)
+        sources.append(crop)
+        edits.append(drawn)
+        edited.append(np.stack([TEACHERS[EDITS[number]](crop) for number in drawn]))
+    if not sources:
+        return None
+    return np.stack(sources), np.stack(edited), np.array(edits)
+
+
+def _crop(image: Image, size: int, rng: random.Random) -> Image:
+    height, width = image.shape[:2]
+    shortest = min(height, width)
+    # Never enlarged by much: blurred crops would teach a blurred model.
+    side = max(round(shortest * rng.uniform(0.45, 1.0)), min(shortest, round(size * 0.75)))
+    top, left = rng.randint(0, height - side), rng.randint(0, width - side)
+    square = image[top : top + side, left : left + side]
+    method = cv2.INTER_AREA if side > size else cv2.INTER_CUBIC
+    square = cv2.resize(square, (size, size), interpolation=method)
+    return np.ascontiguousarray(square[:, ::-1] if rng.random() < 0.5 else square)
+
+
+def jittered(image: Image, rng: random.Random) -> Image:
+    """The picture with other saturation, hue, exposure, white balance and gamma, by chance."""
+    values = image.astype(np.float32) / 255
+    if rng.random() < 0.35:
+        hsv = cv2.cvtColor(values, cv2.COLOR_RGB2HSV)
+        hsv[..., 0] = (hsv[..., 0] + rng.uniform(-180, 180)) % 360
+        values = cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB)
+    grey = values.mean(axis=2, keepdims=True)
+    values = grey + (values - grey) * rng.uniform(0.7, 1.7)
+    balance = np.array([rng.uniform(0.9, 1.1) for _ in range(3)], np.float32)
+    values = np.clip(values * rng.uniform(0.8, 1.25) * balance, 0, 1) ** rng.uniform(0.7, 1.35)
+    return np.ascontiguousarray((values * 255 + 0.5).astype(np.uint8))
