@@ -28,7 +28,7 @@ import numpy as np
 from clips import find_clips, read_clip
 from machine import machine
 from tables import TIMING, folder_name, report
-from ways import ROWS, Clip, Settings, edit, planned, recipe_for, steadied
+from ways import ROWS, Clip, Settings, apply, edit, planned, recipe_for
 
 from ip2p_batch.evaluation import psnr, seam_ratio, ssim, video_flicker, warp_error
 from ip2p_batch.frame import Image
@@ -85,7 +85,7 @@ def made(task: Task, output: Path, clip: Clip, recipe: Recipe) -> list[Image]:
     if base is None:
         return edit(_STATE["editor"], task.row, clip, recipe)
     finished = np.load(task._replace(row=base).folder(output) / "frames.npy")
-    return steadied(list(finished), clip, recipe)
+    return apply(list(finished), clip, recipe)
 
 
 def measured(

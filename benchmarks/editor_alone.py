@@ -30,7 +30,7 @@ from ways import chunk_edit
 
 from ip2p_batch.editing.loading import load_editor
 from ip2p_batch.frame import Frame
-from ip2p_batch.jobs.folder import JobDir
+from ip2p_batch.jobs.folder import JobFolder
 from ip2p_batch.jobs.plan import Chunk
 from ip2p_batch.models import catalog
 from ip2p_batch.recipe import Recipe
@@ -78,19 +78,19 @@ def main() -> None:
         )
 
 
-def run_job(arguments: argparse.Namespace, recipe: Recipe, folder: Path) -> JobDir:
+def run_job(arguments: argparse.Namespace, recipe: Recipe, folder: Path) -> JobFolder:
     """The command, on the clip; its job folder."""
     folder.mkdir()
     (folder / "recipe.toml").write_text(recipe.to_toml())
     line = [sys.executable, "-m", "ip2p_batch", "edit", str(arguments.clip.absolute())]
     line += ["--recipe", str(folder / "recipe.toml"), "-o", str(folder / "out.mp4"), "--quiet"]
     line += ["--workers", str(arguments.workers)]
-    env = os.environ | {"PYTHONPATH": str(ROOT), "IP2P_JOBS": str(folder / "jobs")}
+    env = os.environ | {"PYTHONPATH": str(ROOT), "IP2P_JOBS_DIR": str(folder / "jobs")}
     subprocess.run(line, check=True, env=env | {"XDG_STATE_HOME": str(folder)})
-    return JobDir(next((folder / "jobs").iterdir()))
+    return JobFolder(next((folder / "jobs").iterdir()))
 
 
-def job_seconds(job: JobDir) -> float:
+def job_seconds(job: JobFolder) -> float:
     """From where the first worker has loaded its model, to the result."""
     result = job.result()
     assert result is not None

@@ -70,7 +70,7 @@ SWITCHES: dict[str, tuple[str, ...]] = {
     "... carryover off": ("--carryover", "0"),
     "... temporal filter off": ("--temporal-filter", "0"),
     "... one worker": ("--workers", "1"),
-    "... with --reuse 2": ("--reuse", "2"),
+    "... with --deepcache-interval 2": ("--deepcache-interval", "2"),
     "... with --anchors 3": ("--anchors", "3"),
     "... workers waiting": (),
     "... with --anchors 3, workers waiting": ("--anchors", "3"),

@@ -33,10 +33,10 @@ from ip2p_batch.editing import carryover, float32_fallback
 from ip2p_batch.editing.pix2pix import Pix2PixEditor
 from ip2p_batch.editing.session import Pix2PixSession
 from ip2p_batch.execution.chunk import process_chunk
-from ip2p_batch.execution.worker_cache import Workshop
+from ip2p_batch.execution.worker_cache import WorkerCache
 from ip2p_batch.frame import Frame
-from ip2p_batch.jobs.folder import JobDir
-from ip2p_batch.jobs.records import Identity, Tuning, WorkerInfo
+from ip2p_batch.jobs.folder import JobFolder
+from ip2p_batch.jobs.records import ComputeProfile, InferenceConfig, WorkerInfo
 from ip2p_batch.media.resize import Fit
 from ip2p_batch.media.video.reader import VideoReader
 from ip2p_batch.media.video.segment import SegmentWriter
@@ -44,8 +44,8 @@ from ip2p_batch.models import catalog
 from ip2p_batch.recipe import Recipe
 from ip2p_batch.settings import Settings
 from ip2p_batch.temporal.filter import TemporalFilter
-from ip2p_batch.temporal.pipeline import Steadying
-from ip2p_batch.threads import Helpers
+from ip2p_batch.temporal.pipeline import TemporalPipeline
+from ip2p_batch.threads import CpuPool
 
 BATCH = 8
 
@@ -96,17 +96,17 @@ def main() -> None:
         arguments.json.write_text(json.dumps({**found, "rows": rows}, indent=1))
 
 
-def create(clip: Path, recipe: Recipe, folder: Path) -> JobDir:
+def create(clip: Path, recipe: Recipe, folder: Path) -> JobFolder:
     settings = Settings.from_env({"XDG_STATE_HOME": str(folder), "HOME": str(folder)})
     return scheduler.create(
-        scheduler.Request(source=clip, output=folder / "out.mp4", recipe=recipe), settings
+        scheduler.EditRequest(source=clip, output=folder / "out.mp4", recipe=recipe), settings
     )
 
 
 # -- pieces ---------------------------------------------------------------------------------------
 
 
-def piece_costs(job: JobDir, folder: Path) -> dict[str, float]:
+def piece_costs(job: JobFolder, folder: Path) -> dict[str, float]:
     """Seconds of each piece of work of one frame, medians over a chunk's frames."""
     source = job.job().source
     facts = source.video
@@ -136,9 +136,9 @@ def piece_costs(job: JobDir, folder: Path) -> dict[str, float]:
     left, right = (end.latents for end in ends)
     for place in places:
         timed("start from the borders", lambda p=place: carryover.matched(p, left, right, (1, 1)))
-    steadying = Steadying([TemporalFilter(2)])
+    temporal_pipeline = TemporalPipeline([TemporalFilter(2)])
     for frame in fitted:
-        timed("temporal filter", lambda f=frame: steadying.push(f, f))
+        timed("temporal filter", lambda f=frame: temporal_pipeline.push(f, f))
     del found["temporal filter"][:5]  # fewer neighbours
     unfitted = [f.with_image(timed("unfit", lambda f=f: fit.unfit(f.image))) for f in fitted]
     start = time.perf_counter()
@@ -183,23 +183,23 @@ def latents_for(frame: Frame) -> carryover.Handover:
 
 
 class _Editor(Pix2PixEditor):
-    identity: Identity | None = None
+    compute_profile: ComputeProfile | None = None
     device = "stand-in"
 
     def session(self, recipe: Recipe, **options: Any) -> Any:
         made = _Session(
             self,
             recipe,
-            Tuning(batch_size=BATCH),
-            options.get("helpers") or Helpers(),
+            InferenceConfig(batch_size=BATCH),
+            options.get("helpers") or CpuPool(),
             options.get("checkpoint") or (lambda: None),
         )
         made.device, made.seconds = self.shared, self.seconds
         self.sessions.append(made)
         return made
 
-    def tune(self, *_: Any) -> Tuning:
-        return Tuning(batch_size=BATCH)
+    def autotune(self, *_: Any) -> InferenceConfig:
+        return InferenceConfig(batch_size=BATCH)
 
 
 def editor(seconds: float, shared: AbstractContextManager[Any]) -> Any:
@@ -247,8 +247,8 @@ def work_on(
     """One worker: takes the next chunk that nobody has."""
     torch.set_num_threads(1)
     made = editor(seconds, lock)
-    job = JobDir(Path(path))
-    workshop = Workshop(threads)
+    job = JobFolder(Path(path))
+    worker_cache = WorkerCache(threads)
     worker = WorkerInfo(host="bench", pid=os.getpid())
     chunks = job.plan().chunks
     done = 0
@@ -262,7 +262,11 @@ def work_on(
                     break
                 following.value += 1
             process_chunk(
-                job, chunks[number], editor_for=lambda _: made, worker=worker, workshop=workshop
+                job,
+                chunks[number],
+                editor_for=lambda _: made,
+                worker=worker,
+                worker_cache=worker_cache,
             )
         barrier.wait()
     results.put(sum(session.busy for session in made.sessions))

@@ -82,7 +82,7 @@ def make_video(path: Path, frames: int, size: tuple[int, int]) -> None:
 def peaks_of(clip: Path, folder: Path) -> dict[str, int]:
     """Bytes of resident memory at the peak, by role, of one job with one worker."""
     env = {**os.environ, "XDG_STATE_HOME": str(folder / "state"), "PYTHONPATH": str(ROOT)}
-    for name in ("IP2P_BROKER_URL", "IP2P_JOBS"):
+    for name in ("IP2P_BROKER_URL", "IP2P_JOBS_DIR"):
         env.pop(name, None)
     line = [sys.executable, "-m", "ip2p_batch", "edit", str(clip), "make it snow", "--quiet"]
     line += ["--model", "identity", "--size", "128", "--workers", "1"]

@@ -161,7 +161,7 @@ def warm_workers(
 ) -> Iterator[dict[str, str]]:
     """Workers that have done such work before; gives the environment to find them."""
     with tempfile.TemporaryDirectory() as folder, PrivateRedis() as redis:
-        there = {**env, "IP2P_BROKER_URL": redis.url, "IP2P_JOBS": f"{folder}/jobs"}
+        there = {**env, "IP2P_BROKER_URL": redis.url, "IP2P_JOBS_DIR": f"{folder}/jobs"}
         with LocalWorkers(redis.url, count, None, Path(folder) / "workers.log"):
             # Of another path, so that nothing read of this one is kept.
             copy = shutil.copy(source, f"{folder}/copy{Path(source).suffix}")

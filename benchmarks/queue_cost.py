@@ -36,7 +36,7 @@ from pictures import make_tree
 from ip2p_batch import scheduler
 from ip2p_batch.editing.editor import IdentityEditor
 from ip2p_batch.jobs.events import Event
-from ip2p_batch.jobs.folder import JobDir
+from ip2p_batch.jobs.folder import JobFolder
 from ip2p_batch.jobs.plan import Chunk, Plan
 from ip2p_batch.jobs.spec import Item, Job, Source
 from ip2p_batch.queue import redis_url
@@ -97,11 +97,11 @@ def stills(folder: Path, arguments: argparse.Namespace) -> tuple[dict[str, Any],
     source, output = folder / "catalog", folder / "edited"
     make_tree(source, arguments.pictures)
     settings = settings_in(folder)
-    request = scheduler.Request(source=source, output=output, recipe=identity())
+    request = scheduler.EditRequest(source=source, output=output, recipe=compute_profile())
     clock = Clock()
     found = scheduler.survey(request, clock)
     clock.lap("stamps and plan")
-    job = JobDir.create(folder / "job", found.job, found.plan, items=found.items)
+    job = JobFolder.create(folder / "job", found.job, found.plan, items=found.items)
     clock.lap("job folder written")
     del found
     again = time.perf_counter()
@@ -313,14 +313,14 @@ main()
 def start(folder: Path, arguments: argparse.Namespace) -> tuple[dict[str, Any], list[Table]]:
     """Median wall seconds of the two commands that must be quick."""
     env = {**os.environ, "XDG_STATE_HOME": str(folder), "PYTHONPATH": str(ROOT)}
-    env.pop("IP2P_JOBS", None)
+    env.pop("IP2P_JOBS_DIR", None)
     settings = settings_in(folder)
     source = folder / "few"
     make_tree(source, 64)
     for number in range(3):
         output = folder / f"edited-{number}"
         job = scheduler.create(
-            scheduler.Request(source=source, output=output, recipe=identity()), settings
+            scheduler.EditRequest(source=source, output=output, recipe=compute_profile()), settings
         )
         expect_done(scheduler.follow(job, LocalExecutor(lambda _: IdentityEditor())))
     rows = [["command", "median", "least", "loads torch"]]
@@ -348,7 +348,7 @@ def start(folder: Path, arguments: argparse.Namespace) -> tuple[dict[str, Any], 
 # -- what the parts share -----------------------------------------------------------------------
 
 
-def identity(model: str = "identity") -> Recipe:
+def compute_profile(model: str = "identity") -> Recipe:
     return Recipe(instruction="make it snow", model=model, size=64)
 
 
@@ -356,7 +356,7 @@ def settings_in(folder: Path) -> Settings:
     return Settings.from_env({"XDG_STATE_HOME": str(folder), "HOME": str(folder)})
 
 
-def tiny_job(folder: Path, chunks: int, *, model: str = "identity") -> JobDir:
+def tiny_job(folder: Path, chunks: int, *, model: str = "identity") -> JobFolder:
     """A job of ``chunks`` chunks with one 16x16 picture each, the same file for all."""
     from PIL import Image
 
@@ -374,8 +374,10 @@ def tiny_job(folder: Path, chunks: int, *, model: str = "identity") -> JobDir:
         )
     )
     source = Source(path=str(picture), stamp="s", items=chunks)
-    job = Job(id=folder.name, source=source, recipe=identity(model), output=str(folder / "out"))
-    return JobDir.create(folder / "job", job, plan, items=items)
+    job = Job(
+        id=folder.name, source=source, recipe=compute_profile(model), output=str(folder / "out")
+    )
+    return JobFolder.create(folder / "job", job, plan, items=items)
 
 
 @contextmanager

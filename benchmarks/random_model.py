@@ -3,7 +3,7 @@
     python benchmarks/random_model.py FOLDER [--dtype float16]
 
 The parts are those of timbrooks/instruct-pix2pix: SD 1.5's UNet with eight channels in, its
-autoencoder, CLIP ViT-L/14's text encoder; a TAESD as ``fast_vae``. The arithmetic does not depend
+autoencoder, CLIP ViT-L/14's text encoder; a TAESD as ``tiny_vae``. The arithmetic does not depend
 on the weights. The vocabulary is the bundled model's, since the real one has to be downloaded.
 """
 
@@ -75,7 +75,7 @@ def build(folder: Path, dtype: torch.dtype) -> None:
         requires_safety_checker=False,
     )
     pipe.to(dtype).save_pretrained(folder)
-    AutoencoderTiny().to(dtype).save_pretrained(folder / catalog.FAST_VAE_FOLDER)
+    AutoencoderTiny().to(dtype).save_pretrained(folder / catalog.TINY_VAE_FOLDER)
     size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
     print(f"{folder}: {size / 1e9:.2f} GB")
 

@@ -34,7 +34,7 @@ from queue_cost import Table, print_table, tiny_job
 
 from ip2p_batch import scheduler
 from ip2p_batch.jobs.codec import decode
-from ip2p_batch.jobs.folder import JobDir
+from ip2p_batch.jobs.folder import JobFolder
 from ip2p_batch.jobs.records import Attempt
 from ip2p_batch.queue import redis_url
 from ip2p_batch.queue.celery_executor import CeleryExecutor
@@ -49,7 +49,9 @@ _WAIT_SECONDS = 300.0
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--parts", default=",".join(PARTS), help="of: %(default)s")
-    parser.add_argument("--lease", type=float, default=VISIBILITY_TIMEOUT, help="as IP2P_LEASE")
+    parser.add_argument(
+        "--lease", type=float, default=VISIBILITY_TIMEOUT, help="as IP2P_VISIBILITY_TIMEOUT"
+    )
     parser.add_argument("--chunk-seconds", type=float, default=10.0, help="in `overhead`")
     parser.add_argument("--rounds", type=int, default=3, help="chunks in `overhead`")
     parser.add_argument("--json", type=Path, help="write all figures there, too")
@@ -203,7 +205,7 @@ def launcher(url: str, folder: Path, lease: float) -> Iterator[subprocess.Popen[
     with (folder / "workers.log").open("ab") as log:
         process = subprocess.Popen(
             launcher_command("cpu", 1),
-            env={**launcher_env(url), "IP2P_LEASE": f"{lease:g}"},
+            env={**launcher_env(url), "IP2P_VISIBILITY_TIMEOUT": f"{lease:g}"},
             stdout=log, stderr=log, start_new_session=True,
         )  # fmt: skip
     try:
@@ -213,7 +215,7 @@ def launcher(url: str, folder: Path, lease: float) -> Iterator[subprocess.Popen[
         process.wait()
 
 
-def attempts_of(job: JobDir) -> list[Attempt]:
+def attempts_of(job: JobFolder) -> list[Attempt]:
     """All attempts at a job's chunks, in their order."""
     found = []
     for path in (job.path / "attempts").glob("*.json"):

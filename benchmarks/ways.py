@@ -131,14 +131,14 @@ def chunk_edit(
     return [f for f in [*steady, *session.rest()] if chunk.start <= f.index < chunk.stop]
 
 
-def steadied(images: Sequence[Image], clip: Clip, recipe: Recipe) -> list[Image]:
+def apply(images: Sequence[Image], clip: Clip, recipe: Recipe) -> list[Image]:
     """Finished frames through the recipe's filters, shot by shot."""
     from ip2p_batch.editing.session import stages
-    from ip2p_batch.temporal.pipeline import Steadying
+    from ip2p_batch.temporal.pipeline import TemporalPipeline
 
     found: list[Image] = []
     for shot in planned(clip, recipe).shots:
-        chain = Steadying(stages(recipe))
+        chain = TemporalPipeline(stages(recipe))
         frames = [
             frame
             for n in range(shot.start, shot.stop)

@@ -31,7 +31,7 @@ RUN install -d -m 1777 /data /cache
 ENV PATH=/opt/venv/bin:$PATH \
     HF_HOME=/cache/huggingface \
     HOME=/tmp \
-    IP2P_JOBS=/data/jobs \
+    IP2P_JOBS_DIR=/data/jobs \
     PYTHONUNBUFFERED=1 \
     XDG_STATE_HOME=/data/state
 VOLUME ["/cache"]

@@ -12,10 +12,10 @@
     │  └─ NoWorkerError      Redis is there, but no worker answers
     ├─ EditError             the editor failed on a chunk; worth another try
     │  └─ NotFinite          no picture came of a frame, in float32 either; carries the others
-    ├─ OutsideRoots          a path that this worker may not use (IP2P_ROOTS)
+    ├─ OutsideRoots          a path that this worker may not use (IP2P_ALLOWED_ROOTS)
     ├─ JobError              a job folder is missing, damaged or busy
     │  ├─ ResumeMismatch     source or recipe changed since the plan was made
-    │  ├─ UnlikeWorker       this worker would give other bits than the chunks before
+    │  ├─ IncompatibleWorker       this worker would give other bits than the chunks before
     │  ├─ IncompleteJob      receipts are missing; lists the chunks
     │  └─ ChunkTaken         another worker is at this chunk; no failure
     └─ JobCancelled          somebody asked for it
@@ -112,7 +112,7 @@ class NotFinite(EditError):
 
 
 class OutsideRoots(Ip2pError):
-    """A path lies outside the folders that this worker may use (``IP2P_ROOTS``)."""
+    """A path lies outside the folders that this worker may use (``IP2P_ALLOWED_ROOTS``)."""
 
 
 class JobError(Ip2pError):
@@ -123,12 +123,12 @@ class ResumeMismatch(JobError):
     """The source or the recipe changed since the plan was made; names the field."""
 
 
-class UnlikeWorker(JobError):
+class IncompatibleWorker(JobError):
     """A worker would give other bits than the job's chunks so far; says in what it differs."""
 
-    def __init__(self, message: str, *, unlike: Sequence[str], hint: str = "") -> None:
+    def __init__(self, message: str, *, mismatches: Sequence[str], hint: str = "") -> None:
         super().__init__(message, hint=hint, survives="Finished chunks are kept.")
-        self.unlike = tuple(unlike)
+        self.mismatches = tuple(mismatches)
 
 
 class IncompleteJob(JobError):

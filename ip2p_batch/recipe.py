@@ -39,8 +39,8 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
             only the branch with text and image is run. ``(0, 1)`` is throughout.
         seed: 0 to 2**63 - 1. Frames of one shot share its noise.
         size: longest side, in pixels, at which frames are edited (64 to 4096).
-        fast_vae: pictures go through a small autoencoder (TAESD): for previews.
-        reuse: the whole UNet is run in every so many steps only, 1 (always) to 10; see
+        tiny_vae: pictures go through a small autoencoder (TAESD): for previews.
+        deepcache_interval: the whole UNet is run in every so many steps only, 1 (always) to 10; see
             ``editing/deepcache.py``.
         dtype: precision of the weights; ``auto`` is float16 on CUDA, bfloat16 on a CPU that
             computes in it, else float32.
@@ -55,7 +55,7 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
             See ``editing/attention.py``.
         anchor_scope: where they come from: each ``shot`` its own, or some of the whole ``video``
             for all its shots.
-        look_anchor: path of a finished picture, or video, that all frames look at, too.
+        reference_image: path of a finished picture, or video, that all frames look at, too.
         anchor_steps: share of the steps, from the first on, in which they do, 0 to 1.
         temporal_filter: frames to either side that each edited frame is averaged with along the
             source's motion, 0 (off) to 4. See ``temporal/filter.py``.
@@ -75,8 +75,8 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     guidance_interval: tuple[float, float] = (0.0, 1.0)
     seed: int = 0
     size: int = 512
-    fast_vae: bool = False
-    reuse: int = 1
+    tiny_vae: bool = False
+    deepcache_interval: int = 1
     dtype: Dtype = "auto"
     compile: Compile = "auto"
     batch_size: int = 0
@@ -84,7 +84,7 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     carryover: float = 0.7
     anchors: int = 0
     anchor_scope: AnchorScope = "shot"
-    look_anchor: str | None = None
+    reference_image: str | None = None
     anchor_steps: float = 1.0
     temporal_filter: int = 2
     deflicker: int = 0
@@ -111,12 +111,12 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
                     f"{_option(name)} {value} is not known.",
                     hint=f"Use one of: {', '.join(choices)}.",
                 )
-        if self.compile == "on" and self.reuse > 1:
+        if self.compile == "on" and self.deepcache_interval > 1:
             raise RecipeError(
-                "--reuse runs parts of the UNet, which --compile on does not go with.",
+                "--deepcache-interval runs parts of the UNet, which --compile on does not go with.",
                 hint="Leave one of them out.",
             )
-        texts = (self.instruction, self.negative_prompt, self.model, self.look_anchor or "")
+        texts = (self.instruction, self.negative_prompt, self.model, self.reference_image or "")
         if "\x00" in "".join(texts):
             raise RecipeError("A recipe's texts may not hold NUL characters.")
 
@@ -141,7 +141,7 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
     def anchored_steps(self) -> int:
         """Number of steps, from the first on, in which anchors are looked at."""
-        looks = self.anchors > 0 or self.look_anchor is not None
+        looks = self.anchors > 0 or self.reference_image is not None
         return round(self.num_inference_steps * self.anchor_steps) if looks else 0
 
     def fingerprint(self) -> str:
@@ -160,7 +160,7 @@ _RANGES: tuple[tuple[str, float, float], ...] = (
     ("image_guidance_scale", 1, 100),
     ("seed", 0, 2**63 - 1),
     ("size", 64, 4096),
-    ("reuse", 1, 10),
+    ("deepcache_interval", 1, 10),
     ("batch_size", 0, 1024),
     ("chunk_frames", 2, 10000),
     ("carryover", 0, 0.99),

@@ -115,7 +115,7 @@ class _Abandoned(Exception):  # marks that the block failed, so the rest is drop
     pass
 
 
-class Helpers:
+class CpuPool:
     """Threads for small pieces of work that do not depend on one another.
 
     Results come in the order of the items, so their number changes nothing but the time.

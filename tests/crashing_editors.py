@@ -29,13 +29,13 @@ def main(path):
     from ip2p_batch.errors import Ip2pError
     from ip2p_batch.execution import timeout
     from ip2p_batch.execution.chunk import give_up, process_chunk
-    from ip2p_batch.jobs.folder import JobDir
+    from ip2p_batch.jobs.folder import JobFolder
     from ip2p_batch.jobs.records import WorkerInfo
     from ip2p_batch.planning import cost
     from ip2p_batch.settings import Settings
     from workers.editor_cache import editor_for
 
-    job = JobDir(path)
+    job = JobFolder(path)
 
     def die(line):
         os.kill(os.getpid(), signal.SIGKILL)
@@ -44,15 +44,15 @@ def main(path):
 
     def attempt(chunk):
         worker = WorkerInfo(host="mortal", pid=os.getpid())
-        patience = None
+        hang_detector = None
         if hangs is not None:
             cost._SLOWEST["cuda"] = 1e9
-            patience = timeout.Patience(die, device="cuda", least=float(hangs))
+            hang_detector = timeout.HangDetector(die, device="cuda", least=float(hangs))
         settings = Settings.from_env()
         try:
             process_chunk(
                 job, chunk, editor_for=lambda recipe: editor_for(recipe, settings),
-                worker=worker, patience=patience,
+                worker=worker, hang_detector=hang_detector,
             )  # fmt: skip
         except Ip2pError as error:
             give_up(job, chunk.id, error, attempts=1, worker=worker)
@@ -60,7 +60,7 @@ def main(path):
     found = {}
     for chunk in job.plan().chunks:
         found[chunk.id] = 0
-        while not job.settled(chunk.id):
+        while not job.is_settled(chunk.id):
             child = os.fork()
             if not child:
                 attempt(chunk)

@@ -18,7 +18,7 @@ from ip2p_batch import scheduler
 from ip2p_batch.cli import control, run
 from ip2p_batch.cli.app import app
 from ip2p_batch.editing.editor import IdentityEditor
-from ip2p_batch.jobs.records import Claim, WorkerInfo
+from ip2p_batch.jobs.records import Heartbeat, WorkerInfo
 from ip2p_batch.recipe import Recipe
 from ip2p_batch.scheduler.local_executor import LocalExecutor
 
@@ -36,7 +36,7 @@ def create(tmp_path, settings, name="catalog", pictures=3):
         Pil.fromarray(np.full((64, 96, 3), number, np.uint8)).save(source / f"{number}.png")
     (source / "broken.jpg").write_bytes(b"not a picture")
     recipe = Recipe(instruction="invert", model="identity", size=64)
-    request = scheduler.Request(source=source, output=tmp_path / f"{name}-out", recipe=recipe)
+    request = scheduler.EditRequest(source=source, output=tmp_path / f"{name}-out", recipe=recipe)
     return scheduler.create(request, settings)
 
 
@@ -54,7 +54,7 @@ def finish(folder):
 def begin(folder):
     """As if a worker were at it."""
     worker = WorkerInfo(host="h", pid=1, device="cpu")
-    folder.write_claim(Claim(chunk="1-000000", worker=worker, done=1, at=time.time()))
+    folder.write_heartbeat(Heartbeat(chunk="1-000000", worker=worker, done=1, at=time.time()))
 
 
 # -- watch ----------------------------------------------------------------------------------
@@ -141,7 +141,7 @@ def test_watch_warns_where_the_broker_is_not_there_and_looks_on(folder):
 
 
 def test_a_job_that_nobody_is_at_is_told_of_once(folder, monkeypatch):
-    monkeypatch.setenv("IP2P_STALE_SECONDS", "0.5")
+    monkeypatch.setenv("IP2P_HEARTBEAT_TIMEOUT", "0.5")
     thread = threading.Timer(4.0, scheduler.cancel, [folder])
     thread.start()
     done = say("watch", folder.path.name)
@@ -273,7 +273,7 @@ def test_the_folders_of_jobs_finished_long_ago_are_deleted_and_no_others(
 
 
 def test_a_cleaned_job_in_a_folder_of_its_own_leaves_no_link(tmp_path, settings):
-    settings = settings.__class__.from_env(os.environ | {"IP2P_JOBS": str(tmp_path / "jobs")})
+    settings = settings.__class__.from_env(os.environ | {"IP2P_JOBS_DIR": str(tmp_path / "jobs")})
     folder = create(tmp_path, settings)
     finish(folder)
     link = settings.state / "jobs" / folder.path.name

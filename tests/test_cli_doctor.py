@@ -39,7 +39,7 @@ def test_a_folder_that_cannot_be_written_fails_and_says_what_to_set(settings, tm
     blocked = replace(settings, jobs=tmp_path / "file" / "jobs")
     checks = {c.name: c for c in doctor.examine(blocked, broker=None, online=False)}
     assert checks["jobs"].state == "fail"
-    assert "IP2P_JOBS" in checks["jobs"].hint
+    assert "IP2P_JOBS_DIR" in checks["jobs"].hint
     assert checks["state"].state == "ok"
 
 

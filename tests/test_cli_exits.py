@@ -24,7 +24,7 @@ def run(raises=None, *arguments, returns=0):
             raise raises
         return returns
 
-    one.command()(exits.guarded(command))
+    one.command()(exits.with_error_handling(command))
     return CliRunner().invoke(one, list(arguments))
 
 

@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 from ip2p_batch import scheduler
 from ip2p_batch.cli.app import app
 from ip2p_batch.editing.editor import IdentityEditor
-from ip2p_batch.jobs.records import Identity
+from ip2p_batch.jobs.records import ComputeProfile
 from ip2p_batch.recipe import Recipe
 from ip2p_batch.scheduler.local_executor import LocalExecutor
 
@@ -27,7 +27,7 @@ def folder(tmp_path, settings):
     for name in ("a.png", "b.png"):
         Pil.fromarray(np.full((64, 96, 3), 90, np.uint8)).save(source / name)
     (source / "broken.jpg").write_bytes(b"not a picture")
-    request = scheduler.Request(
+    request = scheduler.EditRequest(
         source=source,
         output=tmp_path / "out",
         recipe=Recipe(instruction="invert", model="identity", size=64),
@@ -121,13 +121,13 @@ def test_a_job_that_does_not_exist_is_named(folder):
 
 
 def test_resume_can_allow_other_kinds_of_workers_and_status_names_the_jobs_own(folder):
-    kind = Identity(
+    kind = ComputeProfile(
         model="m", torch="2.9", diffusers="d", device="cpu Maker AVX", dtype="float32", threads=1
     )
-    folder.fix_identity(kind)
+    folder.fix_compute_profile(kind)
     assert "cpu Maker AVX, float32, 1 thread, torch 2.9" in say("status", folder.path.name).stdout
     assert json.loads(say("status", folder.path.name, "--json").stdout)["identity"]["threads"] == 1
-    assert not folder.job().mixed_workers
+    assert not folder.job().allow_mixed_hardware
     # Nobody listens there: it is for the flag that it is run.
-    say("resume", folder.path.name, "--mixed-workers", "--broker", "redis://127.0.0.1:1/0")
-    assert folder.job().mixed_workers
+    say("resume", folder.path.name, "--allow-mixed-hardware", "--broker", "redis://127.0.0.1:1/0")
+    assert folder.job().allow_mixed_hardware

@@ -7,7 +7,7 @@ import typer
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ip2p_batch.cli.options import CODECS, FORMATS, Look, Result, recipe_from
+from ip2p_batch.cli.options import CODECS, FORMATS, RecipeOptions, Result, recipe_from
 from ip2p_batch.cli.param_types import choice, devices, seconds
 from ip2p_batch.errors import ModelError, RecipeError
 from ip2p_batch.jobs.spec import Encoding
@@ -43,15 +43,15 @@ def test_a_time_written_in_hours_reads_back_to_the_millisecond(milliseconds):
 
 
 def test_every_field_of_a_recipe_has_its_option():
-    assert set(vars(Look()) | {"instruction": None}) - {"recipe"} == set(FIELDS)
+    assert set(vars(RecipeOptions()) | {"instruction": None}) - {"recipe"} == set(FIELDS)
 
 
 def test_without_anything_the_recipe_has_its_own_defaults():
-    assert recipe_from("make it snow", Look()) == Recipe(instruction="make it snow")
+    assert recipe_from("make it snow", RecipeOptions()) == Recipe(instruction="make it snow")
 
 
 def test_a_model_folder_brings_its_own_defaults():
-    recipe = recipe_from("make it snow", Look(model="tiny"))
+    recipe = recipe_from("make it snow", RecipeOptions(model="tiny"))
     assert (recipe.num_inference_steps, recipe.guidance_scale, recipe.size) == (10, 2.0, 256)
     assert recipe.image_guidance_scale == 1.2
     assert recipe.model == "tiny"
@@ -60,24 +60,26 @@ def test_a_model_folder_brings_its_own_defaults():
 def test_the_recipe_file_wins_over_the_model_and_an_option_over_both(tmp_path):
     look = tmp_path / "look.toml"
     look.write_text('model = "tiny"\nnum_inference_steps = 7\nseed = 3\ninstruction = "old"\n')
-    recipe = recipe_from(None, Look(recipe=look, seed=4, scenes=False))
+    recipe = recipe_from(None, RecipeOptions(recipe=look, seed=4, scenes=False))
     assert recipe.instruction == "old"
     assert (recipe.num_inference_steps, recipe.seed, recipe.scenes) == (7, 4, False)
     assert recipe.size == 256, "the model's own, since neither file nor option says"
-    assert recipe_from("new", Look(recipe=look)).instruction == "new"
+    assert recipe_from("new", RecipeOptions(recipe=look)).instruction == "new"
 
 
 def test_a_zero_given_as_option_is_not_taken_for_absent(tmp_path):
     look = tmp_path / "look.toml"
     look.write_text("carryover = 0.5\nbatch_size = 4\nnegative_prompt = 'blur'\n")
-    recipe = recipe_from("x", Look(recipe=look, carryover=0.0, batch_size=0, negative_prompt=""))
+    recipe = recipe_from(
+        "x", RecipeOptions(recipe=look, carryover=0.0, batch_size=0, negative_prompt="")
+    )
     assert (recipe.carryover, recipe.batch_size, recipe.negative_prompt) == (0.0, 0, "")
 
 
 def test_a_job_folders_recipe_makes_the_same_recipe_again(tmp_path):
-    recipe = recipe_from("make it snow", Look(model="tiny", seed=9, revision="main"))
+    recipe = recipe_from("make it snow", RecipeOptions(model="tiny", seed=9, revision="main"))
     (tmp_path / "recipe.toml").write_text(recipe.to_toml())
-    assert recipe_from(None, Look(recipe=tmp_path / "recipe.toml")) == recipe
+    assert recipe_from(None, RecipeOptions(recipe=tmp_path / "recipe.toml")) == recipe
 
 
 @pytest.mark.parametrize(
@@ -95,18 +97,18 @@ def test_a_bad_recipe_file_is_one_clear_error(tmp_path, text, said):
     look = tmp_path / "look.toml"
     look.write_text(text)
     with pytest.raises(RecipeError, match=said):
-        recipe_from("x", Look(recipe=look))
+        recipe_from("x", RecipeOptions(recipe=look))
 
 
 def test_a_recipe_file_that_is_not_there_is_named(tmp_path):
     with pytest.raises(RecipeError, match="nowhere"):
-        recipe_from("x", Look(recipe=tmp_path / "nowhere.toml"))
+        recipe_from("x", RecipeOptions(recipe=tmp_path / "nowhere.toml"))
 
 
 def test_a_model_folder_with_a_damaged_defaults_file_is_named(tmp_path):
     (tmp_path / "ip2p_defaults.json").write_text(json.dumps({"colour": 1}))
     with pytest.raises(ModelError, match=r"ip2p_defaults\.json"):
-        recipe_from("x", Look(model=str(tmp_path)))
+        recipe_from("x", RecipeOptions(model=str(tmp_path)))
 
 
 def test_a_choice_ignores_case_knows_aliases_and_completes():

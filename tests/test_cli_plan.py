@@ -110,7 +110,7 @@ def test_a_damaged_model_file_has_no_estimate(tmp_path):
 def test_auto_means_the_precision_that_the_editor_loads_with():
     loaded = loading.load_editor("tiny", device="cpu", dtype="auto")
     estimated = memory(Recipe(instruction="", model="tiny"), 64, 64, gpu=False)
-    assert loaded.identity.dtype == estimated.dtype
+    assert loaded.compute_profile.dtype == estimated.dtype
 
 
 @pytest.mark.parametrize(

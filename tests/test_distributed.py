@@ -46,7 +46,7 @@ def identical(a: Path, b: Path) -> bool:
 
 def create(output: Path, settings, recipe=TINY, **options):
     return scheduler.create(
-        scheduler.Request(source=DEMO, output=output, recipe=recipe, **options), settings
+        scheduler.EditRequest(source=DEMO, output=output, recipe=recipe, **options), settings
     )
 
 
@@ -65,7 +65,7 @@ def follow(folder, redis, workers, tmp_path, on_event=lambda event, fleet: None)
 
 
 def worker_pids(folder) -> set[int]:
-    return {claim.worker.pid for claim in folder.claims()}
+    return {heartbeat.worker.pid for heartbeat in folder.heartbeats()}
 
 
 @pytest.mark.slow

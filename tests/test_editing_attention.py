@@ -164,7 +164,7 @@ def test_anchors_go_on_where_wave_one_left_them(tmp_path):
 
 
 def looked(look, clip, values, owner, anchors=()):
-    session = owner.session(recipe(look_anchor="look.png", **values))
+    session = owner.session(recipe(reference_image="reference.png", **values))
     session.anchor([(frame, None) for frame in anchors])
     session.look(look)
     return [frame.image for frame in session.edit(clip)]
@@ -193,10 +193,10 @@ def test_frames_that_set_in_midway_see_the_look_there(tmp_path):
     values = {"num_inference_steps": 6, "carryover": 0.5}
     picture = frames(1, 32, 48, shift=3)[0].image
     whole = looked(picture, [clip[0], clip[4]], values, owner)
-    first = owner.session(recipe(look_anchor="look.png", **values))
+    first = owner.session(recipe(reference_image="reference.png", **values))
     first.look(picture)
     first.save_borders([(clip[n], tmp_path / str(n)) for n in (0, 4)])
-    second = owner.session(recipe(look_anchor="look.png", **values))
+    second = owner.session(recipe(reference_image="reference.png", **values))
     second.look(picture)
     second.tie([(clip[n], tmp_path / str(n)) for n in (0, 4)])
     for frame, expected in zip(second.edit([clip[0], clip[4]]), whole, strict=True):

@@ -15,8 +15,8 @@ from ip2p_batch.editing.device_memory import is_out_of_memory
 from ip2p_batch.editing.editor import IdentityEditor
 from ip2p_batch.editing.pix2pix import Pix2PixEditor
 from ip2p_batch.errors import ModelError, RecipeError
-from ip2p_batch.jobs.plan import Groups
-from ip2p_batch.jobs.records import Tuning
+from ip2p_batch.jobs.plan import BatchHistogram
+from ip2p_batch.jobs.records import InferenceConfig
 from ip2p_batch.recipe import Recipe
 from ip2p_batch.scheduler import follow
 from ip2p_batch.scheduler.local_executor import LocalExecutor
@@ -47,13 +47,15 @@ def test_what_fits_into_memory_is_tried(memory):
     st.floats(0, 2),
     st.floats(0.01, 1),
 )
-def test_no_batch_takes_a_job_less_time_than_the_best_one(groups, fixed, each):
+def test_no_batch_takes_a_job_less_time_than_the_best_one(batch_histogram, fixed, each):
     pace = {size: fixed + each * size for size in tuning_cache.SIZES}
 
     def seconds(size):
-        return sum(count * -(-group // size) for group, count in groups.items()) * pace[size]
+        return (
+            sum(count * -(-group // size) for group, count in batch_histogram.items()) * pace[size]
+        )
 
-    best = seconds(tuning_cache.best_batch(pace, groups))
+    best = seconds(tuning_cache.best_batch(pace, batch_histogram))
     assert best <= min(map(seconds, pace)) * (1 + tuning_cache._WORTH * 1.5)
 
 
@@ -75,12 +77,12 @@ def test_two_processes_do_not_measure_at_the_same_time(tmp_path):
 
     def second():
         inside.wait()
-        with tuning_cache.Remembered(tmp_path / "tuning.json").measuring():
+        with tuning_cache.Remembered(tmp_path / "inference-config.json").measuring():
             order.append("second")
 
     thread = threading.Thread(target=second)
     thread.start()
-    with tuning_cache.Remembered(tmp_path / "tuning.json").measuring():
+    with tuning_cache.Remembered(tmp_path / "inference-config.json").measuring():
         inside.set()
         thread.join(0.3)
         order.append("first")
@@ -118,14 +120,14 @@ def test_compiling_has_to_pay_several_times_over():
 
 
 def test_what_was_measured_is_known_to_the_next_process(tmp_path):
-    path, found = tmp_path / "deep" / "tuning.json", tuning_cache.Compiled(1.0, 0.2, 0.1)
+    path, found = tmp_path / "deep" / "inference-config.json", tuning_cache.Compiled(1.0, 0.2, 0.1)
     first = tuning_cache.Remembered(path)
     first.keep_pace("a", {1: 0.5, 8: 1.5})
     first.keep_compiled("a", found)
     second = tuning_cache.Remembered(path)
     assert (second.pace("a"), second.compiled("a")) == ({1: 0.5, 8: 1.5}, found)
     assert (second.pace("b"), second.compiled("b")) == (None, None)
-    assert [p.name for p in path.parent.iterdir()] == ["tuning.json"]
+    assert [p.name for p in path.parent.iterdir()] == ["inference-config.json"]
 
 
 @pytest.mark.parametrize(
@@ -142,7 +144,7 @@ def test_what_was_measured_is_known_to_the_next_process(tmp_path):
     ],
 )
 def test_a_damaged_memory_is_as_good_as_none(tmp_path, text):
-    path = tmp_path / "tuning.json"
+    path = tmp_path / "inference-config.json"
     path.write_text(text)
     found = tuning_cache.Remembered(path)
     assert (found.pace("a"), found.compiled("a")) == (None, None)
@@ -150,7 +152,7 @@ def test_a_damaged_memory_is_as_good_as_none(tmp_path, text):
 
 def test_a_memory_that_cannot_be_written_is_none(tmp_path):
     (tmp_path / "file").write_text("")
-    tuning_cache.Remembered(tmp_path / "file" / "tuning.json").keep_pace("a", {8: 1.0})
+    tuning_cache.Remembered(tmp_path / "file" / "inference-config.json").keep_pace("a", {8: 1.0})
 
 
 def trials(owner, remembered, **values):
@@ -159,7 +161,7 @@ def trials(owner, remembered, **values):
         owner.autoencoder(fast=False),
         recipe(**values),
         (32, 32),
-        identity=owner.identity,
+        compute_profile=owner.compute_profile,
         device="cpu",
         remembered=remembered,
     )
@@ -167,7 +169,7 @@ def trials(owner, remembered, **values):
 
 def test_batches_are_tried_on_the_real_parts_once(tmp_path):
     owner = Pix2PixEditor(pipeline(), device="cpu", dtype=torch.float32)
-    remembered = tuning_cache.Remembered(tmp_path / "tuning.json")
+    remembered = tuning_cache.Remembered(tmp_path / "inference-config.json")
     found = trials(owner, remembered).pace()
     assert {1, 2, 4} <= set(found) <= set(tuning_cache.SIZES)
 
@@ -193,26 +195,28 @@ def test_a_batch_for_which_memory_runs_out_is_not_taken():
 
 def test_a_short_job_is_not_compiled_and_nothing_is_tried():
     owner = Pix2PixEditor(pipeline(), device="cpu", dtype=torch.float32)
-    few = Groups({24: 4}, {5: 1})
-    assert owner.tune(recipe(), (32, 32), few) == Tuning(
+    few = BatchHistogram({24: 4}, {5: 1})
+    assert owner.autotune(recipe(), (32, 32), few) == InferenceConfig(
         batch_size=1, border_batch=1, compiled=False
     )
-    assert owner.tune(recipe(batch_size=8), (32, 32), few).border_batch == 5
+    assert owner.autotune(recipe(batch_size=8), (32, 32), few).border_batch == 5
     # One shape where it is compiled.
     own = recipe(batch_size=8, compile="on")
-    assert owner.tune(own, (32, 32), few) == Tuning(batch_size=8, border_batch=8, compiled=True)
+    assert owner.autotune(own, (32, 32), few) == InferenceConfig(
+        batch_size=8, border_batch=8, compiled=True
+    )
 
 
 def test_on_a_gpu_batches_are_chosen_for_what_the_plan_brings(monkeypatch):
     owner = Pix2PixEditor(pipeline(), device="cpu", dtype=torch.float32)
     owner.torch_device = "meta"  # none that exists here: only the choice is looked at
-    owner.identity = None
+    owner.compute_profile = None
     monkeypatch.setattr(Trials, "__init__", lambda self, *_, **__: None)
     monkeypatch.setattr(Trials, "pace", lambda self: {1: 0.4, 4: 0.5, 8: 0.9, 16: 1.75})
     monkeypatch.setattr(Trials, "worth_compiling", lambda *_: False)
-    found = owner.tune(recipe(), (32, 32), Groups({28: 9}, {3: 2}))
+    found = owner.autotune(recipe(), (32, 32), BatchHistogram({28: 9}, {3: 2}))
     assert (found.batch_size, found.border_batch) == (4, 4)
-    found = owner.tune(recipe(), (32, 32), Groups({16: 9}, {1: 5}))
+    found = owner.autotune(recipe(), (32, 32), BatchHistogram({16: 9}, {1: 5}))
     assert (found.batch_size, found.border_batch) == (16, 1)
 
 
@@ -239,25 +243,31 @@ class Compiling(CompiledUNet):
 )
 def test_a_long_job_is_compiled_where_that_was_measured_to_pay(tmp_path, found, worth):
     owner = Pix2PixEditor(pipeline(), device="cpu", dtype=torch.float32)
-    remembered = tuning_cache.Remembered(tmp_path / "tuning.json")
+    remembered = tuning_cache.Remembered(tmp_path / "inference-config.json")
     compiler = Compiling(found)
     assert trials(owner, remembered).worth_compiling(compiler, 1, 1e7) is worth
     assert remembered.compiled(trials(owner, remembered)._key + ", 1 frames") == found
 
 
 def test_reuse_and_compiling_exclude_one_another():
-    with pytest.raises(RecipeError, match="--reuse"):
-        Recipe(instruction="x", reuse=2, compile="on")
+    with pytest.raises(RecipeError, match="--deepcache-interval"):
+        Recipe(instruction="x", deepcache_interval=2, compile="on")
     owner = Pix2PixEditor(pipeline(), device="cpu", dtype=torch.float32)
-    assert not owner.tune(recipe(reuse=2), (32, 32), Groups({10**9: 1}, {})).compiled
+    assert not owner.autotune(
+        recipe(deepcache_interval=2), (32, 32), BatchHistogram({10**9: 1}, {})
+    ).compiled
 
 
 def test_all_workers_keep_to_what_the_first_proposed(tmp_path):
     folder = stills_job(tmp_path)
-    assert folder.tuning() is None
+    assert folder.inference_config() is None
     said = []
     threads = [
-        threading.Thread(target=lambda n=n: said.append(folder.agree(Tuning(batch_size=n))))
+        threading.Thread(
+            target=lambda n=n: said.append(
+                folder.propose_inference_config(InferenceConfig(batch_size=n))
+            )
+        )
         for n in range(1, 9)
     ]
     for thread in threads:
@@ -265,7 +275,11 @@ def test_all_workers_keep_to_what_the_first_proposed(tmp_path):
     for thread in threads:
         thread.join()
     assert len({t.batch_size for t in said}) == 1
-    assert folder.agree(Tuning(batch_size=99)) == said[0] == folder.tuning()
+    assert (
+        folder.propose_inference_config(InferenceConfig(batch_size=99))
+        == said[0]
+        == folder.inference_config()
+    )
     assert not list(folder.path.glob("tuning-*"))
 
 
@@ -278,11 +292,11 @@ def test_a_session_is_made_as_agreed(tmp_path):
             seen.append(options["tuning"])
             return super().session(recipe, **options)
 
-        def tune(self, recipe, size, groups):
+        def autotune(self, recipe, size, batch_histogram):
             raise AssertionError("it was agreed on already")
 
     folder = stills_job(tmp_path)
-    agreed = folder.agree(Tuning(batch_size=5, compiled=True))
+    agreed = folder.propose_inference_config(InferenceConfig(batch_size=5, compiled=True))
     *_, last = follow(folder, LocalExecutor(lambda _: Asking()))
     assert last.kind == "done"
     assert set(seen) == {agreed}

@@ -54,16 +54,16 @@ def test_other_weights_precision_or_setup_have_another(change):
 def test_the_place_of_a_model_does_not_matter(tmp_path):
     copy = shutil.copytree(catalog.BUNDLED["tiny"], tmp_path / "elsewhere")
     one, two = (load_editor(m, device="cpu", dtype="float32") for m in ("tiny", str(copy)))
-    assert one.identity == two.identity
-    assert len(one.identity.model) == 16
-    assert (one.identity.dtype, one.identity.threads) == ("float32", 1)
-    assert one.identity.device.startswith("cpu ")
-    assert one.identity.torch == torch.__version__
+    assert one.compute_profile == two.compute_profile
+    assert len(one.compute_profile.model) == 16
+    assert (one.compute_profile.dtype, one.compute_profile.threads) == ("float32", 1)
+    assert one.compute_profile.device.startswith("cpu ")
+    assert one.compute_profile.torch == torch.__version__
 
 
 def test_precision_and_device_are_those_in_use():
-    half = Pix2PixEditor(pipeline(), device="cpu", dtype=torch.bfloat16).identity
-    full = Pix2PixEditor(pipeline(), device="cpu", dtype=torch.float32).identity
+    half = Pix2PixEditor(pipeline(), device="cpu", dtype=torch.bfloat16).compute_profile
+    full = Pix2PixEditor(pipeline(), device="cpu", dtype=torch.float32).compute_profile
     assert (half.dtype, full.dtype) == ("bfloat16", "float32")
     assert half.device == full.device == compute_profile.cpu_kind()
 

@@ -80,7 +80,7 @@ def test_unets_of_another_kind_are_refused():
         up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
         num_class_embeds=3,
     )
-    with pytest.raises(ModelError, match="--reuse is for UNets"):
+    with pytest.raises(ModelError, match="--deepcache-interval is for UNets"):
         DeepFeatures(unet)
 
 
@@ -99,9 +99,9 @@ def calls_of(part, work):
         hook.remove()
 
 
-@pytest.mark.parametrize(("reuse", "whole"), [(1, 6), (2, 3), (3, 2), (10, 1)])
-def test_the_deep_part_runs_in_every_nth_step_only(reuse, whole):
-    look = recipe(num_inference_steps=6, reuse=reuse)
+@pytest.mark.parametrize(("deepcache_interval", "whole"), [(1, 6), (2, 3), (3, 2), (10, 1)])
+def test_the_deep_part_runs_in_every_nth_step_only(deepcache_interval, whole):
+    look = recipe(num_inference_steps=6, deepcache_interval=deepcache_interval)
     unet = editor().pipe.unet
     _, deep = calls_of(unet.mid_block, lambda: editor().session(look).edit(frames(1)))
     _, outer = calls_of(unet.conv_in, lambda: editor().session(look).edit(frames(1)))
@@ -109,7 +109,9 @@ def test_the_deep_part_runs_in_every_nth_step_only(reuse, whole):
 
 
 def test_reuse_goes_together_with_anchors_and_an_interval_of_guidance():
-    look = recipe(num_inference_steps=6, reuse=3, anchors=1, guidance_interval=(0.3, 0.8))
+    look = recipe(
+        num_inference_steps=6, deepcache_interval=3, anchors=1, guidance_interval=(0.3, 0.8)
+    )
     session = editor().session(look)
     clip = frames(3)
     session.anchor([(clip[0], None)])
@@ -125,5 +127,5 @@ def test_the_bundled_models_edits_stay_near_with_every_second_step():
     clip = frames(1, 128, 128)
     values = {"model": "tiny", "guidance_scale": 2.0, "num_inference_steps": 10}
     plain = owner.session(recipe(**values)).edit(clip)[0].image
-    quick = owner.session(recipe(**values, reuse=2)).edit(clip)[0].image
+    quick = owner.session(recipe(**values, deepcache_interval=2)).edit(clip)[0].image
     assert psnr(plain, quick) > 25

@@ -92,7 +92,7 @@ def test_tied_frames_do_not_depend_on_grouping_either_and_borders_agree(editor, 
 
 def test_a_look_of_any_size_leaves_places_and_grouping_as_they_are(editor, clip):
     look = frames(1, 48, 32, first=7)[0].image
-    recipe = msgspec.structs.replace(LOOK, look_anchor="look.png")
+    recipe = msgspec.structs.replace(LOOK, reference_image="reference.png")
     session = editor.session(recipe)
     session.look(look)
     whole = session.edit(clip)
@@ -117,4 +117,4 @@ def test_a_session_says_how_many_frames_it_takes_and_an_editor_where_it_computes
     assert session.warnings == []
     assert session.notes == {}
     assert editor.device
-    assert editor.identity is None or editor.identity.model
+    assert editor.compute_profile is None or editor.compute_profile.model

@@ -7,7 +7,7 @@ from diffusers import AutoencoderTiny
 from typer.testing import CliRunner
 
 from ip2p_batch.cli.app import app
-from ip2p_batch.editing.loading import load_fast_vae
+from ip2p_batch.editing.loading import load_tiny_vae
 from ip2p_batch.editing.pix2pix import Pix2PixEditor
 from ip2p_batch.editing.vae import Autoencoder
 from ip2p_batch.errors import ModelError
@@ -56,12 +56,12 @@ def test_the_fast_autoencoder_is_loaded_once_and_edits():
         loads.append(1)
         return taesd()
 
-    owner = Pix2PixEditor(pipeline(), device="cpu", dtype=torch.float32, load_fast_vae=load)
+    owner = Pix2PixEditor(pipeline(), device="cpu", dtype=torch.float32, load_tiny_vae=load)
     clip = frames(2)
     plain = owner.session(recipe()).edit(clip)
     assert not loads
-    quick = owner.session(recipe(fast_vae=True)).edit(clip)
-    again = owner.session(recipe(fast_vae=True)).edit(clip[:1])
+    quick = owner.session(recipe(tiny_vae=True)).edit(clip)
+    again = owner.session(recipe(tiny_vae=True)).edit(clip[:1])
     assert len(loads) == 1
     assert (again[0].image == quick[0].image).all()
     assert not (plain[0].image == quick[0].image).all()
@@ -70,24 +70,24 @@ def test_the_fast_autoencoder_is_loaded_once_and_edits():
 @pytest.mark.parametrize("wrong", [{"channels": 8}, {"blocks": 3}])
 def test_a_stand_in_of_other_latents_is_refused(wrong):
     owner = Pix2PixEditor(
-        pipeline(), device="cpu", dtype=torch.float32, load_fast_vae=lambda: taesd(**wrong)
+        pipeline(), device="cpu", dtype=torch.float32, load_tiny_vae=lambda: taesd(**wrong)
     )
     with pytest.raises(ModelError, match="not of this model's kind"):
-        owner.session(recipe(fast_vae=True))
+        owner.session(recipe(tiny_vae=True))
 
 
 def test_a_model_folder_may_bring_its_own(tmp_path):
-    taesd().save_pretrained(tmp_path / catalog.FAST_VAE_FOLDER)
-    loaded = load_fast_vae(str(tmp_path))
+    taesd().save_pretrained(tmp_path / catalog.TINY_VAE_FOLDER)
+    loaded = load_tiny_vae(str(tmp_path))
     assert isinstance(loaded, AutoencoderTiny)
-    assert catalog.fast_vae(str(tmp_path)) == (str(tmp_path), catalog.FAST_VAE_FOLDER)
+    assert catalog.tiny_vae(str(tmp_path)) == (str(tmp_path), catalog.TINY_VAE_FOLDER)
 
 
 def test_the_hubs_stand_in_has_to_be_on_the_list_where_there_is_one(tmp_path):
-    with pytest.raises(ModelError, match="IP2P_MODELS"):
-        catalog.check_fast_vae(str(tmp_path), ("tiny", "timbrooks/instruct-pix2pix"))
-    catalog.check_fast_vae(str(tmp_path), (catalog.FAST_VAE,))
-    catalog.check_fast_vae(str(tmp_path), None)
+    with pytest.raises(ModelError, match="IP2P_ALLOWED_MODELS"):
+        catalog.check_tiny_vae(str(tmp_path), ("tiny", "timbrooks/instruct-pix2pix"))
+    catalog.check_tiny_vae(str(tmp_path), (catalog.TINY_VAE,))
+    catalog.check_tiny_vae(str(tmp_path), None)
 
 
 def test_the_bundled_model_says_that_it_has_no_smaller_one(tmp_path):
@@ -95,7 +95,7 @@ def test_the_bundled_model_says_that_it_has_no_smaller_one(tmp_path):
     from PIL import Image
 
     Image.new("RGB", (64, 64)).save(picture)
-    said = CliRunner().invoke(app, ["edit", str(picture), "snow", "--model", "tiny", "--fast-vae"])
+    said = CliRunner().invoke(app, ["edit", str(picture), "snow", "--model", "tiny", "--tiny-vae"])
     assert said.exit_code != 0
     assert "no smaller autoencoder" in said.output
     assert not (tmp_path / "in-edited.png").exists()

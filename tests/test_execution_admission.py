@@ -10,15 +10,15 @@ from ip2p_batch import scheduler
 from ip2p_batch.editing.editor import IdentityEditor
 from ip2p_batch.editing.pix2pix import Pix2PixEditor
 from ip2p_batch.execution.chunk import process_chunk
-from ip2p_batch.jobs.folder import JobDir
-from ip2p_batch.jobs.records import Identity, WorkerInfo
+from ip2p_batch.jobs.folder import JobFolder
+from ip2p_batch.jobs.records import ComputeProfile, WorkerInfo
 from ip2p_batch.scheduler.local_executor import LocalExecutor
 
 from .tiny_pipelines import editor as full_editor
 from .tiny_pipelines import pipeline
 from .worker_processes import stills_job
 
-KIND = Identity(model="m", torch="t", diffusers="d", device="H100", dtype="float16")
+KIND = ComputeProfile(model="m", torch="t", diffusers="d", device="H100", dtype="float16")
 FULL = LocalExecutor(lambda _: full_editor())
 
 
@@ -42,35 +42,35 @@ def begun(tmp_path, chunks=2):
 def test_the_rest_of_a_job_is_refused_to_another_kind_with_both_ways_out(tmp_path, half):
     job = begun(tmp_path)
     event = list(scheduler.follow(job, half))[-1]
-    assert event.kind == "failed" and event.data["error"] == "UnlikeWorker"
+    assert event.kind == "failed" and event.data["error"] == "IncompatibleWorker"
     assert "precision bfloat16 instead of float32" in event.message
-    assert "ip2p-batch resume catalog --mixed-workers" in event.data["hint"]
+    assert "ip2p-batch resume catalog --allow-mixed-hardware" in event.data["hint"]
     assert len(job.finished()) == 1
     # The first kind may go on at any time.
     assert list(scheduler.follow(job, FULL))[-1].kind == "done"
-    assert {r.worker.identity for r in job.receipts()} == {full_editor().identity}
+    assert {r.worker.compute_profile for r in job.receipts()} == {full_editor().compute_profile}
     assert scheduler.summary(job).warnings == ()
 
 
 def test_where_it_is_allowed_receipts_and_summary_say_who_did_what(tmp_path, half):
     job = begun(tmp_path)
-    job.allow_mixed_workers()
+    job.permit_mixed_hardware()
     assert list(scheduler.follow(job, half))[-1].kind == "done"
     first, second = job.receipts()
-    assert first.unlike == () and second.unlike[0].startswith("precision bfloat16")
-    assert second.worker.identity.dtype == "bfloat16"
-    assert second.worker.model == second.worker.identity.model
+    assert first.mismatches == () and second.mismatches[0].startswith("precision bfloat16")
+    assert second.worker.compute_profile.dtype == "bfloat16"
+    assert second.worker.model == second.worker.compute_profile.model
     (line,) = scheduler.summary(job).warnings
     assert line.startswith("1 picture was edited on another kind of worker: precision bfloat16")
     status = scheduler.status(job)
-    assert status.identity == full_editor().identity
+    assert status.compute_profile == full_editor().compute_profile
 
 
 def test_a_job_of_which_nothing_is_done_is_anybodys(tmp_path, half):
     job = stills_job(tmp_path, 1)
-    job.fix_identity(KIND)  # of a worker that died at its first chunk
+    job.fix_compute_profile(KIND)  # of a worker that died at its first chunk
     assert list(scheduler.follow(job, half))[-1].kind == "done"
-    assert job.identity().dtype == "bfloat16"
+    assert job.compute_profile().dtype == "bfloat16"
 
 
 def test_a_chunk_gets_no_receipt_where_the_job_went_to_another_kind_meanwhile(tmp_path):
@@ -79,21 +79,21 @@ def test_a_chunk_gets_no_receipt_where_the_job_went_to_another_kind_meanwhile(tm
 
     def meanwhile(module, arguments):
         job.clear_refusals()
-        job.fix_identity(KIND)
+        job.fix_compute_profile(KIND)
 
     owner.pipe.vae.decoder.register_forward_pre_hook(meanwhile)
     event = list(scheduler.follow(job, LocalExecutor(lambda _: owner)))[-1]
-    assert event.data["error"] == "UnlikeWorker"
+    assert event.data["error"] == "IncompatibleWorker"
     assert job.finished() == set()
 
 
 def test_an_editor_without_a_model_asks_nobody(tmp_path):
     job = stills_job(tmp_path, 1)
-    job.fix_identity(KIND)
+    job.fix_compute_profile(KIND)
     (chunk,) = job.plan().chunks
     worker = WorkerInfo(host="h", pid=1)
     receipt = process_chunk(job, chunk, editor_for=lambda _: IdentityEditor(), worker=worker)
-    assert receipt.worker.identity is None and receipt.unlike == ()
+    assert receipt.worker.compute_profile is None and receipt.mismatches == ()
 
 
 def test_of_many_that_begin_at_once_one_decides(tmp_path):
@@ -102,7 +102,7 @@ def test_of_many_that_begin_at_once_one_decides(tmp_path):
     def begin(number):
         start.wait()
         mine = msgspec.structs.replace(KIND, threads=number)
-        found.append(JobDir(tmp_path / "job").fix_identity(mine))
+        found.append(JobFolder(tmp_path / "job").fix_compute_profile(mine))
 
     stills_job(tmp_path, 1)
     threads = [threading.Thread(target=begin, args=(n,)) for n in range(8)]
@@ -111,16 +111,18 @@ def test_of_many_that_begin_at_once_one_decides(tmp_path):
     for thread in threads:
         thread.join()
     assert len(set(found)) == 1 and len(found) == 8
-    assert [p.name for p in (tmp_path / "job").glob("*identity*")] == ["identity.json"]
+    assert [p.name for p in (tmp_path / "job").glob("*identity*")] == ["compute-profile.json"]
 
 
 def test_the_same_request_again_may_allow_what_it_did_not(tmp_path, settings):
     recipe = stills_job(tmp_path, 2).job().recipe
-    request = scheduler.Request(source=tmp_path / "in", recipe=recipe, output=tmp_path / "o")
+    request = scheduler.EditRequest(source=tmp_path / "in", recipe=recipe, output=tmp_path / "o")
     first = scheduler.create(request, settings)
-    assert not first.job().mixed_workers
-    allowed = scheduler.create(msgspec.structs.replace(request, mixed_workers=True), settings)
-    assert allowed.path == first.path and allowed.job().mixed_workers
+    assert not first.job().allow_mixed_hardware
+    allowed = scheduler.create(
+        msgspec.structs.replace(request, allow_mixed_hardware=True), settings
+    )
+    assert allowed.path == first.path and allowed.job().allow_mixed_hardware
     again = scheduler.create(request, settings)
-    assert again.job().mixed_workers  # what was allowed stays so
+    assert again.job().allow_mixed_hardware  # what was allowed stays so
     assert again.job().fingerprint() == first.job().fingerprint()

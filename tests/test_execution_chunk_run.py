@@ -68,7 +68,7 @@ def test_no_frame_is_edited_after_the_order(tmp_path):
     events = list(scheduler.follow(folder, executor))
     assert events[-1].kind == "cancelled"
     assert len(edited) == 3
-    assert not list(folder.claims()) and not list(folder.failures())
+    assert not list(folder.heartbeats()) and not list(folder.failures())
 
 
 def test_a_chunk_that_is_dropped_while_its_job_is_taken_up_again_is_done_all_the_same(tmp_path):

@@ -13,7 +13,7 @@ from ip2p_batch import scheduler
 from ip2p_batch.editing.editor import IdentityEditor
 from ip2p_batch.errors import JobError
 from ip2p_batch.execution.assemble import assemble
-from ip2p_batch.execution.crash_isolation import Suspects
+from ip2p_batch.execution.crash_isolation import CrashIsolation
 from ip2p_batch.jobs import attempts
 from ip2p_batch.jobs.plan import Chunk
 from ip2p_batch.jobs.records import Attempt, WorkerInfo
@@ -79,7 +79,7 @@ def video_job(folder, settings, model, frames=14, **options):
     recipe = Recipe(
         instruction="x", model=model, size=64, chunk_frames=7, carryover=0, temporal_filter=0
     )
-    request = scheduler.Request(
+    request = scheduler.EditRequest(
         source=source, output=folder / "out.mkv", recipe=recipe,
         encoding=Encoding(codec="ffv1"), **options,
     )  # fmt: skip
@@ -109,7 +109,7 @@ def test_a_frame_that_kills_is_stood_in_for_as_a_border_too(tmp_path, settings):
     job = video_job(tmp_path / "a", settings, "identity:deadly=31")
     recipe = Recipe(instruction="x", model="identity:deadly=31", size=64, chunk_frames=7)
     job = scheduler.create(
-        scheduler.Request(
+        scheduler.EditRequest(
             source=tmp_path / "a" / "in.mkv", output=tmp_path / "b.mkv", recipe=recipe,
             encoding=Encoding(codec="ffv1"),
         ),
@@ -177,31 +177,31 @@ def test_exactly_the_guilty_are_found_however_many_machines_are_lost(size, frame
     guilty = {n for n in guilty if n < frames}
     broken, step = [], 0
     for _ in range(200):
-        suspects = Suspects(broken, frames)
+        suspects = CrashIsolation(broken, frames)
         suspects.see_if_there_is_hope(chunk)
-        deadly = set(suspects.deadly())
+        poisoned = set(suspects.poisoned())
         died = None
         for at in range(0, frames, size):
             batch = range(at, min(at + size, frames))
             for part in suspects.split(batch):
                 step += 1
-                if (set(part) & guilty - deadly or step in lost) and died is None:
+                if (set(part) & guilty - poisoned or step in lost) and died is None:
                     died = part
         if died is None:
             break
         part = tuple(died) if suspects.careful else ()
         broken.append(Attempt(chunk="c", worker=WORKER, part=part, at=0))
     assert died is None
-    assert guilty <= deadly
+    assert guilty <= poisoned
     if len(set(lost)) < 2:
-        assert deadly == guilty
+        assert poisoned == guilty
 
 
 def test_a_chunk_whose_every_frame_kills_is_given_up_soon():
     chunk = Chunk(id="c", kind="stills", wave=1, start=0, stop=16)
     alone = [Attempt(chunk="c", worker=WORKER, part=(n // 2,), at=0) for n in range(18)]
     with pytest.raises(JobError, match="9 different"):
-        Suspects(alone[:1] + alone, 16).see_if_there_is_hope(chunk)
+        CrashIsolation(alone[:1] + alone, 16).see_if_there_is_hope(chunk)
 
 
 # -- pixels -----------------------------------------------------------------------------------
@@ -215,7 +215,7 @@ def test_careful_work_gives_the_same_pixels_as_undisturbed_work(tmp_path, settin
     outputs = []
     for name in ("undisturbed", "disturbed"):
         outputs.append(tmp_path / f"{name}.mkv")
-        request = scheduler.Request(
+        request = scheduler.EditRequest(
             source=DEMO, output=outputs[-1], recipe=TINY, end=0.24, encoding=Encoding(codec="ffv1")
         )
         job = scheduler.create(request, settings)
@@ -223,7 +223,7 @@ def test_careful_work_gives_the_same_pixels_as_undisturbed_work(tmp_path, settin
             for chunk in job.plan().chunks:
                 whole = chunk.borders if chunk.kind == "borders" else tuple(range(*chunk.reach))
                 broke_off(job, chunk.id, (), whole[:2], whole[:2])
-                suspects = Suspects(attempts.history(job, chunk.id).broken, len(chunk))
+                suspects = CrashIsolation(attempts.history(job, chunk.id).broken, len(chunk))
                 assert all(len(part) == 1 for part in suspects.split(whole))
         assert list(scheduler.follow(job, LocalExecutor(lambda _: editor)))[-1].kind == "done"
     undisturbed, disturbed = map(frames_of, outputs)

@@ -13,7 +13,7 @@ from ip2p_batch.editing.editor import IdentityEditor
 from ip2p_batch.editing.pix2pix import Pix2PixEditor
 from ip2p_batch.errors import NotFinite
 from ip2p_batch.execution import frame_fallback
-from ip2p_batch.execution.frame_fallback import StandIns
+from ip2p_batch.execution.frame_fallback import FrameFallback
 from ip2p_batch.jobs.spec import Encoding
 from ip2p_batch.recipe import Recipe
 from ip2p_batch.scheduler.local_executor import LocalExecutor
@@ -52,7 +52,7 @@ class Losing(IdentityEditor):
 def filled(lost, groups):
     """Numbers of the sources, and of the pictures that they got, over one chunk."""
     clip = {f.index: f for f in frames(sum(groups), 16, 16, first=50)}
-    stand_ins = StandIns(Losing(*lost).session(VIDEO))
+    stand_ins = FrameFallback(Losing(*lost).session(VIDEO))
     numbers, pairs = iter(sorted(clip)), []
     for size in groups:
         pairs += stand_ins.edit([clip[next(numbers)] for _ in range(size)])
@@ -75,7 +75,7 @@ def test_a_chunk_of_which_nothing_comes_out_is_an_error():
 
 
 def test_not_ever_so_many_frames_are_held_for_one_that_may_come():
-    stand_ins = StandIns(Losing(*range(99)).session(VIDEO))
+    stand_ins = FrameFallback(Losing(*range(99)).session(VIDEO))
     clip = frames(frame_fallback._MOST_WAITING + 1, 8, 8)
     assert stand_ins.edit(clip[:-1]) == []
     with pytest.raises(NotFinite):
@@ -83,7 +83,7 @@ def test_not_ever_so_many_frames_are_held_for_one_that_may_come():
 
 
 def test_a_video_goes_on_and_names_the_frames(tmp_path, settings):
-    request = scheduler.Request(
+    request = scheduler.EditRequest(
         source=DEMO, output=tmp_path / "o.mkv", recipe=VIDEO, end=1.0,
         encoding=Encoding(codec="ffv1"),
     )  # fmt: skip
@@ -110,7 +110,7 @@ def test_a_video_whose_autoencoder_overflows_is_whole_and_says_so(tmp_path, sett
         instruction="x", model="identity", size=64, chunk_frames=10, num_inference_steps=2,
         temporal_filter=1, carryover=0.5,
     )  # fmt: skip
-    request = scheduler.Request(source=DEMO, output=tmp_path / "o.mp4", recipe=recipe, end=0.3)
+    request = scheduler.EditRequest(source=DEMO, output=tmp_path / "o.mp4", recipe=recipe, end=0.3)
     folder = scheduler.create(request, settings)
     assert list(scheduler.follow(folder, LocalExecutor(lambda _: owner)))[-1].kind == "done"
     assert scheduler.summary(folder).warnings == (

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from ip2p_batch.execution.worker_cache import KeptFrames
+from ip2p_batch.execution.worker_cache import FrameCache
 from ip2p_batch.frame import Frame
 
 
@@ -27,7 +27,7 @@ def numbers(frames):
 
 
 def test_a_frame_is_read_once_while_chunk_after_chunk_asks_for_it():
-    kept, read = KeptFrames(), Reader()
+    kept, read = FrameCache(), Reader()
     assert numbers(kept.get("clip", [0, 24, 48], read)) == [0, 24, 48]
     assert numbers(kept.get("clip", [0, 48, 72], read)) == [0, 48, 72]
     assert numbers(kept.get("clip", [0, 72, 96], read)) == [0, 72, 96]
@@ -35,14 +35,14 @@ def test_a_frame_is_read_once_while_chunk_after_chunk_asks_for_it():
 
 
 def test_frames_of_another_clip_are_others():
-    kept, read = KeptFrames(), Reader()
+    kept, read = FrameCache(), Reader()
     kept.get("clip", [0], read)
     kept.get("other", [0], read)
     assert read.asked == [[0], [0]]
 
 
 def test_what_is_no_longer_asked_for_is_let_go():
-    kept, read = KeptFrames(), Reader()
+    kept, read = FrameCache(), Reader()
     for number in range(100):
         kept.get("clip", [7, number], read)
     assert len(kept._kept) == len(kept._asked) == 3
@@ -54,7 +54,7 @@ def test_what_is_no_longer_asked_for_is_let_go():
 
 
 def test_a_read_that_fails_leaves_nothing_behind():
-    kept, read = KeptFrames(), Reader()
+    kept, read = FrameCache(), Reader()
 
     def fails(numbers):
         raise OSError("gone")

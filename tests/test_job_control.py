@@ -22,75 +22,75 @@ SLOW = "identity:slow=0.3"
 
 
 @pytest.fixture(scope="module")
-def crew(tmp_path_factory):
+def worker_options(tmp_path_factory):
     """A Redis with one worker."""
     folder = tmp_path_factory.mktemp("crew")
-    with PrivateRedis() as redis, run_launcher(redis.url, folder / "log") as crew:
-        crew.url = redis.url
-        crew.executor = CeleryExecutor(redis.url)
-        yield crew
-        crew.executor.close()
+    with PrivateRedis() as redis, run_launcher(redis.url, folder / "log") as worker_options:
+        worker_options.url = redis.url
+        worker_options.executor = CeleryExecutor(redis.url)
+        yield worker_options
+        worker_options.executor.close()
 
 
-def busy(tmp_path, crew, seconds=1.5):
+def busy(tmp_path, worker_options, seconds=1.5):
     """A job of one chunk that keeps the worker busy so long; waits until it has begun."""
     job = stills_job(tmp_path / "busy", 1, model=f"identity:slow={seconds}")
-    scheduler.submit(job, crew.executor)
-    wait_for(lambda: list(job.claims()))
+    scheduler.submit(job, worker_options.executor)
+    wait_for(lambda: list(job.heartbeats()))
 
 
 def times(job):
     return [receipt.finished for receipt in job.receipts()]
 
 
-def settled(crew):
-    return wait_for(lambda: crew.executor.queued() == 0)
+def is_settled(worker_options):
+    return wait_for(lambda: worker_options.executor.queued() == 0)
 
 
-def test_a_small_job_is_not_stuck_behind_a_long_one(tmp_path, crew):
+def test_a_small_job_is_not_stuck_behind_a_long_one(tmp_path, worker_options):
     long, small = stills_job(tmp_path / "long", 40, model=SLOW), stills_job(tmp_path / "s", 3)
-    scheduler.submit(long, crew.executor)
-    wait_for(lambda: list(long.claims()))
-    scheduler.submit(small, crew.executor)
+    scheduler.submit(long, worker_options.executor)
+    wait_for(lambda: list(long.heartbeats()))
+    scheduler.submit(small, worker_options.executor)
     wait_for(small.result)
     assert len(long.finished()) < 15
     scheduler.cancel(long)
-    settled(crew)
+    is_settled(worker_options)
     assert not long.ended
 
 
-def test_two_long_jobs_take_turns(tmp_path, crew):
+def test_two_long_jobs_take_turns(tmp_path, worker_options):
     first, second = stills_job(tmp_path / "1", 12, model=SLOW), stills_job(tmp_path / "2", 12)
-    busy(tmp_path, crew)
-    scheduler.submit(first, crew.executor)
-    scheduler.submit(second, crew.executor)
+    busy(tmp_path, worker_options)
+    scheduler.submit(first, worker_options.executor)
+    scheduler.submit(second, worker_options.executor)
     wait_for(lambda: first.result() and second.result())
     middle = sorted(times(first))[6]
     assert 2 < sum(moment < middle for moment in times(second)) < 11
-    settled(crew)
+    is_settled(worker_options)
 
 
-def test_jobs_of_a_higher_priority_go_first_with_all_their_chunks(tmp_path, crew):
+def test_jobs_of_a_higher_priority_go_first_with_all_their_chunks(tmp_path, worker_options):
     jobs = {}
-    busy(tmp_path, crew, 3)
+    busy(tmp_path, worker_options, 3)
     for priority in ("low", "normal", "high"):
         jobs[priority] = stills_job(tmp_path / priority, 6)  # more than a window
         jobs[priority].set_priority(priority)
-        scheduler.submit(jobs[priority], crew.executor)
+        scheduler.submit(jobs[priority], worker_options.executor)
     wait_for(lambda: all(job.result() for job in jobs.values()))
     assert max(times(jobs["high"])) < min(times(jobs["normal"]))
     assert max(times(jobs["normal"])) < min(times(jobs["low"]))
-    settled(crew)
+    is_settled(worker_options)
 
 
-def test_a_message_that_is_handed_on_keeps_its_priority(tmp_path, crew):
+def test_a_message_that_is_handed_on_keeps_its_priority(tmp_path, worker_options):
     job = stills_job(tmp_path, 1)
     sent = message(job, job.plan().chunks[0], job.job().fingerprint())
     job.path.rename(tmp_path / "aside")
     unseen = tmp_path / "share" / "jobs" / "catalog"
-    with make_app(crew.url) as app:
+    with make_app(worker_options.url) as app:
         app.send_task(TASK_CHUNK, kwargs=sent | {"job": str(unseen)}, priority=6)
-    client = redis_url.connect(crew.url)
+    client = redis_url.connect(worker_options.url)
 
     def handed_on():
         found = [json.loads(raw)[0] for raw in client.hvals("ip2p:unacked")]
@@ -102,99 +102,105 @@ def test_a_message_that_is_handed_on_keeps_its_priority(tmp_path, crew):
     unseen.parent.mkdir(parents=True)
     (tmp_path / "aside").rename(unseen)
     wait_for(lambda: (unseen / "result.json").exists())
-    settled(crew)
+    is_settled(worker_options)
 
 
-def test_a_paused_job_finishes_what_is_in_hand_and_others_go_on(tmp_path, crew):
+def test_a_paused_job_finishes_what_is_in_hand_and_others_go_on(tmp_path, worker_options):
     job, other = stills_job(tmp_path / "a", 12, model=SLOW), stills_job(tmp_path / "b", 3)
-    scheduler.submit(job, crew.executor)
+    scheduler.submit(job, worker_options.executor)
     wait_for(job.finished)
-    held = {claim.chunk for claim in wait_for(lambda: list(job.claims()))}
+    held = {heartbeat.chunk for heartbeat in wait_for(lambda: list(job.heartbeats()))}
     scheduler.pause(job)
-    settled(crew)  # the worker does not turn its messages round and round
-    assert held <= job.finished() and not list(job.claims())
+    is_settled(worker_options)  # the worker does not turn its messages round and round
+    assert held <= job.finished() and not list(job.heartbeats())
     assert scheduler.status(job).state == "paused"
-    scheduler.submit(other, crew.executor)
+    scheduler.submit(other, worker_options.executor)
     wait_for(other.result)
     stamps = {c: (job.path / f"receipts/{c}.json").stat().st_mtime_ns for c in job.finished()}
     assert len(stamps) < 12
-    scheduler.unpause(job, crew.executor)
+    scheduler.unpause(job, worker_options.executor)
     assert wait_for(job.result).frames == 12  # with nobody watching
     for chunk, stamp in stamps.items():
         assert (job.path / f"receipts/{chunk}.json").stat().st_mtime_ns == stamp
-    settled(crew)
+    is_settled(worker_options)
 
 
-def test_a_cancelled_job_can_be_taken_up_again_with_nobody_watching(tmp_path, crew):
+def test_a_cancelled_job_can_be_taken_up_again_with_nobody_watching(tmp_path, worker_options):
     job = stills_job(tmp_path, 12, model=SLOW)
-    scheduler.submit(job, crew.executor)
+    scheduler.submit(job, worker_options.executor)
     wait_for(job.finished)
     scheduler.cancel(job)
-    settled(crew)
+    is_settled(worker_options)
     assert scheduler.status(job).state == "cancelled"
     before = job.finished()
     assert len(before) < 12
-    scheduler.submit(job, crew.executor)
+    scheduler.submit(job, worker_options.executor)
     assert wait_for(job.result).frames == 12
-    settled(crew)
+    is_settled(worker_options)
 
 
 @pytest.mark.slow
-def test_a_chunk_that_kills_its_process_leaves_its_place_in_the_queue_to_others(tmp_path, crew):
+def test_a_chunk_that_kills_its_process_leaves_its_place_in_the_queue_to_others(
+    tmp_path, worker_options
+):
     job = stills_job(tmp_path / "job", 8, model="identity:slow=60")
-    deadly, second, third, fourth, fifth, *_ = job.plan().chunks
-    busy(tmp_path, crew)
-    scheduler.submit(job, crew.executor)
-    assert crew.executor.held(job).waiting == {c.id for c in (deadly, second, third, fourth)}
-    client = redis_url.connect(crew.url)
+    poisoned, second, third, fourth, fifth, *_ = job.plan().chunks
+    busy(tmp_path, worker_options)
+    scheduler.submit(job, worker_options.executor)
+    assert worker_options.executor.held(job).waiting == {
+        c.id for c in (poisoned, second, third, fourth)
+    }
+    client = redis_url.connect(worker_options.url)
     client.delete("ip2p:chunks:3")
     client.close()
-    with make_app(crew.url) as app:  # as it is after more deaths than are looked into
-        told = message(job, deadly, job.job().fingerprint())
+    with make_app(worker_options.url) as app:  # as it is after more deaths than are looked into
+        told = message(job, poisoned, job.job().fingerprint())
         app.send_task(TASK_CHUNK, kwargs=told, retries=MAX_RETRIES)
-    os.kill(wait_for(lambda: [c.worker.pid for c in job.claims()])[0], signal.SIGKILL)
-    wait_for(lambda: job.given_up() == {deadly.id})
+    os.kill(wait_for(lambda: [c.worker.pid for c in job.heartbeats()])[0], signal.SIGKILL)
+    wait_for(lambda: job.failed_chunks() == {poisoned.id})
     # With nobody watching, and with no worker that could have handed it over.
-    wait_for(lambda: [c for c in job.claims() if c.chunk == fifth.id])
+    wait_for(lambda: [c for c in job.heartbeats() if c.chunk == fifth.id])
     scheduler.cancel(job)
-    os.kill(next(c.worker.pid for c in job.claims()), signal.SIGKILL)
-    settled(crew)
+    os.kill(next(c.worker.pid for c in job.heartbeats()), signal.SIGKILL)
+    is_settled(worker_options)
 
 
 @pytest.mark.parametrize("order", [scheduler.cancel, scheduler.pause])
-def test_a_job_that_is_stopped_and_taken_up_again_at_once_still_ends(tmp_path, crew, order):
+def test_a_job_that_is_stopped_and_taken_up_again_at_once_still_ends(
+    tmp_path, worker_options, order
+):
     job = stills_job(tmp_path, 24, model="identity:slow=0.06", each=6)
-    scheduler.submit(job, crew.executor)
-    wait_for(lambda: list(job.claims()))
+    scheduler.submit(job, worker_options.executor)
+    wait_for(lambda: list(job.heartbeats()))
     for pause in range(0, 12, 2):
         order(job)
         time.sleep(pause / 100)  # seen by the worker, or just not, or in this moment
-        scheduler.submit(job, crew.executor)
+        scheduler.submit(job, worker_options.executor)
         time.sleep(0.03)
     assert wait_for(job.result).frames == 24
-    settled(crew)
+    is_settled(worker_options)
 
 
-def test_a_mended_picture_is_done_again_with_nobody_watching(tmp_path, crew, settings):
+def test_a_mended_picture_is_done_again_with_nobody_watching(tmp_path, worker_options, settings):
     source = tmp_path / "catalog"
     source.mkdir()
     for name in ("a.png", "b.png"):
         Pil.new("RGB", (96, 64)).save(source / name)
     (source / "broken.png").write_bytes(b"not a picture")
     recipe = Recipe(instruction="x", model="identity", size=64)
-    request = scheduler.Request(source=source, output=tmp_path / "out", recipe=recipe)
+    request = scheduler.EditRequest(source=source, output=tmp_path / "out", recipe=recipe)
     job = scheduler.create(request, settings)
-    scheduler.submit(job, crew.executor)
+    scheduler.submit(job, worker_options.executor)
     assert wait_for(job.result).frames == 2
     before = job.finished()
     Pil.new("RGB", (64, 96)).save(source / "broken.png")
     assert scheduler.retry(job) == 1
-    scheduler.submit(job, crew.executor)
-    assert crew.executor.held(job).waiting <= {"1-000001"}
+    scheduler.submit(job, worker_options.executor)
+    assert worker_options.executor.held(job).waiting <= {"1-000001"}
     result = wait_for(job.result)
     assert (result.frames, result.failed) == (3, ())
     assert job.finished() - before == {"1-000001"}
-    settled(crew)
+    is_settled(worker_options)
 
 
 def test_a_pause_that_is_lifted_at_once_puts_nothing_into_the_queue_twice(tmp_path, executor):

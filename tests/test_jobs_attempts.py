@@ -11,8 +11,8 @@ from ip2p_batch.editing.editor import IdentityEditor
 from ip2p_batch.errors import ChunkTaken, JobCancelled, OutputError
 from ip2p_batch.execution.chunk import process_chunk
 from ip2p_batch.jobs import attempts
-from ip2p_batch.jobs.folder import JobDir
-from ip2p_batch.jobs.records import Claim, Receipt, WorkerInfo
+from ip2p_batch.jobs.folder import JobFolder
+from ip2p_batch.jobs.records import Heartbeat, Receipt, WorkerInfo
 from ip2p_batch.scheduler.local_executor import LocalExecutor
 from ip2p_batch.storage.atomic import atomic_path
 
@@ -31,7 +31,7 @@ def job(tmp_path):
 @pytest.fixture
 def soon(monkeypatch):
     """A claim counts as stale after half a second."""
-    monkeypatch.setenv("IP2P_STALE_SECONDS", "0.5")
+    monkeypatch.setenv("IP2P_HEARTBEAT_TIMEOUT", "0.5")
     monkeypatch.setattr(attempts, "_GLANCE_SECONDS", 0.5)
     monkeypatch.setattr(attempts, "_LOOK_SECONDS", 0.02)
 
@@ -69,26 +69,26 @@ def test_a_worker_that_is_told_to_exit_while_it_hangs_leaves_a_death(job):
 
 def test_what_was_given_back_or_forgotten_is_no_death(job):
     die(attempts.begin(job, CHUNK, HERE))
-    attempts.give_back(job, CHUNK, host=HERE.host, pid=2)
+    attempts.release(job, CHUNK, host=HERE.host, pid=2)
     assert attempts.history(job, CHUNK).deaths == 1, "that was another process"
-    attempts.give_back(job, CHUNK, host=HERE.host, pid=1)
+    attempts.release(job, CHUNK, host=HERE.host, pid=1)
     assert attempts.history(job, CHUNK).deaths == 0
     die(attempts.begin(job, CHUNK, HERE))
-    job.mark_once("deadly/3")
+    job.mark_once("poisoned/3")
     attempts.forget(job, [CHUNK])
-    assert attempts.history(job, CHUNK).deaths == 0 and not job.deadly()
+    assert attempts.history(job, CHUNK).deaths == 0 and not job.poisoned()
 
 
 def test_what_this_hosts_ended_workers_leave_is_no_death_and_others_are_let_be(job, tmp_path):
     other = stills_job(tmp_path / "other", 1)
     for folder, worker in ((job, HERE), (other, THERE)):
         die(attempts.begin(folder, CHUNK, worker))
-        folder.write_claim(Claim(chunk=CHUNK, worker=worker, done=0, at=time.time()))
-        attempts.give_back_all(folder, HERE.host)
+        folder.write_heartbeat(Heartbeat(chunk=CHUNK, worker=worker, done=0, at=time.time()))
+        attempts.release_all(folder, HERE.host)
     assert attempts.history(job, CHUNK).deaths == 0
     assert attempts.history(other, CHUNK).deaths == 1
     with attempts.begin(job, CHUNK, HERE):
-        attempts.give_back_all(job, HERE.host)
+        attempts.release_all(job, HERE.host)
         assert attempts.history(job, CHUNK).deaths == 1, "it is alive"
 
 
@@ -105,7 +105,7 @@ def test_no_two_of_many_who_take_a_chunk_at_once_get_the_same_number(job, soon):
     def take():
         barrier.wait()
         try:
-            return attempts.begin(JobDir(job.path), CHUNK, HERE).number
+            return attempts.begin(JobFolder(job.path), CHUNK, HERE).number
         except ChunkTaken:
             return None
 
@@ -123,7 +123,7 @@ def beating(job, worker):
 
     def beat():
         while not stop.wait(0.05):
-            job.write_claim(Claim(chunk=CHUNK, worker=worker, done=0, at=time.time()))
+            job.write_heartbeat(Heartbeat(chunk=CHUNK, worker=worker, done=0, at=time.time()))
 
     thread = threading.Thread(target=beat)
     thread.start()
@@ -138,7 +138,7 @@ def test_a_chunk_in_the_hands_of_a_worker_that_is_alive_is_left_to_it(job, soon)
     with attempts.begin(job, CHUNK, THERE) as holding, beating(job, THERE):
         with pytest.raises(ChunkTaken, match="alive"):
             attempts.begin(job, CHUNK, HERE)
-        assert not holding.overtaken()
+        assert not holding.superseded()
 
 
 def test_whoever_waits_to_see_stops_when_the_job_is_cancelled(job, soon):
@@ -151,7 +151,7 @@ def test_whoever_waits_to_see_stops_when_the_job_is_cancelled(job, soon):
 
 def test_a_dead_process_of_this_host_is_not_waited_for(job):
     die(attempts.begin(job, CHUNK, HERE))
-    job.write_claim(Claim(chunk=CHUNK, worker=HERE, done=0, at=time.time()))
+    job.write_heartbeat(Heartbeat(chunk=CHUNK, worker=HERE, done=0, at=time.time()))
 
     def waits():
         raise AssertionError("its lock is gone")
@@ -210,13 +210,13 @@ def test_a_chunk_with_a_receipt_is_nobodys(job):
     with attempts.begin(job, CHUNK, HERE) as holding:
         holding.check()
         job.write_receipt(receipt())
-        assert holding.overtaken()
+        assert holding.superseded()
 
 
 def test_no_attempt_comes_back_to_a_job_that_has_ended(job):
     with attempts.begin(job, CHUNK, HERE) as holding:
         job.drop_media()
-        assert holding.overtaken()
+        assert holding.superseded()
     assert not (job.path / "attempts").exists()
 
 

@@ -5,13 +5,13 @@ import pytest
 
 from ip2p_batch.jobs.compatibility import differences, mismatch_message, mixed
 from ip2p_batch.jobs.plan import Chunk
-from ip2p_batch.jobs.records import Identity, Receipt, Refusal, WorkerInfo
+from ip2p_batch.jobs.records import ComputeProfile, Receipt, Refusal, WorkerInfo
 
-H100 = Identity(model="a1", torch="2.9", diffusers="0.42", device="H100", dtype="float16")
+H100 = ComputeProfile(model="a1", torch="2.9", diffusers="0.42", device="H100", dtype="float16")
 WORKER = WorkerInfo(host="h", pid=1)
 
 
-@pytest.mark.parametrize("field", Identity.__struct_fields__)
+@pytest.mark.parametrize("field", ComputeProfile.__struct_fields__)
 def test_every_field_counts_and_is_named(field):
     other = msgspec.structs.replace(H100, **{field: 7 if field == "threads" else "other"})
     (text,) = differences(other, H100)
@@ -23,11 +23,11 @@ def chunk(kind, number, start, stop, borders=()):
     return Chunk(id=f"1-{number:06d}", kind=kind, wave=1, start=start, stop=stop, borders=borders)
 
 
-def receipts(chunks, *numbers, unlike=("device A100 instead of H100",)):
+def receipts(chunks, *numbers, mismatches=("device A100 instead of H100",)):
     return {
         c.id: Receipt(
             chunk=c.id, fingerprint="f", frames=1, digest="d", worker=WORKER, finished=1.0,
-            unlike=unlike if n in numbers else (),
+            mismatches=mismatches if n in numbers else (),
         )
         for n, c in enumerate(chunks)
     }  # fmt: skip
@@ -54,7 +54,7 @@ def test_pictures_are_counted():
 def test_workers_of_one_host_refuse_in_the_same_words():
     lines = {
         mismatch_message(
-            Refusal(node=f"gpu{n}@h", worker=WorkerInfo(host="h", pid=n), unlike=("x",))
+            Refusal(node=f"gpu{n}@h", worker=WorkerInfo(host="h", pid=n), mismatches=("x",))
         )
         for n in range(3)
     }

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from ip2p_batch.errors import JobError, OutputError
 from ip2p_batch.jobs.codec import decode, encode
-from ip2p_batch.jobs.folder import JobDir, encode_line
+from ip2p_batch.jobs.folder import JobFolder, encode_line
 from ip2p_batch.jobs.plan import Chunk, Plan
-from ip2p_batch.jobs.records import Claim, Failure, Receipt, WorkerInfo
+from ip2p_batch.jobs.records import Failure, Heartbeat, Receipt, WorkerInfo
 from ip2p_batch.jobs.spec import Item, Job, Source
 from ip2p_batch.recipe import Recipe
 from ip2p_batch.storage.atomic import atomic_path, sweep, write_atomic
@@ -34,7 +34,7 @@ ITEMS = tuple(Item(source=f"/a/{i}\n.png", output=f"/b/{i}.png") for i in range(
 def folder(tmp_path):
     source = Source(path="/a", stamp="s", items=4)
     job = Job(id="j", source=source, recipe=Recipe(instruction="x"), output="/b")
-    return JobDir.create(tmp_path / "j", job, PLAN, frames=np.arange(9), items=ITEMS)
+    return JobFolder.create(tmp_path / "j", job, PLAN, frames=np.arange(9), items=ITEMS)
 
 
 def receipt(chunk: str) -> Receipt:
@@ -57,16 +57,16 @@ def test_pending_is_planned_minus_receipts(folder):
 
 
 def test_a_receipt_ends_the_claim_and_any_failure(folder):
-    folder.write_claim(Claim(chunk="1-000000", worker=WORKER, done=0, at=0))
+    folder.write_heartbeat(Heartbeat(chunk="1-000000", worker=WORKER, done=0, at=0))
     folder.write_failure(Failure(chunk="1-000000", error="E", message="m"))
     folder.write_receipt(receipt("1-000000"))
-    assert list(folder.claims()) == [] and list(folder.failures()) == []
+    assert list(folder.heartbeats()) == [] and list(folder.failures()) == []
 
 
 def test_a_marker_has_one_first_caller_however_many_try(folder):
     firsts = []
     threads = [
-        threading.Thread(target=lambda: firsts.append(folder.mark_once("submitted/1")))
+        threading.Thread(target=lambda: firsts.append(folder.mark_once("inflight/1")))
         for _ in range(8)
     ]
     for t in threads:
@@ -77,7 +77,7 @@ def test_a_marker_has_one_first_caller_however_many_try(folder):
 
 
 def test_the_lock_is_held_by_one(folder):
-    with folder.locked() as first, JobDir(folder.path).locked() as second:
+    with folder.locked() as first, JobFolder(folder.path).locked() as second:
         assert first and not second
     with folder.locked() as again:
         assert again
@@ -85,7 +85,7 @@ def test_the_lock_is_held_by_one(folder):
 
 def test_a_folder_that_is_no_job_is_named(tmp_path):
     with pytest.raises(JobError, match="is not a job folder"):
-        JobDir(tmp_path).job()
+        JobFolder(tmp_path).job()
 
 
 def test_a_damaged_file_is_named(folder):
@@ -152,10 +152,10 @@ def test_the_longest_name_there_can_be_is_written(tmp_path):
 
 
 def test_what_does_not_change_is_read_once(folder):
-    JobDir(folder.path).plan(), JobDir(folder.path).job(), list(folder.items(2, 3))
+    JobFolder(folder.path).plan(), JobFolder(folder.path).job(), list(folder.items(2, 3))
     with touched(folder.path) as paths:
         for number in range(4):
-            same = JobDir(folder.path)  # as the next message of a worker
+            same = JobFolder(folder.path)  # as the next message of a worker
             assert same.job().id == "j"
             assert same.chunk(f"1-{number:06d}") == PLAN.chunks[number]
             assert list(same.items(number, number + 1)) == [ITEMS[number]]
@@ -176,9 +176,9 @@ def test_a_chunk_that_was_planned_since_is_found_though_a_share_shows_the_old_fi
         cached = self.name == "plan.json" and not opened
         return old if cached else stat(self, **options)
 
-    refresh = JobDir.refresh
+    refresh = JobFolder.refresh
     monkeypatch.setattr(type(folder.path), "stat", stale)
-    monkeypatch.setattr(JobDir, "refresh", lambda self: (opened.append(1), refresh(self))[1])
+    monkeypatch.setattr(JobFolder, "refresh", lambda self: (opened.append(1), refresh(self))[1])
     assert folder.plan() == PLAN
     assert folder.chunk("1-000004") == new
     with pytest.raises(JobError, match="no chunk"):
@@ -193,7 +193,7 @@ def test_another_job_in_the_same_place_is_read_anew(folder):
         folder.plan()
     plan = Plan(chunks=PLAN.chunks[:1], size=(8, 8))
     items = [Item(source="/a/longer/name.png", output="/b"), ITEMS[3], ITEMS[0]]
-    JobDir.create(path, job, plan, items=items)
+    JobFolder.create(path, job, plan, items=items)
     assert folder.plan() == plan
     assert list(folder.items(1)) == items[1:]
     with pytest.raises(JobError, match="no chunk '1-000001'"):
@@ -205,13 +205,13 @@ def test_any_range_of_items_is_the_one_asked_for(tmp_path_factory, names, start,
     path = tmp_path_factory.mktemp("j")
     items = [Item(source=name, output="o") for name in names]
     (path / "items.jsonl").write_bytes(b"".join(map(encode_line, items)))
-    assert list(JobDir(path).items(start, stop)) == items[start:stop]
+    assert list(JobFolder(path).items(start, stop)) == items[start:stop]
 
 
 def test_only_what_must_outlive_a_crash_waits_for_the_disk(folder, monkeypatch):
     flushed = []
     monkeypatch.setattr(os, "fsync", flushed.append)
-    folder.write_claim(Claim(chunk="1-000000", worker=WORKER, done=0, at=0))
+    folder.write_heartbeat(Heartbeat(chunk="1-000000", worker=WORKER, done=0, at=0))
     assert flushed == []
     folder.write_receipt(receipt("1-000000"))
     assert len(flushed) == 2  # the file, and the name that its folder gives it

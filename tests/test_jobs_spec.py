@@ -10,7 +10,7 @@ from ip2p_batch.errors import JobError
 from ip2p_batch.jobs.codec import decode, encode, is_json
 from ip2p_batch.jobs.events import Event
 from ip2p_batch.jobs.plan import Chunk, Plan, Shot
-from ip2p_batch.jobs.records import Claim, Failure, ItemResult, Receipt, Result, WorkerInfo
+from ip2p_batch.jobs.records import Failure, Heartbeat, ItemResult, Receipt, Result, WorkerInfo
 from ip2p_batch.jobs.spec import Encoding, Job, Source
 from ip2p_batch.queue.messages import Message, message, read_message
 from ip2p_batch.recipe import Recipe
@@ -45,7 +45,7 @@ values = st.one_of(
         ).map(tuple),
         warnings=st.lists(text, max_size=2).map(tuple),
     ),
-    st.builds(Claim, chunk=ids, worker=workers, done=numbers, at=seconds),
+    st.builds(Heartbeat, chunk=ids, worker=workers, done=numbers, at=seconds),
     st.builds(
         Failure, chunk=ids, error=text, message=text, hint=text, attempts=numbers,
         worker=st.none() | workers,
@@ -87,10 +87,10 @@ paths = st.lists(
 
 @given(paths, ids, st.booleans())
 def test_a_message_is_read_back_as_it_was_sent(path, chunk_id, assembly):
-    from ip2p_batch.jobs.folder import JobDir
+    from ip2p_batch.jobs.folder import JobFolder
 
     chunk = None if assembly else Chunk(id=chunk_id, kind="stills", wave=1, start=0, stop=1)
-    sent = message(JobDir(path), chunk, "0" * 64)
+    sent = message(JobFolder(path), chunk, "0" * 64)
     assert read_message(sent) == Message(
-        job=str(JobDir(path).path), fingerprint="0" * 64, chunk=None if assembly else chunk_id
+        job=str(JobFolder(path).path), fingerprint="0" * 64, chunk=None if assembly else chunk_id
     )

@@ -42,7 +42,7 @@ def test_models_on_the_list_are_allowed(model, revision):
     ],
 )  # fmt: skip
 def test_others_are_refused_by_name(model, revision):
-    with pytest.raises(ModelError, match="IP2P_MODELS") as error:
+    with pytest.raises(ModelError, match="IP2P_ALLOWED_MODELS") as error:
         catalog.check_allowed(model, revision, LIST)
     assert "timbrooks/instruct-pix2pix" in error.value.hint
 
@@ -50,7 +50,7 @@ def test_others_are_refused_by_name(model, revision):
 def test_without_a_list_any_model_is_allowed():
     assert Settings.from_env({}).models is None
     catalog.check_allowed("anything/at-all", None, None)
-    listed = Settings.from_env({"IP2P_MODELS": " tiny, owner/name ,"}).models
+    listed = Settings.from_env({"IP2P_ALLOWED_MODELS": " tiny, owner/name ,"}).models
     assert listed == ("tiny", "owner/name")
 
 
@@ -63,16 +63,16 @@ def test_a_folder_on_the_list_allows_what_lies_in_it_and_no_link_out_of_it(tmp_p
     monkeypatch.chdir(tmp_path)
     # A folder that lies about under the name of a hub id is not what was allowed.
     for wrong in ("models/link", "models/../elsewhere", "timbrooks/instruct-pix2pix"):
-        with pytest.raises(ModelError, match="IP2P_MODELS"):
+        with pytest.raises(ModelError, match="IP2P_ALLOWED_MODELS"):
             catalog.check_allowed(wrong, None, allowed)
 
 
 def test_the_command_line_refuses_before_anything_is_planned(tmp_path, monkeypatch):
     picture = stills_job(tmp_path, 1).job().source.path
-    monkeypatch.setenv("IP2P_MODELS", "tiny")
+    monkeypatch.setenv("IP2P_ALLOWED_MODELS", "tiny")
     recipe = Recipe(instruction="x", model="owner/other")
-    request = scheduler.Request(source=Path(picture), recipe=recipe, output=tmp_path / "o")
-    with pytest.raises(ModelError, match="IP2P_MODELS"):
+    request = scheduler.EditRequest(source=Path(picture), recipe=recipe, output=tmp_path / "o")
+    with pytest.raises(ModelError, match="IP2P_ALLOWED_MODELS"):
         scheduler.create(request, Settings.from_env())
     assert not (tmp_path / "o").exists()
 
@@ -80,14 +80,14 @@ def test_the_command_line_refuses_before_anything_is_planned(tmp_path, monkeypat
 def test_the_command_line_keeps_to_the_roots_where_workers_elsewhere_do_it(tmp_path):
     picture = stills_job(tmp_path / "out", 1).job().source.path
     (tmp_path / "root").mkdir()
-    request = scheduler.Request(
+    request = scheduler.EditRequest(
         source=Path(picture),
         recipe=Recipe(instruction="x", model="identity"),
         output=tmp_path / "o",
     )
-    env = {"IP2P_ROOTS": str(tmp_path / "root"), "XDG_STATE_HOME": str(tmp_path / "state")}
+    env = {"IP2P_ALLOWED_ROOTS": str(tmp_path / "root"), "XDG_STATE_HOME": str(tmp_path / "state")}
     scheduler.create(request, Settings.from_env(env))  # its own workers: no limits
-    with pytest.raises(OutsideRoots, match="IP2P_ROOTS"):
+    with pytest.raises(OutsideRoots, match="IP2P_ALLOWED_ROOTS"):
         scheduler.create(request, Settings.from_env({**env, "IP2P_BROKER_URL": "redis://host/0"}))
 
 
@@ -123,7 +123,7 @@ def trap(path, bomb):
 
 
 def test_the_folder_loads_as_long_as_it_is_whole(folder, tmp_path):
-    assert load(folder, IP2P_ROOTS=str(tmp_path)).device.startswith("cpu")
+    assert load(folder, IP2P_ALLOWED_ROOTS=str(tmp_path)).device.startswith("cpu")
 
 
 @pytest.mark.parametrize("part", ["unet", "vae", "text_encoder"])
@@ -197,7 +197,9 @@ def test_weights_in_several_files_are_loaded_from_their_folder_and_from_nowhere_
     folder, tmp_path, part
 ):
     shard(folder, part)
-    assert load(folder, IP2P_ROOTS=str(tmp_path)).identity == load(TINY).identity
+    assert (
+        load(folder, IP2P_ALLOWED_ROOTS=str(tmp_path)).compute_profile == load(TINY).compute_profile
+    )
     (index,) = (folder / part).glob("*.index.json")
     whole = index.read_text()
     other = shutil.copy(next((folder / part).glob("*.safetensors")), tmp_path / "w.safetensors")
@@ -231,16 +233,16 @@ def test_a_folder_whose_index_is_no_index_is_refused_in_a_line(folder, text):
 
 def test_a_model_folder_outside_the_roots_is_refused(folder, tmp_path):
     (tmp_path / "root").mkdir()
-    with pytest.raises(OutsideRoots, match="IP2P_ROOTS"):
-        load(folder, IP2P_ROOTS=str(tmp_path / "root"))
+    with pytest.raises(OutsideRoots, match="IP2P_ALLOWED_ROOTS"):
+        load(folder, IP2P_ALLOWED_ROOTS=str(tmp_path / "root"))
     inside = shutil.copytree(folder, tmp_path / "root" / "model")
     (weights,) = (inside / "unet").glob("*.safetensors")
     weights.unlink()
     weights.symlink_to(next((folder / "unet").glob("*.safetensors")))
     with pytest.raises(OutsideRoots, match="safetensors"):
-        load(inside, IP2P_ROOTS=str(tmp_path / "root"))
+        load(inside, IP2P_ALLOWED_ROOTS=str(tmp_path / "root"))
 
 
 def test_the_bundled_model_may_be_used_under_any_roots(tmp_path):
-    settings = Settings.from_env({"IP2P_DEVICE": "cpu", "IP2P_ROOTS": str(tmp_path)})
+    settings = Settings.from_env({"IP2P_DEVICE": "cpu", "IP2P_ALLOWED_ROOTS": str(tmp_path)})
     assert editor_for(Recipe(instruction="x", model="tiny"), settings).device.startswith("cpu")

@@ -45,14 +45,16 @@ def _line(pid):
 
 
 def test_roots_hold_for_the_jobs_of_others_and_not_for_those_of_the_command(tmp_path, monkeypatch):
-    monkeypatch.setenv("IP2P_ROOTS", "/nowhere")
-    monkeypatch.setenv("IP2P_MODELS", "tiny")
+    monkeypatch.setenv("IP2P_ALLOWED_ROOTS", "/nowhere")
+    monkeypatch.setenv("IP2P_ALLOWED_MODELS", "tiny")
     url = "redis+socket:///no/such/socket"
     with LocalWorkers(url, 1, "cpu", tmp_path / "workers.log") as workers:
         environ = Path(f"/proc/{workers._process.pid}/environ")
-        wait_for(lambda: b"IP2P_MODELS=tiny" in environ.read_bytes())
-        assert b"IP2P_ROOTS" not in environ.read_bytes()
-    assert local_workers.launcher_env(url)["IP2P_ROOTS"] == "/nowhere"  # of `ip2p-batch worker`
+        wait_for(lambda: b"IP2P_ALLOWED_MODELS=tiny" in environ.read_bytes())
+        assert b"IP2P_ALLOWED_ROOTS" not in environ.read_bytes()
+    assert (
+        local_workers.launcher_env(url)["IP2P_ALLOWED_ROOTS"] == "/nowhere"
+    )  # of `ip2p-batch worker`
 
 
 def test_workers_do_a_job_and_are_gone_after_the_block(tmp_path, redis, executor):

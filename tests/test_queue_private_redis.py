@@ -348,12 +348,12 @@ word = st.text("abcXYZ019-._~!$", min_size=3)
 def test_redacting_leaves_no_password_however_the_url_is_written(scheme, user, password, tail):
     secret = f"<{password}>"
     url = f"{scheme}://{user}:{secret}@host:6379/0"
-    assert redis_url.redact(url) == f"{scheme}://{user}:***@host:6379/0"
-    assert secret not in redis_url.redact(f"{scheme}://:{secret}{tail}@host")
-    assert secret not in redis_url.redact(f"{scheme}://host/0?password={secret}&db=1")
-    assert secret not in redis_url.scrub(f"cannot connect to {url}: {secret}", url)
+    assert redis_url.redact_url(url) == f"{scheme}://{user}:***@host:6379/0"
+    assert secret not in redis_url.redact_url(f"{scheme}://:{secret}{tail}@host")
+    assert secret not in redis_url.redact_url(f"{scheme}://host/0?password={secret}&db=1")
+    assert secret not in redis_url.redact_line(f"cannot connect to {url}: {secret}", url)
 
 
 def test_a_url_without_password_is_shown_as_it_is():
     for url in ("redis://host/0", "redis://user@host/0", "redis+socket:///tmp/a@b:c.sock", "x"):
-        assert redis_url.redact(url) == url
+        assert redis_url.redact_url(url) == url

@@ -21,9 +21,9 @@ from ip2p_batch import scheduler
 from ip2p_batch.errors import EditError, IncompleteJob
 from ip2p_batch.execution.assemble import assemble
 from ip2p_batch.execution.chunk import give_up
-from ip2p_batch.jobs.folder import JobDir
+from ip2p_batch.jobs.folder import JobFolder
 from ip2p_batch.jobs.plan import Chunk, Plan
-from ip2p_batch.jobs.records import Claim, Failure, Held, Receipt, WorkerInfo
+from ip2p_batch.jobs.records import Failure, Heartbeat, Held, Receipt, WorkerInfo
 from ip2p_batch.jobs.spec import Item, Job, Source
 from ip2p_batch.queue.executor import ASSEMBLY
 from ip2p_batch.recipe import Recipe
@@ -64,7 +64,7 @@ class Queue:
         return 3
 
 
-class JobFolder(RuleBasedStateMachine):
+class JobFolderMachine(RuleBasedStateMachine):
     @initialize(first=st.integers(1, 3), second=st.integers(0, 4))
     def create(self, first, second):
         self.place = tempfile.TemporaryDirectory(prefix="machine-")
@@ -77,7 +77,7 @@ class JobFolder(RuleBasedStateMachine):
         source = Source(path="/a", stamp="s", items=len(items))
         job = Job(id="j", source=source, recipe=Recipe(instruction="x"), output="/b")
         path = Path(self.place.name) / "j"
-        self.job = JobDir.create(path, job, Plan(chunks=tuple(chunks)), items=items)
+        self.job = JobFolder.create(path, job, Plan(chunks=tuple(chunks)), items=items)
         self.ids = [c.id for c in chunks]
         self.queue = Queue()
         self.result = None
@@ -97,7 +97,7 @@ class JobFolder(RuleBasedStateMachine):
 
     @rule()
     def a_follower_hands_over_again(self):
-        self.job.forget_submitted()
+        self.job.clear_inflight()
         scheduler.advance(self.job, self.queue)
 
     @rule()
@@ -151,12 +151,12 @@ class JobFolder(RuleBasedStateMachine):
         try:
             assemble(self.job)
         except IncompleteJob as error:
-            if not self.job.reopen():
+            if not self.job.redispatch():
                 give_up(self.job, ASSEMBLY, error, attempts=1, worker=WORKER)
             scheduler.advance(self.job, self.queue)
 
     def settle(self, chunk, fails):
-        self.job.write_claim(Claim(chunk=chunk, worker=WORKER, done=0, at=0.0))
+        self.job.write_heartbeat(Heartbeat(chunk=chunk, worker=WORKER, done=0, at=0.0))
         if fails:
             give_up(self.job, chunk, EditError("no"), attempts=3, worker=WORKER)
         elif chunk[0] == "1" or self.job.finished() >= {i for i in self.ids if i[0] == "1"}:
@@ -182,8 +182,8 @@ class JobFolder(RuleBasedStateMachine):
 
     @invariant()
     def what_is_finished_is_not_given_up(self):
-        assert not self.job.given_up() & self.job.finished()
-        assert {f.chunk for f in self.job.failures()} == self.job.given_up()
+        assert not self.job.failed_chunks() & self.job.finished()
+        assert {f.chunk for f in self.job.failures()} == self.job.failed_chunks()
 
     @invariant()
     def status_tells_the_truth(self):
@@ -191,7 +191,7 @@ class JobFolder(RuleBasedStateMachine):
         assert 0 <= found.done <= found.total == len(self.ids)
         assert found.state.startswith("finished") == self.job.ended
         if found.state == "failed":
-            assert self.job.given_up()
+            assert self.job.failed_chunks()
 
     # -- and in the end ----------------------------------------------------------------
 
@@ -212,7 +212,7 @@ class JobFolder(RuleBasedStateMachine):
         self.place.cleanup()
 
 
-TestJobFolder = JobFolder.TestCase
+TestJobFolder = JobFolderMachine.TestCase
 TestJobFolder.settings = settings(
     max_examples=60,
     stateful_step_count=30,

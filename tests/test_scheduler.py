@@ -49,7 +49,7 @@ def finish(folder, executor=None):
 
 
 def edit(source, output, settings, recipe=RECIPE, **options):
-    request = scheduler.Request(source=source, output=output, recipe=recipe, **options)
+    request = scheduler.EditRequest(source=source, output=output, recipe=recipe, **options)
     folder = scheduler.create(request, settings)
     finish(folder)
     return scheduler.summary(folder)
@@ -88,7 +88,7 @@ def test_every_frame_of_a_video_comes_out_once_in_order_with_its_sound(tmp_path,
 
 
 def test_a_finished_job_keeps_its_records_and_drops_its_media(tmp_path, settings):
-    request = scheduler.Request(source=DEMO, output=tmp_path / "o.mp4", recipe=RECIPE, end=1.0)
+    request = scheduler.EditRequest(source=DEMO, output=tmp_path / "o.mp4", recipe=RECIPE, end=1.0)
     folder = scheduler.create(request, settings)
     finish(folder)
     names = {p.name for p in folder.path.iterdir()}
@@ -108,7 +108,7 @@ def test_a_time_range_is_cut_to_the_frame(tmp_path, settings):
 def test_an_interrupted_job_goes_on_where_it_stopped_and_gives_the_same_pixels(tmp_path, settings):
     whole = tmp_path / "whole.mp4"
     edit(DEMO, whole, settings)
-    request = scheduler.Request(source=DEMO, output=tmp_path / "parts.mp4", recipe=RECIPE)
+    request = scheduler.EditRequest(source=DEMO, output=tmp_path / "parts.mp4", recipe=RECIPE)
     folder = scheduler.create(request, settings)
     for event in scheduler.follow(folder, local()):
         if event.kind == "chunk" and len(folder.finished()) >= 4:
@@ -126,7 +126,7 @@ def test_an_interrupted_job_goes_on_where_it_stopped_and_gives_the_same_pixels(t
 
 def test_a_source_that_changed_is_refused_on_resume(tmp_path, settings):
     clip = shutil.copy(DEMO, tmp_path / "clip.mp4")
-    request = scheduler.Request(source=Path(clip), output=tmp_path / "o.mp4", recipe=RECIPE)
+    request = scheduler.EditRequest(source=Path(clip), output=tmp_path / "o.mp4", recipe=RECIPE)
     folder = scheduler.create(request, settings)
     with Path(clip).open("ab") as file:
         file.write(b"x")
@@ -176,13 +176,13 @@ def test_running_a_folder_again_edits_only_what_is_new(catalog, tmp_path, settin
     result = edit(catalog, out, settings)
     assert (result.frames, result.skipped, result.failed) == (1, 3, ())
     again = scheduler.create(
-        scheduler.Request(source=catalog, output=out, recipe=RECIPE), settings
+        scheduler.EditRequest(source=catalog, output=out, recipe=RECIPE), settings
     )  # nothing is left: it has ended before anybody works on it
     assert (scheduler.summary(again).frames, scheduler.summary(again).skipped) == (0, 4)
 
 
 def test_an_interrupted_folder_goes_on_as_the_same_job(catalog, tmp_path, settings):
-    request = scheduler.Request(source=catalog, output=tmp_path / "out", recipe=RECIPE)
+    request = scheduler.EditRequest(source=catalog, output=tmp_path / "out", recipe=RECIPE)
     folder = scheduler.create(request, settings)
     for event in scheduler.follow(folder, local()):
         if event.kind == "chunk":
@@ -234,7 +234,7 @@ def test_a_chunk_that_fails_for_good_fails_the_job_and_keeps_the_rest(tmp_path, 
             raise EditError("the model gave up", hint="try less")
         return image
 
-    request = scheduler.Request(source=DEMO, output=tmp_path / "o.mp4", recipe=RECIPE)
+    request = scheduler.EditRequest(source=DEMO, output=tmp_path / "o.mp4", recipe=RECIPE)
     folder = scheduler.create(request, settings)
     events = list(scheduler.follow(folder, local(fail_late)))
     assert events[-1].kind == "failed" and "the model gave up" in events[-1].message
@@ -245,7 +245,7 @@ def test_a_chunk_that_fails_for_good_fails_the_job_and_keeps_the_rest(tmp_path, 
 
 
 def test_a_cancelled_job_stops_and_resumes(tmp_path, settings):
-    request = scheduler.Request(source=DEMO, output=tmp_path / "o.mp4", recipe=RECIPE)
+    request = scheduler.EditRequest(source=DEMO, output=tmp_path / "o.mp4", recipe=RECIPE)
     folder = scheduler.create(request, settings)
     events = []
     for event in scheduler.follow(folder, local()):
@@ -258,7 +258,7 @@ def test_a_cancelled_job_stops_and_resumes(tmp_path, settings):
 
 def test_lost_messages_are_made_up_for(tmp_path, settings, monkeypatch):
     monkeypatch.setattr(progress, "_RECONCILE_SECONDS", 0.5)
-    request = scheduler.Request(source=DEMO, output=tmp_path / "o.mp4", recipe=RECIPE, end=2.0)
+    request = scheduler.EditRequest(source=DEMO, output=tmp_path / "o.mp4", recipe=RECIPE, end=2.0)
     folder = scheduler.create(request, settings)
     executor = local()
     for event in scheduler.follow(folder, executor):
@@ -270,7 +270,7 @@ def test_lost_messages_are_made_up_for(tmp_path, settings, monkeypatch):
 def test_a_folder_that_nobody_can_write_ends_the_waiting(tmp_path, settings, monkeypatch):
     monkeypatch.setattr(progress, "_RECONCILE_SECONDS", 0.1)
     folder = scheduler.create(
-        scheduler.Request(source=DEMO, output=tmp_path / "o.mp4", recipe=RECIPE), settings
+        scheduler.EditRequest(source=DEMO, output=tmp_path / "o.mp4", recipe=RECIPE), settings
     )
 
     class Silent(LocalExecutor):
@@ -289,7 +289,7 @@ def test_a_folder_that_nobody_can_write_ends_the_waiting(tmp_path, settings, mon
 
 
 def test_jobs_are_found_by_the_start_of_their_id_and_by_path(tmp_path, settings):
-    request = scheduler.Request(source=DEMO, output=tmp_path / "o.mp4", recipe=RECIPE)
+    request = scheduler.EditRequest(source=DEMO, output=tmp_path / "o.mp4", recipe=RECIPE)
     folder = scheduler.create(request, settings)
     assert scheduler.find_job(folder.path.name[:7], settings).path == folder.path
     assert scheduler.find_job(str(folder.path), settings).path == folder.path
@@ -328,7 +328,7 @@ def test_a_finished_chunk_does_not_have_the_others_counted(tmp_path):
         settle(folder, chunk)
         with touched(folder.path) as paths:
             scheduler.advance(folder, executor, (chunk,))
-        assert not [p for p in paths if not p.startswith(("handover.lock", "submitted/"))]
+        assert not [p for p in paths if not p.startswith(("handover.lock", "inflight/"))]
         assert len(paths) <= 5
     assert executor.handed == [ids]
     settle(folder, ids[-1])

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from ip2p_batch import scheduler
 from ip2p_batch.editing.editor import IdentityEditor
 from ip2p_batch.errors import OutputError, OutsideRoots
-from ip2p_batch.jobs.folder import JobDir
-from ip2p_batch.jobs.records import Claim, Held, Receipt, WorkerInfo
+from ip2p_batch.jobs.folder import JobFolder
+from ip2p_batch.jobs.records import Heartbeat, Held, Receipt, WorkerInfo
 from ip2p_batch.queue import redis_url
 from ip2p_batch.scheduler import inflight
 from ip2p_batch.scheduler.local_executor import LocalExecutor
@@ -104,7 +104,7 @@ def test_a_window_is_neither_read_nor_written_outside_the_allowed_roots(tmp_path
     outside = tmp_path / "outside"
     outside.mkdir()
     (folder.path / "submitted").symlink_to(outside)
-    held = JobDir(folder.path, Roots.parse(str(tmp_path / "in")))
+    held = JobFolder(folder.path, Roots.parse(str(tmp_path / "in")))
     with pytest.raises(OutsideRoots):
         scheduler.advance(held, executor)
     assert not executor.handed and not list(outside.iterdir())
@@ -172,8 +172,8 @@ def test_what_a_live_worker_has_in_hand_is_not_handed_over_again(tmp_path, redis
     take(redis, 2)  # by a worker that lives, and by one that died
     assert executor.held(folder).in_hand == {first, second}
     worker = WorkerInfo(host="h", pid=1)
-    folder.write_claim(Claim(chunk=first, worker=worker, done=0, at=time.time()))
-    folder.write_claim(Claim(chunk=second, worker=worker, done=0, at=time.time() - 60))
+    folder.write_heartbeat(Heartbeat(chunk=first, worker=worker, done=0, at=time.time()))
+    folder.write_heartbeat(Heartbeat(chunk=second, worker=worker, done=0, at=time.time() - 60))
     scheduler.submit(folder, executor)
     client = redis_url.connect(redis.url)
     assert client.llen("ip2p:chunks:3") == 3
@@ -215,10 +215,10 @@ def test_the_width_is_two_for_each_worker_with_a_message(redis, executor):
 
 def test_forgetting_a_window_that_was_never_begun_does_no_harm(tmp_path):
     folder = stills_job(tmp_path, 1)
-    assert not folder.handed_over
+    assert not folder.is_dispatched
     inflight.forget(folder)
     scheduler.advance(folder, Narrow())
-    assert folder.handed_over
+    assert folder.is_dispatched
 
 
 @pytest.mark.timeout(60)

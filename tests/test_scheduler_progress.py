@@ -13,11 +13,11 @@ from ip2p_batch import scheduler
 from ip2p_batch.editing.editor import IdentityEditor
 from ip2p_batch.errors import BrokerError, ChunkTaken, EditError, JobCancelled, OutputError
 from ip2p_batch.execution.chunk import give_up
-from ip2p_batch.jobs.records import Claim, Failure, Held, Receipt, WorkerInfo
+from ip2p_batch.jobs.records import Failure, Heartbeat, Held, Receipt, WorkerInfo
 from ip2p_batch.recipe import Recipe
 from ip2p_batch.scheduler import progress
 from ip2p_batch.scheduler.local_executor import LocalExecutor
-from ip2p_batch.scheduler.progress import Watch
+from ip2p_batch.scheduler.progress import JobMonitor
 from ip2p_batch.storage.atomic import atomic_path
 
 from . import clips
@@ -42,7 +42,9 @@ def local():
 
 
 def create(clip, output, settings):
-    return scheduler.create(scheduler.Request(source=clip, output=output, recipe=RECIPE), settings)
+    return scheduler.create(
+        scheduler.EditRequest(source=clip, output=output, recipe=RECIPE), settings
+    )
 
 
 def pixels(path):
@@ -128,7 +130,7 @@ def test_a_chunk_that_failed_for_one_and_was_finished_by_another_is_finished(tmp
         job.write_receipt(receipt(job, chunk.id))
     # The other looked before there was a receipt, and wrote after.
     job.write_failure(Failure(chunk="1-000000", error="EditError", message="no"))
-    assert not job.given_up() and not list(job.failures())
+    assert not job.failed_chunks() and not list(job.failures())
     assert not scheduler.status(job).failures and scheduler.status(job).state == "running"
     scheduler.advance(job, executor)
     assert executor.handed[-1] == "assembly"
@@ -185,7 +187,7 @@ def standing(tmp_path, monkeypatch):
     """A job that was handed over, and a clock."""
     job, executor = stills_job(tmp_path, 2), Taking()
     scheduler.advance(job, executor)
-    return job, executor, Watch(job, job.plan()), Clock(monkeypatch)
+    return job, executor, JobMonitor(job, job.plan()), Clock(monkeypatch)
 
 
 ALL = ["1-000000", "1-000001"]
@@ -213,7 +215,7 @@ def test_messages_that_wait_behind_others_are_not_sent_again(standing):
 
 def test_a_dead_workers_chunk_is_handed_over_though_redis_is_away_for_a_while(standing):
     job, executor, watch, clock = standing
-    job.write_claim(Claim(chunk="1-000001", worker=WORKER, done=0, at=1.0))
+    job.write_heartbeat(Heartbeat(chunk="1-000001", worker=WORKER, done=0, at=1.0))
     executor.away = True
     clock.reconcile(watch, executor, 30)
     executor.away = False
@@ -233,7 +235,7 @@ def test_a_worker_that_goes_on_without_redis_is_waited_for(standing):
     job, executor, watch, clock = standing
     executor.away = True
     for beat in range(40):
-        job.write_claim(Claim(chunk="1-000001", worker=WORKER, done=0, at=float(beat)))
+        job.write_heartbeat(Heartbeat(chunk="1-000001", worker=WORKER, done=0, at=float(beat)))
         clock.reconcile(watch, executor, 10)
     assert executor.handed == [ALL]
 
@@ -252,7 +254,7 @@ def test_work_that_ends_after_its_job_leaves_nothing(clip, tmp_path, settings, m
     from ip2p_batch.execution.chunk import process_chunk
 
     # It sleeps so soundly that it gives no sign of life.
-    monkeypatch.setenv("IP2P_STALE_SECONDS", "0.2")
+    monkeypatch.setenv("IP2P_HEARTBEAT_TIMEOUT", "0.2")
     monkeypatch.setattr(chunk_run, "_HEARTBEAT_SECONDS", 60.0)
     folder = create(clip, tmp_path / "o.mp4", settings)
     late = folder.plan().wave(2)[1]
@@ -266,7 +268,7 @@ def test_work_that_ends_after_its_job_leaves_nothing(clip, tmp_path, settings, m
     with suppress(JobCancelled, ChunkTaken):  # it sees in time that nobody needs it any more
         process_chunk(folder, late, editor_for=editor, worker=WORKER)
     assert not (folder.path / "segments").exists()
-    assert not list(Path(folder.path).rglob("claims/*"))
+    assert not list(Path(folder.path).rglob("heartbeats/*"))
     assert len(pixels(tmp_path / "o.mp4")) == 40
 
 
@@ -274,7 +276,7 @@ def test_who_comes_for_one_that_died_in_the_midst_of_handing_over_does_it_anew(t
     job, executor = stills_job(tmp_path, 2), Taking()
     for chunk in ALL:
         job.write_receipt(receipt(job, chunk))
-    job.mark_once("submitted/assembly")  # and dead
+    job.mark_once("inflight/assembly")  # and dead
     scheduler.advance(job, executor)
     assert executor.handed == []
     scheduler.advance(job, executor, again=True)

@@ -10,7 +10,7 @@ from PIL import Image as Pil
 from ip2p_batch import scheduler
 from ip2p_batch.editing.editor import IdentityEditor
 from ip2p_batch.errors import EditError, JobError
-from ip2p_batch.jobs.records import Claim, WorkerInfo
+from ip2p_batch.jobs.records import Heartbeat, WorkerInfo
 from ip2p_batch.recipe import Recipe
 from ip2p_batch.scheduler.local_executor import LocalExecutor
 
@@ -45,7 +45,7 @@ def finish(folder, transform=lambda image: 255 - image):
 
 def create(source, output, settings, recipe=RECIPE, **options):
     return scheduler.create(
-        scheduler.Request(source=source, output=output, recipe=recipe, **options), settings
+        scheduler.EditRequest(source=source, output=output, recipe=recipe, **options), settings
     )
 
 
@@ -175,7 +175,7 @@ def test_a_retry_that_stops_half_way_goes_on_as_any_job_does(catalog, tmp_path, 
 def test_a_job_that_workers_are_at_is_left_to_them(catalog, tmp_path, settings):
     folder = create(catalog, tmp_path / "out", settings)
     worker = WorkerInfo(host="h", pid=1)
-    folder.write_claim(Claim(chunk="1-000000", worker=worker, done=0, at=time.time()))
+    folder.write_heartbeat(Heartbeat(chunk="1-000000", worker=worker, done=0, at=time.time()))
     with pytest.raises(JobError, match="Workers are at"):
         scheduler.retry(folder)
 

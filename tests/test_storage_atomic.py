@@ -15,11 +15,11 @@ import pytest
 from ip2p_batch import scheduler
 from ip2p_batch.editing.editor import IdentityEditor
 from ip2p_batch.errors import OutputError, StorageError
-from ip2p_batch.jobs.folder import JobDir
+from ip2p_batch.jobs.folder import JobFolder
 from ip2p_batch.recipe import Recipe
 from ip2p_batch.scheduler.local_executor import LocalExecutor
 from ip2p_batch.storage import atomic
-from ip2p_batch.storage.atomic import atomic_path, flush_folder, retry_transient, write_atomic
+from ip2p_batch.storage.atomic import atomic_path, retry_transient, sync_directory, write_atomic
 
 from . import clips
 from .worker_processes import ROOT, stills_job
@@ -133,10 +133,10 @@ def test_a_file_is_flushed_before_its_rename_and_its_folder_after(tmp_path, monk
 
 def test_a_file_system_that_cannot_flush_folders_is_no_error(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "fsync", stumbling(os.fsync, 9, errno.EINVAL))
-    flush_folder(tmp_path)
+    sync_directory(tmp_path)
     monkeypatch.setattr(os, "fsync", stumbling(os.fsync, 9, errno.EIO))
     with pytest.raises(OSError, match="Input/output"):
-        flush_folder(tmp_path)
+        sync_directory(tmp_path)
 
 
 def test_results_of_a_chunk_of_pictures_are_flushed_before_its_receipt(tmp_path, monkeypatch):
@@ -157,7 +157,7 @@ def test_nothing_grows_where_a_share_is_not_mounted(tmp_path):
     with pytest.raises(OutputError, match="No such file"):
         write_atomic(job.path / "receipts" / "1.json", b"{}", parents=False)
     with pytest.raises(OutputError, match="No such file"):
-        job.mark_once("submitted/1")
+        job.mark_once("inflight/1")
     with pytest.raises(OutputError):
         job.check_writable()
     assert not job.path.exists()
@@ -177,7 +177,7 @@ def test_what_cannot_be_read_for_a_while_is_worth_another_try_and_never_a_traceb
 ):
     job = stills_job(tmp_path, 1)
     list(scheduler.follow(job, LocalExecutor(lambda _: IdentityEditor())))
-    job = JobDir(job.path)
+    job = JobFolder(job.path)
     for module, name, ask in (
         (os, "listdir", job.finished),
         (os, "stat", job.exists),
@@ -203,19 +203,19 @@ from ip2p_batch import run
 from ip2p_batch.edit.editor import IdentityEditor
 from ip2p_batch.errors import Ip2pError
 from ip2p_batch.executor import LocalExecutor
-from ip2p_batch.jobdir import JobDir
+from ip2p_batch.jobdir import JobFolder
 limit = int(sys.argv[2])
 if limit >= 0:
     resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
 try:
-    events = list(run.follow(JobDir(sys.argv[1]), LocalExecutor(lambda _: IdentityEditor())))
+    events = list(run.follow(JobFolder(sys.argv[1]), LocalExecutor(lambda _: IdentityEditor())))
     print(events[-1].kind, events[-1].message)
 except Ip2pError as error:
     print(type(error).__name__, error.message, error.hint, error.survives, sep=" | ")
 """
 
 
-def work(job: JobDir, limit: int = -1) -> str:
+def work(job: JobFolder, limit: int = -1) -> str:
     """Do a job in a process that may write files of ``limit`` bytes; its last words."""
     done = subprocess.run(
         [sys.executable, "-c", CHILD, str(job.path), str(limit)],
@@ -231,12 +231,12 @@ def _as_everybody():
         ctypes.CDLL(None).prctl(24, capability, 0, 0, 0)
 
 
-def video_job(tmp_path, settings, name="o.mp4") -> JobDir:
+def video_job(tmp_path, settings, name="o.mp4") -> JobFolder:
     clip = tmp_path / "clip.mp4"
     if not clip.exists():
         clips.make(clip, 40)
     (tmp_path / "out").mkdir(exist_ok=True)
-    request = scheduler.Request(source=clip, output=tmp_path / "out" / name, recipe=RECIPE)
+    request = scheduler.EditRequest(source=clip, output=tmp_path / "out" / name, recipe=RECIPE)
     return scheduler.create(request, settings)
 
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from ip2p_batch import scheduler
 from ip2p_batch.editing.editor import IdentityEditor
 from ip2p_batch.errors import JobError, OutsideRoots, RecipeError
-from ip2p_batch.jobs.folder import JobDir, encode_line
+from ip2p_batch.jobs.folder import JobFolder, encode_line
 from ip2p_batch.jobs.spec import Item
 from ip2p_batch.scheduler.local_executor import LocalExecutor
 from ip2p_batch.settings import Settings
@@ -44,7 +44,7 @@ def test_what_lies_under_a_root_is_allowed_whether_it_exists_or_not(place):
     ],
 )  # fmt: skip
 def test_what_lies_elsewhere_is_refused(place, name):
-    with pytest.raises(OutsideRoots, match="IP2P_ROOTS") as error:
+    with pytest.raises(OutsideRoots, match="IP2P_ALLOWED_ROOTS") as error:
         Roots([place / "root"]).allow(f"{place}/{name}")
     assert str(place / "root") in error.value.hint
     assert not error.value.retryable
@@ -113,18 +113,18 @@ def test_without_roots_everything_is_allowed_as_it_is(place):
 
 
 def test_the_variable_is_a_list_as_in_path(place):
-    roots = Settings.from_env({"IP2P_ROOTS": f"{place}/root{os.pathsep}/data"}).roots
+    roots = Settings.from_env({"IP2P_ALLOWED_ROOTS": f"{place}/root{os.pathsep}/data"}).roots
     assert roots.folders == (place / "root", Path("/data"))
 
 
 @pytest.mark.parametrize("text", ["data", ":", "/data:", ":/data", "/data:./x", "~/x"])
 def test_a_list_that_could_open_more_than_was_meant_is_refused(text):
-    with pytest.raises(RecipeError, match="IP2P_ROOTS"):
-        Settings.from_env({"IP2P_ROOTS": text})
+    with pytest.raises(RecipeError, match="IP2P_ALLOWED_ROOTS"):
+        Settings.from_env({"IP2P_ALLOWED_ROOTS": text})
 
 
 def test_a_root_with_a_nul_in_it_is_refused(place):
-    with pytest.raises(RecipeError, match="IP2P_ROOTS"):
+    with pytest.raises(RecipeError, match="IP2P_ALLOWED_ROOTS"):
         Roots([f"{place}/ro\0ot"])
 
 
@@ -143,7 +143,7 @@ def rewrite_items(job, **changes):
 
 def work_off(job, *roots):
     executor = LocalExecutor(lambda recipe: IdentityEditor())
-    folder = JobDir(job.path, Roots(roots))
+    folder = JobFolder(job.path, Roots(roots))
     scheduler.advance(folder, executor)
     while executor.queued():
         executor.poll(0)
@@ -186,12 +186,12 @@ def test_pictures_that_lead_out_of_the_roots_are_refused_one_by_one(tmp_path):
     assert [Path(path).name for path, _ in result.failed] == [
         "1.png", "secret.png", "3.png", "4.png", "5.png",
     ]  # fmt: skip
-    assert all("IP2P_ROOTS" in why for _, why in result.failed)
+    assert all("IP2P_ALLOWED_ROOTS" in why for _, why in result.failed)
     assert [p.name for p in (root / "out").iterdir()] == ["0.png"]
     assert list((tmp_path / "away").iterdir()) == []
 
 
-@pytest.mark.parametrize("folder", ["receipts", "claims", "failures", "submitted"])
+@pytest.mark.parametrize("folder", ["receipts", "heartbeats", "failures", "submitted"])
 def test_folders_of_the_job_that_are_links_elsewhere_are_not_written(tmp_path, folder):
     root, away = tmp_path / "root", tmp_path / "away"
     job = stills_job(root, 1)
@@ -209,7 +209,7 @@ def test_folders_of_the_job_that_are_links_elsewhere_are_not_written(tmp_path, f
 @pytest.mark.parametrize("name", ["job.json", "plan.json", "items.jsonl", "frames.npy", "lock"])
 def test_files_of_the_job_that_are_links_elsewhere_are_not_opened(tmp_path, name):
     root, away = tmp_path / "root", tmp_path / "away"
-    job = JobDir(stills_job(root, 1).path, Roots([root]))
+    job = JobFolder(stills_job(root, 1).path, Roots([root]))
     away.write_bytes((job.path / name).read_bytes() if (job.path / name).exists() else b"")
     (job.path / name).unlink(missing_ok=True)
     (job.path / name).symlink_to(away)
@@ -223,7 +223,7 @@ def test_files_of_the_job_that_are_links_elsewhere_are_not_opened(tmp_path, name
 
 @pytest.mark.parametrize("name", ["job.json", "plan.json"])
 def test_a_file_of_the_job_may_be_a_link_within_the_roots(tmp_path, name):
-    job = JobDir(stills_job(tmp_path, 1).path, Roots([tmp_path]))
+    job = JobFolder(stills_job(tmp_path, 1).path, Roots([tmp_path]))
     (job.path / name).rename(job.path / f"real-{name}")
     (job.path / name).symlink_to(f"real-{name}")
     assert len(job.plan().chunks) == 1 and job.job().output == str(tmp_path / "out")
@@ -235,4 +235,4 @@ def test_ids_in_a_plan_that_are_no_file_names_are_refused(tmp_path):
         text = job.path.joinpath("plan.json").read_text()
         write_atomic(tmp_path / "other" / "plan.json", text.replace("1-000000", wrong).encode())
         with pytest.raises(JobError, match="damaged"):
-            JobDir(tmp_path / "other").plan()
+            JobFolder(tmp_path / "other").plan()

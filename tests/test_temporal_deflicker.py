@@ -4,7 +4,7 @@ import numpy as np
 
 from ip2p_batch.frame import Frame
 from ip2p_batch.temporal.deflicker import MOST_GAIN, Deflicker, gain, luma
-from ip2p_batch.temporal.pipeline import Steadying
+from ip2p_batch.temporal.pipeline import TemporalPipeline
 
 
 def flat(value):
@@ -12,7 +12,7 @@ def flat(value):
 
 
 def levelled(sources, edited, radius=2):
-    steady = Steadying([Deflicker(radius)])
+    steady = TemporalPipeline([Deflicker(radius)])
     given = []
     for n, pair in enumerate(zip(sources, edited, strict=True)):
         given += steady.push(*(Frame(n, n, flat(value)) for value in pair))
@@ -42,7 +42,7 @@ def test_a_fade_in_the_scene_stays_a_fade():
 def test_a_steady_edit_is_left_to_the_bit():
     rng = np.random.default_rng(0)
     image = rng.integers(0, 256, (16, 24, 3), dtype=np.uint8)
-    steady = Steadying([Deflicker(2)])
+    steady = TemporalPipeline([Deflicker(2)])
     given = [f for n in range(5) for f in steady.push(Frame(n, n, image), Frame(n, n, image))]
     assert all(np.array_equal(f.image, image) for f in [*given, *steady.rest()])
 

@@ -8,8 +8,8 @@ from ip2p_batch.evaluation import psnr, warp_error
 from ip2p_batch.frame import Frame
 from ip2p_batch.temporal.filter import TemporalFilter
 from ip2p_batch.temporal.flow import measured_flow
-from ip2p_batch.temporal.pipeline import Steadying
-from ip2p_batch.threads import Helpers
+from ip2p_batch.temporal.pipeline import TemporalPipeline
+from ip2p_batch.threads import CpuPool
 
 
 def texture(height, width, seed=0):
@@ -23,8 +23,8 @@ def panned(count, shift=2):
     return [wide[:, n * shift : n * shift + 160].copy() for n in range(count)]
 
 
-def filtered(sources, edited, radius=2, helpers=None):
-    steady = Steadying([TemporalFilter(radius, helpers)])
+def filtered(sources, edited, radius=2, cpu_pool=None):
+    steady = TemporalPipeline([TemporalFilter(radius, cpu_pool)])
     given = []
     for n, (source, image) in enumerate(zip(sources, edited, strict=True)):
         given += steady.push(Frame(n, 10 * n, source), Frame(n, 10 * n, image))
@@ -49,7 +49,7 @@ def test_every_frame_comes_back_once_and_in_order(radius, count):
 def test_helpers_change_nothing():
     sources = panned(7)
     edited = [noisy(255 - source, n) for n, source in enumerate(sources)]
-    alone, helped = (filtered(sources, edited, helpers=Helpers(n)) for n in (1, 3))
+    alone, helped = (filtered(sources, edited, cpu_pool=CpuPool(n)) for n in (1, 3))
     assert all(np.array_equal(a, b) for a, b in zip(alone, helped, strict=True))
 
 

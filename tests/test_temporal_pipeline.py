@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from ip2p_batch.frame import Frame
-from ip2p_batch.temporal.pipeline import Steadying
+from ip2p_batch.temporal.pipeline import TemporalPipeline
 
 
 class Sum:
@@ -13,7 +13,7 @@ class Sum:
     def __init__(self, radius):
         self.radius = radius
 
-    def steadied(self, middle, around):
+    def apply(self, middle, around):
         numbers = [pair.edited.index for pair in around]
         assert numbers == sorted(numbers) and middle.edited.index not in numbers
         assert all(abs(n - middle.edited.index) <= self.radius for n in numbers)
@@ -21,7 +21,7 @@ class Sum:
 
 
 def run(stages, numbers):
-    chain = Steadying(stages)
+    chain = TemporalPipeline(stages)
     given = [f for n in numbers for f in chain.push(*[Frame(n, n, np.full(1, 1))] * 2)]
     return [*given, *chain.rest()]
 

@@ -12,8 +12,8 @@ import pytest
 
 from ip2p_batch import scheduler
 from ip2p_batch.editing.loading import load_editor
-from ip2p_batch.execution.crash_safe_reader import SparingReader
-from ip2p_batch.execution.worker_cache import Workshop
+from ip2p_batch.execution.crash_safe_reader import CrashSafeReader
+from ip2p_batch.execution.worker_cache import WorkerCache
 from ip2p_batch.jobs.spec import Encoding
 from ip2p_batch.planning import planner
 from ip2p_batch.recipe import Recipe
@@ -59,12 +59,12 @@ def lossless(path, images):
 
 
 def edited(source, output, settings, threads=1):
-    request = scheduler.Request(
+    request = scheduler.EditRequest(
         source=source, output=output, recipe=EVERYTHING, encoding=Encoding(codec="ffv1")
     )
     folder = scheduler.create(request, settings)
     shots = len(folder.plan().shots)
-    here = LocalExecutor(lambda _: load_editor("tiny", device="cpu"), Workshop(threads))
+    here = LocalExecutor(lambda _: load_editor("tiny", device="cpu"), WorkerCache(threads))
     for event in scheduler.follow(folder, here):
         assert event.kind != "failed", event
     return shots, frames_of(output)
@@ -97,8 +97,8 @@ def test_a_cut_is_not_smeared_each_shot_is_edited_as_if_it_were_alone(tmp_path, 
 def test_threads_beside_the_model_change_nothing(tmp_path, settings, monkeypatch):
     source = lossless(tmp_path / "in.mkv", shot("bigbuckbunny", 14))
     read = []
-    some = SparingReader.some
-    monkeypatch.setattr(SparingReader, "some", lambda s, n: read.extend(n) or some(s, n))
+    some = CrashSafeReader.some
+    monkeypatch.setattr(CrashSafeReader, "some", lambda s, n: read.extend(n) or some(s, n))
     alone, helped = (
         edited(source, tmp_path / f"{threads}.mkv", settings, threads)[1] for threads in (1, 4)
     )

@@ -3,7 +3,7 @@ import time
 
 import pytest
 
-from ip2p_batch.threads import Background, Helpers, prefetched
+from ip2p_batch.threads import Background, CpuPool, prefetched
 
 
 def test_items_come_in_order_and_all_of_them():
@@ -91,15 +91,15 @@ def test_helpers_give_results_in_order(threads):
         time.sleep(0.002 * (item % 3))
         return item * item
 
-    assert list(Helpers(threads).map(work, range(40))) == [n * n for n in range(40)]
-    assert list(Helpers(threads).map(work, [])) == []
+    assert list(CpuPool(threads).map(work, range(40))) == [n * n for n in range(40)]
+    assert list(CpuPool(threads).map(work, [])) == []
 
 
 @pytest.mark.timeout(60)
 def test_helpers_work_at_the_same_time():
     together = threading.Barrier(4)
     # Nobody passes before all four are there.
-    assert len(list(Helpers(4).map(lambda _: together.wait(30), range(4)))) == 4
+    assert len(list(CpuPool(4).map(lambda _: together.wait(30), range(4)))) == 4
 
 
 @pytest.mark.parametrize("threads", [1, 3])
@@ -111,25 +111,25 @@ def test_helpers_read_no_further_ahead_than_there_are_threads(threads):
             read.append(n)
             yield n
 
-    found = Helpers(threads).map(lambda n: n, items())
+    found = CpuPool(threads).map(lambda n: n, items())
     assert next(found) == 0
     assert len(read) <= threads + 1
 
 
 @pytest.mark.parametrize("threads", [1, 3])
 def test_an_error_of_helpers_work_is_raised_in_its_place(threads):
-    found = Helpers(threads).map(lambda n: 1 // n, [2, 1, 0, 1])
+    found = CpuPool(threads).map(lambda n: 1 // n, [2, 1, 0, 1])
     assert (next(found), next(found)) == (0, 1)
     with pytest.raises(ZeroDivisionError):
         next(found)
 
 
 def test_two_threads_share_helpers():
-    helpers = Helpers(2)
+    cpu_pool = CpuPool(2)
     found = {}
 
     def use(name):
-        found[name] = list(helpers.map(lambda n: (name, n), range(200)))
+        found[name] = list(cpu_pool.map(lambda n: (name, n), range(200)))
 
     threads = [threading.Thread(target=use, args=(name,)) for name in "ab"]
     for thread in threads:

@@ -110,7 +110,7 @@ sys.exit(Launcher(places, window=float(sys.argv[1])).run(exit_with_parent=False)
 """
 
 
-class Crew:
+class WorkerOptions:
     """A launcher process with one worker, and what a test wants to know of it."""
 
     def __init__(self, redis, log, window=30.0):
@@ -134,16 +134,16 @@ class Crew:
 
 def chunk_in_work(job):
     """The number of the process that holds a chunk, once there is one."""
-    return wait_for(lambda: [c.worker.pid for c in job.claims()])[0]
+    return wait_for(lambda: [c.worker.pid for c in job.heartbeats()])[0]
 
 
 def test_sigterm_lets_a_worker_finish_its_chunk_and_no_other(tmp_path, redis, executor):
     job = stills_job(tmp_path, 2, model="identity:slow=2")
     scheduler.advance(job, executor)
-    with Crew(redis, tmp_path / "log") as crew:
+    with WorkerOptions(redis, tmp_path / "log") as worker_options:
         chunk_in_work(job)
-        crew.process.terminate()
-        assert crew.process.wait(30) == 0
+        worker_options.process.terminate()
+        assert worker_options.process.wait(30) == 0
     assert job.finished() == {"1-000000"}
     assert executor.queued() == 1
 
@@ -151,10 +151,10 @@ def test_sigterm_lets_a_worker_finish_its_chunk_and_no_other(tmp_path, redis, ex
 def test_a_chunk_that_outlasts_the_window_is_given_back(tmp_path, redis, executor):
     job = stills_job(tmp_path, 1, model="identity:slow=60")
     scheduler.advance(job, executor)
-    with Crew(redis, tmp_path / "log", window=1.0) as crew:
+    with WorkerOptions(redis, tmp_path / "log", window=1.0) as worker_options:
         child = chunk_in_work(job)
-        crew.process.terminate()
-        assert crew.process.wait(30) == 0
+        worker_options.process.terminate()
+        assert worker_options.process.wait(30) == 0
         assert not running(child)
     assert job.finished() == set()
     assert list(job.failures()) == []
@@ -166,22 +166,22 @@ def test_a_chunk_that_outlasts_the_window_is_given_back(tmp_path, redis, executo
 def test_a_second_signal_ends_workers_now(tmp_path, redis, executor):
     job = stills_job(tmp_path, 1, model="identity:slow=60")
     scheduler.advance(job, executor)
-    with Crew(redis, tmp_path / "log", window=60.0) as crew:
+    with WorkerOptions(redis, tmp_path / "log", window=60.0) as worker_options:
         child = chunk_in_work(job)
-        crew.process.send_signal(signal.SIGINT)
+        worker_options.process.send_signal(signal.SIGINT)
         time.sleep(0.5)
-        assert crew.process.poll() is None
-        crew.process.send_signal(signal.SIGINT)
-        assert crew.process.wait(5) == 0
+        assert worker_options.process.poll() is None
+        worker_options.process.send_signal(signal.SIGINT)
+        assert worker_options.process.wait(5) == 0
         wait_for(lambda: not running(child))
 
 
 def test_workers_end_with_a_launcher_that_is_killed(tmp_path, redis, executor):
     job = stills_job(tmp_path, 1, model="identity:slow=60")
     scheduler.advance(job, executor)
-    with Crew(redis, tmp_path / "log") as crew:
+    with WorkerOptions(redis, tmp_path / "log") as worker_options:
         child = chunk_in_work(job)
-        crew.process.kill()
+        worker_options.process.kill()
         wait_for(lambda: not running(child))
         wait_for(lambda: executor.workers(timeout=0.5) == [])
 
@@ -203,37 +203,37 @@ def test_a_worker_that_dies_at_every_start_is_given_up(tmp_path, monkeypatch, ca
 
 
 @pytest.fixture(scope="module")
-def crew(tmp_path_factory):
+def worker_options(tmp_path_factory):
     """One launcher with one worker on a Redis, for all tests below."""
     folder = tmp_path_factory.mktemp("crew")
-    with PrivateRedis() as redis, Crew(redis, folder / "log") as crew:
-        crew.url = redis.url
+    with PrivateRedis() as redis, WorkerOptions(redis, folder / "log") as worker_options:
+        worker_options.url = redis.url
         executor = CeleryExecutor(redis.url)
-        crew.executor = executor
-        yield crew
+        worker_options.executor = executor
+        yield worker_options
         executor.close()
 
 
-def tell(crew, **fields):
-    with make_app(crew.url) as app:
+def tell(worker_options, **fields):
+    with make_app(worker_options.url) as app:
         app.send_task(TASK_CHUNK, kwargs=fields)
 
 
-def settled(crew):
-    return wait_for(lambda: crew.executor.queued() == 0)
+def is_settled(worker_options):
+    return wait_for(lambda: worker_options.executor.queued() == 0)
 
 
-def test_a_jobs_chunks_are_done_and_it_is_assembled_with_nobody_watching(tmp_path, crew):
+def test_a_jobs_chunks_are_done_and_it_is_assembled_with_nobody_watching(tmp_path, worker_options):
     job = stills_job(tmp_path, 4, each=2)
-    scheduler.advance(job, crew.executor)
+    scheduler.advance(job, worker_options.executor)
     result = wait_for(job.result)
     assert result.frames == 4
     assert len(list((tmp_path / "out").iterdir())) == 4
     assert {r.worker.device for r in job.receipts()} == {"identity"}
-    settled(crew)
+    is_settled(worker_options)
 
 
-def test_a_chunk_with_a_receipt_is_left_alone_and_the_job_goes_on(tmp_path, crew):
+def test_a_chunk_with_a_receipt_is_left_alone_and_the_job_goes_on(tmp_path, worker_options):
     job = stills_job(tmp_path, 1)
     (chunk,) = job.plan().chunks
     worker = WorkerInfo(host="elsewhere", pid=1)
@@ -242,15 +242,15 @@ def test_a_chunk_with_a_receipt_is_left_alone_and_the_job_goes_on(tmp_path, crew
         worker=worker, finished=time.time(),
     )  # fmt: skip
     job.write_receipt(receipt)
-    crew.executor.submit(job, [chunk, chunk])
+    worker_options.executor.submit(job, [chunk, chunk])
     wait_for(job.result)
     assert job.receipt(chunk.id) == receipt
     assert not (tmp_path / "out").exists()
 
 
-def test_an_error_that_no_retry_mends_is_a_failure_at_once(tmp_path, crew):
+def test_an_error_that_no_retry_mends_is_a_failure_at_once(tmp_path, worker_options):
     job = stills_job(tmp_path, 1, model="identity:fast=1")
-    scheduler.advance(job, crew.executor)
+    scheduler.advance(job, worker_options.executor)
     (failure,) = wait_for(lambda: list(job.failures()))
     assert failure.chunk == "1-000000"
     assert (failure.error, failure.attempts) == ("ModelError", 1)
@@ -258,35 +258,37 @@ def test_an_error_that_no_retry_mends_is_a_failure_at_once(tmp_path, crew):
     assert job.result() is None
 
 
-def test_an_error_nobody_foresaw_is_tried_three_times_and_told_in_one_line(tmp_path, crew):
+def test_an_error_nobody_foresaw_is_tried_three_times_and_told_in_one_line(
+    tmp_path, worker_options
+):
     job = stills_job(tmp_path, 1)
     (tmp_path / "job" / "items.jsonl").unlink()
-    scheduler.advance(job, crew.executor)
+    scheduler.advance(job, worker_options.executor)
     (failure,) = wait_for(lambda: list(job.failures()))
     assert failure.attempts == 3
     assert "FileNotFoundError" in failure.message
     assert "Traceback" not in failure.message and "\n" not in failure.message
-    assert "Traceback" in crew.log.read_text()
+    assert "Traceback" in worker_options.log.read_text()
 
 
-def test_a_cancelled_jobs_messages_are_dropped_quietly(tmp_path, crew):
+def test_a_cancelled_jobs_messages_are_dropped_quietly(tmp_path, worker_options):
     job = stills_job(tmp_path, 3)
     scheduler.cancel(job)
-    crew.executor.submit(job, job.plan().chunks)
-    settled(crew)
+    worker_options.executor.submit(job, job.plan().chunks)
+    is_settled(worker_options)
     assert job.finished() == set() and list(job.failures()) == []
 
 
-def test_a_job_that_is_cancelled_in_work_stops_within_the_chunk(tmp_path, crew):
+def test_a_job_that_is_cancelled_in_work_stops_within_the_chunk(tmp_path, worker_options):
     job = stills_job(tmp_path, 40, model="identity:slow=1", each=40)
-    scheduler.advance(job, crew.executor)
+    scheduler.advance(job, worker_options.executor)
     chunk_in_work(job)
     scheduler.cancel(job)
-    settled(crew)
+    is_settled(worker_options)
     assert job.finished() == set() and list(job.failures()) == []
 
 
-def test_messages_that_make_no_sense_are_dropped_and_the_worker_goes_on(tmp_path, crew):
+def test_messages_that_make_no_sense_are_dropped_and_the_worker_goes_on(tmp_path, worker_options):
     job = stills_job(tmp_path, 1)
     good = message(job, job.plan().chunks[0], job.job().fingerprint())
     for wrong in (
@@ -300,69 +302,71 @@ def test_messages_that_make_no_sense_are_dropped_and_the_worker_goes_on(tmp_path
         {"pixels": "AAAA"},
         {"chunk": ["1-000000"]},
     ):
-        tell(crew, **(good | wrong))
-    tell(crew, job=good["job"])
-    settled(crew)
+        tell(worker_options, **(good | wrong))
+    tell(worker_options, job=good["job"])
+    is_settled(worker_options)
     assert job.finished() == set() and list(job.failures()) == []
-    tell(crew, **good)
+    tell(worker_options, **good)
     wait_for(job.result)
 
 
-def test_a_worker_that_lacks_the_shared_folder_hands_the_message_on(tmp_path, crew):
+def test_a_worker_that_lacks_the_shared_folder_hands_the_message_on(tmp_path, worker_options):
     job = stills_job(tmp_path, 1)
     sent = message(job, job.plan().chunks[0], job.job().fingerprint())
     job.path.rename(tmp_path / "aside")
     unseen = tmp_path / "share" / "jobs" / "catalog"
-    tell(crew, **(sent | {"job": str(unseen)}))
-    wait_for(lambda: "must share" in crew.log.read_text())
+    tell(worker_options, **(sent | {"job": str(unseen)}))
+    wait_for(lambda: "must share" in worker_options.log.read_text())
     unseen.parent.mkdir(parents=True)
     (tmp_path / "aside").rename(unseen)
     wait_for(lambda: (unseen / "result.json").exists())
 
 
-def test_an_assembly_message_that_comes_twice_does_no_harm(tmp_path, crew):
+def test_an_assembly_message_that_comes_twice_does_no_harm(tmp_path, worker_options):
     job = stills_job(tmp_path, 1)
-    scheduler.advance(job, crew.executor)
+    scheduler.advance(job, worker_options.executor)
     result = wait_for(job.result)
-    settled(crew)  # the worker tidies up after the result, and holds the lock meanwhile
+    is_settled(
+        worker_options
+    )  # the worker tidies up after the result, and holds the lock meanwhile
     with job.locked() as mine:
         assert mine
         (job.path / "result.json").rename(job.path / "aside")
-        crew.executor.assemble(job)  # somebody is at it: us
-        settled(crew)
+        worker_options.executor.assemble(job)  # somebody is at it: us
+        is_settled(worker_options)
         assert list(job.failures()) == []
         (job.path / "aside").rename(job.path / "result.json")
-    crew.executor.assemble(job)
-    settled(crew)
+    worker_options.executor.assemble(job)
+    is_settled(worker_options)
     assert job.result() == result
 
 
-def test_an_assembly_that_lacks_receipts_has_their_chunks_done(tmp_path, crew):
+def test_an_assembly_that_lacks_receipts_has_their_chunks_done(tmp_path, worker_options):
     job = stills_job(tmp_path, 2)
-    crew.executor.assemble(job)
+    worker_options.executor.assemble(job)
     assert wait_for(job.result).frames == 2
-    settled(crew)
+    is_settled(worker_options)
 
 
-def test_an_assembly_that_lacks_receipts_again_and_again_says_so(tmp_path, crew):
+def test_an_assembly_that_lacks_receipts_again_and_again_says_so(tmp_path, worker_options):
     job = stills_job(tmp_path, 2)
-    while job.reopen():
+    while job.redispatch():
         pass
-    crew.executor.assemble(job)
+    worker_options.executor.assemble(job)
     (failure,) = wait_for(lambda: list(job.failures()))
     assert failure.chunk == ASSEMBLY
     assert "2 of 2 chunks" in failure.message
 
 
-def test_no_command_line_holds_the_brokers_address(crew):
-    (worker,) = wait_for(lambda: _children(crew.process.pid))
-    for pid in (crew.process.pid, worker, *_children(worker)):
+def test_no_command_line_holds_the_brokers_address(worker_options):
+    (worker,) = wait_for(lambda: _children(worker_options.process.pid))
+    for pid in (worker_options.process.pid, worker, *_children(worker)):
         line = Path(f"/proc/{pid}/cmdline").read_text()
         assert "redis" not in line, line
 
 
-def test_the_workers_log_is_quiet(crew):
-    text = crew.log.read_text()
+def test_the_workers_log_is_quiet(worker_options):
+    text = worker_options.log.read_text()
     for noise in ("celery@", "[tasks]", "SecurityWarning", "DeprecationWarning"):
         assert noise not in text
 
@@ -395,13 +399,15 @@ def test_a_worker_sees_its_own_gpu_and_no_other(monkeypatch):
 @pytest.mark.parametrize(
     ("cores", "workers", "helpers"), [(16, 2, "8"), (16, 4, "4"), (64, 2, "8"), (2, 4, "1")]
 )
-def test_workers_on_gpus_share_the_cores_for_what_runs_beside(monkeypatch, cores, workers, helpers):
+def test_workers_on_gpus_share_the_cores_for_what_runs_beside(
+    monkeypatch, cores, workers, cpu_pool
+):
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    monkeypatch.delenv("IP2P_HELPERS", raising=False)
+    monkeypatch.delenv("IP2P_CPU_THREADS", raising=False)
     monkeypatch.setattr("workers.launcher.available_cores", lambda: cores)
-    assert {p.env["IP2P_HELPERS"] for p in slots("0,2", workers, 1)} == {helpers}
-    monkeypatch.setenv("IP2P_HELPERS", "3")
-    assert {p.env["IP2P_HELPERS"] for p in slots("0,2", workers, 1)} == {"3"}
+    assert {p.env["IP2P_CPU_THREADS"] for p in slots("0,2", workers, 1)} == {cpu_pool}
+    monkeypatch.setenv("IP2P_CPU_THREADS", "3")
+    assert {p.env["IP2P_CPU_THREADS"] for p in slots("0,2", workers, 1)} == {"3"}
 
 
 def test_more_workers_than_gpus_share_them_in_turn(monkeypatch):
@@ -430,7 +436,7 @@ def test_a_large_gpu_has_two_workers(two_gpus):
     assert devices.with_room_for_two(by_name) == ["GPU-1a"]
     places = slots("1,0", None, 1)
     assert [p.env["CUDA_VISIBLE_DEVICES"] for p in places] == ["1", "0", "0"]
-    assert [p.env["IP2P_GPU_SHARE"] for p in places] == ["1.000", "0.500", "0.500"]
+    assert [p.env["IP2P_GPU_MEMORY_FRACTION"] for p in places] == ["1.000", "0.500", "0.500"]
     assert [p.env["CUDA_VISIBLE_DEVICES"] for p in slots("0,1", 1, 1)] == ["0"]
 
 

@@ -43,10 +43,10 @@ def test_chunks_are_left_to_the_kind_that_began_and_the_job_fails_where_there_is
 ):
     url, log, executor = fleet
     first = done_by(fleet, tmp_path / "first")
-    theirs = first.worker.identity
+    theirs = first.worker.compute_profile
     one = msgspec.structs.replace(theirs, device=cpu_kind())
     differs = f"device {theirs.device} instead of {one.device}"
-    assert theirs != one and first.unlike == ()
+    assert theirs != one and first.mismatches == ()
 
     # Nobody of the kind that began: the follower is told, the job fails, and says what to do.
     job = begun(tmp_path / "alone", one, first)
@@ -55,18 +55,18 @@ def test_chunks_are_left_to_the_kind_that_began_and_the_job_fails_where_there_is
     told = [e.message for e in events if e.kind == "warning"]
     assert len(told) == 1 and differs in told[0]
     assert events[-1].kind == "failed"
-    assert events[-1].data["chunks"] == left and events[-1].data["error"] == "UnlikeWorker"
+    assert events[-1].data["chunks"] == left and events[-1].data["error"] == "IncompatibleWorker"
     assert differs in events[-1].message
-    assert "--mixed-workers" in events[-1].data["hint"]
+    assert "--allow-mixed-hardware" in events[-1].data["hint"]
     assert job.finished() == {done}
     status = scheduler.status(job)
-    assert (status.state, status.identity, status.refused) == ("failed", one, (told[0],))
+    assert (status.state, status.compute_profile, status.refused) == ("failed", one, (told[0],))
     said = log.read_text()
     assert said.count("are left to other workers") == 1
     assert "Traceback" not in said and "dropped" not in said
 
     # Allowed to mix, it is done after all.
-    job.allow_mixed_workers()
+    job.permit_mixed_hardware()
     assert list(scheduler.follow(job, executor))[-1].kind == "done"
     assert scheduler.summary(job).warnings == (
         f"2 pictures were edited on another kind of worker: {differs}.",
@@ -79,20 +79,20 @@ def test_chunks_are_left_to_the_kind_that_began_and_the_job_fails_where_there_is
     with run_launcher(url, log):
         wait_for(job.result, 120)
     rest = [r for r in job.receipts() if r.digest != first.digest or r.worker != first.worker]
-    assert len(rest) == 2 and {r.worker.identity for r in rest} == {one}
+    assert len(rest) == 2 and {r.worker.compute_profile for r in rest} == {one}
 
     # Nothing was finished by the kind that began, and it is gone: it is anybody's.
     job = stills_job(tmp_path / "anew", 1, model="tiny")
-    job.fix_identity(one)
+    job.fix_compute_profile(one)
     scheduler.advance(job, executor)
     wait_for(job.result, 120)
-    assert job.identity() == theirs and not list(job.refusals())
+    assert job.compute_profile() == theirs and not list(job.refusals())
 
 
 def begun(folder, kind, receipt):
     """A job of three chunks, one of which ``kind`` has finished."""
     job = stills_job(folder, 3, model="tiny")
-    job.fix_identity(kind)
+    job.fix_compute_profile(kind)
     fingerprint, done = job.job().fingerprint(), job.plan().chunks[0].id
     job.write_receipt(msgspec.structs.replace(receipt, chunk=done, fingerprint=fingerprint))
     return job

@@ -27,12 +27,12 @@ sys.exit(Launcher(places, window=float(sys.argv[2])).run(exit_with_parent=False)
 
 
 @contextmanager
-def crew(redis, log, *, workers=1, window=30.0, time_limit=TIME_LIMIT, **env):
+def worker_options(redis, log, *, workers=1, window=30.0, time_limit=TIME_LIMIT, **env):
     """A launcher with workers whose messages go to others two seconds after their death."""
     with log.open("ab") as file:
         process = subprocess.Popen(
             [sys.executable, "-c", LAUNCH, str(workers), str(window), str(time_limit)],
-            env=worker_env(redis.url, IP2P_DEVICE="cpu", IP2P_LEASE="2", **env),
+            env=worker_env(redis.url, IP2P_DEVICE="cpu", IP2P_VISIBILITY_TIMEOUT="2", **env),
             stdout=file, stderr=file, start_new_session=True,
         )  # fmt: skip
     try:
@@ -44,7 +44,7 @@ def crew(redis, log, *, workers=1, window=30.0, time_limit=TIME_LIMIT, **env):
 
 def held(job):
     """The process that holds a chunk, once there is one."""
-    return wait_for(lambda: [c.worker.pid for c in job.claims()])[0]
+    return wait_for(lambda: [c.worker.pid for c in job.heartbeats()])[0]
 
 
 def group(pid):
@@ -71,7 +71,7 @@ def made(job):
 def test_a_picture_that_kills_its_process_is_left_out_and_the_job_ends(tmp_path, redis, executor):
     job = stills_job(tmp_path, 2, model="identity:deadly=1")
     scheduler.advance(job, executor)
-    with crew(redis, tmp_path / "log"):
+    with worker_options(redis, tmp_path / "log"):
         assert failed_pictures(job) == ["1.png"]
     assert list(job.failures()) == []
 
@@ -82,14 +82,14 @@ def test_a_picture_that_kills_its_whole_worker_is_left_out_too(tmp_path, redis, 
     """Nobody follows the job: the messages come back from Redis alone."""
     job = stills_job(tmp_path, 2, model="identity:fatal=1")
     scheduler.advance(job, executor)
-    with crew(redis, tmp_path / "log"):
+    with worker_options(redis, tmp_path / "log"):
         assert failed_pictures(job) == ["1.png"]
 
 
 def test_a_chunk_that_hangs_is_killed_by_its_own_process(tmp_path, redis, executor):
     job = stills_job(tmp_path, 2, model="identity:hang=1")
     scheduler.advance(job, executor)
-    with crew(redis, tmp_path / "log", IP2P_PATIENCE="1"):
+    with worker_options(redis, tmp_path / "log", IP2P_CHUNK_TIMEOUT="1"):
         comes_back_with_a_death(job)
     assert "has not come on for" in (tmp_path / "log").read_text()
 
@@ -102,7 +102,7 @@ def test_a_chunk_that_hangs_is_killed_by_its_worker_at_the_launchers_limit(
     """... which rules though the message allows an hour; and the chunk comes back."""
     job = stills_job(tmp_path, 2, model="identity:hang=1")
     scheduler.advance(job, executor)
-    with crew(redis, tmp_path / "log", time_limit=2):
+    with worker_options(redis, tmp_path / "log", time_limit=2):
         comes_back_with_a_death(job)
     assert "Hard time limit (2" in (tmp_path / "log").read_text()
 
@@ -110,7 +110,7 @@ def test_a_chunk_that_hangs_is_killed_by_its_worker_at_the_launchers_limit(
 def test_a_long_chunk_is_done_once_though_its_message_is_there_twice(tmp_path, redis, executor):
     job = stills_job(tmp_path, 1, model="identity:slow=4")
     (chunk,) = job.plan().chunks
-    with crew(redis, tmp_path / "log", workers=2):
+    with worker_options(redis, tmp_path / "log", workers=2):
         wait_for(lambda: len(executor.workers(timeout=1.0)) == 2)
         scheduler.advance(job, executor)
         executor.submit(job, [chunk])
@@ -127,12 +127,12 @@ def test_a_long_chunk_is_done_once_though_its_message_is_there_twice(tmp_path, r
 def test_a_worker_that_was_stopped_cannot_overwrite_what_another_did(tmp_path, redis, executor):
     job = stills_job(tmp_path, 2, model="identity:slow=2", each=2)
     scheduler.advance(job, executor)
-    with crew(redis, tmp_path / "log"):
+    with worker_options(redis, tmp_path / "log"):
         stopped = held(job)
         for pid in (stopped, group(stopped)):
             os.kill(pid, signal.SIGSTOP)
         try:
-            with crew(redis, tmp_path / "log"):
+            with worker_options(redis, tmp_path / "log"):
                 receipt = wait_for(lambda: job.receipt("1-000000"), 60)
                 wait_for(job.result)
             written = {p: p.stat().st_mtime_ns for p in (tmp_path / "out").iterdir()}
@@ -153,7 +153,7 @@ def test_a_worker_that_was_stopped_cannot_overwrite_what_another_did(tmp_path, r
 def test_a_chunk_that_is_given_back_counts_no_death(tmp_path, redis, executor):
     job = stills_job(tmp_path, 1, model="identity:slow=60")
     scheduler.advance(job, executor)
-    with crew(redis, tmp_path / "log", window=0.5) as launcher:
+    with worker_options(redis, tmp_path / "log", window=0.5) as launcher:
         held(job)
         assert attempts.history(job, "1-000000").deaths == 1, "it has not ended"
         launcher.terminate()
@@ -184,9 +184,9 @@ def test_the_time_limit_of_a_message_follows_its_chunk(tmp_path):
 def test_seconds_in_the_environment_are_read_and_checked():
     from ip2p_batch.errors import RecipeError
 
-    assert Settings.from_env({"IP2P_LEASE": "30"}).lease == 30.0
-    assert Settings.from_env({"IP2P_PATIENCE": "7200"}).patience == 7200.0
+    assert Settings.from_env({"IP2P_VISIBILITY_TIMEOUT": "30"}).lease == 30.0
+    assert Settings.from_env({"IP2P_CHUNK_TIMEOUT": "7200"}).hang_detector == 7200.0
     assert Settings.from_env({}).lease is None
     for wrong in ("1", "soon", "-5", "nan", "1e9"):
-        with pytest.raises(RecipeError, match="IP2P_LEASE"):
-            Settings.from_env({"IP2P_LEASE": wrong})
+        with pytest.raises(RecipeError, match="IP2P_VISIBILITY_TIMEOUT"):
+            Settings.from_env({"IP2P_VISIBILITY_TIMEOUT": wrong})

@@ -31,7 +31,7 @@ def target(tmp_path_factory):
     """A worker that may use one folder and no model but the identity."""
     base = tmp_path_factory.mktemp("target")
     (base / "root").mkdir()
-    env = {"IP2P_ROOTS": str(base / "root"), "IP2P_MODELS": "identity, tiny"}
+    env = {"IP2P_ALLOWED_ROOTS": str(base / "root"), "IP2P_ALLOWED_MODELS": "identity, tiny"}
     with PrivateRedis() as redis, run_launcher(redis.url, base / "log", **env) as process:
         target = Target(base, redis, process)
         yield target
@@ -218,7 +218,7 @@ def test_a_source_outside_the_roots_is_a_failure_that_says_so(target, tmp_path):
     job = _video_job(target, tmp_path, demo)
     found = failure(target, job)
     assert found.error == "OutsideRoots"
-    assert str(demo) in found.message and "IP2P_ROOTS" in found.message
+    assert str(demo) in found.message and "IP2P_ALLOWED_ROOTS" in found.message
     assert str(target.root) in found.hint
 
 
@@ -227,8 +227,10 @@ def _video_job(target, tmp_path, source):
     from ip2p_batch.settings import Settings
 
     recipe = Recipe(instruction="x", model="identity", size=64, carryover=0, temporal_filter=0)
-    request = scheduler.Request(source=source, recipe=recipe, output=target.root / "o.mp4", end=0.2)
-    env = {"IP2P_JOBS": str(target.root / "jobs"), "XDG_STATE_HOME": str(tmp_path)}
+    request = scheduler.EditRequest(
+        source=source, recipe=recipe, output=target.root / "o.mp4", end=0.2
+    )
+    env = {"IP2P_JOBS_DIR": str(target.root / "jobs"), "XDG_STATE_HOME": str(tmp_path)}
     return scheduler.create(request, Settings.from_env(env))
 
 
@@ -244,10 +246,10 @@ def test_an_output_outside_the_roots_is_a_failure_that_says_so(target, tmp_path)
 @pytest.mark.parametrize(
     ("model", "error", "words"),
     [
-        ("timbrooks/instruct-pix2pix", "ModelError", "IP2P_MODELS"),
-        ("identityy", "ModelError", "IP2P_MODELS"),
-        ("{root}/model", "ModelError", "IP2P_MODELS"),
-        ("{base}/tiny", "ModelError", "IP2P_MODELS"),
+        ("timbrooks/instruct-pix2pix", "ModelError", "IP2P_ALLOWED_MODELS"),
+        ("identityy", "ModelError", "IP2P_ALLOWED_MODELS"),
+        ("{root}/model", "ModelError", "IP2P_ALLOWED_MODELS"),
+        ("{base}/tiny", "ModelError", "IP2P_ALLOWED_MODELS"),
     ],
 )
 def test_models_that_are_not_on_the_list_are_a_failure(target, model, error, words):

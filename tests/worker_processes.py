@@ -14,7 +14,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from ip2p_batch.jobs.folder import JobDir
+from ip2p_batch.jobs.folder import JobFolder
 from ip2p_batch.jobs.plan import Chunk, Plan
 from ip2p_batch.jobs.spec import Item, Job, Source
 from ip2p_batch.queue.celery_app import make_app
@@ -61,7 +61,7 @@ def stills_job(folder, pictures=4, *, model="identity", each=1, size=64):
         recipe=Recipe(instruction="make it snow", model=model, size=size),
         output=str(output),
     )
-    return JobDir.create(folder / "job", job, Plan(chunks=chunks), items=items)
+    return JobFolder.create(folder / "job", job, Plan(chunks=chunks), items=items)
 
 
 # -- a worker with tasks of its own ---------------------------------------------------------

@@ -18,7 +18,7 @@ if _url is None:
     )
 
 message_filter.install()
-app = make_app(_url, visibility_timeout=_settings.lease or VISIBILITY_TIMEOUT)
+app = make_app(_url, visibility_timeout=_settings.visibility_timeout or VISIBILITY_TIMEOUT)
 # A spawned child only knows modules that are listed here.
 app.conf.imports = ("workers.tasks",)
 app.steps["consumer"].add(LeaseRenewal)

@@ -11,12 +11,12 @@ import logging
 import time
 from dataclasses import dataclass, field
 
-from ip2p_batch.errors import BrokerError, UnlikeWorker
+from ip2p_batch.errors import BrokerError, IncompatibleWorker
 from ip2p_batch.execution.chunk import give_up
-from ip2p_batch.jobs.attempts import fresh_claims
-from ip2p_batch.jobs.folder import JobDir
+from ip2p_batch.jobs.attempts import live_heartbeats
+from ip2p_batch.jobs.folder import JobFolder
 from ip2p_batch.jobs.plan import Chunk
-from ip2p_batch.jobs.records import Identity, Refusal, WorkerInfo
+from ip2p_batch.jobs.records import ComputeProfile, Refusal, WorkerInfo
 from ip2p_batch.queue.celery_executor import CeleryExecutor
 
 log = logging.getLogger(__name__)
@@ -31,8 +31,8 @@ _ROUNDS = 3
 class _Refused:
     """A job that this process refused, for as long as its identity stays what it was."""
 
-    identity: Identity | None
-    error: UnlikeWorker
+    compute_profile: ComputeProfile | None
+    error: IncompatibleWorker
     seen: set[str] = field(default_factory=set)  # chunks of the present round
     rounds: int = 0
     alone: int = 0
@@ -41,26 +41,26 @@ class _Refused:
 _refused: dict[tuple[str, str], _Refused] = {}
 
 
-def check(folder: JobDir, fingerprint: str) -> None:
+def check(folder: JobFolder, fingerprint: str) -> None:
     """Refuse again what was refused before, without loading the model for it.
 
     Raises:
-        UnlikeWorker: nothing has changed since this process refused this job.
+        IncompatibleWorker: nothing has changed since this process refused this job.
     """
     known = _refused.get((str(folder.path), fingerprint))
     if known is None:
         return
-    if folder.job().mixed_workers or folder.identity() != known.identity:
+    if folder.job().allow_mixed_hardware or folder.compute_profile() != known.compute_profile:
         del _refused[str(folder.path), fingerprint]
         return
     raise known.error
 
 
 def pass_on(
-    folder: JobDir,
+    folder: JobFolder,
     fingerprint: str,
     chunk: Chunk,
-    error: UnlikeWorker,
+    error: IncompatibleWorker,
     *,
     node: str,
     worker: WorkerInfo,
@@ -71,17 +71,17 @@ def pass_on(
     Waits once all messages of the job have come round, and gives the job up where no worker is
     left that could do it.
     """
-    if folder.ended or folder.settled(chunk.id):
+    if folder.ended or folder.is_settled(chunk.id):
         return False
     key = (str(folder.path), fingerprint)
     known = _refused.get(key)
     if known is None:
         if len(_refused) > 64:
             _refused.clear()  # jobs that ended long ago
-        known = _refused[key] = _Refused(folder.identity(), error)
+        known = _refused[key] = _Refused(folder.compute_profile(), error)
         log.warning("chunks of %s are left to other workers: %s", folder.path, error.message)
     if not any(refusal.node == node for refusal in folder.refusals()):
-        folder.write_refusal(Refusal(node=node, worker=worker, unlike=error.unlike))
+        folder.write_refusal(Refusal(node=node, worker=worker, mismatches=error.mismatches))
     if chunk.id not in known.seen:
         known.seen.add(chunk.id)
         if len(known.seen) > 1:
@@ -101,9 +101,9 @@ def pass_on(
     return True
 
 
-def _nobody_left(folder: JobDir, node: str, executor: CeleryExecutor) -> bool:
+def _nobody_left(folder: JobFolder, node: str, executor: CeleryExecutor) -> bool:
     """Whether nobody is at a chunk of the job, and every worker that answers has refused it."""
-    if fresh_claims(folder, ()):
+    if live_heartbeats(folder, ()):
         return False
     try:
         alive = set(executor.workers(timeout=2.0))

@@ -53,12 +53,12 @@ def editor_for(recipe: Recipe, settings: Settings) -> Editor:
     """Load the editor for ``recipe`` on this worker's device.
 
     Raises:
-        ModelError: it cannot be found or loaded, or is not on the list of ``IP2P_MODELS``.
+        ModelError: it cannot be found or loaded, or is not on the list of ``IP2P_ALLOWED_MODELS``.
         OutsideRoots: it is a folder that this worker may not use.
     """
-    catalog.check_allowed(recipe.model, recipe.revision, settings.models)
-    if recipe.fast_vae:
-        catalog.check_fast_vae(recipe.model, settings.models)
+    catalog.check_allowed(recipe.model, recipe.revision, settings.allowed_models)
+    if recipe.tiny_vae:
+        catalog.check_tiny_vae(recipe.model, settings.allowed_models)
     name, _, option = recipe.model.partition(":")
     if name == IDENTITY:
         return _identity(option)
@@ -67,17 +67,17 @@ def editor_for(recipe: Recipe, settings: Settings) -> Editor:
 
     model = recipe.model
     if model not in catalog.BUNDLED and Path(model).expanduser().is_dir():
-        folder = settings.roots.allow(catalog.locate(model))
+        folder = settings.allowed_roots.allow(catalog.locate(model))
         for part in (*folder.glob("*"), *folder.glob("*/*")):
-            settings.roots.allow(part)  # a link among the files leads no further, either
+            settings.allowed_roots.allow(part)  # a link among the files leads no further, either
         model = str(folder)
     return load_editor(
         model,
         revision=recipe.revision,
         dtype=recipe.dtype,
         device=settings.device,
-        threads=settings.threads,
-        share=settings.gpu_share,
+        threads=settings.torch_threads,
+        share=settings.gpu_memory_fraction,
         cache=settings.cache,
     )
 
@@ -137,7 +137,7 @@ def _ending_at(red: int, end: Callable[[], None]) -> Callable[[Image], Image]:
 
 
 _ENDINGS: dict[str, Callable[[], None]] = {
-    "deadly": lambda: os.kill(os.getpid(), signal.SIGKILL),
+    "poisoned": lambda: os.kill(os.getpid(), signal.SIGKILL),
     "fatal": lambda: os.killpg(0, signal.SIGKILL),
     "hang": lambda: time.sleep(1e6),
 }

@@ -54,7 +54,7 @@ class Slot:
     process: subprocess.Popen[bytes] | None = None
     started: float = 0.0
     deaths: int = 0
-    given_up: bool = False
+    failed_chunks: bool = False
 
     @property
     def alive(self) -> bool:
@@ -81,7 +81,7 @@ def slots(devices: str, workers: int | None, threads: int) -> list[Slot]:
             places = [*gpus, *with_room_for_two(gpus)]
         else:
             places = [gpus[number % len(gpus)] for number in range(workers)]
-        helpers = str(min(_MOST_HELPERS, max(1, available_cores() // len(places))))
+        cpu_pool = str(min(_MOST_HELPERS, max(1, available_cores() // len(places))))
         return [
             Slot(
                 f"gpu{number}",
@@ -89,9 +89,9 @@ def slots(devices: str, workers: int | None, threads: int) -> list[Slot]:
                     "CUDA_VISIBLE_DEVICES": gpu,
                     # As nvidia-smi counts.
                     "CUDA_DEVICE_ORDER": "PCI_BUS_ID",
-                    "IP2P_GPU_SHARE": f"{1 / places.count(gpu):.3f}",
+                    "IP2P_GPU_MEMORY_FRACTION": f"{1 / places.count(gpu):.3f}",
                     "IP2P_DEVICE": "cuda",
-                    "IP2P_HELPERS": os.environ.get("IP2P_HELPERS") or helpers,
+                    "IP2P_CPU_THREADS": os.environ.get("IP2P_CPU_THREADS") or cpu_pool,
                 },
                 _GPU_TIME_LIMIT,
             )
@@ -133,7 +133,7 @@ class Launcher:
             if not any(s.alive for s in self._slots):
                 if self._asked:
                     return 0
-                if all(s.given_up for s in self._slots):
+                if all(s.failed_chunks for s in self._slots):
                     return 1
             self._wake.wait(_TICK_SECONDS)
             self._wake.clear()
@@ -154,11 +154,11 @@ class Launcher:
         """Start those that do not run, except those that die at every start."""
         now = time.monotonic()
         for slot in self._slots:
-            if slot.alive or slot.given_up:
+            if slot.alive or slot.failed_chunks:
                 continue
             if slot.process is not None:
                 self._bury(slot, now)
-            if not slot.given_up and now >= slot.started:
+            if not slot.failed_chunks and now >= slot.started:
                 self._start(slot)
 
     def _bury(self, slot: Slot, now: float) -> None:
@@ -174,7 +174,7 @@ class Launcher:
                 slot.name,
                 slot.deaths,
             )
-            slot.given_up = True
+            slot.failed_chunks = True
             return
         log.warning("worker %s ended with %s; it is started again", slot.name, process.returncode)
         slot.started = now + min(0.2 * 2.0**slot.deaths, 10.0)
@@ -226,5 +226,5 @@ def launch(devices: str | None, workers: int | None, *, exit_with_parent: bool) 
         RecipeError: ``devices`` is not known, or there is no such GPU.
     """
     settings = Settings.from_env()
-    places = slots(devices or settings.device, workers, settings.threads)
+    places = slots(devices or settings.device, workers, settings.torch_threads)
     return Launcher(places).run(exit_with_parent=exit_with_parent)

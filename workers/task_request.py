@@ -12,8 +12,8 @@ from typing import Any
 from celery.worker.request import Request
 
 from ip2p_batch.errors import Ip2pError
-from ip2p_batch.jobs.attempts import give_back
-from ip2p_batch.jobs.folder import JobDir
+from ip2p_batch.jobs.attempts import release
+from ip2p_batch.jobs.folder import JobFolder
 from ip2p_batch.queue.executor import ASSEMBLY
 from ip2p_batch.queue.messages import TIME_LIMIT, read_message
 from ip2p_batch.settings import Settings
@@ -46,9 +46,7 @@ class ChunkRequest(Request):
             return
         try:
             told = read_message(self.kwargs)
-            folder = JobDir(told.job, Settings.from_env().roots)
-            give_back(
-                folder, told.chunk or ASSEMBLY, host=platform.node(), pid=int(self.worker_pid)
-            )
+            folder = JobFolder(told.job, Settings.from_env().allowed_roots)
+            release(folder, told.chunk or ASSEMBLY, host=platform.node(), pid=int(self.worker_pid))
         except (Ip2pError, OSError) as error:
             log.warning("%s", error)  # then it counts as a death, of which one does no harm

@@ -28,20 +28,20 @@ from ip2p_batch.editing.editor import Editor
 from ip2p_batch.errors import (
     BrokerError,
     ChunkTaken,
+    IncompatibleWorker,
     IncompleteJob,
     Ip2pError,
     JobCancelled,
     JobError,
     OutputError,
     OutsideRoots,
-    UnlikeWorker,
 )
 from ip2p_batch.execution.assemble import assemble
 from ip2p_batch.execution.chunk import MAX_ATTEMPTS, give_up, process_chunk
-from ip2p_batch.execution.timeout import Patience
-from ip2p_batch.execution.worker_cache import Workshop
+from ip2p_batch.execution.timeout import HangDetector
+from ip2p_batch.execution.worker_cache import WorkerCache
 from ip2p_batch.jobs import attempts
-from ip2p_batch.jobs.folder import JobDir
+from ip2p_batch.jobs.folder import JobFolder
 from ip2p_batch.jobs.plan import Chunk
 from ip2p_batch.jobs.records import WorkerInfo
 from ip2p_batch.planning.cost import LEAST_SECONDS
@@ -67,7 +67,7 @@ _DISK_SECONDS = 5.0
 _BROKER_PAUSES = (1.0, 2.0, 5.0, 10.0, 20.0, 30.0, 60.0)
 
 _executors: dict[str, CeleryExecutor] = {}
-_patient: Patience | None = None
+_patient: HangDetector | None = None
 #: Job folders that did not appear, and when: their other messages are not waited for.
 _missing: dict[str, float] = {}
 
@@ -99,8 +99,8 @@ def chunk(self: Task[Any, Any], /, **fields: object) -> None:
             planned,
             editor_for=editor_for,
             worker=who(),
-            patience=_patience(),
-            workshop=_workshop(),
+            hang_detector=_patience(),
+            worker_cache=_workshop(),
         )
 
     request = self.request
@@ -108,7 +108,7 @@ def chunk(self: Task[Any, Any], /, **fields: object) -> None:
     try:
         if _attempt(folder, planned.id, work):
             _advance(folder, (planned.id,), again=bool(again))
-    except UnlikeWorker as error:
+    except IncompatibleWorker as error:
         _leave_to_others(self, folder, told, planned, error)
     except ChunkTaken as error:
         # Whoever has it may die yet, and of the two messages ours may be the only one left.
@@ -145,7 +145,7 @@ def assemble_job(self: Task[Any, Any], /, **fields: object) -> None:
             _give_up(folder, ASSEMBLY, error, 1)
 
 
-def _assemble(folder: JobDir) -> None:
+def _assemble(folder: JobFolder) -> None:
     """Join the segments; not for ever, where that kills its process."""
     with attempts.begin(folder, ASSEMBLY, who()) as holding:
         deaths = holding.earlier.deaths
@@ -167,9 +167,9 @@ def _drop(error: Ip2pError) -> None:
     log.error("message dropped: %s", error)
 
 
-def _reopened(folder: JobDir) -> bool:
+def _reopened(folder: JobFolder) -> bool:
     try:
-        reopened = folder.reopen()
+        reopened = folder.redispatch()
     except Ip2pError as error:
         log.warning("%s", error)
         return False
@@ -178,7 +178,7 @@ def _reopened(folder: JobDir) -> bool:
     return reopened
 
 
-def _attempt(folder: JobDir, name: str, work: Callable[[], object]) -> bool:
+def _attempt(folder: JobFolder, name: str, work: Callable[[], object]) -> bool:
     """Do ``work``, again where that may help; False where the job was cancelled meanwhile.
 
     After the last attempt the failure stands in the job folder under ``name``. Tracebacks go to
@@ -190,7 +190,7 @@ def _attempt(folder: JobDir, name: str, work: Callable[[], object]) -> bool:
             return True
         except JobCancelled:
             return False
-        except (ChunkTaken, IncompleteJob, UnlikeWorker):
+        except (ChunkTaken, IncompleteJob, IncompatibleWorker):
             raise
         except Exception as error:
             log.warning("%s of %s, attempt %d", name, folder.path, attempt, exc_info=True)
@@ -204,7 +204,7 @@ def _attempt(folder: JobDir, name: str, work: Callable[[], object]) -> bool:
     raise AssertionError("the last attempt returns")
 
 
-def _give_up(folder: JobDir, name: str, error: Exception, attempts: int) -> None:
+def _give_up(folder: JobFolder, name: str, error: Exception, attempts: int) -> None:
     try:
         give_up(folder, name, error, attempts=attempts, worker=who())
     except OutsideRoots as refusal:
@@ -226,7 +226,7 @@ def _in_one_line(error: Exception) -> Exception:
     )
 
 
-def _feed(folder: JobDir) -> None:
+def _feed(folder: JobFolder) -> None:
     """Where other workers have nothing to do, hand over more: there are more of them by now."""
     try:
         executor = _executor()
@@ -236,13 +236,13 @@ def _feed(folder: JobDir) -> None:
         log.info("%s", error)  # nothing hangs on it
 
 
-def _advance(folder: JobDir, settled: Collection[str] | None, *, again: bool = False) -> None:
+def _advance(folder: JobFolder, is_settled: Collection[str] | None, *, again: bool = False) -> None:
     """Hand over what comes next; waits for Redis and for the disk, since a detached job has
     nobody else.
     """
     for pause in (*_BROKER_PAUSES, None):
         try:
-            scheduler.advance(folder, _executor(), settled, again=again)
+            scheduler.advance(folder, _executor(), is_settled, again=again)
             return
         except (BrokerError, OutputError) as error:
             log.warning("%s", error)
@@ -275,7 +275,7 @@ def _process_lost(
         log.error("%s", error)
 
 
-def _folder(task: Task[Any, Any], told: Message) -> JobDir | None:
+def _folder(task: Task[Any, Any], told: Message) -> JobFolder | None:
     """The job that a message means; None where its folder is not on this machine.
 
     Raises:
@@ -297,7 +297,11 @@ def _folder(task: Task[Any, Any], told: Message) -> JobDir | None:
 
 
 def _leave_to_others(
-    task: Task[Any, Any], folder: JobDir, told: Message, planned: Chunk, error: UnlikeWorker
+    task: Task[Any, Any],
+    folder: JobFolder,
+    told: Message,
+    planned: Chunk,
+    error: IncompatibleWorker,
 ) -> None:
     node = task.request.hostname or ""
     try:
@@ -325,14 +329,14 @@ def _again(task: Task[Any, Any], told: Message, headers: dict[str, str]) -> None
         raise Reject(str(error), requeue=True) from None
 
 
-def open_job(path: str, fingerprint: str) -> JobDir | None:
+def open_job(path: str, fingerprint: str) -> JobFolder | None:
     """The job folder at ``path``; None where there is none on this machine.
 
     Raises:
         JobError: the folder is damaged, or the job in it is another by now.
         OutsideRoots: this worker may not use it.
     """
-    folder = JobDir(path, Settings.from_env().roots)
+    folder = JobFolder(path, Settings.from_env().allowed_roots)
     folder.roots.allow(folder.path)  # before it is looked for
     if not _appears(folder):
         return None
@@ -341,14 +345,14 @@ def open_job(path: str, fingerprint: str) -> JobDir | None:
     return folder
 
 
-def _appears(folder: JobDir) -> bool:
+def _appears(folder: JobFolder) -> bool:
     """Whether the job folder is there, or comes within a few seconds."""
     key, now = str(folder.path), time.monotonic()
     # A minute later it is worth another look.
-    patience = 0.0 if now - _missing.get(key, -60.0) < 60.0 else _APPEAR_SECONDS
+    hang_detector = 0.0 if now - _missing.get(key, -60.0) < 60.0 else _APPEAR_SECONDS
     while not folder.exists():
-        if time.monotonic() - now >= patience:
-            if patience:
+        if time.monotonic() - now >= hang_detector:
+            if hang_detector:
                 _missing[key] = time.monotonic()
             return False
         time.sleep(0.25)
@@ -365,18 +369,18 @@ def editor_for(recipe: Recipe) -> Editor:
 
 
 @cache
-def _workshop() -> Workshop:
+def _workshop() -> WorkerCache:
     """What this process keeps; made after the fork, since threads do not outlive one."""
-    return Workshop(Settings.from_env().helpers)
+    return WorkerCache(Settings.from_env().cpu_threads)
 
 
-def _patience() -> Patience:
+def _patience() -> HangDetector:
     """How long this process lets a chunk take."""
     global _patient
     if _patient is None:
         settings = Settings.from_env()
         device = "cuda" if settings.device.startswith("cuda") else "cpu"
-        _patient = Patience(_hung, device=device, least=settings.patience or LEAST_SECONDS)
+        _patient = HangDetector(_hung, device=device, least=settings.chunk_timeout or LEAST_SECONDS)
     return _patient
 
 

@@ -16,7 +16,7 @@ from .doctor import doctor
 from .edit import edit, resume, retry
 from .help_format import Command, Group, help_text
 from .jobs import jobs, status
-from .option_groups import spread
+from .option_groups import flatten_groups
 from .plan import plan
 from .score import score
 from .train import train
@@ -63,7 +63,7 @@ _PANELS: dict[str, tuple[Callable[..., int], ...]] = {
 for _panel, _commands in _PANELS.items():
     for _command in _commands:
         app.command(cls=Command, help=help_text(_command.__doc__), rich_help_panel=_panel)(
-            exits.guarded(spread(_command))
+            exits.with_error_handling(flatten_groups(_command))
         )
 
 

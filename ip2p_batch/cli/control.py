@@ -15,12 +15,12 @@ from ..jobs.registry import find_job, list_jobs
 from ..jobs.status import status
 from ..settings import Settings
 from . import exits
-from .options import JobArgument, Reports, broker_option
+from .options import JobArgument, ReportOptions, broker_option
 from .report import reporter
 from .run import report_end, tell
 
 if TYPE_CHECKING:
-    from ..jobs.folder import JobDir
+    from ..jobs.folder import JobFolder
     from ..queue.celery_executor import CeleryExecutor
 
 #: Seconds for a follower to take up a job that is not paused any more.
@@ -42,7 +42,7 @@ HandOverOption = Annotated[
 ]
 
 
-def watch(reports: Reports, job: WatchedArgument = None, broker: LookOnOption = None) -> int:
+def watch(reports: ReportOptions, job: WatchedArgument = None, broker: LookOnOption = None) -> int:
     """Follow a job that runs elsewhere, or detached, as `edit` would.
 
     Reports and exit codes are those of `edit`. Ctrl-C ends the watching; the job goes on. The
@@ -144,7 +144,7 @@ def cancel(job: JobArgument) -> int:
     return exits.DONE
 
 
-def _the_running_one(settings: Settings) -> JobDir:
+def _the_running_one(settings: Settings) -> JobFolder:
     """The job that is at work, or else the one that is not ended.
 
     Raises:
@@ -190,14 +190,14 @@ def _looking_at(url: str | None) -> Iterator[CeleryExecutor | None]:
         yield executor
 
 
-def _see_it_taken_up(folder: JobDir) -> None:
+def _see_it_taken_up(folder: JobFolder) -> None:
     """Wait until somebody hands the job over.
 
     Raises:
         BrokerError: nobody does.
     """
     end = time.monotonic() + _TAKEN_UP_SECONDS
-    while not folder.handed_over and not folder.ended:
+    while not folder.is_dispatched and not folder.ended:
         if time.monotonic() >= end:
             name = folder.path.name
             raise BrokerError(

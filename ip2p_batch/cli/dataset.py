@@ -11,7 +11,7 @@ import typer
 from ..jobs.events import Event
 from . import exits
 from .help_format import PAIRS, RESULT
-from .options import Reports
+from .options import ReportOptions
 from .report import Reporter, reporter
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ SeedOption = Annotated[
 
 def dataset(
     source: SourceArgument,
-    reports: Reports,
+    reports: ReportOptions,
     output: OutputOption = None,
     sheet: SheetOption = None,
     size: SizeOption = 256,

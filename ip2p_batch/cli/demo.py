@@ -9,13 +9,13 @@ import typer
 
 from . import exits
 from .help_format import LOOK, RESULT
-from .options import Crew, Look, Reports, recipe_from
+from .options import RecipeOptions, ReportOptions, WorkerOptions, recipe_from
 from .report import reporter
-from .run import drive
+from .run import run_job
 
 if TYPE_CHECKING:
     from ..frame import Image
-    from ..jobs.folder import JobDir
+    from ..jobs.folder import JobFolder
 
 FOLDER = Path(__file__).parents[1] / "demo"
 INSTRUCTION = "make it winter with snow"
@@ -26,8 +26,8 @@ SHOWN = 4
 
 
 def demo(
-    reports: Reports,
-    crew: Crew,
+    reports: ReportOptions,
+    worker_options: WorkerOptions,
     output: Annotated[
         Path,
         typer.Option(
@@ -54,17 +54,19 @@ def demo(
     from .. import scheduler
 
     say = reporter(json=reports.json, quiet=reports.quiet)
-    request = scheduler.Request(
+    request = scheduler.EditRequest(
         source=FOLDER / "clip.mp4",
-        recipe=recipe_from(instruction, Look(model=model, size=SIZE if model == "tiny" else None)),
+        recipe=recipe_from(
+            instruction, RecipeOptions(model=model, size=SIZE if model == "tiny" else None)
+        ),
         output=output / "out.mp4",
         overwrite=True,
     )
     try:
-        folder = scheduler.create(request, crew.settings(), say)
+        folder = scheduler.create(request, worker_options.settings(), say)
     finally:
         say.close()
-    code = drive(folder, crew, say)
+    code = run_job(folder, worker_options, say)
     if code == exits.DONE:
         sheet = output / "sheet.png"
         draw_sheet(folder, sheet)
@@ -74,7 +76,7 @@ def demo(
     return code
 
 
-def draw_sheet(folder: JobDir, path: Path, shown: int = SHOWN) -> None:
+def draw_sheet(folder: JobFolder, path: Path, shown: int = SHOWN) -> None:
     """A picture of ``shown`` frames of a finished video job, before and after.
 
     Raises:

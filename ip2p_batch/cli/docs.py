@@ -90,7 +90,7 @@ def main(arguments: list[str]) -> int:
     if "--check" in arguments:
         current = TARGET.is_file() and TARGET.read_text(encoding="utf-8") == text
         if not current:
-            exits.complain(f"{TARGET} is not current.", "Run `python -m ip2p_batch.cli.docs`.")
+            exits.print_error(f"{TARGET} is not current.", "Run `python -m ip2p_batch.cli.docs`.")
         return 0 if current else 1
     TARGET.parent.mkdir(parents=True, exist_ok=True)
     TARGET.write_text(text, encoding="utf-8")

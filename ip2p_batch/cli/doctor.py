@@ -116,8 +116,8 @@ def examine(settings: Settings, *, broker: str | None, online: bool) -> Iterator
     yield _bundled()
     yield _default_model()
     yield _folder("state", settings.state)
-    if settings.jobs is not None:
-        yield _folder("jobs", settings.jobs)
+    if settings.jobs_dir is not None:
+        yield _folder("jobs", settings.jobs_dir)
     if broker:
         yield from _broker(broker)
     if online:
@@ -220,7 +220,11 @@ def _folder(name: str, folder: Path) -> Check:
             pass
         free = shutil.disk_usage(folder).free
     except OSError as error:
-        hint = "Set IP2P_JOBS to a folder that can be." if name == "jobs" else "Set XDG_STATE_HOME."
+        hint = (
+            "Set IP2P_JOBS_DIR to a folder that can be."
+            if name == "jobs"
+            else "Set XDG_STATE_HOME."
+        )
         return Check(
             name=name,
             state="fail",
@@ -242,7 +246,7 @@ def _broker(url: str) -> Iterator[Check]:
     except Ip2pError as error:
         yield Check(name="broker", state="fail", detail=error.message, hint=error.hint)
         return
-    url_shown = redis_url.redact(url)
+    url_shown = redis_url.redact_url(url)
     yield Check(name="broker", state="ok", detail=f"{url_shown} answers")
     with closing(CeleryExecutor(url)) as executor:
         workers = executor.workers()

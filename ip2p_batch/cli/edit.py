@@ -10,10 +10,18 @@ import typer
 from ..errors import RecipeError
 from . import formatting
 from .help_format import CREW
-from .options import PRIORITIES, Crew, JobArgument, Look, Reports, Result, recipe_from
+from .options import (
+    PRIORITIES,
+    JobArgument,
+    RecipeOptions,
+    ReportOptions,
+    Result,
+    WorkerOptions,
+    recipe_from,
+)
 from .param_types import choice
 from .report import reporter
-from .run import detach, drive, report_end
+from .run import detach, report_end, run_job
 
 SourceArgument = Annotated[
     Path,
@@ -53,7 +61,7 @@ DetachOption = Annotated[
 MixedOption = Annotated[
     bool,
     typer.Option(
-        "--mixed-workers",
+        "--allow-mixed-hardware",
         help="Let workers of several kinds take part (other GPUs, torch, precision), although"
         " they round differently.",
         rich_help_panel=CREW,
@@ -63,10 +71,10 @@ MixedOption = Annotated[
 
 def edit(
     source: SourceArgument,
-    look: Look,
+    look: RecipeOptions,
     result: Result,
-    crew: Crew,
-    reports: Reports,
+    worker_options: WorkerOptions,
+    reports: ReportOptions,
     instruction: InstructionArgument = None,
     priority: PriorityOption = None,
     detached: DetachOption = False,
@@ -89,9 +97,9 @@ def edit(
     from .. import scheduler
 
     if detached:
-        _need_broker(crew)
+        _need_broker(worker_options)
     say = reporter(json=reports.json, quiet=reports.quiet)
-    request = scheduler.Request(
+    request = scheduler.EditRequest(
         source=source,
         recipe=recipe_from(instruction, look),
         output=result.output,
@@ -99,20 +107,20 @@ def edit(
         start=result.start,
         end=result.end,
         overwrite=result.overwrite,
-        mixed_workers=mixed,
+        allow_mixed_hardware=mixed,
         priority=priority,
     )
     try:
-        folder = scheduler.create(request, crew.settings(), say)
+        folder = scheduler.create(request, worker_options.settings(), say)
     finally:
         say.close()
-    return detach(folder, crew, say) if detached else drive(folder, crew, say)
+    return detach(folder, worker_options, say) if detached else run_job(folder, worker_options, say)
 
 
 def retry(
     job: JobArgument,
-    crew: Crew,
-    reports: Reports,
+    worker_options: WorkerOptions,
+    reports: ReportOptions,
     priority: PriorityOption = None,
     detached: DetachOption = False,
 ) -> int:
@@ -129,8 +137,8 @@ def retry(
     from .. import scheduler
 
     if detached:
-        _need_broker(crew)
-    folder = scheduler.find_job(job, crew.settings())
+        _need_broker(worker_options)
+    folder = scheduler.find_job(job, worker_options.settings())
     say = reporter(json=reports.json, quiet=reports.quiet)
     say.noun = folder.job().source.noun
     count = scheduler.retry(folder)
@@ -140,13 +148,13 @@ def retry(
     if priority is not None:
         folder.set_priority(priority)
     say.say(f"job {folder.path.name}: {formatting.plural(count, say.noun)} to do.")
-    return detach(folder, crew, say) if detached else drive(folder, crew, say)
+    return detach(folder, worker_options, say) if detached else run_job(folder, worker_options, say)
 
 
 def resume(
     job: JobArgument,
-    crew: Crew,
-    reports: Reports,
+    worker_options: WorkerOptions,
+    reports: ReportOptions,
     priority: PriorityOption = None,
     detached: DetachOption = False,
     mixed: MixedOption = False,
@@ -163,8 +171,8 @@ def resume(
     from .. import scheduler
 
     if detached:
-        _need_broker(crew)
-    folder = scheduler.find_job(job, crew.settings())
+        _need_broker(worker_options)
+    folder = scheduler.find_job(job, worker_options.settings())
     say = reporter(json=reports.json, quiet=reports.quiet)
     if (result := folder.result()) is not None:
         say.noun = folder.job().source.noun
@@ -172,14 +180,14 @@ def resume(
         say.say(f"job {folder.path.name} is finished already.{failed}")
         return report_end(folder, say)
     if mixed:
-        folder.allow_mixed_workers()
+        folder.permit_mixed_hardware()
     if priority is not None:
         folder.set_priority(priority)
-    return detach(folder, crew, say) if detached else drive(folder, crew, say)
+    return detach(folder, worker_options, say) if detached else run_job(folder, worker_options, say)
 
 
-def _need_broker(crew: Crew) -> None:
-    if crew.settings().broker_url is None:
+def _need_broker(worker_options: WorkerOptions) -> None:
+    if worker_options.settings().broker_url is None:
         raise RecipeError(
             "--detach needs a broker whose workers go on.",
             hint="Give --broker redis://host/0, or set IP2P_BROKER_URL.",

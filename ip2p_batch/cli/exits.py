@@ -84,7 +84,7 @@ def code_named(name: str) -> int:
     return code_of(getattr(errors, name) if is_ours(name) else errors.Ip2pError)
 
 
-def complain(message: str, hint: str = "", survives: str = "") -> None:
+def print_error(message: str, hint: str = "", survives: str = "") -> None:
     """An error on stderr: what happened, what to do next, what is kept."""
     _line("error:", message, typer.colors.RED)
     if hint:
@@ -104,7 +104,7 @@ def _line(label: str, text: str, color: str) -> None:
     typer.echo(f"{shown} {' '.join(text.split())}", err=True)
 
 
-def guarded(command: Callable[..., int]) -> Callable[..., None]:
+def with_error_handling(command: Callable[..., int]) -> Callable[..., None]:
     """``command`` with its errors told in one line and its return value as exit code.
 
     Adds ``--debug``, with which errors keep their traceback. A command whose ``--json`` is on
@@ -120,7 +120,7 @@ def guarded(command: Callable[..., int]) -> Callable[..., None]:
             if debug:
                 traceback.print_exc()
             code = code_of(type(error))
-            complain(error.message, error.hint, error.survives)
+            print_error(error.message, error.hint, error.survives)
             if values.get("json"):
                 _write_event(error, code)
         except KeyboardInterrupt as stop:
@@ -161,7 +161,7 @@ def _unexpected(error: Exception) -> None:
     what = f"{type(error).__name__}: {text}" if text else type(error).__name__
     log = _write_log()
     hint = "Give --debug to see where it comes from"
-    complain(f"unexpected {what}", f"{hint}; the traceback is in {log}." if log else f"{hint}.")
+    print_error(f"unexpected {what}", f"{hint}; the traceback is in {log}." if log else f"{hint}.")
 
 
 def _write_log() -> Path | None:
@@ -178,7 +178,7 @@ def _write_log() -> Path | None:
 def _without_passwords(text: str) -> str:
     """``text`` without the passwords of whatever broker this command was told of."""
     for url in filter(None, (os.environ.get("IP2P_BROKER_URL"), *_urls(sys.argv))):
-        text = redis_url.hide(text, url)
+        text = redis_url.redact_text(text, url)
     return text
 
 

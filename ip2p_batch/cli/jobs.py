@@ -49,7 +49,7 @@ def jobs(
 ) -> int:
     """List jobs: state, how much is done, pace, time to go, priority and age.
 
-    All of this user's on this machine, and those in IP2P_JOBS, oldest first. The answer comes from
+    All of this user's on this machine, and those in IP2P_JOBS_DIR, oldest first. The answer comes from
     the job folders alone, so it needs neither broker nor workers. `status JOB` says more of one.
 
     Examples:
@@ -175,8 +175,8 @@ def details(job: JobStatus) -> list[str]:
     if job.workers:
         who = [f"{w.host}:{w.pid} {w.device}".rstrip() for w in job.workers]
         facts.append(("workers", "\n".join(who)))
-    if job.identity is not None:
-        kind = job.identity
+    if job.compute_profile is not None:
+        kind = job.compute_profile
         threads = f", {formatting.plural(kind.threads, 'thread')}" if kind.threads else ""
         facts.append(("bits of", f"{kind.device}, {kind.dtype}{threads}, torch {kind.torch}"))
     if job.refused:

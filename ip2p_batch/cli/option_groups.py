@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any, get_type_hints
 
 
-def spread(command: Callable[..., int]) -> Callable[..., int]:
+def flatten_groups(command: Callable[..., int]) -> Callable[..., int]:
     """``command`` with each parameter that is an option group replaced by the group's options."""
     parameters: list[inspect.Parameter] = []
     groups: dict[str, type[Any]] = {}

@@ -47,7 +47,7 @@ def _option(*names: str, panel: str, help: str, default: str = "", **more: Any) 
 
 
 @dataclass(frozen=True, kw_only=True)
-class Look:
+class RecipeOptions:
     """The recipe's fields as options; None means that the option was not given."""
 
     recipe: Annotated[
@@ -103,10 +103,10 @@ class Look:
             default="0,1",
         ),
     ] = None
-    fast_vae: Annotated[
+    tiny_vae: Annotated[
         bool | None,
         _option(
-            "--fast-vae/--no-fast-vae",
+            "--tiny-vae/--no-fast-vae",
             help="For previews: pictures go through a small autoencoder, quicker and less sharp.",
             panel=LOOK,
             default="no-fast-vae",
@@ -122,10 +122,10 @@ class Look:
             **choice(COMPILE),
         ),
     ] = None
-    reuse: Annotated[
+    deepcache_interval: Annotated[
         int | None,
         _look(
-            "reuse",
+            "deepcache_interval",
             metavar="N",
             help="Run the whole UNet in every N-th step only, its outer layers in all: quicker,"
             " at a price.",
@@ -209,10 +209,10 @@ class Look:
             **choice(ANCHOR_SCOPES),
         ),
     ] = None
-    look_anchor: Annotated[
+    reference_image: Annotated[
         str | None,
         _look(
-            "look_anchor",
+            "reference_image",
             metavar="FILE",
             help="A finished picture, or video, whose look you like: all frames look at it, too.",
             default="",
@@ -390,7 +390,7 @@ WorkersOption = Annotated[
 
 
 @dataclass(frozen=True, kw_only=True)
-class Crew:
+class WorkerOptions:
     """Who works: a private Redis with workers of its own, or a broker that has workers."""
 
     broker: Annotated[str | None, broker_option("a private one for this command")] = None
@@ -403,7 +403,7 @@ class Crew:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Reports:
+class ReportOptions:
     """How a command speaks."""
 
     json: Annotated[
@@ -416,7 +416,7 @@ class Reports:
     ] = False
 
 
-def recipe_from(instruction: str | None, look: Look) -> Recipe:
+def recipe_from(instruction: str | None, look: RecipeOptions) -> Recipe:
     """Option, else recipe file, else the model folder's own defaults, else the recipe's.
 
     Raises:

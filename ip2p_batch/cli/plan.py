@@ -12,13 +12,13 @@ import typer
 from ..planning.memory import memory
 from . import exits, formatting
 from .edit import InstructionArgument, SourceArgument
-from .options import Look, Reports, Result, recipe_from
+from .options import RecipeOptions, ReportOptions, Result, recipe_from
 from .report import Reporter, reporter
 
 if TYPE_CHECKING:
     from ..jobs.plan import Plan
     from ..jobs.spec import Job, VideoFacts
-    from ..planning.prepare import Survey
+    from ..planning.prepare import PreparedJob
 
 #: Shots and failed pictures listed before "and N more".
 LISTED = 12
@@ -28,9 +28,9 @@ _ANY = "(none given)"
 
 def plan(
     source: SourceArgument,
-    look: Look,
+    look: RecipeOptions,
     result: Result,
-    reports: Reports,
+    reports: ReportOptions,
     instruction: InstructionArgument = None,
 ) -> int:
     """Say what `edit` would do: shots, chunks, waves, sizes, memory. A dry run.
@@ -46,7 +46,7 @@ def plan(
     recipe = recipe_from(instruction, look)
     if not recipe.instruction.strip():
         recipe = msgspec.structs.replace(recipe, instruction=_ANY)
-    request = scheduler.Request(
+    request = scheduler.EditRequest(
         source=source,
         recipe=recipe,
         output=result.output,
@@ -70,7 +70,7 @@ def plan(
     return exits.DONE
 
 
-def as_json(survey: Survey) -> bytes:
+def as_json(survey: PreparedJob) -> bytes:
     """The whole plan as one JSON object: job, plan, items and estimated memory."""
     width, height = _edit_size(survey)
     recipe = survey.job.recipe
@@ -86,7 +86,7 @@ def as_json(survey: Survey) -> bytes:
     )
 
 
-def describe(survey: Survey) -> list[str]:
+def describe(survey: PreparedJob) -> list[str]:
     """The plan for a reader."""
     job, plan = survey.job, survey.plan
     facts = job.source.video
@@ -154,14 +154,14 @@ def _chunks(plan: Plan, job: Job) -> str:
     return "\n".join(lines)
 
 
-def _edit_size(survey: Survey) -> tuple[int, int]:
+def _edit_size(survey: PreparedJob) -> tuple[int, int]:
     """Size at which frames are edited; for pictures the largest that can come."""
     width, height = survey.plan.size
     longest = survey.job.recipe.size
     return (width, height) if width and height else (longest, longest)
 
 
-def _memory(survey: Survey) -> str:
+def _memory(survey: PreparedJob) -> str:
     recipe = survey.job.recipe
     width, height = _edit_size(survey)
     lines = []

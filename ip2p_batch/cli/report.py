@@ -15,7 +15,7 @@ from tqdm import tqdm
 from ..jobs.events import Event
 from ..jobs.records import Result
 from . import formatting
-from .exits import complain, warn
+from .exits import print_error, warn
 
 #: Seconds between two progress lines where there is no terminal.
 LINE_SECONDS = 10.0
@@ -48,10 +48,10 @@ class Reporter:
     def result(self, result: Result) -> None:
         """The summary of a finished job."""
         if result.failed:
-            complain(f"{len(result.failed)} of {_attempted(result)} {self.noun}s failed.")
+            print_error(f"{len(result.failed)} of {_attempted(result)} {self.noun}s failed.")
 
     def _say_failed(self, event: Event) -> None:
-        complain(f"{event.data.get('path', '?')}: {event.message}")
+        print_error(f"{event.data.get('path', '?')}: {event.message}")
 
 
 class JsonReporter(Reporter):

@@ -13,11 +13,11 @@ import typer
 from ..errors import Ip2pError, NoWorkerError
 from ..jobs.events import Event
 from . import exits
-from .options import Crew
+from .options import WorkerOptions
 from .report import Reporter
 
 if TYPE_CHECKING:
-    from ..jobs.folder import JobDir
+    from ..jobs.folder import JobFolder
     from ..queue.celery_executor import CeleryExecutor
     from ..queue.executor import Executor
 
@@ -27,7 +27,7 @@ ANSWER_SECONDS = 5.0
 LOG = "workers.log"
 
 
-def drive(folder: JobDir, crew: Crew, reporter: Reporter) -> int:
+def run_job(folder: JobFolder, worker_options: WorkerOptions, reporter: Reporter) -> int:
     """Do what is left of a job and report on it; the exit code.
 
     Without a broker, a private Redis and workers on this machine live as long as this call.
@@ -36,14 +36,14 @@ def drive(folder: JobDir, crew: Crew, reporter: Reporter) -> int:
         BrokerError: Redis cannot be started or reached, or no worker answers.
         Ip2pError: the job cannot go on; it stays as it is.
     """
-    url = crew.settings().broker_url
+    url = worker_options.settings().broker_url
     reporter.noun = folder.job().source.noun
     if folder.result() is not None:  # every picture had its output already
         return report_end(folder, reporter)
     try:
         if url is not None:
             return _with_broker(folder, url, reporter)
-        return _with_own_workers(folder, crew, reporter)
+        return _with_own_workers(folder, worker_options, reporter)
     except KeyboardInterrupt as stop:
         reporter.close()
         typer.echo(_how_to_go_on(folder.path.name, url), err=True)
@@ -52,7 +52,7 @@ def drive(folder: JobDir, crew: Crew, reporter: Reporter) -> int:
         reporter.close()
 
 
-def report_end(folder: JobDir, reporter: Reporter) -> int:
+def report_end(folder: JobFolder, reporter: Reporter) -> int:
     """Report on a job that has ended; the exit code."""
     from .. import scheduler
 
@@ -63,16 +63,16 @@ def report_end(folder: JobDir, reporter: Reporter) -> int:
     return exits.SOME_FAILED if result.failed else exits.DONE
 
 
-def detach(folder: JobDir, crew: Crew, reporter: Reporter) -> int:
+def detach(folder: JobFolder, worker_options: WorkerOptions, reporter: Reporter) -> int:
     """Hand a job to the broker's workers and leave it to them; the exit code."""
     from .. import scheduler
     from ..queue import redis_url
     from ..queue.celery_executor import CeleryExecutor
 
-    url = crew.settings().broker_url
+    url = worker_options.settings().broker_url
     assert url is not None, "the caller has seen to that"
     redis_url.check(url)
-    name, shown = folder.path.name, redis_url.redact(url)
+    name, shown = folder.path.name, redis_url.redact_url(url)
     with closing(CeleryExecutor(url)) as executor:
         scheduler.submit(folder, executor)
         if not _answers(executor, ANSWER_SECONDS):
@@ -81,7 +81,7 @@ def detach(folder: JobDir, crew: Crew, reporter: Reporter) -> int:
     return exits.DONE
 
 
-def _with_own_workers(folder: JobDir, crew: Crew, reporter: Reporter) -> int:
+def _with_own_workers(folder: JobFolder, worker_options: WorkerOptions, reporter: Reporter) -> int:
     from ..queue.celery_executor import CeleryExecutor
     from ..queue.local_workers import LocalWorkers
     from ..queue.private_redis import PrivateRedis
@@ -89,33 +89,35 @@ def _with_own_workers(folder: JobDir, crew: Crew, reporter: Reporter) -> int:
     with (
         PrivateRedis() as redis,
         _ended_on_purpose(folder),
-        LocalWorkers(redis.url, crew.workers, crew.devices, folder.path / LOG) as workers,
+        LocalWorkers(
+            redis.url, worker_options.workers, worker_options.devices, folder.path / LOG
+        ) as workers,
         closing(CeleryExecutor(redis.url)) as executor,
     ):
         return _follow(folder, executor, reporter, workers.check)
 
 
 @contextmanager
-def _ended_on_purpose(folder: JobDir) -> Iterator[None]:
+def _ended_on_purpose(folder: JobFolder) -> Iterator[None]:
     """See that what this command's workers leave, when it ends them, is not taken for a crash."""
-    from ..jobs.attempts import give_back_all
+    from ..jobs.attempts import release_all
 
     try:
         yield
     except KeyboardInterrupt:
         with suppress(Ip2pError, OSError):
-            give_back_all(folder, platform.node())
+            release_all(folder, platform.node())
         raise
 
 
-def _with_broker(folder: JobDir, url: str, reporter: Reporter) -> int:
+def _with_broker(folder: JobFolder, url: str, reporter: Reporter) -> int:
     from ..queue import redis_url
     from ..queue.celery_executor import CeleryExecutor
 
     redis_url.check(url)
     with closing(CeleryExecutor(url)) as executor:
         if not _answers(executor, ANSWER_SECONDS):
-            shown = redis_url.redact(url)
+            shown = redis_url.redact_url(url)
             raise NoWorkerError(
                 f"No worker answers at {shown}.",
                 hint=f"Start one with `{_start(shown)}`, then `ip2p-batch resume"
@@ -130,7 +132,7 @@ def _start(url: str) -> str:
 
 
 def _follow(
-    folder: JobDir, executor: Executor, reporter: Reporter, check: Callable[[], object]
+    folder: JobFolder, executor: Executor, reporter: Reporter, check: Callable[[], object]
 ) -> int:
     from .. import scheduler
 
@@ -141,7 +143,7 @@ def _follow(
     return tell(folder, scheduler.follow(folder, executor, check=second), reporter)
 
 
-def tell(folder: JobDir, events: Iterable[Event], reporter: Reporter) -> int:
+def tell(folder: JobFolder, events: Iterable[Event], reporter: Reporter) -> int:
     """Report on a job's events and on how it ended; the exit code."""
     last: Event | None = None
     for event in events:
@@ -155,10 +157,12 @@ def tell(folder: JobDir, events: Iterable[Event], reporter: Reporter) -> int:
         log = folder.path / LOG
         if not exits.is_ours(name) and log.is_file():
             hint = f"{hint} Log: {log}".strip()
-        exits.complain(last.message, hint, "Finished chunks are kept.")
+        exits.print_error(last.message, hint, "Finished chunks are kept.")
         return exits.code_named(name)
     name = folder.path.name
-    exits.complain(f"Job {name} was cancelled.", f"`ip2p-batch resume {name}` takes it up again.")
+    exits.print_error(
+        f"Job {name} was cancelled.", f"`ip2p-batch resume {name}` takes it up again."
+    )
     return exits.code_named("JobCancelled")
 
 

@@ -13,13 +13,13 @@ from ..models import catalog
 from ..settings import Settings
 from . import exits, formatting
 from .help_format import COMPARISON, RESULT
-from .options import Reports
+from .options import ReportOptions
 from .report import reporter
 
 if TYPE_CHECKING:
     from ..evaluation.clip import Meaning
     from ..evaluation.video import Question, Score
-    from ..jobs.folder import JobDir
+    from ..jobs.folder import JobFolder
 
 #: Frames that CLIP looks at.
 _LOOKED_AT = 32
@@ -28,7 +28,7 @@ _LOOKED_AT = 32
 def score(
     source: Annotated[Path, typer.Argument(metavar="SOURCE", help="The video that was edited.")],
     output: Annotated[Path, typer.Argument(metavar="OUTPUT", help="What became of it.")],
-    reports: Reports,
+    reports: ReportOptions,
     plot: Annotated[
         Path | None,
         typer.Option(
@@ -167,7 +167,7 @@ def _f(score: Score) -> str:
     return f"{score.source_flicker:.4f}"
 
 
-def _job(name: str | None, output: Path) -> JobDir | None:
+def _job(name: str | None, output: Path) -> JobFolder | None:
     """The job that is named, or the last one on this host that wrote ``output``."""
     from .. import scheduler
     from ..errors import JobError
@@ -184,7 +184,7 @@ def _job(name: str | None, output: Path) -> JobDir | None:
     return None
 
 
-def _with_job(question: Question, folder: JobDir, first: int | None) -> Question:
+def _with_job(question: Question, folder: JobFolder, first: int | None) -> Question:
     from ..evaluation.video import shifted
 
     begins = folder.job().source.start if first is None else first
@@ -202,6 +202,6 @@ def _meaning(question: Question, clip: str, source_caption: str, caption: str) -
     from ..evaluation.clip import meaning
     from ..evaluation.video import sampled
 
-    catalog.check_allowed(clip, None, Settings.from_env().models)
+    catalog.check_allowed(clip, None, Settings.from_env().allowed_models)
     sources, outputs = sampled(question, _LOOKED_AT)
     return meaning(sources, outputs, model=clip, source_caption=source_caption, caption=caption)

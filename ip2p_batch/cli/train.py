@@ -16,7 +16,7 @@ from ..models import catalog
 from ..settings import Settings
 from . import exits
 from .help_format import LEARNING, MODEL, RESULT
-from .options import Reports
+from .options import ReportOptions
 from .report import Reporter, reporter
 
 if TYPE_CHECKING:
@@ -162,7 +162,7 @@ def train(
     output: OutputOption,
     start: Base,
     learning: Learning,
-    reports: Reports,
+    reports: ReportOptions,
     dataset: DatasetArgument = None,
     config: ConfigOption = None,
 ) -> int:
@@ -200,7 +200,7 @@ def _tuning(start: Base, learning: Learning) -> Tuning:
     from ..training.finetune import Tuning
     from ..training.fit import Fitting
 
-    catalog.check_allowed(start.base, start.revision, Settings.from_env().models)
+    catalog.check_allowed(start.base, start.revision, Settings.from_env().allowed_models)
     return Tuning(
         base=start.base,
         revision=start.revision,

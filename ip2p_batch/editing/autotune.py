@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from ..errors import ModelError
-from ..jobs.records import Identity
+from ..jobs.records import ComputeProfile
 from ..recipe import Recipe
 from . import guidance, tuning_cache
 from .compiling import CompiledUNet
@@ -25,7 +25,7 @@ class Trials:
     Args:
         unet: on ``device``.
         size: width and height of the frames in pixels.
-        identity: of the editor: what is measured holds for this and no other.
+        compute_profile: of the editor: what is measured holds for this and no other.
         remembered: what earlier jobs measured; asked first, and told.
     """
 
@@ -36,7 +36,7 @@ class Trials:
         recipe: Recipe,
         size: tuple[int, int],
         *,
-        identity: Identity,
+        compute_profile: ComputeProfile,
         device: str,
         remembered: tuning_cache.Remembered,
     ) -> None:
@@ -47,7 +47,9 @@ class Trials:
         weights = guidance.weights(recipe.guidance_scale, recipe.image_guidance_scale)
         self._branches = len(guidance.branches(weights))
         self._blank = np.zeros((size[1], size[0], 3), np.uint8)
-        known = [f"{name} {value}" for name, value in msgspec.structs.asdict(identity).items()]
+        known = [
+            f"{name} {value}" for name, value in msgspec.structs.asdict(compute_profile).items()
+        ]
         self._key = ", ".join([*known, f"{size[0]}x{size[1]}", f"{self._branches} branches"])
 
     def pace(self) -> dict[int, float]:

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from ..jobs.codec import encode
-from ..jobs.records import Identity
+from ..jobs.records import ComputeProfile
 
 #: Values looked at of each tensor, evenly spaced: any training changes nearly all of them.
 _VALUES = 64
@@ -19,7 +19,7 @@ _VALUES = 64
 _SETS = ("avx512_bf16", "avx512_fp16", "avx512_vnni", "amx_tile", "amx_bf16", "amx_fp16")
 
 
-def identity(pipe: Any, device: str, dtype: torch.dtype) -> Identity:
+def compute_profile(pipe: Any, device: str, dtype: torch.dtype) -> ComputeProfile:
     """The identity of an editor with the parts of ``pipe``.
 
     Args:
@@ -28,7 +28,7 @@ def identity(pipe: Any, device: str, dtype: torch.dtype) -> Identity:
     import diffusers
 
     on_cpu = device == "cpu"
-    return Identity(
+    return ComputeProfile(
         model=digest(pipe),
         torch=str(torch.__version__),
         diffusers=diffusers.__version__,

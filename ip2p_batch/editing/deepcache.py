@@ -43,8 +43,8 @@ class DeepFeatures:
             or unet.config.center_input_sample
         ):
             raise ModelError(
-                "--reuse is for UNets of Stable Diffusion's kind, and this model's is another.",
-                hint="Leave --reuse out.",
+                "--deepcache-interval is for UNets of Stable Diffusion's kind, and this model's is another.",
+                hint="Leave --deepcache-interval out.",
             )
         self._unet = unet
         self._down = _layers(down)[: min(keep, len(down.resnets))]

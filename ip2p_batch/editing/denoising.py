@@ -25,7 +25,7 @@ class Denoiser:
         weights: of the branches, in the steps of ``guided``.
         guided: the steps in which guidance is on; None: in all.
         features: what runs the UNet in part, around its deep features; None: always the whole.
-        reuse: every so many steps the whole is run even so.
+        deepcache_interval: every so many steps the whole is run even so.
     """
 
     unet: Any
@@ -33,7 +33,7 @@ class Denoiser:
     weights: guidance.Weights
     guided: range | None = None
     features: DeepFeatures | None = None
-    reuse: int = 1
+    deepcache_interval: int = 1
 
     @property
     def branches(self) -> tuple[guidance.Branch, ...]:
@@ -140,7 +140,7 @@ class Lane:
         if (
             deep is not None
             and deep.shape[0] >= sample.shape[0]
-            and 0 < self.step - self._deep_step < self._denoiser.reuse
+            and 0 < self.step - self._deep_step < self._denoiser.deepcache_interval
         ):
             return features.around(sample, time, texts, deep[: sample.shape[0]])
         output, self._deep = features.whole(sample, time, texts)

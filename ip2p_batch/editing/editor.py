@@ -12,10 +12,10 @@ from typing import Protocol
 
 from ..errors import EditError
 from ..frame import Frame, Image
-from ..jobs.plan import Groups
-from ..jobs.records import Identity, Tuning
+from ..jobs.plan import BatchHistogram
+from ..jobs.records import ComputeProfile, InferenceConfig
 from ..recipe import Recipe
-from ..threads import Helpers
+from ..threads import CpuPool
 
 #: Called between denoising steps; raises to stop the edit (JobCancelled).
 Checkpoint = Callable[[], None]
@@ -143,18 +143,20 @@ class Editor(Protocol):
         ...
 
     @property
-    def identity(self) -> Identity | None:
+    def compute_profile(self) -> ComputeProfile | None:
         """What decides the last bits of its results; None where all machines give the same."""
         ...
 
-    def tune(self, recipe: Recipe, size: tuple[int, int], groups: Groups) -> Tuning:
+    def autotune(
+        self, recipe: Recipe, size: tuple[int, int], batch_histogram: BatchHistogram
+    ) -> InferenceConfig:
         """How a job's frames had best be edited on this device.
 
         May take a minute where a long job is worth some measuring.
 
         Args:
             size: width and height of the frames, multiples of 8.
-            groups: how the job's frames come, see :meth:`ip2p_batch.jobs.plan.Plan.groups`.
+            batch_histogram: how the job's frames come, see :meth:`ip2p_batch.jobs.plan.Plan.batch_histogram`.
         """
         ...
 
@@ -162,16 +164,16 @@ class Editor(Protocol):
         self,
         recipe: Recipe,
         *,
-        tuning: Tuning | None = None,
-        helpers: Helpers | None = None,
+        inference_config: InferenceConfig | None = None,
+        cpu_pool: CpuPool | None = None,
         checkpoint: Checkpoint | None = None,
     ) -> EditSession:
         """A session for ``recipe``; cheap, since the weights stay loaded.
 
         Args:
-            tuning: what :meth:`tune` found; without it, what a recipe leaves to be found out
+            inference_config: what :meth:`autotune` found; without it, what a recipe leaves to be found out
                 (``batch_size``, ``compile``) is the device's default.
-            helpers: threads for small work beside the model; None: the caller's.
+            cpu_pool: threads for small work beside the model; None: the caller's.
         """
         ...
 
@@ -185,7 +187,7 @@ class IdentityEditor:
     """
 
     device = "identity"
-    identity: Identity | None = None
+    compute_profile: ComputeProfile | None = None
 
     def __init__(
         self,
@@ -195,15 +197,17 @@ class IdentityEditor:
         self.transform = transform
         self.gate = gate
 
-    def tune(self, recipe: Recipe, size: tuple[int, int], groups: Groups) -> Tuning:
-        return Tuning(batch_size=recipe.batch_size)
+    def autotune(
+        self, recipe: Recipe, size: tuple[int, int], batch_histogram: BatchHistogram
+    ) -> InferenceConfig:
+        return InferenceConfig(batch_size=recipe.batch_size)
 
     def session(
         self,
         recipe: Recipe,
         *,
-        tuning: Tuning | None = None,
-        helpers: Helpers | None = None,
+        inference_config: InferenceConfig | None = None,
+        cpu_pool: CpuPool | None = None,
         checkpoint: Checkpoint | None = None,
     ) -> EditSession:
         return _IdentitySession(self, checkpoint or (lambda: None))

@@ -70,7 +70,7 @@ def load_editor(
             pipe,
             device=device,
             dtype=weights,
-            load_fast_vae=partial(load_fast_vae, model),
+            load_tiny_vae=partial(load_tiny_vae, model),
             cache=cache,
         )
     except torch.OutOfMemoryError:
@@ -135,7 +135,7 @@ def load_pipeline(model: str, *, revision: str | None = None, dtype: torch.dtype
         raise _explain(error, model, local=local) from error
 
 
-def load_fast_vae(model: str) -> Any:
+def load_tiny_vae(model: str) -> Any:
     """The small autoencoder for previews with ``model``, diffusers' ``AutoencoderTiny``.
 
     Raises:
@@ -143,7 +143,7 @@ def load_fast_vae(model: str) -> Any:
     """
     import diffusers
 
-    place, folder = catalog.fast_vae(model)
+    place, folder = catalog.tiny_vae(model)
     quiet_libraries()
     try:
         with warnings.catch_warnings():

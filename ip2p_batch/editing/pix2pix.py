@@ -15,10 +15,10 @@ import msgspec
 import torch
 
 from ..errors import ModelError
-from ..jobs.plan import Groups
-from ..jobs.records import Identity, Tuning
+from ..jobs.plan import BatchHistogram
+from ..jobs.records import ComputeProfile, InferenceConfig
 from ..recipe import Recipe
-from ..threads import Helpers
+from ..threads import CpuPool
 from . import attention, compute_profile, tuning_cache
 from .autotune import Trials
 from .compiling import CompiledUNet
@@ -40,7 +40,7 @@ class Pix2PixEditor:
             its ``__call__`` is not.
         device: ``cpu``, ``cuda`` or ``cuda:N``.
         dtype: of the weights; latents and scheduler are float32 whatever it is.
-        load_fast_vae: loads the autoencoder of recipes with ``fast_vae``; called once, if at all.
+        load_tiny_vae: loads the autoencoder of recipes with ``tiny_vae``; called once, if at all.
         cache: folder for what is measured and compiled; None keeps nothing.
     """
 
@@ -50,7 +50,7 @@ class Pix2PixEditor:
         *,
         device: str,
         dtype: torch.dtype,
-        load_fast_vae: Callable[[], Any] | None = None,
+        load_tiny_vae: Callable[[], Any] | None = None,
         cache: Path | None = None,
     ) -> None:
         self.pipe = pipe
@@ -64,9 +64,11 @@ class Pix2PixEditor:
         #: What the self-attention layers know of anchors; one session at a time uses it.
         self.anchor_memory = attention.install(pipe.unet, fused=device != "cpu")
         self.texts = Texts(pipe.tokenizer, pipe.text_encoder, device)
-        self._load_fast_vae = load_fast_vae
+        self._load_fast_vae = load_tiny_vae
         self._compiled = CompiledUNet(pipe.unet, cache / "compiled" if cache else None)
-        self._remembered = tuning_cache.Remembered(cache / "tuning.json" if cache else None)
+        self._remembered = tuning_cache.Remembered(
+            cache / "inference-config.json" if cache else None
+        )
         self._autoencoders: dict[bool, Autoencoder] = {}
         #: Largest batch that has not run out of memory so far.
         self.batch_limit = 1 << 30
@@ -79,26 +81,30 @@ class Pix2PixEditor:
         return f"cpu, {threads} thread{'' if threads == 1 else 's'}"
 
     @cached_property
-    def identity(self) -> Identity:
-        return compute_profile.identity(self.pipe, self.torch_device, self.dtype)
+    def compute_profile(self) -> ComputeProfile:
+        return compute_profile.compute_profile(self.pipe, self.torch_device, self.dtype)
 
-    def tune(self, recipe: Recipe, size: tuple[int, int], groups: Groups) -> Tuning:
+    def autotune(
+        self, recipe: Recipe, size: tuple[int, int], batch_histogram: BatchHistogram
+    ) -> InferenceConfig:
         trials = Trials(
             self.pipe.unet,
-            self.autoencoder(fast=recipe.fast_vae),
+            self.autoencoder(fast=recipe.tiny_vae),
             recipe,
             size,
-            identity=self.identity,
+            compute_profile=self.compute_profile,
             device=self.torch_device,
             remembered=self._remembered,
         )
-        batch, borders = self._batches(trials, recipe, groups)
+        batch, borders = self._batches(trials, recipe, batch_histogram)
         compiled = recipe.compile == "on"
-        if recipe.compile == "auto" and recipe.reuse == 1:
+        if recipe.compile == "auto" and recipe.deepcache_interval == 1:
             steps = recipe.num_inference_steps - recipe.carried_steps()
-            compiled = trials.worth_compiling(self._compiled, batch, groups.total * steps / batch)
+            compiled = trials.worth_compiling(
+                self._compiled, batch, batch_histogram.total * steps / batch
+            )
         # Compiled for one shape: another would cost as much again, for the few borders.
-        return Tuning(
+        return InferenceConfig(
             batch_size=batch, border_batch=batch if compiled else borders, compiled=compiled
         )
 
@@ -106,15 +112,17 @@ class Pix2PixEditor:
         self,
         recipe: Recipe,
         *,
-        tuning: Tuning | None = None,
-        helpers: Helpers | None = None,
+        inference_config: InferenceConfig | None = None,
+        cpu_pool: CpuPool | None = None,
         checkpoint: Checkpoint | None = None,
     ) -> Pix2PixSession:
-        found = tuning or Tuning(batch_size=recipe.batch_size, compiled=recipe.compile == "on")
+        found = inference_config or InferenceConfig(
+            batch_size=recipe.batch_size, compiled=recipe.compile == "on"
+        )
         if not found.batch_size:
             found = msgspec.structs.replace(found, batch_size=self.default_batch())
         return Pix2PixSession(
-            self, recipe, found, helpers or Helpers(), checkpoint or (lambda: None)
+            self, recipe, found, cpu_pool or CpuPool(), checkpoint or (lambda: None)
         )
 
     def autoencoder(self, *, fast: bool) -> Autoencoder:
@@ -125,7 +133,7 @@ class Pix2PixEditor:
         """
         if fast not in self._autoencoders:
             own = self.pipe.vae
-            vae = self._fast_vae() if fast else own
+            vae = self._tiny_vae() if fast else own
             self._autoencoders[fast] = Autoencoder(
                 vae, self.torch_device, float(own.config.scaling_factor), scaled=fast
             )
@@ -143,9 +151,9 @@ class Pix2PixEditor:
         """
         return DeepFeatures(self.pipe.unet)
 
-    def _fast_vae(self) -> Any:
+    def _tiny_vae(self) -> Any:
         if self._load_fast_vae is None:
-            raise ModelError("This model has no fast autoencoder.", hint="Leave --fast-vae out.")
+            raise ModelError("This model has no fast autoencoder.", hint="Leave --tiny-vae out.")
         vae, own = self._load_fast_vae(), self.pipe.vae
         channels = [int(v.config.latent_channels) for v in (vae, own)]
         # Both halve the sides once less than they have blocks.
@@ -153,7 +161,7 @@ class Pix2PixEditor:
         if len({*channels}) > 1 or len({*blocks}) > 1:
             raise ModelError(
                 "The fast autoencoder's latents are not of this model's kind.",
-                hint="Leave --fast-vae out, or put one that fits into the model's fast_vae folder.",
+                hint="Leave --tiny-vae out, or put one that fits into the model's tiny_vae folder.",
             )
         vae.to(self.torch_device, self.dtype).eval().requires_grad_(requires_grad=False)
         return vae.to(memory_format=torch.channels_last)
@@ -161,20 +169,24 @@ class Pix2PixEditor:
     def default_batch(self) -> int:
         return DEFAULT_BATCH.get(self.torch_device.split(":")[0], 1)
 
-    def _batches(self, trials: Trials, recipe: Recipe, groups: Groups) -> tuple[int, int]:
+    def _batches(
+        self, trials: Trials, recipe: Recipe, batch_histogram: BatchHistogram
+    ) -> tuple[int, int]:
         """Frames in one call, and borders.
 
         On a GPU what fits and is quickest; on a CPU one, since larger batches are no quicker.
         """
-        largest = max(groups.borders, default=1)
+        max_edit_size = max(batch_histogram.borders, default=1)
         if recipe.batch_size or self.torch_device == "cpu":
             batch = recipe.batch_size or self.default_batch()
-            return batch, min(batch, largest)
+            return batch, min(batch, max_edit_size)
         pace = trials.pace()
-        looks = recipe.anchors > 0 or recipe.look_anchor is not None
+        looks = recipe.anchors > 0 or recipe.reference_image is not None
         longest = LARGEST_GROUP if looks else None
-        batch = tuning_cache.best_batch(pace, groups.frames, longest)
+        batch = tuning_cache.best_batch(pace, batch_histogram.frames, longest)
         borders = (
-            tuning_cache.best_batch(pace, groups.borders, longest) if groups.borders else batch
+            tuning_cache.best_batch(pace, batch_histogram.borders, longest)
+            if batch_histogram.borders
+            else batch
         )
         return batch, borders

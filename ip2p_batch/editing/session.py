@@ -17,12 +17,12 @@ import torch
 
 from ..errors import EditError, NotFinite
 from ..frame import Frame, Image
-from ..jobs.records import Tuning
+from ..jobs.records import InferenceConfig
 from ..recipe import Recipe
 from ..temporal.deflicker import Deflicker
 from ..temporal.filter import TemporalFilter
-from ..temporal.pipeline import Stage, Steadying
-from ..threads import Helpers
+from ..temporal.pipeline import Stage, TemporalPipeline
+from ..threads import CpuPool
 from . import carryover, float32_fallback, guidance, schedule
 from .attention import AnchorMemory
 from .borders import Ties
@@ -90,20 +90,20 @@ class Pix2PixSession:
         self,
         editor: Engine,
         recipe: Recipe,
-        tuning: Tuning,
-        helpers: Helpers,
+        inference_config: InferenceConfig,
+        cpu_pool: CpuPool,
         checkpoint: Checkpoint,
     ) -> None:
         self._editor = editor
-        self._autoencoder = editor.autoencoder(fast=recipe.fast_vae)
+        self._autoencoder = editor.autoencoder(fast=recipe.tiny_vae)
         self._recipe = recipe
         self._checkpoint = checkpoint
-        self._batch = tuning.batch_size
-        self._border_batch = tuning.border_batch or tuning.batch_size
+        self._batch = inference_config.batch_size
+        self._border_batch = inference_config.border_batch or inference_config.batch_size
         self._texts = editor.texts
         self._cut: dict[str, None] = {}  # lines on texts that were cut, each once
         self._denoiser = Denoiser(
-            unet=editor.unet(compiled=tuning.compiled),
+            unet=editor.unet(compiled=inference_config.compiled),
             scheduler=schedule.make(
                 recipe.scheduler,
                 editor.pipe.scheduler.config,
@@ -112,10 +112,10 @@ class Pix2PixSession:
             ),
             weights=guidance.weights(recipe.guidance_scale, recipe.image_guidance_scale),
             guided=recipe.guided_steps(),
-            reuse=recipe.reuse,
-            features=editor.deep_features() if recipe.reuse > 1 else None,
+            deepcache_interval=recipe.deepcache_interval,
+            features=editor.deep_features() if recipe.deepcache_interval > 1 else None,
         )
-        self._steadying = Steadying(stages(recipe, helpers))
+        self._steadying = TemporalPipeline(stages(recipe, cpu_pool))
         self._ties = Ties(recipe, self._denoiser.scheduler)
         self._sights = Sights(
             recipe, self._denoiser.scheduler, self._autoencoder, editor.anchor_memory
@@ -365,10 +365,10 @@ class Pix2PixSession:
         self, samples: Sequence[_Sample], attempts: Sequence[float32_fallback.Attempt]
     ) -> list[Image | None]:
         """The frames' pictures; those with a flaw are edited again in float32, each alone."""
-        flawed = [n for n, attempt in enumerate(attempts) if attempt.flaw]
+        chunks_with_failed_items = [n for n, attempt in enumerate(attempts) if attempt.flaw]
         images = [attempt.image for attempt in attempts]
         dtype = self._denoiser.unet.dtype
-        for n in flawed:
+        for n in chunks_with_failed_items:
             alone = partial(self._edit_group, [samples[n]], 1)
             again = self._in_float32(alone)
             second = None if again is None else again[0]
@@ -453,11 +453,11 @@ class Pix2PixSession:
         )
 
 
-def stages(recipe: Recipe, helpers: Helpers | None = None) -> list[Stage]:
+def stages(recipe: Recipe, cpu_pool: CpuPool | None = None) -> list[Stage]:
     """What steadies finished frames, in order; together they look ``recipe.looks_beyond`` far."""
     found: list[Stage] = []
     if recipe.temporal_filter:
-        found.append(TemporalFilter(recipe.temporal_filter, helpers))
+        found.append(TemporalFilter(recipe.temporal_filter, cpu_pool))
     if recipe.deflicker:
         found.append(Deflicker(recipe.deflicker))
     return found

@@ -1,7 +1,7 @@
 """How a job's model is best called on a device: frames in one call, and whether to compile.
 
 Both change the last bits of a result, so one worker finds them and all workers of a job keep to
-them (``JobDir.agree``). What is measured on the way is remembered on the machine, by model, device
+them (``JobFolder.agree``). What is measured on the way is remembered on the machine, by model, device
 and shape, for the next job.
 """
 
@@ -85,7 +85,7 @@ def measured_pace(
 
 
 def best_batch(
-    pace: Mapping[int, float], groups: Mapping[int, int], longest: int | None = None
+    pace: Mapping[int, float], batch_histogram: Mapping[int, int], longest: int | None = None
 ) -> int:
     """Frames in one call with which a job's frames take the least time.
 
@@ -94,7 +94,7 @@ def best_batch(
 
     Args:
         pace: of :func:`measured_pace`.
-        groups: how many frames are edited together, and how often.
+        batch_histogram: how many frames are edited together, and how often.
         longest: frames (or one call, if that is more) after which a group is parted; None: never.
 
     >>> best_batch({1: 0.2, 4: 0.5, 16: 1.8}, {28: 10})
@@ -105,7 +105,7 @@ def best_batch(
 
     def seconds(size: int) -> float:
         calls = 0
-        for group, count in groups.items():
+        for group, count in batch_histogram.items():
             part = group if longest is None else max(size, longest)
             whole, rest = divmod(group, part)
             calls += count * (whole * -(-part // size) + -(-rest // size))

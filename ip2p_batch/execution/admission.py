@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from ..errors import UnlikeWorker
+from ..errors import IncompatibleWorker
 from ..jobs.compatibility import differences
-from ..jobs.folder import JobDir
-from ..jobs.records import Identity
+from ..jobs.folder import JobFolder
+from ..jobs.records import ComputeProfile
 from ..jobs.spec import Job
 
 
-def admit(folder: JobDir, job: Job, mine: Identity | None) -> tuple[str, ...]:
+def require_compatible(folder: JobFolder, job: Job, mine: ComputeProfile | None) -> tuple[str, ...]:
     """Fix the job's identity if nobody has, else hold this worker's against it.
 
     Args:
@@ -19,17 +19,17 @@ def admit(folder: JobDir, job: Job, mine: Identity | None) -> tuple[str, ...]:
         In what this worker differs, where the job allows that.
 
     Raises:
-        UnlikeWorker: it differs.
+        IncompatibleWorker: it differs.
         OutputError: the job folder cannot be written.
     """
     if mine is None:
         return ()
-    unlike = differences(mine, folder.fix_identity(mine))
-    if unlike and not job.mixed_workers:
-        raise UnlikeWorker(
-            f"This worker is of another kind than the chunks of {job.id}: {', '.join(unlike)}.",
-            unlike=unlike,
+    mismatches = differences(mine, folder.fix_compute_profile(mine))
+    if mismatches and not job.allow_mixed_hardware:
+        raise IncompatibleWorker(
+            f"This worker is of another kind than the chunks of {job.id}: {', '.join(mismatches)}.",
+            mismatches=mismatches,
             hint="Go on with workers like the first one, or allow others:"
-            f" `ip2p-batch resume {job.id} --mixed-workers`.",
+            f" `ip2p-batch resume {job.id} --allow-mixed-hardware`.",
         )
-    return unlike
+    return mismatches

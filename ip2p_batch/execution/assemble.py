@@ -10,19 +10,19 @@ from pathlib import Path
 
 from ..errors import IncompleteJob, OutsideRoots
 from ..jobs.compatibility import mixed
-from ..jobs.folder import JobDir
+from ..jobs.folder import JobFolder
 from ..jobs.plan import Plan
 from ..jobs.records import ItemResult, Receipt, Result
 from ..jobs.spec import Job
 from ..media.video import concat
 from ..media.video.segment import segment_suffix
-from ..storage.atomic import atomic_path, digest, retry_transient, sweep, unreadable
+from ..storage.atomic import atomic_path, digest, read_error, retry_transient, sweep
 
 #: Seconds without a chunk in work that are no stop.
 _MOMENT_SECONDS = 15.0
 
 
-def assemble(job_dir: JobDir) -> Result:
+def assemble(job_dir: JobFolder) -> Result:
     """Make the output of a job whose chunks are all done, and write ``result.json``.
 
     Safe to call twice, from two hosts: one does it, and the other finds it done or under way.
@@ -68,7 +68,7 @@ def assemble(job_dir: JobDir) -> Result:
     return result
 
 
-def _within(job_dir: JobDir, paths: Iterable[str]) -> Iterator[Path]:
+def _within(job_dir: JobFolder, paths: Iterable[str]) -> Iterator[Path]:
     """Those of ``paths`` that this worker may touch; the others it never wrote."""
     for path in paths:
         with suppress(OutsideRoots):
@@ -91,16 +91,16 @@ def worked(receipts: Iterable[Receipt], begun: float, now: float) -> float:
 
 def _item_results(plan: Plan, receipts: dict[str, Receipt]) -> dict[int, ItemResult]:
     """What became of each picture, by its number."""
-    left_out = plan.left_out
+    excluded_items = plan.excluded_items
     return {
         item.index: item
         for receipt in receipts.values()
         for item in receipt.items
-        if item.index not in left_out.get(receipt.chunk, ())
+        if item.index not in excluded_items.get(receipt.chunk, ())
     }
 
 
-def _receipts(job_dir: JobDir, job: Job, plan: Plan) -> dict[str, Receipt]:
+def _receipts(job_dir: JobFolder, job: Job, plan: Plan) -> dict[str, Receipt]:
     fingerprint = job.fingerprint()
     receipts = {r.chunk: r for r in job_dir.receipts() if r.fingerprint == fingerprint}
     missing = [c.id for c in plan.chunks if c.id not in receipts]
@@ -122,10 +122,10 @@ def _is(segment: Path, receipt: Receipt) -> bool:
     except FileNotFoundError:
         return False
     except OSError as error:
-        raise unreadable(segment, error) from error
+        raise read_error(segment, error) from error
 
 
-def _join(job_dir: JobDir, job: Job, plan: Plan, receipts: dict[str, Receipt]) -> None:
+def _join(job_dir: JobFolder, job: Job, plan: Plan, receipts: dict[str, Receipt]) -> None:
     source, facts = job.source, job.source.video
     assert facts is not None
     suffix = segment_suffix(job.encoding)
@@ -161,7 +161,7 @@ def _join(job_dir: JobDir, job: Job, plan: Plan, receipts: dict[str, Receipt]) -
 
 
 def _outcomes(
-    job_dir: JobDir, results: dict[int, ItemResult]
+    job_dir: JobFolder, results: dict[int, ItemResult]
 ) -> tuple[list[tuple[str, str]], int, list[str]]:
     """What failed, by path, how much was skipped, and what was worth a warning."""
     failed: list[tuple[str, str]] = []

@@ -9,17 +9,17 @@ import msgspec
 
 from ..editing.editor import Editor
 from ..errors import Ip2pError, JobCancelled
-from ..jobs.folder import JobDir
+from ..jobs.folder import JobFolder
 from ..jobs.plan import Chunk
-from ..jobs.records import Failure, ItemResult, Receipt, Tuning, WorkerInfo
-from ..media.reference_image import load_look
+from ..jobs.records import Failure, InferenceConfig, ItemResult, Receipt, WorkerInfo
+from ..media.reference_image import load_reference_image
 from ..recipe import Recipe
-from .admission import admit
+from .admission import require_compatible
 from .chunk_run import Work
 from .images import edit_stills
-from .timeout import Patience
+from .timeout import HangDetector
 from .video import edit_borders, edit_frames
-from .worker_cache import Workshop
+from .worker_cache import WorkerCache
 
 #: Gives the loaded editor of a recipe; keeps it between chunks.
 EditorFor = Callable[[Recipe], Editor]
@@ -29,39 +29,39 @@ MAX_ATTEMPTS = 3
 
 
 def process_chunk(
-    job_dir: JobDir,
+    job_dir: JobFolder,
     chunk: Chunk,
     *,
     editor_for: EditorFor,
     worker: WorkerInfo,
-    patience: Patience | None = None,
-    workshop: Workshop | None = None,
+    hang_detector: HangDetector | None = None,
+    worker_cache: WorkerCache | None = None,
 ) -> Receipt:
     """Do one chunk and write its receipt; a chunk that has a valid receipt is left alone.
 
     Args:
-        patience: what to do about a chunk that hangs; None waits for ever.
-        workshop: what the process keeps from chunk to chunk; None keeps nothing.
+        hang_detector: what to do about a chunk that hangs; None waits for ever.
+        worker_cache: what the process keeps from chunk to chunk; None keeps nothing.
 
     Raises:
         ChunkTaken: another worker is at it; there is nothing to do about that.
         JobCancelled: the job's folder says so, or that the job has ended without this worker;
             checked between denoising steps.
-        UnlikeWorker: this worker would give other bits than the chunks before.
+        IncompatibleWorker: this worker would give other bits than the chunks before.
         Ip2pError: what went wrong; ``retryable`` says whether another try makes sense.
     """
     while True:
         # The claim is of this attempt; what else is in hand belongs to the process.
-        work = Work(job_dir, job_dir.job(), chunk, worker, workshop)
+        work = Work(job_dir, job_dir.job(), chunk, worker, worker_cache)
         try:
-            return _process(work, editor_for, patience)
+            return _process(work, editor_for, hang_detector)
         except JobCancelled:
             if job_dir.cancelled or job_dir.ended:
                 raise
             # Taken up again this moment, by somebody who counts on what is in hand here.
 
 
-def _process(work: Work, editor_for: EditorFor, patience: Patience | None) -> Receipt:
+def _process(work: Work, editor_for: EditorFor, hang_detector: HangDetector | None) -> Receipt:
     job_dir, job, chunk = work.job_dir, work.job, work.chunk
     fingerprint = job.fingerprint()
     done = job_dir.receipt(chunk.id)
@@ -71,23 +71,26 @@ def _process(work: Work, editor_for: EditorFor, patience: Patience | None) -> Re
         work.checkpoint()
         with work.timed("load"):
             editor = editor_for(job.recipe)
-        mine = editor.identity
+        mine = editor.compute_profile
         work.worker = msgspec.structs.replace(
             work.worker,
             device=editor.device,
             model=mine.model if mine is not None else "",
-            identity=mine,
+            compute_profile=mine,
         )
-        admit(job_dir, job, mine)
+        require_compatible(job_dir, job, mine)
         with work.timed("tune"):
-            tuning = _tuning(work, editor)
-        if patience is not None:  # once the model is there: a download has its own pace
-            patience.watch(work)
+            inference_config = _tuning(work, editor)
+        if hang_detector is not None:  # once the model is there: a download has its own pace
+            hang_detector.watch(work)
         session = editor.session(
-            job.recipe, tuning=tuning, helpers=work.helpers, checkpoint=work.checkpoint
+            job.recipe,
+            inference_config=inference_config,
+            cpu_pool=work.cpu_pool,
+            checkpoint=work.checkpoint,
         )
         if job.look:
-            session.look(load_look(job_dir.look_path, job.look))
+            session.look(load_reference_image(job_dir.reference_image_path, job.look))
         items: tuple[ItemResult, ...] = ()
         if chunk.kind == "stills":
             digest, items = edit_stills(work, session)
@@ -97,7 +100,7 @@ def _process(work: Work, editor_for: EditorFor, patience: Patience | None) -> Re
             digest = edit_frames(work, session)
         work.checkpoint()
         # Once more: a resume may have given the job to workers of another kind meanwhile.
-        unlike = admit(job_dir, job_dir.job(), mine)
+        mismatches = require_compatible(job_dir, job_dir.job(), mine)
         receipt = Receipt(
             chunk=chunk.id,
             fingerprint=fingerprint,
@@ -108,33 +111,35 @@ def _process(work: Work, editor_for: EditorFor, patience: Patience | None) -> Re
             finished=time.time(),
             items=items,
             warnings=tuple(dict.fromkeys([*work.warnings, *session.warnings])),
-            unlike=unlike,
+            mismatches=mismatches,
         )
         job_dir.write_receipt(receipt, work.check)
-    if patience is not None:
-        patience.learn(work, receipt)
+    if hang_detector is not None:
+        hang_detector.learn(work, receipt)
     if job_dir.ended:  # another worker had this chunk, too, and was faster
         job_dir.drop_media()
     return receipt
 
 
-def _tuning(work: Work, editor: Editor) -> Tuning:
+def _tuning(work: Work, editor: Editor) -> InferenceConfig:
     """How the job's model is called; the first worker that comes here finds out for all."""
-    known = work.job_dir.tuning()
+    known = work.job_dir.inference_config()
     if known is not None:
         return known
     recipe, plan = work.job.recipe, work.job_dir.plan()
-    return work.job_dir.agree(editor.tune(recipe, plan.largest(recipe), plan.groups()))
+    return work.job_dir.propose_inference_config(
+        editor.autotune(recipe, plan.max_edit_size(recipe), plan.batch_histogram())
+    )
 
 
 def give_up(
-    job_dir: JobDir, chunk_id: str, error: BaseException, *, attempts: int, worker: WorkerInfo
+    job_dir: JobFolder, chunk_id: str, error: BaseException, *, attempts: int, worker: WorkerInfo
 ) -> None:
     """Record that a chunk could not be done, so that the job can end and say why."""
     if job_dir.receipt(chunk_id) is not None:
         return  # another worker had it, too, and has finished it
     message = error.message if isinstance(error, Ip2pError) else f"{type(error).__name__}: {error}"
-    job_dir.drop_claim(chunk_id)
+    job_dir.remove_heartbeat(chunk_id)
     job_dir.write_failure(
         Failure(
             chunk=chunk_id,

@@ -11,13 +11,13 @@ from typing import Generic, Self, TypeVar
 
 from ..errors import ChunkTaken, Ip2pError, JobCancelled
 from ..jobs import attempts
-from ..jobs.folder import JobDir
+from ..jobs.folder import JobFolder
 from ..jobs.plan import Chunk
-from ..jobs.records import Claim, WorkerInfo
+from ..jobs.records import Heartbeat, WorkerInfo
 from ..jobs.spec import Job
-from ..threads import Background, Helpers, prefetched
-from .crash_isolation import Suspects
-from .worker_cache import KeptFrames, Workshop
+from ..threads import Background, CpuPool, prefetched
+from .crash_isolation import CrashIsolation
+from .worker_cache import FrameCache, WorkerCache
 
 T = TypeVar("T")
 
@@ -36,22 +36,22 @@ class Work:
     off, too, the next one knows where.
 
     Attributes:
-        deadly: numbers of the frames or pictures that kill, or hang, whoever edits them.
+        poisoned: numbers of the frames or pictures that kill, or hang, whoever edits them.
     """
 
     def __init__(
         self,
-        job_dir: JobDir,
+        job_dir: JobFolder,
         job: Job,
         chunk: Chunk,
         worker: WorkerInfo,
-        workshop: Workshop | None = None,
+        worker_cache: WorkerCache | None = None,
     ) -> None:
         self.job_dir = job_dir
         self.job = job
         self.chunk = chunk
         self.worker = worker
-        self._workshop = workshop or Workshop()
+        self._workshop = worker_cache or WorkerCache()
         self.warnings: list[str] = []
         self._done = 0
         self._lock = threading.Lock()
@@ -60,12 +60,12 @@ class Work:
         self._stop = threading.Event()
         self._cancelled = False
         self._taken = False
-        self._holding: attempts.Holding | None = None
-        self._suspects = Suspects()
+        self._holding: attempts.ChunkLease | None = None
+        self._suspects = CrashIsolation()
         self._limit = 0.0
         self._since = self._started
         self._hung: Callable[[], None] = lambda: None
-        self.deadly: frozenset[int] = frozenset()
+        self.poisoned: frozenset[int] = frozenset()
         self._next_look = 0.0
 
     @contextmanager
@@ -80,10 +80,10 @@ class Work:
             self.job_dir, self.chunk.id, self.worker, checkpoint=self._see_if_cancelled
         ) as holding:
             self._holding = holding
-            self._suspects = Suspects(holding.earlier.broken, len(self.chunk))
-            for number in self._suspects.deadly():
-                self.job_dir.mark_once(f"deadly/{number}")
-            self.deadly = self.job_dir.deadly()
+            self._suspects = CrashIsolation(holding.earlier.broken, len(self.chunk))
+            for number in self._suspects.poisoned():
+                self.job_dir.mark_once(f"poisoned/{number}")
+            self.poisoned = self.job_dir.poisoned()
             self._suspects.see_if_there_is_hope(self.chunk)
             self._beat()
             thread = threading.Thread(target=self._keep_beating, name="heartbeat", daemon=True)
@@ -94,7 +94,7 @@ class Work:
                 self._stop.set()
                 thread.join()
                 if not self._taken:
-                    self.job_dir.drop_claim(self.chunk.id)
+                    self.job_dir.remove_heartbeat(self.chunk.id)
 
     def checkpoint(self) -> None:
         """Raise where the job was cancelled, or the chunk is no longer ours.
@@ -141,14 +141,14 @@ class Work:
         return self._suspects.careful
 
     @property
-    def helpers(self) -> Helpers:
+    def cpu_pool(self) -> CpuPool:
         """Threads for small work; where work is careful, there are none."""
-        return Helpers() if self.careful else self._workshop.helpers
+        return CpuPool() if self.careful else self._workshop.cpu_pool
 
     @property
-    def kept_frames(self) -> KeptFrames:
+    def frame_cache(self) -> FrameCache:
         """Borders and anchors; where work is careful, none but its own."""
-        return KeptFrames() if self.careful else self._workshop.frames
+        return FrameCache() if self.careful else self._workshop.frames
 
     def parts(self, items: Iterator[T], numbers: Sequence[int], size: int) -> Iterator[list[T]]:
         """Batches of ``size``; careful work notes each before it reads it.
@@ -214,16 +214,18 @@ class Work:
         self.checkpoint()
 
     def _beat(self) -> None:
-        self._taken = self._taken or (self._holding is not None and self._holding.overtaken())
+        self._taken = self._taken or (self._holding is not None and self._holding.superseded())
         if self._taken:
             return  # the claim is another's by now
-        claim = Claim(chunk=self.chunk.id, worker=self.worker, done=self._done, at=time.time())
+        heartbeat = Heartbeat(
+            chunk=self.chunk.id, worker=self.worker, done=self._done, at=time.time()
+        )
         try:
             if self.job_dir.ended:  # another worker had this chunk, too: nobody needs it any more
                 self._cancelled = True
                 return
             self._cancelled = self._cancelled or self.job_dir.cancelled
-            self.job_dir.write_claim(claim)
+            self.job_dir.write_heartbeat(heartbeat)
         except Ip2pError:
             # A full disk must not end the chunk here: the segment's own write says it better.
             return

@@ -26,7 +26,7 @@ _LIKELY = 3
 _HINT = "The worker's log has more; a smaller --size needs less memory. `resume` tries again."
 
 
-class Suspects:
+class CrashIsolation:
     """What the broken attempts at a chunk say.
 
     Args:
@@ -53,7 +53,7 @@ class Suspects:
         else:
             yield from ((number,) for number in batch)
 
-    def deadly(self) -> list[int]:
+    def poisoned(self) -> list[int]:
         """Frames or pictures that are at fault."""
         return sorted(n for n, deaths in self._alone().items() if deaths >= _DEATHS)
 
@@ -63,15 +63,15 @@ class Suspects:
         Raises:
             JobError: it does not; says where the attempts died.
         """
-        deadly = self.deadly()
+        poisoned = self.poisoned()
         where = ""
         if sum(not part for part in self._parts) >= _AIMLESS:
             where = "and at none of its frames"
-        elif still := [n for n in deadly if self._alone()[n] >= _DEATHS + _STILL]:
+        elif still := [n for n in poisoned if self._alone()[n] >= _DEATHS + _STILL]:
             noun = "picture" if chunk.kind == "stills" else "frame"
             where = f"in the end always at {noun} {still[0]}"
-        elif len(deadly) > max(_LIKELY, self._frames // 2):
-            where = f"at {len(deadly)} different frames"
+        elif len(poisoned) > max(_LIKELY, self._frames // 2):
+            where = f"at {len(poisoned)} different frames"
         if where:
             raise JobError(
                 f"The worker process died or hung {self._deaths} times at this chunk, {where}.",

@@ -10,7 +10,7 @@ from ..media.video.reader import VideoReader
 from ..media.video.timestamps import Times
 
 
-class SparingReader:
+class CrashSafeReader:
     """Reads frames as its reader does, but for the deadly ones: a neighbour's picture stands in.
 
     Of the same shot, the one before where there is one: the same for every chunk that reads it,
@@ -18,11 +18,11 @@ class SparingReader:
     """
 
     def __init__(
-        self, reader: VideoReader, pts: Times, deadly: frozenset[int], shots: Sequence[Shot]
+        self, reader: VideoReader, pts: Times, poisoned: frozenset[int], shots: Sequence[Shot]
     ) -> None:
         self._reader = reader
         self._pts = pts
-        self._deadly = deadly
+        self._deadly = poisoned
         self._shots = shots
         self._warnings: list[str] = []
 

@@ -15,7 +15,7 @@ _MOST_WAITING = 32
 Pair = tuple[Frame, Frame]
 
 
-class StandIns:
+class FrameFallback:
     """Edits a chunk's frames in order and fills the holes.
 
     The frame before stands in; for a chunk's first ones, the next that came out well.

@@ -24,7 +24,7 @@ from ..jobs.spec import Item, Job
 from ..media import limits
 from ..media.images.codec import Still, read_still, write_still
 from ..media.resize import Fit
-from ..storage.atomic import atomic_path, flush_folder, write_error
+from ..storage.atomic import atomic_path, sync_directory, write_error
 from .chunk_run import Work, clocked
 
 T = TypeVar("T")
@@ -104,7 +104,7 @@ def _flush_names(work: Work) -> None:
     for folder in sorted({Path(item.output).parent for item in items}):
         try:
             if folder.is_dir():  # not where all of its pictures failed
-                flush_folder(work.job_dir.roots.allow(folder))
+                sync_directory(work.job_dir.roots.allow(folder))
         except OutsideRoots:
             continue  # nothing was written there
         except OSError as error:
@@ -117,7 +117,7 @@ def _read(work: Work) -> Iterator[tuple[int, _Picture | str]]:
     for index, item in enumerate(work.job_dir.items(chunk.start, chunk.stop), chunk.start):
         if index in chunk.without:
             continue
-        if index in work.deadly:
+        if index in work.poisoned:
             yield index, _DEADLY
             continue
         try:

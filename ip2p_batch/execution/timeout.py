@@ -20,7 +20,7 @@ _FACTOR = 20.0
 _RECEIPTS, _LOOKS = 8, 64
 
 
-class Patience:
+class HangDetector:
     """How long the chunks of one process may take, and what becomes of one that hangs.
 
     Args:

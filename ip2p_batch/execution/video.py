@@ -19,8 +19,8 @@ from ..media.video.segment import SegmentWriter, segment_suffix
 from ..storage.atomic import atomic_path
 from ..storage.atomic import digest as sha256
 from .chunk_run import Work, clocked
-from .crash_safe_reader import SparingReader
-from .frame_fallback import StandIns, told
+from .crash_safe_reader import CrashSafeReader
+from .frame_fallback import FrameFallback, told
 
 _READ_AHEAD = 2  # batches decoded before the editor asks for them
 
@@ -35,9 +35,9 @@ def edit_frames(work: Work, session: EditSession) -> str:
     source = work.job_dir.roots.allow(job.source.path)
     table = work.job_dir.frame_table()
     with VideoReader(source, facts, table) as opened:
-        reader = SparingReader(opened, table, work.deadly, work.job_dir.plan().shots)
+        reader = CrashSafeReader(opened, table, work.poisoned, work.job_dir.plan().shots)
         _take_over(work, session, reader, fit)
-        frames = work.helpers.map(
+        frames = work.cpu_pool.map(
             lambda frame: session.prepare(_fitted(frame, fit)), reader.frames(*chunk.reach)
         )
         parts = work.parts(frames, range(*chunk.reach), session.batch_size)
@@ -53,7 +53,7 @@ def edit_frames(work: Work, session: EditSession) -> str:
 
                 def write(steady: Sequence[Frame]) -> None:
                     mine = [f for f in steady if chunk.start <= f.index < chunk.stop]
-                    for frame in work.helpers.map(unfitted, mine):
+                    for frame in work.cpu_pool.map(unfitted, mine):
                         writer.write(frame)
                     work.advance(len(mine))
 
@@ -61,7 +61,7 @@ def edit_frames(work: Work, session: EditSession) -> str:
                     for source, edited in pairs:
                         write(session.steady(source, edited))
 
-                stand_ins = StandIns(session)
+                stand_ins = FrameFallback(session)
                 with work.behind(finish, _READ_AHEAD) as encoder:
                     for batch in clocked(work, ready, "decode"):
                         with work.timed("edit"):
@@ -88,7 +88,7 @@ def edit_borders(work: Work, session: EditSession) -> str:
     source = work.job_dir.roots.allow(job.source.path)
     table = work.job_dir.frame_table()
     with VideoReader(source, facts, table) as opened:
-        reader = SparingReader(opened, table, work.deadly, work.job_dir.plan().shots)
+        reader = CrashSafeReader(opened, table, work.poisoned, work.job_dir.plan().shots)
         with work.timed("decode"):
             anchors = _frames(work, reader, fit, chunk.anchors)
         session.anchor([(frame, None) for frame in anchors])
@@ -115,7 +115,7 @@ def _save_borders(work: Work, session: EditSession, frames: Sequence[Frame]) -> 
         return [sha256(path) for path in temporary]
 
 
-def _take_over(work: Work, session: EditSession, reader: SparingReader, fit: Fit) -> None:
+def _take_over(work: Work, session: EditSession, reader: CrashSafeReader, fit: Fit) -> None:
     """Tie the session to the chunk's borders, and let it look at its anchors.
 
     A latents file that is damaged or gone is made again. Where and when a border is edited does
@@ -144,7 +144,7 @@ def _take_over(work: Work, session: EditSession, reader: SparingReader, fit: Fit
         begin()
 
 
-def _frames(work: Work, reader: SparingReader, fit: Fit, numbers: Sequence[int]) -> list[Frame]:
+def _frames(work: Work, reader: CrashSafeReader, fit: Fit, numbers: Sequence[int]) -> list[Frame]:
     """Borders and anchors, ascending; most of them were read for an earlier chunk."""
 
     def read(missing: Sequence[int]) -> list[Frame]:
@@ -152,9 +152,9 @@ def _frames(work: Work, reader: SparingReader, fit: Fit, numbers: Sequence[int])
 
     source = work.job.source
     # From when a frame is known to be deadly, a neighbour of its shot stands in for it.
-    shots = work.job_dir.plan().shots if work.deadly else ()
-    clip = (source.path, source.stamp, fit, work.deadly, shots)
-    return work.kept_frames.get(clip, numbers, read)
+    shots = work.job_dir.plan().shots if work.poisoned else ()
+    clip = (source.path, source.stamp, fit, work.poisoned, shots)
+    return work.frame_cache.get(clip, numbers, read)
 
 
 def _fitted(frame: Frame, fit: Fit) -> Frame:

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Sequence
 
 from ..frame import Frame
-from ..threads import Helpers
+from ..threads import CpuPool
 
 #: Requests for which a frame is kept that nobody asked for again: those of one chunk.
 _KEPT_FOR = 2
 
 
-class KeptFrames:
+class FrameCache:
     """Borders and anchors that were read before, fitted.
 
     Anchors are the same for all chunks of a shot, and a border belongs to those on both sides of
@@ -44,13 +44,13 @@ class KeptFrames:
         return found
 
 
-class Workshop:
+class WorkerCache:
     """One for each process that works on chunks, one chunk at a time.
 
     Args:
-        threads: beside the editor's own, for flow, filters and fitting; see :class:`Helpers`.
+        threads: beside the editor's own, for flow, filters and fitting; see :class:`CpuPool`.
     """
 
     def __init__(self, threads: int = 1) -> None:
-        self.helpers = Helpers(threads)
-        self.frames = KeptFrames()
+        self.cpu_pool = CpuPool(threads)
+        self.frames = FrameCache()

@@ -23,8 +23,8 @@ from ..settings import Settings
 from ..storage.atomic import overwrite_in_place, write_error
 from ..storage.locks import Lock, lock_file
 from .codec import decode, encode
-from .folder import JobDir
-from .records import Attempt, Claim, WorkerInfo
+from .folder import JobFolder
+from .records import Attempt, Heartbeat, WorkerInfo
 
 #: A claim is watched this long at the least.
 _GLANCE_SECONDS = 3.0
@@ -42,7 +42,7 @@ class History:
         return len(self.broken)
 
 
-class Holding:
+class ChunkLease:
     """A chunk in hand, for the length of a ``with`` block. Made by :func:`begin`.
 
     Attributes:
@@ -50,7 +50,7 @@ class Holding:
         earlier: what became of the attempts before it.
     """
 
-    def __init__(self, job_dir: JobDir, attempt: Attempt, number: int, file: int) -> None:
+    def __init__(self, job_dir: JobFolder, attempt: Attempt, number: int, file: int) -> None:
         self.number = number
         self.earlier = History()
         self._job_dir = job_dir
@@ -78,7 +78,7 @@ class Holding:
         )
         self._write(self._attempt, durable=True)
 
-    def overtaken(self) -> bool:
+    def superseded(self) -> bool:
         """Whether somebody else has begun this chunk after us, or has finished it."""
         chunk = self._attempt.chunk
         return (
@@ -94,7 +94,7 @@ class Holding:
         Raises:
             ChunkTaken: it is not.
         """
-        if self.overtaken():
+        if self.superseded():
             raise ChunkTaken(f"Another worker has chunk {self._attempt.chunk} by now.")
 
     def _end(self) -> None:
@@ -113,13 +113,13 @@ class Holding:
 
 
 def begin(
-    job_dir: JobDir,
+    job_dir: JobFolder,
     chunk_id: str,
     worker: WorkerInfo,
     *,
     checkpoint: Callable[[], None] = lambda: None,
-) -> Holding:
-    """Take a chunk; waits up to ``IP2P_STALE_SECONDS`` where its last holder may be alive.
+) -> ChunkLease:
+    """Take a chunk; waits up to ``IP2P_HEARTBEAT_TIMEOUT`` where its last holder may be alive.
 
     Args:
         checkpoint: called while waiting; raises to stop.
@@ -149,7 +149,7 @@ def begin(
         lock_file(file)
     attempt = Attempt(chunk=chunk_id, worker=worker, at=time.time())
     try:
-        holding = Holding(job_dir, attempt, number + 1, file)
+        holding = ChunkLease(job_dir, attempt, number + 1, file)
     except OutputError:
         os.close(file)
         raise
@@ -157,12 +157,12 @@ def begin(
     return holding
 
 
-def history(job_dir: JobDir, chunk_id: str) -> History:
+def history(job_dir: JobFolder, chunk_id: str) -> History:
     """The attempts that broke off so far, one that is under way among them."""
     return History(tuple(a for a in _read(job_dir, chunk_id) if a is not None))
 
 
-def give_back(job_dir: JobDir, chunk_id: str, *, host: str, pid: int) -> None:
+def release(job_dir: JobFolder, chunk_id: str, *, host: str, pid: int) -> None:
     """Say of the newest attempt that it was ended on purpose, if that process made it."""
     attempts = _read(job_dir, chunk_id)
     last = attempts[-1] if attempts else None
@@ -170,21 +170,21 @@ def give_back(job_dir: JobDir, chunk_id: str, *, host: str, pid: int) -> None:
         job_dir.mark_once(_ending(chunk_id, len(attempts)))
 
 
-def give_back_all(job_dir: JobDir, host: str) -> None:
+def release_all(job_dir: JobFolder, host: str) -> None:
     """Say of every attempt of this host whose process is gone that it was ended on purpose.
 
     For a command that has just ended its own workers: what they had in hand killed nobody.
     """
-    for claim in job_dir.claims():
-        attempts = _read(job_dir, claim.chunk)
+    for heartbeat in job_dir.heartbeats():
+        attempts = _read(job_dir, heartbeat.chunk)
         last = attempts[-1] if attempts else None
         if last is None or last.worker.host != host:
             continue
-        if _is_unlocked(job_dir, claim.chunk, len(attempts)):
-            job_dir.mark_once(_ending(claim.chunk, len(attempts)))
+        if _is_unlocked(job_dir, heartbeat.chunk, len(attempts)):
+            job_dir.mark_once(_ending(heartbeat.chunk, len(attempts)))
 
 
-def forget(job_dir: JobDir, chunk_ids: Iterable[str]) -> None:
+def forget(job_dir: JobFolder, chunk_ids: Iterable[str]) -> None:
     """Count no death of these chunks, nor any frame as deadly: somebody asked to try again."""
     chunk_ids = tuple(chunk_ids)
     for chunk_id in chunk_ids:
@@ -192,15 +192,15 @@ def forget(job_dir: JobDir, chunk_ids: Iterable[str]) -> None:
             if attempt is not None:
                 job_dir.mark_once(_ending(chunk_id, number))
     if chunk_ids:
-        for frame in job_dir.deadly():
-            job_dir.unmark(f"deadly/{frame}")
+        for frame in job_dir.poisoned():
+            job_dir.unmark(f"poisoned/{frame}")
 
 
 def _ending(chunk_id: str, number: int) -> str:
     return f"attempts/{chunk_id}.{number}.end"
 
 
-def _read(job_dir: JobDir, chunk_id: str) -> list[Attempt | None]:
+def _read(job_dir: JobFolder, chunk_id: str) -> list[Attempt | None]:
     """All attempts at a chunk, in order; None for each that ended."""
     found: list[Attempt | None] = []
     while (path := job_dir.attempt_path(chunk_id, len(found) + 1)).exists():
@@ -217,7 +217,7 @@ def _read(job_dir: JobDir, chunk_id: str) -> list[Attempt | None]:
 
 
 def _see_that_nobody_holds(
-    job_dir: JobDir,
+    job_dir: JobFolder,
     last: Attempt,
     number: int,
     worker: WorkerInfo,
@@ -232,24 +232,24 @@ def _see_that_nobody_holds(
     # Of another host a lock may say nothing: not every file system shares them.
     if unlocked and last.worker.host == worker.host:
         return
-    claim = job_dir.claim(last.chunk)
+    heartbeat = job_dir.heartbeat(last.chunk)
     # Another machine's clock may be off, so whatever the claim says it is watched for a moment.
-    stale = Settings.from_env().stale
-    age = stale if claim is None else max(0.0, time.time() - claim.at)
+    stale = Settings.from_env().heartbeat_timeout
+    age = stale if heartbeat is None else max(0.0, time.time() - heartbeat.at)
     patience = max(_GLANCE_SECONDS, stale - age)
-    seen = None if claim is None else claim.at
+    seen = None if heartbeat is None else heartbeat.at
     end = time.monotonic() + patience
     while time.monotonic() < end:
         checkpoint()
         time.sleep(_LOOK_SECONDS)
         if job_dir.marked(_ending(last.chunk, number)):
             return
-        claim = job_dir.claim(last.chunk)
-        if claim is not None and claim.at != seen:
+        heartbeat = job_dir.heartbeat(last.chunk)
+        if heartbeat is not None and heartbeat.at != seen:
             raise ChunkTaken(f"Chunk {last.chunk} is in the hands of a worker that is alive.")
 
 
-def _is_unlocked(job_dir: JobDir, chunk_id: str, number: int) -> bool:
+def _is_unlocked(job_dir: JobFolder, chunk_id: str, number: int) -> bool:
     try:
         file = os.open(job_dir.attempt_path(chunk_id, number), os.O_RDWR)
     except OSError:
@@ -262,7 +262,7 @@ def _is_unlocked(job_dir: JobDir, chunk_id: str, number: int) -> bool:
         os.close(file)
 
 
-def fresh_claims(folder: JobDir, finished: Collection[str]) -> list[Claim]:
+def live_heartbeats(folder: JobFolder, finished: Collection[str]) -> list[Heartbeat]:
     """Claims of chunks that are not finished which were renewed lately."""
-    oldest = time.time() - Settings.from_env().stale
-    return [c for c in folder.claims() if c.chunk not in finished and c.at >= oldest]
+    oldest = time.time() - Settings.from_env().heartbeat_timeout
+    return [c for c in folder.heartbeats() if c.chunk not in finished and c.at >= oldest]

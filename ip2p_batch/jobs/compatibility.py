@@ -6,9 +6,9 @@ from collections.abc import Iterable, Mapping
 
 from .plan import Chunk
 from .ranges import in_words
-from .records import Identity, Receipt, Refusal
+from .records import ComputeProfile, Receipt, Refusal
 
-#: Fields of :class:`Identity` as users call them, the likeliest first.
+#: Fields of :class:`ComputeProfile` as users call them, the likeliest first.
 _WORDS: Mapping[str, str] = {
     "device": "device",
     "dtype": "precision",
@@ -19,7 +19,7 @@ _WORDS: Mapping[str, str] = {
 }
 
 
-def differences(mine: Identity, jobs: Identity) -> tuple[str, ...]:
+def differences(mine: ComputeProfile, jobs: ComputeProfile) -> tuple[str, ...]:
     """In what a worker differs from a job's identity; empty where it does not.
 
     >>> one = Identity(model="a", torch="2.9", diffusers="0.4", device="H100", dtype="float16")
@@ -38,7 +38,7 @@ def mismatch_message(refusal: Refusal) -> str:
     """One line on a worker that takes no part; the same for all that are alike on one host."""
     return (
         f"A worker on {refusal.worker.host} does no chunks of this job, since it would give other"
-        f" bits: {', '.join(refusal.unlike)}."
+        f" bits: {', '.join(refusal.mismatches)}."
     )
 
 
@@ -47,13 +47,13 @@ def mixed(chunks: Iterable[Chunk], receipts: Mapping[str, Receipt]) -> list[str]
     found: dict[tuple[str, tuple[str, ...]], list[int]] = {}
     for chunk in chunks:
         receipt = receipts.get(chunk.id)
-        if receipt is None or not receipt.unlike:
+        if receipt is None or not receipt.mismatches:
             continue
         numbers = chunk.borders if chunk.kind == "borders" else range(chunk.start, chunk.stop)
-        found.setdefault((chunk.kind, receipt.unlike), []).extend(numbers)
+        found.setdefault((chunk.kind, receipt.mismatches), []).extend(numbers)
     return [
-        f"{_subject(kind, sorted(numbers))} edited on another kind of worker: {', '.join(unlike)}."
-        for (kind, unlike), numbers in found.items()
+        f"{_subject(kind, sorted(numbers))} edited on another kind of worker: {', '.join(mismatches)}."
+        for (kind, mismatches), numbers in found.items()
     ]
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from ..errors import JobError, OutsideRoots
-from ..storage.atomic import retry_transient, unreadable, write_atomic, write_error
+from ..storage.atomic import read_error, retry_transient, write_atomic, write_error
 from ..storage.locks import Lock, lock_file
 from ..storage.roots import ANYWHERE, Roots
 from .codec import decode, encode, is_json
@@ -145,7 +145,7 @@ class JobFiles:
         try:
             return retry_transient(path.exists)
         except OSError as error:
-            raise unreadable(path, error) from error
+            raise read_error(path, error) from error
 
     # -- files ------------------------------------------------------------------------
 
@@ -188,7 +188,7 @@ class JobFiles:
         except (FileNotFoundError, NotADirectoryError):
             return None
         except OSError as error:
-            raise unreadable(path, error) from error
+            raise read_error(path, error) from error
 
     def _read_once(self, name: str, type_: type[T]) -> T:
         """As :meth:`_once`, of a file without which this is no job folder."""
@@ -207,7 +207,7 @@ class JobFiles:
         except (FileNotFoundError, NotADirectoryError):
             return None
         except OSError as error:
-            raise unreadable(path, error) from error
+            raise read_error(path, error) from error
         return decode(data, type_, what=str(path))
 
     def _record(self, name: str, type_: type[T]) -> T | None:
@@ -234,4 +234,4 @@ class JobFiles:
         except (FileNotFoundError, NotADirectoryError):
             return []
         except OSError as error:
-            raise unreadable(path, error) from error
+            raise read_error(path, error) from error

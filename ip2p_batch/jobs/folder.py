@@ -5,16 +5,16 @@
     JOB/job.json           Job           JOB/segments/ID.mp4        a chunk's encoded frames
     JOB/recipe.toml        for --recipe  JOB/borders/N.safetensors  a border frame's latents
     JOB/plan.json          Plan          JOB/receipts/ID.json       Receipt
-    JOB/frames.npy         frame table   JOB/claims/ID.json         Claim, while in work
+    JOB/frames.npy         frame table   JOB/heartbeats/ID.json         Claim, while in work
     JOB/items.jsonl        Item a line   JOB/failures/ID.json       Failure, after last attempt
-    JOB/submitted/         handed over   JOB/result.json            the final summary
-    JOB/flawed/ID.json     empty: pictures of chunk ID failed, says its receipt
-    JOB/look.png           --look-anchor JOB/cancel, JOB/pause      stop, or stand still, please
-    JOB/tuning.json        Tuning, as the first worker found it
-    JOB/identity.json      Identity      JOB/refusals/NODE.json     Refusal, of unlike workers
+    JOB/inflight/         handed over   JOB/result.json            the final summary
+    JOB/failed-items/ID.json     empty: pictures of chunk ID failed, says its receipt
+    JOB/reference.png           --reference-image JOB/cancel, JOB/pause      stop, or stand still, please
+    JOB/inference-config.json        Tuning, as the first worker found it
+    JOB/compute-profile.json      Identity      JOB/refusals/NODE.json     Refusal, of unlike workers
     JOB/attempts/ID.N.json Attempt N     JOB/attempts/ID.N.end      ... came to an end, good or bad
-    JOB/deadly/N           frame or picture N kills its worker
-    JOB/reopened/N         segments were gone N times
+    JOB/poisoned/N           frame or picture N kills its worker
+    JOB/redispatched/N         segments were gone N times
 
 Disk is the truth and Redis is transport: a chunk is finished when its receipt is here, and a
 receipt is written after what it vouches for. Every file appears under its name only when whole.
@@ -35,21 +35,21 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from ..errors import JobError
-from ..storage.atomic import atomic_path, retry_transient, unreadable, write_atomic, write_error
+from ..storage.atomic import atomic_path, read_error, retry_transient, write_atomic, write_error
 from .codec import decode, encode
 from .files import JobFiles, kept
 from .plan import Chunk, Plan
-from .records import Claim, Failure, Identity, Receipt, Refusal, Result, Tuning
+from .records import ComputeProfile, Failure, Heartbeat, InferenceConfig, Receipt, Refusal, Result
 from .spec import Item, Job, Priority
 
 if TYPE_CHECKING:  # numpy takes a tenth of a second, which `status` need not wait for
     from ..frame import FrameTable
 
 _MOST_REOPENED = 3
-_SUBMITTED = "submitted"
+_INFLIGHT = "inflight"
 
 
-class JobDir(JobFiles):
+class JobFolder(JobFiles):
     """A job folder by its path; opens nothing until asked.
 
     Args:
@@ -69,7 +69,7 @@ class JobDir(JobFiles):
         frames: FrameTable | None = None,
         items: Iterable[Item] = (),
         look: bytes = b"",
-    ) -> JobDir:
+    ) -> JobFolder:
         """Write a new job folder; ``job.json`` comes last, so that a folder with it is whole."""
         folder = cls(path)
         try:
@@ -79,7 +79,7 @@ class JobDir(JobFiles):
         folder._write("plan.json", plan)
         write_atomic(path / "recipe.toml", job.recipe.to_toml().encode())
         if look:
-            write_atomic(folder.look_path, look)
+            write_atomic(folder.reference_image_path, look)
         if frames is not None:
             import numpy as np
 
@@ -99,7 +99,7 @@ class JobDir(JobFiles):
         try:
             return retry_transient(path.is_file)
         except OSError as error:
-            raise unreadable(path, error) from error
+            raise read_error(path, error) from error
 
     @property
     def created(self) -> float:
@@ -143,9 +143,9 @@ class JobDir(JobFiles):
                 pass
 
     @property
-    def look_path(self) -> Path:
+    def reference_image_path(self) -> Path:
         """The picture that all frames look at; there if the job names one."""
-        return self._at("look.png")
+        return self._at("reference.png")
 
     def frame_table(self) -> FrameTable:
         """Presentation times of all frames of the video, shape ``(frames,)``, mapped not read."""
@@ -167,14 +167,14 @@ class JobDir(JobFiles):
                     return
                 yield decode(line, Item, what=f"{file.name} line {number + 1}")
 
-    def tuning(self) -> Tuning | None:
+    def inference_config(self) -> InferenceConfig | None:
         """What the workers have agreed on; None before the first has looked."""
-        return self._once("tuning.json", Tuning)
+        return self._once("inference-config.json", InferenceConfig)
 
-    def agree(self, tuning: Tuning) -> Tuning:
+    def propose_inference_config(self, inference_config: InferenceConfig) -> InferenceConfig:
         """Propose how this job's model is called; what the first worker proposed is what counts."""
-        self._write_once("tuning.json", tuning)
-        return self.tuning() or tuning
+        self._write_once("inference-config.json", inference_config)
+        return self.inference_config() or inference_config
 
     # -- what is done -----------------------------------------------------------------
 
@@ -191,11 +191,11 @@ class JobDir(JobFiles):
             check: as of :func:`atomic_path`.
         """
         if any(item.error for item in receipt.items):
-            self.mark_once(f"flawed/{receipt.chunk}.json")
+            self.mark_once(f"failed-items/{receipt.chunk}.json")
         path = self._at(f"receipts/{receipt.chunk}.json")
         with atomic_path(path, check=check) as temporary:
             temporary.write_bytes(encode(receipt))
-        for stale in ("claims", "failures"):
+        for stale in ("heartbeats", "failures"):
             self._delete(f"{stale}/{receipt.chunk}.json")
 
     def receipt(self, chunk_id: str) -> Receipt | None:
@@ -210,9 +210,9 @@ class JobDir(JobFiles):
         """Ids of the chunks that have a receipt."""
         return self._names("receipts")
 
-    def flawed(self) -> set[str]:
+    def chunks_with_failed_items(self) -> set[str]:
         """Ids of the chunks whose receipts may name pictures that failed; no others do."""
-        return self._names("flawed")
+        return self._names("failed-items")
 
     def pending(self, plan: Plan, wave: int | None = None) -> list[Chunk]:
         """Planned chunks minus receipts, in order."""
@@ -223,45 +223,45 @@ class JobDir(JobFiles):
         """Forget that a chunk was finished, so that it is done again."""
         self._delete(f"receipts/{chunk_id}.json")
 
-    def write_claim(self, claim: Claim) -> None:
+    def write_heartbeat(self, heartbeat: Heartbeat) -> None:
         # Not flushed to disk: after a crash nobody holds the chunk, whatever it says.
-        self._write(f"claims/{claim.chunk}.json", claim, durable=False)
+        self._write(f"heartbeats/{heartbeat.chunk}.json", heartbeat, durable=False)
 
-    def claim(self, chunk_id: str) -> Claim | None:
-        return self._record(f"claims/{chunk_id}.json", Claim)
+    def heartbeat(self, chunk_id: str) -> Heartbeat | None:
+        return self._record(f"heartbeats/{chunk_id}.json", Heartbeat)
 
-    def claims(self) -> Iterator[Claim]:
-        for chunk_id in sorted(self._names("claims")):
-            if (claim := self.claim(chunk_id)) is not None:
-                yield claim
+    def heartbeats(self) -> Iterator[Heartbeat]:
+        for chunk_id in sorted(self._names("heartbeats")):
+            if (heartbeat := self.heartbeat(chunk_id)) is not None:
+                yield heartbeat
 
-    def drop_claim(self, chunk_id: str) -> None:
-        self._delete(f"claims/{chunk_id}.json")
+    def remove_heartbeat(self, chunk_id: str) -> None:
+        self._delete(f"heartbeats/{chunk_id}.json")
 
     def attempt_path(self, chunk_id: str, number: int) -> Path:
         """Where attempt ``number``, from 1, is noted; see ``ip2p_batch.jobs.attempts``."""
         return self._at(f"attempts/{chunk_id}.{number}.json")
 
-    def deadly(self) -> frozenset[int]:
+    def poisoned(self) -> frozenset[int]:
         """Numbers of the frames or pictures that are known to kill their worker."""
-        return frozenset(int(name) for name in self._listed("deadly") if name.isdecimal())
+        return frozenset(int(name) for name in self._listed("poisoned") if name.isdecimal())
 
     def write_failure(self, failure: Failure) -> None:
         self._write(f"failures/{failure.chunk}.json", failure)
 
     def failures(self) -> Iterator[Failure]:
-        for chunk_id in sorted(self.given_up()):
+        for chunk_id in sorted(self.failed_chunks()):
             if (failure := self._record(f"failures/{chunk_id}.json", Failure)) is not None:
                 yield failure
 
-    def given_up(self) -> set[str]:
+    def failed_chunks(self) -> set[str]:
         """Ids of the chunks that have a failure and no receipt: a chunk that two workers had may
         fail for one and be finished by the other, and finished it is.
         """
         failed = self._names("failures")
         return failed and failed - self.finished()
 
-    def settled(self, chunk_id: str) -> bool:
+    def is_settled(self, chunk_id: str) -> bool:
         """Whether a chunk has a receipt or was given up."""
         return self.marked(f"receipts/{chunk_id}.json") or self.marked(f"failures/{chunk_id}.json")
 
@@ -288,16 +288,16 @@ class JobDir(JobFiles):
 
     # -- who may do it ----------------------------------------------------------------
 
-    def identity(self) -> Identity | None:
+    def compute_profile(self) -> ComputeProfile | None:
         """What the job's chunks are edited with; None before the first is begun."""
-        return self._maybe("identity.json", Identity)
+        return self._maybe("compute-profile.json", ComputeProfile)
 
-    def fix_identity(self, mine: Identity) -> Identity:
+    def fix_compute_profile(self, mine: ComputeProfile) -> ComputeProfile:
         """The job's identity: ``mine``, if nobody was first."""
-        found = self.identity()
+        found = self.compute_profile()
         if found is None:
-            self._write_once("identity.json", mine)
-            found = self.identity() or mine
+            self._write_once("compute-profile.json", mine)
+            found = self.compute_profile() or mine
         return found
 
     def write_refusal(self, refusal: Refusal) -> None:
@@ -315,47 +315,47 @@ class JobDir(JobFiles):
         for name in self._names("refusals"):
             self._delete(f"refusals/{name}.json")
         if not self.finished():
-            self._delete("identity.json")
+            self._delete("compute-profile.json")
 
-    def allow_mixed_workers(self) -> None:
+    def permit_mixed_hardware(self) -> None:
         """Let workers of several kinds do the rest of the job."""
         job = self.job()
-        if not job.mixed_workers:
-            self._write("job.json", msgspec.structs.replace(job, mixed_workers=True))
+        if not job.allow_mixed_hardware:
+            self._write("job.json", msgspec.structs.replace(job, allow_mixed_hardware=True))
 
     def drop_media(self) -> None:
         """Delete segments and border latents once the output stands; the records stay."""
-        for folder in ("segments", "borders", "claims", "attempts", "deadly"):
+        for folder in ("segments", "borders", "heartbeats", "attempts", "poisoned"):
             shutil.rmtree(self.path / folder, ignore_errors=True)
 
-    def reopen(self) -> bool:
+    def redispatch(self) -> bool:
         """Have chunks handed over anew whose finished work is gone.
 
         Returns:
             whether that is worth a try; after some times in a row the disk must be at fault.
         """
-        if not any(self.mark_once(f"reopened/{n}") for n in range(_MOST_REOPENED)):
+        if not any(self.mark_once(f"redispatched/{n}") for n in range(_MOST_REOPENED)):
             return False
-        self.forget_submitted()
+        self.clear_inflight()
         return True
 
     @property
-    def window_path(self) -> Path:
+    def inflight_path(self) -> Path:
         """Where it stands which chunks were handed over; see ``scheduler/inflight.py``."""
-        return self._at(f"{_SUBMITTED}/window.json")
+        return self._at(f"{_INFLIGHT}/window.json")
 
-    def forget_submitted(self) -> None:
+    def clear_inflight(self) -> None:
         """Forget what was handed over, so that what is not done is handed over anew."""
-        shutil.rmtree(self.path / _SUBMITTED, ignore_errors=True)
+        shutil.rmtree(self.path / _INFLIGHT, ignore_errors=True)
 
     @property
     def cancelled(self) -> bool:
         return self.marked("cancel")
 
     @property
-    def handed_over(self) -> bool:
+    def is_dispatched(self) -> bool:
         """Whether anything of the job was given to workers, since it was last taken up."""
-        return self.marked(_SUBMITTED)
+        return self.marked(_INFLIGHT)
 
     @property
     def paused(self) -> bool:

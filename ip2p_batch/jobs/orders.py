@@ -5,16 +5,16 @@ They need neither broker nor workers, and take effect whoever the job was handed
 
 from __future__ import annotations
 
-from .folder import JobDir
+from .folder import JobFolder
 
 
-def cancel(folder: JobDir) -> None:
+def cancel(folder: JobFolder) -> None:
     """Ask all workers to drop this job; they look between denoising steps."""
     if not folder.ended:
         folder.mark_once("cancel")
 
 
-def pause(folder: JobDir) -> None:
+def pause(folder: JobFolder) -> None:
     """Have a job stand still: workers finish the chunks in hand, and take no more of it.
 
     Its messages in the queue end as they come up, so they keep nobody from other jobs.

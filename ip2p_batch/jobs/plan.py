@@ -65,7 +65,7 @@ class Chunk(_Data, frozen=True, kw_only=True):
         return max(len(self), self.reach[1] - self.reach[0])
 
 
-class Groups(NamedTuple):
+class BatchHistogram(NamedTuple):
     """How a job's frames or pictures come to its editors: so many at a time, so often.
 
     Attributes:
@@ -97,17 +97,17 @@ class Plan(_Data, frozen=True, kw_only=True):
     size: tuple[int, int] = (0, 0)
     warnings: tuple[str, ...] = ()
 
-    def largest(self, recipe: Recipe) -> tuple[int, int]:
+    def max_edit_size(self, recipe: Recipe) -> tuple[int, int]:
         """``(width, height)`` at which frames are edited; of mixed stills, the most it may be."""
         return self.size if all(self.size) else (recipe.size, recipe.size)
 
-    def groups(self) -> Groups:
+    def batch_histogram(self) -> BatchHistogram:
         """How many frames are edited together, and how often."""
         frames, borders = Counter[int](), Counter[int]()
         for chunk in self.chunks:
             found = borders if chunk.kind == "borders" else frames
             found[chunk.edited] += 1
-        return Groups(frames, borders)
+        return BatchHistogram(frames, borders)
 
     @property
     def waves(self) -> int:
@@ -117,16 +117,16 @@ class Plan(_Data, frozen=True, kw_only=True):
         return tuple(c for c in self.chunks if c.wave == number)
 
     @property
-    def left_out(self) -> dict[str, tuple[int, ...]]:
+    def excluded_items(self) -> dict[str, tuple[int, ...]]:
         """By chunk: the pictures of its range that others do, whatever its receipt says."""
         return {c.id: c.without for c in self.chunks if c.without}
 
     @property
-    def weights(self) -> dict[str, int]:
+    def frames_by_chunk(self) -> dict[str, int]:
         """By chunk: the frames or pictures that it brings into the output."""
         return {c.id: len(c) for c in self.chunks if c.kind != "borders"}
 
     @property
     def frames(self) -> int:
         """Frames or pictures that end up in the output."""
-        return sum(self.weights.values())
+        return sum(self.frames_by_chunk.values())

@@ -8,11 +8,11 @@ from .codec import _Data
 from .plan import ChunkId
 
 
-class Identity(_Data, frozen=True, kw_only=True):
+class ComputeProfile(_Data, frozen=True, kw_only=True):
     """What decides the last bits of a result beside the job itself.
 
     Workers of one identity give the same bits. The first that begins a chunk of a job fixes the
-    job's, in ``identity.json``.
+    job's, in ``compute-profile.json``.
 
     Attributes:
         model: of the weights, 16 hexadecimal digits; see ``editing/compute_profile.py``.
@@ -33,8 +33,8 @@ class WorkerInfo(_Data, frozen=True, kw_only=True):
     """Who did it: host, process and what it computes with.
 
     Attributes:
-        model: :attr:`Identity.model`.
-        identity: None before a model is loaded, and where there is none.
+        model: :attr:`ComputeProfile.model`.
+        compute_profile: None before a model is loaded, and where there is none.
     """
 
     host: str
@@ -42,10 +42,10 @@ class WorkerInfo(_Data, frozen=True, kw_only=True):
     device: str = ""
     torch: str = ""
     model: str = ""
-    identity: Identity | None = None
+    compute_profile: ComputeProfile | None = None
 
 
-class Tuning(_Data, frozen=True, kw_only=True):
+class InferenceConfig(_Data, frozen=True, kw_only=True):
     """How the workers of a job call its model; found by the first, kept to by all.
 
     Attributes:
@@ -76,7 +76,7 @@ class Receipt(_Data, frozen=True, kw_only=True):
             ``idle``: while the editor, and with it its device, had nothing to do.
         items: results of a ``stills`` chunk.
         warnings: one line each ("frame 17 did not decode; frame 16 stands in for it").
-        unlike: how the worker differs from the job's identity, where that is allowed.
+        mismatches: how the worker differs from the job's identity, where that is allowed.
     """
 
     chunk: ChunkId
@@ -88,10 +88,10 @@ class Receipt(_Data, frozen=True, kw_only=True):
     finished: float
     items: tuple[ItemResult, ...] = ()
     warnings: tuple[str, ...] = ()
-    unlike: tuple[str, ...] = ()
+    mismatches: tuple[str, ...] = ()
 
 
-class Claim(_Data, frozen=True, kw_only=True):
+class Heartbeat(_Data, frozen=True, kw_only=True):
     """A chunk in the hands of a worker; rewritten as frames get done (at most once a second).
 
     Attributes:
@@ -148,12 +148,12 @@ class Refusal(_Data, frozen=True, kw_only=True):
 
     Attributes:
         node: the worker's name in Celery.
-        unlike: how it differs from the job's identity.
+        mismatches: how it differs from the job's identity.
     """
 
     node: str
     worker: WorkerInfo
-    unlike: tuple[str, ...]
+    mismatches: tuple[str, ...]
 
 
 class Result(_Data, frozen=True, kw_only=True):

@@ -7,23 +7,23 @@ from pathlib import Path
 
 from ..errors import JobError
 from ..settings import Settings
-from .folder import JobDir
+from .folder import JobFolder
 
 
 def job_path(settings: Settings, job_id: str, output: Path) -> Path:
     """The folder for a new job.
 
-    ``IP2P_JOBS`` where set; beside the output where a broker is given, since the workers of
+    ``IP2P_JOBS_DIR`` where set; beside the output where a broker is given, since the workers of
     other hosts see that place; else this user's state folder.
     """
-    if settings.jobs is not None:
-        return settings.jobs / job_id
+    if settings.jobs_dir is not None:
+        return settings.jobs_dir / job_id
     if settings.broker_url is not None:
         return output.parent / ".ip2p-jobs" / job_id
     return _index(settings) / job_id
 
 
-def register(settings: Settings, folder: JobDir) -> None:
+def register(settings: Settings, folder: JobFolder) -> None:
     """Note where a job's folder is, so that :func:`find_job` finds it by id on this host."""
     index = _index(settings)
     link = index / folder.path.name
@@ -35,7 +35,7 @@ def register(settings: Settings, folder: JobDir) -> None:
     link.symlink_to(folder.path.absolute(), target_is_directory=True)
 
 
-def remove(settings: Settings, folder: JobDir) -> None:
+def remove(settings: Settings, folder: JobFolder) -> None:
     """Delete a job folder and the note of where it is."""
     shutil.rmtree(folder.path, ignore_errors=True)
     link = _index(settings) / folder.path.name
@@ -43,21 +43,21 @@ def remove(settings: Settings, folder: JobDir) -> None:
         link.unlink(missing_ok=True)
 
 
-def list_jobs(settings: Settings) -> list[JobDir]:
+def list_jobs(settings: Settings) -> list[JobFolder]:
     """All jobs this user has on this host, oldest first."""
-    found: dict[Path, JobDir] = {}
-    roots = [_index(settings), *([settings.jobs] if settings.jobs else [])]
+    found: dict[Path, JobFolder] = {}
+    roots = [_index(settings), *([settings.jobs_dir] if settings.jobs_dir else [])]
     for root in roots:
         if not root.is_dir():
             continue
         for entry in root.iterdir():
-            folder = JobDir(entry.resolve())
+            folder = JobFolder(entry.resolve())
             if folder.exists():
                 found[folder.path] = folder
     return sorted(found.values(), key=lambda folder: folder.created)
 
 
-def find_job(name: str, settings: Settings) -> JobDir:
+def find_job(name: str, settings: Settings) -> JobFolder:
     """The job of that id, of the one id that starts so, or of that folder.
 
     Raises:
@@ -65,9 +65,9 @@ def find_job(name: str, settings: Settings) -> JobDir:
     """
     if not name:
         raise JobError("No job was named.", hint="`ip2p-batch jobs` lists those there are.")
-    as_path = JobDir(Path(name).expanduser())
+    as_path = JobFolder(Path(name).expanduser())
     if as_path.exists():
-        return JobDir(as_path.path.absolute())
+        return JobFolder(as_path.path.absolute())
     jobs = list_jobs(settings)
     exact = [j for j in jobs if j.path.name == name]
     matches = exact or [j for j in jobs if j.path.name.startswith(name)]

@@ -155,8 +155,8 @@ class Job(_Data, frozen=True, kw_only=True):
     """Source + recipe + destination: everything a worker needs, stored as ``job.json``.
 
     Attributes:
-        look: SHA-256 of the pixels in ``look.png``, which frames look at; empty without one.
-        mixed_workers: whether workers of several kinds may do it, see :class:`Identity`.
+        look: SHA-256 of the pixels in ``reference.png``, which frames look at; empty without one.
+        allow_mixed_hardware: whether workers of several kinds may do it, see :class:`ComputeProfile`.
         priority: its place in the queue; no part of the fingerprint, since pixels do not know it.
     """
 
@@ -167,7 +167,7 @@ class Job(_Data, frozen=True, kw_only=True):
     encoding: Encoding = Encoding()
     overwrite: bool = False
     look: str = ""
-    mixed_workers: bool = False
+    allow_mixed_hardware: bool = False
     priority: Priority = "normal"
     version: int = 1
 

@@ -9,11 +9,11 @@ from typing import Literal
 import msgspec
 
 from ..settings import Settings
-from .attempts import fresh_claims
+from .attempts import live_heartbeats
 from .compatibility import mismatch_message
-from .folder import JobDir
+from .folder import JobFolder
 from .plan import Plan
-from .records import Identity, Receipt, Result, WorkerInfo
+from .records import ComputeProfile, Receipt, Result, WorkerInfo
 from .spec import Job, Priority
 
 State = Literal[
@@ -36,7 +36,7 @@ class JobStatus(msgspec.Struct, frozen=True, kw_only=True):
             where nothing is done yet.
         eta: seconds to go at that pace; None where unknown or over.
         failures: one line each: chunks given up, pictures that failed.
-        identity: what the job's chunks are edited with; None before the first is begun.
+        compute_profile: what the job's chunks are edited with; None before the first is begun.
         refused: one line each: workers that take no part, since they would give other bits.
     """
 
@@ -54,14 +54,14 @@ class JobStatus(msgspec.Struct, frozen=True, kw_only=True):
     workers: tuple[WorkerInfo, ...] = ()
     failures: tuple[str, ...] = ()
     created: float
-    identity: Identity | None = None
+    compute_profile: ComputeProfile | None = None
     refused: tuple[str, ...] = ()
     started: float | None = None
     fps: float = 0.0
     eta: float | None = None
 
 
-def status(folder: JobDir) -> JobStatus:
+def status(folder: JobFolder) -> JobStatus:
     """Read the state of a job. Of thousands of receipts it opens some dozens.
 
     Raises:
@@ -71,11 +71,11 @@ def status(folder: JobDir) -> JobStatus:
     if (result := folder.result()) is not None:
         return _ended(folder, job, plan, result)
     finished = folder.finished()
-    claims = fresh_claims(folder, finished)
+    heartbeats = live_heartbeats(folder, finished)
     failures = [f for f in folder.failures() if f.chunk not in finished]
-    weights = plan.weights
-    under_way = sum(min(c.done, weights.get(c.chunk, 0)) for c in claims)
-    done = sum(weights.get(chunk_id, 0) for chunk_id in finished) + under_way
+    frames_by_chunk = plan.frames_by_chunk
+    under_way = sum(min(c.done, frames_by_chunk.get(c.chunk, 0)) for c in heartbeats)
+    done = sum(frames_by_chunk.get(chunk_id, 0) for chunk_id in finished) + under_way
     lines = [f"chunk {f.chunk}: {f.message}" for f in failures]
     lines += _failed_pictures(folder, plan, finished)
     state: State = "waiting"
@@ -83,7 +83,7 @@ def status(folder: JobDir) -> JobStatus:
         state = "cancelled"
     elif folder.paused:
         state = "paused"
-    elif claims:
+    elif heartbeats:
         state = "running"
     elif failures:
         state = "failed"
@@ -91,7 +91,7 @@ def status(folder: JobDir) -> JobStatus:
     lately = _read(folder, in_order[-_LATELY:])
     if state == "waiting" and _any_fresh(lately):
         state = "running"  # between two chunks nobody holds one
-    fps = _pace(lately, weights, under_way if state == "running" else None)
+    fps = _pace(lately, frames_by_chunk, under_way if state == "running" else None)
     return JobStatus(
         id=job.id,
         folder=str(folder.path),
@@ -104,9 +104,9 @@ def status(folder: JobDir) -> JobStatus:
         waves=plan.waves,
         chunks_done=len(in_order),
         chunks_total=len(plan.chunks),
-        workers=tuple(c.worker for c in claims),
+        workers=tuple(c.worker for c in heartbeats),
         failures=tuple(lines),
-        identity=folder.identity(),
+        compute_profile=folder.compute_profile(),
         refused=tuple(dict.fromkeys(mismatch_message(r) for r in folder.refusals())),
         created=folder.created,
         started=_begun(_read(folder, in_order[:_FIRST])),
@@ -115,30 +115,32 @@ def status(folder: JobDir) -> JobStatus:
     )
 
 
-def _pace(receipts: Sequence[Receipt], weights: dict[str, int], under_way: int | None) -> float:
+def _pace(
+    receipts: Sequence[Receipt], frames_by_chunk: dict[str, int], under_way: int | None
+) -> float:
     """Frames a second over these chunks, up to now where frames are under way still."""
     begun = _begun(receipts)
     if begun is None:
         return 0.0
-    frames = sum(weights.get(r.chunk, 0) for r in receipts) + (under_way or 0)
+    frames = sum(frames_by_chunk.get(r.chunk, 0) for r in receipts) + (under_way or 0)
     end = max(r.finished for r in receipts) if under_way is None else time.time()
     return frames / (end - begun) if end > begun else 0.0
 
 
-def _read(folder: JobDir, chunks: Iterable[str]) -> list[Receipt]:
+def _read(folder: JobFolder, chunks: Iterable[str]) -> list[Receipt]:
     return [r for r in map(folder.receipt, chunks) if r is not None]
 
 
-def _failed_pictures(folder: JobDir, plan: Plan, finished: set[str]) -> Iterator[str]:
-    left_out = plan.left_out
-    for receipt in _read(folder, sorted(folder.flawed() & finished)):
+def _failed_pictures(folder: JobFolder, plan: Plan, finished: set[str]) -> Iterator[str]:
+    excluded_items = plan.excluded_items
+    for receipt in _read(folder, sorted(folder.chunks_with_failed_items() & finished)):
         for item in receipt.items:
-            if item.error and item.index not in left_out.get(receipt.chunk, ()):
+            if item.error and item.index not in excluded_items.get(receipt.chunk, ()):
                 picture = next(folder.items(item.index, item.index + 1))
                 yield f"{picture.source}: {item.error}"
 
 
-def _ended(folder: JobDir, job: Job, plan: Plan, result: Result) -> JobStatus:
+def _ended(folder: JobFolder, job: Job, plan: Plan, result: Result) -> JobStatus:
     """The result has it all: thousands of receipts need not be read."""
     lines = tuple(f"{path}: {why}" for path, why in result.failed)
     return JobStatus(
@@ -154,7 +156,7 @@ def _ended(folder: JobDir, job: Job, plan: Plan, result: Result) -> JobStatus:
         chunks_done=len(plan.chunks),
         chunks_total=len(plan.chunks),
         failures=lines,
-        identity=folder.identity(),
+        compute_profile=folder.compute_profile(),
         created=folder.created,
         started=result.finished - result.seconds if plan.chunks else None,
         fps=round(plan.frames / result.seconds, 3) if result.seconds > 0 else 0.0,
@@ -162,7 +164,7 @@ def _ended(folder: JobDir, job: Job, plan: Plan, result: Result) -> JobStatus:
 
 
 def _any_fresh(receipts: Iterable[Receipt]) -> bool:
-    oldest = time.time() - Settings.from_env().stale
+    oldest = time.time() - Settings.from_env().heartbeat_timeout
     return any(r.finished >= oldest for r in receipts)
 
 

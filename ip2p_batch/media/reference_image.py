@@ -1,4 +1,4 @@
-"""The picture that frames look at (``--look-anchor``): read once, kept in the job folder."""
+"""The picture that frames look at (``--reference-image``): read once, kept in the job folder."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .video.probe import classify, index_video
 from .video.reader import VideoReader
 
 
-def read_look(path: Path, size: int) -> Image:
+def read_reference_image(path: Path, size: int) -> Image:
     """A finished picture, or the middle frame of a finished video, at the size of the edit.
 
     Args:
@@ -40,7 +40,7 @@ def read_look(path: Path, size: int) -> Image:
         raise SourceError(
             f"{path} is no picture and no video: frames cannot look at it.",
             path=path,
-            hint="Give --look-anchor one finished picture, or a video (its middle frame counts).",
+            hint="Give --reference-image one finished picture, or a video (its middle frame counts).",
         )
     return fit.fit(image)
 
@@ -57,7 +57,7 @@ def to_png(look: Image) -> bytes:
     return data.getvalue()
 
 
-def load_look(path: Path, expected: str) -> Image:
+def load_reference_image(path: Path, expected: str) -> Image:
     """The picture that :func:`to_png` made.
 
     Raises:

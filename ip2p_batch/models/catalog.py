@@ -15,9 +15,9 @@ BUNDLED: Mapping[str, Path] = {"tiny": Path(__file__).parent / "tiny"}
 #: A model folder may hold this file: its own defaults for steps, scales and size.
 DEFAULTS_FILE = "ip2p_defaults.json"
 #: The small autoencoder for previews of models with Stable Diffusion 1's latents (MIT licence).
-FAST_VAE = "madebyollin/taesd"
+TINY_VAE = "madebyollin/taesd"
 #: A model folder may bring its own under this name, in diffusers' layout.
-FAST_VAE_FOLDER = "fast_vae"
+TINY_VAE_FOLDER = "tiny_vae"
 _KEYS = {"num_inference_steps", "guidance_scale", "image_guidance_scale", "size", "scheduler"}
 
 
@@ -30,7 +30,7 @@ def locate(model: str) -> str:
 
 
 def check_allowed(model: str, revision: str | None, allowed: Sequence[str] | None) -> None:
-    """Refuse a model that is not on the list of ``IP2P_MODELS``; to be called before loading.
+    """Refuse a model that is not on the list of ``IP2P_ALLOWED_MODELS``; to be called before loading.
 
     Args:
         allowed: what may be loaded; None is anything. An entry is a bundled name (``tiny``), a hub
@@ -55,35 +55,35 @@ def check_allowed(model: str, revision: str | None, allowed: Sequence[str] | Non
             return
     shown = model if revision is None else f"{model} (revision {revision})"
     raise ModelError(
-        f"The model {shown} is not one that may be used here (IP2P_MODELS).",
-        hint=f"Use one of: {', '.join(allowed)}; or add it to IP2P_MODELS of command and workers.",
+        f"The model {shown} is not one that may be used here (IP2P_ALLOWED_MODELS).",
+        hint=f"Use one of: {', '.join(allowed)}; or add it to IP2P_ALLOWED_MODELS of command and workers.",
     )
 
 
-def fast_vae(model: str) -> tuple[str, str | None]:
+def tiny_vae(model: str) -> tuple[str, str | None]:
     """Where the small autoencoder of ``model`` is: a folder or hub id, and the folder in it.
 
     Raises:
         ModelError: a bundled model has none.
     """
     place = Path(locate(model))
-    if (place / FAST_VAE_FOLDER).is_dir():
-        return str(place), FAST_VAE_FOLDER
+    if (place / TINY_VAE_FOLDER).is_dir():
+        return str(place), TINY_VAE_FOLDER
     if model in BUNDLED:
         raise ModelError(
-            f"--fast-vae: the bundled model {model} has no smaller autoencoder than its own.",
-            hint="Leave --fast-vae out.",
+            f"--tiny-vae: the bundled model {model} has no smaller autoencoder than its own.",
+            hint="Leave --tiny-vae out.",
         )
-    return FAST_VAE, None
+    return TINY_VAE, None
 
 
-def check_fast_vae(model: str, allowed: Sequence[str] | None) -> None:
-    """Refuse a recipe with ``fast_vae`` whose small autoencoder may not or cannot be had.
+def check_tiny_vae(model: str, allowed: Sequence[str] | None) -> None:
+    """Refuse a recipe with ``tiny_vae`` whose small autoencoder may not or cannot be had.
 
     Raises:
-        ModelError: a bundled model has none, or the hub's is not on the list of ``IP2P_MODELS``.
+        ModelError: a bundled model has none, or the hub's is not on the list of ``IP2P_ALLOWED_MODELS``.
     """
-    place, folder = fast_vae(model)
+    place, folder = tiny_vae(model)
     if folder is None:
         check_allowed(place, None, allowed)
 

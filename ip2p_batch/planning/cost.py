@@ -16,7 +16,7 @@ _SLOWEST = {"cpu": 0.005, "cuda": 1.0}
 def cost(job: Job, plan: Plan, chunk: Chunk) -> float:
     """Roughly what a chunk takes to compute, in TFLOP, if the model is a large one."""
     recipe = job.recipe
-    width, height = plan.largest(recipe)
+    width, height = plan.max_edit_size(recipe)
     looks = 2 if chunk.anchors or job.look else 1
     calls = chunk.edited * looks * 3 * (recipe.num_inference_steps + 1)
     return calls * _CALL * width * height / 512**2

@@ -35,13 +35,13 @@ Report = Callable[[Event], None]
 Kind = Literal["video", "still", "folder", "manifest"]
 
 
-class Request(msgspec.Struct, frozen=True, kw_only=True):
+class EditRequest(msgspec.Struct, frozen=True, kw_only=True):
     """What a user asks for.
 
     Attributes:
         output: where the result goes; None means beside the source, with ``-edited`` in the name.
         start, end: seconds from the first frame of a video; None means from / to its end.
-        mixed_workers: whether workers that give other last bits may take part.
+        allow_mixed_hardware: whether workers that give other last bits may take part.
         priority: None means normal, or what an unfinished job has that is found again.
     """
 
@@ -52,11 +52,11 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     start: float | None = None
     end: float | None = None
     overwrite: bool = False
-    mixed_workers: bool = False
+    allow_mixed_hardware: bool = False
     priority: Priority | None = None
 
 
-class Survey(msgspec.Struct, frozen=True, kw_only=True):
+class PreparedJob(msgspec.Struct, frozen=True, kw_only=True):
     """What planning found out: the job, its plan, and what the job folder will hold.
 
     Attributes:
@@ -72,7 +72,7 @@ class Survey(msgspec.Struct, frozen=True, kw_only=True):
     look: bytes = b""
 
 
-def survey(request: Request, report: Report = lambda _: None) -> Survey:
+def survey(request: EditRequest, report: Report = lambda _: None) -> PreparedJob:
     """Probe the source and plan its job. Reads the source, writes nothing.
 
     Raises:
@@ -108,12 +108,12 @@ def survey(request: Request, report: Report = lambda _: None) -> Survey:
     return _with_look(found)
 
 
-def _with_look(found: Survey) -> Survey:
+def _with_look(found: PreparedJob) -> PreparedJob:
     """The survey with the picture that its frames look at, if the recipe names one."""
     recipe = found.job.recipe
-    if recipe.look_anchor is None:
+    if recipe.reference_image is None:
         return found
-    look = reference_image.read_look(Path(recipe.look_anchor), recipe.size)
+    look = reference_image.read_reference_image(Path(recipe.reference_image), recipe.size)
     job = msgspec.structs.replace(found.job, look=reference_image.digest(look))
     return msgspec.structs.replace(found, job=_named(job), look=reference_image.to_png(look))
 
@@ -131,9 +131,9 @@ def default_output(source: Path, kind: Kind, encoding: Encoding) -> Path:
 
 def _located(recipe: Recipe) -> Recipe:
     """The recipe with full paths of model and look: workers have another working folder."""
-    if recipe.look_anchor is not None:
-        place = Path(recipe.look_anchor).expanduser().absolute()
-        recipe = msgspec.structs.replace(recipe, look_anchor=str(place))
+    if recipe.reference_image is not None:
+        place = Path(recipe.reference_image).expanduser().absolute()
+        recipe = msgspec.structs.replace(recipe, reference_image=str(place))
     if recipe.model in catalog.BUNDLED:
         return recipe
     return msgspec.structs.replace(recipe, model=catalog.locate(recipe.model))
@@ -152,7 +152,7 @@ def check_instruction(text: str, where: str) -> None:
         )
 
 
-def _survey_video(request: Request, path: Path, output: Path, report: Report) -> Survey:
+def _survey_video(request: EditRequest, path: Path, output: Path, report: Report) -> PreparedJob:
     recipe = request.recipe
     check_instruction(recipe.instruction, path.name)
     if request.encoding.format is not None:
@@ -171,14 +171,14 @@ def _survey_video(request: Request, path: Path, output: Path, report: Report) ->
     fit = Fit.for_size(*facts.upright, recipe.size, facts.upright_sar)
     source = Source(path=str(path), stamp=probe.stamp(path), video=facts, start=start, stop=stop)
     plan = plan_video(start, stop, index.cuts, recipe, (fit.width, fit.height), warnings)
-    return Survey(
+    return PreparedJob(
         job=_job(request, source, output), plan=plan, frames=np.asarray(index.pts, dtype=np.int64)
     )
 
 
 def _survey_stills(
-    request: Request, path: Path, output: Path, kind: Kind, report: Report
-) -> Survey:
+    request: EditRequest, path: Path, output: Path, kind: Kind, report: Report
+) -> PreparedJob:
     recipe, encoding = request.recipe, request.encoding
     if request.start is not None or request.end is not None:
         raise RecipeError("--start and --end are for videos.", hint="Leave them out.")
@@ -209,7 +209,7 @@ def _survey_stills(
     plan, order = plan_stills([(f.width, f.height) for f in fits], picture_warnings(items))
     ordered = (*(good[i] for i in order), *bad)
     source = Source(path=str(path), stamp=stamp, items=len(items))
-    return Survey(job=_job(request, source, output), plan=plan, items=ordered)
+    return PreparedJob(job=_job(request, source, output), plan=plan, items=ordered)
 
 
 def _listed(path: Path, output: Path, kind: Kind, encoding: Encoding) -> list[Item]:
@@ -306,7 +306,7 @@ def _stamp_items(items: Sequence[Item]) -> str:
     return digest.hexdigest()
 
 
-def _job(request: Request, source: Source, output: Path) -> Job:
+def _job(request: EditRequest, source: Source, output: Path) -> Job:
     job = Job(
         id="",
         source=source,
@@ -314,7 +314,7 @@ def _job(request: Request, source: Source, output: Path) -> Job:
         output=str(output),
         encoding=request.encoding,
         overwrite=request.overwrite,
-        mixed_workers=request.mixed_workers,
+        allow_mixed_hardware=request.allow_mixed_hardware,
         priority=request.priority or "normal",
     )
     return _named(job)

@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from ..errors import BrokerError
-from ..jobs.folder import JobDir
+from ..jobs.folder import JobFolder
 from ..jobs.plan import Chunk
 from ..jobs.records import Held
 from ..planning.cost import LEAST_SECONDS, planned_seconds
@@ -37,7 +37,7 @@ _UNACKED = f"{KEY_PREFIX}unacked"
 _LEAST_WIDTH = 4
 
 
-def time_limit(job: JobDir, chunk: Chunk) -> int:
+def time_limit(job: JobFolder, chunk: Chunk) -> int:
     """Seconds after which a worker has hung at a chunk, by what the slowest CPU would need."""
     seconds = LEAST_SECONDS + planned_seconds(job.job(), job.plan(), chunk, "cpu")
     return int(min(max(seconds, LEAST_TIME_LIMIT), TIME_LIMIT))
@@ -78,14 +78,14 @@ class CeleryExecutor:
         self.url = url
         self._app = make_app(url)
 
-    def submit(self, job: JobDir, chunks: Sequence[Chunk]) -> None:
+    def submit(self, job: JobFolder, chunks: Sequence[Chunk]) -> None:
         """Send one message per chunk; sending a chunk twice does no harm."""
         asked = job.job()
         fingerprint = asked.fingerprint()
         messages = [(message(job, c, fingerprint), time_limit(job, c)) for c in chunks]
         self._send(TASK_CHUNK, messages, PRIORITIES[asked.priority])
 
-    def assemble(self, job: JobDir) -> None:
+    def assemble(self, job: JobFolder) -> None:
         """Send the message that joins the finished job."""
         asked = job.job()
         values = message(job, None, asked.fingerprint())
@@ -122,7 +122,7 @@ class CeleryExecutor:
         """
         return max(_LEAST_WIDTH, 2 * self._counts()[1])
 
-    def held(self, job: JobDir) -> Held:
+    def held(self, job: JobFolder) -> Held:
         """What the queue has of this job; reads all messages of all jobs."""
         try:
             with self._redis.pipeline(transaction=False) as pipe:
@@ -196,8 +196,8 @@ class CeleryExecutor:
 
     def _lost(self, error: Exception) -> BrokerError:
         return BrokerError(
-            f"The connection to {redis_url.redact(self.url)} failed: "
-            f"{redis_url.scrub(str(error) or type(error).__name__, self.url)}",
+            f"The connection to {redis_url.redact_url(self.url)} failed: "
+            f"{redis_url.redact_line(str(error) or type(error).__name__, self.url)}",
             hint="When Redis is back, `ip2p-batch resume` goes on.",
             survives="Finished chunks are kept.",
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from ..jobs.folder import JobDir
+from ..jobs.folder import JobFolder
 from ..jobs.plan import Chunk
 from ..jobs.records import Held
 
@@ -16,11 +16,11 @@ ASSEMBLY = "assemble"
 class Executor(Protocol):
     """Runs chunks, in this process or through Celery."""
 
-    def submit(self, job: JobDir, chunks: Sequence[Chunk]) -> None:
+    def submit(self, job: JobFolder, chunks: Sequence[Chunk]) -> None:
         """Hand chunks over. Handing one over twice does no harm."""
         ...
 
-    def assemble(self, job: JobDir) -> None:
+    def assemble(self, job: JobFolder) -> None:
         """Hand over the joining of the finished job."""
         ...
 
@@ -32,7 +32,7 @@ class Executor(Protocol):
         """Messages handed over and not finished, as far as the executor knows."""
         ...
 
-    def held(self, job: JobDir) -> Held:
+    def held(self, job: JobFolder) -> Held:
         """Which of them are of this job."""
         ...
 

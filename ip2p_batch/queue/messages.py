@@ -7,7 +7,7 @@ from typing import Annotated
 import msgspec
 
 from ..errors import JobError
-from ..jobs.folder import JobDir
+from ..jobs.folder import JobFolder
 from ..jobs.plan import Chunk, ChunkId
 from ..jobs.spec import Priority
 
@@ -73,7 +73,7 @@ def read_message(fields: object) -> Message:
         raise JobError(f"That is no message of ours: {error}.") from None
 
 
-def message(job: JobDir, chunk: Chunk | None, fingerprint: str) -> dict[str, str]:
+def message(job: JobFolder, chunk: Chunk | None, fingerprint: str) -> dict[str, str]:
     """What travels through Redis: references, a few hundred bytes."""
     values = {"job": str(job.path.absolute()), "fingerprint": fingerprint}
     return values if chunk is None else values | {"chunk": chunk.id}

@@ -21,7 +21,7 @@ def _version(text: str) -> tuple[int, ...]:
     return tuple(int(part) for part in re.findall(r"\d+", text)[:3])
 
 
-def redact(url: str) -> str:
+def redact_url(url: str) -> str:
     """``url`` with the password, if any, replaced by ``***``; also where it is misspelt."""
     url = re.sub(r"([?&]\w*password=)[^&]*", r"\1***", url)
     scheme, mark, rest = url.partition("://")
@@ -44,7 +44,7 @@ def check(url: str) -> None:
     import redis
 
     client = connect(url)
-    shown = redact(url)
+    shown = redact_url(url)
     try:
         client.ping()
         server = _info(client, "server")
@@ -57,7 +57,7 @@ def check(url: str) -> None:
         ) from None
     except (redis.RedisError, OSError, UnicodeError) as error:
         raise BrokerError(
-            f"Redis does not answer at {shown}: {scrub(str(error), url)}",
+            f"Redis does not answer at {shown}: {redact_line(str(error), url)}",
             hint="Check host, port and firewall. Without --broker a private Redis is used.",
         ) from None
     finally:
@@ -105,7 +105,7 @@ def connect(url: str) -> Any:
 
 def _parse(url: str) -> tuple[str, str, int]:
     """Scheme, what follows it without its query, and database number; else BrokerError."""
-    shown = redact(url)
+    shown = redact_url(url)
     scheme, mark, rest = url.partition("://")
     if not mark or scheme not in ("redis", "rediss", "redis+socket"):
         raise BrokerError(f"{shown} is not the URL of a Redis.", hint=_URL_HINT)
@@ -132,14 +132,14 @@ def _parse(url: str) -> tuple[str, str, int]:
     return scheme, rest.partition("?")[0], int(number)
 
 
-def scrub(text: str, url: str) -> str:
+def redact_line(text: str, url: str) -> str:
     """``text`` as one line, without the password of ``url``."""
-    return " ".join(hide(text, url).split())
+    return " ".join(redact_text(text, url).split())
 
 
-def hide(text: str, url: str) -> str:
+def redact_text(text: str, url: str) -> str:
     """``text`` without the password of ``url``, as the URL spells it and as it is."""
-    text = text.replace(url, redact(url))
+    text = text.replace(url, redact_url(url))
     credentials, at, _ = url.partition("://")[2].rpartition("@")
     secrets = [credentials.partition(":")[2]] if at else []
     secrets += re.findall(r"[?&]\w*password=([^&]+)", url)

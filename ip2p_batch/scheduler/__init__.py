@@ -10,17 +10,17 @@ from __future__ import annotations
 from ..jobs.orders import cancel, pause
 from ..jobs.registry import find_job, list_jobs
 from ..jobs.status import JobStatus, status
-from ..planning.prepare import Report, Request, Survey, survey
+from ..planning.prepare import EditRequest, PreparedJob, Report, survey
 from .create import create
 from .dispatch import advance, submit, unpause
 from .follow import ending, follow, summary, watch
 from .retry import retry
 
 __all__ = [
+    "EditRequest",
     "JobStatus",
+    "PreparedJob",
     "Report",
-    "Request",
-    "Survey",
     "advance",
     "cancel",
     "create",

@@ -9,15 +9,15 @@ from pathlib import Path
 from ..errors import OutputError
 from ..execution.assemble import assemble
 from ..jobs.events import Event
-from ..jobs.folder import JobDir
+from ..jobs.folder import JobFolder
 from ..jobs.plan import Plan
 from ..jobs.registry import job_path, register
 from ..models import catalog
-from ..planning.prepare import Report, Request, survey
+from ..planning.prepare import EditRequest, Report, survey
 from ..settings import Settings
 
 
-def create(request: Request, settings: Settings, report: Report = lambda _: None) -> JobDir:
+def create(request: EditRequest, settings: Settings, report: Report = lambda _: None) -> JobFolder:
     """Plan a job and write its folder.
 
     The same request on the same source finds its unfinished job again, so that running a command
@@ -25,27 +25,27 @@ def create(request: Request, settings: Settings, report: Report = lambda _: None
 
     Raises:
         OutputError: the output exists (and ``overwrite`` is off), or cannot be written.
-        ModelError: the model is not on the list of ``IP2P_MODELS``.
-        OutsideRoots: workers elsewhere are to do it, and ``IP2P_ROOTS`` is set here as it is there.
+        ModelError: the model is not on the list of ``IP2P_ALLOWED_MODELS``.
+        OutsideRoots: workers elsewhere are to do it, and ``IP2P_ALLOWED_ROOTS`` is set here as it is there.
         Ip2pError: whatever :func:`survey` raises.
     """
-    catalog.check_allowed(request.recipe.model, request.recipe.revision, settings.models)
-    if request.recipe.fast_vae:
-        catalog.check_fast_vae(request.recipe.model, settings.models)
+    catalog.check_allowed(request.recipe.model, request.recipe.revision, settings.allowed_models)
+    if request.recipe.tiny_vae:
+        catalog.check_tiny_vae(request.recipe.model, settings.allowed_models)
     found = survey(request, report)
     job = found.job
     output = Path(job.output)
-    folder = JobDir(job_path(settings, job.id, output))
+    folder = JobFolder(job_path(settings, job.id, output))
     if settings.broker_url is not None:
         for path in (job.source.path, job.output, folder.path.absolute()):
-            settings.roots.allow(path)
+            settings.allowed_roots.allow(path)
     unfinished = folder.exists() and folder.result() is None
     if job.source.is_video or len(found.items) == 1:
         _check_free(output, overwrite=request.overwrite)
     _check_writable(output if not job.source.is_video and len(found.items) > 1 else output.parent)
     if not unfinished:
         shutil.rmtree(folder.path, ignore_errors=True)
-        folder = JobDir.create(
+        folder = JobFolder.create(
             folder.path,
             job,
             found.plan,
@@ -54,8 +54,8 @@ def create(request: Request, settings: Settings, report: Report = lambda _: None
             look=found.look,
         )
     else:
-        if request.mixed_workers:
-            folder.allow_mixed_workers()
+        if request.allow_mixed_hardware:
+            folder.permit_mixed_hardware()
         if request.priority is not None:
             folder.set_priority(request.priority)
     register(settings, folder)

@@ -9,14 +9,14 @@ from pathlib import Path
 
 from ..errors import ResumeMismatch
 from ..jobs.attempts import forget
-from ..jobs.folder import JobDir
+from ..jobs.folder import JobFolder
 from ..jobs.spec import Job
 from ..media.video import probe
 from ..queue.executor import Executor
 from . import inflight
 
 
-def submit(folder: JobDir, executor: Executor) -> None:
+def submit(folder: JobFolder, executor: Executor) -> None:
     """Hand over what is to be done next: for a new job, a resumed one, or one that stands still.
 
     Raises:
@@ -28,11 +28,11 @@ def submit(folder: JobDir, executor: Executor) -> None:
     with inflight.held(folder):
         for marker in ("cancel", "pause"):
             folder.unmark(marker)
-        forget(folder, folder.given_up())
+        forget(folder, folder.failed_chunks())
         folder.clear_failures()
         folder.clear_refusals()
         inflight.forget(folder)
-        shutil.rmtree(folder.path / "reopened", ignore_errors=True)
+        shutil.rmtree(folder.path / "redispatched", ignore_errors=True)
     advance(folder, executor)
 
 
@@ -56,9 +56,9 @@ def check_source(job: Job) -> None:
 
 
 def advance(
-    folder: JobDir,
+    folder: JobFolder,
     executor: Executor,
-    settled: Collection[str] | None = None,
+    is_settled: Collection[str] | None = None,
     *,
     again: bool = False,
 ) -> None:
@@ -68,33 +68,33 @@ def advance(
     counted: else a job would cost the square of its chunks.
 
     Args:
-        settled: ids of chunks known to be settled; None to look at all that are under way.
+        is_settled: ids of chunks known to be settled; None to look at all that are under way.
         again: the caller comes in the place of one that died, perhaps in the midst of handing
             over the assembly: what did not get as far as its message is handed over once more.
     """
     if folder.ended or folder.cancelled or folder.paused:
         return
     with inflight.held(folder):
-        if inflight.move_on(folder, executor, settled):
+        if inflight.move_on(folder, executor, is_settled):
             return
         folder.refresh()  # planned again, perhaps
         plan = folder.plan()
         done = folder.finished()
-        given_up = folder.given_up()
+        failed_chunks = folder.failed_chunks()
         for number in range(1, plan.waves + 1):
             wave = plan.wave(number)
-            pending = [c for c in wave if c.id not in done and c.id not in given_up]
+            pending = [c for c in wave if c.id not in done and c.id not in failed_chunks]
             if pending:
                 inflight.begin(folder, executor, plan, number, pending)
                 return
-            if any(c.id in given_up for c in wave):
+            if any(c.id in failed_chunks for c in wave):
                 return  # later waves stand on this one
-        if not given_up:
+        if not failed_chunks:
             hand = partial(executor.assemble, folder)
-            _hand_over(folder, "submitted/assembly", hand, again=again)
+            _hand_over(folder, "inflight/assembly", hand, again=again)
 
 
-def _hand_over(folder: JobDir, marker: str, hand: Callable[[], None], *, again: bool) -> None:
+def _hand_over(folder: JobFolder, marker: str, hand: Callable[[], None], *, again: bool) -> None:
     """Do it once; where Redis cannot be reached, take the marker back for the next caller."""
     whole = f"{marker}.whole"
     if not folder.mark_once(marker) and not (again and not folder.marked(whole)):
@@ -107,7 +107,7 @@ def _hand_over(folder: JobDir, marker: str, hand: Callable[[], None], *, again: 
         raise
 
 
-def unpause(folder: JobDir, executor: Executor | None) -> None:
+def unpause(folder: JobFolder, executor: Executor | None) -> None:
     """Have a paused job go on.
 
     Args:

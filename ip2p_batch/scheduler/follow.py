@@ -8,18 +8,18 @@ from contextlib import ExitStack
 
 from ..errors import BrokerError, JobError
 from ..jobs.events import Event, EventKind
-from ..jobs.folder import JobDir
+from ..jobs.folder import JobFolder
 from ..jobs.records import Failure, Result
 from ..jobs.spec import Job
 from ..queue.executor import Executor
 from .dispatch import advance, submit
-from .progress import Watch
+from .progress import JobMonitor
 
 _POLL_SECONDS = 0.2
 
 
 def follow(
-    folder: JobDir, executor: Executor, *, check: Callable[[], None] = lambda: None
+    folder: JobFolder, executor: Executor, *, check: Callable[[], None] = lambda: None
 ) -> Iterator[Event]:
     """Hand over what is pending and yield events until the job is done, failed or cancelled.
 
@@ -36,7 +36,7 @@ def follow(
 
 
 def watch(
-    folder: JobDir, executor: Executor | None, *, check: Callable[[], None] = lambda: None
+    folder: JobFolder, executor: Executor | None, *, check: Callable[[], None] = lambda: None
 ) -> Iterator[Event]:
     """Yield events of a job that was handed over, here or elsewhere, until it ends.
 
@@ -55,7 +55,7 @@ def watch(
 
 
 def _events(
-    folder: JobDir,
+    folder: JobFolder,
     executor: Executor | None,
     leader: Callable[[], Executor | None],
     check: Callable[[], None],
@@ -68,7 +68,7 @@ def _events(
     job, plan = folder.job(), folder.plan()
     total = plan.frames
     yield Event(kind="started", job=job.id, total=total, data={"folder": str(folder.path)})
-    watch = Watch(folder, plan)
+    watch = JobMonitor(folder, plan)
     # A job that went on from an earlier session starts the bar where that one stopped.
     yield Event(kind="progress", job=job.id, done=watch.scan(), total=total)
     last_check = time.monotonic()
@@ -91,7 +91,7 @@ def _events(
             if hands is not None and not paused:
                 _try_to_advance(folder, hands, None)
         if hands is not None and watch.grew:
-            _try_to_advance(folder, hands, watch.settled)
+            _try_to_advance(folder, hands, watch.is_settled)
         if watch.done != before:
             yield Event(kind="progress", job=job.id, done=watch.done, total=total)
         if ended:
@@ -104,7 +104,7 @@ def _events(
         if failures := watch.settled_with_failures():
             yield _failed(job, failures, watch.done, total)
             return
-        if not assembling and folder.marked("submitted/assembly"):
+        if not assembling and folder.marked("inflight/assembly"):
             assembling = True
             yield Event(kind="assembling", job=job.id, done=watch.done, total=total)
         if now - last_check >= 1.0:
@@ -124,7 +124,7 @@ def _events(
 class _Lead:
     """A lock that tells those who only watch a job that somebody hands it over."""
 
-    def __init__(self, folder: JobDir) -> None:
+    def __init__(self, folder: JobFolder) -> None:
         self._folder = folder
         self._held = ExitStack()
         self._mine = False
@@ -145,10 +145,12 @@ class _Lead:
         return self._mine
 
 
-def _try_to_advance(folder: JobDir, executor: Executor, settled: Collection[str] | None) -> None:
+def _try_to_advance(
+    folder: JobFolder, executor: Executor, is_settled: Collection[str] | None
+) -> None:
     """Hand over what comes next, where no worker does."""
     try:
-        advance(folder, executor, settled)
+        advance(folder, executor, is_settled)
     except BrokerError:
         return  # Redis is restarting; the reconciler looks again
 
@@ -170,7 +172,7 @@ def _failed(job: Job, failures: list[Failure], done: int, total: int) -> Event:
     )
 
 
-def ending(folder: JobDir) -> Event:
+def ending(folder: JobFolder) -> Event:
     """The ``done`` event of a finished job.
 
     Raises:
@@ -192,7 +194,7 @@ def _summary(result: Result) -> dict[str, object]:
     }
 
 
-def summary(folder: JobDir) -> Result:
+def summary(folder: JobFolder) -> Result:
     """How a finished job ended.
 
     Raises:

@@ -5,7 +5,7 @@ have everybody else wait for its last one. So a job hands over no more than its 
 (two messages for each worker there is), and whoever settles a chunk hands over the next. All jobs
 of one priority have the same width, so that they take turns.
 
-Which chunks are under way stands in ``submitted/window.json``, under a lock. Messages are sent
+Which chunks are under way stands in ``inflight/window.json``, under a lock. Messages are sent
 before that is written, so a crash in between sends a chunk twice, which does no harm, and never
 none. Nothing is lost with the file, either: without it, the receipts are counted again.
 """
@@ -19,8 +19,8 @@ from contextlib import contextmanager
 
 import msgspec
 
-from ..jobs.attempts import fresh_claims
-from ..jobs.folder import JobDir
+from ..jobs.attempts import live_heartbeats
+from ..jobs.folder import JobFolder
 from ..jobs.plan import Chunk, Plan
 from ..queue.executor import Executor
 from ..storage.atomic import overwrite_in_place, retry_transient, write_error
@@ -40,19 +40,19 @@ class _Window(msgspec.Struct, forbid_unknown_fields=True):
 
 
 @contextmanager
-def held(folder: JobDir) -> Iterator[None]:
+def held(folder: JobFolder) -> Iterator[None]:
     """Hand over alone: others that would stand in line meanwhile."""
     with folder.locked("handover.lock", wait=True):
         yield
 
 
-def forget(folder: JobDir) -> None:
+def forget(folder: JobFolder) -> None:
     """Take it that nothing was handed over; to be called with the window :func:`held`."""
-    folder.forget_submitted()
+    folder.clear_inflight()
 
 
 def begin(
-    folder: JobDir, executor: Executor, plan: Plan, wave: int, pending: Sequence[Chunk]
+    folder: JobFolder, executor: Executor, plan: Plan, wave: int, pending: Sequence[Chunk]
 ) -> None:
     """Hand over the first ``pending`` chunks of a wave; to be called with the window held.
 
@@ -63,7 +63,7 @@ def begin(
         OutputError: the job folder cannot be written.
     """
     known = executor.held(folder)
-    at_work = {claim.chunk for claim in fresh_claims(folder, ())}
+    at_work = {heartbeat.chunk for heartbeat in live_heartbeats(folder, ())}
     there = known.waiting | (known.in_hand & at_work)
     under_way = [chunk.id for chunk in pending if chunk.id in there]
     room = executor.width() - len(under_way)
@@ -75,11 +75,11 @@ def begin(
     _write(folder, _Window(wave, at, under_way + [chunk.id for chunk in first]))
 
 
-def move_on(folder: JobDir, executor: Executor, settled: Collection[str] | None) -> bool:
+def move_on(folder: JobFolder, executor: Executor, is_settled: Collection[str] | None) -> bool:
     """Hand over as many chunks as were settled; to be called with the window held.
 
     Args:
-        settled: ids of chunks known to be settled; None to look at all that are under way.
+        is_settled: ids of chunks known to be settled; None to look at all that are under way.
 
     Returns:
         Whether a wave is under way still. False only means that it takes a closer look.
@@ -92,40 +92,40 @@ def move_on(folder: JobDir, executor: Executor, settled: Collection[str] | None)
         folder.refresh()
         plan = folder.plan()
     end = bisect_right(plan.chunks, window.wave, key=lambda chunk: chunk.wave)
-    known = folder.settled if settled is None else settled.__contains__
+    known = folder.is_settled if is_settled is None else is_settled.__contains__
     under_way = [chunk for chunk in window.under_way if not known(chunk)]
     at = window.next
     first: list[Chunk] = []
     if at < end:
         # The oldest may have been settled without a word: its worker died, or Redis was away.
-        while under_way and folder.settled(under_way[0]):
+        while under_way and folder.is_settled(under_way[0]):
             del under_way[0]
         room = executor.width() - len(under_way)
         while at < end and len(first) < room:
             chunk = plan.chunks[at]
             at += 1
             due = chunk.wave == window.wave and chunk.id not in window.under_way
-            if due and not folder.settled(chunk.id):
+            if due and not folder.is_settled(chunk.id):
                 first.append(chunk)
         if first:
             executor.submit(folder, first)
             under_way += [chunk.id for chunk in first]
-    if at == end and all(folder.settled(chunk) for chunk in under_way):
+    if at == end and all(folder.is_settled(chunk) for chunk in under_way):
         return False
     if (at, under_way) != (window.next, window.under_way):
         _write(folder, _Window(window.wave, at, under_way))
     return True
 
 
-def _read(folder: JobDir) -> _Window | None:
+def _read(folder: JobFolder) -> _Window | None:
     try:
-        return msgspec.json.decode(folder.window_path.read_bytes(), type=_Window)
+        return msgspec.json.decode(folder.inflight_path.read_bytes(), type=_Window)
     except (OSError, msgspec.MsgspecError):
         return None
 
 
-def _write(folder: JobDir, window: _Window) -> None:
-    path, data = folder.window_path, msgspec.json.encode(window)
+def _write(folder: JobFolder, window: _Window) -> None:
+    path, data = folder.inflight_path, msgspec.json.encode(window)
 
     def write() -> None:
         path.parent.mkdir(exist_ok=True)

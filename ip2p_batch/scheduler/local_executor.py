@@ -14,8 +14,8 @@ from collections.abc import Sequence
 from ..errors import ChunkTaken, IncompleteJob, Ip2pError, JobCancelled
 from ..execution.assemble import assemble
 from ..execution.chunk import MAX_ATTEMPTS, EditorFor, give_up, process_chunk
-from ..execution.worker_cache import Workshop
-from ..jobs.folder import JobDir
+from ..execution.worker_cache import WorkerCache
+from ..jobs.folder import JobFolder
 from ..jobs.plan import Chunk
 from ..jobs.records import Held, WorkerInfo
 from ..queue.executor import ASSEMBLY
@@ -26,23 +26,23 @@ _LOCAL_WIDTH = 64
 class LocalExecutor:
     """Works in the calling process, one chunk per :meth:`poll`: for tests and debugging."""
 
-    def __init__(self, editor_for: EditorFor, workshop: Workshop | None = None) -> None:
+    def __init__(self, editor_for: EditorFor, worker_cache: WorkerCache | None = None) -> None:
         self._editor_for = editor_for
-        self._chunks: deque[tuple[JobDir, Chunk]] = deque()
-        self._assemblies: deque[JobDir] = deque()
+        self._chunks: deque[tuple[JobFolder, Chunk]] = deque()
+        self._assemblies: deque[JobFolder] = deque()
         self._worker = WorkerInfo(host=platform.node(), pid=os.getpid())
-        self._workshop = workshop or Workshop()
+        self._workshop = worker_cache or WorkerCache()
 
-    def submit(self, job: JobDir, chunks: Sequence[Chunk]) -> None:
+    def submit(self, job: JobFolder, chunks: Sequence[Chunk]) -> None:
         self._chunks.extend((job, c) for c in chunks)
 
-    def assemble(self, job: JobDir) -> None:
+    def assemble(self, job: JobFolder) -> None:
         self._assemblies.append(job)
 
     def queued(self) -> int:
         return len(self._chunks) + len(self._assemblies)
 
-    def held(self, job: JobDir) -> Held:
+    def held(self, job: JobFolder) -> Held:
         waiting = [c.id for j, c in self._chunks if j.path == job.path]
         assembly = [None for j in self._assemblies if j.path == job.path]
         return Held(frozenset([*waiting, *assembly]), frozenset())
@@ -59,14 +59,14 @@ class LocalExecutor:
             try:
                 assemble(job)
             except IncompleteJob as error:
-                if not (error.chunks and job.reopen()):
+                if not (error.chunks and job.redispatch()):
                     give_up(job, ASSEMBLY, error, attempts=1, worker=self._worker)
             except Ip2pError as error:
                 give_up(job, ASSEMBLY, error, attempts=1, worker=self._worker)
         else:
             time.sleep(seconds)
 
-    def _attempt(self, job: JobDir, chunk: Chunk) -> None:
+    def _attempt(self, job: JobFolder, chunk: Chunk) -> None:
         if job.paused:
             return  # as workers do: whoever lifts the pause hands it over again
         for attempt in range(1, MAX_ATTEMPTS + 1):
@@ -76,7 +76,7 @@ class LocalExecutor:
                     chunk,
                     editor_for=self._editor_for,
                     worker=self._worker,
-                    workshop=self._workshop,
+                    worker_cache=self._workshop,
                 )
             except (JobCancelled, ChunkTaken):
                 return

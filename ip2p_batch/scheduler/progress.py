@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from ..errors import BrokerError, JobError
 from ..jobs.compatibility import mismatch_message
 from ..jobs.events import Event
-from ..jobs.folder import JobDir
+from ..jobs.folder import JobFolder
 from ..jobs.plan import Plan
 from ..jobs.records import Failure, Receipt, Refusal
 from ..queue.executor import ASSEMBLY, Executor
@@ -28,17 +28,17 @@ _MAX_FRUITLESS = 5
 _MAX_SILENCE_SECONDS = 120.0
 
 
-class Watch:
+class JobMonitor:
     """What a follower has seen of a job folder, so that each thing is told once."""
 
-    def __init__(self, folder: JobDir, plan: Plan) -> None:
+    def __init__(self, folder: JobFolder, plan: Plan) -> None:
         self.done = 0
         #: Whether the last look at the folder found receipts that the one before it did not.
         self.grew = False
         self._folder = folder
         self._plan = plan
-        self._weights = plan.weights
-        self._left_out = plan.left_out
+        self._weights = plan.frames_by_chunk
+        self._left_out = plan.excluded_items
         self._finished: set[str] = set()
         self._frames = 0  # in finished chunks
         self._next_look = 0.0
@@ -50,7 +50,7 @@ class Watch:
         self._fruitless = 0
         self._reached = (0, 0)
         self._broker_lost: tuple[float, int] | None = None
-        self._stale = Settings.from_env().stale
+        self._stale = Settings.from_env().heartbeat_timeout
 
     def look(self, *, must: bool = False) -> None:
         """Look at the folder again, if the last look is long enough ago for what it took."""
@@ -69,12 +69,12 @@ class Watch:
         self._frames -= sum(self._weights.get(c, 0) for c in dropped)
         done = self._frames
         held = {}
-        for claim in self._folder.claims():
-            if claim.chunk in self._finished:
+        for heartbeat in self._folder.heartbeats():
+            if heartbeat.chunk in self._finished:
                 continue
-            last, since = self._beats.get(claim.chunk, (0.0, now))
-            held[claim.chunk] = (claim.at, since if claim.at == last else now)
-            done += min(claim.done, self._weights.get(claim.chunk, 0))
+            last, since = self._beats.get(heartbeat.chunk, (0.0, now))
+            held[heartbeat.chunk] = (heartbeat.at, since if heartbeat.at == last else now)
+            done += min(heartbeat.done, self._weights.get(heartbeat.chunk, 0))
         self._beats = held
         self._refusals = list(self._folder.refusals())
         looked = time.monotonic()
@@ -118,9 +118,9 @@ class Watch:
             yield Event(kind="warning", message=message)
 
     @property
-    def settled(self) -> set[str]:
+    def is_settled(self) -> set[str]:
         """Chunks with a receipt at the last look, and those given up."""
-        return self._finished | self._folder.given_up()
+        return self._finished | self._folder.failed_chunks()
 
     def forsaken(self, now: float) -> bool:
         """True once: no worker has been at the job for as long as a dead one is waited for."""
@@ -138,15 +138,15 @@ class Watch:
         failures = [f for f in self._folder.failures() if f.chunk not in self._finished]
         if not failures:
             return []
-        given_up = {f.chunk for f in failures}
-        if ASSEMBLY in given_up:
+        failed_chunks = {f.chunk for f in failures}
+        if ASSEMBLY in failed_chunks:
             return failures
-        waves = [c.wave for c in self._plan.chunks if c.id in given_up]
+        waves = [c.wave for c in self._plan.chunks if c.id in failed_chunks]
         current = min(waves, default=1)
         open_ = [
             c
             for c in self._plan.wave(current)
-            if c.id not in self._finished and c.id not in given_up
+            if c.id not in self._finished and c.id not in failed_chunks
         ]
         return [] if open_ else failures
 
@@ -170,7 +170,7 @@ class Watch:
         if dead:
             chunks = [c for c in self._plan.chunks if c.id in dead]
             for chunk in chunks:
-                self._folder.drop_claim(chunk.id)
+                self._folder.remove_heartbeat(chunk.id)
             try:
                 executor.submit(self._folder, chunks)
             except BrokerError as error:

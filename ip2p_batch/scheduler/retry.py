@@ -13,8 +13,8 @@ from collections.abc import Iterator, Mapping
 import msgspec
 
 from ..errors import JobError
-from ..jobs.attempts import fresh_claims
-from ..jobs.folder import JobDir
+from ..jobs.attempts import live_heartbeats
+from ..jobs.folder import JobFolder
 from ..jobs.plan import Chunk, Plan
 from ..jobs.spec import Item
 from ..media.resize import Fit
@@ -22,7 +22,7 @@ from ..planning.planner import STILLS_PER_CHUNK
 from ..planning.prepare import look_again, picture_warnings
 
 
-def retry(folder: JobDir) -> int:
+def retry(folder: JobFolder) -> int:
     """Plan anew what failed of a job; the frames or pictures that are to be done now.
 
     Afterwards the job is one to be taken up, as after a stop: :func:`submit` or :func:`follow`.
@@ -33,7 +33,7 @@ def retry(folder: JobDir) -> int:
         SourceError: the folder or the list of the pictures cannot be read any more.
     """
     with folder.locked() as mine:
-        if not mine or (not folder.ended and fresh_claims(folder, folder.finished())):
+        if not mine or (not folder.ended and live_heartbeats(folder, folder.finished())):
             name = folder.path.name
             raise JobError(
                 f"Workers are at job {name} now.",
@@ -45,10 +45,10 @@ def retry(folder: JobDir) -> int:
         open_ = [chunk for chunk in plan.chunks if chunk.id not in done]
         if open_:
             folder.drop_result()
-        return sum(plan.weights.get(chunk.id, 1) for chunk in open_)
+        return sum(plan.frames_by_chunk.get(chunk.id, 1) for chunk in open_)
 
 
-def _plan_again(folder: JobDir) -> None:
+def _plan_again(folder: JobFolder) -> None:
     """Look at the pictures that failed once more, and plan chunks for those that may be edited."""
     job, plan = folder.job(), folder.plan()
     items = list(folder.items())
@@ -84,14 +84,14 @@ def _plan_again(folder: JobDir) -> None:
     )
 
 
-def _failed_in_work(folder: JobDir, plan: Plan) -> dict[int, str]:
+def _failed_in_work(folder: JobFolder, plan: Plan) -> dict[int, str]:
     """Numbers of the pictures that receipts call failed, each with its chunk."""
-    left_out = plan.left_out
+    excluded_items = plan.excluded_items
     return {
         item.index: receipt.chunk
         for receipt in folder.receipts()
         for item in receipt.items
-        if item.error and item.index not in left_out.get(receipt.chunk, ())
+        if item.error and item.index not in excluded_items.get(receipt.chunk, ())
     }
 
 

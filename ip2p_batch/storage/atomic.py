@@ -24,9 +24,9 @@ T = TypeVar("T")
 SPACE_HINT = "See that there is space and that it may be written, then `ip2p-batch resume`."
 SURVIVES = "Finished chunks are kept."
 #: Seconds between tries: a share's fail-over takes some, and a dead disk should be told of soon.
-PAUSES = (0.1, 0.5, 2.0)
+RETRY_DELAYS = (0.1, 0.5, 2.0)
 #: What may be gone at the next try: a stale handle, a server that does not answer, a cable.
-PASSING = frozenset(
+TRANSIENT_ERRNOS = frozenset(
     getattr(errno, name)
     for name in ("ESTALE", "EIO", "ETIMEDOUT", "EREMOTEIO", "EHOSTDOWN", "ENOTCONN", "EAGAIN")
     if hasattr(errno, name)
@@ -37,15 +37,15 @@ _PART = ".part"
 _PREFIX_LENGTH = len(".ip2p-") + 12 + len("-")
 
 
-def passes(error: BaseException | None) -> bool:
+def is_transient(error: BaseException | None) -> bool:
     """Whether an error of the operating system may be gone at the next try."""
-    return isinstance(error, OSError) and error.errno in PASSING
+    return isinstance(error, OSError) and error.errno in TRANSIENT_ERRNOS
 
 
 def retry_transient(
     call: Callable[[], T],
     *,
-    transient: Callable[[Exception], bool] = passes,
+    transient: Callable[[Exception], bool] = is_transient,
     delays: Sequence[float] | None = None,
     before_retry: Callable[[Exception], None] = lambda _: None,
     sleep: Callable[[float], None] = time.sleep,
@@ -56,7 +56,7 @@ def retry_transient(
         call: what to do; takes no arguments.
         transient: whether an error may be gone at the next try. The default accepts the errors
             that a network share gives while its server restarts.
-        delays: seconds between tries; one try more than there are delays. None means ``PAUSES``.
+        delays: seconds between tries; one try more than there are delays. None means ``RETRY_DELAYS``.
         before_retry: called with the error before each delay, for a log line.
         sleep: called with each delay.
 
@@ -66,7 +66,7 @@ def retry_transient(
     Raises:
         Exception: the first error that is not transient, or the last one.
     """
-    for delay in PAUSES if delays is None else delays:
+    for delay in RETRY_DELAYS if delays is None else delays:
         try:
             return call()
         except Exception as error:
@@ -80,7 +80,7 @@ def retry_transient(
 
 def write_error(path: Path, error: OSError) -> OutputError:
     """The error for a file that cannot be written; one that may pass is worth another try."""
-    kind = StorageError if passes(error) else OutputError
+    kind = StorageError if is_transient(error) else OutputError
     return cannot_write(path, error.strerror or str(error), kind)
 
 
@@ -93,10 +93,10 @@ def cannot_write(
     )
 
 
-def unreadable(path: Path, error: OSError) -> Ip2pError:
+def read_error(path: Path, error: OSError) -> Ip2pError:
     """The error for a job's file that cannot be read; one that may pass is worth another try."""
     message = f"{path} cannot be read: {error.strerror or error}."
-    if passes(error):
+    if is_transient(error):
         hint = "See to the disk or share, then `ip2p-batch resume`."
         return StorageError(message, path=path, hint=hint, survives=SURVIVES)
     return JobError(message, survives=SURVIVES)
@@ -143,7 +143,7 @@ def atomic_path(
         _rename(temporary, path)
         temporary = None
         if durable and name_too:
-            flush_folder(path.parent)
+            sync_directory(path.parent)
     except OSError as error:
         raise write_error(path, error) from error
     finally:
@@ -191,7 +191,7 @@ def overwrite_in_place(file: int, data: bytes, *, durable: bool = False) -> None
         os.fsync(file)
 
 
-def flush_folder(path: Path) -> None:
+def sync_directory(path: Path) -> None:
     """See that names given or taken in a folder outlive a power cut.
 
     Raises:

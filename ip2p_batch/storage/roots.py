@@ -1,4 +1,4 @@
-"""The folders that a worker may read and write for others: ``IP2P_ROOTS``.
+"""The folders that a worker may read and write for others: ``IP2P_ALLOWED_ROOTS``.
 
 A job folder says where its source lies and where its result goes, and whoever can write into a job
 folder or into the queue can say anything there. With roots, every such path is taken without its
@@ -13,7 +13,7 @@ from pathlib import Path
 
 from ..errors import OutsideRoots, RecipeError
 
-VARIABLE = "IP2P_ROOTS"
+VARIABLE = "IP2P_ALLOWED_ROOTS"
 
 
 class Roots:

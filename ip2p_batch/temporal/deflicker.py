@@ -28,7 +28,7 @@ _LUMA = np.array((0.299, 0.587, 0.114))
 
 
 class Deflicker:
-    """The leveller as a stage of :class:`~.steadying.Steadying`.
+    """The leveller as a stage of :class:`~.temporal_pipeline.TemporalPipeline`.
 
     Args:
         radius: neighbours on either side, at least 1. ffmpeg's own default is a window of 5.
@@ -41,7 +41,7 @@ class Deflicker:
     def radius(self) -> int:
         return self._radius
 
-    def steadied(self, middle: Pair, around: Sequence[Pair]) -> Image:
+    def apply(self, middle: Pair, around: Sequence[Pair]) -> Image:
         pairs = (middle, *around)
         factor = gain(
             [luma(pair.source.image) for pair in pairs], [luma(pair.edited.image) for pair in pairs]

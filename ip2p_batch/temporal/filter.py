@@ -20,7 +20,7 @@ import cv2
 import numpy as np
 
 from ..frame import Frame, Image
-from ..threads import Helpers
+from ..threads import CpuPool
 from .flow import Motion, backward_flow, flow_both_ways, looked_up, places
 from .pipeline import Pair
 
@@ -41,16 +41,16 @@ class Aligned(NamedTuple):
 
 
 class TemporalFilter:
-    """The filter as a stage of :class:`~.steadying.Steadying`.
+    """The filter as a stage of :class:`~.temporal_pipeline.TemporalPipeline`.
 
     Args:
         radius: neighbours on either side, at least 1.
-        helpers: each takes a neighbour.
+        cpu_pool: each takes a neighbour.
     """
 
-    def __init__(self, radius: int, helpers: Helpers | None = None) -> None:
+    def __init__(self, radius: int, cpu_pool: CpuPool | None = None) -> None:
         self._radius = radius
-        self._helpers = helpers or Helpers()
+        self._helpers = cpu_pool or CpuPool()
         #: Motions that later frames will ask for, by target and reference.
         self._known: dict[tuple[int, int], Motion] = {}
 
@@ -58,7 +58,7 @@ class TemporalFilter:
     def radius(self) -> int:
         return self._radius
 
-    def steadied(self, middle: Pair, around: Sequence[Pair]) -> Image:
+    def apply(self, middle: Pair, around: Sequence[Pair]) -> Image:
         source = middle.source.image
 
         def aligned(pair: Pair) -> Aligned:

@@ -74,8 +74,8 @@ def _wary(grays: tuple[Image, Image], flows: tuple[Flow, Flow]) -> Motion:
     looks = cv2.remap(
         grays[1], *_places(flows[0]), cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
     )
-    unlike = cv2.blur(cv2.absdiff(grays[0], looks), (5, 5)) > _LARGEST_GAP
-    return Motion(_relative(flows[0]), contradicted(*flows) | unlike)
+    mismatches = cv2.blur(cv2.absdiff(grays[0], looks), (5, 5)) > _LARGEST_GAP
+    return Motion(_relative(flows[0]), contradicted(*flows) | mismatches)
 
 
 def measured_flow(target: Image, reference: Image) -> Motion:

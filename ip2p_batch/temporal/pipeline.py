@@ -1,4 +1,4 @@
-"""Steadying finished frames: stages that see each edited frame beside its neighbours, in a chain.
+"""TemporalPipeline finished frames: stages that see each edited frame beside its neighbours, in a chain.
 
 Works on pictures, so it costs no steps of the model. A chunk edits as many frames beyond its ends
 as its stages look, together; so a frame's result does not depend on the chunk that it lies in.
@@ -28,7 +28,7 @@ class Stage(Protocol):
         """Neighbours that it sees on either side, at least 1."""
         ...
 
-    def steadied(self, middle: Pair, around: Sequence[Pair]) -> Image:
+    def apply(self, middle: Pair, around: Sequence[Pair]) -> Image:
         """The middle's edited picture, steadied.
 
         Args:
@@ -38,7 +38,7 @@ class Stage(Protocol):
         ...
 
 
-class Steadying:
+class TemporalPipeline:
     """Takes the frames of one shot in order and gives them back through all stages.
 
     Args:
@@ -89,7 +89,7 @@ class _Window:
             middle = self._held[at]
             low, high = max(0, at - radius), at + radius + 1
             around = [pair for n, pair in enumerate(self._held) if low <= n < high and n != at]
-            image = self._stage.steadied(middle, around)
+            image = self._stage.apply(middle, around)
             given.append(Pair(middle.source, middle.edited.with_image(image)))
             self._waiting -= 1
             if at >= radius:

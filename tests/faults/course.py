@@ -163,9 +163,9 @@ class Course:
                 return
             idle = not running and not self.job.ended and not self._heals
             # A detached job goes on with nobody looking; one that stands still is looked after.
-            patience = 12.0 if detached and self.ending.resumes == 0 else 0.0
+            hang_detector = 12.0 if detached and self.ending.resumes == 0 else 0.0
             waited = waited + 0.03 if idle and not holders(self.job) else 0.0
-            if idle and waited >= patience:
+            if idle and waited >= hang_detector:
                 self.ending.resumes += 1
                 if self.ending.resumes > RESUMES:
                     raise Broken(f"not done after {RESUMES} resumes; {self._where()}")
@@ -231,7 +231,7 @@ class Course:
             return f"a traceback: {said[-600:]}"
         if self.scene.notes and (grown := [n for n in self.scene.notes if "grew" in n]):
             return grown[0]
-        left = [p.name for n in ("segments", "borders", "claims")
+        left = [p.name for n in ("segments", "borders", "heartbeats")
                 if (self.job.path / n).is_dir() for p in (self.job.path / n).iterdir()]  # fmt: skip
         if left:
             return f"left in the job folder of a finished job: {sorted(left)[:5]}"

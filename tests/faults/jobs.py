@@ -12,7 +12,7 @@ import av
 from PIL import Image as Pil
 
 from ip2p_batch import scheduler
-from ip2p_batch.jobs.folder import JobDir
+from ip2p_batch.jobs.folder import JobFolder
 from ip2p_batch.recipe import Recipe
 from ip2p_batch.settings import Settings
 
@@ -45,7 +45,7 @@ class Kind:
     good: dict[str, str] = field(default_factory=dict)
     _frames: list[str] = field(default_factory=list)
 
-    def create(self, folder: Path, outputs: Path) -> JobDir:
+    def create(self, folder: Path, outputs: Path) -> JobFolder:
         """A planned job that writes into ``outputs``."""
         outputs.mkdir(parents=True)
         source = folder / "sources" / self.name
@@ -54,10 +54,12 @@ class Kind:
             self.source(source)
         found = next(source.iterdir()) if self.output else source
         jobs = str(folder / "disk" / "jobs")
-        settings = Settings.from_env({"XDG_STATE_HOME": str(folder / "state"), "IP2P_JOBS": jobs})
+        settings = Settings.from_env(
+            {"XDG_STATE_HOME": str(folder / "state"), "IP2P_JOBS_DIR": jobs}
+        )
         output = outputs / self.output if self.output else outputs / "tree"
         return scheduler.create(
-            scheduler.Request(source=found, output=output, recipe=self.recipe), settings
+            scheduler.EditRequest(source=found, output=output, recipe=self.recipe), settings
         )
 
     def reference(self, rig: Rig) -> None:
@@ -78,7 +80,7 @@ class Kind:
         shutil.rmtree(outputs)
         shutil.rmtree(job.path)
 
-    def compare(self, job: JobDir, outputs: Path) -> None:
+    def compare(self, job: JobFolder, outputs: Path) -> None:
         """See that it came out as undisturbed.
 
         Raises:
@@ -122,7 +124,7 @@ def frames(path: Path) -> list[str]:
         ]
 
 
-def _bad(job: JobDir) -> int:
+def _bad(job: JobFolder) -> int:
     return sum(item.error is not None and not item.skipped for item in job.items())
 
 

@@ -76,7 +76,7 @@ def judge(
     Raises:
         Broken: see the module; exceptions that are not ours come as they are.
     """
-    request = scheduler.Request(
+    request = scheduler.EditRequest(
         source=source, output=output, recipe=recipe, encoding=encoding or Encoding(), end=end
     )
     try:

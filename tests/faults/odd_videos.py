@@ -360,7 +360,7 @@ def link_to(target: str, name: str = "a.mp4") -> Make:
     return make
 
 
-def unreadable(folder: Path) -> Path:
+def read_error(folder: Path) -> Path:
     path = clip(folder / "a.mp4")
     path.chmod(0)
     return path
@@ -551,7 +551,7 @@ CASES: tuple[Case, ...] = (
     Case("a device", link_to("/dev/zero"), Refused("not a regular file")),
     Case("a link to nowhere", link_to("nowhere.mp4"), Refused("no such file")),
     Case("a link to itself", link_to("a.mp4"), Refused("symbolic links")),
-    Case("a file that nobody may read", unreadable, Refused("ermission denied"), root_can=True),
+    Case("a file that nobody may read", read_error, Refused("ermission denied"), root_can=True),
     Case("a folder called a.mp4", lambda folder: _folder(folder / "a.mp4"), Refused("no pictures")),
     # -- names
     Case("a name of two lines", named("a\nb.mp4"), whole()),

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from ip2p_batch.errors import BrokerError
-from ip2p_batch.jobs.folder import JobDir
+from ip2p_batch.jobs.folder import JobFolder
 from ip2p_batch.queue import redis_url
 from ip2p_batch.queue.celery_executor import CeleryExecutor
 from ip2p_batch.queue.private_redis import PrivateRedis
@@ -123,8 +123,8 @@ class Rig:
         os.environ |= {
             "CHAOS_RIG": self.mark,
             "XDG_STATE_HOME": str(folder / "state"),
-            "IP2P_STALE_SECONDS": str(STALE),
-            "IP2P_LEASE": str(VISIBILITY),
+            "IP2P_HEARTBEAT_TIMEOUT": str(STALE),
+            "IP2P_VISIBILITY_TIMEOUT": str(VISIBILITY),
             "OMP_NUM_THREADS": "1",
             "HF_HUB_OFFLINE": "1",
         }
@@ -239,10 +239,10 @@ class Rig:
         return left
 
 
-def holders(job: JobDir) -> list[int]:
+def holders(job: JobFolder) -> list[int]:
     """Processes that hold a chunk of this job now, as far as its folder says."""
     with suppress(Exception):
-        return [c.worker.pid for c in job.claims() if Path(f"/proc/{c.worker.pid}").exists()]
+        return [c.worker.pid for c in job.heartbeats() if Path(f"/proc/{c.worker.pid}").exists()]
     return []
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ip2p_batch.jobs.folder import JobDir
+from ip2p_batch.jobs.folder import JobFolder
 
 from .rig import Rig, children, holders, parent, wait
 
@@ -32,7 +32,7 @@ class Scene:
     """
 
     rig: Rig
-    job: JobDir
+    job: JobFolder
     chance: random.Random
     own: bool
     commands: list[subprocess.Popen[bytes]]
@@ -44,7 +44,7 @@ class Scene:
     def holder(self) -> int:
         """A process that holds a chunk, or may be at the assembly; waits a little for one."""
         found: list[int] = []
-        if not self.own and self.job.marked("submitted/assembly"):
+        if not self.own and self.job.marked("inflight/assembly"):
             found = [c for main in self.rig.worker_groups() for c in children(main)]
         wait(lambda: found or found.extend(holders(self.job)) or self.job.ended, 3)
         if not found:

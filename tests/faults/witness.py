@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ip2p_batch import scheduler
 from ip2p_batch.errors import Ip2pError
-from ip2p_batch.jobs.folder import JobDir
+from ip2p_batch.jobs.folder import JobFolder
 
 #: Which state may follow which at once; any may be seen twice.
 NEXT = {
@@ -29,7 +29,7 @@ class Witness:
         states: the states seen, one after the other.
     """
 
-    def __init__(self, job: JobDir, excused: Callable[[], bool] = lambda: False) -> None:
+    def __init__(self, job: JobFolder, excused: Callable[[], bool] = lambda: False) -> None:
         self.lie = ""
         self.states: list[str] = []
         self._job = job
@@ -56,7 +56,7 @@ class Witness:
     def _look(self) -> None:
         excused = self._excused()
         try:
-            found = scheduler.status(JobDir(self._job.path))
+            found = scheduler.status(JobFolder(self._job.path))
         except Ip2pError as error:
             # On a busy machine a folder may go and come back while one question is answered.
             self._doubts = 0 if excused or self._excused() else self._doubts + 1

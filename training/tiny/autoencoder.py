@@ -144,10 +144,10 @@ class _Reconstruction(nn.Module):
         # Each channel about 0 with spread 1, as the diffusion's noise is; and a decoder that
         # bears a little noise, for what the diffusion leaves.
         mean, std = latents.float().mean((0, 2, 3)), latents.float().std((0, 2, 3))
-        spread = mean.square().mean() + (std - 1).square().mean()
+        flatten_groups = mean.square().mean() + (std - 1).square().mean()
         noisy = latents + 0.04 * torch.randn_like(latents)
         output = self.vae.decode(noisy).sample.float()
-        loss: torch.Tensor = reconstruction_loss(output, images) + 0.05 * spread
+        loss: torch.Tensor = reconstruction_loss(output, images) + 0.05 * flatten_groups
         return loss
 
 
