@@ -12,9 +12,8 @@ from typer.testing import CliRunner
 
 from ip2p_batch.cli import demo
 from ip2p_batch.cli.app import app
-from ip2p_batch.edit import precision
-from ip2p_batch.editing import loading
-from ip2p_batch.models import catalog
+from ip2p_batch.editing import loading, precision
+from ip2p_batch.models.catalog import BUNDLED
 from ip2p_batch.planning.memory import memory
 from ip2p_batch.recipe import Recipe
 
@@ -91,7 +90,7 @@ def test_options_that_do_not_fit_the_source_are_refused(catalog, tmp_path):
 def test_memory_is_estimated_from_the_models_files_and_grows_with_the_frame():
     recipe = Recipe(instruction="", model="tiny")
     small, large = (memory(recipe, s, s, gpu=True) for s in (256, 512))
-    files = sum(p.stat().st_size for p in Path(catalog.BUNDLED["tiny"]).glob("*/*.safetensors"))
+    files = sum(p.stat().st_size for p in Path(BUNDLED["tiny"]).glob("*/*.safetensors"))
     # The files hold float16 or float32 numbers and a header.
     assert files / 2.1 <= small.weights <= files * 1.05
     assert large.frame == pytest.approx(4 * small.frame)

@@ -246,7 +246,7 @@ def test_a_text_that_just_fits_is_not_warned_about():
 
 LOAD = """
 import sys
-from ip2p_batch.edit.loading import load_editor
+from ip2p_batch.editing.loading import load_editor
 from ip2p_batch.errors import Ip2pError
 try:
     print(load_editor(sys.argv[1], device="cpu").device)

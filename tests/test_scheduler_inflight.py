@@ -94,7 +94,7 @@ def test_places_of_chunks_that_were_settled_in_silence_are_filled_again(tmp_path
 
 def test_a_window_that_cannot_be_written_is_one_clear_error(tmp_path):
     folder, executor = stills_job(tmp_path, 3), Narrow(2)
-    (folder.path / "submitted").write_text("a file where a folder should be")
+    (folder.path / "inflight").write_text("a file where a folder should be")
     with pytest.raises(OutputError, match=r"window\.json cannot be written"):
         scheduler.advance(folder, executor)
 
@@ -103,7 +103,7 @@ def test_a_window_is_neither_read_nor_written_outside_the_allowed_roots(tmp_path
     folder, executor = stills_job(tmp_path / "in", 3), Narrow(2)
     outside = tmp_path / "outside"
     outside.mkdir()
-    (folder.path / "submitted").symlink_to(outside)
+    (folder.path / "inflight").symlink_to(outside)
     held = JobFolder(folder.path, Roots.parse(str(tmp_path / "in")))
     with pytest.raises(OutsideRoots):
         scheduler.advance(held, executor)
@@ -115,7 +115,7 @@ def test_a_window_that_is_lost_or_damaged_is_made_anew_from_the_receipts(tmp_pat
     scheduler.advance(folder, executor)
     every = ids(folder)
     settle(folder, every[0])
-    (folder.path / "submitted" / "window.json").write_bytes(b"")
+    (folder.path / "inflight" / "window.json").write_bytes(b"")
     scheduler.advance(folder, executor, (every[0],))
     assert executor.handed == every[:4] + every[1:5]
 

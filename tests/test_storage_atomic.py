@@ -29,7 +29,7 @@ RECIPE = Recipe(instruction="x", model="identity", size=64, chunk_frames=8, carr
 
 @pytest.fixture(autouse=True)
 def _no_pauses(monkeypatch):
-    monkeypatch.setattr(atomic, "PAUSES", (0.0, 0.0, 0.0))
+    monkeypatch.setattr(atomic, "RETRY_DELAYS", (0.0, 0.0, 0.0))
 
 
 def stumbling(function, times, number=errno.ESTALE):
@@ -200,7 +200,7 @@ def test_what_cannot_be_read_for_a_while_is_worth_another_try_and_never_a_traceb
 CHILD = """
 import resource, sys
 from ip2p_batch import run
-from ip2p_batch.edit.editor import IdentityEditor
+from ip2p_batch.editing.editor import IdentityEditor
 from ip2p_batch.errors import Ip2pError
 from ip2p_batch.executor import LocalExecutor
 from ip2p_batch.jobdir import JobFolder

@@ -108,12 +108,14 @@ def test_no_path_gets_out_however_it_is_put_together(tmp_path_factory, parts):
 
 
 def test_without_roots_everything_is_allowed_as_it_is(place):
-    assert Settings.from_env({}).roots == ANYWHERE
+    assert Settings.from_env({}).allowed_roots == ANYWHERE
     assert not ANYWHERE and ANYWHERE.allow("a/../b") == Path("a/../b")
 
 
 def test_the_variable_is_a_list_as_in_path(place):
-    roots = Settings.from_env({"IP2P_ALLOWED_ROOTS": f"{place}/root{os.pathsep}/data"}).roots
+    roots = Settings.from_env(
+        {"IP2P_ALLOWED_ROOTS": f"{place}/root{os.pathsep}/data"}
+    ).allowed_roots
     assert roots.folders == (place / "root", Path("/data"))
 
 
@@ -191,7 +193,7 @@ def test_pictures_that_lead_out_of_the_roots_are_refused_one_by_one(tmp_path):
     assert list((tmp_path / "away").iterdir()) == []
 
 
-@pytest.mark.parametrize("folder", ["receipts", "heartbeats", "failures", "submitted"])
+@pytest.mark.parametrize("folder", ["receipts", "heartbeats", "failures", "inflight"])
 def test_folders_of_the_job_that_are_links_elsewhere_are_not_written(tmp_path, folder):
     root, away = tmp_path / "root", tmp_path / "away"
     job = stills_job(root, 1)

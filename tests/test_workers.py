@@ -397,15 +397,15 @@ def test_a_worker_sees_its_own_gpu_and_no_other(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("cores", "workers", "helpers"), [(16, 2, "8"), (16, 4, "4"), (64, 2, "8"), (2, 4, "1")]
+    ("cores", "workers", "cpu_threads"), [(16, 2, "8"), (16, 4, "4"), (64, 2, "8"), (2, 4, "1")]
 )
 def test_workers_on_gpus_share_the_cores_for_what_runs_beside(
-    monkeypatch, cores, workers, cpu_pool
+    monkeypatch, cores, workers, cpu_threads
 ):
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     monkeypatch.delenv("IP2P_CPU_THREADS", raising=False)
     monkeypatch.setattr("workers.launcher.available_cores", lambda: cores)
-    assert {p.env["IP2P_CPU_THREADS"] for p in slots("0,2", workers, 1)} == {cpu_pool}
+    assert {p.env["IP2P_CPU_THREADS"] for p in slots("0,2", workers, 1)} == {cpu_threads}
     monkeypatch.setenv("IP2P_CPU_THREADS", "3")
     assert {p.env["IP2P_CPU_THREADS"] for p in slots("0,2", workers, 1)} == {"3"}
 

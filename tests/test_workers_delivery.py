@@ -184,9 +184,9 @@ def test_the_time_limit_of_a_message_follows_its_chunk(tmp_path):
 def test_seconds_in_the_environment_are_read_and_checked():
     from ip2p_batch.errors import RecipeError
 
-    assert Settings.from_env({"IP2P_VISIBILITY_TIMEOUT": "30"}).lease == 30.0
+    assert Settings.from_env({"IP2P_VISIBILITY_TIMEOUT": "30"}).visibility_timeout == 30.0
     assert Settings.from_env({"IP2P_CHUNK_TIMEOUT": "7200"}).hang_detector == 7200.0
-    assert Settings.from_env({}).lease is None
+    assert Settings.from_env({}).visibility_timeout is None
     for wrong in ("1", "soon", "-5", "nan", "1e9"):
         with pytest.raises(RecipeError, match="IP2P_VISIBILITY_TIMEOUT"):
             Settings.from_env({"IP2P_VISIBILITY_TIMEOUT": wrong})

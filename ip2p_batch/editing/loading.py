@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from ..edit.precision import auto_dtype
+from ..editing.precision import auto_dtype
 from ..errors import ModelError, RecipeError
 from ..models import catalog
 from ..recipe import DEFAULT_MODEL

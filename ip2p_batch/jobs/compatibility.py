@@ -22,8 +22,8 @@ _WORDS: Mapping[str, str] = {
 def differences(mine: ComputeProfile, jobs: ComputeProfile) -> tuple[str, ...]:
     """In what a worker differs from a job's identity; empty where it does not.
 
-    >>> one = Identity(model="a", torch="2.9", diffusers="0.4", device="H100", dtype="float16")
-    >>> other = Identity(model="a", torch="2.9", diffusers="0.4", device="A100", dtype="float16")
+    >>> one = ComputeProfile(model="a", torch="2.9", diffusers="0.4", device="H100", dtype="float16")
+    >>> other = ComputeProfile(model="a", torch="2.9", diffusers="0.4", device="A100", dtype="float16")
     >>> differences(other, one)
     ('device A100 instead of H100',)
     """

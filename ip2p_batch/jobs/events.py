@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
+import msgspec
+
 from .codec import _Data
 
 EventKind = Literal[
@@ -27,4 +29,4 @@ class Event(_Data, frozen=True, kw_only=True):
     total: int = 0
     stage: str = ""
     message: str = ""
-    data: dict[str, Any] = {}
+    data: dict[str, Any] = msgspec.field(default_factory=dict)

@@ -64,7 +64,7 @@ class Kept:
 
 
 #: Job, plan, index of chunks and index of items, of the few jobs that a worker may have in turn.
-kept = {name: Kept(4) for name in ("job", "plan", "chunks", "items", "tuning")}
+kept = {name: Kept(4) for name in ("job", "plan", "chunks", "items", "inference-config")}
 
 
 class JobFiles:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import msgspec
+
 from .codec import _Data
 from .plan import ChunkId
 
@@ -83,7 +85,7 @@ class Receipt(_Data, frozen=True, kw_only=True):
     fingerprint: str
     frames: int
     digest: str
-    seconds: dict[str, float] = {}
+    seconds: dict[str, float] = msgspec.field(default_factory=dict)
     worker: WorkerInfo
     finished: float
     items: tuple[ItemResult, ...] = ()

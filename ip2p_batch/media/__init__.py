@@ -1,0 +1,1 @@
+"""Images and video on disk. The only package that imports PyAV and Pillow."""

@@ -1,0 +1,1 @@
+"""The bundled model, and facts about model folders."""

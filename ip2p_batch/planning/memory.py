@@ -9,8 +9,8 @@ from pathlib import Path
 import msgspec
 from safetensors import SafetensorError, safe_open
 
-from ..edit.precision import auto_dtype
 from ..editing import guidance
+from ..editing.precision import auto_dtype
 from ..models import catalog
 from ..recipe import DEFAULT_MODEL, Recipe
 

@@ -1,0 +1,1 @@
+"""The queue: Redis, Celery, messages and local workers. Loads no media library and no torch."""

@@ -1,0 +1,1 @@
+"""Atomic, durable files and locks."""

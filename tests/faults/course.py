@@ -189,7 +189,7 @@ class Course:
 
     def _is_time(self, moment: Moment, now: float) -> bool:
         if moment.assembly:
-            reached = (self.job.path / "submitted" / "assembly").exists()
+            reached = (self.job.path / "inflight" / "assembly").exists()
         else:
             try:
                 names = os.listdir(self.job.path / "receipts")

@@ -1,0 +1,1 @@
+"""Images: formats, colour, metadata, listing."""

@@ -1,0 +1,1 @@
+"""Video: probe, read, encode, concatenate."""
