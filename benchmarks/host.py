@@ -13,6 +13,7 @@ do. Prints Markdown tables.
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import multiprocessing
 import os
@@ -97,8 +98,10 @@ def main() -> None:
 
 
 def create(clip: Path, recipe: Recipe, folder: Path) -> JobFolder:
-    settings = Settings.from_env({"XDG_STATE_HOME": str(folder), "HOME": str(folder)})
-    return scheduler.create(
+    settings = dataclasses.replace(
+        Settings.from_env({}), state=folder / "state", cache=folder / "cache"
+    )
+    return scheduler.create_job(
         scheduler.EditRequest(source=clip, output=folder / "out.mp4", recipe=recipe), settings
     )
 
@@ -111,7 +114,7 @@ def piece_costs(job: JobFolder, folder: Path) -> dict[str, float]:
     source = job.job().source
     facts = source.video
     assert facts is not None
-    fit = Fit.for_size(*facts.upright, job.job().recipe.size, facts.upright_sar)
+    fit = Fit.of_video(facts, job.job().recipe.size)
     found: dict[str, list[float]] = {}
 
     def timed(what: str, work: Callable[[], Any]) -> Any:

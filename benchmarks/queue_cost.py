@@ -18,6 +18,7 @@ folder first, and every benchmark here would take that for the standard library'
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import os
 import statistics
@@ -99,19 +100,19 @@ def stills(folder: Path, arguments: argparse.Namespace) -> tuple[dict[str, Any],
     settings = settings_in(folder)
     request = scheduler.EditRequest(source=source, output=output, recipe=compute_profile())
     clock = Clock()
-    found = scheduler.survey(request, clock)
+    found = scheduler.prepare_job(request, clock)
     clock.lap("stamps and plan")
     job = JobFolder.create(folder / "job", found.job, found.plan, items=found.items)
     clock.lap("job folder written")
     del found
     again = time.perf_counter()
     # Whole, as `edit` does it; the pictures' headers come from the file system's cache by now.
-    assert len(scheduler.create(request, settings).plan().chunks) == len(job.plan().chunks)
+    assert len(scheduler.create_job(request, settings).plan().chunks) == len(job.plan().chunks)
     clock.seconds["all of that once more"] = time.perf_counter() - again
     with PrivateRedis() as redis, closing(CeleryExecutor(redis.url)) as executor:
         idle = memory_of(redis.url)["used_memory"]
         clock.restart()
-        events = scheduler.follow(job, executor)
+        events = scheduler.follow_job(job, executor)
         assert next(events).kind == "started"
         clock.lap("messages handed over")
         messages = executor.queued()
@@ -179,7 +180,7 @@ def overhead(folder: Path, arguments: argparse.Namespace) -> tuple[dict[str, Any
     for count in (few, many):
         job = tiny_job(folder / f"alone-{count}", count)
         start = time.perf_counter()
-        expect_done(scheduler.follow(job, LocalExecutor(lambda _: IdentityEditor())))
+        expect_done(scheduler.follow_job(job, LocalExecutor(lambda _: IdentityEditor())))
         seconds["within one process"].append((time.perf_counter() - start) / count)
     with (
         PrivateRedis() as redis,
@@ -188,7 +189,7 @@ def overhead(folder: Path, arguments: argparse.Namespace) -> tuple[dict[str, Any
     ):
         for count in (few, many):
             job = tiny_job(folder / f"queue-{count}", count)
-            expect_done(scheduler.follow(job, executor))
+            expect_done(scheduler.follow_job(job, executor))
             seconds["through Celery and Redis"].append(scheduler.summary(job).seconds / count)
     for name, values in seconds.items():
         rows.append([name, *(f"{1000 * value:.1f} ms" for value in values)])
@@ -221,7 +222,7 @@ def scaling(folder: Path, arguments: argparse.Namespace) -> tuple[dict[str, Any]
             model = f"identity:slow={arguments.sleep}"
             job = tiny_job(folder / f"scaling-{workers}", count, model=model)
             start = time.perf_counter()
-            scheduler.submit(job, executor)
+            scheduler.submit_job(job, executor)
             while job.result() is None:
                 time.sleep(0.02)
             seconds[workers] = time.perf_counter() - start
@@ -266,7 +267,7 @@ def turns(folder: Path, arguments: argparse.Namespace) -> tuple[dict[str, Any], 
             begun = time.perf_counter()
             took = dict.fromkeys(("small", "long"), 0.0)
             for job in (long, small):
-                scheduler.submit(job, executor)
+                scheduler.submit_job(job, executor)
             while not all(took.values()):
                 time.sleep(0.02)
                 for which, job in (("small", small), ("long", long)):
@@ -287,12 +288,12 @@ def _next_chunk(folder: Path, chunks: int = 2000) -> tuple[float, float]:
     job = tiny_job(folder / "next", chunks)
     wall, cpu = [], []
     with PrivateRedis() as redis, closing(CeleryExecutor(redis.url)) as executor:
-        scheduler.submit(job, executor)
+        scheduler.submit_job(job, executor)
         (job.path / "receipts").mkdir()
         for chunk in job.plan().chunks[: chunks - 10]:
             (job.path / "receipts" / f"{chunk.id}.json").touch()
             begun = time.perf_counter(), time.process_time()
-            scheduler.advance(job, executor, (chunk.id,))
+            scheduler.dispatch_next(job, executor, (chunk.id,))
             wall.append(time.perf_counter() - begun[0])
             cpu.append(time.process_time() - begun[1])
         assert executor.queued() == chunks - 10 + executor.width()
@@ -319,10 +320,10 @@ def start(folder: Path, arguments: argparse.Namespace) -> tuple[dict[str, Any], 
     make_tree(source, 64)
     for number in range(3):
         output = folder / f"edited-{number}"
-        job = scheduler.create(
+        job = scheduler.create_job(
             scheduler.EditRequest(source=source, output=output, recipe=compute_profile()), settings
         )
-        expect_done(scheduler.follow(job, LocalExecutor(lambda _: IdentityEditor())))
+        expect_done(scheduler.follow_job(job, LocalExecutor(lambda _: IdentityEditor())))
     rows = [["command", "median", "least", "loads torch"]]
     figures: dict[str, Any] = {}
     for command in ("--help", "status", "jobs"):
@@ -353,7 +354,9 @@ def compute_profile(model: str = "identity") -> Recipe:
 
 
 def settings_in(folder: Path) -> Settings:
-    return Settings.from_env({"XDG_STATE_HOME": str(folder), "HOME": str(folder)})
+    return dataclasses.replace(
+        Settings.from_env({}), state=folder / "state", cache=folder / "cache"
+    )
 
 
 def tiny_job(folder: Path, chunks: int, *, model: str = "identity") -> JobFolder:
@@ -388,7 +391,7 @@ def ready_workers(url: str, executor: CeleryExecutor, count: int, folder: Path) 
             pass
         # All at once: the sleep lets nobody take a second one before everybody has a first.
         warm = tiny_job(folder / f"warm-{count}", count, model=f"identity:slow={0.1 * count:g}")
-        scheduler.submit(warm, executor)
+        scheduler.submit_job(warm, executor)
         while warm.result() is None:
             time.sleep(0.1)
         yield

@@ -104,7 +104,7 @@ def _again_after(
         launcher(redis.url, folder, arguments.lease) as first,
         ExitStack() as stack,
     ):
-        scheduler.submit(job, executor)
+        scheduler.submit_job(job, executor)
         begun = wait(lambda: attempts_of(job))[0]
         if stands_by:
             stack.enter_context(launcher(redis.url, folder, arguments.lease))
@@ -127,7 +127,7 @@ def overhead(folder: Path, arguments: argparse.Namespace) -> tuple[dict[str, Any
         closing(CeleryExecutor(redis.url)) as executor,
         launcher(redis.url, folder, arguments.lease) as process,
     ):
-        scheduler.submit(job, executor)
+        scheduler.submit_job(job, executor)
         # The first one pays for imports and connections.
         wait(lambda: len(job.finished()) >= 1)
         first = cpu_seconds(process.pid)
@@ -180,7 +180,9 @@ def _next_after(folder: Path, arguments: argparse.Namespace, *, lose: bool) -> f
         closing(CeleryExecutor(server.url)) as executor,
         launcher(server.url, folder, arguments.lease),
     ):
-        events = threading.Thread(target=lambda: list(scheduler.follow(job, executor)), daemon=True)
+        events = threading.Thread(
+            target=lambda: list(scheduler.follow_job(job, executor)), daemon=True
+        )
         events.start()
         wait(lambda: len(job.finished()) >= 2)
         time.sleep(1.2)  # the append-only file is flushed every second

@@ -9,20 +9,33 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+import msgspec
+from msgspec import Meta
+from platformdirs import user_cache_path, user_state_path
 
 from .errors import RecipeError
 from .storage.roots import ANYWHERE, Roots
 from .storage.roots import VARIABLE as ROOTS
 
+T = TypeVar("T")
 
-def _cache_home(env: Mapping[str, str]) -> Path:
-    base = env.get("XDG_CACHE_HOME") or str(Path(env.get("HOME") or Path.home()) / ".cache")
-    return Path(base) / "ip2p-batch"
+_APP = "ip2p-batch"
+_UNSET = "Unset it to take the default."
 
-
-def _state_home(env: Mapping[str, str]) -> Path:
-    base = env.get("XDG_STATE_HOME") or str(Path(env.get("HOME") or Path.home()) / ".local/state")
-    return Path(base) / "ip2p-batch"
+#: Kinds of numbers in variables; the description ends the message about a wrong value.
+Count = Annotated[int, Meta(ge=1, le=10**18, description="a whole number from 1 up")]
+Share = Annotated[float, Meta(ge=0.01, le=1, description="a number from 0.01 to 1")]
+StaleSeconds = Annotated[
+    float, Meta(ge=0.1, le=3600, description="a number of seconds from 0.1 to 3600")
+]
+LeaseSeconds = Annotated[
+    float, Meta(ge=2, le=3600, description="a number of seconds from 2 to 3600")
+]
+PatienceSeconds = Annotated[
+    float, Meta(ge=1, le=86400, description="a number of seconds from 1 to 86400")
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,9 +46,10 @@ class Settings:
         broker_url: ``IP2P_BROKER_URL``; None means a private Redis for the command's own time.
         jobs_dir: ``IP2P_JOBS_DIR``, where job folders are made. Every worker must see it under the
             same path. None means ``state/jobs``, or, with a broker, beside the output.
-        state: where this user's job index lives (``$XDG_STATE_HOME/ip2p-batch``).
+        state: where this user's job index lives (``$XDG_STATE_HOME/ip2p-batch``; without the
+            variable, the system's own place for it).
         cache: what is measured of models and compiled from them, for later processes
-            (``$XDG_CACHE_HOME/ip2p-batch``); may be deleted at any time.
+            (``$XDG_CACHE_HOME/ip2p-batch``, as for ``state``); may be deleted at any time.
         device: ``IP2P_DEVICE``: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
         torch_threads: ``IP2P_TORCH_THREADS``, torch threads in a CPU worker. The number decides the last
             bits of the result, so it is fixed and not taken from the machine.
@@ -74,44 +88,61 @@ class Settings:
     def from_env(cls, env: Mapping[str, str] | None = None) -> Settings:
         """Read ``env`` (default: the process's own environment).
 
+        ``state`` and ``cache`` always follow the process's environment.
+
         Raises:
             RecipeError: a number is not one, or a root is not absolute.
         """
         env = os.environ if env is None else env
         jobs_dir = env.get("IP2P_JOBS_DIR")
+        threads_hint = "Unset it, or give the number of threads of one worker."
         return cls(
             broker_url=env.get("IP2P_BROKER_URL") or None,
             jobs_dir=Path(jobs_dir).absolute() if jobs_dir else None,
-            state=_state_home(env),
+            state=user_state_path(_APP),
             device=env.get("IP2P_DEVICE") or "auto",
-            torch_threads=_threads("IP2P_TORCH_THREADS", env),
-            cpu_threads=_threads("IP2P_CPU_THREADS", env),
-            gpu_memory_fraction=_number("IP2P_GPU_MEMORY_FRACTION", env, 0.01, 1.0, "number")
-            or 1.0,
+            torch_threads=number("IP2P_TORCH_THREADS", Count, 1, env=env, hint=threads_hint),
+            cpu_threads=number("IP2P_CPU_THREADS", Count, 1, env=env, hint=threads_hint),
+            gpu_memory_fraction=number("IP2P_GPU_MEMORY_FRACTION", Share, 1.0, env=env),
             allowed_roots=Roots.parse(env.get(ROOTS) or ""),
             allowed_models=_names(env.get("IP2P_ALLOWED_MODELS") or ""),
-            cache=_cache_home(env),
-            heartbeat_timeout=_number("IP2P_HEARTBEAT_TIMEOUT", env, 0.1, 3600) or 15.0,
-            visibility_timeout=_number("IP2P_VISIBILITY_TIMEOUT", env, 2, 3600),
-            chunk_timeout=_number("IP2P_CHUNK_TIMEOUT", env, 1, 24 * 3600),
+            cache=user_cache_path(_APP),
+            heartbeat_timeout=number("IP2P_HEARTBEAT_TIMEOUT", StaleSeconds, 15.0, env=env),
+            visibility_timeout=number("IP2P_VISIBILITY_TIMEOUT", LeaseSeconds, None, env=env),
+            chunk_timeout=number("IP2P_CHUNK_TIMEOUT", PatienceSeconds, None, env=env),
         )
 
 
-def _number(
-    name: str, env: Mapping[str, str], least: float, most: float, what: str = "number of seconds"
-) -> float | None:
-    text = env.get(name)
+def number(
+    variable: str,
+    kind: Any,
+    default: T,
+    *,
+    env: Mapping[str, str] | None = None,
+    hint: str = _UNSET,
+) -> T:
+    """The number in an environment variable; ``default`` where it is unset or empty.
+
+    Args:
+        variable: its name.
+        kind: ``Annotated`` with ``msgspec.Meta``: the range, and the description for the error.
+        default: of the kind's type, or None.
+        env: None means the process's environment.
+        hint: the next step for the user whose variable is wrong.
+
+    Raises:
+        RecipeError: the variable does not hold such a number.
+    """
+    text = (os.environ if env is None else env).get(variable)
     if not text:
-        return None
+        return default
     try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not least <= value <= most:
+        value: T = msgspec.convert(text, kind, strict=False)
+    except msgspec.ValidationError:
+        (meta,) = kind.__metadata__
         raise RecipeError(
-            f"{name} is {text!r}, which is not a {what} from {least} to {most}.",
-            hint="Unset it to take the default.",
-        )
+            f"{variable} is {text!r}, which is not {meta.description}.", hint=hint
+        ) from None
     return value
 
 
@@ -128,13 +159,3 @@ def _names(text: str) -> tuple[str, ...] | None:
             hint="Unset it to allow any, or name models with commas between them.",
         )
     return names or None
-
-
-def _threads(name: str, env: Mapping[str, str]) -> int:
-    text = env.get(name) or "1"
-    if not text.isdecimal() or int(text) < 1:
-        raise RecipeError(
-            f"{name} is {text!r}, which is not a whole number from 1 up.",
-            hint="Unset it, or give the number of threads of one worker.",
-        )
-    return int(text)

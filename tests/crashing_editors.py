@@ -28,7 +28,8 @@ def deaths(job, **env):
 def main(path):
     from ip2p_batch.errors import Ip2pError
     from ip2p_batch.execution import timeout
-    from ip2p_batch.execution.chunk import give_up, process_chunk
+    from ip2p_batch.execution.attempt import give_up
+    from ip2p_batch.execution.chunk import process_chunk
     from ip2p_batch.jobs.folder import JobFolder
     from ip2p_batch.jobs.records import WorkerInfo
     from ip2p_batch.planning import cost

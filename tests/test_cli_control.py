@@ -37,7 +37,7 @@ def create(tmp_path, settings, name="catalog", pictures=3):
     (source / "broken.jpg").write_bytes(b"not a picture")
     recipe = Recipe(instruction="invert", model="identity", size=64)
     request = scheduler.EditRequest(source=source, output=tmp_path / f"{name}-out", recipe=recipe)
-    return scheduler.create(request, settings)
+    return scheduler.create_job(request, settings)
 
 
 @pytest.fixture
@@ -48,7 +48,7 @@ def folder(tmp_path, settings):
 
 def finish(folder):
     executor = LocalExecutor(lambda _: IdentityEditor(lambda image: 255 - image))
-    assert list(scheduler.follow(folder, executor))[-1].kind == "done"
+    assert list(scheduler.follow_job(folder, executor))[-1].kind == "done"
 
 
 def begin(folder):
@@ -87,7 +87,7 @@ def test_watch_needs_no_broker_and_does_nothing_to_the_job(folder):
     assert process.returncode == 130
     assert "the job goes on" in errors
     assert sorted(p.name for p in folder.path.iterdir()) == before
-    assert scheduler.status(folder).state == "waiting"
+    assert scheduler.read_status(folder).state == "waiting"
 
 
 def test_watch_says_that_a_job_was_cancelled_or_that_it_failed(folder):
@@ -178,7 +178,7 @@ def test_a_job_that_is_paused_while_it_is_followed_goes_on_with_its_own_workers(
     scheduler.pause(folder)
     executor = LocalExecutor(lambda _: IdentityEditor())
     kinds = []
-    for event in scheduler.watch(folder, executor):
+    for event in scheduler.watch_job(folder, executor):
         kinds.append(event.kind)
         if event.kind == "paused":
             thread = threading.Thread(target=say, args=("unpause", folder.path.name))
@@ -191,7 +191,7 @@ def test_a_job_that_is_paused_while_it_is_followed_goes_on_with_its_own_workers(
 def test_a_paused_job_that_is_resumed_or_cancelled_is_paused_no_more(folder):
     scheduler.pause(folder)
     finish(folder)  # as resume does
-    assert scheduler.status(folder).state == "finished with failures"
+    assert scheduler.read_status(folder).state == "finished with failures"
     assert "nothing to pause" in say("pause", folder.path).stdout
     assert not folder.paused
 

@@ -36,7 +36,7 @@ def test_a_broker_that_does_not_answer_fails():
 
 def test_a_folder_that_cannot_be_written_fails_and_says_what_to_set(settings, tmp_path):
     (tmp_path / "file").write_text("")
-    blocked = replace(settings, jobs=tmp_path / "file" / "jobs")
+    blocked = replace(settings, jobs_dir=tmp_path / "file" / "jobs")
     checks = {c.name: c for c in doctor.examine(blocked, broker=None, online=False)}
     assert checks["jobs"].state == "fail"
     assert "IP2P_JOBS_DIR" in checks["jobs"].hint

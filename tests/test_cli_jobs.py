@@ -32,12 +32,12 @@ def folder(tmp_path, settings):
         output=tmp_path / "out",
         recipe=Recipe(instruction="invert", model="identity", size=64),
     )
-    return scheduler.create(request, settings)
+    return scheduler.create_job(request, settings)
 
 
 def finish(folder):
     executor = LocalExecutor(lambda _: IdentityEditor(lambda image: 255 - image))
-    assert list(scheduler.follow(folder, executor))[-1].kind == "done"
+    assert list(scheduler.follow_job(folder, executor))[-1].kind == "done"
 
 
 def test_without_jobs_status_says_so():

@@ -45,7 +45,7 @@ def identical(a: Path, b: Path) -> bool:
 
 
 def create(output: Path, settings, recipe=TINY, **options):
-    return scheduler.create(
+    return scheduler.create_job(
         scheduler.EditRequest(source=DEMO, output=output, recipe=recipe, **options), settings
     )
 
@@ -58,7 +58,7 @@ def redis():
 
 def follow(folder, redis, workers, tmp_path, on_event=lambda event, fleet: None):
     with LocalWorkers(redis.url, workers, "cpu", tmp_path / "workers.log") as fleet:
-        for event in scheduler.follow(folder, CeleryExecutor(redis.url)):
+        for event in scheduler.follow_job(folder, CeleryExecutor(redis.url)):
             on_event(event, fleet)
     assert event.kind == "done", event
     return event
@@ -79,7 +79,7 @@ def test_one_two_and_four_workers_and_a_resumed_run_give_the_same_pixels(tmp_pat
 
     folder = create(parts, settings, end=1.0)
     with LocalWorkers(redis.url, 1, "cpu", tmp_path / "workers.log"):
-        for event in scheduler.follow(folder, CeleryExecutor(redis.url)):
+        for event in scheduler.follow_job(folder, CeleryExecutor(redis.url)):
             if event.kind == "chunk" and event.data["chunk"].startswith("2-"):
                 break
     assert not parts.exists()
@@ -126,11 +126,11 @@ def test_a_killed_worker_loses_nothing(tmp_path, settings, redis):
 def test_a_detached_job_finishes_with_nobody_watching(tmp_path, settings, redis):
     folder = create(tmp_path / "o.mp4", settings, SLOW, end=1.0)
     with LocalWorkers(redis.url, 2, "cpu", tmp_path / "workers.log"):
-        scheduler.submit(folder, CeleryExecutor(redis.url))
+        scheduler.submit_job(folder, CeleryExecutor(redis.url))
         deadline = time.monotonic() + 90
         while folder.result() is None and time.monotonic() < deadline:
             time.sleep(0.2)
-    assert scheduler.status(folder).state == "finished"
+    assert scheduler.read_status(folder).state == "finished"
     assert len(frames_of(tmp_path / "o.mp4")) == 25
 
 

@@ -31,7 +31,7 @@ def half():
 def begun(tmp_path, chunks=2):
     """A job of which the first chunk was done in float32."""
     job = stills_job(tmp_path, chunks)
-    for event in scheduler.follow(job, FULL):
+    for event in scheduler.follow_job(job, FULL):
         if event.kind == "chunk":
             break
     FULL._chunks.clear()
@@ -41,13 +41,13 @@ def begun(tmp_path, chunks=2):
 
 def test_the_rest_of_a_job_is_refused_to_another_kind_with_both_ways_out(tmp_path, half):
     job = begun(tmp_path)
-    event = list(scheduler.follow(job, half))[-1]
+    event = list(scheduler.follow_job(job, half))[-1]
     assert event.kind == "failed" and event.data["error"] == "IncompatibleWorker"
     assert "precision bfloat16 instead of float32" in event.message
     assert "ip2p-batch resume catalog --allow-mixed-hardware" in event.data["hint"]
     assert len(job.finished()) == 1
     # The first kind may go on at any time.
-    assert list(scheduler.follow(job, FULL))[-1].kind == "done"
+    assert list(scheduler.follow_job(job, FULL))[-1].kind == "done"
     assert {r.worker.compute_profile for r in job.receipts()} == {full_editor().compute_profile}
     assert scheduler.summary(job).warnings == ()
 
@@ -55,21 +55,21 @@ def test_the_rest_of_a_job_is_refused_to_another_kind_with_both_ways_out(tmp_pat
 def test_where_it_is_allowed_receipts_and_summary_say_who_did_what(tmp_path, half):
     job = begun(tmp_path)
     job.permit_mixed_hardware()
-    assert list(scheduler.follow(job, half))[-1].kind == "done"
+    assert list(scheduler.follow_job(job, half))[-1].kind == "done"
     first, second = job.receipts()
     assert first.mismatches == () and second.mismatches[0].startswith("precision bfloat16")
     assert second.worker.compute_profile.dtype == "bfloat16"
     assert second.worker.model == second.worker.compute_profile.model
     (line,) = scheduler.summary(job).warnings
     assert line.startswith("1 picture was edited on another kind of worker: precision bfloat16")
-    status = scheduler.status(job)
+    status = scheduler.read_status(job)
     assert status.compute_profile == full_editor().compute_profile
 
 
 def test_a_job_of_which_nothing_is_done_is_anybodys(tmp_path, half):
     job = stills_job(tmp_path, 1)
     job.fix_compute_profile(KIND)  # of a worker that died at its first chunk
-    assert list(scheduler.follow(job, half))[-1].kind == "done"
+    assert list(scheduler.follow_job(job, half))[-1].kind == "done"
     assert job.compute_profile().dtype == "bfloat16"
 
 
@@ -82,7 +82,7 @@ def test_a_chunk_gets_no_receipt_where_the_job_went_to_another_kind_meanwhile(tm
         job.fix_compute_profile(KIND)
 
     owner.pipe.vae.decoder.register_forward_pre_hook(meanwhile)
-    event = list(scheduler.follow(job, LocalExecutor(lambda _: owner)))[-1]
+    event = list(scheduler.follow_job(job, LocalExecutor(lambda _: owner)))[-1]
     assert event.data["error"] == "IncompatibleWorker"
     assert job.finished() == set()
 
@@ -117,12 +117,12 @@ def test_of_many_that_begin_at_once_one_decides(tmp_path):
 def test_the_same_request_again_may_allow_what_it_did_not(tmp_path, settings):
     recipe = stills_job(tmp_path, 2).job().recipe
     request = scheduler.EditRequest(source=tmp_path / "in", recipe=recipe, output=tmp_path / "o")
-    first = scheduler.create(request, settings)
+    first = scheduler.create_job(request, settings)
     assert not first.job().allow_mixed_hardware
-    allowed = scheduler.create(
+    allowed = scheduler.create_job(
         msgspec.structs.replace(request, allow_mixed_hardware=True), settings
     )
     assert allowed.path == first.path and allowed.job().allow_mixed_hardware
-    again = scheduler.create(request, settings)
+    again = scheduler.create_job(request, settings)
     assert again.job().allow_mixed_hardware  # what was allowed stays so
     assert again.job().fingerprint() == first.job().fingerprint()

@@ -65,7 +65,7 @@ def test_no_frame_is_edited_after_the_order(tmp_path):
         return image
 
     executor = LocalExecutor(lambda _: IdentityEditor(edit))
-    events = list(scheduler.follow(folder, executor))
+    events = list(scheduler.follow_job(folder, executor))
     assert events[-1].kind == "cancelled"
     assert len(edited) == 3
     assert not list(folder.heartbeats()) and not list(folder.failures())

@@ -83,7 +83,7 @@ def video_job(folder, settings, model, frames=14, **options):
         source=source, output=folder / "out.mkv", recipe=recipe,
         encoding=Encoding(codec="ffv1"), **options,
     )  # fmt: skip
-    return scheduler.create(request, settings)
+    return scheduler.create_job(request, settings)
 
 
 def reds(path):
@@ -108,7 +108,7 @@ def test_a_frame_that_kills_is_stood_in_for_as_a_border_too(tmp_path, settings):
     """With borders and a temporal filter other chunks read it, too; they know of it by then."""
     job = video_job(tmp_path / "a", settings, "identity:deadly=31")
     recipe = Recipe(instruction="x", model="identity:deadly=31", size=64, chunk_frames=7)
-    job = scheduler.create(
+    job = scheduler.create_job(
         scheduler.EditRequest(
             source=tmp_path / "a" / "in.mkv", output=tmp_path / "b.mkv", recipe=recipe,
             encoding=Encoding(codec="ffv1"),
@@ -162,7 +162,7 @@ def test_a_chunk_that_kills_though_a_neighbour_stands_in_names_the_frame(tmp_pat
 
 def run_here(job):
     executor = LocalExecutor(lambda recipe: IdentityEditor())
-    return list(scheduler.follow(job, executor))[-1].kind
+    return list(scheduler.follow_job(job, executor))[-1].kind
 
 
 @given(
@@ -218,14 +218,14 @@ def test_careful_work_gives_the_same_pixels_as_undisturbed_work(tmp_path, settin
         request = scheduler.EditRequest(
             source=DEMO, output=outputs[-1], recipe=TINY, end=0.24, encoding=Encoding(codec="ffv1")
         )
-        job = scheduler.create(request, settings)
+        job = scheduler.create_job(request, settings)
         if name == "disturbed":
             for chunk in job.plan().chunks:
                 whole = chunk.borders if chunk.kind == "borders" else tuple(range(*chunk.reach))
                 broke_off(job, chunk.id, (), whole[:2], whole[:2])
                 suspects = CrashIsolation(attempts.history(job, chunk.id).broken, len(chunk))
                 assert all(len(part) == 1 for part in suspects.split(whole))
-        assert list(scheduler.follow(job, LocalExecutor(lambda _: editor)))[-1].kind == "done"
+        assert list(scheduler.follow_job(job, LocalExecutor(lambda _: editor)))[-1].kind == "done"
     undisturbed, disturbed = map(frames_of, outputs)
     assert len(undisturbed) == len(disturbed) == 6
     assert all(map(np.array_equal, undisturbed, disturbed))

@@ -87,8 +87,8 @@ def test_a_video_goes_on_and_names_the_frames(tmp_path, settings):
         source=DEMO, output=tmp_path / "o.mkv", recipe=VIDEO, end=1.0,
         encoding=Encoding(codec="ffv1"),
     )  # fmt: skip
-    folder = scheduler.create(request, settings)
-    events = list(scheduler.follow(folder, LocalExecutor(lambda _: Losing(4, 5, 9))))
+    folder = scheduler.create_job(request, settings)
+    events = list(scheduler.follow_job(folder, LocalExecutor(lambda _: Losing(4, 5, 9))))
     assert events[-1].kind == "done"
     with av.open(str(tmp_path / "o.mkv")) as container:
         shown = [f.to_ndarray(format="rgb24") for f in container.decode(video=0)]
@@ -111,8 +111,8 @@ def test_a_video_whose_autoencoder_overflows_is_whole_and_says_so(tmp_path, sett
         temporal_filter=1, carryover=0.5,
     )  # fmt: skip
     request = scheduler.EditRequest(source=DEMO, output=tmp_path / "o.mp4", recipe=recipe, end=0.3)
-    folder = scheduler.create(request, settings)
-    assert list(scheduler.follow(folder, LocalExecutor(lambda _: owner)))[-1].kind == "done"
+    folder = scheduler.create_job(request, settings)
+    assert list(scheduler.follow_job(folder, LocalExecutor(lambda _: owner)))[-1].kind == "done"
     assert scheduler.summary(folder).warnings == (
         "Frames 0-7 came out not finite (black) in bfloat16; decoded again in float32.",
     )
@@ -130,7 +130,7 @@ def overflow(module, arguments, output):
 
 def test_a_picture_without_a_result_fails_by_name_and_the_rest_goes_on(tmp_path):
     job = stills_job(tmp_path, 4, each=4)
-    events = list(scheduler.follow(job, LocalExecutor(lambda _: Losing(2))))
+    events = list(scheduler.follow_job(job, LocalExecutor(lambda _: Losing(2))))
     assert events[-1].kind == "done"
     result = scheduler.summary(job)
     assert result.frames == 3
@@ -143,7 +143,7 @@ def test_a_picture_that_was_mended_is_named_by_its_path(tmp_path):
     owner = Pix2PixEditor(pipeline(), device="cpu", dtype=torch.bfloat16)
     owner.pipe.vae.decoder.register_forward_hook(overflow)
     job = stills_job(tmp_path, 1)
-    list(scheduler.follow(job, LocalExecutor(lambda _: owner)))
+    list(scheduler.follow_job(job, LocalExecutor(lambda _: owner)))
     assert scheduler.summary(job).warnings == (
         f"{tmp_path / 'in' / '0.png'}: came out not finite (black) in bfloat16;"
         " decoded again in float32",

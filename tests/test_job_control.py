@@ -35,7 +35,7 @@ def worker_options(tmp_path_factory):
 def busy(tmp_path, worker_options, seconds=1.5):
     """A job of one chunk that keeps the worker busy so long; waits until it has begun."""
     job = stills_job(tmp_path / "busy", 1, model=f"identity:slow={seconds}")
-    scheduler.submit(job, worker_options.executor)
+    scheduler.submit_job(job, worker_options.executor)
     wait_for(lambda: list(job.heartbeats()))
 
 
@@ -49,9 +49,9 @@ def is_settled(worker_options):
 
 def test_a_small_job_is_not_stuck_behind_a_long_one(tmp_path, worker_options):
     long, small = stills_job(tmp_path / "long", 40, model=SLOW), stills_job(tmp_path / "s", 3)
-    scheduler.submit(long, worker_options.executor)
+    scheduler.submit_job(long, worker_options.executor)
     wait_for(lambda: list(long.heartbeats()))
-    scheduler.submit(small, worker_options.executor)
+    scheduler.submit_job(small, worker_options.executor)
     wait_for(small.result)
     assert len(long.finished()) < 15
     scheduler.cancel(long)
@@ -62,8 +62,8 @@ def test_a_small_job_is_not_stuck_behind_a_long_one(tmp_path, worker_options):
 def test_two_long_jobs_take_turns(tmp_path, worker_options):
     first, second = stills_job(tmp_path / "1", 12, model=SLOW), stills_job(tmp_path / "2", 12)
     busy(tmp_path, worker_options)
-    scheduler.submit(first, worker_options.executor)
-    scheduler.submit(second, worker_options.executor)
+    scheduler.submit_job(first, worker_options.executor)
+    scheduler.submit_job(second, worker_options.executor)
     wait_for(lambda: first.result() and second.result())
     middle = sorted(times(first))[6]
     assert 2 < sum(moment < middle for moment in times(second)) < 11
@@ -76,7 +76,7 @@ def test_jobs_of_a_higher_priority_go_first_with_all_their_chunks(tmp_path, work
     for priority in ("low", "normal", "high"):
         jobs[priority] = stills_job(tmp_path / priority, 6)  # more than a window
         jobs[priority].set_priority(priority)
-        scheduler.submit(jobs[priority], worker_options.executor)
+        scheduler.submit_job(jobs[priority], worker_options.executor)
     wait_for(lambda: all(job.result() for job in jobs.values()))
     assert max(times(jobs["high"])) < min(times(jobs["normal"]))
     assert max(times(jobs["normal"])) < min(times(jobs["low"]))
@@ -107,14 +107,14 @@ def test_a_message_that_is_handed_on_keeps_its_priority(tmp_path, worker_options
 
 def test_a_paused_job_finishes_what_is_in_hand_and_others_go_on(tmp_path, worker_options):
     job, other = stills_job(tmp_path / "a", 12, model=SLOW), stills_job(tmp_path / "b", 3)
-    scheduler.submit(job, worker_options.executor)
+    scheduler.submit_job(job, worker_options.executor)
     wait_for(job.finished)
     held = {heartbeat.chunk for heartbeat in wait_for(lambda: list(job.heartbeats()))}
     scheduler.pause(job)
     is_settled(worker_options)  # the worker does not turn its messages round and round
     assert held <= job.finished() and not list(job.heartbeats())
-    assert scheduler.status(job).state == "paused"
-    scheduler.submit(other, worker_options.executor)
+    assert scheduler.read_status(job).state == "paused"
+    scheduler.submit_job(other, worker_options.executor)
     wait_for(other.result)
     stamps = {c: (job.path / f"receipts/{c}.json").stat().st_mtime_ns for c in job.finished()}
     assert len(stamps) < 12
@@ -127,14 +127,14 @@ def test_a_paused_job_finishes_what_is_in_hand_and_others_go_on(tmp_path, worker
 
 def test_a_cancelled_job_can_be_taken_up_again_with_nobody_watching(tmp_path, worker_options):
     job = stills_job(tmp_path, 12, model=SLOW)
-    scheduler.submit(job, worker_options.executor)
+    scheduler.submit_job(job, worker_options.executor)
     wait_for(job.finished)
     scheduler.cancel(job)
     is_settled(worker_options)
-    assert scheduler.status(job).state == "cancelled"
+    assert scheduler.read_status(job).state == "cancelled"
     before = job.finished()
     assert len(before) < 12
-    scheduler.submit(job, worker_options.executor)
+    scheduler.submit_job(job, worker_options.executor)
     assert wait_for(job.result).frames == 12
     is_settled(worker_options)
 
@@ -146,7 +146,7 @@ def test_a_chunk_that_kills_its_process_leaves_its_place_in_the_queue_to_others(
     job = stills_job(tmp_path / "job", 8, model="identity:slow=60")
     poisoned, second, third, fourth, fifth, *_ = job.plan().chunks
     busy(tmp_path, worker_options)
-    scheduler.submit(job, worker_options.executor)
+    scheduler.submit_job(job, worker_options.executor)
     assert worker_options.executor.held(job).waiting == {
         c.id for c in (poisoned, second, third, fourth)
     }
@@ -170,12 +170,12 @@ def test_a_job_that_is_stopped_and_taken_up_again_at_once_still_ends(
     tmp_path, worker_options, order
 ):
     job = stills_job(tmp_path, 24, model="identity:slow=0.06", each=6)
-    scheduler.submit(job, worker_options.executor)
+    scheduler.submit_job(job, worker_options.executor)
     wait_for(lambda: list(job.heartbeats()))
     for pause in range(0, 12, 2):
         order(job)
         time.sleep(pause / 100)  # seen by the worker, or just not, or in this moment
-        scheduler.submit(job, worker_options.executor)
+        scheduler.submit_job(job, worker_options.executor)
         time.sleep(0.03)
     assert wait_for(job.result).frames == 24
     is_settled(worker_options)
@@ -189,13 +189,13 @@ def test_a_mended_picture_is_done_again_with_nobody_watching(tmp_path, worker_op
     (source / "broken.png").write_bytes(b"not a picture")
     recipe = Recipe(instruction="x", model="identity", size=64)
     request = scheduler.EditRequest(source=source, output=tmp_path / "out", recipe=recipe)
-    job = scheduler.create(request, settings)
-    scheduler.submit(job, worker_options.executor)
+    job = scheduler.create_job(request, settings)
+    scheduler.submit_job(job, worker_options.executor)
     assert wait_for(job.result).frames == 2
     before = job.finished()
     Pil.new("RGB", (64, 96)).save(source / "broken.png")
-    assert scheduler.retry(job) == 1
-    scheduler.submit(job, worker_options.executor)
+    assert scheduler.retry_job(job) == 1
+    scheduler.submit_job(job, worker_options.executor)
     assert worker_options.executor.held(job).waiting <= {"1-000001"}
     result = wait_for(job.result)
     assert (result.frames, result.failed) == (3, ())
@@ -205,7 +205,7 @@ def test_a_mended_picture_is_done_again_with_nobody_watching(tmp_path, worker_op
 
 def test_a_pause_that_is_lifted_at_once_puts_nothing_into_the_queue_twice(tmp_path, executor):
     job = stills_job(tmp_path, 9)
-    scheduler.submit(job, executor)
+    scheduler.submit_job(job, executor)
     scheduler.pause(job)
     scheduler.unpause(job, executor)
     assert executor.queued() == 4

@@ -94,3 +94,20 @@ def test_a_message_is_read_back_as_it_was_sent(path, chunk_id, assembly):
     assert read_message(sent) == Message(
         job=str(JobFolder(path).path), fingerprint="0" * 64, chunk=None if assembly else chunk_id
     )
+
+
+def test_a_result_counts_only_in_the_chunk_that_its_picture_belongs_to():
+    first = Chunk(id="1-000000", kind="stills", wave=1, start=0, stop=3, without=(1,))
+    again = Chunk(id="1-000001", kind="stills", wave=1, start=1, stop=2)
+    plan = Plan(chunks=(first, again))
+    old, new = (
+        Receipt(
+            chunk=chunk.id, fingerprint="f", frames=len(numbers), digest="", seconds={},
+            worker=WorkerInfo(host="h", pid=1), finished=1.0,
+            items=tuple(ItemResult(index=n, error=error) for n in numbers),
+        )
+        for chunk, numbers, error in ((first, (0, 1, 2), "cut short"), (again, (1,), ""))
+    )  # fmt: skip
+    assert [item.index for item in plan.valid_items(old)] == [0, 2]
+    assert [item.error for item in plan.valid_items(new)] == [""]
+    assert decode(encode(plan), Plan) == plan

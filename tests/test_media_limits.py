@@ -23,11 +23,18 @@ def test_what_is_at_the_limit_passes_and_one_more_does_not(monkeypatch):
     assert "set IP2P_MAX_PIXELS higher" in caught.value.hint
 
 
-@pytest.mark.parametrize("text", ["0", "-1", "1e9", "many", "٣", "9" * 5000])
+@pytest.mark.parametrize("text", ["0", "-1", "1.5", "1e-9", "many", "٣", "9" * 5000])
 def test_a_limit_that_is_no_number_is_refused_by_its_name(text, monkeypatch):
     monkeypatch.setenv("IP2P_MAX_PIXELS", text)
     with pytest.raises(RecipeError, match="IP2P_MAX_PIXELS is"):
         limits.PIXELS.value()
+
+
+@pytest.mark.parametrize(("text", "value"), [("7", 7), ("1e9", 10**9), ("", 200_000_000)])
+def test_a_limit_is_read_from_its_variable(text, value, monkeypatch):
+    monkeypatch.setenv("IP2P_MAX_PIXELS", text)
+    found = limits.PIXELS.value()
+    assert (found, type(found)) == (value, int)
 
 
 def test_the_environment_lowers_and_raises_the_limit_of_pictures(tmp_path, monkeypatch):

@@ -80,10 +80,10 @@ def test_every_chunk_gets_the_look_from_the_job_folder_though_its_file_is_gone(t
     photo(tmp_path / "in" / "a.png", seed=1)
     photo(tmp_path / "in" / "b.png", size=(100, 200), seed=2)
     request = scheduler.EditRequest(source=tmp_path / "in", output=tmp_path / "out", recipe=recipe)
-    folder = scheduler.create(request, settings)
+    folder = scheduler.create_job(request, settings)
     path.unlink()
     editor = Seen()
-    events = list(scheduler.follow(folder, LocalExecutor(lambda _: editor)))
+    events = list(scheduler.follow_job(folder, LocalExecutor(lambda _: editor)))
     assert events[-1].kind == "done", events[-1]
     assert len(editor.looks) == len(folder.plan().chunks) == 2
     assert all(np.array_equal(found, look) for found in editor.looks)
@@ -95,5 +95,5 @@ def test_another_look_is_another_job(tmp_path, settings):
         path = photo(tmp_path / "reference.png", seed=seed)
         recipe = Recipe(instruction="invert", model="identity", size=128, reference_image=str(path))
         request = scheduler.EditRequest(source=DEMO, output=tmp_path / "out.mp4", recipe=recipe)
-        ids.add(scheduler.survey(request).job.id)
+        ids.add(scheduler.prepare_job(request).job.id)
     assert len(ids) == 2

@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ip2p_batch.jobs.spec import Item, VideoFacts
 from ip2p_batch.media.resize import Fit
 
 from .pictures import scene
@@ -124,3 +125,16 @@ def test_the_shape_is_kept_to_half_a_pixel(width, height, size):
     exact = [side * size / max(width, height) for side in (width, height)]
     for got, wanted in zip(fit.content, exact, strict=True):
         assert abs(got - wanted) <= 0.5 or got <= 8
+
+
+def test_a_turned_video_is_fitted_upright():
+    facts = VideoFacts(
+        width=720, height=576, rotation=90, sar=(64, 45), time_base=(1, 25), frame_rate=(25, 1),
+        frames=1, duration=0.04, codec="h264", container="mp4", pix_fmt="yuv420p",
+    )  # fmt: skip
+    assert Fit.of_video(facts, 512) == Fit.for_size(576, 720, 512, (45, 64))
+
+
+def test_a_picture_is_fitted_by_its_upright_size():
+    item = Item(source="/a.png", output="/b.png", width=100, height=50)
+    assert Fit.of_item(item, 512) == Fit.for_size(100, 50, 512)

@@ -73,7 +73,7 @@ def test_the_command_line_refuses_before_anything_is_planned(tmp_path, monkeypat
     recipe = Recipe(instruction="x", model="owner/other")
     request = scheduler.EditRequest(source=Path(picture), recipe=recipe, output=tmp_path / "o")
     with pytest.raises(ModelError, match="IP2P_ALLOWED_MODELS"):
-        scheduler.create(request, Settings.from_env())
+        scheduler.create_job(request, Settings.from_env())
     assert not (tmp_path / "o").exists()
 
 
@@ -85,10 +85,12 @@ def test_the_command_line_keeps_to_the_roots_where_workers_elsewhere_do_it(tmp_p
         recipe=Recipe(instruction="x", model="identity"),
         output=tmp_path / "o",
     )
-    env = {"IP2P_ALLOWED_ROOTS": str(tmp_path / "root"), "XDG_STATE_HOME": str(tmp_path / "state")}
-    scheduler.create(request, Settings.from_env(env))  # its own workers: no limits
+    env = {"IP2P_ALLOWED_ROOTS": str(tmp_path / "root")}
+    scheduler.create_job(request, Settings.from_env(env))  # its own workers: no limits
     with pytest.raises(OutsideRoots, match="IP2P_ALLOWED_ROOTS"):
-        scheduler.create(request, Settings.from_env({**env, "IP2P_BROKER_URL": "redis://host/0"}))
+        scheduler.create_job(
+            request, Settings.from_env({**env, "IP2P_BROKER_URL": "redis://host/0"})
+        )
 
 
 # -- folders of a hostile make --------------------------------------------------------------

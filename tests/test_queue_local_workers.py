@@ -59,7 +59,7 @@ def test_roots_hold_for_the_jobs_of_others_and_not_for_those_of_the_command(tmp_
 
 def test_workers_do_a_job_and_are_gone_after_the_block(tmp_path, redis, executor):
     job = stills_job(tmp_path, 6, model="identity:slow=0.5")
-    scheduler.advance(job, executor)
+    scheduler.dispatch_next(job, executor)
     with LocalWorkers(redis.url, 2, "cpu", tmp_path / "logs" / "workers.log") as workers:
         wait_for(job.result)
         workers.check()
@@ -81,7 +81,7 @@ def test_a_worker_that_is_killed_is_started_again(tmp_path, redis, executor):
         worker = family(launcher)[1]
         os.kill(worker, signal.SIGKILL)
         wait_for(lambda: not running(child))
-        scheduler.advance(job, executor)
+        scheduler.dispatch_next(job, executor)
         wait_for(job.result)
         workers.check()
     assert "started again" in (tmp_path / "log").read_text()
@@ -147,7 +147,7 @@ def test_what_lies_in_the_users_folder_does_not_get_in_the_way(
         (tmp_path / f"{name}.py").write_text("raise SystemExit('not this one')")
     monkeypatch.chdir(tmp_path)
     job = stills_job(tmp_path / "jobs", 1)
-    scheduler.advance(job, executor)
+    scheduler.dispatch_next(job, executor)
     with LocalWorkers(redis.url, 1, "cpu", tmp_path / "log") as workers:
         wait_for(lambda: job.result() or not workers.alive())
         workers.check()

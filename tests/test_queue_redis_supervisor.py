@@ -177,7 +177,7 @@ def test_a_whole_job_goes_through_tls_as_the_documented_user_and_says_no_passwor
     executor = CeleryExecutor(url)
     log = tmp_path / "log"
     with run_launcher(url, log) as process:
-        events = list(scheduler.follow(job, executor))
+        events = list(scheduler.follow_job(job, executor))
         assert events[-1].kind == "done", events[-1]
         (worker,) = executor.workers()
         assert worker.startswith("cpu0-")

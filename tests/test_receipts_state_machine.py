@@ -20,7 +20,7 @@ from hypothesis.stateful import (
 from ip2p_batch import scheduler
 from ip2p_batch.errors import EditError, IncompleteJob
 from ip2p_batch.execution.assemble import assemble
-from ip2p_batch.execution.chunk import give_up
+from ip2p_batch.execution.attempt import give_up
 from ip2p_batch.jobs.folder import JobFolder
 from ip2p_batch.jobs.plan import Chunk, Plan
 from ip2p_batch.jobs.records import Failure, Heartbeat, Held, Receipt, WorkerInfo
@@ -93,12 +93,12 @@ class JobFolderMachine(RuleBasedStateMachine):
 
     @rule()
     def a_command_begins_or_resumes(self):
-        scheduler.submit(self.job, self.queue)
+        scheduler.submit_job(self.job, self.queue)
 
     @rule()
     def a_follower_hands_over_again(self):
         self.job.clear_inflight()
-        scheduler.advance(self.job, self.queue)
+        scheduler.dispatch_next(self.job, self.queue)
 
     @rule()
     def somebody_cancels(self):
@@ -146,14 +146,14 @@ class JobFolderMachine(RuleBasedStateMachine):
         if name != ASSEMBLY:
             if self.job.receipt(name) is None:
                 self.settle(name, fails)
-            scheduler.advance(self.job, self.queue)
+            scheduler.dispatch_next(self.job, self.queue)
             return
         try:
             assemble(self.job)
         except IncompleteJob as error:
             if not self.job.redispatch():
                 give_up(self.job, ASSEMBLY, error, attempts=1, worker=WORKER)
-            scheduler.advance(self.job, self.queue)
+            scheduler.dispatch_next(self.job, self.queue)
 
     def settle(self, chunk, fails):
         self.job.write_heartbeat(Heartbeat(chunk=chunk, worker=WORKER, done=0, at=0.0))
@@ -187,7 +187,7 @@ class JobFolderMachine(RuleBasedStateMachine):
 
     @invariant()
     def status_tells_the_truth(self):
-        found = scheduler.status(self.job)
+        found = scheduler.read_status(self.job)
         assert 0 <= found.done <= found.total == len(self.ids)
         assert found.state.startswith("finished") == self.job.ended
         if found.state == "failed":
@@ -201,7 +201,7 @@ class JobFolderMachine(RuleBasedStateMachine):
         for _ in range(6):  # resumes
             if self.job.ended:
                 break
-            scheduler.submit(self.job, self.queue)
+            scheduler.submit_job(self.job, self.queue)
             for _ in range(60):
                 if not self.queue.messages:
                     break

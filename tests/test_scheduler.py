@@ -43,14 +43,14 @@ def local(transform=invert) -> LocalExecutor:
 
 
 def finish(folder, executor=None):
-    events = list(scheduler.follow(folder, executor or local()))
+    events = list(scheduler.follow_job(folder, executor or local()))
     assert events[-1].kind == "done", events[-1]
     return events
 
 
 def edit(source, output, settings, recipe=RECIPE, **options):
     request = scheduler.EditRequest(source=source, output=output, recipe=recipe, **options)
-    folder = scheduler.create(request, settings)
+    folder = scheduler.create_job(request, settings)
     finish(folder)
     return scheduler.summary(folder)
 
@@ -89,12 +89,12 @@ def test_every_frame_of_a_video_comes_out_once_in_order_with_its_sound(tmp_path,
 
 def test_a_finished_job_keeps_its_records_and_drops_its_media(tmp_path, settings):
     request = scheduler.EditRequest(source=DEMO, output=tmp_path / "o.mp4", recipe=RECIPE, end=1.0)
-    folder = scheduler.create(request, settings)
+    folder = scheduler.create_job(request, settings)
     finish(folder)
     names = {p.name for p in folder.path.iterdir()}
     assert {"job.json", "recipe.toml", "plan.json", "receipts", "result.json"} <= names
     assert not names & {"segments", "borders"}
-    assert scheduler.status(folder).state == "finished"
+    assert scheduler.read_status(folder).state == "finished"
 
 
 def test_a_time_range_is_cut_to_the_frame(tmp_path, settings):
@@ -109,12 +109,12 @@ def test_an_interrupted_job_goes_on_where_it_stopped_and_gives_the_same_pixels(t
     whole = tmp_path / "whole.mp4"
     edit(DEMO, whole, settings)
     request = scheduler.EditRequest(source=DEMO, output=tmp_path / "parts.mp4", recipe=RECIPE)
-    folder = scheduler.create(request, settings)
-    for event in scheduler.follow(folder, local()):
+    folder = scheduler.create_job(request, settings)
+    for event in scheduler.follow_job(folder, local()):
         if event.kind == "chunk" and len(folder.finished()) >= 4:
             break
     finished = folder.finished()
-    again = scheduler.create(request, settings)
+    again = scheduler.create_job(request, settings)
     assert again.path == folder.path
     stamps = {c: (folder.path / "receipts" / f"{c}.json").stat().st_mtime_ns for c in finished}
     finish(again)
@@ -127,11 +127,11 @@ def test_an_interrupted_job_goes_on_where_it_stopped_and_gives_the_same_pixels(t
 def test_a_source_that_changed_is_refused_on_resume(tmp_path, settings):
     clip = shutil.copy(DEMO, tmp_path / "clip.mp4")
     request = scheduler.EditRequest(source=Path(clip), output=tmp_path / "o.mp4", recipe=RECIPE)
-    folder = scheduler.create(request, settings)
+    folder = scheduler.create_job(request, settings)
     with Path(clip).open("ab") as file:
         file.write(b"x")
     with pytest.raises(ResumeMismatch, match=r"clip\.mp4 has changed"):
-        list(scheduler.follow(folder, local()))
+        list(scheduler.follow_job(folder, local()))
 
 
 def test_an_output_that_exists_is_refused_without_overwrite(tmp_path, settings):
@@ -175,7 +175,7 @@ def test_running_a_folder_again_edits_only_what_is_new(catalog, tmp_path, settin
     shutil.copy(catalog / "a.png", catalog / "new.png")
     result = edit(catalog, out, settings)
     assert (result.frames, result.skipped, result.failed) == (1, 3, ())
-    again = scheduler.create(
+    again = scheduler.create_job(
         scheduler.EditRequest(source=catalog, output=out, recipe=RECIPE), settings
     )  # nothing is left: it has ended before anybody works on it
     assert (scheduler.summary(again).frames, scheduler.summary(again).skipped) == (0, 4)
@@ -183,12 +183,12 @@ def test_running_a_folder_again_edits_only_what_is_new(catalog, tmp_path, settin
 
 def test_an_interrupted_folder_goes_on_as_the_same_job(catalog, tmp_path, settings):
     request = scheduler.EditRequest(source=catalog, output=tmp_path / "out", recipe=RECIPE)
-    folder = scheduler.create(request, settings)
-    for event in scheduler.follow(folder, local()):
+    folder = scheduler.create_job(request, settings)
+    for event in scheduler.follow_job(folder, local()):
         if event.kind == "chunk":
             break
     assert 0 < sum(p.is_file() for p in (tmp_path / "out").rglob("*")) < 3
-    again = scheduler.create(request, settings)
+    again = scheduler.create_job(request, settings)
     assert again.path == folder.path
     finish(again)
     assert scheduler.summary(again).frames == 3
@@ -235,33 +235,33 @@ def test_a_chunk_that_fails_for_good_fails_the_job_and_keeps_the_rest(tmp_path, 
         return image
 
     request = scheduler.EditRequest(source=DEMO, output=tmp_path / "o.mp4", recipe=RECIPE)
-    folder = scheduler.create(request, settings)
-    events = list(scheduler.follow(folder, local(fail_late)))
+    folder = scheduler.create_job(request, settings)
+    events = list(scheduler.follow_job(folder, local(fail_late)))
     assert events[-1].kind == "failed" and "the model gave up" in events[-1].message
     assert folder.finished() and not (tmp_path / "o.mp4").exists()
-    assert scheduler.status(folder).state == "failed"
+    assert scheduler.read_status(folder).state == "failed"
     finish(folder)
     assert len(decoded(tmp_path / "o.mp4")) == 96
 
 
 def test_a_cancelled_job_stops_and_resumes(tmp_path, settings):
     request = scheduler.EditRequest(source=DEMO, output=tmp_path / "o.mp4", recipe=RECIPE)
-    folder = scheduler.create(request, settings)
+    folder = scheduler.create_job(request, settings)
     events = []
-    for event in scheduler.follow(folder, local()):
+    for event in scheduler.follow_job(folder, local()):
         events.append(event.kind)
         if event.kind == "chunk":
             scheduler.cancel(folder)
-    assert events[-1] == "cancelled" and scheduler.status(folder).state == "cancelled"
+    assert events[-1] == "cancelled" and scheduler.read_status(folder).state == "cancelled"
     finish(folder)
 
 
 def test_lost_messages_are_made_up_for(tmp_path, settings, monkeypatch):
     monkeypatch.setattr(progress, "_RECONCILE_SECONDS", 0.5)
     request = scheduler.EditRequest(source=DEMO, output=tmp_path / "o.mp4", recipe=RECIPE, end=2.0)
-    folder = scheduler.create(request, settings)
+    folder = scheduler.create_job(request, settings)
     executor = local()
-    for event in scheduler.follow(folder, executor):
+    for event in scheduler.follow_job(folder, executor):
         if event.kind == "chunk":
             executor._chunks.clear()
     assert event.kind == "done"
@@ -269,7 +269,7 @@ def test_lost_messages_are_made_up_for(tmp_path, settings, monkeypatch):
 
 def test_a_folder_that_nobody_can_write_ends_the_waiting(tmp_path, settings, monkeypatch):
     monkeypatch.setattr(progress, "_RECONCILE_SECONDS", 0.1)
-    folder = scheduler.create(
+    folder = scheduler.create_job(
         scheduler.EditRequest(source=DEMO, output=tmp_path / "o.mp4", recipe=RECIPE), settings
     )
 
@@ -280,17 +280,17 @@ def test_a_folder_that_nobody_can_write_ends_the_waiting(tmp_path, settings, mon
             pass
 
     with pytest.raises(JobError, match="nothing comes of it"):
-        list(scheduler.follow(folder, Silent(lambda _: IdentityEditor())))
+        list(scheduler.follow_job(folder, Silent(lambda _: IdentityEditor())))
     monkeypatch.setattr(
         type(folder), "check_writable", lambda _: (_ for _ in ()).throw(OutputError("full"))
     )
     with pytest.raises(OutputError, match="full"):
-        list(scheduler.follow(folder, Silent(lambda _: IdentityEditor())))
+        list(scheduler.follow_job(folder, Silent(lambda _: IdentityEditor())))
 
 
 def test_jobs_are_found_by_the_start_of_their_id_and_by_path(tmp_path, settings):
     request = scheduler.EditRequest(source=DEMO, output=tmp_path / "o.mp4", recipe=RECIPE)
-    folder = scheduler.create(request, settings)
+    folder = scheduler.create_job(request, settings)
     assert scheduler.find_job(folder.path.name[:7], settings).path == folder.path
     assert scheduler.find_job(str(folder.path), settings).path == folder.path
     assert [j.path for j in scheduler.list_jobs(settings)] == [folder.path]
@@ -322,41 +322,41 @@ def settle(folder, *chunks):
 
 def test_a_finished_chunk_does_not_have_the_others_counted(tmp_path):
     folder, executor = stills_job(tmp_path, 40), Noting()
-    scheduler.advance(folder, executor)
+    scheduler.dispatch_next(folder, executor)
     ids = [c.id for c in folder.plan().chunks]
     for chunk in ids[:-1]:
         settle(folder, chunk)
         with touched(folder.path) as paths:
-            scheduler.advance(folder, executor, (chunk,))
+            scheduler.dispatch_next(folder, executor, (chunk,))
         assert not [p for p in paths if not p.startswith(("handover.lock", "inflight/"))]
         assert len(paths) <= 5
     assert executor.handed == [ids]
     settle(folder, ids[-1])
-    scheduler.advance(folder, executor)
+    scheduler.dispatch_next(folder, executor)
     assert executor.handed == [ids, "assembly"]
 
 
 def test_a_job_goes_on_in_whatever_order_its_chunks_are_settled(tmp_path):
     folder, executor = stills_job(tmp_path, 8), Noting()
-    scheduler.advance(folder, executor)
+    scheduler.dispatch_next(folder, executor)
     ids = [c.id for c in folder.plan().chunks]
     order = [7, 2, 6, 0, 5, 1, 4, 3]
     for number in order:
         assert executor.handed == [ids]
         settle(folder, ids[number])
-        scheduler.advance(folder, executor)
+        scheduler.dispatch_next(folder, executor)
     assert executor.handed == [ids, "assembly"]
 
 
 def test_a_wave_is_handed_over_anew_though_its_chunks_were_known_to_be_open(tmp_path):
     folder, executor = stills_job(tmp_path, 3), Noting()
-    scheduler.advance(folder, executor)
+    scheduler.dispatch_next(folder, executor)
     ids = [c.id for c in folder.plan().chunks]
     settle(folder, ids[0])
-    scheduler.submit(folder, executor)
+    scheduler.submit_job(folder, executor)
     assert executor.handed == [ids, ids[1:]]
     shutil.rmtree(folder.path / "receipts")
-    scheduler.submit(folder, executor)
+    scheduler.submit_job(folder, executor)
     assert executor.handed == [ids, ids[1:], ids]
 
 
@@ -388,7 +388,7 @@ def test_the_status_of_a_long_job_opens_few_receipts(tmp_path):
     receipt = msgspec.structs.replace(folder.receipt(ids[7]), items=(bad,))
     folder.write_receipt(receipt)
     with touched(folder.path) as paths:
-        found = scheduler.status(folder)
+        found = scheduler.read_status(folder)
     assert (found.done, found.chunks_done, found.total) == (250, 250, 300)
     assert found.failures == (f"{tmp_path}/in/7.png: it is empty",)
     assert len([p for p in paths if p.startswith("receipts/")]) < 80
@@ -398,7 +398,7 @@ def test_the_status_of_an_ended_job_reads_no_receipt(tmp_path):
     folder = stills_job(tmp_path, 3)
     finish(folder)
     with touched(folder.path) as paths:
-        found = scheduler.status(folder)
+        found = scheduler.read_status(folder)
     assert (found.state, found.done, found.chunks_done) == ("finished", 3, 3)
     assert found.fps > 0 and found.started is not None
     assert not [p for p in paths if p.startswith("receipts")]

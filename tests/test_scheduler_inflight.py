@@ -53,42 +53,42 @@ def ids(folder):
 
 def test_a_job_hands_over_a_window_and_one_more_for_each_that_is_settled(tmp_path):
     folder, executor = stills_job(tmp_path, 10), Narrow(4)
-    scheduler.advance(folder, executor)
+    scheduler.dispatch_next(folder, executor)
     every = ids(folder)
     assert executor.handed == every[:4]
     settle(folder, every[2])
-    scheduler.advance(folder, executor, (every[2],))
+    scheduler.dispatch_next(folder, executor, (every[2],))
     assert executor.handed == every[:5]
-    scheduler.advance(folder, executor, (every[2],))  # a message that came twice
+    scheduler.dispatch_next(folder, executor, (every[2],))  # a message that came twice
     assert executor.handed == every[:5]
 
 
 def test_more_workers_are_given_more_at_once(tmp_path):
     folder, executor = stills_job(tmp_path, 10), Narrow(2)
-    scheduler.advance(folder, executor)
+    scheduler.dispatch_next(folder, executor)
     executor._width = 8
-    scheduler.advance(folder, executor, ())
+    scheduler.dispatch_next(folder, executor, ())
     assert executor.handed == ids(folder)[:8]
 
 
 def test_what_a_worker_that_died_did_not_hand_over_the_next_one_does(tmp_path):
     folder, executor = stills_job(tmp_path, 10), Narrow(4)
-    scheduler.advance(folder, executor)
+    scheduler.dispatch_next(folder, executor)
     every = ids(folder)
     for chunk in every[:3]:
         settle(folder, chunk)  # and no word of it
-    scheduler.advance(folder, executor)
+    scheduler.dispatch_next(folder, executor)
     assert executor.handed == every[:7]
 
 
 def test_places_of_chunks_that_were_settled_in_silence_are_filled_again(tmp_path):
     folder, executor = stills_job(tmp_path, 20), Narrow(4)
-    scheduler.advance(folder, executor)
+    scheduler.dispatch_next(folder, executor)
     every = ids(folder)
     for chunk in every[:3]:
         settle(folder, chunk)
     settle(folder, every[3])
-    scheduler.advance(folder, executor, (every[3],))
+    scheduler.dispatch_next(folder, executor, (every[3],))
     assert executor.handed == every[:8]
 
 
@@ -96,7 +96,7 @@ def test_a_window_that_cannot_be_written_is_one_clear_error(tmp_path):
     folder, executor = stills_job(tmp_path, 3), Narrow(2)
     (folder.path / "inflight").write_text("a file where a folder should be")
     with pytest.raises(OutputError, match=r"window\.json cannot be written"):
-        scheduler.advance(folder, executor)
+        scheduler.dispatch_next(folder, executor)
 
 
 def test_a_window_is_neither_read_nor_written_outside_the_allowed_roots(tmp_path):
@@ -106,17 +106,17 @@ def test_a_window_is_neither_read_nor_written_outside_the_allowed_roots(tmp_path
     (folder.path / "inflight").symlink_to(outside)
     held = JobFolder(folder.path, Roots.parse(str(tmp_path / "in")))
     with pytest.raises(OutsideRoots):
-        scheduler.advance(held, executor)
+        scheduler.dispatch_next(held, executor)
     assert not executor.handed and not list(outside.iterdir())
 
 
 def test_a_window_that_is_lost_or_damaged_is_made_anew_from_the_receipts(tmp_path):
     folder, executor = stills_job(tmp_path, 6), Narrow(4)
-    scheduler.advance(folder, executor)
+    scheduler.dispatch_next(folder, executor)
     every = ids(folder)
     settle(folder, every[0])
     (folder.path / "inflight" / "window.json").write_bytes(b"")
-    scheduler.advance(folder, executor, (every[0],))
+    scheduler.dispatch_next(folder, executor, (every[0],))
     assert executor.handed == every[:4] + every[1:5]
 
 
@@ -133,7 +133,7 @@ def test_each_chunk_is_handed_over_once_whatever_comes_first(
     tmp_path = tmp_path_factory.mktemp("window")
     folder, executor = stills_job(tmp_path, count), Narrow(width)
     every = ids(folder)
-    scheduler.advance(folder, executor)
+    scheduler.dispatch_next(folder, executor)
     done = set()
     while True:
         open_ = [c for c in executor.handed if c not in done and c != "assembly"]
@@ -145,10 +145,10 @@ def test_each_chunk_is_handed_over_once_whatever_comes_first(
         settle(folder, chunk)
         if len(done) % 5 in silent:  # whoever did it died before it could hand over
             if len(open_) == 1:
-                scheduler.advance(folder, executor)
+                scheduler.dispatch_next(folder, executor)
         else:
-            scheduler.advance(folder, executor, (chunk,))
-    scheduler.advance(folder, executor)
+            scheduler.dispatch_next(folder, executor, (chunk,))
+    scheduler.dispatch_next(folder, executor)
     assert executor.handed == [*every, "assembly"]
     shutil.rmtree(tmp_path)
 
@@ -158,9 +158,9 @@ def test_each_chunk_is_handed_over_once_whatever_comes_first(
 
 def test_a_job_that_is_handed_over_twice_stands_in_the_queue_once(tmp_path, executor):
     folder = stills_job(tmp_path, 9)
-    scheduler.submit(folder, executor)
+    scheduler.submit_job(folder, executor)
     assert executor.queued() == executor.width() == 4
-    scheduler.submit(folder, executor)
+    scheduler.submit_job(folder, executor)
     assert executor.queued() == 4
     assert executor.held(folder).waiting == set(ids(folder)[:4])
 
@@ -168,13 +168,13 @@ def test_a_job_that_is_handed_over_twice_stands_in_the_queue_once(tmp_path, exec
 def test_what_a_live_worker_has_in_hand_is_not_handed_over_again(tmp_path, redis, executor):
     folder = stills_job(tmp_path, 9)
     first, second, *_ = ids(folder)
-    scheduler.submit(folder, executor)
+    scheduler.submit_job(folder, executor)
     take(redis, 2)  # by a worker that lives, and by one that died
     assert executor.held(folder).in_hand == {first, second}
     worker = WorkerInfo(host="h", pid=1)
     folder.write_heartbeat(Heartbeat(chunk=first, worker=worker, done=0, at=time.time()))
     folder.write_heartbeat(Heartbeat(chunk=second, worker=worker, done=0, at=time.time() - 60))
-    scheduler.submit(folder, executor)
+    scheduler.submit_job(folder, executor)
     client = redis_url.connect(redis.url)
     assert client.llen("ip2p:chunks:3") == 3
     client.close()
@@ -197,7 +197,7 @@ def test_what_others_put_into_the_queue_is_none_of_a_jobs_messages(tmp_path, red
         client.lpush("ip2p:chunks", raw)
         client.hset("ip2p:unacked", raw, raw)
     client.close()
-    scheduler.submit(other, executor)
+    scheduler.submit_job(other, executor)
     assert executor.held(folder) == Held(frozenset(), frozenset())
     assert executor.held(other).waiting == {ids(other)[0]}
     executor.assemble(folder)
@@ -217,7 +217,7 @@ def test_forgetting_a_window_that_was_never_begun_does_no_harm(tmp_path):
     folder = stills_job(tmp_path, 1)
     assert not folder.is_dispatched
     inflight.forget(folder)
-    scheduler.advance(folder, Narrow())
+    scheduler.dispatch_next(folder, Narrow())
     assert folder.is_dispatched
 
 
@@ -225,7 +225,7 @@ def test_forgetting_a_window_that_was_never_begun_does_no_harm(tmp_path):
 def test_who_only_watches_hands_over_where_nobody_else_does(tmp_path, executor):
     """A watcher may have another broker than the command that follows the job."""
     folder = stills_job(tmp_path, 9)
-    follower = scheduler.follow(folder, Narrow(2))
+    follower = scheduler.follow_job(folder, Narrow(2))
     assert next(follower).kind == "started"
     first, second, *_ = ids(folder)
     see_settled(folder, executor, first)
@@ -237,7 +237,7 @@ def test_who_only_watches_hands_over_where_nobody_else_does(tmp_path, executor):
 
 def see_settled(folder, executor, chunk):
     """Watch a job while a chunk of it is settled."""
-    watching = scheduler.watch(folder, executor)
+    watching = scheduler.watch_job(folder, executor)
     assert [next(watching).kind for _ in range(2)] == ["started", "progress"]
     settle(folder, chunk)
     while next(watching).kind != "progress":

@@ -12,7 +12,7 @@ import pytest
 from ip2p_batch import scheduler
 from ip2p_batch.editing.editor import IdentityEditor
 from ip2p_batch.errors import BrokerError, ChunkTaken, EditError, JobCancelled, OutputError
-from ip2p_batch.execution.chunk import give_up
+from ip2p_batch.execution.attempt import give_up
 from ip2p_batch.jobs.records import Failure, Heartbeat, Held, Receipt, WorkerInfo
 from ip2p_batch.recipe import Recipe
 from ip2p_batch.scheduler import progress
@@ -42,7 +42,7 @@ def local():
 
 
 def create(clip, output, settings):
-    return scheduler.create(
+    return scheduler.create_job(
         scheduler.EditRequest(source=clip, output=output, recipe=RECIPE), settings
     )
 
@@ -86,10 +86,10 @@ def flip(path):
 def test_a_file_that_is_lost_or_damaged_in_mid_job_is_made_again(
     clip, tmp_path, settings, harm, what
 ):
-    list(scheduler.follow(create(clip, tmp_path / "a.mp4", settings), local()))
+    list(scheduler.follow_job(create(clip, tmp_path / "a.mp4", settings), local()))
     folder = create(clip, tmp_path / "b.mp4", settings)
     harmed = []
-    for event in scheduler.follow(folder, local()):
+    for event in scheduler.follow_job(folder, local()):
         found = sorted(p for p in (folder.path / what).glob("[!.]*"))
         if event.kind == "chunk" and found and len(folder.finished()) > 3 and not harmed:
             harmed.append(found[len(found) // 2])
@@ -109,11 +109,11 @@ def test_segments_that_vanish_again_and_again_end_the_job_with_a_word(clip, tmp_
         assemble(job)
 
     executor.assemble = without_segments
-    events = list(scheduler.follow(folder, executor))
+    events = list(scheduler.follow_job(folder, executor))
     assert events[-1].kind == "failed"
     assert "5 of 5 segments" in events[-1].message and "disk" in events[-1].data["hint"]
     assert not (tmp_path / "o.mp4").exists()
-    assert list(scheduler.follow(folder, local()))[-1].kind == "done"
+    assert list(scheduler.follow_job(folder, local()))[-1].kind == "done"
 
 
 def receipt(job, chunk):
@@ -125,14 +125,14 @@ def receipt(job, chunk):
 
 def test_a_chunk_that_failed_for_one_and_was_finished_by_another_is_finished(tmp_path):
     job, executor = stills_job(tmp_path, 2), Taking()
-    scheduler.advance(job, executor)
+    scheduler.dispatch_next(job, executor)
     for chunk in job.plan().chunks:
         job.write_receipt(receipt(job, chunk.id))
     # The other looked before there was a receipt, and wrote after.
     job.write_failure(Failure(chunk="1-000000", error="EditError", message="no"))
     assert not job.failed_chunks() and not list(job.failures())
-    assert not scheduler.status(job).failures and scheduler.status(job).state == "running"
-    scheduler.advance(job, executor)
+    assert not scheduler.read_status(job).failures and scheduler.read_status(job).state == "running"
+    scheduler.dispatch_next(job, executor)
     assert executor.handed[-1] == "assembly"
     give_up(job, "1-000001", EditError("no"), attempts=3, worker=WORKER)
     assert not (job.path / "failures" / "1-000001.json").exists()
@@ -186,7 +186,7 @@ class Clock:
 def standing(tmp_path, monkeypatch):
     """A job that was handed over, and a clock."""
     job, executor = stills_job(tmp_path, 2), Taking()
-    scheduler.advance(job, executor)
+    scheduler.dispatch_next(job, executor)
     return job, executor, JobMonitor(job, job.plan()), Clock(monkeypatch)
 
 
@@ -261,7 +261,7 @@ def test_work_that_ends_after_its_job_leaves_nothing(clip, tmp_path, settings, m
 
     def editor(_):
         # While this worker sleeps, another does the whole job.
-        list(scheduler.follow(folder, local()))
+        list(scheduler.follow_job(folder, local()))
         assert folder.ended
         return IdentityEditor(lambda image: 255 - image)
 
@@ -277,20 +277,20 @@ def test_who_comes_for_one_that_died_in_the_midst_of_handing_over_does_it_anew(t
     for chunk in ALL:
         job.write_receipt(receipt(job, chunk))
     job.mark_once("inflight/assembly")  # and dead
-    scheduler.advance(job, executor)
+    scheduler.dispatch_next(job, executor)
     assert executor.handed == []
-    scheduler.advance(job, executor, again=True)
+    scheduler.dispatch_next(job, executor, again=True)
     assert executor.handed == ["assembly"]
-    scheduler.advance(job, executor, again=True)  # its message was sent
+    scheduler.dispatch_next(job, executor, again=True)  # its message was sent
     assert executor.handed == ["assembly"]
 
 
 def test_media_that_a_dead_assembler_left_go_when_somebody_sees_the_end(clip, tmp_path, settings):
     folder = create(clip, tmp_path / "o.mp4", settings)
-    list(scheduler.follow(folder, local()))
+    list(scheduler.follow_job(folder, local()))
     for left in ("segments", "borders"):
         (folder.path / left).mkdir()
-    assert list(scheduler.follow(folder, local()))[-1].kind == "done"
+    assert list(scheduler.follow_job(folder, local()))[-1].kind == "done"
     assert not (folder.path / "segments").exists() and not (folder.path / "borders").exists()
 
 
@@ -311,5 +311,5 @@ def test_parts_of_results_are_swept_before_the_job_is_said_to_be_done(clip, tmp_
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(type(folder), "write_result", write)
-        list(scheduler.follow(folder, local()))
+        list(scheduler.follow_job(folder, local()))
     assert seen == [False] and os.listdir(tmp_path) == ["o.mp4"]

@@ -9,7 +9,7 @@ from PIL import Image as Pil
 
 from ip2p_batch import scheduler
 from ip2p_batch.editing.editor import IdentityEditor
-from ip2p_batch.errors import EditError, JobError
+from ip2p_batch.errors import JobError
 from ip2p_batch.jobs.records import Heartbeat, WorkerInfo
 from ip2p_batch.recipe import Recipe
 from ip2p_batch.scheduler.local_executor import LocalExecutor
@@ -38,13 +38,13 @@ def cut(good, path):
 
 
 def finish(folder, transform=lambda image: 255 - image):
-    events = list(scheduler.follow(folder, LocalExecutor(lambda _: IdentityEditor(transform))))
+    events = list(scheduler.follow_job(folder, LocalExecutor(lambda _: IdentityEditor(transform))))
     assert events[-1].kind == "done", events[-1]
     return events
 
 
 def create(source, output, settings, recipe=RECIPE, **options):
-    return scheduler.create(
+    return scheduler.create_job(
         scheduler.EditRequest(source=source, output=output, recipe=recipe, **options), settings
     )
 
@@ -67,8 +67,8 @@ def test_mended_pictures_are_done_and_no_others(catalog, tmp_path, settings):
     picture(catalog / "broken.jpg", size=(64, 96))  # of another shape than the others
     picture(catalog / "cut.png")
     edited = []
-    assert scheduler.retry(folder) == 2
-    assert (scheduler.status(folder).done, scheduler.status(folder).total) == (5, 7)
+    assert scheduler.retry_job(folder) == 2
+    assert (scheduler.read_status(folder).done, scheduler.read_status(folder).total) == (5, 7)
     events = finish(folder, lambda image: edited.append(1) or 255 - image)
     assert len(edited) == 2
     assert [e for e in events if e.kind == "failed_item"] == []
@@ -79,7 +79,7 @@ def test_mended_pictures_are_done_and_no_others(catalog, tmp_path, settings):
         assert (out / name).stat().st_mtime_ns == stamp
     with Pil.open(out / "broken.jpg") as mended:
         assert mended.size == (64, 96)
-    assert scheduler.retry(folder) == 0 and scheduler.summary(folder) == result
+    assert scheduler.retry_job(folder) == 0 and scheduler.summary(folder) == result
 
 
 def test_pictures_that_are_still_bad_stay_named_and_can_be_tried_once_more(
@@ -87,18 +87,20 @@ def test_pictures_that_are_still_bad_stay_named_and_can_be_tried_once_more(
 ):
     folder = create(catalog, tmp_path / "out", settings)
     finish(folder)
-    assert scheduler.retry(folder) == 1, "only reading the whole of it shows that it is cut short"
+    assert scheduler.retry_job(folder) == 1, (
+        "only reading the whole of it shows that it is cut short"
+    )
     finish(folder)
     assert set(failed(folder)) == {"broken.jpg", "cut.png"}
     assert scheduler.summary(folder).frames == 5
     picture(catalog / "cut.png")
-    assert scheduler.retry(folder) == 1
+    assert scheduler.retry_job(folder) == 1
     finish(folder)
     assert set(failed(folder)) == {"broken.jpg"}
     assert scheduler.summary(folder).frames == 6
     (catalog / "broken.jpg").unlink()
     result = scheduler.summary(folder)
-    assert scheduler.retry(folder) == 0
+    assert scheduler.retry_job(folder) == 0
     assert scheduler.summary(folder) == result
 
 
@@ -109,7 +111,7 @@ def test_a_picture_that_failed_and_is_worse_now_is_told_with_its_new_reason(
     finish(folder)
     (catalog / "cut.png").write_bytes(b"")
     picture(catalog / "broken.jpg")
-    assert scheduler.retry(folder) == 1
+    assert scheduler.retry_job(folder) == 1
     finish(folder)
     assert failed(folder).keys() == {"cut.png"} and "empty" in failed(folder)["cut.png"]
     assert scheduler.summary(folder).frames == 6
@@ -125,14 +127,14 @@ def test_a_row_of_a_manifest_that_was_mended_is_done_with_its_own_sentence(
     finish(folder)
     assert scheduler.summary(folder).frames == 1
     listed.write_text(rows.format("7") + "missing.png,add rain,c.png,\n")
-    assert scheduler.retry(folder) == 1
+    assert scheduler.retry_job(folder) == 1
     finish(folder)
     assert failed(folder).keys() == {"missing.png"}
     with Pil.open(tmp_path / "out" / "b.png") as edited:
         comment = edited.text["ip2p-batch"]
     assert "add fog" in comment and '"seed":7' in comment.replace(" ", "")
     picture(catalog / "missing.png")
-    assert scheduler.retry(folder) == 1
+    assert scheduler.retry_job(folder) == 1
     finish(folder)
     assert scheduler.summary(folder).frames == 3 and not failed(folder)
 
@@ -143,15 +145,9 @@ def test_a_chunk_that_was_given_up_is_tried_again(catalog, tmp_path, settings):
     def fail(image):
         raise RuntimeError("out of paper")
 
-    class Failing(LocalExecutor):
-        def _attempt(self, job, chunk):
-            from ip2p_batch.execution.chunk import give_up
-
-            give_up(job, chunk.id, EditError("no"), attempts=3, worker=self._worker)
-
-    events = list(scheduler.follow(folder, Failing(lambda _: IdentityEditor(fail))))
+    events = list(scheduler.follow_job(folder, LocalExecutor(lambda _: IdentityEditor(fail))))
     assert events[-1].kind == "failed"
-    assert scheduler.retry(folder) == 1
+    assert scheduler.retry_job(folder) == 1
     finish(folder)
     assert scheduler.summary(folder).frames == 1
 
@@ -161,13 +157,16 @@ def test_a_retry_that_stops_half_way_goes_on_as_any_job_does(catalog, tmp_path, 
     finish(folder)
     picture(catalog / "cut.png")
     picture(catalog / "broken.jpg", size=(64, 96))
-    assert scheduler.retry(folder) == 2
+    assert scheduler.retry_job(folder) == 2
     before = len(folder.finished())
-    for event in scheduler.follow(folder, LocalExecutor(lambda _: IdentityEditor())):
+    for event in scheduler.follow_job(folder, LocalExecutor(lambda _: IdentityEditor())):
         if event.kind == "chunk" and len(folder.finished()) == before + 1:
             break
-    assert scheduler.status(folder).state in {"waiting", "running"}  # what was done is seconds old
-    assert scheduler.retry(folder) == 1
+    assert scheduler.read_status(folder).state in {
+        "waiting",
+        "running",
+    }  # what was done is seconds old
+    assert scheduler.retry_job(folder) == 1
     finish(folder)
     assert scheduler.summary(folder).frames == 7
 
@@ -177,7 +176,7 @@ def test_a_job_that_workers_are_at_is_left_to_them(catalog, tmp_path, settings):
     worker = WorkerInfo(host="h", pid=1)
     folder.write_heartbeat(Heartbeat(chunk="1-000000", worker=worker, done=0, at=time.time()))
     with pytest.raises(JobError, match="Workers are at"):
-        scheduler.retry(folder)
+        scheduler.retry_job(folder)
 
 
 def test_a_finished_job_counts_only_the_time_it_was_worked_at(catalog, tmp_path, settings):
@@ -187,6 +186,6 @@ def test_a_finished_job_counts_only_the_time_it_was_worked_at(catalog, tmp_path,
         moved = msgspec.structs.replace(receipt, finished=receipt.finished - 86400)
         folder.write_receipt(moved)
     picture(catalog / "broken.jpg")
-    scheduler.retry(folder)
+    scheduler.retry_job(folder)
     finish(folder)
     assert scheduler.summary(folder).seconds < 3600

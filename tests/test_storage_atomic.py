@@ -2,6 +2,8 @@
 
 import ctypes
 import errno
+import fcntl
+import json
 import os
 import subprocess
 import sys
@@ -19,7 +21,14 @@ from ip2p_batch.jobs.folder import JobFolder
 from ip2p_batch.recipe import Recipe
 from ip2p_batch.scheduler.local_executor import LocalExecutor
 from ip2p_batch.storage import atomic
-from ip2p_batch.storage.atomic import atomic_path, retry_transient, sync_directory, write_atomic
+from ip2p_batch.storage.atomic import (
+    atomic_path,
+    overwrite_in_place,
+    retry_transient,
+    sync_directory,
+    write_atomic,
+)
+from ip2p_batch.storage.locks import Lock, lock_file
 
 from . import clips
 from .worker_processes import ROOT, stills_job
@@ -97,6 +106,67 @@ def test_files_get_the_permissions_of_the_umask_and_no_thread_ever_changes_it(
     assert len(os.listdir(tmp_path)) == 80
 
 
+def test_a_retry_waits_for_each_delay_in_turn_and_reports_each_error():
+    errors, slept = [], []
+    call = stumbling(lambda: 7, 2)
+    found = retry_transient(call, delays=(1, 2, 4), before_retry=errors.append, sleep=slept.append)
+    assert (found, slept, [e.errno for e in errors]) == (7, [1, 2], [errno.ESTALE] * 2)
+    with pytest.raises(OSError, match="Stale"):
+        retry_transient(stumbling(lambda: 7, 9), delays=(1, 2), sleep=slept.append)
+    assert slept == [1, 2, 1, 2]
+
+
+def test_other_errors_are_retried_where_the_caller_says_so():
+    left = [ValueError(), ValueError()]
+
+    def call():
+        if left:
+            raise left.pop()
+        return 7
+
+    with pytest.raises(ValueError):
+        retry_transient(call, delays=(0.0,))
+    assert retry_transient(call, transient=lambda e: isinstance(e, ValueError), delays=(0.0,)) == 7
+
+
+def test_json_that_is_overwritten_in_place_reads_as_the_new_value_whatever_its_length(tmp_path):
+    path = tmp_path / "a.json"
+    with path.open("w+b", buffering=0) as file:
+        before = os.fstat(file.fileno()).st_ino
+        for value in ([1, 2, 3], {"longer": "x" * 50}, 7):
+            overwrite_in_place(file.fileno(), json.dumps(value).encode(), durable=True)
+            assert json.loads(path.read_bytes()) == value
+    assert path.stat().st_ino == before
+
+
+def test_a_lock_excludes_other_open_files_until_its_process_dies(tmp_path):
+    path = tmp_path / "lock"
+    code = "import sys; from ip2p_batch.storage.locks import lock_file\n"
+    code += "file = open(sys.argv[1], 'w'); print(lock_file(file.fileno()).name, flush=True)\n"
+    code += "sys.stdin.read()"
+    child = subprocess.Popen(
+        [sys.executable, "-c", code, str(path)], env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    try:
+        assert child.stdout.readline() == "OURS\n"
+        with path.open("r+") as ours:
+            assert lock_file(ours.fileno()) is Lock.HELD
+            child.kill()
+            assert lock_file(ours.fileno(), wait=True) is Lock.OURS
+            with path.open("r+") as second:
+                assert lock_file(second.fileno()) is Lock.HELD
+    finally:
+        child.kill()
+        child.communicate()
+
+
+def test_a_file_system_without_locks_says_so(tmp_path, monkeypatch):
+    monkeypatch.setattr(fcntl, "flock", stumbling(fcntl.flock, 1, errno.ENOLCK))
+    with (tmp_path / "lock").open("w") as file:
+        assert lock_file(file.fileno()) is Lock.UNSUPPORTED
+
+
 def test_a_rename_whose_answer_was_lost_was_done(tmp_path, monkeypatch):
     real, calls = os.replace, []
 
@@ -146,7 +216,7 @@ def test_results_of_a_chunk_of_pictures_are_flushed_before_its_receipt(tmp_path,
     monkeypatch.setattr(
         os, "fsync", lambda fd: (seen.append(os.readlink(f"/proc/self/fd/{fd}")), fsync(fd))
     )
-    list(scheduler.follow(job, LocalExecutor(lambda _: IdentityEditor())))
+    list(scheduler.follow_job(job, LocalExecutor(lambda _: IdentityEditor())))
     names = [Path(s).name for s in seen]
     assert names.index("out") < names.index("receipts")
 
@@ -164,8 +234,6 @@ def test_nothing_grows_where_a_share_is_not_mounted(tmp_path):
 
 
 def test_a_lock_that_the_share_does_not_know_is_no_reason_to_wait_for_ever(tmp_path, monkeypatch):
-    import fcntl
-
     job = stills_job(tmp_path, 1)
     monkeypatch.setattr(fcntl, "flock", stumbling(fcntl.flock, 1, errno.ENOLCK))
     with job.locked() as mine:
@@ -176,7 +244,7 @@ def test_what_cannot_be_read_for_a_while_is_worth_another_try_and_never_a_traceb
     tmp_path, monkeypatch
 ):
     job = stills_job(tmp_path, 1)
-    list(scheduler.follow(job, LocalExecutor(lambda _: IdentityEditor())))
+    list(scheduler.follow_job(job, LocalExecutor(lambda _: IdentityEditor())))
     job = JobFolder(job.path)
     for module, name, ask in (
         (os, "listdir", job.finished),
@@ -199,16 +267,16 @@ def test_what_cannot_be_read_for_a_while_is_worth_another_try_and_never_a_traceb
 
 CHILD = """
 import resource, sys
-from ip2p_batch import run
+from ip2p_batch import scheduler
 from ip2p_batch.editing.editor import IdentityEditor
 from ip2p_batch.errors import Ip2pError
-from ip2p_batch.executor import LocalExecutor
-from ip2p_batch.jobdir import JobFolder
+from ip2p_batch.scheduler.local_executor import LocalExecutor
+from ip2p_batch.jobs.folder import JobFolder
 limit = int(sys.argv[2])
 if limit >= 0:
     resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
 try:
-    events = list(run.follow(JobFolder(sys.argv[1]), LocalExecutor(lambda _: IdentityEditor())))
+    events = list(scheduler.follow_job(JobFolder(sys.argv[1]), LocalExecutor(lambda _: IdentityEditor())))
     print(events[-1].kind, events[-1].message)
 except Ip2pError as error:
     print(type(error).__name__, error.message, error.hint, error.survives, sep=" | ")
@@ -237,7 +305,7 @@ def video_job(tmp_path, settings, name="o.mp4") -> JobFolder:
         clips.make(clip, 40)
     (tmp_path / "out").mkdir(exist_ok=True)
     request = scheduler.EditRequest(source=clip, output=tmp_path / "out" / name, recipe=RECIPE)
-    return scheduler.create(request, settings)
+    return scheduler.create_job(request, settings)
 
 
 def pixels(path):
@@ -258,7 +326,7 @@ def test_a_full_disk_leaves_no_part_of_a_result_and_a_job_that_goes_on(tmp_path,
         assert "file too large" in said.lower() and "\n" not in said, said
         assert os.listdir(tmp_path / "out") == ["o.mp4"]
         assert not list(job.path.rglob(".ip2p-*"))
-        assert scheduler.status(job).state == "failed"
+        assert scheduler.read_status(job).state == "failed"
         assert len(job.finished()) >= largest
         largest = len(job.finished())
     assert largest == len(job.plan().chunks)

@@ -146,10 +146,10 @@ def rewrite_items(job, **changes):
 def work_off(job, *roots):
     executor = LocalExecutor(lambda recipe: IdentityEditor())
     folder = JobFolder(job.path, Roots(roots))
-    scheduler.advance(folder, executor)
+    scheduler.dispatch_next(folder, executor)
     while executor.queued():
         executor.poll(0)
-        scheduler.advance(folder, executor)
+        scheduler.dispatch_next(folder, executor)
 
 
 @pytest.mark.parametrize("limited", [True, False])

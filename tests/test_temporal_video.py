@@ -62,10 +62,10 @@ def edited(source, output, settings, threads=1):
     request = scheduler.EditRequest(
         source=source, output=output, recipe=EVERYTHING, encoding=Encoding(codec="ffv1")
     )
-    folder = scheduler.create(request, settings)
+    folder = scheduler.create_job(request, settings)
     shots = len(folder.plan().shots)
     here = LocalExecutor(lambda _: load_editor("tiny", device="cpu"), WorkerCache(threads))
-    for event in scheduler.follow(folder, here):
+    for event in scheduler.follow_job(folder, here):
         assert event.kind != "failed", event
     return shots, frames_of(output)
 

@@ -139,7 +139,7 @@ def chunk_in_work(job):
 
 def test_sigterm_lets_a_worker_finish_its_chunk_and_no_other(tmp_path, redis, executor):
     job = stills_job(tmp_path, 2, model="identity:slow=2")
-    scheduler.advance(job, executor)
+    scheduler.dispatch_next(job, executor)
     with WorkerOptions(redis, tmp_path / "log") as worker_options:
         chunk_in_work(job)
         worker_options.process.terminate()
@@ -150,7 +150,7 @@ def test_sigterm_lets_a_worker_finish_its_chunk_and_no_other(tmp_path, redis, ex
 
 def test_a_chunk_that_outlasts_the_window_is_given_back(tmp_path, redis, executor):
     job = stills_job(tmp_path, 1, model="identity:slow=60")
-    scheduler.advance(job, executor)
+    scheduler.dispatch_next(job, executor)
     with WorkerOptions(redis, tmp_path / "log", window=1.0) as worker_options:
         child = chunk_in_work(job)
         worker_options.process.terminate()
@@ -165,7 +165,7 @@ def test_a_chunk_that_outlasts_the_window_is_given_back(tmp_path, redis, executo
 
 def test_a_second_signal_ends_workers_now(tmp_path, redis, executor):
     job = stills_job(tmp_path, 1, model="identity:slow=60")
-    scheduler.advance(job, executor)
+    scheduler.dispatch_next(job, executor)
     with WorkerOptions(redis, tmp_path / "log", window=60.0) as worker_options:
         child = chunk_in_work(job)
         worker_options.process.send_signal(signal.SIGINT)
@@ -178,7 +178,7 @@ def test_a_second_signal_ends_workers_now(tmp_path, redis, executor):
 
 def test_workers_end_with_a_launcher_that_is_killed(tmp_path, redis, executor):
     job = stills_job(tmp_path, 1, model="identity:slow=60")
-    scheduler.advance(job, executor)
+    scheduler.dispatch_next(job, executor)
     with WorkerOptions(redis, tmp_path / "log") as worker_options:
         child = chunk_in_work(job)
         worker_options.process.kill()
@@ -225,7 +225,7 @@ def is_settled(worker_options):
 
 def test_a_jobs_chunks_are_done_and_it_is_assembled_with_nobody_watching(tmp_path, worker_options):
     job = stills_job(tmp_path, 4, each=2)
-    scheduler.advance(job, worker_options.executor)
+    scheduler.dispatch_next(job, worker_options.executor)
     result = wait_for(job.result)
     assert result.frames == 4
     assert len(list((tmp_path / "out").iterdir())) == 4
@@ -250,7 +250,7 @@ def test_a_chunk_with_a_receipt_is_left_alone_and_the_job_goes_on(tmp_path, work
 
 def test_an_error_that_no_retry_mends_is_a_failure_at_once(tmp_path, worker_options):
     job = stills_job(tmp_path, 1, model="identity:fast=1")
-    scheduler.advance(job, worker_options.executor)
+    scheduler.dispatch_next(job, worker_options.executor)
     (failure,) = wait_for(lambda: list(job.failures()))
     assert failure.chunk == "1-000000"
     assert (failure.error, failure.attempts) == ("ModelError", 1)
@@ -263,7 +263,7 @@ def test_an_error_nobody_foresaw_is_tried_three_times_and_told_in_one_line(
 ):
     job = stills_job(tmp_path, 1)
     (tmp_path / "job" / "items.jsonl").unlink()
-    scheduler.advance(job, worker_options.executor)
+    scheduler.dispatch_next(job, worker_options.executor)
     (failure,) = wait_for(lambda: list(job.failures()))
     assert failure.attempts == 3
     assert "FileNotFoundError" in failure.message
@@ -281,7 +281,7 @@ def test_a_cancelled_jobs_messages_are_dropped_quietly(tmp_path, worker_options)
 
 def test_a_job_that_is_cancelled_in_work_stops_within_the_chunk(tmp_path, worker_options):
     job = stills_job(tmp_path, 40, model="identity:slow=1", each=40)
-    scheduler.advance(job, worker_options.executor)
+    scheduler.dispatch_next(job, worker_options.executor)
     chunk_in_work(job)
     scheduler.cancel(job)
     is_settled(worker_options)
@@ -324,7 +324,7 @@ def test_a_worker_that_lacks_the_shared_folder_hands_the_message_on(tmp_path, wo
 
 def test_an_assembly_message_that_comes_twice_does_no_harm(tmp_path, worker_options):
     job = stills_job(tmp_path, 1)
-    scheduler.advance(job, worker_options.executor)
+    scheduler.dispatch_next(job, worker_options.executor)
     result = wait_for(job.result)
     is_settled(
         worker_options

@@ -31,7 +31,7 @@ def done_by(fleet, folder):
     """A receipt of the worker, whose model is loaded by then."""
     _, _, executor = fleet
     job = stills_job(folder, 1, model="tiny")
-    scheduler.advance(job, executor)
+    scheduler.dispatch_next(job, executor)
     wait_for(job.result, 90)
     return next(job.receipts())
 
@@ -51,7 +51,7 @@ def test_chunks_are_left_to_the_kind_that_began_and_the_job_fails_where_there_is
     # Nobody of the kind that began: the follower is told, the job fails, and says what to do.
     job = begun(tmp_path / "alone", one, first)
     done, *left = (c.id for c in job.plan().chunks)
-    events = list(scheduler.follow(job, executor))
+    events = list(scheduler.follow_job(job, executor))
     told = [e.message for e in events if e.kind == "warning"]
     assert len(told) == 1 and differs in told[0]
     assert events[-1].kind == "failed"
@@ -59,7 +59,7 @@ def test_chunks_are_left_to_the_kind_that_began_and_the_job_fails_where_there_is
     assert differs in events[-1].message
     assert "--allow-mixed-hardware" in events[-1].data["hint"]
     assert job.finished() == {done}
-    status = scheduler.status(job)
+    status = scheduler.read_status(job)
     assert (status.state, status.compute_profile, status.refused) == ("failed", one, (told[0],))
     said = log.read_text()
     assert said.count("are left to other workers") == 1
@@ -67,14 +67,14 @@ def test_chunks_are_left_to_the_kind_that_began_and_the_job_fails_where_there_is
 
     # Allowed to mix, it is done after all.
     job.permit_mixed_hardware()
-    assert list(scheduler.follow(job, executor))[-1].kind == "done"
+    assert list(scheduler.follow_job(job, executor))[-1].kind == "done"
     assert scheduler.summary(job).warnings == (
         f"2 pictures were edited on another kind of worker: {differs}.",
     )
 
     # With a worker of that kind, that one does the rest, however late it comes.
     job = begun(tmp_path / "both", one, first)
-    scheduler.advance(job, executor)
+    scheduler.dispatch_next(job, executor)
     wait_for(lambda: list(job.refusals()))
     with run_launcher(url, log):
         wait_for(job.result, 120)
@@ -84,7 +84,7 @@ def test_chunks_are_left_to_the_kind_that_began_and_the_job_fails_where_there_is
     # Nothing was finished by the kind that began, and it is gone: it is anybody's.
     job = stills_job(tmp_path / "anew", 1, model="tiny")
     job.fix_compute_profile(one)
-    scheduler.advance(job, executor)
+    scheduler.dispatch_next(job, executor)
     wait_for(job.result, 120)
     assert job.compute_profile() == theirs and not list(job.refusals())
 

@@ -70,7 +70,7 @@ def made(job):
 
 def test_a_picture_that_kills_its_process_is_left_out_and_the_job_ends(tmp_path, redis, executor):
     job = stills_job(tmp_path, 2, model="identity:deadly=1")
-    scheduler.advance(job, executor)
+    scheduler.dispatch_next(job, executor)
     with worker_options(redis, tmp_path / "log"):
         assert failed_pictures(job) == ["1.png"]
     assert list(job.failures()) == []
@@ -81,14 +81,14 @@ def test_a_picture_that_kills_its_process_is_left_out_and_the_job_ends(tmp_path,
 def test_a_picture_that_kills_its_whole_worker_is_left_out_too(tmp_path, redis, executor):
     """Nobody follows the job: the messages come back from Redis alone."""
     job = stills_job(tmp_path, 2, model="identity:fatal=1")
-    scheduler.advance(job, executor)
+    scheduler.dispatch_next(job, executor)
     with worker_options(redis, tmp_path / "log"):
         assert failed_pictures(job) == ["1.png"]
 
 
 def test_a_chunk_that_hangs_is_killed_by_its_own_process(tmp_path, redis, executor):
     job = stills_job(tmp_path, 2, model="identity:hang=1")
-    scheduler.advance(job, executor)
+    scheduler.dispatch_next(job, executor)
     with worker_options(redis, tmp_path / "log", IP2P_CHUNK_TIMEOUT="1"):
         comes_back_with_a_death(job)
     assert "has not come on for" in (tmp_path / "log").read_text()
@@ -101,7 +101,7 @@ def test_a_chunk_that_hangs_is_killed_by_its_worker_at_the_launchers_limit(
 ):
     """... which rules though the message allows an hour; and the chunk comes back."""
     job = stills_job(tmp_path, 2, model="identity:hang=1")
-    scheduler.advance(job, executor)
+    scheduler.dispatch_next(job, executor)
     with worker_options(redis, tmp_path / "log", time_limit=2):
         comes_back_with_a_death(job)
     assert "Hard time limit (2" in (tmp_path / "log").read_text()
@@ -112,7 +112,7 @@ def test_a_long_chunk_is_done_once_though_its_message_is_there_twice(tmp_path, r
     (chunk,) = job.plan().chunks
     with worker_options(redis, tmp_path / "log", workers=2):
         wait_for(lambda: len(executor.workers(timeout=1.0)) == 2)
-        scheduler.advance(job, executor)
+        scheduler.dispatch_next(job, executor)
         executor.submit(job, [chunk])
         holder = held(job)
         wait_for(lambda: job.receipt(chunk.id))
@@ -126,7 +126,7 @@ def test_a_long_chunk_is_done_once_though_its_message_is_there_twice(tmp_path, r
 @pytest.mark.timeout(300)
 def test_a_worker_that_was_stopped_cannot_overwrite_what_another_did(tmp_path, redis, executor):
     job = stills_job(tmp_path, 2, model="identity:slow=2", each=2)
-    scheduler.advance(job, executor)
+    scheduler.dispatch_next(job, executor)
     with worker_options(redis, tmp_path / "log"):
         stopped = held(job)
         for pid in (stopped, group(stopped)):
@@ -152,7 +152,7 @@ def test_a_worker_that_was_stopped_cannot_overwrite_what_another_did(tmp_path, r
 
 def test_a_chunk_that_is_given_back_counts_no_death(tmp_path, redis, executor):
     job = stills_job(tmp_path, 1, model="identity:slow=60")
-    scheduler.advance(job, executor)
+    scheduler.dispatch_next(job, executor)
     with worker_options(redis, tmp_path / "log", window=0.5) as launcher:
         held(job)
         assert attempts.history(job, "1-000000").deaths == 1, "it has not ended"

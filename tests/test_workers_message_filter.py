@@ -66,7 +66,7 @@ class Target:
     def is_well(self):
         """It does an honest job, in the process that was there before."""
         job = self.job(root=self.root / "honest")
-        scheduler.advance(job, self.executor)
+        scheduler.dispatch_next(job, self.executor)
         assert wait_for(job.result).frames == 1
         wait_for(lambda: self.executor.queued() == 0)
         return True
@@ -207,7 +207,7 @@ def changed(job, **fields):
 
 
 def failure(target, job):
-    scheduler.advance(job, target.executor)
+    scheduler.dispatch_next(job, target.executor)
     (found,) = wait_for(lambda: list(job.failures()))
     assert found.attempts == 1, "a refusal is not tried again"
     return found
@@ -230,8 +230,8 @@ def _video_job(target, tmp_path, source):
     request = scheduler.EditRequest(
         source=source, recipe=recipe, output=target.root / "o.mp4", end=0.2
     )
-    env = {"IP2P_JOBS_DIR": str(target.root / "jobs"), "XDG_STATE_HOME": str(tmp_path)}
-    return scheduler.create(request, Settings.from_env(env))
+    env = {"IP2P_JOBS_DIR": str(target.root / "jobs")}
+    return scheduler.create_job(request, Settings.from_env(env))
 
 
 def test_an_output_outside_the_roots_is_a_failure_that_says_so(target, tmp_path):

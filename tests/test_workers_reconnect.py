@@ -25,11 +25,11 @@ def test_a_worker_whose_connections_are_cut_takes_chunks_again(tmp_path, redis):
                 # Idle, in the midst of connecting anew, or at a chunk.
                 job = stills_job(tmp_path / str(number), 2, model="identity:slow=0.2")
                 if number % 2:
-                    scheduler.advance(job, direct)
+                    scheduler.dispatch_next(job, direct)
                 proxy.cut()
                 time.sleep(pause)
                 proxy.cut()
                 # What the cut took along, a message on its way perhaps, is the follower's to mend.
-                assert list(scheduler.follow(job, direct))[-1].kind == "done"
+                assert list(scheduler.follow_job(job, direct))[-1].kind == "done"
     finally:
         proxy.close()

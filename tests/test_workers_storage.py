@@ -25,7 +25,7 @@ def test_a_detached_job_waits_in_the_queue_for_its_disk(tmp_path, redis, executo
                 resource.prlimit(pid, resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
 
         allow(0)
-        scheduler.advance(job, executor)
+        scheduler.dispatch_next(job, executor)
         wait_for(lambda: executor.queued() == 3)
         time.sleep(7)
         # Neither done nor given up nor lost: in hand, or in the queue.

@@ -12,7 +12,7 @@ import time
 from dataclasses import dataclass, field
 
 from ip2p_batch.errors import BrokerError, IncompatibleWorker
-from ip2p_batch.execution.chunk import give_up
+from ip2p_batch.execution.attempt import give_up
 from ip2p_batch.jobs.attempts import live_heartbeats
 from ip2p_batch.jobs.folder import JobFolder
 from ip2p_batch.jobs.plan import Chunk

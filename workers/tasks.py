@@ -7,7 +7,6 @@ and is killed for it, is Celery's to retry, and the message of a dead machine co
 
 from __future__ import annotations
 
-import gc
 import logging
 import os
 import platform
@@ -31,13 +30,13 @@ from ip2p_batch.errors import (
     IncompatibleWorker,
     IncompleteJob,
     Ip2pError,
-    JobCancelled,
     JobError,
     OutputError,
     OutsideRoots,
 )
 from ip2p_batch.execution.assemble import assemble
-from ip2p_batch.execution.chunk import MAX_ATTEMPTS, give_up, process_chunk
+from ip2p_batch.execution.attempt import MAX_ATTEMPTS, give_up, run_attempts
+from ip2p_batch.execution.chunk import process_chunk
 from ip2p_batch.execution.timeout import HangDetector
 from ip2p_batch.execution.worker_cache import WorkerCache
 from ip2p_batch.jobs import attempts
@@ -50,6 +49,7 @@ from ip2p_batch.queue.executor import ASSEMBLY
 from ip2p_batch.queue.messages import MAX_RETRIES, TASK_ASSEMBLE, TASK_CHUNK, Message, read_message
 from ip2p_batch.recipe import Recipe
 from ip2p_batch.settings import Settings
+from ip2p_batch.storage.atomic import retry_transient
 
 from . import compatibility
 from .app import app
@@ -184,24 +184,15 @@ def _attempt(folder: JobFolder, name: str, work: Callable[[], object]) -> bool:
     After the last attempt the failure stands in the job folder under ``name``. Tracebacks go to
     the worker's log only.
     """
-    for attempt in range(1, MAX_ATTEMPTS + 1):
-        try:
-            work()
-            return True
-        except JobCancelled:
-            return False
-        except (ChunkTaken, IncompleteJob, IncompatibleWorker):
-            raise
-        except Exception as error:
-            log.warning("%s of %s, attempt %d", name, folder.path, attempt, exc_info=True)
-            # What nobody foresaw may be gone the next time.
-            retryable = error.retryable if isinstance(error, Ip2pError) else True
-            if attempt == MAX_ATTEMPTS or not retryable:
-                _give_up(folder, name, _in_one_line(error), attempt)
-                return True
-        gc.collect()  # what the failed attempt held, above all a device's memory
-        time.sleep(0.2 * attempt)
-    raise AssertionError("the last attempt returns")
+
+    def on_error(_: Exception, attempt: int) -> None:
+        log.warning("%s of %s, attempt %d", name, folder.path, attempt, exc_info=True)
+
+    return run_attempts(
+        work,
+        on_failure=lambda error, attempt: _give_up(folder, name, error, attempt),
+        on_error=on_error,
+    )
 
 
 def _give_up(folder: JobFolder, name: str, error: Exception, attempts: int) -> None:
@@ -216,22 +207,12 @@ def _give_up(folder: JobFolder, name: str, error: Exception, attempts: int) -> N
         raise Reject(str(full), requeue=True) from None
 
 
-def _in_one_line(error: Exception) -> Exception:
-    if isinstance(error, Ip2pError):
-        return error
-    lines = str(error).strip().splitlines()
-    return Ip2pError(
-        f"{type(error).__name__}: {lines[0] if lines else 'no more is known'}",
-        hint="The worker's log has more.",
-    )
-
-
 def _feed(folder: JobFolder) -> None:
     """Where other workers have nothing to do, hand over more: there are more of them by now."""
     try:
         executor = _executor()
         if executor.starving():
-            scheduler.advance(folder, executor, ())
+            scheduler.dispatch_next(folder, executor, ())
     except Ip2pError as error:
         log.info("%s", error)  # nothing hangs on it
 
@@ -240,16 +221,17 @@ def _advance(folder: JobFolder, is_settled: Collection[str] | None, *, again: bo
     """Hand over what comes next; waits for Redis and for the disk, since a detached job has
     nobody else.
     """
-    for pause in (*_BROKER_PAUSES, None):
-        try:
-            scheduler.advance(folder, _executor(), is_settled, again=again)
-            return
-        except (BrokerError, OutputError) as error:
-            log.warning("%s", error)
-            if pause is None:
-                # Comes back when Redis does, finds its receipt, and hands over then.
-                raise Reject(str(error), requeue=True) from None
-            time.sleep(pause)
+    try:
+        retry_transient(
+            lambda: scheduler.dispatch_next(folder, _executor(), is_settled, again=again),
+            transient=lambda error: isinstance(error, (BrokerError, OutputError)),
+            delays=_BROKER_PAUSES,
+            before_retry=lambda error: log.warning("%s", error),
+        )
+    except (BrokerError, OutputError) as error:
+        log.warning("%s", error)
+        # Comes back when Redis does, finds its receipt, and hands over then.
+        raise Reject(str(error), requeue=True) from None
 
 
 @signals.task_failure.connect(weak=False)
@@ -270,7 +252,9 @@ def _process_lost(
         )
         name = folder.chunk(told.chunk).id if told.chunk else ASSEMBLY
         give_up(folder, name, error, attempts=MAX_RETRIES + 1, worker=who())
-        scheduler.advance(folder, _executor(), (name,))  # others wait for its place in the queue
+        scheduler.dispatch_next(
+            folder, _executor(), (name,)
+        )  # others wait for its place in the queue
     except Ip2pError as error:
         log.error("%s", error)
 

@@ -12,7 +12,7 @@ import typer
 from ..errors import BrokerError, JobError
 from ..jobs import orders
 from ..jobs.registry import find_job, list_jobs
-from ..jobs.status import status
+from ..jobs.status import read_status
 from ..settings import Settings
 from . import exits
 from .options import JobArgument, ReportOptions, broker_option
@@ -64,7 +64,7 @@ def watch(reports: ReportOptions, job: WatchedArgument = None, broker: LookOnOpt
 
     try:
         with _looking_at(broker) as executor:
-            return tell(folder, scheduler.watch(folder, executor, check=say.tick), say)
+            return tell(folder, scheduler.watch_job(folder, executor, check=say.tick), say)
     except KeyboardInterrupt as stop:
         say.close()
         typer.echo("no longer watching; the job goes on.", err=True)
@@ -107,7 +107,7 @@ def unpause(job: JobArgument, broker: HandOverOption = None) -> int:
     folder = find_job(job, Settings.from_env())
     name = folder.path.name
     if not folder.paused or folder.ended:
-        typer.echo(f"Job {name} is not paused; it is {status(folder).state}.")
+        typer.echo(f"Job {name} is not paused; it is {read_status(folder).state}.")
         return exits.DONE
     from .. import scheduler
     from ..queue import redis_url as brokers
@@ -153,7 +153,7 @@ def _the_running_one(settings: Settings) -> JobFolder:
     unfinished = []
     for folder in list_jobs(settings):
         try:
-            found = status(folder)
+            found = read_status(folder)
         except JobError as error:
             exits.warn(error.message)
             continue

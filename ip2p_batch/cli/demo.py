@@ -63,7 +63,7 @@ def demo(
         overwrite=True,
     )
     try:
-        folder = scheduler.create(request, worker_options.settings(), say)
+        folder = scheduler.create_job(request, worker_options.settings(), say)
     finally:
         say.close()
     code = run_job(folder, worker_options, say)

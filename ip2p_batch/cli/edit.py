@@ -111,7 +111,7 @@ def edit(
         priority=priority,
     )
     try:
-        folder = scheduler.create(request, worker_options.settings(), say)
+        folder = scheduler.create_job(request, worker_options.settings(), say)
     finally:
         say.close()
     return detach(folder, worker_options, say) if detached else run_job(folder, worker_options, say)
@@ -141,7 +141,7 @@ def retry(
     folder = scheduler.find_job(job, worker_options.settings())
     say = reporter(json=reports.json, quiet=reports.quiet)
     say.noun = folder.job().source.noun
-    count = scheduler.retry(folder)
+    count = scheduler.retry_job(folder)
     if not count and folder.ended:
         say.say(f"job {folder.path.name}: there is nothing that could be done again.")
         return report_end(folder, say)

@@ -84,7 +84,7 @@ def status(
     """
     # Not through `run`, which also edits: that takes half a second to import.
     from ..jobs.registry import find_job
-    from ..jobs.status import status as status_of
+    from ..jobs.status import read_status as status_of
 
     settings = Settings.from_env()
     if job is None:
@@ -97,7 +97,7 @@ def status(
 def _list(settings: Settings, *, json: bool) -> int:
     from ..errors import JobError, StorageError
     from ..jobs.registry import list_jobs
-    from ..jobs.status import status as status_of
+    from ..jobs.status import read_status as status_of
 
     all_jobs = []
     for folder in list_jobs(settings):

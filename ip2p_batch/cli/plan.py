@@ -57,7 +57,7 @@ def plan(
     )
     say = Reporter() if reports.json else reporter(json=False, quiet=reports.quiet)
     try:
-        survey = scheduler.survey(request, say)
+        survey = scheduler.prepare_job(request, say)
     finally:
         say.close()
     if reports.json:

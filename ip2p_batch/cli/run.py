@@ -74,7 +74,7 @@ def detach(folder: JobFolder, worker_options: WorkerOptions, reporter: Reporter)
     redis_url.check(url)
     name, shown = folder.path.name, redis_url.redact_url(url)
     with closing(CeleryExecutor(url)) as executor:
-        scheduler.submit(folder, executor)
+        scheduler.submit_job(folder, executor)
         if not _answers(executor, ANSWER_SECONDS):
             exits.warn(f"no worker answers at {shown}; start one: {_start(shown)}")
     reporter.say(f"job {name} is handed over; `ip2p-batch watch {name}` follows it.")
@@ -140,7 +140,7 @@ def _follow(
         reporter.tick()
         check()
 
-    return tell(folder, scheduler.follow(folder, executor, check=second), reporter)
+    return tell(folder, scheduler.follow_job(folder, executor, check=second), reporter)
 
 
 def tell(folder: JobFolder, events: Iterable[Event], reporter: Reporter) -> int:

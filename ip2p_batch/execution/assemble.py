@@ -91,13 +91,7 @@ def worked(receipts: Iterable[Receipt], begun: float, now: float) -> float:
 
 def _item_results(plan: Plan, receipts: dict[str, Receipt]) -> dict[int, ItemResult]:
     """What became of each picture, by its number."""
-    excluded_items = plan.excluded_items
-    return {
-        item.index: item
-        for receipt in receipts.values()
-        for item in receipt.items
-        if item.index not in excluded_items.get(receipt.chunk, ())
-    }
+    return {item.index: item for receipt in receipts.values() for item in plan.valid_items(receipt)}
 
 
 def _receipts(job_dir: JobFolder, job: Job, plan: Plan) -> dict[str, Receipt]:

@@ -8,10 +8,10 @@ from collections.abc import Callable
 import msgspec
 
 from ..editing.editor import Editor
-from ..errors import Ip2pError, JobCancelled
+from ..errors import JobCancelled
 from ..jobs.folder import JobFolder
 from ..jobs.plan import Chunk
-from ..jobs.records import Failure, InferenceConfig, ItemResult, Receipt, WorkerInfo
+from ..jobs.records import InferenceConfig, ItemResult, Receipt, WorkerInfo
 from ..media.reference_image import load_reference_image
 from ..recipe import Recipe
 from .admission import require_compatible
@@ -23,9 +23,6 @@ from .worker_cache import WorkerCache
 
 #: Gives the loaded editor of a recipe; keeps it between chunks.
 EditorFor = Callable[[Recipe], Editor]
-
-#: A chunk that fails this often is given up.
-MAX_ATTEMPTS = 3
 
 
 def process_chunk(
@@ -129,24 +126,4 @@ def _tuning(work: Work, editor: Editor) -> InferenceConfig:
     recipe, plan = work.job.recipe, work.job_dir.plan()
     return work.job_dir.propose_inference_config(
         editor.autotune(recipe, plan.max_edit_size(recipe), plan.batch_histogram())
-    )
-
-
-def give_up(
-    job_dir: JobFolder, chunk_id: str, error: BaseException, *, attempts: int, worker: WorkerInfo
-) -> None:
-    """Record that a chunk could not be done, so that the job can end and say why."""
-    if job_dir.receipt(chunk_id) is not None:
-        return  # another worker had it, too, and has finished it
-    message = error.message if isinstance(error, Ip2pError) else f"{type(error).__name__}: {error}"
-    job_dir.remove_heartbeat(chunk_id)
-    job_dir.write_failure(
-        Failure(
-            chunk=chunk_id,
-            error=type(error).__name__,
-            message=message,
-            hint=error.hint if isinstance(error, Ip2pError) else "",
-            attempts=attempts,
-            worker=worker,
-        )
     )

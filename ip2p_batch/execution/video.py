@@ -30,7 +30,7 @@ def edit_frames(work: Work, session: EditSession) -> str:
     job, chunk = work.job, work.chunk
     facts = job.source.video
     assert facts is not None
-    fit = Fit.for_size(*facts.upright, job.recipe.size, facts.upright_sar)
+    fit = Fit.of_video(facts, job.recipe.size)
     target = work.job_dir.segment_path(chunk, segment_suffix(job.encoding))
     source = work.job_dir.roots.allow(job.source.path)
     table = work.job_dir.frame_table()
@@ -83,7 +83,7 @@ def edit_borders(work: Work, session: EditSession) -> str:
     job, chunk = work.job, work.chunk
     facts = job.source.video
     assert facts is not None
-    fit = Fit.for_size(*facts.upright, job.recipe.size, facts.upright_sar)
+    fit = Fit.of_video(facts, job.recipe.size)
     digests = hashlib.sha256()
     source = work.job_dir.roots.allow(job.source.path)
     table = work.job_dir.frame_table()

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from functools import cached_property
 from typing import Annotated, Literal, NamedTuple
 
 import msgspec
 
 from ..recipe import Recipe
 from .codec import _Data
+from .records import ItemResult, Receipt
 
 #: Chunk ids are file names: checked wherever they are read, so that none leads out of its folder.
 ChunkId = Annotated[str, msgspec.Meta(pattern=r"\A[A-Za-z0-9-]{1,64}\Z")]
@@ -82,7 +84,7 @@ class BatchHistogram(NamedTuple):
         return sum(size * count for size, count in self.frames.items())
 
 
-class Plan(_Data, frozen=True, kw_only=True):
+class Plan(_Data, frozen=True, kw_only=True, dict=True):
     """A pure function of source facts and recipe; the number of workers appears nowhere in it.
 
     Attributes:
@@ -116,9 +118,18 @@ class Plan(_Data, frozen=True, kw_only=True):
     def wave(self, number: int) -> tuple[Chunk, ...]:
         return tuple(c for c in self.chunks if c.wave == number)
 
-    @property
-    def excluded_items(self) -> dict[str, tuple[int, ...]]:
-        """By chunk: the pictures of its range that others do, whatever its receipt says."""
+    def valid_items(self, receipt: Receipt) -> Iterator[ItemResult]:
+        """The results of a receipt that count.
+
+        A picture that failed in one chunk and was planned again belongs to another chunk since,
+        and the first receipt's result for it is void.
+        """
+        excluded = self._excluded.get(receipt.chunk, ())
+        return (item for item in receipt.items if item.index not in excluded)
+
+    @cached_property
+    def _excluded(self) -> dict[str, tuple[int, ...]]:
+        """By chunk: the pictures of its range that other chunks do."""
         return {c.id: c.without for c in self.chunks if c.without}
 
     @property

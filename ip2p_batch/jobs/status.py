@@ -61,7 +61,7 @@ class JobStatus(msgspec.Struct, frozen=True, kw_only=True):
     eta: float | None = None
 
 
-def status(folder: JobFolder) -> JobStatus:
+def read_status(folder: JobFolder) -> JobStatus:
     """Read the state of a job. Of thousands of receipts it opens some dozens.
 
     Raises:
@@ -132,10 +132,9 @@ def _read(folder: JobFolder, chunks: Iterable[str]) -> list[Receipt]:
 
 
 def _failed_pictures(folder: JobFolder, plan: Plan, finished: set[str]) -> Iterator[str]:
-    excluded_items = plan.excluded_items
     for receipt in _read(folder, sorted(folder.chunks_with_failed_items() & finished)):
-        for item in receipt.items:
-            if item.error and item.index not in excluded_items.get(receipt.chunk, ()):
+        for item in plan.valid_items(receipt):
+            if item.error:
                 picture = next(folder.items(item.index, item.index + 1))
                 yield f"{picture.source}: {item.error}"
 

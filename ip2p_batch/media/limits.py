@@ -6,11 +6,11 @@ on other machines, what planning let through is not refused there.
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..errors import RecipeError, SourceError
+from ..errors import SourceError
+from ..settings import Count, number
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,16 +35,8 @@ class Limit:
         Raises:
             RecipeError: the environment variable is not a whole number from 1 up.
         """
-        text = os.environ.get(self.variable)
-        if not text:
-            return self.default
-        # ASCII and short: int() of other digits or of a thousand of them is nobody's wish.
-        if not (text.isascii() and text.isdecimal() and len(text) < 19 and int(text) > 0):
-            raise RecipeError(
-                f"{self.variable} is {text!r}, which is not a whole number from 1 up.",
-                hint=f"Unset it, or give the most {self.unit} to let through.",
-            )
-        return int(text)
+        hint = f"Unset it, or give the most {self.unit} to let through."
+        return number(self.variable, Count, self.default, hint=hint)
 
     def check(self, found: float, path: Path, what: str, limit: int | None = None) -> None:
         """Refuse an input that holds more.

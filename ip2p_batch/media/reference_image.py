@@ -35,7 +35,7 @@ def read_reference_image(path: Path, size: int) -> Image:
         index = index_video(path, scenes=False)
         with VideoReader(path, index.facts, index.pts) as reader:
             image = reader.frame(len(index.pts) // 2).image
-        fit = Fit.for_size(*index.facts.upright, size, index.facts.upright_sar)
+        fit = Fit.of_video(index.facts, size)
     else:
         raise SourceError(
             f"{path} is no picture and no video: frames cannot look at it.",

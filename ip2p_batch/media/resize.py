@@ -13,6 +13,7 @@ import numpy as np
 from PIL import Image as Pillow
 
 from ..frame import Image
+from ..jobs.spec import Item, VideoFacts
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +71,16 @@ class Fit:
             content=(content_width, content_height),
             padding=(-content_width % multiple, -content_height % multiple),
         )
+
+    @classmethod
+    def of_video(cls, facts: VideoFacts, size: int) -> Fit:
+        """The fit for the upright frames of a video; ``size`` is the recipe's."""
+        return cls.for_size(*facts.upright, size, facts.upright_sar)
+
+    @classmethod
+    def of_item(cls, item: Item, size: int) -> Fit:
+        """The fit for a picture that planning could open; ``size`` is the recipe's."""
+        return cls.for_size(item.width, item.height, size)
 
     @property
     def width(self) -> int:

@@ -72,7 +72,7 @@ class PreparedJob(msgspec.Struct, frozen=True, kw_only=True):
     look: bytes = b""
 
 
-def survey(request: EditRequest, report: Report = lambda _: None) -> PreparedJob:
+def prepare_job(request: EditRequest, report: Report = lambda _: None) -> PreparedJob:
     """Probe the source and plan its job. Reads the source, writes nothing.
 
     Raises:
@@ -168,7 +168,7 @@ def _survey_video(request: EditRequest, path: Path, output: Path, report: Report
     warnings = [*facts.notes]
     warnings += concat.check_output(path, output, facts, request.encoding)
     start, stop = probe.frame_range(facts, index.pts, request.start, request.end)
-    fit = Fit.for_size(*facts.upright, recipe.size, facts.upright_sar)
+    fit = Fit.of_video(facts, recipe.size)
     source = Source(path=str(path), stamp=probe.stamp(path), video=facts, start=start, stop=stop)
     plan = plan_video(start, stop, index.cuts, recipe, (fit.width, fit.height), warnings)
     return PreparedJob(
@@ -205,7 +205,7 @@ def _survey_stills(
     bad = [item for item in items if item.error is not None]
     if not good and not any(item.skipped for item in bad):
         raise _nothing_to_edit(path, bad)
-    fits = [Fit.for_size(i.width, i.height, recipe.size) for i in good]
+    fits = [Fit.of_item(item, recipe.size) for item in good]
     plan, order = plan_stills([(f.width, f.height) for f in fits], picture_warnings(items))
     ordered = (*(good[i] for i in order), *bad)
     source = Source(path=str(path), stamp=stamp, items=len(items))

@@ -14,7 +14,7 @@ from ..errors import NoWorkerError
 from ..storage.roots import VARIABLE as ROOTS
 
 #: Where the packages ``ip2p_batch`` and ``workers`` lie, side by side.
-_HOME = Path(__file__).resolve().parent.parent
+_HOME = Path(__file__).resolve().parents[2]
 
 
 def launcher_command(

@@ -9,31 +9,31 @@ from __future__ import annotations
 
 from ..jobs.orders import cancel, pause
 from ..jobs.registry import find_job, list_jobs
-from ..jobs.status import JobStatus, status
-from ..planning.prepare import EditRequest, PreparedJob, Report, survey
-from .create import create
-from .dispatch import advance, submit, unpause
-from .follow import ending, follow, summary, watch
-from .retry import retry
+from ..jobs.status import JobStatus, read_status
+from ..planning.prepare import EditRequest, PreparedJob, Report, prepare_job
+from .create import create_job
+from .dispatch import dispatch_next, submit_job, unpause
+from .follow import ending, follow_job, summary, watch_job
+from .retry import retry_job
 
 __all__ = [
     "EditRequest",
     "JobStatus",
     "PreparedJob",
     "Report",
-    "advance",
     "cancel",
-    "create",
+    "create_job",
+    "dispatch_next",
     "ending",
     "find_job",
-    "follow",
+    "follow_job",
     "list_jobs",
     "pause",
-    "retry",
-    "status",
-    "submit",
+    "prepare_job",
+    "read_status",
+    "retry_job",
+    "submit_job",
     "summary",
-    "survey",
     "unpause",
-    "watch",
+    "watch_job",
 ]

@@ -13,11 +13,13 @@ from ..jobs.folder import JobFolder
 from ..jobs.plan import Plan
 from ..jobs.registry import job_path, register
 from ..models import catalog
-from ..planning.prepare import EditRequest, Report, survey
+from ..planning.prepare import EditRequest, Report, prepare_job
 from ..settings import Settings
 
 
-def create(request: EditRequest, settings: Settings, report: Report = lambda _: None) -> JobFolder:
+def create_job(
+    request: EditRequest, settings: Settings, report: Report = lambda _: None
+) -> JobFolder:
     """Plan a job and write its folder.
 
     The same request on the same source finds its unfinished job again, so that running a command
@@ -32,7 +34,7 @@ def create(request: EditRequest, settings: Settings, report: Report = lambda _: 
     catalog.check_allowed(request.recipe.model, request.recipe.revision, settings.allowed_models)
     if request.recipe.tiny_vae:
         catalog.check_tiny_vae(request.recipe.model, settings.allowed_models)
-    found = survey(request, report)
+    found = prepare_job(request, report)
     job = found.job
     output = Path(job.output)
     folder = JobFolder(job_path(settings, job.id, output))

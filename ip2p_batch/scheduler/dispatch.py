@@ -16,7 +16,7 @@ from ..queue.executor import Executor
 from . import inflight
 
 
-def submit(folder: JobFolder, executor: Executor) -> None:
+def submit_job(folder: JobFolder, executor: Executor) -> None:
     """Hand over what is to be done next: for a new job, a resumed one, or one that stands still.
 
     Raises:
@@ -33,7 +33,7 @@ def submit(folder: JobFolder, executor: Executor) -> None:
         folder.clear_refusals()
         inflight.forget(folder)
         shutil.rmtree(folder.path / "redispatched", ignore_errors=True)
-    advance(folder, executor)
+    dispatch_next(folder, executor)
 
 
 def check_source(job: Job) -> None:
@@ -55,7 +55,7 @@ def check_source(job: Job) -> None:
         )
 
 
-def advance(
+def dispatch_next(
     folder: JobFolder,
     executor: Executor,
     is_settled: Collection[str] | None = None,
@@ -121,4 +121,4 @@ def unpause(folder: JobFolder, executor: Executor | None) -> None:
         inflight.forget(folder)
         folder.unmark("pause")
     if executor is not None:
-        advance(folder, executor)
+        dispatch_next(folder, executor)

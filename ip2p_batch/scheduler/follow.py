@@ -12,13 +12,13 @@ from ..jobs.folder import JobFolder
 from ..jobs.records import Failure, Result
 from ..jobs.spec import Job
 from ..queue.executor import Executor
-from .dispatch import advance, submit
+from .dispatch import dispatch_next, submit_job
 from .progress import JobMonitor
 
 _POLL_SECONDS = 0.2
 
 
-def follow(
+def follow_job(
     folder: JobFolder, executor: Executor, *, check: Callable[[], None] = lambda: None
 ) -> Iterator[Event]:
     """Hand over what is pending and yield events until the job is done, failed or cancelled.
@@ -29,13 +29,13 @@ def follow(
     Args:
         check: called about every second; raises to stop following (a dead worker fleet).
     """
-    submit(folder, executor)
+    submit_job(folder, executor)
     with _Lead(folder) as lead:
         lead.take()
         yield from _events(folder, executor, lambda: executor, check)
 
 
-def watch(
+def watch_job(
     folder: JobFolder, executor: Executor | None, *, check: Callable[[], None] = lambda: None
 ) -> Iterator[Event]:
     """Yield events of a job that was handed over, here or elsewhere, until it ends.
@@ -150,7 +150,7 @@ def _try_to_advance(
 ) -> None:
     """Hand over what comes next, where no worker does."""
     try:
-        advance(folder, executor, is_settled)
+        dispatch_next(folder, executor, is_settled)
     except BrokerError:
         return  # Redis is restarting; the reconciler looks again
 

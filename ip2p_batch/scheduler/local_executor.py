@@ -5,21 +5,24 @@ An executor takes chunks and sees that they get done; it never says so itself. R
 
 from __future__ import annotations
 
+import logging
 import os
 import platform
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
-from ..errors import ChunkTaken, IncompleteJob, Ip2pError, JobCancelled
+from ..errors import ChunkTaken, IncompatibleWorker, IncompleteJob
 from ..execution.assemble import assemble
-from ..execution.chunk import MAX_ATTEMPTS, EditorFor, give_up, process_chunk
+from ..execution.attempt import give_up, run_attempts
+from ..execution.chunk import EditorFor, process_chunk
 from ..execution.worker_cache import WorkerCache
 from ..jobs.folder import JobFolder
 from ..jobs.plan import Chunk
 from ..jobs.records import Held, WorkerInfo
 from ..queue.executor import ASSEMBLY
 
+log = logging.getLogger(__name__)
 _LOCAL_WIDTH = 64
 
 
@@ -52,37 +55,47 @@ class LocalExecutor:
 
     def poll(self, seconds: float) -> None:
         if self._chunks:
-            job, chunk = self._chunks.popleft()
-            self._attempt(job, chunk)
+            self._edit(*self._chunks.popleft())
         elif self._assemblies:
-            job = self._assemblies.popleft()
-            try:
-                assemble(job)
-            except IncompleteJob as error:
-                if not (error.chunks and job.redispatch()):
-                    give_up(job, ASSEMBLY, error, attempts=1, worker=self._worker)
-            except Ip2pError as error:
-                give_up(job, ASSEMBLY, error, attempts=1, worker=self._worker)
+            self._assemble(self._assemblies.popleft())
         else:
             time.sleep(seconds)
 
-    def _attempt(self, job: JobFolder, chunk: Chunk) -> None:
+    def _edit(self, job: JobFolder, chunk: Chunk) -> None:
         if job.paused:
             return  # as workers do: whoever lifts the pause hands it over again
-        for attempt in range(1, MAX_ATTEMPTS + 1):
-            try:
-                process_chunk(
-                    job,
-                    chunk,
-                    editor_for=self._editor_for,
-                    worker=self._worker,
-                    worker_cache=self._workshop,
-                )
-            except (JobCancelled, ChunkTaken):
-                return
-            except Ip2pError as error:
-                if attempt == MAX_ATTEMPTS or not error.retryable:
-                    give_up(job, chunk.id, error, attempts=attempt, worker=self._worker)
-                    return
-            else:
-                return
+
+        def work() -> None:
+            process_chunk(
+                job,
+                chunk,
+                editor_for=self._editor_for,
+                worker=self._worker,
+                worker_cache=self._workshop,
+            )
+
+        try:
+            self._attempt(job, chunk.id, work)
+        except IncompatibleWorker as error:
+            self._give_up(job, chunk.id, error, 1)  # no other worker would do it
+        except ChunkTaken as error:
+            log.debug("%s", error)
+
+    def _assemble(self, job: JobFolder) -> None:
+        try:
+            self._attempt(job, ASSEMBLY, lambda: assemble(job))
+        except IncompleteJob as error:
+            if not (error.chunks and job.redispatch()):
+                self._give_up(job, ASSEMBLY, error, 1)
+
+    def _attempt(self, job: JobFolder, name: str, work: Callable[[], object]) -> None:
+        run_attempts(
+            work,
+            on_failure=lambda error, attempt: self._give_up(job, name, error, attempt),
+            on_error=lambda _, attempt: log.debug(
+                "%s of %s, attempt %d", name, job.path, attempt, exc_info=True
+            ),
+        )
+
+    def _give_up(self, job: JobFolder, name: str, error: Exception, attempts: int) -> None:
+        give_up(job, name, error, attempts=attempts, worker=self._worker)

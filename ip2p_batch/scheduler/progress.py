@@ -15,7 +15,7 @@ from ..jobs.records import Failure, Receipt, Refusal
 from ..queue.executor import ASSEMBLY, Executor
 from ..settings import Settings
 from . import inflight
-from .dispatch import advance
+from .dispatch import dispatch_next
 
 #: Looking at the job folder may take this share of a follower's time: thousands of receipts on a
 #: slow share are looked at less often than ten on a disk, up to so many seconds apart.
@@ -38,7 +38,6 @@ class JobMonitor:
         self._folder = folder
         self._plan = plan
         self._weights = plan.frames_by_chunk
-        self._left_out = plan.excluded_items
         self._finished: set[str] = set()
         self._frames = 0  # in finished chunks
         self._next_look = 0.0
@@ -105,8 +104,8 @@ class JobMonitor:
                 "worker": f"{receipt.worker.host}:{receipt.worker.pid}",
             },
         )
-        for item in receipt.items:
-            if item.error and item.index not in self._left_out.get(receipt.chunk, ()):
+        for item in self._plan.valid_items(receipt):
+            if item.error:
                 source = next(self._folder.items(item.index, item.index + 1)).source
                 yield Event(kind="failed_item", message=item.error, data={"path": source})
         for warning in receipt.warnings:
@@ -192,7 +191,7 @@ class JobMonitor:
                 self._count_fruitless()
                 with inflight.held(self._folder):
                     inflight.forget(self._folder)
-                advance(self._folder, executor)
+                dispatch_next(self._folder, executor)
             except BrokerError as error:
                 self._no_broker(error)
 

@@ -22,7 +22,7 @@ from ..planning.planner import STILLS_PER_CHUNK
 from ..planning.prepare import look_again, picture_warnings
 
 
-def retry(folder: JobFolder) -> int:
+def retry_job(folder: JobFolder) -> int:
     """Plan anew what failed of a job; the frames or pictures that are to be done now.
 
     Afterwards the job is one to be taken up, as after a stop: :func:`submit` or :func:`follow`.
@@ -86,12 +86,11 @@ def _plan_again(folder: JobFolder) -> None:
 
 def _failed_in_work(folder: JobFolder, plan: Plan) -> dict[int, str]:
     """Numbers of the pictures that receipts call failed, each with its chunk."""
-    excluded_items = plan.excluded_items
     return {
         item.index: receipt.chunk
         for receipt in folder.receipts()
-        for item in receipt.items
-        if item.error and item.index not in excluded_items.get(receipt.chunk, ())
+        for item in plan.valid_items(receipt)
+        if item.error
     }
 
 
@@ -100,7 +99,7 @@ def _runs(items: Mapping[int, Item], size: int) -> Iterator[tuple[int, int]]:
     run: list[int] = []
     shape = (0, 0)
     for number in sorted(items):
-        fit = Fit.for_size(items[number].width, items[number].height, size)
+        fit = Fit.of_item(items[number], size)
         own = (fit.width, fit.height)
         if run and (number != run[-1] + 1 or own != shape or len(run) == STILLS_PER_CHUNK):
             yield run[0], run[-1] + 1

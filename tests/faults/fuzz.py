@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import dataclasses
 import itertools
 import random
 import resource
@@ -145,7 +146,7 @@ def run_file(source: Path) -> str:
     with tempfile.TemporaryDirectory(prefix="fuzz-") as name:
         folder = Path(name)
         (folder / "out").mkdir()
-        settings = Settings.from_env({"XDG_STATE_HOME": str(folder / "state")})
+        settings = dataclasses.replace(Settings.from_env({}), state=folder / "state")
         still = probe.classify(source) == "still"
         output = folder / "out" / (f"output{source.suffix}" if still else "output.mkv")
         return judge(source, output, settings, end=2.0 if not still else None).kind
@@ -163,7 +164,7 @@ def run_case(kind: str, seed: int) -> str:
         path = folder / f"in{seeds.KINDS[kind].suffix}"
         path.write_bytes(data)
         (folder / "out").mkdir()
-        settings = Settings.from_env({"XDG_STATE_HOME": str(folder / "state")})
+        settings = dataclasses.replace(Settings.from_env({}), state=folder / "state")
         if seeds.KINDS[kind].is_video:
             output = folder / "out" / "output.mkv"
         elif kind in seeds.TABLES:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import shutil
 from collections.abc import Callable
@@ -54,11 +55,11 @@ class Kind:
             self.source(source)
         found = next(source.iterdir()) if self.output else source
         jobs = str(folder / "disk" / "jobs")
-        settings = Settings.from_env(
-            {"XDG_STATE_HOME": str(folder / "state"), "IP2P_JOBS_DIR": jobs}
+        settings = dataclasses.replace(
+            Settings.from_env({"IP2P_JOBS_DIR": jobs}), state=folder / "state"
         )
         output = outputs / self.output if self.output else outputs / "tree"
-        return scheduler.create(
+        return scheduler.create_job(
             scheduler.EditRequest(source=found, output=output, recipe=self.recipe), settings
         )
 

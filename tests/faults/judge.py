@@ -80,8 +80,8 @@ def judge(
         source=source, output=output, recipe=recipe, encoding=encoding or Encoding(), end=end
     )
     try:
-        folder = scheduler.create(request, settings)
-        events = list(scheduler.follow(folder, LocalExecutor(lambda _: IdentityEditor())))
+        folder = scheduler.create_job(request, settings)
+        events = list(scheduler.follow_job(folder, LocalExecutor(lambda _: IdentityEditor())))
     except Ip2pError as error:
         _nothing_left(output, whole=False)
         _readable(error, source)

@@ -66,7 +66,7 @@ def done(tmp_path):
         outputs = tmp_path / "out"
         (tmp_path / "disk").mkdir()
         job = kind.create(tmp_path, outputs)
-        list(scheduler.follow(job, LocalExecutor(lambda _: IdentityEditor())))
+        list(scheduler.follow_job(job, LocalExecutor(lambda _: IdentityEditor())))
         kind.good = jobs.digests(outputs)
         kind._frames = jobs.frames(outputs / kind.output) if kind.output else []
         kind.compare(job, outputs)
@@ -116,7 +116,7 @@ def test_a_status_that_lies_is_noticed(tmp_path):
 
     other = stills_job(tmp_path / "other", 2)
     with Witness(other) as witness:
-        list(scheduler.follow(other, LocalExecutor(lambda _: IdentityEditor())))
+        list(scheduler.follow_job(other, LocalExecutor(lambda _: IdentityEditor())))
         seen = threading.Event()
         seen.wait(0.2)
         (other.path / "result.json").unlink()

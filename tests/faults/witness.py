@@ -56,7 +56,7 @@ class Witness:
     def _look(self) -> None:
         excused = self._excused()
         try:
-            found = scheduler.status(JobFolder(self._job.path))
+            found = scheduler.read_status(JobFolder(self._job.path))
         except Ip2pError as error:
             # On a busy machine a folder may go and come back while one question is answered.
             self._doubts = 0 if excused or self._excused() else self._doubts + 1

@@ -1,0 +1,114 @@
+"""The loop of attempts that local runs and Celery workers share."""
+
+import pytest
+
+from ip2p_batch import scheduler
+from ip2p_batch.editing.editor import IdentityEditor
+from ip2p_batch.errors import (
+    ChunkTaken,
+    EditError,
+    IncompatibleWorker,
+    IncompleteJob,
+    JobCancelled,
+    JobError,
+)
+from ip2p_batch.execution.attempt import MAX_ATTEMPTS, run_attempts
+from ip2p_batch.scheduler.local_executor import LocalExecutor
+
+from .worker_processes import stills_job
+
+
+class Loop:
+    """A run of the loop over work that raises the given errors in turn and then succeeds."""
+
+    def __init__(self, *errors):
+        self.left = list(errors)
+        self.errors, self.failures, self.pauses = [], [], []
+
+    def work(self):
+        if self.left:
+            raise self.left.pop(0)
+
+    def __call__(self):
+        return run_attempts(
+            self.work,
+            on_failure=lambda error, attempt: self.failures.append((error, attempt)),
+            on_error=lambda error, attempt: self.errors.append((error, attempt)),
+            sleep=self.pauses.append,
+        )
+
+
+@pytest.mark.parametrize("error", [EditError("busy"), RuntimeError("unforeseen"), MemoryError()])
+def test_an_error_that_may_pass_is_retried(error):
+    loop = Loop(error)
+    assert loop() is True
+    assert loop.errors == [(error, 1)] and loop.failures == []
+    assert len(loop.pauses) == 1
+
+
+def test_after_the_last_attempt_the_failure_is_recorded_once():
+    errors = [RuntimeError(str(n)) for n in range(MAX_ATTEMPTS + 1)]
+    loop = Loop(*errors)
+    assert loop() is True
+    assert loop.failures == [(errors[MAX_ATTEMPTS - 1], MAX_ATTEMPTS)]
+    assert [attempt for _, attempt in loop.errors] == [1, 2, 3]
+    assert loop.pauses == sorted(loop.pauses) and len(loop.pauses) == MAX_ATTEMPTS - 1
+
+
+def test_an_error_that_no_retry_can_help_fails_at_once():
+    error = JobError("damaged")
+    loop = Loop(error)
+    assert loop() is True
+    assert loop.failures == [(error, 1)] and loop.pauses == []
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ChunkTaken("x"),
+        IncompleteJob("x", chunks=["1"]),
+        IncompatibleWorker("x", mismatches=["device"]),
+    ],
+)
+def test_what_the_caller_acts_on_is_raised_and_is_no_failure(error):
+    loop = Loop(error)
+    with pytest.raises(type(error)):
+        loop()
+    assert loop.failures == loop.errors == loop.pauses == []
+
+
+def test_a_cancelled_job_ends_the_attempts_without_a_failure():
+    loop = Loop(RuntimeError("first"), JobCancelled("stop"))
+    assert loop() is False
+    assert loop.failures == []
+
+
+@pytest.mark.parametrize("raises", [ZeroDivisionError("division by zero\nat 3"), KeyError("x")])
+def test_a_local_run_records_an_unforeseen_error_as_the_failure_of_its_chunk(tmp_path, raises):
+    job = stills_job(tmp_path, 1)
+    calls = []
+
+    def fail(image):
+        calls.append(1)
+        raise raises
+
+    events = list(scheduler.follow_job(job, LocalExecutor(lambda _: IdentityEditor(fail))))
+    (failure,) = job.failures()
+    assert events[-1].kind == "failed"
+    assert (failure.error, failure.attempts) == (type(raises).__name__, MAX_ATTEMPTS)
+    assert failure.message.startswith(type(raises).__name__) and "\n" not in failure.message
+    assert len(calls) == MAX_ATTEMPTS
+
+
+def test_a_local_run_retries_an_unforeseen_error(tmp_path):
+    job = stills_job(tmp_path, 1)
+    calls = []
+
+    def fail_once(image):
+        calls.append(1)
+        if len(calls) == 1:
+            raise ZeroDivisionError
+        return image
+
+    events = list(scheduler.follow_job(job, LocalExecutor(lambda _: IdentityEditor(fail_once))))
+    assert events[-1].kind == "done" and list(job.failures()) == []

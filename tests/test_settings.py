@@ -1,0 +1,55 @@
+"""Settings from the environment: folders and numbers."""
+
+from pathlib import Path
+
+import pytest
+
+from ip2p_batch.errors import RecipeError
+from ip2p_batch.settings import Settings
+
+
+def test_state_and_cache_lie_where_the_system_wants_them(monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    settings = Settings.from_env()
+    assert settings.state == tmp_path / "state" / "ip2p-batch"
+    assert settings.cache == tmp_path / "cache" / "ip2p-batch"
+
+
+@pytest.mark.skipif("sys.platform != 'linux'", reason="the folders of Linux")
+def test_without_variables_they_lie_in_the_home_folder(monkeypatch, tmp_path):
+    monkeypatch.delenv("XDG_STATE_HOME")
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    settings = Settings.from_env()
+    assert settings.state == tmp_path / ".local" / "state" / "ip2p-batch"
+    assert settings.cache == tmp_path / ".cache" / "ip2p-batch"
+    assert not list(Path(tmp_path).iterdir())
+
+
+NUMBERS = {
+    "IP2P_TORCH_THREADS": ("threads", 1, "4", 4, ["0", "-1", "1.5", "many", "٣"]),
+    "IP2P_CPU_THREADS": ("helpers", 1, "2", 2, ["0", "x"]),
+    "IP2P_GPU_MEMORY_FRACTION": ("gpu_share", 1.0, "0.5", 0.5, ["0", "1.1", "nan", "half"]),
+    "IP2P_HEARTBEAT_TIMEOUT": ("stale", 15.0, "0.5", 0.5, ["0", "3601", "inf"]),
+    "IP2P_VISIBILITY_TIMEOUT": ("lease", None, "30", 30.0, ["1.9", "1e9", "soon"]),
+    "IP2P_CHUNK_TIMEOUT": ("patience", None, "7200", 7200.0, ["0", "90000", " "]),
+}
+
+
+@pytest.mark.parametrize("variable", NUMBERS)
+def test_a_number_is_read_and_an_unset_one_has_its_default(variable):
+    name, default, text, value, _ = NUMBERS[variable]
+    assert getattr(Settings.from_env({}), name) == default
+    assert getattr(Settings.from_env({variable: ""}), name) == default
+    assert getattr(Settings.from_env({variable: text}), name) == value
+
+
+@pytest.mark.parametrize(
+    ("variable", "text"), [(name, text) for name in NUMBERS for text in NUMBERS[name][4]]
+)
+def test_a_wrong_number_is_refused_with_its_variable_its_range_and_the_fix(variable, text):
+    with pytest.raises(RecipeError) as caught:
+        Settings.from_env({variable: text})
+    assert caught.value.message.startswith(f"{variable} is {text!r}, which is not a ")
+    assert "Unset it" in caught.value.hint
