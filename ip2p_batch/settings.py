@@ -51,23 +51,27 @@ class Settings:
         cache: what is measured of models and compiled from them, for later processes
             (``$XDG_CACHE_HOME/ip2p-batch``, as for ``state``); may be deleted at any time.
         device: ``IP2P_DEVICE``: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
-        torch_threads: ``IP2P_TORCH_THREADS``, torch threads in a CPU worker. The number decides the last
-            bits of the result, so it is fixed and not taken from the machine.
-        cpu_threads: ``IP2P_CPU_THREADS``, threads of one worker for work beside the model: optical flow,
+        torch_threads: ``IP2P_TORCH_THREADS``, torch threads in a CPU worker. The number decides
+            the last bits of the result, so it is fixed and not taken from the machine.
+        cpu_threads: ``IP2P_CPU_THREADS``, threads of one worker for work beside the model: optical
+            flow,
             filters, fitting. The launcher divides the cores among workers on GPUs; on a CPU, where
             the model needs the cores, it is one. Results do not depend on it.
-        gpu_memory_fraction: ``IP2P_GPU_MEMORY_FRACTION``, the share of its GPU's memory that a worker may take, above 0
-            to 1; the launcher divides it among workers on one GPU.
-        allowed_roots: ``IP2P_ALLOWED_ROOTS``, absolute folders with ``:`` between them. A worker reads and writes
+        gpu_memory_fraction: ``IP2P_GPU_MEMORY_FRACTION``, the share of its GPU's memory that a
+            worker may take, above 0 to 1; the launcher divides it among workers on one GPU.
+        allowed_roots: ``IP2P_ALLOWED_ROOTS``, absolute folders with ``:`` between them. A worker
+            reads and writes
             nothing outside them for a job; none means any folder. See SECURITY.md.
-        allowed_models: ``IP2P_ALLOWED_MODELS``, names with commas between them: the models that may be loaded, as
-            ``ip2p_batch.models.check_allowed`` reads them. None means any.
-        heartbeat_timeout: ``IP2P_HEARTBEAT_TIMEOUT``: a claim that was not renewed for this long is no sign of
+        allowed_models: ``IP2P_ALLOWED_MODELS``, names with commas between them: the models that
+            may be loaded, as ``ip2p_batch.models.check_allowed`` reads them. None means any.
+        heartbeat_timeout: ``IP2P_HEARTBEAT_TIMEOUT``: a claim that was not renewed for this long
+            is no sign of
             life any more, and its chunk goes to another worker. Workers renew theirs every second.
-        visibility_timeout: ``IP2P_VISIBILITY_TIMEOUT``, seconds from a worker's death until its chunk goes to another, of
+        visibility_timeout: ``IP2P_VISIBILITY_TIMEOUT``, seconds from a worker's death until its
+            chunk goes to another, of
             2 to 3600; None means the default. The shortest of all workers of a broker rules.
-        chunk_timeout: ``IP2P_CHUNK_TIMEOUT``, seconds that any chunk may take before it counts as hung,
-            beside what its frames need; None means the default.
+        chunk_timeout: ``IP2P_CHUNK_TIMEOUT``, seconds that any chunk may take before it counts as
+            hung, beside what its frames need; None means the default.
     """
 
     broker_url: str | None

@@ -61,7 +61,7 @@ def test_where_it_is_allowed_receipts_and_summary_say_who_did_what(tmp_path, hal
     assert second.worker.compute_profile.dtype == "bfloat16"
     assert second.worker.model == second.worker.compute_profile.model
     (line,) = scheduler.summary(job).warnings
-    assert line.startswith("1 picture was edited on another kind of worker: precision bfloat16")
+    assert line.startswith("1 picture was edited on other hardware: precision bfloat16")
     status = scheduler.read_status(job)
     assert status.compute_profile == full_editor().compute_profile
 

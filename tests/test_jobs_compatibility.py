@@ -39,9 +39,8 @@ def test_the_frames_that_others_did_are_told_in_one_line():
     )]  # fmt: skip
     assert mixed(chunks, receipts(chunks)) == []
     assert mixed(chunks, receipts(chunks, 0, 2, 4)) == [
-        "Border frames 0, 24, 72 were edited on another kind of worker: device A100 instead of"
-        " H100.",
-        "Frames 24-47, 72-95 were edited on another kind of worker: device A100 instead of H100.",
+        "Border frames 0, 24, 72 were edited on other hardware: device A100 instead of H100.",
+        "Frames 24-47, 72-95 were edited on other hardware: device A100 instead of H100.",
     ]
 
 

@@ -146,7 +146,7 @@ def test_pickled_weights_are_not_read(folder, tmp_path, part):
     "changes",
     [
         {"_class_name": ["trap", "Trap"]}, {"unet": ["trap", "Trap"]}, {"unet": ["os", "system"]},
-        {"scheduler": ["trap", "Trap"]}, {"tokenizer": ["ip2p_batch.queue.redis_url", "PrivateRedis"]},
+        {"scheduler": ["trap", "Trap"]}, {"tokenizer": ["ip2p_batch.storage.atomic", "digest"]},
         {"extra": ["trap", "Trap"]}, {"unet": [["trap"], "Trap"]}, {"unet": [{}, None]},
     ],
 )  # fmt: skip

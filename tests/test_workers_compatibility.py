@@ -69,7 +69,7 @@ def test_chunks_are_left_to_the_kind_that_began_and_the_job_fails_where_there_is
     job.permit_mixed_hardware()
     assert list(scheduler.follow_job(job, executor))[-1].kind == "done"
     assert scheduler.summary(job).warnings == (
-        f"2 pictures were edited on another kind of worker: {differs}.",
+        f"2 pictures were edited on other hardware: {differs}.",
     )
 
     # With a worker of that kind, that one does the rest, however late it comes.

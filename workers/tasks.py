@@ -1,8 +1,8 @@
 """Celery's tasks: read the message, call ``ip2p_batch``, say nothing of how.
 
-Errors that another try may mend are tried again here, three times. A process that dies, or hangs
-and is killed for it, is Celery's to retry, and the message of a dead machine comes again;
-``ip2p_batch.execution.chunk`` counts these in the job folder and narrows them down to the frame at fault.
+Transient errors are retried here, three times. Celery retries the task of a process that crashed
+or was killed because it hung, and redelivers the message of a lost machine.
+``ip2p_batch.execution.chunk`` counts these in the job folder and finds the frame at fault.
 """
 
 from __future__ import annotations

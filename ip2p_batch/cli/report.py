@@ -252,7 +252,7 @@ def summary_lines(result: Result, noun: str) -> list[str]:
     # The job's own seconds can be near nothing where all was there already.
     lines = [
         f"{result.output}: {formatting.plural(result.frames, noun)} in"
-        f" {formatting.duration(result.seconds) if result.seconds >= 60 else f'{result.seconds:.1f} s'}"
+        f" {_elapsed(result.seconds)}"
         f" ({result.fps:.2f} a second)"
     ]
     if result.skipped:
@@ -265,3 +265,7 @@ def summary_lines(result: Result, noun: str) -> list[str]:
 
 def _attempted(result: Result) -> int:
     return result.frames + len(result.failed)
+
+
+def _elapsed(seconds: float) -> str:
+    return formatting.duration(seconds) if seconds >= 60 else f"{seconds:.1f} s"

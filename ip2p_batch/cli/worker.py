@@ -19,8 +19,8 @@ def worker(
 
     Worker processes keep the model loaded between chunks. A GPU with 40 GB or more has two: while
     one decodes and encodes, the other computes. SIGTERM finishes the chunks in hand, or gives them
-    back, and leaves. All machines must see sources, results and job folders (IP2P_JOBS_DIR) under the
-    same paths.
+    back, and leaves. All machines must see sources, results and job folders (IP2P_JOBS_DIR) under
+    the same paths.
 
     Examples:
       ip2p-batch worker --broker redis://host/0

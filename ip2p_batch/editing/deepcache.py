@@ -43,7 +43,7 @@ class DeepFeatures:
             or unet.config.center_input_sample
         ):
             raise ModelError(
-                "--deepcache-interval is for UNets of Stable Diffusion's kind, and this model's is another.",
+                "--deepcache-interval works with UNets of Stable Diffusion 1 and 2 only.",
                 hint="Leave --deepcache-interval out.",
             )
         self._unet = unet

@@ -156,7 +156,8 @@ class Editor(Protocol):
 
         Args:
             size: width and height of the frames, multiples of 8.
-            batch_histogram: how the job's frames come, see :meth:`ip2p_batch.jobs.plan.Plan.batch_histogram`.
+            batch_histogram: frames edited together, and how often; see
+                :meth:`ip2p_batch.jobs.plan.Plan.batch_histogram`.
         """
         ...
 
@@ -171,7 +172,7 @@ class Editor(Protocol):
         """A session for ``recipe``; cheap, since the weights stay loaded.
 
         Args:
-            inference_config: what :meth:`autotune` found; without it, what a recipe leaves to be found out
+            inference_config: what :meth:`autotune` found; without it, what a recipe leaves open
                 (``batch_size``, ``compile``) is the device's default.
             cpu_pool: threads for small work beside the model; None: the caller's.
         """

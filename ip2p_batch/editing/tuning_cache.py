@@ -1,8 +1,8 @@
 """How a job's model is best called on a device: frames in one call, and whether to compile.
 
 Both change the last bits of a result, so one worker finds them and all workers of a job keep to
-them (``JobFolder.agree``). What is measured on the way is remembered on the machine, by model, device
-and shape, for the next job.
+them (``JobFolder.agree``). What is measured on the way is remembered on the machine, by model,
+device and shape, for the next job.
 """
 
 from __future__ import annotations

@@ -22,9 +22,9 @@ _WORDS: Mapping[str, str] = {
 def differences(mine: ComputeProfile, jobs: ComputeProfile) -> tuple[str, ...]:
     """In what a worker differs from a job's identity; empty where it does not.
 
-    >>> one = ComputeProfile(model="a", torch="2.9", diffusers="0.4", device="H100", dtype="float16")
-    >>> other = ComputeProfile(model="a", torch="2.9", diffusers="0.4", device="A100", dtype="float16")
-    >>> differences(other, one)
+    >>> common = {"model": "a", "torch": "2.9", "diffusers": "0.4", "dtype": "float16"}
+    >>> ours = ComputeProfile(device="A100", **common)
+    >>> differences(ours, ComputeProfile(device="H100", **common))
     ('device A100 instead of H100',)
     """
     return tuple(
@@ -52,7 +52,7 @@ def mixed(chunks: Iterable[Chunk], receipts: Mapping[str, Receipt]) -> list[str]
         numbers = chunk.borders if chunk.kind == "borders" else range(chunk.start, chunk.stop)
         found.setdefault((chunk.kind, receipt.mismatches), []).extend(numbers)
     return [
-        f"{_subject(kind, sorted(numbers))} edited on another kind of worker: {', '.join(mismatches)}."
+        f"{_subject(kind, sorted(numbers))} edited on other hardware: {', '.join(mismatches)}."
         for (kind, mismatches), numbers in found.items()
     ]
 

@@ -1,23 +1,33 @@
-"""The job folder: what is on disk, by what name, and how it gets there whole.
+"""The job folder: what is on disk, under which name.
 
 ::
 
-    JOB/job.json           Job           JOB/segments/ID.mp4        a chunk's encoded frames
-    JOB/recipe.toml        for --recipe  JOB/borders/N.safetensors  a border frame's latents
-    JOB/plan.json          Plan          JOB/receipts/ID.json       Receipt
-    JOB/frames.npy         frame table   JOB/heartbeats/ID.json         Claim, while in work
-    JOB/items.jsonl        Item a line   JOB/failures/ID.json       Failure, after last attempt
-    JOB/inflight/         handed over   JOB/result.json            the final summary
-    JOB/failed-items/ID.json     empty: pictures of chunk ID failed, says its receipt
-    JOB/reference.png           --reference-image JOB/cancel, JOB/pause      stop, or stand still, please
-    JOB/inference-config.json        Tuning, as the first worker found it
-    JOB/compute-profile.json      Identity      JOB/refusals/NODE.json     Refusal, of unlike workers
-    JOB/attempts/ID.N.json Attempt N     JOB/attempts/ID.N.end      ... came to an end, good or bad
-    JOB/poisoned/N           frame or picture N kills its worker
-    JOB/redispatched/N         segments were gone N times
+    JOB/job.json                Job
+    JOB/recipe.toml             Recipe, for --recipe
+    JOB/plan.json               Plan
+    JOB/frames.npy              frame table of a video
+    JOB/items.jsonl             one Item a line, for images
+    JOB/reference.png           --reference-image
+    JOB/inference-config.json   InferenceConfig, found by the first worker
+    JOB/compute-profile.json    ComputeProfile of the first worker
+    JOB/segments/ID.mp4         encoded frames of chunk ID
+    JOB/borders/N.safetensors   latents of border frame N
+    JOB/receipts/ID.json        Receipt of a finished chunk
+    JOB/heartbeats/ID.json      Heartbeat, while a worker edits the chunk
+    JOB/attempts/ID.N.json      Attempt N at chunk ID
+    JOB/attempts/ID.N.end       marker: attempt N ended, well or badly
+    JOB/failures/ID.json        Failure, after the last attempt
+    JOB/failed-items/ID.json    marker: some images of chunk ID failed, see its receipt
+    JOB/poisoned/N              marker: frame or image N crashes its worker
+    JOB/inflight/               chunks that were dispatched
+    JOB/redispatched/N          marker: segments were missing N times
+    JOB/refusals/NODE.json      Refusal of an incompatible worker
+    JOB/cancel, JOB/pause       markers: stop, pause
+    JOB/result.json             Result, when the job has ended
 
-Disk is the truth and Redis is transport: a chunk is finished when its receipt is here, and a
-receipt is written after what it vouches for. Every file appears under its name only when whole.
+Disk is the truth and Redis is transport: a chunk is finished when its receipt exists, and a
+receipt is written after the files that it vouches for. Every file appears under its name only
+when it is complete.
 """
 
 from __future__ import annotations

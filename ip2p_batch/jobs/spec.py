@@ -156,7 +156,8 @@ class Job(_Data, frozen=True, kw_only=True):
 
     Attributes:
         look: SHA-256 of the pixels in ``reference.png``, which frames look at; empty without one.
-        allow_mixed_hardware: whether workers of several kinds may do it, see :class:`ComputeProfile`.
+        allow_mixed_hardware: whether workers of several kinds may do it, see
+        :class:`ComputeProfile`.
         priority: its place in the queue; no part of the fingerprint, since pixels do not know it.
     """
 

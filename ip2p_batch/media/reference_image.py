@@ -40,7 +40,7 @@ def read_reference_image(path: Path, size: int) -> Image:
         raise SourceError(
             f"{path} is no picture and no video: frames cannot look at it.",
             path=path,
-            hint="Give --reference-image one finished picture, or a video (its middle frame counts).",
+            hint="Give --reference-image one edited image, or a video (its middle frame is used).",
         )
     return fit.fit(image)
 

@@ -30,7 +30,7 @@ def locate(model: str) -> str:
 
 
 def check_allowed(model: str, revision: str | None, allowed: Sequence[str] | None) -> None:
-    """Refuse a model that is not on the list of ``IP2P_ALLOWED_MODELS``; to be called before loading.
+    """Refuse a model that ``IP2P_ALLOWED_MODELS`` does not list. Call it before loading.
 
     Args:
         allowed: what may be loaded; None is anything. An entry is a bundled name (``tiny``), a hub
@@ -56,7 +56,8 @@ def check_allowed(model: str, revision: str | None, allowed: Sequence[str] | Non
     shown = model if revision is None else f"{model} (revision {revision})"
     raise ModelError(
         f"The model {shown} is not one that may be used here (IP2P_ALLOWED_MODELS).",
-        hint=f"Use one of: {', '.join(allowed)}; or add it to IP2P_ALLOWED_MODELS of command and workers.",
+        hint=f"Use one of: {', '.join(allowed)}. Or add it to IP2P_ALLOWED_MODELS, for the command"
+        " and for the workers.",
     )
 
 
@@ -81,7 +82,7 @@ def check_tiny_vae(model: str, allowed: Sequence[str] | None) -> None:
     """Refuse a recipe with ``tiny_vae`` whose small autoencoder may not or cannot be had.
 
     Raises:
-        ModelError: a bundled model has none, or the hub's is not on the list of ``IP2P_ALLOWED_MODELS``.
+        ModelError: a bundled model has none, or ``IP2P_ALLOWED_MODELS`` does not list the hub's.
     """
     place, folder = tiny_vae(model)
     if folder is None:

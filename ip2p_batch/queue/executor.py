@@ -37,5 +37,5 @@ class Executor(Protocol):
         ...
 
     def width(self) -> int:
-        """How many chunks of one job may be handed over at a time; see ``scheduler/inflight.py``."""
+        """Chunks of one job that may be in flight at once; see ``scheduler/inflight.py``."""
         ...

@@ -28,7 +28,8 @@ def create_job(
     Raises:
         OutputError: the output exists (and ``overwrite`` is off), or cannot be written.
         ModelError: the model is not on the list of ``IP2P_ALLOWED_MODELS``.
-        OutsideRoots: workers elsewhere are to do it, and ``IP2P_ALLOWED_ROOTS`` is set here as it is there.
+        OutsideRoots: workers elsewhere are to do it, and ``IP2P_ALLOWED_ROOTS`` is set here as it
+        is there.
         Ip2pError: whatever :func:`survey` raises.
     """
     catalog.check_allowed(request.recipe.model, request.recipe.revision, settings.allowed_models)

@@ -56,7 +56,8 @@ def retry_transient(
         call: what to do; takes no arguments.
         transient: whether an error may be gone at the next try. The default accepts the errors
             that a network share gives while its server restarts.
-        delays: seconds between tries; one try more than there are delays. None means ``RETRY_DELAYS``.
+        delays: seconds between tries; one try more than there are delays. None means
+        ``RETRY_DELAYS``.
         before_retry: called with the error before each delay, for a log line.
         sleep: called with each delay.
 

@@ -1,4 +1,5 @@
-"""TemporalPipeline finished frames: stages that see each edited frame beside its neighbours, in a chain.
+"""TemporalPipeline finished frames: stages that see each edited frame beside its neighbours, in a
+chain.
 
 Works on pictures, so it costs no steps of the model. A chunk edits as many frames beyond its ends
 as its stages look, together; so a frame's result does not depend on the chunk that it lies in.
