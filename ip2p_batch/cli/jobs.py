@@ -49,8 +49,8 @@ def jobs(
 ) -> int:
     """List jobs: state, how much is done, pace, time to go, priority and age.
 
-    All of this user's on this machine, and those in IP2P_JOBS_DIR, oldest first. The answer comes
-    from     the job folders alone, so it needs neither broker nor workers. `status JOB` says more of one.
+    All of this user's on this machine, and those in IP2P_JOBS_DIR, oldest first. Reads only
+    the job folders: needs no broker and no workers. `status JOB` shows one job in detail.
 
     Examples:
       ip2p-batch jobs

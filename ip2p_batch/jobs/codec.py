@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import msgspec
 
@@ -11,7 +11,11 @@ from ..errors import JobError
 T = TypeVar("T")
 
 
-class _Data(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+#: Chunk ids are file names: checked wherever they are read, so that none leads out of its folder.
+ChunkId = Annotated[str, msgspec.Meta(pattern=r"\A[A-Za-z0-9-]{1,64}\Z")]
+
+
+class FrozenStruct(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Immutable, named fields only, unknown fields refused when decoded."""
 
 

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from .codec import _Data
+from .codec import FrozenStruct
 
 EventKind = Literal[
     "planning", "planned", "started", "progress", "chunk", "warning", "failed_item",
@@ -14,7 +14,7 @@ EventKind = Literal[
 ]  # fmt: skip
 
 
-class Event(_Data, frozen=True, kw_only=True):
+class Event(FrozenStruct, frozen=True, kw_only=True):
     """Something a user may want to see; one JSON object a line with ``--json``.
 
     Attributes:

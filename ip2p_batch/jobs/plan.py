@@ -5,26 +5,21 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from functools import cached_property
-from typing import Annotated, Literal, NamedTuple
-
-import msgspec
+from typing import Literal, NamedTuple
 
 from ..recipe import Recipe
-from .codec import _Data
+from .codec import ChunkId, FrozenStruct
 from .records import ItemResult, Receipt
 
-#: Chunk ids are file names: checked wherever they are read, so that none leads out of its folder.
-ChunkId = Annotated[str, msgspec.Meta(pattern=r"\A[A-Za-z0-9-]{1,64}\Z")]
 
-
-class Shot(_Data, frozen=True, kw_only=True):
+class Shot(FrozenStruct, frozen=True, kw_only=True):
     """Frames ``[start, stop)`` between two scene cuts."""
 
     start: int
     stop: int
 
 
-class Chunk(_Data, frozen=True, kw_only=True):
+class Chunk(FrozenStruct, frozen=True, kw_only=True):
     """The unit of dispatch and retry.
 
     Attributes:
@@ -84,7 +79,7 @@ class BatchHistogram(NamedTuple):
         return sum(size * count for size, count in self.frames.items())
 
 
-class Plan(_Data, frozen=True, kw_only=True, dict=True):
+class Plan(FrozenStruct, frozen=True, kw_only=True, dict=True):
     """A pure function of source facts and recipe; the number of workers appears nowhere in it.
 
     Attributes:

@@ -6,11 +6,10 @@ from typing import NamedTuple
 
 import msgspec
 
-from .codec import _Data
-from .plan import ChunkId
+from .codec import ChunkId, FrozenStruct
 
 
-class ComputeProfile(_Data, frozen=True, kw_only=True):
+class ComputeProfile(FrozenStruct, frozen=True, kw_only=True):
     """What decides the last bits of a result beside the job itself.
 
     Workers of one identity give the same bits. The first that begins a chunk of a job fixes the
@@ -31,7 +30,7 @@ class ComputeProfile(_Data, frozen=True, kw_only=True):
     threads: int = 0
 
 
-class WorkerInfo(_Data, frozen=True, kw_only=True):
+class WorkerInfo(FrozenStruct, frozen=True, kw_only=True):
     """Who did it: host, process and what it computes with.
 
     Attributes:
@@ -47,7 +46,7 @@ class WorkerInfo(_Data, frozen=True, kw_only=True):
     compute_profile: ComputeProfile | None = None
 
 
-class InferenceConfig(_Data, frozen=True, kw_only=True):
+class InferenceConfig(FrozenStruct, frozen=True, kw_only=True):
     """How the workers of a job call its model; found by the first, kept to by all.
 
     Attributes:
@@ -61,7 +60,7 @@ class InferenceConfig(_Data, frozen=True, kw_only=True):
     compiled: bool = False
 
 
-class ItemResult(_Data, frozen=True, kw_only=True):
+class ItemResult(FrozenStruct, frozen=True, kw_only=True):
     """What became of one picture; ``error`` is empty when all went well."""
 
     index: int
@@ -69,7 +68,7 @@ class ItemResult(_Data, frozen=True, kw_only=True):
     warning: str = ""
 
 
-class Receipt(_Data, frozen=True, kw_only=True):
+class Receipt(FrozenStruct, frozen=True, kw_only=True):
     """Proof on disk that a chunk is finished.
 
     Attributes:
@@ -93,7 +92,7 @@ class Receipt(_Data, frozen=True, kw_only=True):
     mismatches: tuple[str, ...] = ()
 
 
-class Heartbeat(_Data, frozen=True, kw_only=True):
+class Heartbeat(FrozenStruct, frozen=True, kw_only=True):
     """A chunk in the hands of a worker; rewritten as frames get done (at most once a second).
 
     Attributes:
@@ -119,7 +118,7 @@ class Held(NamedTuple):
     in_hand: frozenset[str | None]
 
 
-class Attempt(_Data, frozen=True, kw_only=True):
+class Attempt(FrozenStruct, frozen=True, kw_only=True):
     """One try at a chunk; its number, from 1, stands in its file's name.
 
     Attributes:
@@ -134,7 +133,7 @@ class Attempt(_Data, frozen=True, kw_only=True):
     at: float
 
 
-class Failure(_Data, frozen=True, kw_only=True):
+class Failure(FrozenStruct, frozen=True, kw_only=True):
     """Why a chunk could not be done, after its last attempt."""
 
     chunk: ChunkId
@@ -145,7 +144,7 @@ class Failure(_Data, frozen=True, kw_only=True):
     worker: WorkerInfo | None = None
 
 
-class Refusal(_Data, frozen=True, kw_only=True):
+class Refusal(FrozenStruct, frozen=True, kw_only=True):
     """A worker that does no chunk of the job, since it would give other bits.
 
     Attributes:
@@ -158,7 +157,7 @@ class Refusal(_Data, frozen=True, kw_only=True):
     mismatches: tuple[str, ...]
 
 
-class Result(_Data, frozen=True, kw_only=True):
+class Result(FrozenStruct, frozen=True, kw_only=True):
     """How a job ended; written last, as ``result.json``.
 
     Attributes:

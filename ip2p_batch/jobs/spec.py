@@ -11,14 +11,14 @@ from typing import Literal
 import msgspec
 
 from ..recipe import Recipe
-from .codec import _Data
+from .codec import FrozenStruct
 
 Rational = tuple[int, int]
 #: Whose chunks go first where several jobs share a queue.
 Priority = Literal["high", "normal", "low"]
 
 
-class ColorFacts(_Data, frozen=True, kw_only=True):
+class ColorFacts(FrozenStruct, frozen=True, kw_only=True):
     """How a video's samples become RGB. Values are ITU-T H.273 code points.
 
     Attributes:
@@ -37,7 +37,7 @@ class ColorFacts(_Data, frozen=True, kw_only=True):
     tagged: bool = False
 
 
-class VideoFacts(_Data, frozen=True, kw_only=True):
+class VideoFacts(FrozenStruct, frozen=True, kw_only=True):
     """What a probe found out about a video's picture stream.
 
     Attributes:
@@ -84,7 +84,7 @@ class VideoFacts(_Data, frozen=True, kw_only=True):
         return (self.sar[1], self.sar[0]) if self.rotation % 180 else self.sar
 
 
-class Source(_Data, frozen=True, kw_only=True):
+class Source(FrozenStruct, frozen=True, kw_only=True):
     """One video file, or one folder / manifest / file of pictures, with its probed facts.
 
     Attributes:
@@ -112,7 +112,7 @@ class Source(_Data, frozen=True, kw_only=True):
         return self.video is not None
 
 
-class Item(_Data, frozen=True, kw_only=True):
+class Item(FrozenStruct, frozen=True, kw_only=True):
     """One picture of a folder or manifest.
 
     Attributes:
@@ -134,7 +134,7 @@ class Item(_Data, frozen=True, kw_only=True):
     skipped: bool = False
 
 
-class Encoding(_Data, frozen=True, kw_only=True):
+class Encoding(FrozenStruct, frozen=True, kw_only=True):
     """How results are written.
 
     Attributes:
@@ -151,7 +151,7 @@ class Encoding(_Data, frozen=True, kw_only=True):
     quality: int | None = None
 
 
-class Job(_Data, frozen=True, kw_only=True):
+class Job(FrozenStruct, frozen=True, kw_only=True):
     """Source + recipe + destination: everything a worker needs, stored as ``job.json``.
 
     Attributes:

@@ -7,8 +7,9 @@ from typing import Annotated
 import msgspec
 
 from ..errors import JobError
+from ..jobs.codec import ChunkId
 from ..jobs.folder import JobFolder
-from ..jobs.plan import Chunk, ChunkId
+from ..jobs.plan import Chunk
 from ..jobs.spec import Priority
 
 TASK_CHUNK = "ip2p.chunk"
