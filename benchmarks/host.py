@@ -38,7 +38,7 @@ from ip2p_batch.execution.worker_cache import WorkerCache
 from ip2p_batch.frame import Frame
 from ip2p_batch.jobs.folder import JobFolder
 from ip2p_batch.jobs.records import ComputeProfile, InferenceConfig, WorkerInfo
-from ip2p_batch.media.resize import Fit
+from ip2p_batch.media.resize import Resize
 from ip2p_batch.media.video.reader import VideoReader
 from ip2p_batch.media.video.segment import SegmentWriter
 from ip2p_batch.models import catalog
@@ -114,7 +114,7 @@ def piece_costs(job: JobFolder, folder: Path) -> dict[str, float]:
     source = job.job().source
     facts = source.video
     assert facts is not None
-    fit = Fit.of_video(facts, job.job().recipe.size)
+    resize = Resize.of_video(facts, job.job().recipe.size)
     found: dict[str, list[float]] = {}
 
     def timed(what: str, work: Callable[[], Any]) -> Any:
@@ -129,24 +129,26 @@ def piece_costs(job: JobFolder, folder: Path) -> dict[str, float]:
         read = [timed("decode, to RGB", lambda: next(frames)) for _ in range(count)]
         found["decode, to RGB"].pop(0)  # opens and seeks
         timed("seek to a border or anchor", lambda: reader.frame(job.plan().frames - 1))
-    fitted = [f.with_image(timed("fit", lambda f=f: fit.fit(f.image))) for f in read]
-    ends = [carryover.Border(f.index, f.image, latents_for(f)) for f in (fitted[0], fitted[-1])]
+    resized = [f.with_image(timed("resize", lambda f=f: resize.apply(f.image))) for f in read]
+    ends = [carryover.Border(f.index, f.image, latents_for(f)) for f in (resized[0], resized[-1])]
     places = [
         timed("flow to both borders", lambda f=frame: carryover.between(f, *ends))
-        for frame in fitted[1:-1]
+        for frame in resized[1:-1]
     ]
     torch.set_num_threads(1)
     left, right = (end.latents for end in ends)
     for place in places:
         timed("start from the borders", lambda p=place: carryover.matched(p, left, right, (1, 1)))
     temporal_pipeline = TemporalPipeline([TemporalFilter(2)])
-    for frame in fitted:
+    for frame in resized:
         timed("temporal filter", lambda f=frame: temporal_pipeline.push(f, f))
     del found["temporal filter"][:5]  # fewer neighbours
-    unfitted = [f.with_image(timed("unfit", lambda f=f: fit.unfit(f.image))) for f in fitted]
+    restored = [
+        f.with_image(timed("restore size", lambda f=f: resize.restore(f.image))) for f in resized
+    ]
     start = time.perf_counter()
     with SegmentWriter(folder / "piece.mp4", facts, job.job().encoding) as writer:
-        for frame in unfitted:
+        for frame in restored:
             writer.write(frame)
     found["to YUV, encode"] = [(time.perf_counter() - start) / count]
     return {what: statistics.median(values) for what, values in found.items()}

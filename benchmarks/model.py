@@ -27,7 +27,7 @@ from machine import machine
 from ip2p_batch.editing.loading import load_editor, quiet_libraries
 from ip2p_batch.evaluation import edit_strength, psnr, ssim
 from ip2p_batch.frame import Frame, Image
-from ip2p_batch.media.contact_sheet import contact_sheet
+from ip2p_batch.media.contact_sheet import write_contact_sheet
 from ip2p_batch.media.images.codec import read_still
 from ip2p_batch.models import catalog
 from ip2p_batch.recipe import Recipe
@@ -363,7 +363,7 @@ def draw_sheet(squares: dict[str, Image], outputs: dict[str, list[Image]], path:
     columns += [(GRAMMAR[name].canonical, outputs[name]) for name in TEACHERS]
     step = max(1, len(squares) // 5)
     few = [(heading, images[: len(squares) : step][:5]) for heading, images in columns]
-    contact_sheet(few, path, cell=132, across=11)
+    write_contact_sheet(few, path, cell=132, across=11)
 
 
 def measure(

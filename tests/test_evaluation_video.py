@@ -9,9 +9,9 @@ import pytest
 
 from ip2p_batch.errors import ModelError, SourceError
 from ip2p_batch.evaluation import directional_similarity, temporal_consistency, text_similarity
-from ip2p_batch.evaluation.clip import meaning
-from ip2p_batch.evaluation.plot import draw
-from ip2p_batch.evaluation.video import Question, sampled, score_video
+from ip2p_batch.evaluation.clip import compute_clip_scores
+from ip2p_batch.evaluation.plot import draw_plot
+from ip2p_batch.evaluation.video import ScoreRequest, sample_frames, score_video
 
 
 def texture(height, width, seed=0):
@@ -39,20 +39,22 @@ def clip():
 
 def test_a_copy_adds_nothing(tmp_path, clip):
     source = write(tmp_path / "a.mkv", clip)
-    score, curves = score_video(Question(source=source, output=source, cuts=()))
+    score, frame_scores = score_video(ScoreRequest(source=source, output=source, cuts=()))
     assert (score.frames, score.width, score.height) == (12, 160, 96)
     assert score.excess == 0 and score.source_ssim == pytest.approx(1)
-    assert len(curves.pairs) == 11 and len(curves.source_ssim) == 12
+    assert len(frame_scores.pairs) == 11 and len(frame_scores.source_ssim) == 12
 
 
 def test_flicker_shows_and_a_seam_shows_where_it_is(tmp_path, clip):
     source = write(tmp_path / "a.mkv", clip)
     bright = [np.clip(i + 20.0 * (n >= 6), 0, 255).astype(np.uint8) for n, i in enumerate(clip)]
     output = write(tmp_path / "b.mkv", bright)
-    score, curves = score_video(Question(source=source, output=output, seams=(6,), cuts=()))
+    score, frame_scores = score_video(
+        ScoreRequest(source=source, output=output, seams=(6,), cuts=())
+    )
     assert score.excess > 0 and score.seam_ratio > 10
-    assert np.argmax([pair.output for pair in curves.pairs]) == 5
-    cut, _ = score_video(Question(source=source, output=output, seams=(6,), cuts=(6,)))
+    assert np.argmax([pair.output for pair in frame_scores.pairs]) == 5
+    cut, _ = score_video(ScoreRequest(source=source, output=output, seams=(6,), cuts=(6,)))
     assert cut.seam_ratio is None and cut.excess < 0.05 * score.excess
 
 
@@ -60,38 +62,40 @@ def test_an_excerpt_is_compared_from_its_first_frame_on(tmp_path, clip):
     source = write(tmp_path / "a.mkv", clip)
     output = write(tmp_path / "b.mkv", clip[4:10])
     with pytest.raises(SourceError, match="6 frames") as caught:
-        score_video(Question(source=source, output=output))
+        score_video(ScoreRequest(source=source, output=output))
     assert "--first" in caught.value.hint
-    score, _ = score_video(Question(source=source, output=output, first=4, cuts=()))
+    score, _ = score_video(ScoreRequest(source=source, output=output, first=4, cuts=()))
     assert score.source_ssim == pytest.approx(1) and score.frames == 6
 
 
 def test_an_excerpt_may_begin_with_the_first_frame(tmp_path, clip):
     source, output = write(tmp_path / "a.mkv", clip), write(tmp_path / "b.mkv", clip[:6])
-    score, _ = score_video(Question(source=source, output=output, first=0, cuts=()))
+    score, _ = score_video(ScoreRequest(source=source, output=output, first=0, cuts=()))
     assert score.frames == 6
     with pytest.raises(SourceError, match="12 frames"):
-        score_video(Question(source=output, output=source, first=0))
+        score_video(ScoreRequest(source=output, output=source, first=0))
 
 
 def test_one_frame_alone_cannot_flicker(tmp_path, clip):
     source = write(tmp_path / "a.mkv", clip[:1])
     with pytest.raises(SourceError, match="only one frame"):
-        score_video(Question(source=source, output=source))
+        score_video(ScoreRequest(source=source, output=source))
 
 
 def test_large_videos_are_compared_at_the_size_asked_for(tmp_path, clip):
     source = write(tmp_path / "a.mkv", clip)
-    score, _ = score_video(Question(source=source, output=source, size=80, cuts=()))
+    score, _ = score_video(ScoreRequest(source=source, output=source, size=80, cuts=()))
     assert (score.width, score.height) == (80, 48)
-    sources, outputs = sampled(Question(source=source, output=source, size=80), 5)
+    sources, outputs = sample_frames(ScoreRequest(source=source, output=source, size=80), 5)
     assert len(sources) == len(outputs) == 5 and sources[0].shape == (48, 80, 3)
 
 
 def test_the_plot_is_a_picture(tmp_path, clip):
     source = write(tmp_path / "a.mkv", clip)
-    score, curves = score_video(Question(source=source, output=source, seams=(6,), cuts=(4,)))
-    draw(score, curves, tmp_path / "plot.png", "a")
+    score, frame_scores = score_video(
+        ScoreRequest(source=source, output=source, seams=(6,), cuts=(4,))
+    )
+    draw_plot(score, frame_scores, tmp_path / "plot.png", "a")
     assert cv2.imread(str(tmp_path / "plot.png")).shape[1] > 600
 
 
@@ -136,17 +140,17 @@ def clip_folder(tmp_path_factory):
 
 def test_a_clip_model_of_a_folder_gives_what_its_captions_allow(clip, clip_folder):
     negative = [255 - image for image in clip]
-    plain = meaning(clip, negative, model=str(clip_folder))
+    plain = compute_clip_scores(clip, negative, model=str(clip_folder))
     assert plain.frames == 12 and 0 < plain.temporal_consistency <= 1 + 1e-6
     assert plain.text_similarity is None and plain.directional_similarity is None
     captions = {"source_caption": "a texture", "caption": "a negative"}
-    whole = meaning(clip, negative, model=str(clip_folder), **captions)
+    whole = compute_clip_scores(clip, negative, model=str(clip_folder), **captions)
     assert -1 <= whole.text_similarity <= 1 and -1 <= whole.directional_similarity <= 1
 
 
 def test_a_clip_model_that_is_not_there_is_one_clear_line(clip, tmp_path):
     with pytest.raises(ModelError, match="CLIP model"):
-        meaning(clip, clip, model=str(tmp_path))
+        compute_clip_scores(clip, clip, model=str(tmp_path))
 
 
 # -- the command ----------------------------------------------------------------------------

@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from ip2p_batch.errors import OutputError
-from ip2p_batch.media.contact_sheet import before_after, contact_sheet
+from ip2p_batch.media.contact_sheet import write_before_after, write_contact_sheet
 
 from .pictures import scene
 
@@ -13,7 +13,7 @@ from .pictures import scene
 def drawn(tmp_path, pairs, title="make it snow", captions=None):
     path = tmp_path / "sheet.png"
     names = captions or [f"{n}.0 s" for n in range(len(pairs))]
-    before_after(pairs, path, title=title, captions=names)
+    write_before_after(pairs, path, title=title, captions=names)
     with Image.open(path) as picture:
         assert picture.format == "PNG" and picture.mode == "RGB"
         return np.asarray(picture)
@@ -74,16 +74,18 @@ def test_any_size_is_drawn(tmp_path, width, height):
 def test_pairs_and_captions_must_match(tmp_path):
     for pairs, captions in (([], []), ([(scene(), scene())], [])):
         with pytest.raises(ValueError, match="make no sheet"):
-            before_after(pairs, tmp_path / "a.png", title="", captions=captions)
+            write_before_after(pairs, tmp_path / "a.png", title="", captions=captions)
 
 
 def test_a_sheet_that_cannot_be_written_leaves_nothing(tmp_path):
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(OutputError, match="cannot be written"):
-        before_after([(scene(), scene())], tmp_path / "file" / "a.png", title="", captions=["a"])
+        write_before_after(
+            [(scene(), scene())], tmp_path / "file" / "a.png", title="", captions=["a"]
+        )
     (tmp_path / "folder.png").mkdir()
     with pytest.raises(OutputError):
-        before_after([(scene(), scene())], tmp_path / "folder.png", title="", captions=["a"])
+        write_before_after([(scene(), scene())], tmp_path / "folder.png", title="", captions=["a"])
     assert sorted(p.name for p in tmp_path.iterdir()) == ["file", "folder.png"]
 
 
@@ -92,7 +94,7 @@ def test_a_contact_sheet_has_a_column_a_heading_and_the_first_in_every_band(tmp_
     columns = [
         (str(n), [np.full((40, 40, 3), color, np.uint8)] * 2) for n, color in enumerate(colors)
     ]
-    contact_sheet(columns, tmp_path / "sheet.png", cell=40, across=3)
+    write_contact_sheet(columns, tmp_path / "sheet.png", cell=40, across=3)
     sheet = np.asarray(Image.open(tmp_path / "sheet.png").convert("RGB")).reshape(-1, 3)
     counts = [int((sheet == color).all(axis=1).sum()) // 1600 for color in colors]
     assert counts == [4, 2, 2, 2]  # two bands of two rows: the first column stands in both
@@ -102,4 +104,4 @@ def test_a_contact_sheet_of_uneven_columns_is_refused(tmp_path):
     one = np.zeros((40, 40, 3), np.uint8)
     for columns in ([], [("a", [one]), ("b", [one, one])]):
         with pytest.raises(ValueError, match="one length"):
-            contact_sheet(columns, tmp_path / "sheet.png")
+            write_contact_sheet(columns, tmp_path / "sheet.png")

@@ -8,7 +8,7 @@ import pytest
 from ip2p_batch.errors import SourceError
 from ip2p_batch.jobs.codec import decode, encode
 from ip2p_batch.jobs.spec import Item
-from ip2p_batch.media.images.listing import find_items, survey
+from ip2p_batch.media.images.listing import find_items, measure_items
 
 from . import pictures
 from .pictures import save
@@ -124,7 +124,7 @@ def test_names_with_line_breaks_are_taken_and_undecodable_ones_named(tmp_path):
     assert by_name["line\nbreak.png"].error is None and by_name["tab\t.png"].error is None
     bad = by_name["caf\\xe9.png"]
     assert bad.error == "its name is not UTF-8; rename the file"
-    for item in survey(items):
+    for item in measure_items(items):
         assert decode(encode(item), Item) == item
 
 
@@ -140,7 +140,7 @@ def test_a_folder_that_is_not_there_is_an_error(tmp_path):
     assert caught.value.hint
 
 
-# -- survey -------------------------------------------------------------------------------
+# -- measure_items ------------------------------------------------------------------------
 
 
 def test_sizes_are_read_upright_and_bad_files_named(tmp_path):
@@ -156,7 +156,7 @@ def test_sizes_are_read_upright_and_bad_files_named(tmp_path):
     items = find_items(folder, tmp_path / "out")
     (folder / "gone.png").unlink()
     steps = []
-    done = survey(items, progress=lambda *step: steps.append(step))
+    done = measure_items(items, progress=lambda *step: steps.append(step))
     assert [i.source for i in done] == [i.source for i in items]
     errors = {os.path.basename(i.source): i.error for i in done if i.error}
     assert errors == {
@@ -175,16 +175,16 @@ def test_sizes_are_read_upright_and_bad_files_named(tmp_path):
 def test_the_limit_on_pixels_can_be_set(tmp_path):
     save(tmp_path / "a.png")
     items = find_items(tmp_path, tmp_path / "out")
-    assert "limit" in (survey(items, max_pixels=100)[0].error or "")
+    assert "limit" in (measure_items(items, max_pixels=100)[0].error or "")
 
 
 def test_what_the_output_format_cannot_hold_is_said_before_any_work(tmp_path):
     save(tmp_path / "a.png", np.zeros((2, 17_000, 3), np.uint8))
-    items = survey(find_items(tmp_path, tmp_path / "out", format="webp"))
+    items = measure_items(find_items(tmp_path, tmp_path / "out", format="webp"))
     assert items[0].error == "17000x2 is too large for WEBP (16383 pixels a side)"
 
 
 def test_items_with_an_error_are_left_as_they_are(tmp_path):
     item = Item(source=str(tmp_path / "a"), output="", error="line 3: no")
-    assert survey([item]) == [item]
-    assert survey([]) == []
+    assert measure_items([item]) == [item]
+    assert measure_items([]) == []

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from ip2p_batch.errors import SourceError
 from ip2p_batch.jobs.codec import decode, encode
 from ip2p_batch.jobs.spec import Item
-from ip2p_batch.media.images.listing import read_manifest, survey
+from ip2p_batch.media.images.listing import measure_items, read_manifest
 
 
 def manifest(tmp_path, text, name="list.csv", **options):
@@ -187,6 +187,6 @@ def test_no_text_makes_reading_a_manifest_fail_in_another_way(tmp_path_factory, 
         except SourceError as error:
             assert str(folder / name) in error.message
         else:
-            for item in survey(items):
+            for item in measure_items(items):
                 msgspec.json.encode(item)
                 assert item.error

@@ -75,7 +75,7 @@ def test_any_ranges_one_after_the_other_are_as_in_a_linear_decode(source, data):
 def test_single_frames_are_as_in_a_linear_decode(source, numbers):
     path, index, linear = source
     with VideoReader(path, index.facts, index.pts) as reader:
-        frames = list(reader.some(numbers))
+        frames = list(reader.frames_at(numbers))
         assert [f.index for f in frames] == numbers
         assert all(np.array_equal(f.image, linear[f.index]) for f in frames)
         assert reader.warnings == []
@@ -90,7 +90,7 @@ def test_single_frames_that_lie_near_one_another_are_read_in_one_pass(tmp_path, 
         VideoReader, "_seek", lambda self, target: seeks.append(target) or seek(self, target)
     )
     with VideoReader(clip, index.facts, index.pts) as reader:
-        assert [f.index for f in reader.some([2, 10, 15, 78])] == [2, 10, 15, 78]
+        assert [f.index for f in reader.frames_at([2, 10, 15, 78])] == [2, 10, 15, 78]
     assert len(seeks) == 2
 
 
@@ -139,8 +139,8 @@ def test_a_frame_that_does_not_decode_is_stood_in_for(tmp_path):
         assert clips.number(reader.frame(8).image) == 7
         assert clips.number(reader.frame(21).image) == 19
         # In passing as alone.
-        assert [clips.number(f.image) for f in reader.some([0, 6, 8, 21])] == [0, 6, 7, 19]
-        assert [clips.number(f.image) for f in reader.some([0, 7, 8])] == [0, 7, 7]
+        assert [clips.number(f.image) for f in reader.frames_at([0, 6, 8, 21])] == [0, 6, 7, 19]
+        assert [clips.number(f.image) for f in reader.frames_at([0, 7, 8])] == [0, 7, 7]
         assert reader.warnings[0] == "Frame 8 does not decode; a neighbour stands in for it."
 
 
@@ -159,7 +159,7 @@ def test_single_frames_are_the_same_whatever_is_read_beside_them(tmp_path):
         alone = {n: clips.number(reader.frame(n).image) for n in range(40)}
         assert alone[12] == 12 and alone[24] != 24
         for numbers in ([12, 24], [0, 12, 24, 39], [13, 15, 30], [5, 14], [20, 24, 26]):
-            found = {f.index: clips.number(f.image) for f in reader.some(numbers)}
+            found = {f.index: clips.number(f.image) for f in reader.frames_at(numbers)}
             assert found == {n: alone[n] for n in numbers}
 
 

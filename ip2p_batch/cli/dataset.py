@@ -150,10 +150,10 @@ def _instructions(pairs: Sequence[Pair]) -> int:
 
 def _draw(pairs: Sequence[Pair], path: Path) -> None:
     """A sheet of pairs spread over the dataset."""
-    from ..media.contact_sheet import before_after
+    from ..media.contact_sheet import write_before_after
     from ..media.images.codec import read_still
     from .demo import spread_over
 
     chosen = [pairs[n] for n in spread_over(0, len(pairs), _SHOWN)]
     rows = [(read_still(Path(p.input)).image, read_still(Path(p.edited)).image) for p in chosen]
-    before_after(rows, path, title="Pairs", captions=[p.instruction for p in chosen])
+    write_before_after(rows, path, title="Pairs", captions=[p.instruction for p in chosen])

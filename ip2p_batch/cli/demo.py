@@ -101,7 +101,7 @@ def draw_sheet(folder: JobFolder, path: Path, shown: int = SHOWN) -> None:
         ]
     rate = facts.frame_rate[0] / facts.frame_rate[1]
     captions = [f"{number / rate:.1f} s" for number in numbers]
-    contact_sheet.before_after(rows, path, title=job.recipe.instruction, captions=captions)
+    contact_sheet.write_before_after(rows, path, title=job.recipe.instruction, captions=captions)
 
 
 def spread_over(start: int, stop: int, count: int) -> list[int]:

@@ -17,8 +17,8 @@ from .options import ReportOptions
 from .report import reporter
 
 if TYPE_CHECKING:
-    from ..evaluation.clip import Meaning
-    from ..evaluation.video import Question, Score
+    from ..evaluation.clip import ClipScores
+    from ..evaluation.video import Score, ScoreRequest
     from ..jobs.folder import JobFolder
 
 #: Frames that CLIP looks at.
@@ -100,17 +100,17 @@ def score(
       ip2p-batch score clip.mp4 clip-edited.mp4 --plot score.png
       ip2p-batch score clip.mp4 clip-edited.mp4 --json
     """
-    from ..evaluation.plot import draw
-    from ..evaluation.video import Question, score_video
+    from ..evaluation.plot import draw_plot
+    from ..evaluation.video import ScoreRequest, score_video
 
     folder = _job(job, output)
-    question = Question(source=source, output=output, size=size, first=first)
+    request = ScoreRequest(source=source, output=output, size=size, first=first)
     if folder is not None:
-        question = _with_job(question, folder, first)
+        request = _with_job(request, folder, first)
     say = reporter(json=False, quiet=reports.quiet or reports.json)
     try:
-        found, curves = score_video(
-            question,
+        found, frame_scores = score_video(
+            request,
             lambda done, total: say(
                 Event(kind="planning", stage="comparing frames", done=done, total=total)
             ),
@@ -119,13 +119,13 @@ def score(
         say.close()
     sense = None
     if clip is not None:
-        sense = _meaning(question, clip, source_caption, caption)
+        sense = _clip_scores(request, clip, source_caption, caption)
     if plot is not None:
-        draw(found, curves, plot, f"{output.name} beside {source.name}")
+        draw_plot(found, frame_scores, plot, f"{output.name} beside {source.name}")
     if reports.json:
         facts = msgspec.to_builtins(found)
         facts["clip"] = msgspec.to_builtins(sense) if sense is not None else None
-        facts["pairs"] = msgspec.to_builtins([pair._asdict() for pair in curves.pairs])
+        facts["pairs"] = msgspec.to_builtins([pair._asdict() for pair in frame_scores.pairs])
         typer.echo(msgspec.json.encode(facts))
         return exits.DONE
     for line in describe(found, sense):
@@ -135,7 +135,7 @@ def score(
     return exits.DONE
 
 
-def describe(score: Score, sense: Meaning | None) -> list[str]:
+def describe(score: Score, sense: ClipScores | None) -> list[str]:
     """The figures for a reader."""
     seam = "-" if score.seam_ratio is None else f"{score.seam_ratio:.3f}"
     rows = [
@@ -184,24 +184,26 @@ def _job(name: str | None, output: Path) -> JobFolder | None:
     return None
 
 
-def _with_job(question: Question, folder: JobFolder, first: int | None) -> Question:
-    from ..evaluation.video import shifted
+def _with_job(request: ScoreRequest, folder: JobFolder, first: int | None) -> ScoreRequest:
+    from ..evaluation.video import to_output_frames
 
     begins = folder.job().source.start if first is None else first
     plan = folder.plan()
     starts = sorted(chunk.start for chunk in plan.chunks if chunk.kind == "frames")
     return msgspec.structs.replace(
-        question,
+        request,
         first=begins,
-        seams=shifted(starts, begins),
-        cuts=shifted([shot.start for shot in plan.shots], begins),
+        seams=to_output_frames(starts, begins),
+        cuts=to_output_frames([shot.start for shot in plan.shots], begins),
     )
 
 
-def _meaning(question: Question, clip: str, source_caption: str, caption: str) -> Meaning:
-    from ..evaluation.clip import meaning
-    from ..evaluation.video import sampled
+def _clip_scores(request: ScoreRequest, clip: str, source_caption: str, caption: str) -> ClipScores:
+    from ..evaluation.clip import compute_clip_scores
+    from ..evaluation.video import sample_frames
 
     catalog.check_allowed(clip, None, Settings.from_env().allowed_models)
-    sources, outputs = sampled(question, _LOOKED_AT)
-    return meaning(sources, outputs, model=clip, source_caption=source_caption, caption=caption)
+    sources, outputs = sample_frames(request, _LOOKED_AT)
+    return compute_clip_scores(
+        sources, outputs, model=clip, source_caption=source_caption, caption=caption
+    )

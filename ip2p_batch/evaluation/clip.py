@@ -21,7 +21,7 @@ _BATCH = 8
 Vectors = npt.NDArray[np.float32]
 
 
-class Meaning(msgspec.Struct, frozen=True, kw_only=True):
+class ClipScores(msgspec.Struct, frozen=True, kw_only=True):
     """Similarities of CLIP's embeddings; None where the captions for it were not given.
 
     Attributes:
@@ -38,14 +38,14 @@ class Meaning(msgspec.Struct, frozen=True, kw_only=True):
     directional_similarity: float | None = None
 
 
-def meaning(
+def compute_clip_scores(
     sources: Sequence[Image],
     outputs: Sequence[Image],
     *,
     model: str = DEFAULT_CLIP,
     source_caption: str = "",
     caption: str = "",
-) -> Meaning:
+) -> ClipScores:
     """Embed frames and captions, and compare them.
 
     Args:
@@ -63,7 +63,7 @@ def meaning(
     if text is not None and source_caption:
         before = clip.images(sources)
         direction = directional_similarity(before, after, clip.text(source_caption), text)
-    return Meaning(
+    return ClipScores(
         model=model,
         frames=len(outputs),
         temporal_consistency=temporal_consistency(after),

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from ..storage.atomic import atomic_path
-from .video import Curves, Score
+from .video import FrameScores, Score
 
 
-def draw(score: Score, curves: Curves, path: Path, title: str) -> None:
+def draw_plot(score: Score, frame_scores: FrameScores, path: Path, title: str) -> None:
     """Write a PNG: warp error of output and source, and likeness to the source, by frame.
 
     Cuts are full lines, chunk borders dotted ones. It appears only when whole.
@@ -22,16 +22,16 @@ def draw(score: Score, curves: Curves, path: Path, title: str) -> None:
     figure = Figure(figsize=(11, 5.5), dpi=110, layout="constrained")
     FigureCanvasAgg(figure)
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(2, 1))
-    frames = range(1, len(curves.pairs) + 1)
-    upper.plot(frames, [p.source for p in curves.pairs], color="0.6", label="source")
-    upper.plot(frames, [p.output for p in curves.pairs], color="C0", label="output")
-    inside = [max(p[:2]) for t, p in enumerate(curves.pairs) if t + 1 not in score.cuts]
+    frames = range(1, len(frame_scores.pairs) + 1)
+    upper.plot(frames, [p.source for p in frame_scores.pairs], color="0.6", label="source")
+    upper.plot(frames, [p.output for p in frame_scores.pairs], color="C0", label="output")
+    inside = [max(p[:2]) for t, p in enumerate(frame_scores.pairs) if t + 1 not in score.cuts]
     upper.set(
         ylabel="warp error x 1000",
         ylim=(0, 1.1 * max(inside) if max(inside) else 1),
         title=title,
     )
-    lower.plot(range(len(curves.source_ssim)), curves.source_ssim, color="C2")
+    lower.plot(range(len(frame_scores.source_ssim)), frame_scores.source_ssim, color="C2")
     lower.set(ylabel="SSIM to source", xlabel="frame")
     for axes in (upper, lower):
         for number, seam in enumerate(sorted(set(score.seams) - set(score.cuts))):

@@ -20,7 +20,7 @@ from . import PairErrors, pair_errors, seam_ratio, ssim
 Progress = Callable[[int, int], None]
 
 
-class Question(msgspec.Struct, frozen=True, kw_only=True):
+class ScoreRequest(msgspec.Struct, frozen=True, kw_only=True):
     """What to measure.
 
     Attributes:
@@ -39,7 +39,7 @@ class Question(msgspec.Struct, frozen=True, kw_only=True):
     cuts: tuple[int, ...] | None = None
 
     @property
-    def begins(self) -> int:
+    def first_frame(self) -> int:
         """The source's frame that is compared with the output's first."""
         return self.first or 0
 
@@ -73,7 +73,7 @@ class Score(msgspec.Struct, frozen=True, kw_only=True):
     cuts: tuple[int, ...] = ()
 
 
-class Curves(msgspec.Struct, frozen=True, kw_only=True):
+class FrameScores(msgspec.Struct, frozen=True, kw_only=True):
     """The same by pair and by frame, for a plot.
 
     Attributes:
@@ -85,24 +85,26 @@ class Curves(msgspec.Struct, frozen=True, kw_only=True):
     source_ssim: tuple[float, ...]
 
 
-def score_video(question: Question, progress: Progress = lambda *_: None) -> tuple[Score, Curves]:
+def score_video(
+    request: ScoreRequest, progress: Progress = lambda *_: None
+) -> tuple[Score, FrameScores]:
     """Measure. Holds two frames of each video at a time.
 
     Raises:
         SourceError: one of them cannot be read, or they do not go together.
     """
-    source = index_video(question.source, scenes=question.cuts is None)
-    output = index_video(question.output, scenes=False)
-    total = _common(question, source, output)
-    found = question.cuts
+    source = index_video(request.source, scenes=request.cuts is None)
+    output = index_video(request.output, scenes=False)
+    total = _common(request, source, output)
+    found = request.cuts
     if found is None:
-        found = tuple(cut - question.begins for cut in source.cuts)
+        found = tuple(cut - request.first_frame for cut in source.cuts)
     cuts = tuple(cut for cut in found if 0 < cut < total)
     pairs: list[PairErrors] = []
     likeness: list[float] = []
     before: tuple[Image, Image] | None = None
     size = (0, 0)
-    for now in _frames(question, source, output, total):
+    for now in _frames(request, source, output, total):
         size = (now[0].shape[1], now[0].shape[0])
         likeness.append(ssim(now[1], now[0]))
         if before is not None:
@@ -119,64 +121,64 @@ def score_video(question: Question, progress: Progress = lambda *_: None) -> tup
         warp_error=means.output,
         source_warp_error=means.source,
         excess=means.output - means.source,
-        seam_ratio=seam_ratio([p.output for p in pairs], question.seams, cuts),
+        seam_ratio=seam_ratio([p.output for p in pairs], request.seams, cuts),
         flicker=1 - means.output_flicker,
         source_flicker=1 - means.source_flicker,
         source_ssim=statistics.fmean(likeness),
-        seams=question.seams,
+        seams=request.seams,
         cuts=cuts,
     )
-    return score, Curves(pairs=tuple(pairs), source_ssim=tuple(likeness))
+    return score, FrameScores(pairs=tuple(pairs), source_ssim=tuple(likeness))
 
 
-def sampled(question: Question, count: int) -> tuple[list[Image], list[Image]]:
+def sample_frames(request: ScoreRequest, count: int) -> tuple[list[Image], list[Image]]:
     """Up to ``count`` frames of source and output, spread evenly, at the compared size."""
-    source = index_video(question.source, scenes=False)
-    output = index_video(question.output, scenes=False)
-    total = _common(question, source, output)
+    source = index_video(request.source, scenes=False)
+    output = index_video(request.output, scenes=False)
+    total = _common(request, source, output)
     numbers = sorted({round(n) for n in np.linspace(0, total - 1, min(count, total))})
     sources, outputs = [], []
     with (
-        VideoReader(question.source, source.facts, source.pts) as before,
-        VideoReader(question.output, output.facts, output.pts) as after,
+        VideoReader(request.source, source.facts, source.pts) as before,
+        VideoReader(request.output, output.facts, output.pts) as after,
     ):
         for n in numbers:
-            first = before.frame(question.begins + n).image
-            shape = _shape(first, question.size)
+            first = before.frame(request.first_frame + n).image
+            shape = _shape(first, request.size)
             sources.append(_fitted(first, shape))
             outputs.append(_fitted(after.frame(n).image, shape))
     return sources, outputs
 
 
-def _common(question: Question, source: VideoIndex, output: VideoIndex) -> int:
-    left, found = len(source.pts) - question.begins, len(output.pts)
-    if left < found or (left > found and question.first is None):
+def _common(request: ScoreRequest, source: VideoIndex, output: VideoIndex) -> int:
+    left, found = len(source.pts) - request.first_frame, len(output.pts)
+    if left < found or (left > found and request.first is None):
         raise SourceError(
-            f"{question.output} has {found} frames, {question.source} has {len(source.pts)}.",
-            path=question.output,
+            f"{request.output} has {found} frames, {request.source} has {len(source.pts)}.",
+            path=request.output,
             hint="Give the video that this output was made of; of an excerpt, name its job with"
             " --job, or its first frame with --first.",
         )
     if found < 2:
         raise SourceError(
-            f"{question.output} has only one frame.",
-            path=question.output,
+            f"{request.output} has only one frame.",
+            path=request.output,
             hint="Steadiness takes two.",
         )
     return found
 
 
 def _frames(
-    question: Question, source: VideoIndex, output: VideoIndex, total: int
+    request: ScoreRequest, source: VideoIndex, output: VideoIndex, total: int
 ) -> Iterator[tuple[Image, Image]]:
-    first = question.begins
+    first = request.first_frame
     with (
-        VideoReader(question.source, source.facts, source.pts) as before,
-        VideoReader(question.output, output.facts, output.pts) as after,
+        VideoReader(request.source, source.facts, source.pts) as before,
+        VideoReader(request.output, output.facts, output.pts) as after,
     ):
         both = zip(before.frames(first, first + total), after.frames(0, total), strict=True)
         for one, other in both:
-            shape = _shape(one.image, question.size)
+            shape = _shape(one.image, request.size)
             yield _fitted(one.image, shape), _fitted(other.image, shape)
 
 
@@ -192,6 +194,6 @@ def _fitted(image: Image, size: tuple[int, int]) -> Image:
     return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
 
 
-def shifted(numbers: Sequence[int], first: int) -> tuple[int, ...]:
+def to_output_frames(numbers: Sequence[int], first: int) -> tuple[int, ...]:
     """Frame numbers of a source, counted in an output that begins at its frame ``first``."""
     return tuple(n - first for n in numbers if n > first)

@@ -42,10 +42,10 @@ class CrashSafeReader:
         )
         return Frame(number, int(self._pts[number]), self._reader.frame(neighbour).image)
 
-    def some(self, numbers: Sequence[int]) -> list[Frame]:
+    def frames_at(self, numbers: Sequence[int]) -> list[Frame]:
         """Single frames, in ascending order."""
         if self._deadly.isdisjoint(numbers):
-            return list(self._reader.some(numbers))
+            return list(self._reader.frames_at(numbers))
         return [self.frame(number) for number in numbers]
 
     def frames(self, start: int, stop: int) -> Iterator[Frame]:

@@ -1,7 +1,7 @@
 """Chunks of pictures. A bad one is named in the receipt, and the others go on.
 
 Reading and fitting run ahead in one thread, writing behind in another. A picture's own pixels are
-let go once it is fitted, so that memory depends on the size at which it is edited, and on the one
+let go once it is resized, so that memory depends on the size at which it is edited, and on the one
 or two pictures that are being read and written, not on the size of all that are under way.
 """
 
@@ -23,7 +23,7 @@ from ..jobs.records import ItemResult
 from ..jobs.spec import Item, Job
 from ..media import limits
 from ..media.images.codec import Still, read_still, write_still
-from ..media.resize import Fit
+from ..media.resize import Resize
 from ..storage.atomic import atomic_path, sync_directory, write_error
 from .chunk_run import Work, clocked
 
@@ -40,7 +40,7 @@ class _Picture:
 
     item: Item
     still: Still
-    fit: Fit
+    resize: Resize
     frame: Frame
 
 
@@ -93,7 +93,7 @@ def edit_stills(work: Work, session: EditSession) -> tuple[str, tuple[ItemResult
                     settle(picture.frame.index, error=edited.message)
                 else:
                     with work.timed("encode"):
-                        writer.put(_Picture(picture.item, picture.still, picture.fit, edited))
+                        writer.put(_Picture(picture.item, picture.still, picture.resize, edited))
     _flush_names(work)
     return digests.hexdigest(), tuple(results[i] for i in sorted(results))
 
@@ -112,7 +112,7 @@ def _flush_names(work: Work) -> None:
 
 
 def _read(work: Work) -> Iterator[tuple[int, _Picture | str]]:
-    """Pictures of the chunk, read and fitted, or why one cannot be read."""
+    """Pictures of the chunk, read and resized, or why one cannot be read."""
     chunk, size = work.chunk, work.job.recipe.size
     for index, item in enumerate(work.job_dir.items(chunk.start, chunk.stop), chunk.start):
         if index in chunk.without:
@@ -131,10 +131,10 @@ def _read(work: Work) -> Iterator[tuple[int, _Picture | str]]:
             yield index, error.message
             continue
         height, width = still.image.shape[:2]
-        fit = Fit.for_size(width, height, size)
-        frame = Frame(index, 0, fit.fit(still.image))
+        resize = Resize.for_size(width, height, size)
+        frame = Frame(index, 0, resize.apply(still.image))
         still.image = np.empty((0, 0, 3), np.uint8)
-        yield index, _Picture(item, still, fit, frame)
+        yield index, _Picture(item, still, resize, frame)
 
 
 def _write(work: Work, picture: _Picture) -> str:
@@ -145,7 +145,7 @@ def _write(work: Work, picture: _Picture) -> str:
         with atomic_path(output, name_too=False, check=work.check) as temporary:
             return write_still(
                 temporary,
-                picture.fit.unfit(picture.frame.image),
+                picture.resize.restore(picture.frame.image),
                 picture.still,
                 comment=_comment(work.job, picture.item),
                 encoding=work.job.encoding,

@@ -13,7 +13,7 @@ from contextlib import ExitStack, closing
 from ..editing.editor import EditSession
 from ..errors import EditError
 from ..frame import Frame
-from ..media.resize import Fit
+from ..media.resize import Resize
 from ..media.video.reader import VideoReader
 from ..media.video.segment import SegmentWriter, segment_suffix
 from ..storage.atomic import atomic_path
@@ -26,19 +26,19 @@ _READ_AHEAD = 2  # batches decoded before the editor asks for them
 
 
 def edit_frames(work: Work, session: EditSession) -> str:
-    """A segment of video: decode, fit, edit, unfit, encode once. Returns its SHA-256."""
+    """Decode, resize, edit, restore the size and encode a segment. Returns its SHA-256."""
     job, chunk = work.job, work.chunk
     facts = job.source.video
     assert facts is not None
-    fit = Fit.of_video(facts, job.recipe.size)
+    resize = Resize.of_video(facts, job.recipe.size)
     target = work.job_dir.segment_path(chunk, segment_suffix(job.encoding))
     source = work.job_dir.roots.allow(job.source.path)
     table = work.job_dir.frame_table()
     with VideoReader(source, facts, table) as opened:
         reader = CrashSafeReader(opened, table, work.poisoned, work.job_dir.plan().shots)
-        _take_over(work, session, reader, fit)
+        _take_over(work, session, reader, resize)
         frames = work.cpu_pool.map(
-            lambda frame: session.prepare(_fitted(frame, fit)), reader.frames(*chunk.reach)
+            lambda frame: session.prepare(_resized(frame, resize)), reader.frames(*chunk.reach)
         )
         parts = work.parts(frames, range(*chunk.reach), session.batch_size)
         with (
@@ -48,12 +48,12 @@ def edit_frames(work: Work, session: EditSession) -> str:
         ):
             with SegmentWriter(temporary, facts, job.encoding) as writer:
 
-                def unfitted(frame: Frame) -> Frame:
-                    return frame.with_image(fit.unfit(frame.image))
+                def restored(frame: Frame) -> Frame:
+                    return frame.with_image(resize.restore(frame.image))
 
                 def write(steady: Sequence[Frame]) -> None:
                     mine = [f for f in steady if chunk.start <= f.index < chunk.stop]
-                    for frame in work.cpu_pool.map(unfitted, mine):
+                    for frame in work.cpu_pool.map(restored, mine):
                         writer.write(frame)
                     work.advance(len(mine))
 
@@ -83,18 +83,18 @@ def edit_borders(work: Work, session: EditSession) -> str:
     job, chunk = work.job, work.chunk
     facts = job.source.video
     assert facts is not None
-    fit = Fit.of_video(facts, job.recipe.size)
+    resize = Resize.of_video(facts, job.recipe.size)
     digests = hashlib.sha256()
     source = work.job_dir.roots.allow(job.source.path)
     table = work.job_dir.frame_table()
     with VideoReader(source, facts, table) as opened:
         reader = CrashSafeReader(opened, table, work.poisoned, work.job_dir.plan().shots)
         with work.timed("decode"):
-            anchors = _frames(work, reader, fit, chunk.anchors)
+            anchors = _frames(work, reader, resize, chunk.anchors)
         session.anchor([(frame, None) for frame in anchors])
         for numbers in work.parts(iter(chunk.borders), chunk.borders, session.border_batch_size):
             with work.timed("decode"):
-                frames = [_fitted(frame, fit) for frame in reader.some(numbers)]
+                frames = [_resized(frame, resize) for frame in reader.frames_at(numbers)]
             for digest in _save_borders(work, session, frames):
                 digests.update(digest.encode())
             work.advance(len(frames))
@@ -115,7 +115,7 @@ def _save_borders(work: Work, session: EditSession, frames: Sequence[Frame]) -> 
         return [sha256(path) for path in temporary]
 
 
-def _take_over(work: Work, session: EditSession, reader: CrashSafeReader, fit: Fit) -> None:
+def _take_over(work: Work, session: EditSession, reader: CrashSafeReader, resize: Resize) -> None:
     """Tie the session to the chunk's borders, and let it look at its anchors.
 
     A latents file that is damaged or gone is made again. Where and when a border is edited does
@@ -124,7 +124,7 @@ def _take_over(work: Work, session: EditSession, reader: CrashSafeReader, fit: F
     chunk = work.chunk
     with work.timed("decode"):
         numbers = sorted({*chunk.borders, *chunk.anchors})
-        read = dict(zip(numbers, _frames(work, reader, fit, numbers), strict=True))
+        read = dict(zip(numbers, _frames(work, reader, resize, numbers), strict=True))
     anchors = [read[number] for number in chunk.anchors]
     if not chunk.borders:
         session.anchor([(frame, None) for frame in anchors])
@@ -144,18 +144,20 @@ def _take_over(work: Work, session: EditSession, reader: CrashSafeReader, fit: F
         begin()
 
 
-def _frames(work: Work, reader: CrashSafeReader, fit: Fit, numbers: Sequence[int]) -> list[Frame]:
+def _frames(
+    work: Work, reader: CrashSafeReader, resize: Resize, numbers: Sequence[int]
+) -> list[Frame]:
     """Borders and anchors, ascending; most of them were read for an earlier chunk."""
 
     def read(missing: Sequence[int]) -> list[Frame]:
-        return [_fitted(frame, fit) for frame in reader.some(missing)]
+        return [_resized(frame, resize) for frame in reader.frames_at(missing)]
 
     source = work.job.source
     # From when a frame is known to be deadly, a neighbour of its shot stands in for it.
     shots = work.job_dir.plan().shots if work.poisoned else ()
-    clip = (source.path, source.stamp, fit, work.poisoned, shots)
+    clip = (source.path, source.stamp, resize, work.poisoned, shots)
     return work.frame_cache.get(clip, numbers, read)
 
 
-def _fitted(frame: Frame, fit: Fit) -> Frame:
-    return frame.with_image(fit.fit(frame.image))
+def _resized(frame: Frame, resize: Resize) -> Frame:
+    return frame.with_image(resize.apply(frame.image))

@@ -45,7 +45,7 @@ class _Layout:
         return 2 * _MARGIN + self.columns * self.pair_width + (self.columns - 1) * _GUTTER
 
 
-def before_after(
+def write_before_after(
     rows: Sequence[tuple[Image, Image]], path: Path, *, title: str, captions: Sequence[str]
 ) -> None:
     """Write a sheet of pairs, source left and result right; narrow pairs stand side by side.
@@ -86,7 +86,7 @@ def before_after(
     _save(sheet, path)
 
 
-def contact_sheet(
+def write_contact_sheet(
     columns: Sequence[tuple[str, Sequence[Image]]], path: Path, *, cell: int = 144, across: int = 10
 ) -> None:
     """Write a grid: a column for each heading, a row for each picture under it.

@@ -13,7 +13,7 @@ from ..errors import EditError, SourceError
 from ..frame import Image
 from .images.codec import read_still
 from .images.formats import opened
-from .resize import Fit
+from .resize import Resize
 from .video.probe import classify, index_video
 from .video.reader import VideoReader
 
@@ -30,19 +30,19 @@ def read_reference_image(path: Path, size: int) -> Image:
     kind = classify(path)
     if kind == "still":
         image = read_still(path).image
-        fit = Fit.for_size(image.shape[1], image.shape[0], size)
+        resize = Resize.for_size(image.shape[1], image.shape[0], size)
     elif kind == "video":
         index = index_video(path, scenes=False)
         with VideoReader(path, index.facts, index.pts) as reader:
             image = reader.frame(len(index.pts) // 2).image
-        fit = Fit.of_video(index.facts, size)
+        resize = Resize.of_video(index.facts, size)
     else:
         raise SourceError(
             f"{path} is no picture and no video: frames cannot look at it.",
             path=path,
             hint="Give --reference-image one edited image, or a video (its middle frame is used).",
         )
-    return fit.fit(image)
+    return resize.apply(image)
 
 
 def digest(look: Image) -> str:

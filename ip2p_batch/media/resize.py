@@ -1,7 +1,7 @@
 """Between a picture's own size and the size at which it is edited, and back.
 
 Models want square pixels and sides that are multiples of 8; pictures have any size, and some
-videos have pixels that are not square. :class:`Fit` scales so that the longest side is as asked,
+videos have pixels that are not square. :class:`Resize` scales so that the longest side is as asked,
 then pads, and undoes both, so that a result has exactly the source's size.
 """
 
@@ -17,7 +17,7 @@ from ..jobs.spec import Item, VideoFacts
 
 
 @dataclass(frozen=True, slots=True)
-class Fit:
+class Resize:
     """How one size of picture goes into the editor and comes back.
 
     Attributes:
@@ -38,8 +38,8 @@ class Fit:
         size: int,
         sar: tuple[int, int] = (1, 1),
         multiple: int = 8,
-    ) -> Fit:
-        """The fit for pictures of ``width`` x ``height`` stored pixels.
+    ) -> Resize:
+        """The resize of pictures of ``width`` x ``height`` stored pixels.
 
         Args:
             width, height: upright, at least 1.
@@ -56,7 +56,7 @@ class Fit:
             ValueError: a side, ``size`` or ``multiple`` is below 1.
         """
         if min(width, height, size, multiple) < 1:
-            raise ValueError(f"no fit for {width}x{height} at size {size}, multiple {multiple}")
+            raise ValueError(f"cannot resize {width}x{height} at size {size}, multiple {multiple}")
         across, down = sar if min(sar) > 0 else (1, 1)
         # Shown at square pixels the picture is width*across by height*down, up to one factor.
         # Whole numbers only: every machine must come to the same size.
@@ -73,13 +73,13 @@ class Fit:
         )
 
     @classmethod
-    def of_video(cls, facts: VideoFacts, size: int) -> Fit:
-        """The fit for the upright frames of a video; ``size`` is the recipe's."""
+    def of_video(cls, facts: VideoFacts, size: int) -> Resize:
+        """The resize of the upright frames of a video; ``size`` is the recipe's."""
         return cls.for_size(*facts.upright, size, facts.upright_sar)
 
     @classmethod
-    def of_item(cls, item: Item, size: int) -> Fit:
-        """The fit for a picture that planning could open; ``size`` is the recipe's."""
+    def of_item(cls, item: Item, size: int) -> Resize:
+        """The resize of a picture that planning could open; ``size`` is the recipe's."""
         return cls.for_size(item.width, item.height, size)
 
     @property
@@ -92,7 +92,7 @@ class Fit:
         """Height of the edited picture, padding included."""
         return self.content[1] + self.padding[1]
 
-    def fit(self, image: Image) -> Image:
+    def apply(self, image: Image) -> Image:
         """Scale and pad a source picture.
 
         Args:
@@ -112,8 +112,8 @@ class Fit:
             scaled = np.pad(scaled, ((0, bottom), (0, right), (0, 0)), mode="symmetric")
         return np.ascontiguousarray(scaled)
 
-    def unfit(self, image: Image) -> Image:
-        """Undo :meth:`fit` on an edited picture.
+    def restore(self, image: Image) -> Image:
+        """Undo :meth:`apply` on an edited picture.
 
         Args:
             image: uint8, shape ``(height, width, 3)``.

@@ -25,7 +25,7 @@ from ..media.images import listing
 from ..media.images.codec import output_suffix
 from ..media.images.formats import SUFFIXES, suffix_format
 from ..media.images.naming import is_text, printable
-from ..media.resize import Fit
+from ..media.resize import Resize
 from ..media.video import concat, probe
 from ..models import catalog
 from ..recipe import Recipe
@@ -168,9 +168,9 @@ def _survey_video(request: EditRequest, path: Path, output: Path, report: Report
     warnings = [*facts.notes]
     warnings += concat.check_output(path, output, facts, request.encoding)
     start, stop = probe.frame_range(facts, index.pts, request.start, request.end)
-    fit = Fit.of_video(facts, recipe.size)
+    resize = Resize.of_video(facts, recipe.size)
     source = Source(path=str(path), stamp=probe.stamp(path), video=facts, start=start, stop=stop)
-    plan = plan_video(start, stop, index.cuts, recipe, (fit.width, fit.height), warnings)
+    plan = plan_video(start, stop, index.cuts, recipe, (resize.width, resize.height), warnings)
     return PreparedJob(
         job=_job(request, source, output), plan=plan, frames=np.asarray(index.pts, dtype=np.int64)
     )
@@ -196,7 +196,7 @@ def _survey_stills(
     def progress(stage: str, done: int, total: int) -> None:
         report(Event(kind="planning", stage=stage, done=done, total=total))
 
-    items = listing.survey(items, progress=progress)
+    items = listing.measure_items(items, progress=progress)
     # Before outputs are looked at: half of a job done must not make it another job.
     stamp = _stamp_items(items)
     if not request.overwrite:
@@ -205,8 +205,8 @@ def _survey_stills(
     bad = [item for item in items if item.error is not None]
     if not good and not any(item.skipped for item in bad):
         raise _nothing_to_edit(path, bad)
-    fits = [Fit.of_item(item, recipe.size) for item in good]
-    plan, order = plan_stills([(f.width, f.height) for f in fits], picture_warnings(items))
+    resizes = [Resize.of_item(item, recipe.size) for item in good]
+    plan, order = plan_stills([(r.width, r.height) for r in resizes], picture_warnings(items))
     ordered = (*(good[i] for i in order), *bad)
     source = Source(path=str(path), stamp=stamp, items=len(items))
     return PreparedJob(job=_job(request, source, output), plan=plan, items=ordered)
@@ -258,7 +258,7 @@ def look_again(job: Job, items: Sequence[Item]) -> list[Item]:
         if now is not None and not (job.recipe.instruction.strip() or now.instruction or now.error):
             now = msgspec.structs.replace(now, error="it has no instruction")
         found.append(item if now is None else now)
-    measured = listing.survey(found)
+    measured = listing.measure_items(found)
     return measured if job.overwrite else [_refuse_existing(item) for item in measured]
 
 

@@ -17,7 +17,7 @@ from ..jobs.attempts import live_heartbeats
 from ..jobs.folder import JobFolder
 from ..jobs.plan import Chunk, Plan
 from ..jobs.spec import Item
-from ..media.resize import Fit
+from ..media.resize import Resize
 from ..planning.planner import STILLS_PER_CHUNK
 from ..planning.prepare import look_again, picture_warnings
 
@@ -99,8 +99,8 @@ def _runs(items: Mapping[int, Item], size: int) -> Iterator[tuple[int, int]]:
     run: list[int] = []
     shape = (0, 0)
     for number in sorted(items):
-        fit = Fit.of_item(items[number], size)
-        own = (fit.width, fit.height)
+        resize = Resize.of_item(items[number], size)
+        own = (resize.width, resize.height)
         if run and (number != run[-1] + 1 or own != shape or len(run) == STILLS_PER_CHUNK):
             yield run[0], run[-1] + 1
             run = []

@@ -22,7 +22,7 @@ from accelerate import Accelerator
 from ..editing.loading import load_pipeline
 from ..errors import ModelError, RecipeError
 from ..frame import Image
-from ..media.contact_sheet import before_after
+from ..media.contact_sheet import write_before_after
 from ..media.images.codec import read_still
 from ..models import catalog
 from ..storage.atomic import write_atomic
@@ -256,7 +256,7 @@ class TuningTask:
             )
             rows.append((np.hstack([source, edited]), output))
             errors.append(np.square(output.astype(np.float32) - edited).mean())
-        before_after(
+        write_before_after(
             rows,
             folder / "validation" / f"step-{step:07d}.png",
             title=f"Step {step}: source and wanted, made",

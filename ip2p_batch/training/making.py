@@ -18,7 +18,7 @@ from ..frame import Image
 from ..jobs.spec import Encoding
 from ..media.images.codec import Still, read_still, write_still
 from ..media.images.listing import find_items
-from ..media.resize import Fit
+from ..media.resize import Resize
 from ..storage.atomic import atomic_path, write_atomic
 from .grammar import instruction
 from .pairs import BadRow
@@ -115,7 +115,7 @@ def make_pairs(
 def _of_one(name: str, image: Image, output: Path, making: Making) -> list[str]:
     """Write the pairs of one photo; their rows."""
     height, width = image.shape[:2]
-    source = Fit.for_size(width, height, making.size).fit(image)
+    source = Resize.for_size(width, height, making.size).apply(image)
     rng = random.Random(f"{making.seed}:{name}")  # noqa: S311 - nothing secret is drawn
     # The suffix stays in the name: a.png and a.jpg are two photos.
     stem = name.replace("/", "__")

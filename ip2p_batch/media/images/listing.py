@@ -15,7 +15,7 @@ from .formats import SUFFIXES, UNSUPPORTED, opened, suffix_format, too_large, up
 from .manifest import read_manifest
 from .naming import is_text, printable, refuse_clashes, renamed
 
-__all__ = ["find_items", "read_manifest", "survey"]
+__all__ = ["find_items", "measure_items", "read_manifest"]
 
 #: Called with a stage, and how much of how much is done.
 Progress = Callable[[str, int, int], None]
@@ -60,7 +60,7 @@ def find_items(
     return refuse_clashes(items)
 
 
-def survey(
+def measure_items(
     items: Sequence[Item],
     *,
     progress: Progress | None = None,
@@ -74,7 +74,7 @@ def survey(
         max_pixels: pictures of more are refused as decompression bombs; None: ``limits.PIXELS``.
     """
     done: list[Item] = []
-    with ThreadPoolExecutor(_THREADS, thread_name_prefix="survey") as pool:
+    with ThreadPoolExecutor(_THREADS, thread_name_prefix="measure-items") as pool:
         # In slices: so an interrupt waits for one slice and not for 100 000 files.
         for start in range(0, len(items), _AT_ONCE):
             part = items[start : start + _AT_ONCE]

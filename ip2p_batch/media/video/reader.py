@@ -86,7 +86,7 @@ class VideoReader:
         """
         return self._read(range(start, stop))
 
-    def some(self, numbers: Sequence[int]) -> Iterator[Frame]:
+    def frames_at(self, numbers: Sequence[int]) -> Iterator[Frame]:
         """Single frames, in ascending order; as :meth:`frame` of each, with fewer seeks."""
         at = 0
         for n in range(1, len(numbers) + 1):
