@@ -1,11 +1,11 @@
 # syntax=docker/dockerfile:1
-# The command line, for hosts that hand jobs over and look after them; and Flower.
+# The command line, for hosts that submit and manage jobs, and Flower.
 #   docker build -f docker/cli.Dockerfile --target cli    -t ip2p-batch .
 #   docker build -f docker/cli.Dockerfile --target flower -t ip2p-batch-flower .
 #
-# `edit --detach`, `plan`, `status`, `resume --detach` and `cancel` never load torch. It is here all
-# the same, as the CPU build, which is a tenth of the other: so `pip check` holds, `demo` runs, and
-# the image also makes a CPU worker.
+# `edit --detach`, `plan`, `status`, `resume --detach` and `cancel` never load torch. The image still
+# contains its CPU build, a tenth of the size of the CUDA build: so `pip check` passes, `demo` runs,
+# and the image also serves as a CPU worker.
 ARG PYTHON=3.11
 
 FROM python:${PYTHON}-slim-bookworm AS build
@@ -15,7 +15,7 @@ WORKDIR /src
 COPY pyproject.toml constraints.txt ./
 RUN python -c "import tomllib; print(*tomllib.load(open('pyproject.toml', 'rb'))['project']['dependencies'], sep='\n')" \
       > /requirements.txt
-# Torch alone comes from torch's own index: what PyPI has for Linux is the CUDA build.
+# Only torch comes from torch's own index: the Linux wheel on PyPI is the CUDA build.
 ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
 RUN --mount=type=cache,target=/root/.cache/pip \
     pip install -c constraints.txt --no-deps --index-url "${TORCH_INDEX}" torch \
@@ -26,7 +26,7 @@ RUN pip install --no-cache-dir --no-deps . && pip check
 FROM python:${PYTHON}-slim-bookworm AS cli
 COPY --from=build /opt/venv /opt/venv
 COPY docker/healthcheck.py /opt/healthcheck.py
-# As in worker.Dockerfile.
+# Same reason as in worker.Dockerfile.
 RUN install -d -m 1777 /data /cache
 ENV PATH=/opt/venv/bin:$PATH \
     HF_HOME=/cache/huggingface \
@@ -41,8 +41,8 @@ STOPSIGNAL SIGTERM
 ENTRYPOINT ["ip2p-batch"]
 CMD ["--help"]
 
-# Not mher/flower: it does not know our key prefix, and would show nothing. Started with our app,
-# Flower reads the broker's whole configuration.
+# Not mher/flower: it does not know our key prefix and would show no tasks. Started with our app,
+# Flower reads the whole broker configuration.
 FROM cli AS flower
 USER 0:0
 COPY constraints.txt /opt/constraints.txt

@@ -1,10 +1,10 @@
-"""Is a worker process alive in this container? Exit code 0 or 1.
+"""Check that a worker process is alive in this container. Exit code 0 or 1.
 
-Reads /proc only: takes milliseconds, asks nothing of a worker that is busy for minutes, and does
-not call a healthy worker ill because Redis is down (it waits for Redis by itself). It does not see
-a hung GPU: that is what the time limit of a chunk is for, which ends its process.
+Reads /proc only. This takes milliseconds, does not wait for a worker that is busy for minutes, and
+does not report a healthy worker as failed because Redis is down (workers wait for Redis). It does
+not detect a hung GPU: the time limit of a chunk ends such a process.
 
-The launcher starts dead workers again, so what is found here is that it could not.
+The launcher restarts dead workers, so a failed check means that the restart failed.
 """
 
 from __future__ import annotations
@@ -12,23 +12,23 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-#: The module that every worker process is started as (``workers/launcher.py``).
+#: Module that ``workers/launcher.py`` starts as a worker process.
 WORKER = b"workers.worker"
 
 
 def workers(proc: Path) -> list[int]:
-    """Ids of the live worker processes; zombies have no command line, so they do not count."""
-    found = []
+    """Return the ids of live worker processes; zombies have no command line and do not count."""
+    pids = []
     for entry in proc.iterdir():
         if not entry.name.isdigit():
             continue
         try:
             arguments = (entry / "cmdline").read_bytes().split(b"\0")
         except OSError:
-            continue  # it ended in this moment, or is another user's
+            continue  # the process ended just now, or belongs to another user
         if WORKER in arguments:
-            found.append(int(entry.name))
-    return found
+            pids.append(int(entry.name))
+    return pids
 
 
 if __name__ == "__main__":
