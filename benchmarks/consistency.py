@@ -32,6 +32,7 @@ from ways import ROWS, Clip, Settings, apply, edit, planned, recipe_for
 
 from ip2p_batch.evaluation import psnr, seam_ratio, ssim, video_flicker, warp_error
 from ip2p_batch.frame import Image
+from ip2p_batch.jobs.plan import VideoChunk
 from ip2p_batch.recipe import Recipe
 from ip2p_batch.training.teachers import TEACHERS
 
@@ -73,7 +74,9 @@ def work(job: tuple[Task, Path]) -> str:
         folder.mkdir(parents=True, exist_ok=True)
         np.save(kept, np.stack(made(task, output, clip, recipe)))
     images = list(np.load(kept))
-    seams = sorted({c.start for c in planned(clip, recipe).chunks if c.kind == "frames"} - {0})
+    seams = sorted(
+        {c.start for c in planned(clip, recipe).chunks if isinstance(c, VideoChunk)} - {0}
+    )
     facts = measured(clip, images, task.instruction, seams)
     facts |= {"frames": len(images)}
     (folder / "facts.json").write_text(json.dumps(facts))

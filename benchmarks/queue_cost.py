@@ -38,7 +38,7 @@ from ip2p_batch import scheduler
 from ip2p_batch.editing.editor import IdentityEditor
 from ip2p_batch.jobs.events import Event
 from ip2p_batch.jobs.folder import JobFolder
-from ip2p_batch.jobs.plan import Chunk, Plan
+from ip2p_batch.jobs.plan import ImageChunk, Plan, chunk_id
 from ip2p_batch.jobs.spec import Item, Job, Source
 from ip2p_batch.queue import redis_url
 from ip2p_batch.queue.celery_executor import CeleryExecutor
@@ -372,8 +372,7 @@ def tiny_job(folder: Path, chunks: int, *, model: str = "identity") -> JobFolder
     ]
     plan = Plan(
         chunks=tuple(
-            Chunk(id=f"1-{n:06d}", kind="stills", wave=1, start=n, stop=n + 1)
-            for n in range(chunks)
+            ImageChunk(id=chunk_id(1, n), wave=1, start=n, stop=n + 1) for n in range(chunks)
         )
     )
     source = Source(path=str(picture), stamp="s", items=chunks)

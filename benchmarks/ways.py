@@ -12,7 +12,7 @@ import msgspec
 import numpy as np
 
 from ip2p_batch.frame import Frame, Image
-from ip2p_batch.jobs.plan import Chunk, Plan
+from ip2p_batch.jobs.plan import BorderChunk, Chunk, Plan, VideoChunk
 from ip2p_batch.models import catalog
 from ip2p_batch.planning.planner import plan_video
 from ip2p_batch.recipe import Recipe
@@ -115,10 +115,11 @@ def chunk_edit(
 
     session = editor.session(recipe)
     anchors = [frames[n] for n in chunk.anchors]
-    if chunk.kind == "borders":
+    if isinstance(chunk, BorderChunk):
         session.anchor([(frame, None) for frame in anchors])
-        session.save_borders([(frames[n], path(n)) for n in chunk.borders])
+        session.save_borders([(frames[n], path(n)) for n in chunk.frames])
         return []
+    assert isinstance(chunk, VideoChunk)
     if chunk.borders:
         session.tie([(frames[n], path(n)) for n in chunk.borders])
     session.anchor([(f, path(f.index) if chunk.borders else None) for f in anchors])

@@ -50,7 +50,7 @@ def test_a_plan_as_json_is_one_object_with_the_whole_plan(tmp_path):
     assert plan["job"]["recipe"]["instruction"] == "make it snow"
     start, stop = plan["job"]["source"]["start"], plan["job"]["source"]["stop"]
     assert plan["frames"] == stop - start
-    frames = [n for c in plan["plan"]["chunks"] if c["kind"] == "frames"
+    frames = [n for c in plan["plan"]["chunks"] if c["kind"] == "video"
               for n in range(c["start"], c["stop"])]  # fmt: skip
     assert frames == list(range(start, stop))
     assert plan["waves"] == 2

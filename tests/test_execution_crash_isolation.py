@@ -15,7 +15,7 @@ from ip2p_batch.errors import JobError
 from ip2p_batch.execution.assemble import assemble
 from ip2p_batch.execution.crash_isolation import CrashIsolation
 from ip2p_batch.jobs import attempts
-from ip2p_batch.jobs.plan import Chunk
+from ip2p_batch.jobs.plan import BorderChunk, ImageChunk, VideoChunk
 from ip2p_batch.jobs.records import Attempt, WorkerInfo
 from ip2p_batch.jobs.spec import Encoding
 from ip2p_batch.recipe import Recipe
@@ -173,7 +173,7 @@ def run_here(job):
 )
 def test_exactly_the_guilty_are_found_however_many_machines_are_lost(size, frames, guilty, lost):
     """The rules alone: chunks whose guilty frames kill, and machines that are lost now and then."""
-    chunk = Chunk(id="c", kind="frames", wave=1, start=0, stop=frames)
+    chunk = VideoChunk(id="c", wave=1, start=0, stop=frames, shot=0, reach=(0, frames))
     guilty = {n for n in guilty if n < frames}
     broken, step = [], 0
     for _ in range(200):
@@ -198,7 +198,7 @@ def test_exactly_the_guilty_are_found_however_many_machines_are_lost(size, frame
 
 
 def test_a_chunk_whose_every_frame_kills_is_given_up_soon():
-    chunk = Chunk(id="c", kind="stills", wave=1, start=0, stop=16)
+    chunk = ImageChunk(id="c", wave=1, start=0, stop=16)
     alone = [Attempt(chunk="c", worker=WORKER, part=(n // 2,), at=0) for n in range(18)]
     with pytest.raises(JobError, match="9 different"):
         CrashIsolation(alone[:1] + alone, 16).see_if_there_is_hope(chunk)
@@ -221,7 +221,8 @@ def test_careful_work_gives_the_same_pixels_as_undisturbed_work(tmp_path, settin
         job = scheduler.create_job(request, settings)
         if name == "disturbed":
             for chunk in job.plan().chunks:
-                whole = chunk.borders if chunk.kind == "borders" else tuple(range(*chunk.reach))
+                is_border = isinstance(chunk, BorderChunk)
+                whole = chunk.frames if is_border else tuple(range(*chunk.reach))
                 broke_off(job, chunk.id, (), whole[:2], whole[:2])
                 suspects = CrashIsolation(attempts.history(job, chunk.id).broken, len(chunk))
                 assert all(len(part) == 1 for part in suspects.split(whole))

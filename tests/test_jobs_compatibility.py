@@ -4,7 +4,7 @@ import msgspec
 import pytest
 
 from ip2p_batch.jobs.compatibility import differences, mismatch_message, mixed
-from ip2p_batch.jobs.plan import Chunk
+from ip2p_batch.jobs.plan import BorderChunk, ImageChunk, VideoChunk, chunk_id
 from ip2p_batch.jobs.records import ComputeProfile, Receipt, Refusal, WorkerInfo
 
 H100 = ComputeProfile(model="a1", torch="2.9", diffusers="0.42", device="H100", dtype="float16")
@@ -19,10 +19,6 @@ def test_every_field_counts_and_is_named(field):
     assert differences(H100, H100) == ()
 
 
-def chunk(kind, number, start, stop, borders=()):
-    return Chunk(id=f"1-{number:06d}", kind=kind, wave=1, start=start, stop=stop, borders=borders)
-
-
 def receipts(chunks, *numbers, mismatches=("device A100 instead of H100",)):
     return {
         c.id: Receipt(
@@ -34,8 +30,11 @@ def receipts(chunks, *numbers, mismatches=("device A100 instead of H100",)):
 
 
 def test_the_frames_that_others_did_are_told_in_one_line():
-    chunks = [chunk("borders", 9, 0, 0, (0, 24, 72)), *(
-        chunk("frames", n, 24 * n, 24 * n + 24, (24 * n, 24 * n + 24)) for n in range(4)
+    chunks = [BorderChunk(id="1-000000", wave=1, frames=(0, 24, 72)), *(
+        VideoChunk(
+            id=chunk_id(2, n), wave=2, start=24 * n, stop=24 * n + 24, shot=0,
+            reach=(24 * n, 24 * n + 24), borders=(24 * n, 24 * n + 24),
+        ) for n in range(4)
     )]  # fmt: skip
     assert mixed(chunks, receipts(chunks)) == []
     assert mixed(chunks, receipts(chunks, 0, 2, 4)) == [
@@ -45,7 +44,10 @@ def test_the_frames_that_others_did_are_told_in_one_line():
 
 
 def test_pictures_are_counted():
-    chunks = [chunk("stills", 0, 0, 16), chunk("stills", 1, 16, 17)]
+    chunks = [
+        ImageChunk(id=chunk_id(1, n), wave=1, start=start, stop=stop)
+        for n, (start, stop) in enumerate([(0, 16), (16, 17)])
+    ]
     both, one = (mixed(chunks, receipts(chunks, *n))[0] for n in ((0, 1), (1,)))
     assert both.startswith("17 pictures were") and one.startswith("1 picture was")
 

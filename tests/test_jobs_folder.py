@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from ip2p_batch.errors import JobError, OutputError
 from ip2p_batch.jobs.codec import decode, encode
 from ip2p_batch.jobs.folder import JobFolder, encode_line
-from ip2p_batch.jobs.plan import Chunk, Plan
+from ip2p_batch.jobs.plan import ImageChunk, Plan, chunk_id
 from ip2p_batch.jobs.records import Failure, Heartbeat, Receipt, WorkerInfo
 from ip2p_batch.jobs.spec import Item, Job, Source
 from ip2p_batch.recipe import Recipe
@@ -23,9 +23,7 @@ from .waiting import touched
 
 WORKER = WorkerInfo(host="here", pid=1)
 PLAN = Plan(
-    chunks=tuple(
-        Chunk(id=f"1-{i:06d}", kind="stills", wave=1, start=i, stop=i + 1) for i in range(4)
-    )
+    chunks=tuple(ImageChunk(id=chunk_id(1, i), wave=1, start=i, stop=i + 1) for i in range(4))
 )
 ITEMS = tuple(Item(source=f"/a/{i}\n.png", output=f"/b/{i}.png") for i in range(4))
 
@@ -168,7 +166,7 @@ def test_a_chunk_that_was_planned_since_is_found_though_a_share_shows_the_old_fi
     """As network shares do until a file is opened: its name has the old file's stamp."""
     assert folder.chunk("1-000003") == PLAN.chunks[3]
     old = folder.path.joinpath("plan.json").stat()
-    new = Chunk(id="1-000004", kind="stills", wave=1, start=3, stop=4)
+    new = ImageChunk(id="1-000004", wave=1, start=3, stop=4)
     folder.replan(msgspec.structs.replace(PLAN, chunks=(*PLAN.chunks, new)), ITEMS)
     stat, opened = type(folder.path).stat, []
 

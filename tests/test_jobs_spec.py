@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from ip2p_batch.errors import JobError
 from ip2p_batch.jobs.codec import decode, encode, is_json
 from ip2p_batch.jobs.events import Event
-from ip2p_batch.jobs.plan import Chunk, Plan, Shot
+from ip2p_batch.jobs.plan import BorderChunk, ImageChunk, Plan, Shot, VideoChunk
 from ip2p_batch.jobs.records import Failure, Heartbeat, ItemResult, Receipt, Result, WorkerInfo
 from ip2p_batch.jobs.spec import Encoding, Job, Source
 from ip2p_batch.queue.messages import Message, message, read_message
@@ -20,10 +20,16 @@ numbers = st.integers(0, 2**40)
 seconds = st.floats(0, 1e12)
 ids = st.from_regex(r"[0-9]-[0-9]{6}", fullmatch=True, alphabet=string.digits + "-")
 workers = st.builds(WorkerInfo, host=text, pid=numbers, device=text, torch=text, model=text)
-chunks = st.builds(
-    Chunk, id=ids, kind=st.sampled_from(["borders", "frames", "stills"]), wave=numbers,
-    start=numbers, stop=numbers, shot=numbers, borders=st.lists(numbers, max_size=3).map(tuple),
-    anchors=st.lists(numbers, max_size=3).map(tuple), reach=st.tuples(numbers, numbers),
+several = st.lists(numbers, max_size=3).map(tuple)
+chunks = st.one_of(
+    st.builds(BorderChunk, id=ids, wave=numbers, frames=several, anchors=several),
+    st.builds(
+        VideoChunk, id=ids, wave=numbers, start=numbers, stop=numbers, shot=numbers,
+        borders=several, anchors=several, reach=st.tuples(numbers, numbers),
+    ),
+    st.builds(
+        ImageChunk, id=ids, wave=numbers, start=numbers, stop=numbers, excluded=several,
+    ),
 )  # fmt: skip
 values = st.one_of(
     chunks,
@@ -89,7 +95,7 @@ paths = st.lists(
 def test_a_message_is_read_back_as_it_was_sent(path, chunk_id, assembly):
     from ip2p_batch.jobs.folder import JobFolder
 
-    chunk = None if assembly else Chunk(id=chunk_id, kind="stills", wave=1, start=0, stop=1)
+    chunk = None if assembly else ImageChunk(id=chunk_id, wave=1, start=0, stop=1)
     sent = message(JobFolder(path), chunk, "0" * 64)
     assert read_message(sent) == Message(
         job=str(JobFolder(path).path), fingerprint="0" * 64, chunk=None if assembly else chunk_id
@@ -97,8 +103,8 @@ def test_a_message_is_read_back_as_it_was_sent(path, chunk_id, assembly):
 
 
 def test_a_result_counts_only_in_the_chunk_that_its_picture_belongs_to():
-    first = Chunk(id="1-000000", kind="stills", wave=1, start=0, stop=3, without=(1,))
-    again = Chunk(id="1-000001", kind="stills", wave=1, start=1, stop=2)
+    first = ImageChunk(id="1-000000", wave=1, start=0, stop=3, excluded=(1,))
+    again = ImageChunk(id="1-000001", wave=1, start=1, stop=2)
     plan = Plan(chunks=(first, again))
     old, new = (
         Receipt(
@@ -111,3 +117,15 @@ def test_a_result_counts_only_in_the_chunk_that_its_picture_belongs_to():
     assert [item.index for item in plan.valid_items(old)] == [0, 2]
     assert [item.error for item in plan.valid_items(new)] == [""]
     assert decode(encode(plan), Plan) == plan
+
+
+def test_retried_pictures_move_to_a_new_chunk_with_an_id_of_its_own():
+    chunks = [ImageChunk(id=name, wave=1, start=at, stop=at + 2) for name, at in
+              (("1-000000", 0), ("1-000002", 2))]  # fmt: skip
+    plan = Plan(chunks=tuple(chunks), warnings=("old",))
+    again = plan.with_retried({1: "1-000000", 2: "1-000002"}, [(1, 3)], ["new"])
+    assert [tuple(c.numbers) for c in again.chunks] == [(0,), (3,), (1, 2)]
+    assert [c.id for c in again.chunks] == ["1-000000", "1-000002", "1-000003"]
+    assert again.warnings == ("new",) and again.frames == plan.frames == 4
+    once_more = again.with_retried({1: "1-000003"}, [(1, 2)], [])
+    assert [tuple(c.numbers) for c in once_more.chunks] == [(0,), (3,), (2,), (1,)]

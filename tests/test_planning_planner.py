@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ip2p_batch.jobs.codec import encode
+from ip2p_batch.jobs.plan import BorderChunk, VideoChunk
 from ip2p_batch.planning import planner
 from ip2p_batch.recipe import Recipe
 
@@ -30,11 +31,19 @@ def videos(draw: st.DrawFn) -> tuple[int, int, list[int], Recipe]:
     return start, stop, cuts, recipe
 
 
+def video_chunks(plan):
+    return [c for c in plan.chunks if isinstance(c, VideoChunk)]
+
+
+def border_chunks(plan):
+    return [c for c in plan.chunks if isinstance(c, BorderChunk)]
+
+
 @given(videos())
 def test_chunks_tile_every_frame_exactly_once_in_order(video):
     start, stop, cuts, recipe = video
     result = planner.plan_video(start, stop, cuts, recipe, (64, 64))
-    frames = [f for c in result.chunks if c.kind == "frames" for f in range(c.start, c.stop)]
+    frames = [f for c in video_chunks(result) for f in c.numbers]
     assert frames == list(range(start, stop))
     assert result.frames == stop - start
 
@@ -42,19 +51,18 @@ def test_chunks_tile_every_frame_exactly_once_in_order(video):
 @given(videos())
 def test_no_chunk_crosses_a_cut_or_is_longer_than_asked(video):
     start, stop, cuts, recipe = video
-    for chunk in planner.plan_video(start, stop, cuts, recipe, (64, 64)).chunks:
-        if chunk.kind == "frames":
-            assert len(chunk) <= planner.SPANS_PER_CHUNK * recipe.chunk_frames
-            assert not any(chunk.start < cut < chunk.stop for cut in cuts)
+    for chunk in video_chunks(planner.plan_video(start, stop, cuts, recipe, (64, 64))):
+        assert len(chunk) <= planner.SPANS_PER_CHUNK * recipe.chunk_frames
+        assert not any(chunk.start < cut < chunk.stop for cut in cuts)
 
 
 @given(videos())
 def test_every_tied_chunk_has_both_its_borders_in_an_earlier_wave_and_in_its_own_shot(video):
     start, stop, cuts, recipe = video
     result = planner.plan_video(start, stop, cuts, recipe, (64, 64))
-    wave_of = {f: c.wave for c in result.chunks if c.kind == "borders" for f in c.borders}
-    for chunk in result.chunks:
-        if chunk.kind == "frames" and chunk.borders:
+    wave_of = {f: c.wave for c in border_chunks(result) for f in c.frames}
+    for chunk in video_chunks(result):
+        if chunk.borders:
             shot = result.shots[chunk.shot]
             assert {chunk.start} <= set(chunk.borders)
             assert chunk.borders[0] <= chunk.reach[0]
@@ -66,8 +74,8 @@ def test_every_tied_chunk_has_both_its_borders_in_an_earlier_wave_and_in_its_own
 @given(videos())
 def test_no_frame_is_further_from_its_borders_than_asked(video):
     start, stop, cuts, recipe = video
-    for chunk in planner.plan_video(start, stop, cuts, recipe, (64, 64)).chunks:
-        if chunk.kind == "frames" and chunk.borders:
+    for chunk in video_chunks(planner.plan_video(start, stop, cuts, recipe, (64, 64))):
+        if chunk.borders:
             assert all(b - a <= recipe.chunk_frames for a, b in pairwise(chunk.borders))
 
 
@@ -99,8 +107,8 @@ def test_how_many_spans_a_chunk_holds_changes_no_border_and_no_anchor(monkeypatc
 @given(videos())
 def test_two_neighbouring_chunks_of_one_shot_share_their_border(video):
     start, stop, cuts, recipe = video
-    tied = [c for c in planner.plan_video(start, stop, cuts, recipe, (64, 64)).chunks if c.borders]
-    tied = [c for c in tied if c.kind == "frames"]
+    result = planner.plan_video(start, stop, cuts, recipe, (64, 64))
+    tied = [c for c in video_chunks(result) if c.borders]
     for a, b in pairwise(tied):
         if a.shot == b.shot:
             assert b.start in a.borders and b.start in b.borders
@@ -137,7 +145,8 @@ def test_few_pictures_are_spread_over_several_chunks_of_nearly_one_size():
 
 def test_without_carryover_there_is_one_wave():
     result = planner.plan_video(0, 48, [], Recipe(instruction="x", carryover=0), (64, 64))
-    assert result.waves == 1 and not any(c.borders for c in result.chunks)
+    assert result.waves == 1 and not border_chunks(result)
+    assert not any(c.borders for c in video_chunks(result))
 
 
 @given(videos())
@@ -145,16 +154,17 @@ def test_all_chunks_of_a_shot_look_at_the_same_anchors_of_that_shot(video):
     start, stop, cuts, recipe = video
     recipe = msgspec.structs.replace(recipe, anchor_scope="shot")
     result = planner.plan_video(start, stop, cuts, recipe, (64, 64))
-    edited = {f for c in result.chunks if c.kind == "borders" for f in c.borders}
+    edited = {f for c in border_chunks(result) for f in c.frames}
     for number, shot in enumerate(result.shots):
-        chunks = [c for c in result.chunks if c.shot == number]
-        chosen = {c.anchors for c in chunks if c.kind == "frames" or c.anchors}
+        chunks = [c for c in video_chunks(result) if c.shot == number]
+        first = [c for c in border_chunks(result) if shot.start <= c.frames[0] < shot.stop]
+        chosen = {c.anchors for c in (*chunks, *first) if c in chunks or c.anchors}
         assert len(chosen) == 1
         anchors = chosen.pop()
         assert len(anchors) <= recipe.anchors
         assert bool(anchors) == bool(recipe.anchors)
         assert all(shot.start <= a < shot.stop for a in anchors)
-        if any(c.borders for c in chunks if c.kind == "frames"):
+        if any(c.borders for c in chunks):
             assert edited.issuperset(anchors)  # wave 2 finds their states on disk
 
 
@@ -163,8 +173,8 @@ def test_with_anchors_of_the_video_all_chunks_of_all_shots_look_at_the_same(vide
     start, stop, cuts, recipe = video
     recipe = msgspec.structs.replace(recipe, anchor_scope="video")
     result = planner.plan_video(start, stop, cuts, recipe, (64, 64))
-    edited = {f for c in result.chunks if c.kind == "borders" for f in c.borders}
-    chosen = {c.anchors for c in result.chunks if c.kind == "frames" or c.anchors}
+    edited = {f for c in border_chunks(result) for f in c.frames}
+    chosen = {c.anchors for c in result.chunks if isinstance(c, VideoChunk) or c.anchors}
     assert len(chosen) == 1
     anchors = chosen.pop()
     assert bool(anchors) == bool(recipe.anchors)
@@ -177,20 +187,19 @@ def test_with_anchors_of_the_video_all_chunks_of_all_shots_look_at_the_same(vide
 def test_a_chunk_of_borders_beside_anchors_holds_one_shots_only(video):
     start, stop, cuts, recipe = video
     result = planner.plan_video(start, stop, cuts, recipe, (64, 64))
-    for chunk in result.chunks:
-        if chunk.kind == "borders" and chunk.anchors:
-            shot = result.shots[chunk.shot]
-            assert all(shot.start <= b < shot.stop for b in chunk.borders)
+    for chunk in border_chunks(result):
+        if chunk.anchors:
+            shot = next(s for s in result.shots if s.start <= chunk.frames[0] < s.stop)
+            assert all(shot.start <= frame < shot.stop for frame in chunk.frames)
 
 
 @given(videos())
 def test_a_chunk_reaches_as_far_as_its_filters_look_within_its_shot(video):
     start, stop, cuts, recipe = video
     result = planner.plan_video(start, stop, cuts, recipe, (64, 64))
-    for chunk in result.chunks:
-        if chunk.kind == "frames":
-            shot, r = result.shots[chunk.shot], recipe.temporal_filter + recipe.deflicker
-            assert chunk.reach == (max(shot.start, chunk.start - r), min(shot.stop, chunk.stop + r))
+    for chunk in video_chunks(result):
+        shot, r = result.shots[chunk.shot], recipe.temporal_filter + recipe.deflicker
+        assert chunk.reach == (max(shot.start, chunk.start - r), min(shot.stop, chunk.stop + r))
 
 
 @given(videos())

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from ip2p_batch.errors import BrokerError, JobError
 from ip2p_batch.jobs.folder import JobFolder
-from ip2p_batch.jobs.plan import Chunk
+from ip2p_batch.jobs.plan import VideoChunk, chunk_id
 from ip2p_batch.queue import messages, redis_url
 from ip2p_batch.queue.celery_app import make_app
 from ip2p_batch.queue.celery_executor import CeleryExecutor
@@ -58,7 +58,9 @@ def test_messages_are_small_json_references_without_pixels(tmp_path, redis, exec
 @settings(max_examples=20)
 @given(st.text("abc/é", min_size=1, max_size=60), st.integers(0, 10**6))
 def test_a_message_names_an_absolute_job_folder(path, number):
-    chunk = Chunk(id=f"2-{number:06d}", kind="frames", wave=2, start=0, stop=16, borders=(0, 16))
+    chunk = VideoChunk(
+        id=chunk_id(2, number), wave=2, start=0, stop=16, shot=0, reach=(0, 16), borders=(0, 16)
+    )
     values = message(JobFolder(path), chunk, "0" * 64)
     assert values["job"].startswith("/")
     assert values.keys() == {"job", "chunk", "fingerprint"}

@@ -22,7 +22,7 @@ from ip2p_batch.errors import EditError, IncompleteJob
 from ip2p_batch.execution.assemble import assemble
 from ip2p_batch.execution.attempt import give_up
 from ip2p_batch.jobs.folder import JobFolder
-from ip2p_batch.jobs.plan import Chunk, Plan
+from ip2p_batch.jobs.plan import ImageChunk, Plan, chunk_id
 from ip2p_batch.jobs.records import Failure, Heartbeat, Held, Receipt, WorkerInfo
 from ip2p_batch.jobs.spec import Item, Job, Source
 from ip2p_batch.queue.executor import ASSEMBLY
@@ -69,7 +69,7 @@ class JobFolderMachine(RuleBasedStateMachine):
     def create(self, first, second):
         self.place = tempfile.TemporaryDirectory(prefix="machine-")
         chunks = [
-            Chunk(id=f"{wave}-{n:06d}", kind="stills", wave=wave, start=n, stop=n + 1)
+            ImageChunk(id=chunk_id(wave, n), wave=wave, start=n, stop=n + 1)
             for wave, numbers in ((1, range(first)), (2, range(first, first + second)))
             for n in numbers
         ]

@@ -15,7 +15,7 @@ from pathlib import Path
 from PIL import Image
 
 from ip2p_batch.jobs.folder import JobFolder
-from ip2p_batch.jobs.plan import Chunk, Plan
+from ip2p_batch.jobs.plan import ImageChunk, Plan, chunk_id
 from ip2p_batch.jobs.spec import Item, Job, Source
 from ip2p_batch.queue.celery_app import make_app
 from ip2p_batch.recipe import Recipe
@@ -52,7 +52,7 @@ def stills_job(folder, pictures=4, *, model="identity", each=1, size=64):
         Image.new("RGB", (16, 16), (number, 0, 0)).save(path)
         items.append(Item(source=str(path), output=str(output / path.name), width=16, height=16))
     chunks = tuple(
-        Chunk(id=f"1-{n:06d}", kind="stills", wave=1, start=n, stop=min(n + each, pictures))
+        ImageChunk(id=chunk_id(1, n), wave=1, start=n, stop=min(n + each, pictures))
         for n in range(0, pictures, each)
     )
     job = Job(

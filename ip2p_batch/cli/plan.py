@@ -143,12 +143,11 @@ def _shots(plan: Plan, facts: VideoFacts) -> str:
 
 
 def _chunks(plan: Plan, job: Job) -> str:
-    kinds = Counter((c.wave, c.kind) for c in plan.chunks)
+    kinds = Counter((c.wave, c.noun) for c in plan.chunks)
     lines = [f"{len(plan.chunks)} in {formatting.plural(plan.waves, 'wave')}"]
-    names = {"borders": "border frames", "frames": "frames", "stills": "pictures"}
-    for (wave, kind), count in sorted(kinds.items()):
-        held = sum(len(c) for c in plan.wave(wave) if c.kind == kind)
-        lines.append(f"wave {wave}: {formatting.plural(count, 'chunk')} with {held} {names[kind]}")
+    for (wave, noun), count in sorted(kinds.items()):
+        held = formatting.plural(sum(len(c) for c in plan.wave(wave) if c.noun == noun), noun)
+        lines.append(f"wave {wave}: {formatting.plural(count, 'chunk')} with {held}")
     if job.source.is_video:
         lines.append("then the segments are joined")
     return "\n".join(lines)

@@ -9,6 +9,7 @@ import msgspec
 import typer
 
 from ..jobs.events import Event
+from ..jobs.plan import VideoChunk
 from ..models import catalog
 from ..settings import Settings
 from . import exits, formatting
@@ -189,7 +190,7 @@ def _with_job(request: ScoreRequest, folder: JobFolder, first: int | None) -> Sc
 
     begins = folder.job().source.start if first is None else first
     plan = folder.plan()
-    starts = sorted(chunk.start for chunk in plan.chunks if chunk.kind == "frames")
+    starts = sorted(chunk.start for chunk in plan.chunks if isinstance(chunk, VideoChunk))
     return msgspec.structs.replace(
         request,
         first=begins,

@@ -11,7 +11,7 @@ from pathlib import Path
 from ..errors import IncompleteJob, OutsideRoots
 from ..jobs.compatibility import mixed
 from ..jobs.folder import JobFolder
-from ..jobs.plan import Plan
+from ..jobs.plan import Plan, VideoChunk
 from ..jobs.records import ItemResult, Receipt, Result
 from ..jobs.spec import Job
 from ..media.video import concat
@@ -123,7 +123,7 @@ def _join(job_dir: JobFolder, job: Job, plan: Plan, receipts: dict[str, Receipt]
     source, facts = job.source, job.source.video
     assert facts is not None
     suffix = segment_suffix(job.encoding)
-    chunks = [c for c in plan.chunks if c.kind == "frames"]
+    chunks = [c for c in plan.chunks if isinstance(c, VideoChunk)]
     segments = [job_dir.segment_path(c, suffix) for c in chunks]
     # Looked at in full: a disk can lose the end of a file, or change a byte, and say nothing.
     wrong = [c.id for c, s in zip(chunks, segments, strict=True) if not _is(s, receipts[c.id])]

@@ -10,7 +10,7 @@ import msgspec
 from ..editing.editor import Editor
 from ..errors import JobCancelled
 from ..jobs.folder import JobFolder
-from ..jobs.plan import Chunk
+from ..jobs.plan import BorderChunk, Chunk, ImageChunk, VideoChunk
 from ..jobs.records import InferenceConfig, ItemResult, Receipt, WorkerInfo
 from ..media.reference_image import load_reference_image
 from ..recipe import Recipe
@@ -89,12 +89,13 @@ def _process(work: Work, editor_for: EditorFor, hang_detector: HangDetector | No
         if job.look:
             session.look(load_reference_image(job_dir.reference_image_path, job.look))
         items: tuple[ItemResult, ...] = ()
-        if chunk.kind == "stills":
-            digest, items = edit_stills(work, session)
-        elif chunk.kind == "borders":
-            digest = edit_borders(work, session)
-        else:
-            digest = edit_frames(work, session)
+        match chunk:
+            case ImageChunk():
+                digest, items = edit_stills(work, chunk, session)
+            case BorderChunk():
+                digest = edit_borders(work, chunk, session)
+            case VideoChunk():
+                digest = edit_frames(work, chunk, session)
         work.checkpoint()
         # Once more: a resume may have given the job to workers of another kind meanwhile.
         mismatches = require_compatible(job_dir, job_dir.job(), mine)

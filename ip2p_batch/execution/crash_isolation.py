@@ -68,8 +68,7 @@ class CrashIsolation:
         if sum(not part for part in self._parts) >= _AIMLESS:
             where = "and at none of its frames"
         elif still := [n for n in poisoned if self._alone()[n] >= _DEATHS + _STILL]:
-            noun = "picture" if chunk.kind == "stills" else "frame"
-            where = f"in the end always at {noun} {still[0]}"
+            where = f"in the end always at {chunk.noun} {still[0]}"
         elif len(poisoned) > max(_LIKELY, self._frames // 2):
             where = f"at {len(poisoned)} different frames"
         if where:

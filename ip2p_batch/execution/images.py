@@ -19,6 +19,7 @@ import numpy as np
 from ..editing.editor import EditSession
 from ..errors import EditError, Ip2pError, NotFinite, OutputError, OutsideRoots, SourceError
 from ..frame import Frame
+from ..jobs.plan import ImageChunk
 from ..jobs.records import ItemResult
 from ..jobs.spec import Item, Job
 from ..media import limits
@@ -44,7 +45,9 @@ class _Picture:
     frame: Frame
 
 
-def edit_stills(work: Work, session: EditSession) -> tuple[str, tuple[ItemResult, ...]]:
+def edit_stills(
+    work: Work, chunk: ImageChunk, session: EditSession
+) -> tuple[str, tuple[ItemResult, ...]]:
     """Edit the pictures of one bucket.
 
     Returns:
@@ -77,10 +80,10 @@ def edit_stills(work: Work, session: EditSession) -> tuple[str, tuple[ItemResult
 
     size = session.batch_size
     with (
-        work.ahead(_read(work), size) as ready,
+        work.ahead(_read(work, chunk), size) as ready,
         work.behind(finish, size) as writer,
     ):
-        numbers = range(work.chunk.start, work.chunk.stop)
+        numbers = chunk.numbers
         for batch in work.parts(clocked(work, ready, "decode"), numbers, size):
             good = []
             for index, picture in batch:
@@ -94,13 +97,13 @@ def edit_stills(work: Work, session: EditSession) -> tuple[str, tuple[ItemResult
                 else:
                     with work.timed("encode"):
                         writer.put(_Picture(picture.item, picture.still, picture.resize, edited))
-    _flush_names(work)
+    _flush_names(work, chunk)
     return digests.hexdigest(), tuple(results[i] for i in sorted(results))
 
 
-def _flush_names(work: Work) -> None:
+def _flush_names(work: Work, chunk: ImageChunk) -> None:
     """Before the receipt vouches for them: the results' names, once for each folder."""
-    items = work.job_dir.items(work.chunk.start, work.chunk.stop)
+    items = work.job_dir.items(chunk.start, chunk.stop)
     for folder in sorted({Path(item.output).parent for item in items}):
         try:
             if folder.is_dir():  # not where all of its pictures failed
@@ -111,11 +114,11 @@ def _flush_names(work: Work) -> None:
             raise write_error(folder, error) from error
 
 
-def _read(work: Work) -> Iterator[tuple[int, _Picture | str]]:
+def _read(work: Work, chunk: ImageChunk) -> Iterator[tuple[int, _Picture | str]]:
     """Pictures of the chunk, read and resized, or why one cannot be read."""
-    chunk, size = work.chunk, work.job.recipe.size
+    size = work.job.recipe.size
     for index, item in enumerate(work.job_dir.items(chunk.start, chunk.stop), chunk.start):
-        if index in chunk.without:
+        if index in chunk.excluded:
             continue
         if index in work.poisoned:
             yield index, _DEADLY

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from itertools import islice
 
 from ..errors import Ip2pError
+from ..jobs.plan import Chunk
 from ..jobs.records import Receipt
 from ..planning.cost import LEAST_SECONDS, cost, planned_seconds
 from .chunk_run import Work
@@ -36,7 +37,7 @@ class HangDetector:
         self._device = device
         self._least = least
         #: Seconds for each TFLOP, the slowest chunk's so far, by recipe and kind of chunk.
-        self._pace: dict[tuple[str, str], float] = {}
+        self._pace: dict[tuple[str, type[Chunk]], float] = {}
 
     def seconds(self, work: Work) -> float:
         """How long a chunk may take, or a part of one that is done with care."""
@@ -59,13 +60,13 @@ class HangDetector:
         """Take the time of a finished chunk for the measure of those to come."""
         self._learn(_key(work), cost(work.job, work.job_dir.plan(), work.chunk), receipt)
 
-    def _learn(self, key: tuple[str, str], tflop: float, receipt: Receipt) -> None:
+    def _learn(self, key: tuple[str, type[Chunk]], tflop: float, receipt: Receipt) -> None:
         took = receipt.seconds.get("total", 0.0) - receipt.seconds.get("load", 0.0)
         self._pace[key] = max(took / tflop, self._pace.get(key, 0.0))
 
 
-def _key(work: Work) -> tuple[str, str]:
-    return work.job.recipe.fingerprint(), work.chunk.kind
+def _key(work: Work) -> tuple[str, type[Chunk]]:
+    return work.job.recipe.fingerprint(), type(work.chunk)
 
 
 def _others(work: Work) -> Iterator[Receipt]:
@@ -76,7 +77,7 @@ def _others(work: Work) -> Iterator[Receipt]:
             return
         try:
             receipt = work.job_dir.receipt(chunk_id)
-            same = receipt and work.job_dir.chunk(chunk_id).kind == work.chunk.kind
+            same = receipt and type(work.job_dir.chunk(chunk_id)) is type(work.chunk)
         except Ip2pError:
             continue  # a damaged receipt is somebody else's to find
         if receipt and same and receipt.worker.device == work.worker.device:

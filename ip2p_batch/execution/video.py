@@ -13,6 +13,7 @@ from contextlib import ExitStack, closing
 from ..editing.editor import EditSession
 from ..errors import EditError
 from ..frame import Frame
+from ..jobs.plan import BorderChunk, VideoChunk
 from ..media.resize import Resize
 from ..media.video.reader import VideoReader
 from ..media.video.segment import SegmentWriter, segment_suffix
@@ -25,9 +26,9 @@ from .frame_fallback import FrameFallback, told
 _READ_AHEAD = 2  # batches decoded before the editor asks for them
 
 
-def edit_frames(work: Work, session: EditSession) -> str:
+def edit_frames(work: Work, chunk: VideoChunk, session: EditSession) -> str:
     """Decode, resize, edit, restore the size and encode a segment. Returns its SHA-256."""
-    job, chunk = work.job, work.chunk
+    job = work.job
     facts = job.source.video
     assert facts is not None
     resize = Resize.of_video(facts, job.recipe.size)
@@ -36,7 +37,7 @@ def edit_frames(work: Work, session: EditSession) -> str:
     table = work.job_dir.frame_table()
     with VideoReader(source, facts, table) as opened:
         reader = CrashSafeReader(opened, table, work.poisoned, work.job_dir.plan().shots)
-        _take_over(work, session, reader, resize)
+        _take_over(work, chunk, session, reader, resize)
         frames = work.cpu_pool.map(
             lambda frame: session.prepare(_resized(frame, resize)), reader.frames(*chunk.reach)
         )
@@ -78,9 +79,9 @@ def edit_frames(work: Work, session: EditSession) -> str:
     return digest
 
 
-def edit_borders(work: Work, session: EditSession) -> str:
+def edit_borders(work: Work, chunk: BorderChunk, session: EditSession) -> str:
     """Border frames of wave 1, up to the step at which they are handed over."""
-    job, chunk = work.job, work.chunk
+    job = work.job
     facts = job.source.video
     assert facts is not None
     resize = Resize.of_video(facts, job.recipe.size)
@@ -92,14 +93,14 @@ def edit_borders(work: Work, session: EditSession) -> str:
         with work.timed("decode"):
             anchors = _frames(work, reader, resize, chunk.anchors)
         session.anchor([(frame, None) for frame in anchors])
-        for numbers in work.parts(iter(chunk.borders), chunk.borders, session.border_batch_size):
+        for numbers in work.parts(iter(chunk.frames), chunk.frames, session.border_batch_size):
             with work.timed("decode"):
                 frames = [_resized(frame, resize) for frame in reader.frames_at(numbers)]
             for digest in _save_borders(work, session, frames):
                 digests.update(digest.encode())
             work.advance(len(frames))
         work.warnings += reader.warnings
-        work.warnings += told(session.notes, chunk.borders, "Border frame")
+        work.warnings += told(session.notes, chunk.frames, "Border frame")
     return digests.hexdigest()
 
 
@@ -115,13 +116,14 @@ def _save_borders(work: Work, session: EditSession, frames: Sequence[Frame]) -> 
         return [sha256(path) for path in temporary]
 
 
-def _take_over(work: Work, session: EditSession, reader: CrashSafeReader, resize: Resize) -> None:
+def _take_over(
+    work: Work, chunk: VideoChunk, session: EditSession, reader: CrashSafeReader, resize: Resize
+) -> None:
     """Tie the session to the chunk's borders, and let it look at its anchors.
 
     A latents file that is damaged or gone is made again. Where and when a border is edited does
     not change it, so mending it here is the same as doing wave 1 again.
     """
-    chunk = work.chunk
     with work.timed("decode"):
         numbers = sorted({*chunk.borders, *chunk.anchors})
         read = dict(zip(numbers, _frames(work, reader, resize, numbers), strict=True))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from .plan import Chunk
+from .plan import Chunk, ImageChunk
 from .ranges import in_words
 from .records import ComputeProfile, Receipt, Refusal
 
@@ -44,22 +44,21 @@ def mismatch_message(refusal: Refusal) -> str:
 
 def mixed(chunks: Iterable[Chunk], receipts: Mapping[str, Receipt]) -> list[str]:
     """Lines for the user on chunks that workers of another kind did."""
-    found: dict[tuple[str, tuple[str, ...]], list[int]] = {}
+    found: dict[tuple[type[Chunk], tuple[str, ...]], list[int]] = {}
     for chunk in chunks:
         receipt = receipts.get(chunk.id)
         if receipt is None or not receipt.mismatches:
             continue
-        numbers = chunk.borders if chunk.kind == "borders" else range(chunk.start, chunk.stop)
-        found.setdefault((chunk.kind, receipt.mismatches), []).extend(numbers)
+        found.setdefault((type(chunk), receipt.mismatches), []).extend(chunk.numbers)
     return [
         f"{_subject(kind, sorted(numbers))} edited on other hardware: {', '.join(mismatches)}."
         for (kind, mismatches), numbers in found.items()
     ]
 
 
-def _subject(kind: str, numbers: list[int]) -> str:
+def _subject(kind: type[Chunk], numbers: list[int]) -> str:
     many = len(numbers) > 1
-    if kind == "stills":
+    if kind is ImageChunk:
         return f"{len(numbers)} pictures were" if many else "1 picture was"
-    noun = "Border frame" if kind == "borders" else "Frame"
-    return f"{noun}{'s' if many else ''} {in_words(numbers)} {'were' if many else 'was'}"
+    noun = kind.noun.capitalize() + ("s" if many else "")
+    return f"{noun} {in_words(numbers)} {'were' if many else 'was'}"

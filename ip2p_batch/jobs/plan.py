@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
-from typing import Literal, NamedTuple
+from itertools import count
+from typing import ClassVar, NamedTuple
+
+import msgspec
 
 from ..recipe import Recipe
 from .codec import ChunkId, FrozenStruct
@@ -19,55 +22,124 @@ class Shot(FrozenStruct, frozen=True, kw_only=True):
     stop: int
 
 
-class Chunk(FrozenStruct, frozen=True, kw_only=True):
+class ChunkBase(FrozenStruct, frozen=True, kw_only=True, tag_field="kind"):
     """The unit of dispatch and retry.
 
     Attributes:
         id: unique in the job, also the name of its files (``2-000017``).
-        kind: ``borders`` (wave 1: border latents), ``frames`` (a segment of video) or
-            ``stills`` (pictures).
         wave: chunks of one wave can all run at once; waves run in order, from 1.
-        start, stop: frames of the video, or lines of ``items.jsonl``, half-open.
-        shot: number of the shot, from 0.
-        borders: frame numbers. For ``borders``: the frames to edit. For ``frames``: those that
-            its frames are tied to, in order, each to the two that it lies between; empty when
-            nothing is carried.
-        reach: frames of the shot, half-open, that have to be edited to make these: more than
-            ``[start, stop)`` where a temporal filter looks beyond.
-        anchors: frame numbers that the chunk's frames look at; where latents are carried, these
-            are borders, too.
-        without: numbers of pictures in ``[start, stop)`` that other chunks do: those that failed
-            here, and were planned again.
+        noun: what messages call one of its frames or pictures.
     """
 
     id: ChunkId
-    kind: Literal["borders", "frames", "stills"]
     wave: int
-    start: int
-    stop: int
-    shot: int = 0
-    borders: tuple[int, ...] = ()
-    anchors: tuple[int, ...] = ()
-    reach: tuple[int, int] = (0, 0)
-    without: tuple[int, ...] = ()
+    noun: ClassVar[str]
 
-    def __len__(self) -> int:
-        if self.kind == "borders":
-            return len(self.borders)
-        return self.stop - self.start - len(self.without)
+    @property
+    def numbers(self) -> Sequence[int]:
+        """Frame numbers, or lines of ``items.jsonl``, that its receipt vouches for; ascending."""
+        raise NotImplementedError
 
     @property
     def edited(self) -> int:
-        """Frames or pictures that are edited for it, with those beyond its ends."""
-        return max(len(self), self.reach[1] - self.reach[0])
+        """Frames or pictures that are edited for it, including those beyond its ends."""
+        return len(self)
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+
+class BorderChunk(ChunkBase, frozen=True, kw_only=True, tag="borders"):
+    """Frames whose latents the spans on both sides use (wave 1).
+
+    Attributes:
+        frames: numbers of the frames to edit, ascending; they may belong to several shots.
+        anchors: numbers of the frames that they attend to.
+    """
+
+    noun = "border frame"
+
+    frames: tuple[int, ...]
+    anchors: tuple[int, ...] = ()
+
+    @property
+    def numbers(self) -> Sequence[int]:
+        return self.frames
+
+
+class VideoChunk(ChunkBase, frozen=True, kw_only=True, tag="video"):
+    """Frames ``[start, stop)`` of one shot, which become a segment.
+
+    Attributes:
+        shot: number of the shot, from 0.
+        reach: frames of the shot, half-open, that have to be edited to make these: more than
+            ``[start, stop)`` where a temporal filter reads neighbours.
+        borders: frame numbers, ascending. Each frame uses the latents of the two that it lies
+            between; empty where nothing is carried over.
+        anchors: numbers of the frames that its frames attend to; where latents are carried over,
+            these are borders, too.
+    """
+
+    noun = "frame"
+
+    start: int
+    stop: int
+    shot: int
+    reach: tuple[int, int]
+    borders: tuple[int, ...] = ()
+    anchors: tuple[int, ...] = ()
+
+    @property
+    def numbers(self) -> Sequence[int]:
+        return range(self.start, self.stop)
+
+    @property
+    def edited(self) -> int:
+        first, end = self.reach
+        return end - first
+
+
+class ImageChunk(ChunkBase, frozen=True, kw_only=True, tag="images"):
+    """Pictures: lines ``[start, stop)`` of ``items.jsonl``, except for ``excluded``.
+
+    Attributes:
+        excluded: numbers of pictures in ``[start, stop)`` that belong to other chunks: they
+            failed here, and were planned again.
+    """
+
+    noun = "picture"
+
+    start: int
+    stop: int
+    excluded: tuple[int, ...] = ()
+
+    @property
+    def numbers(self) -> Sequence[int]:
+        every = range(self.start, self.stop)
+        if not self.excluded:
+            return every
+        return tuple(n for n in every if n not in self.excluded)
+
+
+#: A tagged union: the field ``kind`` of its JSON says which.
+Chunk = BorderChunk | VideoChunk | ImageChunk
+
+
+def chunk_id(wave: int, number: int) -> ChunkId:
+    """The id of the ``number``-th chunk of a wave, from 0.
+
+    >>> chunk_id(2, 17)
+    '2-000017'
+    """
+    return f"{wave}-{number:06d}"
 
 
 class BatchHistogram(NamedTuple):
-    """How a job's frames or pictures come to its editors: so many at a time, so often.
+    """How many frames or pictures editors get at a time, and how often.
 
     Attributes:
-        frames: of chunks that end up in the output.
-        borders: of wave 1.
+        frames: chunks that end up in the output: count by size.
+        borders: chunks of border frames: count by size.
     """
 
     frames: Mapping[int, int]
@@ -75,7 +147,7 @@ class BatchHistogram(NamedTuple):
 
     @property
     def total(self) -> int:
-        """Frames that are edited to their end, with those beyond their chunks' ends."""
+        """Frames that are edited to their last step, including those beyond their chunks' ends."""
         return sum(size * count for size, count in self.frames.items())
 
 
@@ -84,8 +156,9 @@ class Plan(FrozenStruct, frozen=True, kw_only=True, dict=True):
 
     Attributes:
         shots: in order, covering the edited range of a video without gaps.
-        chunks: in order of wave, then of frames.
-        size: ``(width, height)`` at which frames are edited; ``(0, 0)`` for mixed stills.
+        chunks: in order of wave, then of frames. A retry appends chunks and removes none.
+        size: ``(width, height)`` at which frames are edited; ``(0, 0)`` for pictures of several
+            sizes.
         warnings: one line each, for the user.
     """
 
@@ -95,22 +168,24 @@ class Plan(FrozenStruct, frozen=True, kw_only=True, dict=True):
     warnings: tuple[str, ...] = ()
 
     def max_edit_size(self, recipe: Recipe) -> tuple[int, int]:
-        """``(width, height)`` at which frames are edited; of mixed stills, the most it may be."""
+        """The largest ``(width, height)`` at which frames or pictures are edited."""
         return self.size if all(self.size) else (recipe.size, recipe.size)
 
     def batch_histogram(self) -> BatchHistogram:
-        """How many frames are edited together, and how often."""
+        """Count the chunks by the number of frames that are edited for them."""
         frames, borders = Counter[int](), Counter[int]()
         for chunk in self.chunks:
-            found = borders if chunk.kind == "borders" else frames
-            found[chunk.edited] += 1
+            sizes = borders if isinstance(chunk, BorderChunk) else frames
+            sizes[chunk.edited] += 1
         return BatchHistogram(frames, borders)
 
     @property
     def waves(self) -> int:
+        """The number of waves."""
         return max((c.wave for c in self.chunks), default=0)
 
     def wave(self, number: int) -> tuple[Chunk, ...]:
+        """The chunks of a wave, from 1."""
         return tuple(c for c in self.chunks if c.wave == number)
 
     def valid_items(self, receipt: Receipt) -> Iterator[ItemResult]:
@@ -122,17 +197,45 @@ class Plan(FrozenStruct, frozen=True, kw_only=True, dict=True):
         excluded = self._excluded.get(receipt.chunk, ())
         return (item for item in receipt.items if item.index not in excluded)
 
+    def with_retried(
+        self, failed: Mapping[int, str], ranges: Iterable[tuple[int, int]], warnings: Iterable[str]
+    ) -> Plan:
+        """Move pictures into chunks of their own.
+
+        Args:
+            failed: the pictures that failed in a chunk, with its id.
+            ranges: half-open ranges of pictures, one for each new chunk.
+            warnings: replace those of this plan.
+        """
+        by_chunk: dict[str, set[int]] = {}
+        for number, name in failed.items():
+            by_chunk.setdefault(name, set()).add(number)
+        chunks = [_excluding(chunk, by_chunk.get(chunk.id, set())) for chunk in self.chunks]
+        known = {chunk.id for chunk in chunks}
+        unused = (name for n in count(len(chunks)) if (name := chunk_id(1, n)) not in known)
+        chunks += [
+            ImageChunk(id=name, wave=1, start=start, stop=stop)
+            for (start, stop), name in zip(ranges, unused, strict=False)
+        ]
+        return msgspec.structs.replace(self, chunks=tuple(chunks), warnings=tuple(warnings))
+
     @cached_property
     def _excluded(self) -> dict[str, tuple[int, ...]]:
-        """By chunk: the pictures of its range that other chunks do."""
-        return {c.id: c.without for c in self.chunks if c.without}
+        """By chunk: the pictures of its range that belong to other chunks."""
+        return {c.id: c.excluded for c in self.chunks if isinstance(c, ImageChunk) and c.excluded}
 
     @property
     def frames_by_chunk(self) -> dict[str, int]:
-        """By chunk: the frames or pictures that it brings into the output."""
-        return {c.id: len(c) for c in self.chunks if c.kind != "borders"}
+        """By chunk: the frames or pictures that it adds to the output."""
+        return {c.id: len(c) for c in self.chunks if not isinstance(c, BorderChunk)}
 
     @property
     def frames(self) -> int:
         """Frames or pictures that end up in the output."""
         return sum(self.frames_by_chunk.values())
+
+
+def _excluding(chunk: Chunk, numbers: set[int]) -> Chunk:
+    if not numbers or not isinstance(chunk, ImageChunk):
+        return chunk
+    return msgspec.structs.replace(chunk, excluded=tuple(sorted({*chunk.excluded, *numbers})))

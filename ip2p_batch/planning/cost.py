@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..jobs.plan import Chunk, Plan
+from ..jobs.plan import Chunk, ImageChunk, Plan
 from ..jobs.spec import Job
 
 #: Seconds that any chunk may take, beside the time for its frames.
@@ -17,7 +17,8 @@ def cost(job: Job, plan: Plan, chunk: Chunk) -> float:
     """Roughly what a chunk takes to compute, in TFLOP, if the model is a large one."""
     recipe = job.recipe
     width, height = plan.max_edit_size(recipe)
-    looks = 2 if chunk.anchors or job.look else 1
+    anchors = () if isinstance(chunk, ImageChunk) else chunk.anchors
+    looks = 2 if anchors or job.look else 1
     calls = chunk.edited * looks * 3 * (recipe.num_inference_steps + 1)
     return calls * _CALL * width * height / 512**2
 

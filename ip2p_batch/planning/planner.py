@@ -19,7 +19,7 @@ from collections.abc import Iterator, Sequence
 from itertools import groupby, pairwise
 from typing import NamedTuple
 
-from ..jobs.plan import Chunk, Plan, Shot
+from ..jobs.plan import BorderChunk, ImageChunk, Plan, Shot, VideoChunk, chunk_id
 from ..recipe import Recipe
 
 #: Border frames in one chunk of wave 1, at the most.
@@ -90,7 +90,7 @@ def plan_video(
         size: ``(width, height)`` at which frames are edited.
     """
     all_shots = shots(start, stop, cuts)
-    frames: list[Chunk] = []
+    frames: list[VideoChunk] = []
     edited_first: list[_Borders] = []
     cut_up = [_Parts.of(shot, recipe) for shot in all_shots]
     last_wave = 2 if any(part.tied for part in cut_up) else 1
@@ -100,7 +100,7 @@ def plan_video(
         every = edges if tied else range(shot.start, shot.stop)
         chosen = anchors(shot, recipe.anchors, every) if common is None else common
         if tied:
-            edited_first.append(_Borders(number, tuple(edges), chosen))
+            edited_first.append(_Borders(tuple(edges), chosen))
         for first, end in parts(0, len(spans), together):
             a, b = spans[first][0], spans[end - 1][1]
             reach = (
@@ -108,9 +108,8 @@ def plan_video(
                 min(shot.stop, b + recipe.looks_beyond),
             )
             frames.append(
-                Chunk(
-                    id=f"{last_wave}-{len(frames):06d}",
-                    kind="frames",
+                VideoChunk(
+                    id=chunk_id(last_wave, len(frames)),
                     wave=last_wave,
                     start=a,
                     stop=b,
@@ -196,7 +195,6 @@ def _nearest(candidates: Sequence[int], frame: int) -> int:
 class _Borders(NamedTuple):
     """The borders of one shot."""
 
-    shot: int
     frames: tuple[int, ...]
     anchors: tuple[int, ...]
 
@@ -205,7 +203,7 @@ def _is_carried(shot: Shot) -> bool:
     return shot.stop - shot.start >= _MIN_CARRIED_SHOT
 
 
-def _border_chunks(shots: Sequence[_Borders]) -> Iterator[Chunk]:
+def _border_chunks(shots: Sequence[_Borders]) -> Iterator[BorderChunk]:
     """Wave 1. Shots share a chunk unless they have anchors of their own."""
     count = sum(len(shot.frames) for shot in shots)
     size = min(BORDERS_PER_CHUNK, max(1, -(-count // _BORDER_CHUNKS)))
@@ -217,19 +215,10 @@ def _border_chunks(shots: Sequence[_Borders]) -> Iterator[Chunk]:
     else:
         every = [frame for shot in shots for frame in shot.frames]
         groups = [
-            (_Borders(0, (), ()), tuple(every[at : at + size])) for at in range(0, len(every), size)
+            (_Borders((), ()), tuple(every[at : at + size])) for at in range(0, len(every), size)
         ]
     for number, (shot, group) in enumerate(groups):
-        yield Chunk(
-            id=f"1-{number:06d}",
-            kind="borders",
-            wave=1,
-            start=group[0],
-            stop=group[-1] + 1,
-            shot=shot.shot,
-            borders=group,
-            anchors=shot.anchors,
-        )
+        yield BorderChunk(id=chunk_id(1, number), wave=1, frames=group, anchors=shot.anchors)
 
 
 def stills_per_chunk(pictures: int) -> int:
@@ -252,13 +241,13 @@ def plan_stills(
     """
     order = sorted(range(len(buckets)), key=lambda i: (buckets[i], i))
     longest = stills_per_chunk(len(buckets))
-    chunks: list[Chunk] = []
+    chunks: list[ImageChunk] = []
     at = 0
     for _, alike in groupby(order, key=lambda i: buckets[i]):
         end = at + sum(1 for _ in alike)
         for a, b in parts(at, end, longest):
-            name = f"1-{len(chunks):06d}"
-            chunks.append(Chunk(id=name, kind="stills", wave=1, start=a, stop=b))
+            name = chunk_id(1, len(chunks))
+            chunks.append(ImageChunk(id=name, wave=1, start=a, stop=b))
         at = end
     sizes = set(buckets)
     size = next(iter(sizes)) if len(sizes) == 1 else (0, 0)

@@ -7,15 +7,12 @@ now on.
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterator, Mapping
-
-import msgspec
 
 from ..errors import JobError
 from ..jobs.attempts import live_heartbeats
 from ..jobs.folder import JobFolder
-from ..jobs.plan import Chunk, Plan
+from ..jobs.plan import Plan
 from ..jobs.spec import Item
 from ..media.resize import Resize
 from ..planning.planner import STILLS_PER_CHUNK
@@ -53,7 +50,7 @@ def _plan_again(folder: JobFolder) -> None:
     job, plan = folder.job(), folder.plan()
     items = list(folder.items())
     failed_at = _failed_in_work(folder, plan)
-    planned = {n for c in plan.chunks for n in range(c.start, c.stop)}
+    planned = {n for c in plan.chunks for n in c.numbers}
     left = [
         n
         for n, item in enumerate(items)
@@ -63,23 +60,9 @@ def _plan_again(folder: JobFolder) -> None:
     mended = {n: item for n, item in again.items() if item.error is None}
     if not mended:
         return
-    without: dict[str, list[int]] = defaultdict(list)
-    for number, chunk_id in failed_at.items():
-        without[chunk_id].append(number)
-    chunks = [
-        msgspec.structs.replace(c, without=tuple(sorted({*c.without, *without[c.id]})))
-        if c.id in without
-        else c
-        for c in plan.chunks
-    ]
-    first = max((int(c.id.partition("-")[2]) for c in chunks), default=-1) + 1
-    for number, (start, stop) in enumerate(_runs(mended, job.recipe.size), first):
-        chunks.append(Chunk(id=f"1-{number:06d}", kind="stills", wave=1, start=start, stop=stop))
     items = [again.get(n, item) for n, item in enumerate(items)]
     folder.replan(
-        msgspec.structs.replace(
-            plan, chunks=tuple(chunks), warnings=tuple(picture_warnings(items))
-        ),
+        plan.with_retried(failed_at, _runs(mended, job.recipe.size), picture_warnings(items)),
         items,
     )
 
