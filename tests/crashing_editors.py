@@ -1,7 +1,8 @@
-"""Does all chunks of a job, every attempt in a process of its own, until each is settled.
+"""Edit all chunks of a job, each attempt in a process of its own, until every chunk is settled.
 
-As a script: ``python mortals.py JOB``. Prints the number of deaths of each chunk as JSON. Attempts
-are forked from a process that has imported everything and runs no thread, so a death costs little.
+As a script: ``python crashing_editors.py JOB``. Prints the number of crashes of each chunk as JSON.
+Attempts are forked from a process that has imported everything and runs no thread, so a crash
+costs little.
 """
 
 import json
@@ -11,11 +12,11 @@ import subprocess
 import sys
 from pathlib import Path
 
-MOST = 60
+MAX_CRASHES = 60
 
 
-def deaths(job, **env):
-    """Deaths by chunk that it took to settle ``job``."""
+def crashes(job, **env):
+    """Crashes by chunk until all chunks of ``job`` are settled."""
     path = os.pathsep.join(filter(None, (str(Path(__file__).parent.parent), *sys.path)))
     done = subprocess.run(
         [sys.executable, __file__, str(job.path)],
@@ -36,40 +37,40 @@ def main(path):
     from ip2p_batch.settings import Settings
     from workers.editor_cache import editor_for
 
-    job = JobFolder(path)
+    folder = JobFolder(path)
 
     def die(line):
         os.kill(os.getpid(), signal.SIGKILL)
 
-    hangs = os.environ.get("HANGS_AFTER")
+    hangs_after = os.environ.get("HANGS_AFTER")
 
     def attempt(chunk):
-        worker = WorkerInfo(host="mortal", pid=os.getpid())
+        worker = WorkerInfo(host="crashing", pid=os.getpid())
         hang_detector = None
-        if hangs is not None:
+        if hangs_after is not None:
             cost._SLOWEST["cuda"] = 1e9
-            hang_detector = timeout.HangDetector(die, device="cuda", least=float(hangs))
+            hang_detector = timeout.HangDetector(die, device="cuda", minimum=float(hangs_after))
         settings = Settings.from_env()
         try:
             process_chunk(
-                job, chunk, editor_for=lambda recipe: editor_for(recipe, settings),
+                folder, chunk, editor_for=lambda recipe: editor_for(recipe, settings),
                 worker=worker, hang_detector=hang_detector,
             )  # fmt: skip
         except Ip2pError as error:
-            give_up(job, chunk.id, error, attempts=1, worker=worker)
+            give_up(folder, chunk.id, error, attempts=1, worker=worker)
 
-    found = {}
-    for chunk in job.plan().chunks:
-        found[chunk.id] = 0
-        while not job.is_settled(chunk.id):
+    counts = {}
+    for chunk in folder.plan().chunks:
+        counts[chunk.id] = 0
+        while not folder.is_settled(chunk.id):
             child = os.fork()
             if not child:
                 attempt(chunk)
                 os._exit(0)
             if os.waitpid(child, 0)[1]:
-                found[chunk.id] += 1
-            assert found[chunk.id] < MOST
-    sys.stdout.write(json.dumps(found))
+                counts[chunk.id] += 1
+            assert counts[chunk.id] < MAX_CRASHES
+    sys.stdout.write(json.dumps(counts))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Chunks that kill whoever does them: the guilty frame is found, named, and the rest goes on."""
+"""A frame that crashes its worker is found and named, and the rest of its chunk is edited."""
 
 import platform
 import time
@@ -23,7 +23,7 @@ from ip2p_batch.scheduler.local_executor import LocalExecutor
 from workers.editor_cache import editor_for
 
 from . import clips
-from .crashing_editors import deaths
+from .crashing_editors import crashes
 from .test_distributed import DEMO, TINY, frames_of
 from .worker_processes import stills_job
 
@@ -33,10 +33,10 @@ WORKER = WorkerInfo(host=platform.node(), pid=1)
 # -- pictures -------------------------------------------------------------------------------
 
 
-def test_a_picture_that_kills_is_named_and_all_others_are_edited(tmp_path):
-    job = stills_job(tmp_path, 11, model="identity:deadly=6", each=11)
-    # One somewhere, two in the batch, two at the picture alone.
-    assert deaths(job) == {"1-000000": 5}
+def test_a_picture_that_crashes_its_worker_is_named_and_all_others_are_edited(tmp_path):
+    job = stills_job(tmp_path, 11, model="identity:crash=6", each=11)
+    # One that is not located, two in the batch, two at the picture alone.
+    assert crashes(job) == {"1-000000": 5}
     (receipt,) = job.receipts()
     (bad,) = [i for i in receipt.items if i.error]
     assert bad.index == 6 and "died or hung at this picture" in bad.error
@@ -45,17 +45,17 @@ def test_a_picture_that_kills_is_named_and_all_others_are_edited(tmp_path):
     assert names == sorted(f"{n}.png" for n in range(11) if n != 6)
 
 
-def test_a_picture_that_hangs_is_left_out_like_one_that_kills(tmp_path):
+def test_a_picture_that_hangs_is_skipped_like_one_that_crashes(tmp_path):
     job = stills_job(tmp_path, 2, model="identity:hang=1")
-    assert deaths(job, HANGS_AFTER="0.2") == {"1-000000": 0, "1-000001": 3}
+    assert crashes(job, HANGS_AFTER="0.2") == {"1-000000": 0, "1-000001": 3}
     assert [(i.index, bool(i.error)) for r in job.receipts() for i in r.items] == [
         (0, False), (1, True),
     ]  # fmt: skip
 
 
-def test_a_healthy_chunk_notes_no_parts_and_counts_no_death(tmp_path):
+def test_a_healthy_chunk_records_no_batches_and_no_crash(tmp_path):
     job = stills_job(tmp_path, 4, each=4)
-    assert deaths(job) == {"1-000000": 0}
+    assert crashes(job) == {"1-000000": 0}
     names = sorted(p.name for p in (job.path / "attempts").iterdir())
     assert names == ["1-000000.1.end", "1-000000.1.json"]
     assert attempts.history(job, "1-000000").deaths == 0
@@ -91,23 +91,23 @@ def reds(path):
         return [int(f.to_ndarray(format="rgb24")[0, 0, 0]) for f in container.decode(video=0)]
 
 
-@pytest.mark.parametrize(("guilty", "instead"), [(9, 8), (0, 1)])
-def test_a_neighbour_stands_in_for_a_frame_that_kills(tmp_path, settings, guilty, instead):
+@pytest.mark.parametrize(("guilty", "neighbour"), [(9, 8), (0, 1)])
+def test_a_neighbour_replaces_a_frame_that_crashes(tmp_path, settings, guilty, neighbour):
     values = [10 + 3 * n for n in range(14)]
-    job = video_job(tmp_path / "a", settings, f"identity:deadly={values[guilty]}")
-    assert sorted(deaths(job).values()) == [0, 5]
+    job = video_job(tmp_path / "a", settings, f"identity:crash={values[guilty]}")
+    assert sorted(crashes(job).values()) == [0, 5]
     result = assemble(job)
     (warning,) = result.warnings
     assert f"Frame {guilty} killed its worker" in warning
-    assert f"frame {instead} stands in" in warning
-    values[guilty] = values[instead]
+    assert f"frame {neighbour} stands in" in warning
+    values[guilty] = values[neighbour]
     assert reds(tmp_path / "a" / "out.mkv") == values
 
 
-def test_a_frame_that_kills_is_stood_in_for_as_a_border_too(tmp_path, settings):
-    """With borders and a temporal filter other chunks read it, too; they know of it by then."""
-    job = video_job(tmp_path / "a", settings, "identity:deadly=31")
-    recipe = Recipe(instruction="x", model="identity:deadly=31", size=64, chunk_frames=7)
+def test_a_frame_that_crashes_is_replaced_as_a_border_too(tmp_path, settings):
+    """With borders and a temporal filter, other chunks read it, too, and replace it."""
+    job = video_job(tmp_path / "a", settings, "identity:crash=31")
+    recipe = Recipe(instruction="x", model="identity:crash=31", size=64, chunk_frames=7)
     job = scheduler.create_job(
         scheduler.EditRequest(
             source=tmp_path / "a" / "in.mkv", output=tmp_path / "b.mkv", recipe=recipe,
@@ -115,17 +115,17 @@ def test_a_frame_that_kills_is_stood_in_for_as_a_border_too(tmp_path, settings):
         ),
         settings,
     )  # fmt: skip
-    found = deaths(job)
-    assert len(job.plan().chunks) > 2 and sum(found.values()) == 5
+    counts = crashes(job)
+    assert len(job.plan().chunks) > 2 and sum(counts.values()) == 5
     assemble(job)
     assert reds(tmp_path / "b.mkv") == [10 + 3 * (6 if n == 7 else n) for n in range(14)]
 
 
-# -- what is not the frames' fault ------------------------------------------------------------
+# -- crashes that are not a frame's fault -----------------------------------------------------
 
 
-def broke_off(job, chunk, *parts):
-    """Attempts that broke off with these parts in hand, and whose processes are gone."""
+def record_crashes(job, chunk, *parts):
+    """Write attempts that crashed while they edited these parts."""
     for part in parts:
         number = len(list((job.path / "attempts").glob(f"{chunk}.*.json"))) + 1
         path = job.attempt_path(chunk, number)
@@ -135,26 +135,28 @@ def broke_off(job, chunk, *parts):
         path.write_bytes(encode(Attempt(chunk=chunk, worker=WORKER, part=part, at=time.time())))
 
 
-def test_three_machines_lost_at_a_chunk_do_not_fail_it(tmp_path):
+def test_four_machines_lost_at_a_chunk_do_not_fail_it(tmp_path):
     job = stills_job(tmp_path, 8, each=8)
-    broke_off(job, "1-000000", (), (0, 1, 2, 3), (4, 5, 6, 7), ())
+    record_crashes(job, "1-000000", (), (0, 1, 2, 3), (4, 5, 6, 7), ())
     assert run_here(job) == "done"
     assert len(list((tmp_path / "out").iterdir())) == 8
 
 
-def test_a_chunk_that_kills_before_its_first_frame_is_given_up(tmp_path):
+def test_a_chunk_that_crashes_before_its_first_frame_fails(tmp_path):
     job = stills_job(tmp_path, 8, each=8)
-    broke_off(job, "1-000000", (), (), (), ())
+    record_crashes(job, "1-000000", (), (), (), ())
     assert run_here(job) == "failed"
     (failure,) = job.failures()
-    assert "died or hung 4 times" in failure.message and "none of its frames" in failure.message
+    assert (
+        "died or hung 4 times" in failure.message and "outside any of its frames" in failure.message
+    )
     assert "--size" in failure.hint
-    assert run_here(job) == "done", "resuming tries again"
+    assert run_here(job) == "done", "resume tries again"
 
 
-def test_a_chunk_that_kills_though_a_neighbour_stands_in_names_the_frame(tmp_path):
+def test_a_chunk_that_crashes_at_a_skipped_picture_fails_and_names_it(tmp_path):
     job = stills_job(tmp_path, 8, each=8)
-    broke_off(job, "1-000000", (), *[(5,)] * 4)
+    record_crashes(job, "1-000000", (), *[(5,)] * 4)
     assert run_here(job) == "failed"
     (failure,) = job.failures()
     assert "picture 5" in failure.message
@@ -171,37 +173,39 @@ def run_here(job):
     guilty=st.sets(st.integers(0, 11), max_size=3),
     lost=st.lists(st.integers(0, 30), max_size=4),
 )
-def test_exactly_the_guilty_are_found_however_many_machines_are_lost(size, frames, guilty, lost):
-    """The rules alone: chunks whose guilty frames kill, and machines that are lost now and then."""
+def test_exactly_the_frames_that_crash_are_found_however_many_machines_are_lost(
+    size, frames, guilty, lost
+):
+    """The rules alone: guilty frames crash, and some machines are lost at other frames."""
     chunk = VideoChunk(id="c", wave=1, start=0, stop=frames, shot=0, reach=(0, frames))
     guilty = {n for n in guilty if n < frames}
-    broken, step = [], 0
+    crashed, step = [], 0
     for _ in range(200):
-        suspects = CrashIsolation(broken, frames)
-        suspects.see_if_there_is_hope(chunk)
-        poisoned = set(suspects.poisoned())
+        isolation = CrashIsolation(crashed, frames)
+        isolation.check_crash_budget(chunk)
+        poisoned = set(isolation.poisoned())
         died = None
         for at in range(0, frames, size):
             batch = range(at, min(at + size, frames))
-            for part in suspects.split(batch):
+            for part in isolation.split(batch):
                 step += 1
                 if (set(part) & guilty - poisoned or step in lost) and died is None:
                     died = part
         if died is None:
             break
-        part = tuple(died) if suspects.careful else ()
-        broken.append(Attempt(chunk="c", worker=WORKER, part=part, at=0))
+        part = tuple(died) if isolation.isolating else ()
+        crashed.append(Attempt(chunk="c", worker=WORKER, part=part, at=0))
     assert died is None
     assert guilty <= poisoned
     if len(set(lost)) < 2:
         assert poisoned == guilty
 
 
-def test_a_chunk_whose_every_frame_kills_is_given_up_soon():
+def test_a_chunk_that_crashes_at_every_frame_fails_soon():
     chunk = ImageChunk(id="c", wave=1, start=0, stop=16)
     alone = [Attempt(chunk="c", worker=WORKER, part=(n // 2,), at=0) for n in range(18)]
     with pytest.raises(JobError, match="9 different"):
-        CrashIsolation(alone[:1] + alone, 16).see_if_there_is_hope(chunk)
+        CrashIsolation(alone[:1] + alone, 16).check_crash_budget(chunk)
 
 
 # -- pixels -----------------------------------------------------------------------------------
@@ -209,8 +213,8 @@ def test_a_chunk_whose_every_frame_kills_is_given_up_soon():
 
 @pytest.mark.slow
 @pytest.mark.timeout(200)
-def test_careful_work_gives_the_same_pixels_as_undisturbed_work(tmp_path, settings):
-    """Frame by frame after deaths, with the real model and everything that ties frames together."""
+def test_crash_isolation_gives_the_same_pixels_as_an_undisturbed_run(tmp_path, settings):
+    """Frame by frame after crashes, with borders, anchors and the temporal filter."""
     editor = editor_for(TINY, settings)
     outputs = []
     for name in ("undisturbed", "disturbed"):
@@ -222,10 +226,10 @@ def test_careful_work_gives_the_same_pixels_as_undisturbed_work(tmp_path, settin
         if name == "disturbed":
             for chunk in job.plan().chunks:
                 is_border = isinstance(chunk, BorderChunk)
-                whole = chunk.frames if is_border else tuple(range(*chunk.reach))
-                broke_off(job, chunk.id, (), whole[:2], whole[:2])
-                suspects = CrashIsolation(attempts.history(job, chunk.id).broken, len(chunk))
-                assert all(len(part) == 1 for part in suspects.split(whole))
+                numbers = chunk.frames if is_border else tuple(range(*chunk.reach))
+                record_crashes(job, chunk.id, (), numbers[:2], numbers[:2])
+                isolation = CrashIsolation(attempts.history(job, chunk.id).broken, len(chunk))
+                assert all(len(part) == 1 for part in isolation.split(numbers))
         assert list(scheduler.follow_job(job, LocalExecutor(lambda _: editor)))[-1].kind == "done"
     undisturbed, disturbed = map(frames_of, outputs)
     assert len(undisturbed) == len(disturbed) == 6

@@ -250,12 +250,12 @@ def test_a_folder_that_cannot_be_written_is_told_though_messages_wait(standing, 
 
 
 def test_work_that_ends_after_its_job_leaves_nothing(clip, tmp_path, settings, monkeypatch):
-    from ip2p_batch.execution import chunk_run
+    from ip2p_batch.execution import lease
     from ip2p_batch.execution.chunk import process_chunk
 
     # It sleeps so soundly that it gives no sign of life.
     monkeypatch.setenv("IP2P_HEARTBEAT_TIMEOUT", "0.2")
-    monkeypatch.setattr(chunk_run, "_HEARTBEAT_SECONDS", 60.0)
+    monkeypatch.setattr(lease, "_HEARTBEAT_SECONDS", 60.0)
     folder = create(clip, tmp_path / "o.mp4", settings)
     late = folder.plan().wave(2)[1]
 

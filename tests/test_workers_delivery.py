@@ -69,7 +69,7 @@ def made(job):
 
 
 def test_a_picture_that_kills_its_process_is_left_out_and_the_job_ends(tmp_path, redis, executor):
-    job = stills_job(tmp_path, 2, model="identity:deadly=1")
+    job = stills_job(tmp_path, 2, model="identity:crash=1")
     scheduler.dispatch_next(job, executor)
     with worker_options(redis, tmp_path / "log"):
         assert failed_pictures(job) == ["1.png"]
@@ -80,7 +80,7 @@ def test_a_picture_that_kills_its_process_is_left_out_and_the_job_ends(tmp_path,
 @pytest.mark.timeout(300)
 def test_a_picture_that_kills_its_whole_worker_is_left_out_too(tmp_path, redis, executor):
     """Nobody follows the job: the messages come back from Redis alone."""
-    job = stills_job(tmp_path, 2, model="identity:fatal=1")
+    job = stills_job(tmp_path, 2, model="identity:crash-group=1")
     scheduler.dispatch_next(job, executor)
     with worker_options(redis, tmp_path / "log"):
         assert failed_pictures(job) == ["1.png"]
@@ -91,7 +91,7 @@ def test_a_chunk_that_hangs_is_killed_by_its_own_process(tmp_path, redis, execut
     scheduler.dispatch_next(job, executor)
     with worker_options(redis, tmp_path / "log", IP2P_CHUNK_TIMEOUT="1"):
         comes_back_with_a_death(job)
-    assert "has not come on for" in (tmp_path / "log").read_text()
+    assert "has made no progress for" in (tmp_path / "log").read_text()
 
 
 @pytest.mark.slow
@@ -185,7 +185,7 @@ def test_seconds_in_the_environment_are_read_and_checked():
     from ip2p_batch.errors import RecipeError
 
     assert Settings.from_env({"IP2P_VISIBILITY_TIMEOUT": "30"}).visibility_timeout == 30.0
-    assert Settings.from_env({"IP2P_CHUNK_TIMEOUT": "7200"}).hang_detector == 7200.0
+    assert Settings.from_env({"IP2P_CHUNK_TIMEOUT": "7200"}).chunk_timeout == 7200.0
     assert Settings.from_env({}).visibility_timeout is None
     for wrong in ("1", "soon", "-5", "nan", "1e9"):
         with pytest.raises(RecipeError, match="IP2P_VISIBILITY_TIMEOUT"):

@@ -74,7 +74,7 @@ def make_test_app():
         os.environ["IP2P_BROKER_URL"],
         visibility_timeout=float(os.environ.get("TEST_VISIBILITY_TIMEOUT", "120")),
     )
-    app.conf.imports = ("celery_helpers",)
+    app.conf.imports = ("worker_processes",)
     app.conf.worker_soft_shutdown_timeout = 0
     app.steps["consumer"].add(LeaseRenewal)
     app.task(name="test.nap", max_retries=2, default_retry_delay=0)(nap)
@@ -111,7 +111,7 @@ def notes(path, word="start"):
 @contextmanager
 def run_worker(url, log, **env):
     """A worker process of the app above, in a process group of its own."""
-    code = "import celery_helpers as h, sys; h.app.worker_main(sys.argv[1:])"
+    code = "import worker_processes as h, sys; h.app.worker_main(sys.argv[1:])"
     options = ["-q", "worker", "-n", "test@%h", "-l", "WARNING"]
     with log.open("ab") as file:
         process = subprocess.Popen(
@@ -153,5 +153,5 @@ def worker_env(url, **env):
     return {**os.environ, "IP2P_BROKER_URL": url, "PYTHONPATH": path, **env}
 
 
-if "IP2P_BROKER_URL" in os.environ and __name__ == "celery_helpers":
+if "IP2P_BROKER_URL" in os.environ and __name__ == "worker_processes":
     app = make_test_app()

@@ -18,10 +18,10 @@ from ip2p_batch.models import catalog
 from ip2p_batch.recipe import Recipe
 from ip2p_batch.settings import Settings
 
-#: Gives frames back as they are, to time and to test everything but the model.
-#: ``identity:slow=0.05`` takes that many seconds a frame. To test what becomes of bad chunks, a
-#: frame whose first pixel has that much red ends its process (``identity:deadly=7``), the whole
-#: process group (``identity:fatal=7``), or never comes to an end (``identity:hang=7``).
+#: Returns frames unchanged, to time and to test everything but the model.
+#: ``identity:slow=0.05`` takes that many seconds per frame. To test bad chunks, a frame whose first
+#: pixel has a given red value kills its process (``identity:crash=7``), its process group
+#: (``identity:crash-group=7``), or never finishes (``identity:hang=7``).
 IDENTITY = "identity"
 #: Share of memory that must be free to keep one model's weights beside another's.
 _ROOM = 0.8
@@ -137,7 +137,7 @@ def _ending_at(red: int, end: Callable[[], None]) -> Callable[[Image], Image]:
 
 
 _ENDINGS: dict[str, Callable[[], None]] = {
-    "poisoned": lambda: os.kill(os.getpid(), signal.SIGKILL),
-    "fatal": lambda: os.killpg(0, signal.SIGKILL),
+    "crash": lambda: os.kill(os.getpid(), signal.SIGKILL),
+    "crash-group": lambda: os.killpg(0, signal.SIGKILL),
     "hang": lambda: time.sleep(1e6),
 }

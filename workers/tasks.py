@@ -364,7 +364,9 @@ def _patience() -> HangDetector:
     if _patient is None:
         settings = Settings.from_env()
         device = "cuda" if settings.device.startswith("cuda") else "cpu"
-        _patient = HangDetector(_hung, device=device, least=settings.chunk_timeout or LEAST_SECONDS)
+        _patient = HangDetector(
+            _hung, device=device, minimum=settings.chunk_timeout or LEAST_SECONDS
+        )
     return _patient
 
 

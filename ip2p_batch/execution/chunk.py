@@ -1,32 +1,37 @@
-"""One chunk, from its message to its receipt. Local and distributed runs share this package."""
+"""Edit one chunk: from its lease to its receipt. Local and distributed runs share this."""
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable
 
 import msgspec
 
-from ..editing.editor import Editor
+from ..editing.editor import Editor, EditSession
 from ..errors import JobCancelled
 from ..jobs.folder import JobFolder
+from ..jobs.log import chunk_log
 from ..jobs.plan import BorderChunk, Chunk, ImageChunk, VideoChunk
-from ..jobs.records import InferenceConfig, ItemResult, Receipt, WorkerInfo
+from ..jobs.records import InferenceConfig, Receipt, WorkerInfo
+from ..jobs.spec import Job
 from ..media.reference_image import load_reference_image
 from ..recipe import Recipe
 from .admission import require_compatible
-from .chunk_run import Work
+from .chunk_run import ChunkOutput, ChunkRun
 from .images import edit_stills
 from .timeout import HangDetector
 from .video import edit_borders, edit_frames
 from .worker_cache import WorkerCache
 
-#: Gives the loaded editor of a recipe; keeps it between chunks.
+log = logging.getLogger(__name__)
+
+#: Returns the loaded editor of a recipe; keeps it between chunks.
 EditorFor = Callable[[Recipe], Editor]
 
 
 def process_chunk(
-    job_dir: JobFolder,
+    folder: JobFolder,
     chunk: Chunk,
     *,
     editor_for: EditorFor,
@@ -34,97 +39,111 @@ def process_chunk(
     hang_detector: HangDetector | None = None,
     worker_cache: WorkerCache | None = None,
 ) -> Receipt:
-    """Do one chunk and write its receipt; a chunk that has a valid receipt is left alone.
+    """Edit one chunk and write its receipt; do nothing where it has a valid receipt already.
 
     Args:
-        hang_detector: what to do about a chunk that hangs; None waits for ever.
+        hang_detector: limits the time of a chunk; None waits forever.
         worker_cache: what the process keeps from chunk to chunk; None keeps nothing.
 
     Raises:
-        ChunkTaken: another worker is at it; there is nothing to do about that.
-        JobCancelled: the job's folder says so, or that the job has ended without this worker;
-            checked between denoising steps.
-        IncompatibleWorker: this worker would give other bits than the chunks before.
-        Ip2pError: what went wrong; ``retryable`` says whether another try makes sense.
+        ChunkTaken: another worker holds the chunk. The caller has nothing to undo.
+        JobCancelled: the job was cancelled, or it ended without this worker; checked between
+            denoising steps.
+        IncompatibleWorker: the results would not be bit-identical to the finished chunks.
+        Ip2pError: the chunk failed; ``retryable`` says whether another attempt makes sense.
     """
+    cache = worker_cache or WorkerCache()
     while True:
-        # The claim is of this attempt; what else is in hand belongs to the process.
-        work = Work(job_dir, job_dir.job(), chunk, worker, worker_cache)
         try:
-            return _process(work, editor_for, hang_detector)
+            return _process(folder, chunk, editor_for, worker, hang_detector, cache)
         except JobCancelled:
-            if job_dir.cancelled or job_dir.ended:
+            if folder.cancelled or folder.ended:
                 raise
-            # Taken up again this moment, by somebody who counts on what is in hand here.
+            # The job was resumed meanwhile. The scheduler counts on this worker, so start again.
 
 
-def _process(work: Work, editor_for: EditorFor, hang_detector: HangDetector | None) -> Receipt:
-    job_dir, job, chunk = work.job_dir, work.job, work.chunk
+def _process(
+    folder: JobFolder,
+    chunk: Chunk,
+    editor_for: EditorFor,
+    worker: WorkerInfo,
+    hang_detector: HangDetector | None,
+    cache: WorkerCache,
+) -> Receipt:
+    job = folder.job()
     fingerprint = job.fingerprint()
-    done = job_dir.receipt(chunk.id)
-    if done is not None and done.fingerprint == fingerprint:
-        return done
-    with work.claimed():
-        work.checkpoint()
-        with work.timed("load"):
+    earlier = folder.receipt(chunk.id)
+    if earlier is not None and earlier.fingerprint == fingerprint:
+        return earlier
+    with ChunkRun.begin(folder, job, chunk, worker, cache) as run:
+        lease, timer = run.lease, run.timer
+        lease.checkpoint()
+        with timer.stage("load"):
             editor = editor_for(job.recipe)
-        mine = editor.compute_profile
-        work.worker = msgspec.structs.replace(
-            work.worker,
+        profile = editor.compute_profile
+        lease.worker = msgspec.structs.replace(
+            worker,
             device=editor.device,
-            model=mine.model if mine is not None else "",
-            compute_profile=mine,
+            model=profile.model if profile is not None else "",
+            compute_profile=profile,
         )
-        require_compatible(job_dir, job, mine)
-        with work.timed("tune"):
-            inference_config = _tuning(work, editor)
-        if hang_detector is not None:  # once the model is there: a download has its own pace
-            hang_detector.watch(work)
+        require_compatible(folder, job, profile)
+        with timer.stage("tune"):
+            config = _inference_config(folder, job, editor)
+        if hang_detector is not None:  # not before the model is loaded: that may be a download
+            hang_detector.watch(run.watchdog, folder, job, chunk, device=editor.device)
         session = editor.session(
             job.recipe,
-            inference_config=inference_config,
-            cpu_pool=work.cpu_pool,
-            checkpoint=work.checkpoint,
+            inference_config=config,
+            cpu_pool=run.cpu_pool,
+            checkpoint=lease.checkpoint,
         )
         if job.look:
-            session.look(load_reference_image(job_dir.reference_image_path, job.look))
-        items: tuple[ItemResult, ...] = ()
-        match chunk:
-            case ImageChunk():
-                digest, items = edit_stills(work, chunk, session)
-            case BorderChunk():
-                digest = edit_borders(work, chunk, session)
-            case VideoChunk():
-                digest = edit_frames(work, chunk, session)
-        work.checkpoint()
-        # Once more: a resume may have given the job to workers of another kind meanwhile.
-        mismatches = require_compatible(job_dir, job_dir.job(), mine)
+            session.look(load_reference_image(folder.reference_image_path, job.look))
+        output = _edit(run, session)
+        chunk_log(log, folder, chunk.id, "files-written", digest=output.digest[:12])
+        lease.checkpoint()
+        # Check again: a resume may have given the job to workers of another kind meanwhile.
+        mismatches = require_compatible(folder, folder.job(), profile)
         receipt = Receipt(
             chunk=chunk.id,
             fingerprint=fingerprint,
             frames=len(chunk),
-            digest=digest,
-            seconds=work.seconds(),
-            worker=work.worker,
+            digest=output.digest,
+            seconds=timer.seconds(),
+            worker=lease.worker,
             finished=time.time(),
-            items=items,
-            warnings=tuple(dict.fromkeys([*work.warnings, *session.warnings])),
+            items=output.items,
+            warnings=tuple(dict.fromkeys([*output.warnings, *session.warnings])),
             mismatches=mismatches,
         )
-        job_dir.write_receipt(receipt, work.check)
+        folder.write_receipt(receipt, lease.check)
+        chunk_log(
+            log, folder, chunk.id, "receipt-written", frames=receipt.frames, **receipt.seconds
+        )
     if hang_detector is not None:
-        hang_detector.learn(work, receipt)
-    if job_dir.ended:  # another worker had this chunk, too, and was faster
-        job_dir.drop_media()
+        hang_detector.observe(folder, job, chunk, receipt)
+    if folder.ended:  # another worker had this chunk, too, and was faster
+        folder.drop_media()
     return receipt
 
 
-def _tuning(work: Work, editor: Editor) -> InferenceConfig:
-    """How the job's model is called; the first worker that comes here finds out for all."""
-    known = work.job_dir.inference_config()
+def _edit(run: ChunkRun, session: EditSession) -> ChunkOutput:
+    match run.chunk:
+        case ImageChunk():
+            return edit_stills(run, run.chunk, session)
+        case BorderChunk():
+            return edit_borders(run, run.chunk, session)
+        case VideoChunk():
+            return edit_frames(run, run.chunk, session)
+
+
+def _inference_config(folder: JobFolder, job: Job, editor: Editor) -> InferenceConfig:
+    """Return how the job's model is called; the first worker measures it for all."""
+    known = folder.inference_config()
     if known is not None:
         return known
-    recipe, plan = work.job.recipe, work.job_dir.plan()
-    return work.job_dir.propose_inference_config(
+    recipe, plan = job.recipe, folder.plan()
+    return folder.propose_inference_config(
         editor.autotune(recipe, plan.max_edit_size(recipe), plan.batch_histogram())
     )

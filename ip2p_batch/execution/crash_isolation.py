@@ -1,87 +1,124 @@
-"""Which frame or picture kills the workers that edit its chunk.
+"""Find the frame or picture that crashes the workers that edit its chunk.
 
-The first death says nothing of where. From then on every batch is noted before it is touched; one
-that two attempts died at is done frame by frame, and a frame that two attempts died at *alone* is
-deadly: the rest goes on without it. An innocent chunk whose machines were taken away gets through,
-for they will hardly be taken away at the same frame twice.
+The first crash does not say which frame is at fault. From then on every batch is recorded on disk
+before it is edited. A batch at which two attempts crashed is edited frame by frame, and a frame at
+which two attempts crashed *alone* is poisoned: the rest of the chunk is edited without it. A chunk
+whose machines were shut down passes, since that hardly happens twice at the same frame.
+
+A process that is killed because it hangs counts as crashed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
+from typing import TypeVar
 
 from ..errors import JobError
 from ..jobs.plan import Chunk
 from ..jobs.records import Attempt
 
-#: Deaths at a batch before it is split, and at a single frame before it is deadly.
-_DEATHS = 2
-#: Deaths, known to be at no frame, after which there is no hope: loading the model kills, say.
-_AIMLESS = 3
-#: Deaths at a frame that a neighbour stands in for already, or that is left out.
-_STILL = 2
-#: Deadly frames in a chunk that may be the frames' own fault, whatever its length; and half of it.
-_LIKELY = 3
+T = TypeVar("T")
 
-_HINT = "The worker's log has more; a smaller --size needs less memory. `resume` tries again."
+#: Crashes at a batch before it is split, and at a single frame before it is poisoned.
+_MAX_CRASHES = 2
+#: Crashes outside any frame (while loading the model, say) after which the chunk fails.
+_MAX_CRASHES_OUTSIDE = 3
+#: Further crashes at a frame that is replaced or skipped already, after which the chunk fails.
+_MAX_CRASHES_POISONED = 2
+#: Poisoned frames in a chunk, of any length, that do not yet fail it; in longer ones, half of them.
+_MAX_POISONED = 3
+
+_HINT = "See the worker's log; a smaller --size needs less memory. `resume` tries again."
 
 
 class CrashIsolation:
-    """What the broken attempts at a chunk say.
+    """Decides by a chunk's crashed attempts how its frames are batched.
 
     Args:
-        broken: those attempts, in their order.
-        frames: in the chunk.
+        crashed: those attempts, in their order.
+        frames: number of frames or pictures in the chunk.
     """
 
-    def __init__(self, broken: Sequence[Attempt] = (), frames: int = 0) -> None:
+    def __init__(self, crashed: Sequence[Attempt] = (), frames: int = 0) -> None:
         self._frames = frames
-        self._deaths = len(broken)
-        # The first attempt of all notes nothing, however it ends.
-        self._parts = [frozenset(a.part) for a in broken[1:]]
+        self._crashes = len(crashed)
+        # The first attempt of all records no batches, however it ends.
+        self._batches = [frozenset(attempt.part) for attempt in crashed[1:]]
 
     @property
-    def careful(self) -> bool:
-        """Whether an attempt broke off, so that parts have to be noted."""
-        return self._deaths > 0
+    def isolating(self) -> bool:
+        """Whether an attempt crashed, so that each batch has to be recorded."""
+        return self._crashes > 0
+
+    def batches(
+        self,
+        items: Iterator[T],
+        numbers: Sequence[int],
+        size: int,
+        record: Callable[[Sequence[int]], None],
+    ) -> Iterator[list[T]]:
+        """Yield the items in batches of at most ``size``.
+
+        While isolating, each batch is recorded before its items are read.
+
+        Args:
+            items: one for each of ``numbers``.
+            numbers: of the frames or pictures.
+            record: called with the numbers of the next batch; with none after the last one.
+        """
+        if not self.isolating:
+            yield from _batched(items, size)
+            return
+        for batch in _batched(iter(numbers), size):
+            for part in self.split(batch):
+                record(part)
+                yield list(islice(items, len(part)))
+        record(())
 
     def split(self, batch: Sequence[int]) -> Iterator[Sequence[int]]:
-        """The batch as a whole, or each of its frames alone."""
-        here = sum(bool(part) and part <= set(batch) for part in self._parts)
-        if here < _DEATHS:
+        """Yield the batch as it is, or each of its frames alone."""
+        crashes = sum(bool(part) and part <= set(batch) for part in self._batches)
+        if crashes < _MAX_CRASHES:
             yield batch
         else:
             yield from ((number,) for number in batch)
 
     def poisoned(self) -> list[int]:
-        """Frames or pictures that are at fault."""
-        return sorted(n for n, deaths in self._alone().items() if deaths >= _DEATHS)
+        """Return the numbers of the frames or pictures at fault, ascending."""
+        return sorted(n for n, crashes in self._alone().items() if crashes >= _MAX_CRASHES)
 
-    def see_if_there_is_hope(self, chunk: Chunk) -> None:
-        """See whether another attempt makes sense.
+    def check_crash_budget(self, chunk: Chunk) -> None:
+        """Check that another attempt makes sense.
 
         Raises:
-            JobError: it does not; says where the attempts died.
+            JobError: it does not; the message says where the attempts crashed.
         """
-        poisoned = self.poisoned()
+        alone, poisoned = self._alone(), self.poisoned()
+        limit = _MAX_CRASHES + _MAX_CRASHES_POISONED
         where = ""
-        if sum(not part for part in self._parts) >= _AIMLESS:
-            where = "and at none of its frames"
-        elif still := [n for n in poisoned if self._alone()[n] >= _DEATHS + _STILL]:
-            where = f"in the end always at {chunk.noun} {still[0]}"
-        elif len(poisoned) > max(_LIKELY, self._frames // 2):
+        if sum(not part for part in self._batches) >= _MAX_CRASHES_OUTSIDE:
+            where = "outside any of its frames"
+        elif hopeless := [n for n in poisoned if alone[n] >= limit]:
+            where = f"in the end always at {chunk.noun} {hopeless[0]}"
+        elif len(poisoned) > max(_MAX_POISONED, self._frames // 2):
             where = f"at {len(poisoned)} different frames"
         if where:
             raise JobError(
-                f"The worker process died or hung {self._deaths} times at this chunk, {where}.",
+                f"The worker process died or hung {self._crashes} times at this chunk, {where}.",
                 hint=_HINT,
             )
 
     def _alone(self) -> dict[int, int]:
-        """Deaths by frame, of those that were in hand alone."""
-        found: dict[int, int] = {}
-        for part in self._parts:
+        """Count crashes by frame, of frames that were edited alone."""
+        counts: dict[int, int] = {}
+        for part in self._batches:
             if len(part) == 1:
                 (number,) = part
-                found[number] = found.get(number, 0) + 1
-        return found
+                counts[number] = counts.get(number, 0) + 1
+        return counts
+
+
+def _batched(items: Iterator[T], size: int) -> Iterator[list[T]]:
+    while batch := list(islice(items, size)):
+        yield batch

@@ -8,6 +8,7 @@ or two pictures that are being read and written, not on the size of all that are
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,7 @@ import numpy as np
 from ..editing.editor import EditSession
 from ..errors import EditError, Ip2pError, NotFinite, OutputError, OutsideRoots, SourceError
 from ..frame import Frame
+from ..jobs.log import chunk_log
 from ..jobs.plan import ImageChunk
 from ..jobs.records import ItemResult
 from ..jobs.spec import Item, Job
@@ -26,9 +28,11 @@ from ..media import limits
 from ..media.images.codec import Still, read_still, write_still
 from ..media.resize import Resize
 from ..storage.atomic import atomic_path, sync_directory, write_error
-from .chunk_run import Work, clocked
+from .chunk_run import ChunkOutput, ChunkRun
 
 T = TypeVar("T")
+
+log = logging.getLogger(__name__)
 
 #: Of a picture that has a number only the plan knows; who reads it knows it by its path.
 _NO_PICTURE = NotFinite("The model gave no finite picture, not even in float32.")
@@ -45,13 +49,8 @@ class _Picture:
     frame: Frame
 
 
-def edit_stills(
-    work: Work, chunk: ImageChunk, session: EditSession
-) -> tuple[str, tuple[ItemResult, ...]]:
+def edit_stills(run: ChunkRun, chunk: ImageChunk, session: EditSession) -> ChunkOutput:
     """Edit the pictures of one bucket.
-
-    Returns:
-        SHA-256 over the results' digests, and what became of each picture, by its number.
 
     Raises:
         OutputError: the disk is full or the folder cannot be written; the next picture would
@@ -62,12 +61,12 @@ def edit_stills(
 
     def settle(index: int, *, error: str = "", warning: str = "") -> None:
         results[index] = ItemResult(index=index, error=error, warning=warning)
-        work.advance(1)
+        run.lease.advance(1)
 
     def finish(picture: _Picture) -> None:
         index, still = picture.frame.index, picture.still
         try:
-            digests.update(_write(work, picture).encode())
+            digests.update(_write(run, picture).encode())
         except OutputError as error:
             if isinstance(error.__cause__, OSError):
                 raise
@@ -80,53 +79,56 @@ def edit_stills(
 
     size = session.batch_size
     with (
-        work.ahead(_read(work, chunk), size) as ready,
-        work.behind(finish, size) as writer,
+        run.ahead(_read(run, chunk), size) as ready,
+        run.behind(finish, size) as writer,
     ):
         numbers = chunk.numbers
-        for batch in work.parts(clocked(work, ready, "decode"), numbers, size):
+        for batch in run.batches(run.timer.iterate(ready, "decode"), numbers, size):
             good = []
             for index, picture in batch:
                 if isinstance(picture, str):
                     settle(index, error=picture)
                 else:
                     good.append(picture)
-            for picture, edited in _edit_each(work, session, good):
+            for picture, edited in _edit_each(run, session, good):
                 if isinstance(edited, Ip2pError):
                     settle(picture.frame.index, error=edited.message)
                 else:
-                    with work.timed("encode"):
+                    with run.timer.stage("encode"):
                         writer.put(_Picture(picture.item, picture.still, picture.resize, edited))
-    _flush_names(work, chunk)
-    return digests.hexdigest(), tuple(results[i] for i in sorted(results))
+            first = batch[0][0]
+            chunk_log(log, run.folder, run.chunk.id, "batch-edited", first=first, frames=len(batch))
+    _flush_names(run, chunk)
+    items = tuple(results[index] for index in sorted(results))
+    return ChunkOutput(digests.hexdigest(), items=items)
 
 
-def _flush_names(work: Work, chunk: ImageChunk) -> None:
+def _flush_names(run: ChunkRun, chunk: ImageChunk) -> None:
     """Before the receipt vouches for them: the results' names, once for each folder."""
-    items = work.job_dir.items(chunk.start, chunk.stop)
+    items = run.folder.items(chunk.start, chunk.stop)
     for folder in sorted({Path(item.output).parent for item in items}):
         try:
             if folder.is_dir():  # not where all of its pictures failed
-                sync_directory(work.job_dir.roots.allow(folder))
+                sync_directory(run.folder.roots.allow(folder))
         except OutsideRoots:
             continue  # nothing was written there
         except OSError as error:
             raise write_error(folder, error) from error
 
 
-def _read(work: Work, chunk: ImageChunk) -> Iterator[tuple[int, _Picture | str]]:
+def _read(run: ChunkRun, chunk: ImageChunk) -> Iterator[tuple[int, _Picture | str]]:
     """Pictures of the chunk, read and resized, or why one cannot be read."""
-    size = work.job.recipe.size
-    for index, item in enumerate(work.job_dir.items(chunk.start, chunk.stop), chunk.start):
+    size = run.job.recipe.size
+    for index, item in enumerate(run.folder.items(chunk.start, chunk.stop), chunk.start):
         if index in chunk.excluded:
             continue
-        if index in work.poisoned:
+        if index in run.poisoned:
             yield index, _DEADLY
             continue
         try:
             # What planning let through is not refused where the environment is another.
             most = max(limits.PIXELS.value(), item.width * item.height)
-            still = read_still(work.job_dir.roots.allow(item.source), max_pixels=most)
+            still = read_still(run.folder.roots.allow(item.source), max_pixels=most)
         except SourceError as error:
             yield index, error.message.removeprefix(f"{error.path}: ")  # the item names it already
             continue
@@ -140,18 +142,18 @@ def _read(work: Work, chunk: ImageChunk) -> Iterator[tuple[int, _Picture | str]]
         yield index, _Picture(item, still, resize, frame)
 
 
-def _write(work: Work, picture: _Picture) -> str:
+def _write(run: ChunkRun, picture: _Picture) -> str:
     """Write one result; its SHA-256."""
-    output = work.job_dir.roots.allow(picture.item.output)
+    output = run.folder.roots.allow(picture.item.output)
     temporary = output
     try:
-        with atomic_path(output, name_too=False, check=work.check) as temporary:
+        with atomic_path(output, name_too=False, check=run.lease.check) as temporary:
             return write_still(
                 temporary,
                 picture.resize.restore(picture.frame.image),
                 picture.still,
-                comment=_comment(work.job, picture.item),
-                encoding=work.job.encoding,
+                comment=_comment(run.job, picture.item),
+                encoding=run.job.encoding,
             )
     except OutputError as error:
         message = error.message.removeprefix(f"{temporary}: ")
@@ -159,10 +161,10 @@ def _write(work: Work, picture: _Picture) -> str:
 
 
 def _edit_each(
-    work: Work, session: EditSession, pictures: Sequence[_Picture]
+    run: ChunkRun, session: EditSession, pictures: Sequence[_Picture]
 ) -> Iterator[tuple[_Picture, Frame | EditError]]:
     """Edit a batch; where that fails, each picture alone, so that only the guilty one is lost."""
-    recipe = work.job.recipe
+    recipe = run.job.recipe
     # A picture that changed its size since planning would not fit its bucket: group by shape.
     shapes: dict[tuple[int, ...], list[_Picture]] = {}
     for picture in pictures:
@@ -170,7 +172,7 @@ def _edit_each(
 
     def edit(group: Sequence[_Picture]) -> list[Frame]:
         own = [picture.item for picture in group]
-        with work.timed("edit"):
+        with run.timer.stage("edit"):
             return session.edit(
                 [picture.frame for picture in group],
                 instructions=[_or(i.instruction, recipe.instruction) for i in own],

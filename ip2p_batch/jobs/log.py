@@ -24,7 +24,7 @@ ChunkState = Literal[
     "received",  # a worker has read its message
     "leased",  # an attempt has begun; attempt= is the fencing token
     "batch-edited",
-    "segment-written",
+    "files-written",  # the segment, latents or pictures
     "receipt-written",
     "assembled",  # of the assembly only
     "retrying",  # an error; another attempt follows in this process
