@@ -111,7 +111,7 @@ def test_of_many_that_begin_at_once_one_decides(tmp_path):
     for thread in threads:
         thread.join()
     assert len(set(found)) == 1 and len(found) == 8
-    assert [p.name for p in (tmp_path / "job").glob("*identity*")] == ["compute-profile.json"]
+    assert [p.name for p in (tmp_path / "job").glob("*profile*")] == ["compute-profile.json"]
 
 
 def test_the_same_request_again_may_allow_what_it_did_not(tmp_path, settings):
