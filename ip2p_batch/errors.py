@@ -17,7 +17,8 @@
     │  ├─ ResumeMismatch     source or recipe changed since the plan was made
     │  ├─ IncompatibleWorker       this worker would give other bits than the chunks before
     │  ├─ IncompleteJob      receipts are missing; lists the chunks
-    │  └─ ChunkTaken         another worker is at this chunk; no failure
+    │  ├─ ChunkTaken         another worker is at this chunk; no failure
+    │  └─ JobFailed          a chunk failed after its retries (Python API)
     └─ JobCancelled          somebody asked for it
 
 Only ``cli/exits.py`` turns these into text and exit codes.
@@ -144,6 +145,18 @@ class ChunkTaken(JobError):
 
     Nobody's failure: two messages of one chunk, or a worker that was thought dead and came back.
     """
+
+
+class JobFailed(JobError):
+    """A chunk failed after its retries, so the job has no result. Raised by the Python API.
+
+    Args:
+        error: name of the error class of the chunk's last attempt (``SourceError``).
+    """
+
+    def __init__(self, message: str, *, error: str, hint: str = "") -> None:
+        super().__init__(message, hint=hint, survives="Finished chunks are kept.")
+        self.error = error
 
 
 class JobCancelled(Ip2pError):

@@ -17,7 +17,7 @@ from ..settings import Settings
 from . import exits
 from .options import JobArgument, ReportOptions, broker_option
 from .report import reporter
-from .run import report_end, tell
+from .run import report_end, report_events
 
 if TYPE_CHECKING:
     from ..jobs.folder import JobFolder
@@ -64,7 +64,7 @@ def watch(reports: ReportOptions, job: WatchedArgument = None, broker: LookOnOpt
 
     try:
         with _looking_at(broker) as executor:
-            return tell(folder, scheduler.watch_job(folder, executor, check=say.tick), say)
+            return report_events(folder, scheduler.watch_job(folder, executor, check=say.tick), say)
     except KeyboardInterrupt as stop:
         say.close()
         typer.echo("no longer watching; the job goes on.", err=True)

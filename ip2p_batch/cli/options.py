@@ -16,8 +16,8 @@ import msgspec
 import typer
 
 from ..jobs.spec import Encoding, Priority
-from ..models import catalog
-from ..recipe import DEFAULT_MODEL, SCHEDULERS, AnchorScope, Compile, Dtype, Recipe, load, make
+from ..planning.recipes import resolve_recipe
+from ..recipe import DEFAULT_MODEL, SCHEDULERS, AnchorScope, Compile, Dtype, Recipe, load
 from ..settings import Settings
 from .help_format import CREW, LOOK, REPORTS, RESULT
 from .param_types import choice, devices, interval, seconds
@@ -424,9 +424,7 @@ def recipe_from(instruction: str | None, look: RecipeOptions) -> Recipe:
         ModelError: the model folder's own defaults are damaged.
     """
     from_file = load(look.recipe) if look.recipe is not None else {}
-    model = look.model or from_file.get("model") or DEFAULT_MODEL
-    own = catalog.defaults(model) if isinstance(model, str) else {}
-    values = {"instruction": "", **own, **from_file, **look.given()}
+    values = {**from_file, **look.given()}
     if instruction is not None:
         values["instruction"] = instruction
-    return make(values)
+    return resolve_recipe(values)

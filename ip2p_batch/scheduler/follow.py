@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Generator
 from contextlib import ExitStack
 
 from ..errors import BrokerError, JobError
@@ -20,7 +20,7 @@ _POLL_SECONDS = 0.2
 
 def follow_job(
     folder: JobFolder, executor: Executor, *, check: Callable[[], None] = lambda: None
-) -> Iterator[Event]:
+) -> Generator[Event, None, None]:
     """Hand over what is pending and yield events until the job is done, failed or cancelled.
 
     Leaving early leaves the job as it is: workers go on with what they have, and a later call
@@ -37,7 +37,7 @@ def follow_job(
 
 def watch_job(
     folder: JobFolder, executor: Executor | None, *, check: Callable[[], None] = lambda: None
-) -> Iterator[Event]:
+) -> Generator[Event, None, None]:
     """Yield events of a job that was handed over, here or elsewhere, until it ends.
 
     Args:
@@ -59,7 +59,7 @@ def _events(
     executor: Executor | None,
     leader: Callable[[], Executor | None],
     check: Callable[[], None],
-) -> Iterator[Event]:
+) -> Generator[Event, None, None]:
     """What :func:`follow` and :func:`watch` yield.
 
     Args:

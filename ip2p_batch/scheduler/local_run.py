@@ -1,0 +1,166 @@
+"""Run a job to its end, as a stream of events.
+
+Three ways, one loop (:func:`~ip2p_batch.scheduler.follow.follow_job`): with worker processes on
+this machine behind a private Redis, with the workers of a broker, or in this process with an
+editor of the caller's own. Command line and Python API use the same functions.
+"""
+
+from __future__ import annotations
+
+import platform
+import time
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing, contextmanager, suppress
+from pathlib import Path
+
+import msgspec
+
+from ..editing.editor import Editor
+from ..errors import Ip2pError, NoWorkerError
+from ..jobs.attempts import release_all
+from ..jobs.events import Event
+from ..jobs.folder import JobFolder
+from ..queue import redis_url
+from ..queue.celery_executor import CeleryExecutor
+from ..queue.local_workers import LocalWorkers
+from ..queue.private_redis import PrivateRedis
+from .dispatch import submit_job
+from .follow import follow_job
+from .local_executor import LocalExecutor
+
+#: Default seconds to wait for the first answer of a worker.
+ANSWER_SECONDS = 5.0
+
+
+class WorkerSelection(msgspec.Struct, frozen=True, kw_only=True):
+    """Which workers run a job.
+
+    Attributes:
+        broker: URL of a Redis with workers; None starts a private Redis and local workers that
+            live as long as the run.
+        workers: local worker processes; None lets the launcher choose by GPUs and cores.
+        devices: ``auto``, ``cpu`` or GPU numbers such as ``0,1``, for local workers; None is
+            ``IP2P_DEVICE``.
+        answer_seconds: seconds to wait for a worker of ``broker`` to answer.
+    """
+
+    broker: str | None = None
+    workers: int | None = None
+    devices: str | None = None
+    answer_seconds: float = ANSWER_SECONDS
+
+
+def workers_log(folder: JobFolder) -> Path:
+    """Log file of the local workers of a job."""
+    return folder.path / "workers.log"
+
+
+def run_job(
+    folder: JobFolder, selection: WorkerSelection, *, check: Callable[[], None] = lambda: None
+) -> Generator[Event, None, None]:
+    """Run what is left of a job and yield its events until it is done, failed or cancelled.
+
+    Close the iterator (``contextlib.closing``) to stop early: local workers end, finished chunks
+    stay, and a later call continues.
+
+    Args:
+        check: called about once a second; raises to stop.
+
+    Raises:
+        BrokerError: Redis cannot be started or reached.
+        NoWorkerError: no worker answers, or the local workers ended.
+        Ip2pError: the job cannot continue; its folder stays as it is.
+    """
+    if selection.broker is None:
+        return _with_local_workers(folder, selection, check)
+    return _with_broker(folder, selection, selection.broker, check)
+
+
+def run_in_process(
+    folder: JobFolder, editor: Editor, *, check: Callable[[], None] = lambda: None
+) -> Generator[Event, None, None]:
+    """Run what is left of a job in this process with ``editor``, one chunk at a time.
+
+    No Redis and no worker process. Events, retries and errors are those of :func:`run_job`.
+    """
+    return follow_job(folder, LocalExecutor(lambda _: editor), check=check)
+
+
+def submit_to_broker(folder: JobFolder, selection: WorkerSelection) -> bool:
+    """Enqueue a job for the workers of a broker and return.
+
+    Returns:
+        Whether a worker answered within ``selection.answer_seconds``. The job stays in the queue
+        either way.
+
+    Raises:
+        BrokerError: Redis cannot be reached.
+    """
+    assert selection.broker is not None
+    redis_url.check(selection.broker)
+    with closing(CeleryExecutor(selection.broker)) as executor:
+        submit_job(folder, executor)
+        return _answers(executor, selection.answer_seconds)
+
+
+def worker_command(url: str) -> str:
+    """The command line that starts a worker for ``url``, without its password."""
+    return f"ip2p-batch worker --broker {redis_url.redact_url(url)}"
+
+
+def _with_local_workers(
+    folder: JobFolder, selection: WorkerSelection, check: Callable[[], None]
+) -> Generator[Event, None, None]:
+    with (
+        PrivateRedis() as redis,
+        _released_on_stop(folder),
+        LocalWorkers(
+            redis.url, selection.workers, selection.devices, workers_log(folder)
+        ) as workers,
+        closing(CeleryExecutor(redis.url)) as executor,
+    ):
+
+        def check_workers() -> None:
+            check()
+            workers.check()
+
+        yield from follow_job(folder, executor, check=check_workers)
+
+
+def _with_broker(
+    folder: JobFolder, selection: WorkerSelection, url: str, check: Callable[[], None]
+) -> Generator[Event, None, None]:
+    redis_url.check(url)
+    with closing(CeleryExecutor(url)) as executor:
+        if not _answers(executor, selection.answer_seconds):
+            raise NoWorkerError(
+                f"No worker answers at {redis_url.redact_url(url)}.",
+                hint=f"Start one with `{worker_command(url)}`, then `ip2p-batch resume"
+                f" {folder.path.name}`. Or add --detach to leave the job in the queue.",
+                survives=f"The job is kept in {folder.path}.",
+            )
+        yield from follow_job(folder, executor, check=check)
+
+
+@contextmanager
+def _released_on_stop(folder: JobFolder) -> Iterator[None]:
+    """On Ctrl-C or an early close, record that the local workers were stopped, not crashed.
+
+    Attempts without an end count as crashes of the chunk; these were ended on purpose.
+    """
+    try:
+        yield
+    except (KeyboardInterrupt, GeneratorExit):
+        with suppress(Ip2pError, OSError):
+            release_all(folder, platform.node())
+        raise
+
+
+def _answers(executor: CeleryExecutor, seconds: float) -> bool:
+    """Whether a worker answers within ``seconds``."""
+    deadline = time.monotonic() + seconds
+    while not executor.workers(enough=1):
+        if time.monotonic() >= deadline:
+            return False
+        time.sleep(0.2)
+    return True
