@@ -19,7 +19,7 @@ from ..jobs.plan import BatchHistogram
 from ..jobs.records import ComputeProfile, InferenceConfig
 from ..recipe import Recipe
 from ..threads import CpuPool
-from . import attention, compute_profile, tuning_cache
+from . import attention, compute_profile, onednn_workaround, tuning_cache
 from .autotune import Trials
 from .compiling import CompiledUNet
 from .deepcache import DeepFeatures
@@ -61,6 +61,7 @@ class Pix2PixEditor:
         for part in (pipe.unet, pipe.vae):
             # On CPUs a fifth to a half of the time goes; on GPUs fp16 convolutions like it, too.
             part.to(memory_format=torch.channels_last)
+            onednn_workaround.install(part)
         #: What the self-attention layers know of anchors; one session at a time uses it.
         self.anchor_memory = attention.install(pipe.unet, fused=device != "cpu")
         self.texts = Texts(pipe.tokenizer, pipe.text_encoder, device)
@@ -164,6 +165,7 @@ class Pix2PixEditor:
                 hint="Leave --tiny-vae out, or put one that fits into the model's tiny_vae folder.",
             )
         vae.to(self.torch_device, self.dtype).eval().requires_grad_(requires_grad=False)
+        onednn_workaround.install(vae)
         return vae.to(memory_format=torch.channels_last)
 
     def default_batch(self) -> int:
