@@ -18,6 +18,7 @@ from ..execution.attempt import give_up, run_attempts
 from ..execution.chunk import EditorFor, process_chunk
 from ..execution.worker_cache import WorkerCache
 from ..jobs.folder import JobFolder
+from ..jobs.log import chunk_log
 from ..jobs.plan import Chunk
 from ..jobs.records import Held, WorkerInfo
 from ..queue.executor import ASSEMBLY
@@ -89,13 +90,15 @@ class LocalExecutor:
                 self._give_up(job, ASSEMBLY, error, 1)
 
     def _attempt(self, job: JobFolder, name: str, work: Callable[[], object]) -> None:
-        run_attempts(
-            work,
-            on_failure=lambda error, attempt: self._give_up(job, name, error, attempt),
-            on_error=lambda _, attempt: log.debug(
-                "%s of %s, attempt %d", name, job.path, attempt, exc_info=True
-            ),
-        )
+        def on_retry(error: Exception, attempt: int) -> None:
+            log.debug("%s of %s, attempt %d", name, job.path, attempt, exc_info=True)
+            chunk_log(log, job, name, "retrying", attempt=attempt, error=type(error).__name__)
+
+        def on_failure(error: Exception, attempt: int) -> None:
+            log.debug("%s of %s, attempt %d", name, job.path, attempt, exc_info=True)
+            self._give_up(job, name, error, attempt)
+
+        run_attempts(work, on_failure=on_failure, on_retry=on_retry)
 
     def _give_up(self, job: JobFolder, name: str, error: Exception, attempts: int) -> None:
         give_up(job, name, error, attempts=attempts, worker=self._worker)
