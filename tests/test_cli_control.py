@@ -160,7 +160,7 @@ def test_pause_and_unpause_say_what_they_did(folder, executor, redis):
     assert f"ip2p-batch unpause {name}" in say("status", name).stdout
     done = say("unpause", name, "--broker", redis.url)
     assert done.exit_code == 0 and f"watch {name}" in done.stdout
-    assert not folder.paused and executor.queued() == 1
+    assert not folder.paused and executor.queue_length() == 1
     assert "not paused; it is waiting" in say("unpause", name).stdout
 
 

@@ -15,7 +15,6 @@ from ip2p_batch.errors import Ip2pError
 from ip2p_batch.jobs.attempts import release
 from ip2p_batch.jobs.folder import JobFolder
 from ip2p_batch.jobs.log import chunk_log
-from ip2p_batch.queue.executor import ASSEMBLY
 from ip2p_batch.queue.messages import read_message
 from ip2p_batch.settings import Settings
 
@@ -43,8 +42,7 @@ class ChunkRequest(Request):
         try:
             message = read_message(self.kwargs)
             folder = JobFolder(message.job, Settings.from_env().allowed_roots)
-            name = message.chunk or ASSEMBLY
-            release(folder, name, host=platform.node(), pid=int(self.worker_pid))
-            chunk_log(log, folder, name, "released", pid=self.worker_pid)
+            release(folder, message.chunk, host=platform.node(), pid=int(self.worker_pid))
+            chunk_log(log, folder, message.chunk, "released", pid=self.worker_pid)
         except (Ip2pError, OSError) as error:
             log.warning("%s", error)  # it counts as a crash then, and a single one does no harm

@@ -34,8 +34,7 @@ from ip2p_batch.execution.chunk import process_chunk
 from ip2p_batch.jobs import attempts
 from ip2p_batch.jobs.folder import JobFolder
 from ip2p_batch.jobs.log import chunk_log
-from ip2p_batch.jobs.plan import Chunk
-from ip2p_batch.queue.executor import ASSEMBLY
+from ip2p_batch.jobs.plan import ASSEMBLY, Chunk
 from ip2p_batch.queue.messages import MAX_RETRIES, TASK_ASSEMBLE, TASK_CHUNK, Message, read_message
 from ip2p_batch.storage.atomic import retry_transient
 
@@ -67,7 +66,7 @@ def chunk(self: Task[Any, Any], /, **fields: object) -> None:
         folder = _open_folder(self, state, message)
         if folder is None or folder.cancelled or folder.paused:
             return
-        planned = folder.chunk(message.chunk or "")
+        planned = folder.chunk(message.chunk)
     except Ip2pError as error:
         _drop(error)
         return
@@ -202,7 +201,7 @@ def _give_up(
 def _dispatch_if_idle(state: WorkerState, folder: JobFolder) -> None:
     """Dispatch more chunks where other workers have nothing to do, since workers have joined."""
     try:
-        if state.executor.starving():
+        if state.executor.is_idle():
             scheduler.dispatch_next(folder, state.executor, ())
     except Ip2pError as error:
         log.info("%s", error)  # only throughput depends on it
@@ -246,7 +245,7 @@ def _on_process_lost(
             f"The worker process died {MAX_RETRIES + 1} times at this chunk.",
             hint="See the worker's log; a smaller --size needs less memory.",
         )
-        name = folder.chunk(message.chunk).id if message.chunk else ASSEMBLY
+        name = ASSEMBLY if message.chunk == ASSEMBLY else folder.chunk(message.chunk).id
         give_up(folder, name, error, attempts=MAX_RETRIES + 1, worker=state.worker_info())
         # Another chunk takes its place in the queue.
         scheduler.dispatch_next(folder, state.executor, (name,))
@@ -310,8 +309,8 @@ def _requeue(
     limit, _ = task.request.timelimit or (None, None)
     priority = int((task.request.delivery_info or {}).get("priority") or 0)
     try:
-        state.executor.again(message, limit=limit, priority=priority, headers=headers)
+        state.executor.requeue(message, limit=limit, priority=priority, headers=headers)
     except BrokerError as error:
         raise Reject(str(error), requeue=True) from None
     finally:
-        chunk_log(log, folder, message.chunk or ASSEMBLY, "requeued", **headers)
+        chunk_log(log, folder, message.chunk, "requeued", **headers)
