@@ -1,223 +1,395 @@
-"""The recipe: everything that decides the pixels of a result, and nothing else."""
+"""The recipe: every setting that determines the pixels of a result.
+
+Each field is declared once, in :class:`Recipe`: its type, range and description. Validation, the
+command line's options and the tables in docs/cli.md are made from :data:`FIELDS`.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import tomllib
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal, get_args, get_type_hints
 
 import msgspec
 import tomli_w
+from msgspec import Meta
 
 from .errors import RecipeError
 
 Scheduler = Literal["euler-ancestral", "euler", "ddim", "dpm++", "unipc"]
 SCHEDULERS: tuple[str, ...] = get_args(Scheduler)
-AnchorScope = Literal["shot", "video"]
-Dtype = Literal["auto", "float32", "float16", "bfloat16"]
-Compile = Literal["auto", "on", "off"]
+#: A part of the denoising steps.
+Fraction = Annotated[float, Meta(ge=0, le=1)]
 
 #: The model of the InstructPix2Pix paper, as diffusers loads it.
 DEFAULT_MODEL = "timbrooks/instruct-pix2pix"
 
 
 class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Everything that decides pixels. Names are diffusers' own where diffusers has one.
+    """Every setting that determines pixels. Names are diffusers' own where diffusers has one.
 
-    Attributes:
-        instruction: what to change, in a sentence. A manifest may give each picture its own.
-        negative_prompt: what to steer away from.
-        model: ``tiny``, a diffusers folder, or a hub id.
-        revision: branch, tag or commit of a hub id.
-        scheduler: one of :data:`SCHEDULERS`.
-        num_inference_steps: denoising steps, 1 to 1000.
-        guidance_scale: s_T, how strongly the instruction is followed, 1 to 100.
-        image_guidance_scale: s_I, how closely the source is kept, 1 to 100.
-        guidance_interval: the share of the steps ``[a, b)`` in which guidance is on; outside of it
-            only the branch with text and image is run. ``(0, 1)`` is throughout.
-        seed: 0 to 2**63 - 1. Frames of one shot share its noise.
-        size: longest side, in pixels, at which frames are edited (64 to 4096).
-        tiny_vae: pictures go through a small autoencoder (TAESD): for previews.
-        deepcache_interval: the whole UNet is run in every so many steps only, 1 (always) to 10; see
-            ``editing/deepcache.py``.
-        dtype: precision of the weights; ``auto`` is float16 on CUDA, bfloat16 on a CPU that
-            computes in it, else float32.
-        compile: the UNet goes through ``torch.compile``; ``auto`` where the job is long enough to
-            pay for it. Last bits depend on it.
-        batch_size: frames in one UNet call; 0 lets the device choose. Last bits depend on it.
-        chunk_frames: frames in one span, from border to border (2 to 10000). A chunk is one span,
-            or up to four in a long video; see ``plan.py``.
-        carryover: share of the steps that a chunk's frames take over from its edited borders,
-            0 (off) to below 1. See ``editing/carryover.py``.
-        anchors: frames of each shot that all its frames look at in self-attention, 0 (off) to 16.
-            See ``editing/attention.py``.
-        anchor_scope: where they come from: each ``shot`` its own, or some of the whole ``video``
-            for all its shots.
-        reference_image: path of a finished picture, or video, that all frames look at, too.
-        anchor_steps: share of the steps, from the first on, in which they do, 0 to 1.
-        temporal_filter: frames to either side that each edited frame is averaged with along the
-            source's motion, 0 (off) to 4. See ``temporal/filter.py``.
-        deflicker: frames to either side that each edited frame's brightness is levelled with,
-            0 (off) to 8. See ``temporal/deflicker.py``.
-        scenes: whether scene cuts are looked for; nothing is carried across a cut.
+    Raises:
+        RecipeError: a value has the wrong type, is out of range, or conflicts with another.
     """
 
-    instruction: str
-    negative_prompt: str = ""
-    model: str = DEFAULT_MODEL
-    revision: str | None = None
-    scheduler: Scheduler = "euler-ancestral"
-    num_inference_steps: int = 20
-    guidance_scale: float = 7.5
-    image_guidance_scale: float = 1.5
-    guidance_interval: tuple[float, float] = (0.0, 1.0)
-    seed: int = 0
-    size: int = 512
-    tiny_vae: bool = False
-    deepcache_interval: int = 1
-    dtype: Dtype = "auto"
-    compile: Compile = "auto"
-    batch_size: int = 0
-    chunk_frames: int = 24
-    carryover: float = 0.7
-    anchors: int = 0
-    anchor_scope: AnchorScope = "shot"
-    reference_image: str | None = None
-    anchor_steps: float = 1.0
-    temporal_filter: int = 2
-    deflicker: int = 0
-    scenes: bool = True
+    instruction: Annotated[
+        str,
+        Meta(
+            description="What to change, in a sentence. A manifest may give each picture its own."
+        ),
+    ]
+    negative_prompt: Annotated[str, Meta(description="What to avoid in the result.")] = ""
+    model: Annotated[
+        str,
+        Meta(
+            description="`tiny` (bundled, no download), a diffusers folder, or a Hugging Face hub"
+            " id. A model folder may set its own defaults for steps, scales and size. `identity`"
+            " copies frames unchanged, to test a setup."
+        ),
+    ] = DEFAULT_MODEL
+    revision: Annotated[
+        str | None, Meta(description="Branch, tag or commit of a model on the hub.")
+    ] = None
+    scheduler: Annotated[Scheduler, Meta(description="Sampler of the denoising steps.")] = (
+        "euler-ancestral"
+    )
+    num_inference_steps: Annotated[int, Meta(ge=1, le=1000, description="Denoising steps.")] = 20
+    guidance_scale: Annotated[
+        float,
+        Meta(
+            ge=1,
+            le=100,
+            description="Text guidance scale s_T: higher follows the instruction more closely.",
+        ),
+    ] = 7.5
+    image_guidance_scale: Annotated[
+        float,
+        Meta(
+            ge=1,
+            le=100,
+            description="Image guidance scale s_I: higher stays closer to the source. At 1, steps"
+            " take a third less time.",
+        ),
+    ] = 1.5
+    guidance_interval: Annotated[
+        tuple[Fraction, Fraction],
+        Meta(
+            description="Part of the denoising steps that uses both guidance scales: from fraction"
+            " A up to fraction B. The other steps take a third to half of the time."
+        ),
+    ] = (0.0, 1.0)
+    seed: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=2**63 - 1,
+            description="Random seed. The result is the same on any number of workers.",
+        ),
+    ] = 0
+    size: Annotated[
+        int,
+        Meta(
+            ge=64,
+            le=4096,
+            description="Longest side, in pixels, at which frames are edited. The result has the"
+            " source's size.",
+        ),
+    ] = 512
+    tiny_vae: Annotated[
+        bool,
+        Meta(
+            description="Use a small autoencoder (TAESD) for previews: faster, but less sharp.",
+        ),
+    ] = False
+    # editing/deepcache.py
+    deepcache_interval: Annotated[
+        int,
+        Meta(
+            ge=1,
+            le=10,
+            description="DeepCache: run the full UNet every N steps and only its outer layers"
+            " otherwise. Faster, lower quality.",
+        ),
+    ] = 1
+    dtype: Annotated[
+        Literal["auto", "float32", "float16", "bfloat16"],
+        Meta(
+            description="Precision of the weights. `auto` is float16 on CUDA, bfloat16 on a CPU"
+            " that supports it, else float32."
+        ),
+    ] = "auto"
+    compile: Annotated[
+        Literal["auto", "on", "off"],
+        Meta(
+            description="Compile the UNet with torch.compile, which takes minutes but makes each"
+            " step faster. `auto` compiles only for jobs long enough to gain time."
+        ),
+    ] = "auto"
+    batch_size: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=1024,
+            description="Frames in one UNet call. 0 measures which number is fastest on the"
+            " device.",
+        ),
+    ] = 0
+    # planning/planner.py
+    chunk_frames: Annotated[
+        int,
+        Meta(
+            ge=2,
+            le=10000,
+            description="Frames between two borders. A chunk, the unit of work, has one such span,"
+            " or up to four in a long video.",
+        ),
+    ] = 24
+    # editing/carryover.py
+    carryover: Annotated[
+        float,
+        Meta(
+            ge=0,
+            le=0.99,
+            description="Fraction of the denoising steps inherited from the nearest edited border"
+            " frames. Higher is faster and steadier; 0 turns it off.",
+        ),
+    ] = 0.7
+    # editing/attention.py
+    anchors: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=16,
+            description="Anchor frames per shot, whose keys and values every frame attends to, for"
+            " a consistent style. 0 turns them off.",
+        ),
+    ] = 0
+    anchor_scope: Annotated[
+        Literal["shot", "video"],
+        Meta(description="Choose anchors in each shot, or once for all shots of the video."),
+    ] = "shot"
+    reference_image: Annotated[
+        str | None,
+        Meta(
+            description="Style reference: an edited image or video that every frame attends to.",
+        ),
+    ] = None
+    anchor_steps: Annotated[
+        Fraction,
+        Meta(
+            description="Fraction of the denoising steps, from the first on, in which frames attend"
+            " to anchors and to the style reference."
+        ),
+    ] = 1.0
+    # temporal/filter.py
+    temporal_filter: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=4,
+            description="Radius, in frames, of the average along the source's motion that removes"
+            " flicker. 0 turns it off.",
+        ),
+    ] = 2
+    # temporal/deflicker.py
+    deflicker: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=8,
+            description="Radius, in frames, of brightness smoothing, for edits whose brightness"
+            " pulses. 0 turns it off.",
+        ),
+    ] = 0
+    scenes: Annotated[
+        bool, Meta(description="Detect scene cuts. Nothing is carried across a cut.")
+    ] = True
 
     def __post_init__(self) -> None:
-        for name, low, high in _RANGES:
-            value = getattr(self, name)
-            if not low <= value <= high:  # also false for NaN
-                raise RecipeError(
-                    f"{_option(name)} is {value}; it must be from {low} to {high}.",
-                    hint=f"Give {_option(name)} a value in that range.",
-                )
+        for name, field in FIELDS.items():
+            given = getattr(self, name)
+            value = field.convert(given)
+            if type(value) is not type(given):  # 7 for 7.0 would have another fingerprint
+                msgspec.structs.force_setattr(self, name, value)
         begin, end = self.guidance_interval
-        if not 0 <= begin <= end <= 1:
+        if begin > end:
             raise RecipeError(
-                f"--guidance-interval is {begin},{end}; it must go from 0 to 1, upwards.",
-                hint="Give two shares of the steps, such as 0.1,0.8.",
+                f"guidance_interval is {begin:g},{end:g}; the first fraction must not be greater"
+                " than the second.",
+                hint="Give two fractions of the steps, such as 0.1,0.8.",
             )
-        for name, choices in _CHOICES.items():
-            value = getattr(self, name)
-            if value not in choices:
-                raise RecipeError(
-                    f"{_option(name)} {value} is not known.",
-                    hint=f"Use one of: {', '.join(choices)}.",
-                )
         if self.compile == "on" and self.deepcache_interval > 1:
             raise RecipeError(
-                "--deepcache-interval runs parts of the UNet, which --compile on does not go with.",
-                hint="Leave one of them out.",
+                "deepcache_interval above 1 does not work with compile = on.",
+                hint="Leave out --deepcache-interval or --compile on.",
             )
         texts = (self.instruction, self.negative_prompt, self.model, self.reference_image or "")
         if "\x00" in "".join(texts):
-            raise RecipeError("A recipe's texts may not hold NUL characters.")
+            raise RecipeError("A recipe's texts must not contain NUL characters.")
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Recipe:
+        """Make a recipe from plain values, such as those of a TOML or JSON file.
+
+        Raises:
+            RecipeError: a field is unknown, missing, of the wrong type or out of range.
+        """
+        _check_names(values, "The recipe")
+        if "instruction" not in values:
+            raise RecipeError(
+                "The recipe has no instruction.", hint="Say what to change, in a sentence."
+            )
+        return cls(**values)
+
+    @classmethod
+    def read_toml(cls, path: Path) -> Recipe:
+        """Read a recipe file.
+
+        Raises:
+            RecipeError: the file cannot be read, or is not a valid recipe.
+        """
+        return cls.from_dict(cls.read_toml_values(path))
+
+    @staticmethod
+    def read_toml_values(path: Path) -> dict[str, Any]:
+        """Read the values that a recipe file sets; it may leave out any field.
+
+        Raises:
+            RecipeError: the file cannot be read, is not TOML, or sets an unknown field.
+        """
+        try:
+            values = tomllib.loads(path.read_text(encoding="utf-8"))
+        except OSError as error:
+            raise RecipeError(f"{path} cannot be read: {error.strerror}.") from None
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise RecipeError(f"{path} is not a TOML recipe: {error}.") from None
+        _check_names(values, str(path))
+        return values
+
+    def to_toml(self) -> str:
+        """Write the recipe as a TOML document that :meth:`read_toml` reads back unchanged."""
+        values = {k: v for k, v in msgspec.to_builtins(self).items() if v is not None}
+        return tomli_w.dumps(values)
+
+    def fingerprint(self) -> str:
+        """SHA-256 of the recipe's canonical JSON, in hexadecimal."""
+        return hashlib.sha256(msgspec.json.encode(self, order="sorted")).hexdigest()
 
     def guided_steps(self) -> range:
-        """The steps in which guidance is on."""
+        """Denoising steps that use guidance."""
         begin, end = (round(self.num_inference_steps * share) for share in self.guidance_interval)
         return range(begin, end)
 
     def carried_steps(self) -> int:
-        """Step at which a chunk's frames set in from their borders; 0 when nothing is carried."""
+        """Denoising steps that a chunk's frames inherit from their borders; 0 without carryover."""
         return min(int(self.num_inference_steps * self.carryover), self.num_inference_steps - 1)
 
     @property
     def edits_borders(self) -> bool:
-        """Whether borders have to be edited before the chunks between them."""
+        """Whether borders are edited before the chunks between them."""
         return self.carried_steps() > 0
 
     @property
-    def looks_beyond(self) -> int:
-        """Frames beyond its ends that a chunk has to edit for those who steady its frames."""
+    def temporal_radius(self) -> int:
+        """Frames that a chunk edits beyond each of its ends, as input of the temporal filters."""
         return self.temporal_filter + self.deflicker
 
     def anchored_steps(self) -> int:
-        """Number of steps, from the first on, in which anchors are looked at."""
-        looks = self.anchors > 0 or self.reference_image is not None
-        return round(self.num_inference_steps * self.anchor_steps) if looks else 0
-
-    def fingerprint(self) -> str:
-        """SHA-256 over the recipe's canonical JSON, in hexadecimal."""
-        return hashlib.sha256(msgspec.json.encode(self, order="sorted")).hexdigest()
-
-    def to_toml(self) -> str:
-        """The recipe as a TOML document that :func:`load` reads back unchanged."""
-        values = {k: v for k, v in msgspec.to_builtins(self).items() if v is not None}
-        return tomli_w.dumps(values)
+        """Denoising steps, from the first on, that attend to anchors or a style reference."""
+        attends = self.anchors > 0 or self.reference_image is not None
+        return round(self.num_inference_steps * self.anchor_steps) if attends else 0
 
 
-_RANGES: tuple[tuple[str, float, float], ...] = (
-    ("num_inference_steps", 1, 1000),
-    ("guidance_scale", 1, 100),
-    ("image_guidance_scale", 1, 100),
-    ("seed", 0, 2**63 - 1),
-    ("size", 64, 4096),
-    ("deepcache_interval", 1, 10),
-    ("batch_size", 0, 1024),
-    ("chunk_frames", 2, 10000),
-    ("carryover", 0, 0.99),
-    ("anchors", 0, 16),
-    ("anchor_steps", 0, 1),
-    ("temporal_filter", 0, 4),
-    ("deflicker", 0, 8),
-)
-_CHOICES: Mapping[str, tuple[str, ...]] = {
-    "scheduler": SCHEDULERS,
-    "dtype": get_args(Dtype),
-    "compile": get_args(Compile),
-    "anchor_scope": get_args(AnchorScope),
-}
-#: Every field name, in the order of the class: the options a recipe file may set.
-FIELDS: tuple[str, ...] = Recipe.__struct_fields__
+@dataclass(frozen=True, kw_only=True)
+class RecipeField:
+    """The declaration of one field of :class:`Recipe`.
 
-
-def _option(name: str) -> str:
-    return "--" + name.replace("_", "-")
-
-
-def make(values: Mapping[str, Any]) -> Recipe:
-    """A recipe from plain values.
-
-    Raises:
-        RecipeError: a field is unknown, of the wrong type or out of range.
+    Attributes:
+        name: the field's name in Python and in a recipe file.
+        type: its type with its constraints, as msgspec takes it.
+        description: what it does, in a sentence or two.
+        default: None where there is no default.
+        choices: the only values that a text may have; empty for any text.
     """
-    unknown = sorted(set(values) - set(FIELDS))
-    if unknown:
-        raise RecipeError(
-            f"A recipe has no field {unknown[0]!r}.", hint=f"Fields are: {', '.join(FIELDS)}."
+
+    name: str
+    type: Any
+    description: str
+    default: Any
+    choices: tuple[str, ...]
+
+    @property
+    def option(self) -> str:
+        """The command-line option that sets it."""
+        return "--" + self.name.replace("_", "-")
+
+    @property
+    def values(self) -> str:
+        """The allowed values, in words: ``1 to 1000``, ``auto, on, off``; empty for any text."""
+        return ", ".join(self.choices) or _range(msgspec.inspect.type_info(self.type))
+
+    def convert(self, value: Any) -> Any:
+        """Check a value and give it the field's own type.
+
+        Raises:
+            RecipeError: it has another type or is out of range.
+        """
+        try:
+            return msgspec.convert(value, self.type)
+        except msgspec.ValidationError:
+            raise RecipeError(
+                f"{self.name} is {value!r}; it must be {self._requirement}.",
+                hint=f"Change {self.option}, or {self.name} in the recipe file.",
+            ) from None
+
+    @property
+    def _requirement(self) -> str:
+        if self.choices:
+            return f"one of: {self.values}"
+        kinds = {int: "a whole number from ", float: "a number from ", bool: "one of: "}
+        return f"{kinds.get(type(self.default), '')}{self.values or 'a text'}"
+
+
+def _range(info: msgspec.inspect.Type) -> str:
+    """The values of a type with constraints, in words; empty for any text."""
+    if isinstance(info, msgspec.inspect.Metadata):
+        return _range(info.type)
+    if isinstance(info, msgspec.inspect.IntType | msgspec.inspect.FloatType):
+        return f"{info.ge:g} to {'2^63 - 1' if info.le == 2**63 - 1 else format(info.le, 'g')}"
+    if isinstance(info, msgspec.inspect.TupleType):
+        return f"{len(info.item_types)} numbers, each {_range(info.item_types[0])}"
+    return "true, false" if isinstance(info, msgspec.inspect.BoolType) else ""
+
+
+def _declared() -> dict[str, RecipeField]:
+    types = get_type_hints(Recipe, include_extras=True)
+    fields = {}
+    for field in msgspec.structs.fields(Recipe):
+        annotated = types[field.name]
+        meta = next(m for m in annotated.__metadata__ if m.description is not None)
+        default = None if field.default is msgspec.NODEFAULT else field.default
+        choices = tuple(c for c in get_args(annotated.__origin__) if isinstance(c, str))
+        fields[field.name] = RecipeField(
+            name=field.name,
+            type=annotated,
+            description=meta.description,
+            default=default,
+            choices=choices,
         )
-    try:
-        return msgspec.convert(dict(values), Recipe)
-    except msgspec.ValidationError as error:
-        if isinstance(error.__cause__, RecipeError):
-            raise error.__cause__ from None
-        raise RecipeError(f"The recipe is not valid: {error}") from None
+    return fields
 
 
-def load(path: Path) -> dict[str, Any]:
-    """The values that a TOML recipe file sets; not yet a recipe, since options may add to it.
+#: Every field of a recipe by name, in the order of the class.
+FIELDS: Mapping[str, RecipeField] = _declared()
 
-    Raises:
-        RecipeError: the file cannot be read, is not TOML, or sets an unknown field.
-    """
-    try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise RecipeError(f"{path} cannot be read: {error.strerror}.") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise RecipeError(f"{path} is not a TOML recipe: {error}.") from None
+
+def _check_names(values: Mapping[str, Any], source: str) -> None:
     unknown = sorted(set(values) - set(FIELDS))
     if unknown:
         raise RecipeError(
-            f"{path} sets {unknown[0]!r}, which no recipe has.",
+            f"{source} sets {unknown[0]!r}, which is not a recipe field.",
             hint=f"Fields are: {', '.join(FIELDS)}.",
         )
-    return values

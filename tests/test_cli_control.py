@@ -1,4 +1,4 @@
-"""watch, pause, unpause, retry and jobs, as a user types them."""
+"""watch, pause, resume, retry and jobs, as a user types them."""
 
 import json
 import os
@@ -15,7 +15,6 @@ from PIL import Image as Pil
 from typer.testing import CliRunner
 
 from ip2p_batch import scheduler
-from ip2p_batch.cli import control, run
 from ip2p_batch.cli.app import app
 from ip2p_batch.editing.editor import IdentityEditor
 from ip2p_batch.jobs.records import Heartbeat, WorkerInfo
@@ -25,7 +24,7 @@ from ip2p_batch.scheduler.local_executor import LocalExecutor
 from .worker_processes import wait_for
 
 
-def say(*arguments):
+def run_cli(*arguments):
     return CliRunner().invoke(app, [*map(str, arguments)])
 
 
@@ -42,7 +41,7 @@ def create(tmp_path, settings, name="catalog", pictures=3):
 
 @pytest.fixture
 def folder(tmp_path, settings):
-    """A job of three pictures and a broken one, not begun."""
+    """A job of three pictures and a broken one, that has not started."""
     return create(tmp_path, settings)
 
 
@@ -51,8 +50,8 @@ def finish(folder):
     assert list(scheduler.follow_job(folder, executor))[-1].kind == "done"
 
 
-def begin(folder):
-    """As if a worker were at it."""
+def start(folder):
+    """Make the job look as if a worker ran it."""
     worker = WorkerInfo(host="h", pid=1, device="cpu")
     folder.write_heartbeat(Heartbeat(chunk="1-000000", worker=worker, done=1, at=time.time()))
 
@@ -60,10 +59,10 @@ def begin(folder):
 # -- watch ----------------------------------------------------------------------------------
 
 
-def test_watch_follows_a_job_that_others_do_and_ends_as_edit_would(folder):
+def test_watch_follows_a_job_of_other_workers_and_ends_like_edit(folder):
     thread = threading.Timer(1.0, finish, [folder])
     thread.start()
-    done = say("watch", folder.path.name, "--json")
+    done = run_cli("watch", folder.path.name, "--json")
     thread.join()
     events = [json.loads(line) for line in done.stdout.splitlines()]
     kinds = [e["kind"] for e in events]
@@ -73,7 +72,7 @@ def test_watch_follows_a_job_that_others_do_and_ends_as_edit_would(folder):
     assert done.exit_code == 1, "one picture failed"
 
 
-def test_watch_needs_no_broker_and_does_nothing_to_the_job(folder):
+def test_watch_needs_no_broker_and_does_not_change_the_job(folder):
     before = sorted(p.name for p in folder.path.iterdir())
     process = subprocess.Popen(
         [sys.executable, "-m", "ip2p_batch", "watch", folder.path.name, "--json"],
@@ -85,19 +84,19 @@ def test_watch_needs_no_broker_and_does_nothing_to_the_job(folder):
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=30)
     assert process.returncode == 130
-    assert "the job goes on" in errors
+    assert "the job continues" in errors
     assert sorted(p.name for p in folder.path.iterdir()) == before
     assert scheduler.read_status(folder).state == "waiting"
 
 
-def test_watch_says_that_a_job_was_cancelled_or_that_it_failed(folder):
+def test_watch_reports_that_a_job_was_cancelled(folder):
     scheduler.cancel(folder)
-    done = say("watch", folder.path.name)
+    done = run_cli("watch", folder.path.name)
     assert done.exit_code == 7 and "was cancelled" in done.stderr
     assert f"resume {folder.path.name}" in done.stderr
 
 
-def test_watch_tells_of_a_pause(folder):
+def test_watch_reports_a_pause_and_its_end(folder):
     def orders():
         scheduler.pause(folder)
         time.sleep(1)
@@ -106,99 +105,101 @@ def test_watch_tells_of_a_pause(folder):
 
     thread = threading.Timer(0.5, orders)
     thread.start()
-    done = say("watch", folder.path.name)
+    done = run_cli("watch", folder.path.name)
     thread.join()
-    assert "paused; `ip2p-batch unpause" in done.stderr
-    assert "going on" in done.stderr
+    assert "paused; continue with `ip2p-batch resume" in done.stderr
+    assert "resumed" in done.stderr
 
 
-def test_watch_without_a_job_takes_the_one_that_is_running(tmp_path, settings, folder):
+def test_watch_without_a_job_follows_the_running_one(tmp_path, settings, folder):
     other = create(tmp_path, settings, "other")
-    done = say("watch")
+    done = run_cli("watch")
     assert done.exit_code == 7
     assert folder.path.name in done.stderr and other.path.name in done.stderr
-    begin(other)
+    start(other)
     thread = threading.Timer(0.5, finish, [other])
     thread.start()
-    done = say("watch", "--json")
+    done = run_cli("watch", "--json")
     thread.join()
     assert json.loads(done.stdout.splitlines()[0])["job"] == other.path.name
 
 
-def test_watch_without_any_job_says_so_and_a_finished_job_is_told_at_once(folder):
+def test_watch_without_any_job_is_an_error_and_a_finished_job_is_reported_at_once(folder):
     finish(folder)
-    done = say("watch")
+    done = run_cli("watch")
     assert done.exit_code == 7 and "No job is running" in done.stderr
-    done = say("watch", folder.path.name)
-    assert done.exit_code == 1 and "finished already" in done.stderr
+    done = run_cli("watch", folder.path.name)
+    assert done.exit_code == 1 and "is finished." in done.stderr
 
 
-def test_watch_warns_where_the_broker_is_not_there_and_looks_on(folder):
+def test_watch_warns_if_the_broker_cannot_be_reached_and_continues(folder):
     scheduler.cancel(folder)
-    done = say("watch", folder.path.name, "--broker", "redis+socket:///no/such.socket")
+    done = run_cli("watch", folder.path.name, "--broker", "redis+socket:///no/such.socket")
     assert done.exit_code == 7
     assert "warning:" in done.stderr and "was cancelled" in done.stderr
 
 
-def test_a_job_that_nobody_is_at_is_told_of_once(folder, monkeypatch):
+def test_a_job_without_workers_is_reported_once(folder, monkeypatch):
     monkeypatch.setenv("IP2P_HEARTBEAT_TIMEOUT", "0.5")
     thread = threading.Timer(4.0, scheduler.cancel, [folder])
     thread.start()
-    done = say("watch", folder.path.name)
+    done = run_cli("watch", folder.path.name)
     thread.join()
     assert done.stderr.count("no worker is at this job") == 1
 
 
-# -- pause and unpause ----------------------------------------------------------------------
+# -- pause and resume -----------------------------------------------------------------------
 
 
-def test_pause_and_unpause_say_what_they_did(folder, executor, redis):
+def test_pause_names_resume_as_the_command_that_continues(folder, executor, redis):
     name = folder.path.name
-    assert f"unpause {name}" in say("pause", name).stdout
+    assert f"`ip2p-batch resume {name}`" in run_cli("pause", name).stdout
     assert folder.paused
-    assert "paused" in say("jobs").stdout
-    assert f"ip2p-batch unpause {name}" in say("status", name).stdout
-    done = say("unpause", name, "--broker", redis.url)
-    assert done.exit_code == 0 and f"watch {name}" in done.stdout
-    assert not folder.paused and executor.queue_length() == 1
-    assert "not paused; it is waiting" in say("unpause", name).stdout
+    assert "paused" in run_cli("jobs").stdout
+    assert f"ip2p-batch resume {name}" in run_cli("status", name).stdout
+    done = run_cli("resume", name, "--broker", redis.url, "--detach")
+    assert done.exit_code == 0 and f"watch {name}" in done.stderr
+    assert not folder.paused and executor.queued() == 1
 
 
-def test_unpause_leaves_a_job_to_its_follower_and_says_so_where_there_is_none(folder, monkeypatch):
-    monkeypatch.setattr(control, "_TAKEN_UP_SECONDS", 0.3)
-    scheduler.pause(folder)
-    done = say("unpause", folder.path.name)
-    assert done.exit_code == 6
-    assert "nobody hands it to workers" in done.stderr
-    assert not folder.paused
-
-
-def test_a_job_that_is_paused_while_it_is_followed_goes_on_with_its_own_workers(folder):
-    """As in two terminals: nobody has a broker but the command that follows."""
+def test_resume_of_a_paused_job_that_a_command_follows_lifts_the_pause_and_watches(folder):
+    """As in two terminals: only the command that follows the job has workers."""
     scheduler.pause(folder)
     executor = LocalExecutor(lambda _: IdentityEditor())
-    kinds = []
+    kinds, resumed = [], []
     for event in scheduler.watch_job(folder, executor):
         kinds.append(event.kind)
         if event.kind == "paused":
-            thread = threading.Thread(target=say, args=("unpause", folder.path.name))
+            thread = threading.Thread(
+                target=lambda: resumed.append(run_cli("resume", folder.path.name, "--json"))
+            )
             thread.start()
     thread.join()
     assert kinds.index("paused") < kinds.index("unpaused") < kinds.index("chunk")
     assert kinds[-1] == "done"
+    assert resumed[0].exit_code == 1, "one picture failed"
+    assert json.loads(resumed[0].stdout.splitlines()[-1])["kind"] == "done"
+    assert not (folder.path / "workers.log").exists(), "resume started no workers"
 
 
-def test_a_paused_job_that_is_resumed_or_cancelled_is_paused_no_more(folder):
+def test_a_job_that_no_command_follows_is_not_followed(folder):
+    assert not scheduler.is_followed(folder)
+    with folder.locked("follower.lock"):
+        assert scheduler.is_followed(folder)
+    assert not scheduler.is_followed(folder)
+
+
+def test_a_job_that_is_resumed_is_no_longer_paused(folder):
     scheduler.pause(folder)
     finish(folder)  # as resume does
     assert scheduler.read_status(folder).state == "finished with failures"
-    assert "nothing to pause" in say("pause", folder.path).stdout
+    assert "nothing to pause" in run_cli("pause", folder.path).stdout
     assert not folder.paused
 
 
-def test_a_broker_that_is_not_there_leaves_the_pause_as_it_is(folder):
+def test_a_broker_that_cannot_be_reached_leaves_the_job_paused(folder):
     scheduler.pause(folder)
-    done = say("unpause", folder.path.name, "--broker", "redis+socket:///no/such.socket")
+    done = run_cli("resume", folder.path.name, "--broker", "redis+socket:///no/such.socket")
     assert done.exit_code == 6
     assert folder.paused
 
@@ -206,15 +207,15 @@ def test_a_broker_that_is_not_there_leaves_the_pause_as_it_is(folder):
 # -- retry ----------------------------------------------------------------------------------
 
 
-def test_retry_does_again_what_failed_with_workers_of_its_own(tmp_path, folder, settings):
+def test_retry_edits_what_failed_again_with_local_workers(tmp_path, folder, settings):
     finish(folder)
     name = folder.path.name
-    assert f"ip2p-batch retry {name}" in say("status", name).stdout
-    assert "`ip2p-batch retry` does again" in say("resume", name).stderr
-    done = say("retry", name)
-    assert done.exit_code == 1 and "nothing that could be done again" in done.stderr
+    assert f"ip2p-batch retry {name}" in run_cli("status", name).stdout
+    assert "with `ip2p-batch retry`" in run_cli("resume", name).stderr
+    done = run_cli("retry", name)
+    assert done.exit_code == 1 and "no failed pictures can be retried" in done.stderr
     Pil.new("RGB", (96, 64)).save(tmp_path / "catalog" / "broken.jpg")
-    done = say("retry", name, "--workers", "1", "--json")
+    done = run_cli("retry", name, "--workers", "1", "--json")
     assert done.exit_code == 0, done.output
     last = json.loads(done.stdout.splitlines()[-1])
     assert (last["kind"], last["data"]["frames"]) == ("done", 4)
@@ -223,29 +224,28 @@ def test_retry_does_again_what_failed_with_workers_of_its_own(tmp_path, folder, 
 # -- priority -------------------------------------------------------------------------------
 
 
-def test_a_priority_is_kept_in_the_job_and_changes_no_pixel(folder):
+def test_a_priority_is_stored_in_the_job_and_changes_no_pixel(folder):
     before = folder.job()
     folder.set_priority("high")
     assert folder.job().priority == "high"
     assert folder.job().fingerprint() == before.fingerprint()
-    assert " high " in say("jobs").stdout
-    assert json.loads(say("jobs", "--json").stdout)["priority"] == "high"
+    assert " high " in run_cli("jobs").stdout
+    assert json.loads(run_cli("jobs", "--json").stdout)["priority"] == "high"
 
 
-def test_edit_and_resume_take_a_priority(tmp_path, settings, redis, executor, monkeypatch):
-    monkeypatch.setattr(run, "ANSWER_SECONDS", 0.0)
+def test_edit_and_resume_take_a_priority(tmp_path, settings, redis, executor):
     source = tmp_path / "a.png"
     Pil.new("RGB", (64, 64)).save(source)
     options = ["--model", "identity", "--broker", redis.url, "--detach"]
-    done = say("edit", source, "x", "-o", tmp_path / "b.png", "--priority", "LOW", *options)
+    done = run_cli("edit", source, "x", "-o", tmp_path / "b.png", "--priority", "LOW", *options)
     assert done.exit_code == 0, done.output
     (folder,) = scheduler.list_jobs(settings)
     created = folder.created
     assert folder.job().priority == "low"
-    done = say("resume", folder.path.name, "--priority", "high", *options[2:])
+    done = run_cli("resume", folder.path.name, "--priority", "high", *options[2:])
     assert done.exit_code == 0, done.output
     assert folder.job().priority == "high" and folder.created == created
-    done = say("edit", source, "x", "-o", tmp_path / "b.png", "--priority", "urgent", *options)
+    done = run_cli("edit", source, "x", "-o", tmp_path / "b.png", "--priority", "urgent", *options)
     assert done.exit_code == 2 and "high, normal, low" in done.output
 
 
@@ -253,11 +253,11 @@ def test_edit_and_resume_take_a_priority(tmp_path, settings, redis, executor, mo
 
 
 def test_jobs_lists_what_status_lists(folder):
-    assert say("jobs").stdout.splitlines()[0] == say("status").stdout.splitlines()[0]
-    assert say("jobs", "--json").stdout == say("status", "--json").stdout
+    assert run_cli("jobs").stdout.splitlines()[0] == run_cli("status").stdout.splitlines()[0]
+    assert run_cli("jobs", "--json").stdout == run_cli("status", "--json").stdout
 
 
-def test_the_folders_of_jobs_finished_long_ago_are_deleted_and_no_others(
+def test_clean_deletes_the_folders_of_jobs_that_finished_long_ago_and_no_others(
     tmp_path, folder, settings
 ):
     old, fresh = (create(tmp_path, settings, name) for name in ("old", "fresh"))
@@ -265,18 +265,18 @@ def test_the_folders_of_jobs_finished_long_ago_are_deleted_and_no_others(
         finish(job)
     result = old.result()
     old.write_result(msgspec.structs.replace(result, finished=result.finished - 40 * 86400))
-    done = say("jobs", "--clean", "30")
+    done = run_cli("jobs", "--clean", "30")
     assert done.exit_code == 0 and "1 job folder deleted." in done.stderr
     assert not old.path.exists() and fresh.exists() and folder.exists()
     assert (tmp_path / "old-out" / "0.png").exists()
     assert [job.path for job in scheduler.list_jobs(settings)] == [folder.path, fresh.path]
 
 
-def test_a_cleaned_job_in_a_folder_of_its_own_leaves_no_link(tmp_path, settings):
+def test_clean_removes_the_link_to_a_job_in_another_folder(tmp_path, settings):
     settings = settings.__class__.from_env(os.environ | {"IP2P_JOBS_DIR": str(tmp_path / "jobs")})
     folder = create(tmp_path, settings)
     finish(folder)
     link = settings.state / "jobs" / folder.path.name
     assert link.is_symlink()
-    wait_for(lambda: say("jobs", "--clean", "0").exit_code == 0 and not folder.path.exists())
+    wait_for(lambda: run_cli("jobs", "--clean", "0").exit_code == 0 and not folder.path.exists())
     assert not link.is_symlink()

@@ -1,4 +1,4 @@
-"""doctor on this machine, which has everything, and on one made to lack something."""
+"""doctor on this machine, and with parts of the setup missing."""
 
 import json
 from dataclasses import replace
@@ -9,12 +9,12 @@ from ip2p_batch.cli import doctor
 from ip2p_batch.cli.app import app
 
 
-def say(*arguments):
+def run(*arguments):
     return CliRunner().invoke(app, ["doctor", *arguments])
 
 
-def test_doctor_finds_everything_here_and_ends_with_0():
-    done = say("--json")
+def test_doctor_finds_a_complete_setup_and_exits_with_0():
+    done = run("--json")
     checks = [json.loads(line) for line in done.stdout.splitlines()]
     assert done.exit_code == 0, checks
     assert {c["name"] for c in checks} == {"python", "media", "torch", "redis", "model", "state"}
@@ -22,19 +22,19 @@ def test_doctor_finds_everything_here_and_ends_with_0():
 
 
 def test_doctor_as_text_has_a_line_for_each_check():
-    lines = say().stdout.splitlines()
+    lines = run().stdout.splitlines()
     assert all(line.startswith(("ok    ", "warn  ", "    ")) for line in lines), lines
 
 
 def test_a_broker_that_does_not_answer_fails():
-    done = say("--json", "--broker", "redis://127.0.0.1:1/0")
+    done = run("--json", "--broker", "redis://127.0.0.1:1/0")
     last = json.loads(done.stdout.splitlines()[-1])
     assert done.exit_code == 1
     assert (last["name"], last["state"]) == ("broker", "fail")
     assert "127.0.0.1" in last["detail"]
 
 
-def test_a_folder_that_cannot_be_written_fails_and_says_what_to_set(settings, tmp_path):
+def test_a_folder_that_cannot_be_written_fails_and_names_the_variable_to_set(settings, tmp_path):
     (tmp_path / "file").write_text("")
     blocked = replace(settings, jobs_dir=tmp_path / "file" / "jobs")
     checks = {c.name: c for c in doctor.examine(blocked, broker=None, online=False)}
@@ -59,7 +59,7 @@ def test_a_hub_that_cannot_be_reached_is_a_warning(monkeypatch):
     assert "tiny" in check.hint
 
 
-def test_a_library_that_dies_is_told_in_one_line():
+def test_a_library_that_crashes_is_reported_in_one_line():
     assert doctor._try("import nowhere_to_be_found") == (
         "ModuleNotFoundError: No module named 'nowhere_to_be_found'"
     )

@@ -19,7 +19,7 @@ from ip2p_batch.queue.private_redis import PrivateRedis
 
 CLIP = demo.FOLDER / "clip.mp4"
 LIGHT = ["-m", "tiny", "--size", "128", "-n", "3", "--devices", "cpu"]
-#: Does nothing, slowly: for stopping in the middle.
+#: Copies frames slowly, so that a test can stop it halfway.
 SLOW = ["-m", "identity:slow=0.2", "--size", "64", "--carryover", "0", "--devices", "cpu"]
 
 
@@ -34,7 +34,7 @@ def start(*arguments, **options):
     )
 
 
-def say(*arguments, **options):
+def run(*arguments, **options):
     process = start(*arguments, **options)
     out, err = process.communicate(timeout=250)
     assert "Traceback" not in err, err
@@ -60,9 +60,9 @@ def catalog(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_folder_is_edited_and_what_failed_is_listed_with_the_reason(catalog, tmp_path):
+def test_a_folder_is_edited_and_failed_pictures_are_listed_with_the_reason(catalog, tmp_path):
     out = tmp_path / "edited"
-    code, text, errors = say("edit", catalog, "make it night", "-o", out, *LIGHT)
+    code, text, errors = run("edit", catalog, "make it night", "-o", out, *LIGHT)
     assert code == 1, errors
     assert sorted(p.relative_to(out).as_posix() for p in out.rglob("*.*")) == [
         "a.png",
@@ -72,16 +72,16 @@ def test_a_folder_is_edited_and_what_failed_is_listed_with_the_reason(catalog, t
     assert "2 of 4 failed" in text
     for name in ("text.jpg", "zero.png"):
         assert name in text
-    # Everything is there now: the same command has nothing to do, and says how to insist.
-    code, text, errors = say("edit", catalog, "make it night", "-o", out, *LIGHT)
+    # All results exist now: the same command skips them and names --overwrite.
+    code, text, errors = run("edit", catalog, "make it night", "-o", out, *LIGHT)
     assert code == 1  # two still fail
-    assert "2 pictures left alone" in text and "--overwrite" in errors
+    assert "2 pictures skipped" in text and "--overwrite" in errors
 
 
 @pytest.mark.slow
 def test_a_video_is_edited_with_json_events_only_on_stdout(tmp_path):
     out = tmp_path / "out.mp4"
-    code, text, errors = say("edit", CLIP, "make it night", "-o", out, "--end", "0:00.5",
+    code, text, errors = run("edit", CLIP, "make it night", "-o", out, "--end", "0:00.5",
                              "--json", *LIGHT)  # fmt: skip
     assert code == 0, errors
     events = [json.loads(line) for line in text.splitlines()]
@@ -96,7 +96,7 @@ def test_a_video_is_edited_with_json_events_only_on_stdout(tmp_path):
 @pytest.mark.parametrize(
     ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["ctrl-c", "sigterm"]
 )
-def test_a_stopped_job_says_how_to_go_on_and_does(tmp_path, number, code, settings):
+def test_a_stopped_job_names_resume_which_continues_it(tmp_path, number, code, settings):
     out = tmp_path / "out.mkv"
     options = [*SLOW, "--codec", "ffv1", "--workers", "1", "--chunk-frames", "8"]
     process = start("edit", CLIP, "x", "-o", out, "--json", *options)
@@ -112,48 +112,48 @@ def test_a_stopped_job_says_how_to_go_on_and_does(tmp_path, number, code, settin
     assert not out.exists()
     finished = len(folder.finished())
     assert finished >= 1
-    code, text, errors = say("resume", folder.path.name, "--json", "--devices", "cpu")
+    code, text, errors = run("resume", folder.path.name, "--json", "--devices", "cpu")
     assert code == 0, errors
     first = next(json.loads(x) for x in text.splitlines() if json.loads(x)["kind"] == "progress")
-    assert first["done"] >= 8 * finished, "chunks that have a receipt are not done again"
+    assert first["done"] >= 8 * finished, "finished chunks are kept"
     assert len(frames_of(out)) == 96
 
 
 def test_an_output_that_exists_is_not_overwritten(tmp_path):
     out = tmp_path / "out.mp4"
     out.write_text("mine")
-    code, _, errors = say("edit", CLIP, "x", "-o", out, *LIGHT)
+    code, _, errors = run("edit", CLIP, "x", "-o", out, *LIGHT)
     assert code == 4
     assert "--overwrite" in errors
     assert out.read_text() == "mine"
 
 
 @pytest.mark.parametrize("instruction", [[], [""], ["  "]])
-def test_an_empty_instruction_is_refused(tmp_path, instruction):
-    code, _, errors = say("edit", CLIP, *instruction, "-o", tmp_path / "out.mp4")
+def test_an_empty_instruction_is_an_error(tmp_path, instruction):
+    code, _, errors = run("edit", CLIP, *instruction, "-o", tmp_path / "out.mp4")
     assert code == 2
     assert "instruction" in errors
 
 
 def test_a_broker_that_does_not_answer_is_one_clear_line(tmp_path):
     broker = "redis://127.0.0.1:1/0"
-    code, out, errors = say("edit", CLIP, "x", "-o", tmp_path / "o.mp4", "--broker", broker)
+    code, out, errors = run("edit", CLIP, "x", "-o", tmp_path / "o.mp4", "--broker", broker)
     assert code == 6
     assert out == ""
     assert "127.0.0.1" in errors
-    assert say("worker", "--broker", broker)[0] == 6
-    assert say("worker", "--broker", "nonsense")[0] in (2, 6)
+    assert run("worker", "--broker", broker)[0] == 6
+    assert run("worker", "--broker", "nonsense")[0] in (2, 6)
 
 
-def test_without_a_worker_the_job_waits_and_the_error_says_how_to_start_one(tmp_path, settings):
+def test_without_a_worker_the_job_waits_and_the_error_names_the_worker_command(tmp_path, settings):
     with PrivateRedis() as redis:
         out = tmp_path / "o.mp4"
-        code, _, errors = say("edit", CLIP, "x", "-o", out, *SLOW, "--broker", redis.url)
+        code, _, errors = run("edit", CLIP, "x", "-o", out, *SLOW, "--broker", redis.url)
         assert code == 6
         assert f"ip2p-batch worker --broker {redis.url}" in errors
         (folder,) = scheduler.list_jobs(settings)
         assert folder.path.parent == tmp_path / ".ip2p-jobs"
-        code, _, errors = say("resume", folder.path.name, "--detach", "--broker", redis.url)
+        code, _, errors = run("resume", folder.path.name, "--detach", "--broker", redis.url)
         assert code == 0, errors
         assert "warning: no worker answers" in errors
 
@@ -165,7 +165,7 @@ def test_a_detached_job_is_finished_by_workers_that_come_later(tmp_path, setting
     with PrivateRedis() as redis:
         env["IP2P_BROKER_URL"] = redis.url
         options = ["-m", "identity", "--size", "64", "--end", "0.5"]
-        code, _, errors = say("edit", CLIP, "x", "-o", out, *options, "--detach", env=env)
+        code, _, errors = run("edit", CLIP, "x", "-o", out, *options, "--detach", env=env)
         assert code == 0, errors
         worker = start("worker", "--devices", "cpu", "--workers", "1", env=env)
         try:
@@ -181,8 +181,8 @@ def test_a_detached_job_is_finished_by_workers_that_come_later(tmp_path, setting
 
 
 @pytest.mark.slow
-def test_the_demo_leaves_a_video_and_a_sheet(tmp_path):
-    code, text, errors = say("demo", "-o", tmp_path / "demo", "--devices", "cpu")
+def test_the_demo_writes_a_video_and_a_contact_sheet(tmp_path):
+    code, text, errors = run("demo", "-o", tmp_path / "demo", "--devices", "cpu")
     assert code == 0, errors
     assert len(frames_of(tmp_path / "demo" / "out.mp4")) == 96
     with Pil.open(tmp_path / "demo" / "sheet.png") as sheet:
@@ -192,7 +192,7 @@ def test_the_demo_leaves_a_video_and_a_sheet(tmp_path):
     assert str(Path("demo") / "sheet.png") in text
 
 
-def test_the_sheet_takes_frames_from_the_middle_of_equal_parts():
+def test_the_contact_sheet_has_the_middle_frames_of_equal_parts():
     assert demo.spread_over(0, 96, 4) == [12, 36, 60, 84]
     assert demo.spread_over(10, 12, 4) == [10, 11]
     assert demo.spread_over(5, 6, 4) == [5]

@@ -1,4 +1,4 @@
-"""Errors become one line and an exit code; a traceback only when asked for."""
+"""Errors are one line and an exit code; --debug adds the traceback."""
 
 import json
 import signal
@@ -12,11 +12,12 @@ from typer.testing import CliRunner
 from ip2p_batch import errors
 from ip2p_batch.cli import exits
 from ip2p_batch.cli.app import app
+from ip2p_batch.cli.command import typer_command
 from ip2p_batch.settings import Settings
 
 
 def run(raises=None, *arguments, returns=0):
-    """A command of its own that ends so, through the real guard."""
+    """Run a command that raises or returns as given, with the real error handling."""
     one = typer.Typer(pretty_exceptions_enable=False)
 
     def command(json: bool = False) -> int:
@@ -24,7 +25,7 @@ def run(raises=None, *arguments, returns=0):
             raise raises
         return returns
 
-    one.command()(exits.with_error_handling(command))
+    one.command()(typer_command(command))
     return CliRunner().invoke(one, list(arguments))
 
 
@@ -61,7 +62,7 @@ def test_every_error_class_has_a_documented_exit_code():
     assert exits.code_named("MemoryError") == exits.code_named("errors") == 7
 
 
-def test_what_a_command_returns_is_its_exit_code():
+def test_the_return_value_of_a_command_is_its_exit_code():
     assert run(returns=0).exit_code == 0
     assert run(returns=1).exit_code == 1
 
@@ -85,7 +86,7 @@ def test_with_json_an_error_is_an_event_on_stdout_too():
     assert event["data"] == {"error": "SourceError", "hint": "look", "exit": 3}
 
 
-def test_an_unexpected_error_is_one_line_and_its_traceback_is_kept_in_a_file():
+def test_an_unexpected_error_is_one_line_and_its_traceback_is_saved():
     done = run(ZeroDivisionError("by zero"))
     first, second = done.stderr.splitlines()
     assert first == "error: unexpected ZeroDivisionError: by zero"
@@ -95,7 +96,7 @@ def test_an_unexpected_error_is_one_line_and_its_traceback_is_kept_in_a_file():
     assert "Traceback" in log.read_text()
 
 
-def test_the_kept_traceback_holds_no_password(monkeypatch):
+def test_the_saved_traceback_has_no_password(monkeypatch):
     typed, set_ = "redis://me:hun%2Fter2@host/0", "rediss://:s3cr3t@host/0?ssl_cert_reqs=none"
     monkeypatch.setattr("sys.argv", ["ip2p-batch", "edit", f"--broker={typed}"])
     monkeypatch.setenv("IP2P_BROKER_URL", set_)
@@ -114,7 +115,7 @@ def test_debug_shows_the_traceback():
 def test_sigterm_ends_a_command_with_143(tmp_path):
     code = (
         "import time, typer\n"
-        "from ip2p_batch.cli import exits\n"
+        "from ip2p_batch.cli.command import typer_command\n"
         "def command() -> int:\n"
         "    try:\n"
         "        print('ready', flush=True)\n"
@@ -123,7 +124,7 @@ def test_sigterm_ends_a_command_with_143(tmp_path):
         "        print('closed', flush=True)\n"
         "    return 0\n"
         "app = typer.Typer()\n"
-        "app.command()(exits.guarded(command))\n"
+        "app.command()(typer_command(command))\n"
         "app([])\n"
     )
     process = subprocess.Popen(
@@ -138,7 +139,7 @@ def test_sigterm_ends_a_command_with_143(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "code", "said"),
+    ("arguments", "code", "named"),
     [
         (["worker"], 2, "--broker"),
         (["edit", "a.mp4", "x", "--detach"], 2, "--broker"),
@@ -151,11 +152,11 @@ def test_sigterm_ends_a_command_with_143(tmp_path):
         (["status", "nothing"], 7, "nothing"),
     ],
 )
-def test_a_users_mistake_is_one_clear_line(arguments, code, said, tmp_path, monkeypatch):
+def test_a_users_mistake_is_one_clear_line(arguments, code, named, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     done = CliRunner().invoke(app, arguments)
     assert done.exit_code == code, done.output
     first = done.stderr.splitlines()[0]
     assert first.startswith("error: ")
-    assert said in first + done.stderr
+    assert named in done.stderr
     assert not list(tmp_path.iterdir()), "nothing is left behind"

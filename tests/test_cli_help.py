@@ -1,4 +1,4 @@
-"""What the command says of itself, and that saying it is cheap."""
+"""Help texts, usage errors, shell completion and docs/cli.md; help loads no heavy library."""
 
 import os
 import re
@@ -15,21 +15,21 @@ from ip2p_batch.cli.app import app
 from ip2p_batch.recipe import FIELDS
 
 COMMANDS = [
-    "edit", "plan", "demo", "jobs", "status", "watch", "resume", "retry", "pause", "unpause",
-    "cancel", "worker", "doctor", "dataset", "train", "score",
+    "edit", "plan", "demo", "jobs", "status", "watch", "resume", "retry", "pause", "cancel",
+    "worker", "doctor", "dataset", "train", "score",
 ]  # fmt: skip
 HEAVY = [
     "torch", "celery", "kombu", "av", "PIL", "cv2", "diffusers", "transformers", "redis", "numpy",
 ]  # fmt: skip
 
 
-def say(*arguments, **env):
+def run(*arguments, **env):
     done = CliRunner().invoke(app, list(arguments), env={"COLUMNS": "80", **env})
     return done.exit_code, done.output
 
 
 def test_help_lists_every_command_and_every_exit_code():
-    code, text = say("--help")
+    code, text = run("--help")
     assert code == 0
     for command in COMMANDS:
         assert re.search(rf"^  {command} ", text, re.MULTILINE), command
@@ -39,34 +39,34 @@ def test_help_lists_every_command_and_every_exit_code():
 
 @pytest.mark.parametrize("command", [[], *([c] for c in COMMANDS)])
 def test_help_fits_a_terminal_of_80_columns(command):
-    code, text = say(*command, "--help")
+    code, text = run(*command, "--help")
     assert code == 0
     assert max(len(line) for line in text.splitlines()) <= 80
 
 
 @pytest.mark.parametrize("command", [c for c in COMMANDS if c not in ("doctor", "train")])
-def test_help_teaches_with_examples_that_can_be_pasted(command):
-    _, text = say(command, "--help")
+def test_help_has_examples_that_can_be_pasted(command):
+    _, text = run(command, "--help")
     examples = re.findall(r"^ +(ip2p-batch .*)$", text, re.MULTILINE)
     assert any(e.startswith(f"ip2p-batch {command}") for e in examples), text
 
 
 def test_help_names_every_option_of_a_recipe():
-    _, text = say("edit", "--help")
+    _, text = run("edit", "--help")
     for field in FIELDS:
         if field != "instruction":
             assert f"--{field.replace('_', '-')} " in text, field
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_only_recipe_options_stand_under_the_recipe_heading(command):
+def test_only_recipe_options_are_under_the_recipe_heading(command):
     options = get_command(app).commands[command].params
-    under = {o.name for o in options if getattr(o, "rich_help_panel", None) == help_format.LOOK}
+    under = {o.name for o in options if getattr(o, "rich_help_panel", None) == help_format.RECIPE}
     assert under <= {*FIELDS, "recipe"}
 
 
-def test_the_version_is_said():
-    assert say("--version") == (0, f"ip2p-batch {__version__}\n")
+def test_version_prints_the_version():
+    assert run("--version") == (0, f"ip2p-batch {__version__}\n")
 
 
 @pytest.mark.parametrize(
@@ -109,7 +109,7 @@ def test_a_shell_can_complete_options_and_their_values():
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "named"),
     [
         (["edit"], "INPUT"),
         (["edit", "a", "b", "--codec", "vp9"], "vp9"),
@@ -123,10 +123,10 @@ def test_a_shell_can_complete_options_and_their_values():
         (["resume"], "JOB"),
     ],
 )
-def test_wrong_usage_ends_with_2_and_names_what_is_wrong(arguments, said):
-    code, text = say(*arguments)
+def test_wrong_usage_ends_with_2_and_names_the_problem(arguments, named):
+    code, text = run(*arguments)
     assert code == 2
-    assert said in text
+    assert named in text
     assert "Traceback" not in text
 
 

@@ -15,13 +15,13 @@ from ip2p_batch.recipe import Recipe
 from ip2p_batch.scheduler.local_executor import LocalExecutor
 
 
-def say(*arguments):
+def run(*arguments):
     return CliRunner().invoke(app, [*map(str, arguments)])
 
 
 @pytest.fixture
 def folder(tmp_path, settings):
-    """A job of three pictures, one of them broken, not begun."""
+    """A job of three pictures, one of them broken, that has not started."""
     source = tmp_path / "catalog"
     source.mkdir()
     for name in ("a.png", "b.png"):
@@ -40,29 +40,28 @@ def finish(folder):
     assert list(scheduler.follow_job(folder, executor))[-1].kind == "done"
 
 
-def test_without_jobs_status_says_so():
-    done = say("status")
-    assert (done.exit_code, done.stdout) == (0, "No jobs yet; `ip2p-batch edit` makes one.\n")
-    assert say("status", "--json").stdout == ""
+def test_status_without_jobs_names_the_command_that_starts_one():
+    done = run("status")
+    assert (done.exit_code, done.stdout) == (0, "No jobs yet; start one with `ip2p-batch edit`.\n")
+    assert run("status", "--json").stdout == ""
 
 
-def test_status_lists_jobs_and_tells_details_of_one(folder):
-    table = say("status").stdout.splitlines()
+def test_status_lists_all_jobs_or_shows_one_in_detail(folder):
+    table = run("status").stdout.splitlines()
     assert table[0].split() == [
         "JOB",
         "STATE",
         "DONE",
         "PER",
         "S",
-        "TO",
-        "GO",
+        "LEFT",
         "PRIORITY",
         "AGE",
         "OUTPUT",
     ]
     assert table[1].startswith(folder.path.name)
     assert "waiting" in table[1]
-    details = say("status", folder.path.name[:9])
+    details = run("status", folder.path.name[:9])
     assert details.exit_code == 0, details.output
     assert f"ip2p-batch resume {folder.path.name}" in details.stdout
     assert str(folder.path) in details.stdout
@@ -70,64 +69,66 @@ def test_status_lists_jobs_and_tells_details_of_one(folder):
 
 def test_status_names_what_failed_once_a_job_is_finished(folder):
     finish(folder)
-    text = say("status", folder.path).stdout
+    text = run("status", folder.path).stdout
     assert "finished with failures" in text
     assert "broken.jpg" in text
 
 
 def test_status_as_json_is_one_job_a_line(folder):
-    (line,) = say("status", "--json").stdout.splitlines()
+    (line,) = run("status", "--json").stdout.splitlines()
     job = json.loads(line)
     assert job["id"] == folder.path.name
     assert job["state"] == "waiting"
     assert (job["done"], job["total"]) == (0, 2)
-    assert json.loads(say("status", job["id"], "--json").stdout) == job
+    assert json.loads(run("status", job["id"], "--json").stdout) == job
 
 
-def test_a_damaged_job_folder_hides_no_other(folder, settings):
+def test_a_damaged_job_folder_does_not_hide_the_others(folder, settings):
     other = settings.state / "jobs" / "other"
     other.mkdir(parents=True)
     (other / "job.json").write_text("{")
-    done = say("status")
+    done = run("status")
     assert done.exit_code == 0
     assert folder.path.name in done.stdout
     assert "warning: " in done.stderr
-    assert say("status", "other").exit_code == 7
+    assert run("status", "other").exit_code == 7
 
 
-def test_cancel_marks_the_job_and_says_how_to_go_on(folder):
-    done = say("cancel", folder.path.name)
+def test_cancel_marks_the_job_and_names_resume(folder):
+    done = run("cancel", folder.path.name)
     assert done.exit_code == 0
     assert f"resume {folder.path.name}" in done.stdout
     assert folder.cancelled
-    assert "cancelled" in say("status").stdout
+    assert "cancelled" in run("status").stdout
 
 
-def test_a_finished_job_is_neither_cancelled_nor_done_again(folder):
+def test_a_finished_job_is_neither_cancelled_nor_edited_again(folder):
     finish(folder)
-    assert "nothing to cancel" in say("cancel", folder.path.name).stdout
+    assert "nothing to cancel" in run("cancel", folder.path.name).stdout
     assert not folder.cancelled
-    done = say("resume", folder.path.name)
-    assert done.exit_code == 1, "one picture failed, and that stays so"
+    done = run("resume", folder.path.name)
+    assert done.exit_code == 1, "one picture failed, and resume does not retry it"
     assert "broken.jpg" in done.stdout
-    assert "finished already" in done.stderr
+    assert "is finished. Edit what failed again" in done.stderr
 
 
-def test_a_job_that_does_not_exist_is_named(folder):
+def test_the_error_names_a_job_that_does_not_exist(folder):
     for command in ("status", "resume", "cancel"):
-        done = say(command, "nothing")
+        done = run(command, "nothing")
         assert done.exit_code == 7
         assert "nothing" in done.stderr
 
 
-def test_resume_can_allow_other_kinds_of_workers_and_status_names_the_jobs_own(folder):
-    kind = ComputeProfile(
+def test_resume_can_allow_mixed_hardware_and_status_shows_the_compute_profile(folder):
+    profile = ComputeProfile(
         model="m", torch="2.9", diffusers="d", device="cpu Maker AVX", dtype="float32", threads=1
     )
-    folder.fix_compute_profile(kind)
-    assert "cpu Maker AVX, float32, 1 thread, torch 2.9" in say("status", folder.path.name).stdout
-    assert json.loads(say("status", folder.path.name, "--json").stdout)["identity"]["threads"] == 1
+    folder.fix_compute_profile(profile)
+    line = "computed on  cpu Maker AVX, float32, 1 thread, torch 2.9"
+    assert line in run("status", folder.path.name).stdout
+    status = json.loads(run("status", folder.path.name, "--json").stdout)
+    assert status["compute_profile"]["threads"] == 1
     assert not folder.job().allow_mixed_hardware
-    # Nobody listens there: it is for the flag that it is run.
-    say("resume", folder.path.name, "--allow-mixed-hardware", "--broker", "redis://127.0.0.1:1/0")
+    # No broker listens there; only the flag matters.
+    run("resume", folder.path.name, "--allow-mixed-hardware", "--broker", "redis://127.0.0.1:1/0")
     assert folder.job().allow_mixed_hardware

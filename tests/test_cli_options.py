@@ -1,5 +1,6 @@
-"""From options, recipe file and model folder to one recipe."""
+"""Parsing of options, and the merge of options, recipe file and model defaults into a recipe."""
 
+import inspect
 import json
 
 import pytest
@@ -7,7 +8,7 @@ import typer
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ip2p_batch.cli.options import CODECS, FORMATS, RecipeOptions, Result, recipe_from
+from ip2p_batch.cli.options import CODECS, FORMATS, OutputOptions, RecipeOptions, recipe_from
 from ip2p_batch.cli.param_types import choice, devices, seconds
 from ip2p_batch.errors import ModelError, RecipeError
 from ip2p_batch.jobs.spec import Encoding
@@ -29,7 +30,7 @@ def test_a_time_may_be_seconds_or_have_colons(text, value):
     "text",
     ["", "abc", "-3", "1:60", "1:60:00", "1:2:3:4", "1:", "nan", "inf", "1e5", "٣", "9" * 400],
 )
-def test_what_is_not_a_time_is_refused(text):
+def test_a_text_that_is_not_a_time_is_an_error(text):
     with pytest.raises(typer.BadParameter):
         seconds(text)
 
@@ -43,14 +44,15 @@ def test_a_time_written_in_hours_reads_back_to_the_millisecond(milliseconds):
 
 
 def test_every_field_of_a_recipe_has_its_option():
-    assert set(vars(RecipeOptions()) | {"instruction": None}) - {"recipe"} == set(FIELDS)
+    options = set(inspect.signature(RecipeOptions).parameters)
+    assert options - {"recipe"} == set(FIELDS) - {"instruction"}
 
 
-def test_without_anything_the_recipe_has_its_own_defaults():
+def test_without_options_the_recipe_has_its_own_defaults():
     assert recipe_from("make it snow", RecipeOptions()) == Recipe(instruction="make it snow")
 
 
-def test_a_model_folder_brings_its_own_defaults():
+def test_a_model_folder_sets_its_own_defaults():
     recipe = recipe_from("make it snow", RecipeOptions(model="tiny"))
     assert (recipe.num_inference_steps, recipe.guidance_scale, recipe.size) == (10, 2.0, 256)
     assert recipe.image_guidance_scale == 1.2
@@ -58,20 +60,20 @@ def test_a_model_folder_brings_its_own_defaults():
 
 
 def test_the_recipe_file_wins_over_the_model_and_an_option_over_both(tmp_path):
-    look = tmp_path / "look.toml"
-    look.write_text('model = "tiny"\nnum_inference_steps = 7\nseed = 3\ninstruction = "old"\n')
-    recipe = recipe_from(None, RecipeOptions(recipe=look, seed=4, scenes=False))
+    file = tmp_path / "recipe.toml"
+    file.write_text('model = "tiny"\nnum_inference_steps = 7\nseed = 3\ninstruction = "old"\n')
+    recipe = recipe_from(None, RecipeOptions(recipe=file, seed=4, scenes=False))
     assert recipe.instruction == "old"
     assert (recipe.num_inference_steps, recipe.seed, recipe.scenes) == (7, 4, False)
-    assert recipe.size == 256, "the model's own, since neither file nor option says"
-    assert recipe_from("new", RecipeOptions(recipe=look)).instruction == "new"
+    assert recipe.size == 256, "the model's default"
+    assert recipe_from("new", RecipeOptions(recipe=file)).instruction == "new"
 
 
-def test_a_zero_given_as_option_is_not_taken_for_absent(tmp_path):
-    look = tmp_path / "look.toml"
-    look.write_text("carryover = 0.5\nbatch_size = 4\nnegative_prompt = 'blur'\n")
+def test_a_zero_given_as_an_option_counts_as_given(tmp_path):
+    file = tmp_path / "recipe.toml"
+    file.write_text("carryover = 0.5\nbatch_size = 4\nnegative_prompt = 'blur'\n")
     recipe = recipe_from(
-        "x", RecipeOptions(recipe=look, carryover=0.0, batch_size=0, negative_prompt="")
+        "x", RecipeOptions(recipe=file, carryover=0.0, batch_size=0, negative_prompt="")
     )
     assert (recipe.carryover, recipe.batch_size, recipe.negative_prompt) == (0.0, 0, "")
 
@@ -83,9 +85,9 @@ def test_a_job_folders_recipe_makes_the_same_recipe_again(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "named"),
     [
-        ("num_inference_steps = 0", "--num-inference-steps"),
+        ("num_inference_steps = 0", "num_inference_steps is 0"),
         ("steps = 5", "'steps'"),
         ("seed = 'abc'", "seed"),
         ("model = 5", "model"),
@@ -93,11 +95,11 @@ def test_a_job_folders_recipe_makes_the_same_recipe_again(tmp_path):
         ("not toml", "TOML"),
     ],
 )
-def test_a_bad_recipe_file_is_one_clear_error(tmp_path, text, said):
-    look = tmp_path / "look.toml"
-    look.write_text(text)
-    with pytest.raises(RecipeError, match=said):
-        recipe_from("x", RecipeOptions(recipe=look))
+def test_a_bad_recipe_file_is_one_clear_error(tmp_path, text, named):
+    file = tmp_path / "recipe.toml"
+    file.write_text(text)
+    with pytest.raises(RecipeError, match=named):
+        recipe_from("x", RecipeOptions(recipe=file))
 
 
 def test_a_recipe_file_that_is_not_there_is_named(tmp_path):
@@ -121,9 +123,9 @@ def test_a_choice_ignores_case_knows_aliases_and_completes():
 
 def test_choices_are_those_of_the_encoding():
     for codec in CODECS:
-        assert Result(codec=codec).encoding() == Encoding(codec=codec)
+        assert OutputOptions(codec=codec).encoding() == Encoding(codec=codec)
     for name in FORMATS:
-        assert Result(format=name, quality=7).encoding() == Encoding(format=name, quality=7)
+        assert OutputOptions(format=name, quality=7).encoding() == Encoding(format=name, quality=7)
 
 
 def test_devices_are_auto_cpu_or_numbers():

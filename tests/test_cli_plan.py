@@ -1,4 +1,4 @@
-"""A dry run on real media: everything said, nothing written, no model loaded."""
+"""A dry run on real media: prints the plan, writes nothing, loads no model."""
 
 import json
 import subprocess
@@ -20,7 +20,7 @@ from ip2p_batch.recipe import Recipe
 CLIP = demo.FOLDER / "clip.mp4"
 
 
-def say(*arguments):
+def run(*arguments):
     return CliRunner().invoke(app, ["plan", *map(str, arguments)])
 
 
@@ -34,17 +34,17 @@ def catalog(tmp_path):
     return folder
 
 
-def test_a_plan_of_a_video_says_shots_chunks_waves_sizes_and_memory(tmp_path):
-    done = say(CLIP, "-m", "tiny", "-o", tmp_path / "out.mp4")
+def test_a_plan_of_a_video_shows_shots_chunks_waves_sizes_and_memory(tmp_path):
+    done = run(CLIP, "-m", "tiny", "-o", tmp_path / "out.mp4")
     assert done.exit_code == 0, done.output
     expected = ["640x360", "96 frames", "256x", "shots", "[0, ", "wave 1:", "wave 2:", "memory"]
-    for said in [*expected, "MiB", "sound", "out.mp4", "10 steps"]:
-        assert said in done.stdout, said
+    for part in [*expected, "MiB", "audio", "out.mp4", "10 steps"]:
+        assert part in done.stdout, part
     assert not list(tmp_path.iterdir())
 
 
 def test_a_plan_as_json_is_one_object_with_the_whole_plan(tmp_path):
-    done = say(CLIP, "make it snow", "--start", "1", "--end", "0:02", "--json")
+    done = run(CLIP, "make it snow", "--start", "1", "--end", "0:02", "--json")
     assert done.exit_code == 0, done.output
     plan = json.loads(done.stdout)
     assert plan["job"]["recipe"]["instruction"] == "make it snow"
@@ -57,8 +57,8 @@ def test_a_plan_as_json_is_one_object_with_the_whole_plan(tmp_path):
     assert plan["memory"][0]["weights"] > 2e9
 
 
-def test_a_plan_of_a_folder_names_what_is_left_out_and_why(catalog, tmp_path):
-    done = say(catalog, "make it snow", "-o", tmp_path / "out")
+def test_a_plan_of_a_folder_names_excluded_pictures_and_the_reasons(catalog, tmp_path):
+    done = run(catalog, "make it snow", "-o", tmp_path / "out")
     assert done.exit_code == 0, done.output
     assert "2 pictures" in done.stdout
     assert "broken.jpg" in done.stdout
@@ -81,10 +81,10 @@ def test_a_plan_loads_neither_torch_nor_celery(tmp_path):
     assert done.returncode == 0
 
 
-def test_options_that_do_not_fit_the_source_are_refused(catalog, tmp_path):
-    assert say(catalog, "x", "--start", "1").exit_code == 2
-    assert say(CLIP, "x", "--format", "png").exit_code == 2
-    assert say(tmp_path / "nowhere").exit_code == 3
+def test_options_that_do_not_apply_to_the_source_are_errors(catalog, tmp_path):
+    assert run(catalog, "x", "--start", "1").exit_code == 2
+    assert run(CLIP, "x", "--format", "png").exit_code == 2
+    assert run(tmp_path / "nowhere").exit_code == 3
 
 
 def test_memory_is_estimated_from_the_models_files_and_grows_with_the_frame():

@@ -1,4 +1,4 @@
-"""``train`` from the command line: what it says, and how it ends."""
+"""``train`` from the command line: output and exit codes."""
 
 import json
 import warnings
@@ -37,10 +37,10 @@ def short(work, output):
     return ["-o", output, "--base", work / "base", "--steps", 2, "--size", 64, "--batch-size", 2]
 
 
-def test_it_trains_and_says_how_to_try_the_model(work, tmp_path):
+def test_it_trains_and_names_the_command_that_uses_the_model(work, tmp_path):
     code, out, err = run(work / "pairs", *short(work, tmp_path / "m"))
     assert code == 0, err
-    assert "adapters of rank 16, 8 pairs" in out and f"--model {tmp_path / 'm'}" in out
+    assert "LoRA rank 16, 8 pairs" in out and f"--model {tmp_path / 'm'}" in out
     assert (tmp_path / "m/model_index.json").exists() and (tmp_path / "m/loss.png").exists()
 
 
@@ -53,7 +53,7 @@ def test_json_has_every_step_and_the_result(work, tmp_path):
     assert lines[-1]["kind"] == "done" and lines[-1]["data"]["lora_rank"] == 0
 
 
-def test_bad_rows_are_listed_and_the_others_learned_from(work, tmp_path):
+def test_bad_rows_are_listed_and_the_others_are_used(work, tmp_path):
     table = work / "pairs/pairs.jsonl"
     rows = table.read_text() + '{"input": "no.png", "instruction": "x", "edited": "no.png"}\n'
     (work / "pairs/some.jsonl").write_text(rows)
@@ -62,16 +62,10 @@ def test_bad_rows_are_listed_and_the_others_learned_from(work, tmp_path):
     assert "some.jsonl line 11" in err and "no.png" in err and "8 pairs" in out
 
 
-@pytest.mark.parametrize("arguments", [[], ["pairs", "--config", "x.toml"]])
-def test_one_source_of_learning_is_asked_for(tmp_path, arguments):
-    code, _, err = run(*arguments, "-o", tmp_path / "m")
-    assert code == 2 and "Either a DATASET or a --config" in err
-
-
-def test_what_is_missing_is_one_line_and_no_traceback(work, tmp_path):
+def test_a_missing_dataset_or_model_is_an_error_of_one_line(work, tmp_path):
     code, _, err = run(tmp_path / "nothing", *short(work, tmp_path / "m"))
     assert code == 3 and "no such dataset" in err and "Traceback" not in err
-    code, _, err = run("--config", tmp_path / "no.toml", "-o", tmp_path / "m")
-    assert code == 2 and "no.toml" in err and "Traceback" not in err
+    code, _, err = run("-o", tmp_path / "m")
+    assert code == 2 and "DATASET" in err
     code, _, err = run(work / "pairs", "-o", tmp_path / "m", "--base", tmp_path / "no-model")
     assert code == 5 and "Traceback" not in err

@@ -1,15 +1,20 @@
+"""A recipe's fields: ranges, files, fingerprints; and the defaults that a model brings."""
+
+import hashlib
+import json
 import math
+import re
 from pathlib import Path
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ip2p_batch import recipe
 from ip2p_batch.errors import ModelError, RecipeError
 from ip2p_batch.jobs.codec import decode, encode
 from ip2p_batch.models import catalog
-from ip2p_batch.recipe import Recipe
+from ip2p_batch.recipe import FIELDS, SCHEDULERS, Recipe
 
 text = st.text(st.characters(codec="utf-8", exclude_characters="\x00"), max_size=40)
 recipes = st.builds(
@@ -17,7 +22,7 @@ recipes = st.builds(
     instruction=text,
     negative_prompt=text,
     revision=st.none() | text,
-    scheduler=st.sampled_from(recipe.SCHEDULERS),
+    scheduler=st.sampled_from(SCHEDULERS),
     num_inference_steps=st.integers(1, 1000),
     guidance_scale=st.floats(1, 100),
     image_guidance_scale=st.floats(1, 100),
@@ -33,15 +38,15 @@ recipes = st.builds(
 @given(value=recipes)
 def test_a_recipe_survives_json_and_toml(value, tmp_path_factory):
     assert decode(encode(value), Recipe) == value
-    path = tmp_path_factory.mktemp("r") / "look.toml"
+    path = tmp_path_factory.mktemp("r") / "recipe.toml"
     path.write_text(value.to_toml(), encoding="utf-8")
-    assert recipe.make(recipe.load(path)) == value
-    assert recipe.make(recipe.load(path)).fingerprint() == value.fingerprint()
+    assert Recipe.read_toml(path) == value
+    assert Recipe.read_toml(path).fingerprint() == value.fingerprint()
 
 
 @given(recipes, st.integers(0, 1000))
 def test_any_changed_field_changes_the_fingerprint(value, seed):
-    other = recipe.make({"instruction": value.instruction, "seed": seed})
+    other = Recipe.from_dict({"instruction": value.instruction, "seed": seed})
     assert (other == value) == (other.fingerprint() == value.fingerprint())
 
 
@@ -59,34 +64,73 @@ def test_any_changed_field_changes_the_fingerprint(value, seed):
         ("batch_size", -1),
     ],
 )
-def test_a_value_out_of_range_names_its_option(field, bad):
-    with pytest.raises(RecipeError, match="--" + field.replace("_", "-")):
-        recipe.make({"instruction": "x", field: bad})
+def test_a_value_out_of_range_is_an_error_with_field_value_range_and_option(field, bad):
+    with pytest.raises(RecipeError) as caught:
+        Recipe.from_dict({"instruction": "x", field: bad})
+    assert caught.value.message.startswith(f"{field} is {bad}; it must be ")
+    assert f" {FIELDS[field].values}." in caught.value.message
+    assert "--" + field.replace("_", "-") in caught.value.hint
+    with pytest.raises(RecipeError):
+        Recipe(**{"instruction": "x", field: bad})
 
 
 @pytest.mark.parametrize(
-    "values",
-    [{"instruction": 3}, {"instruction": "x", "scheduler": "magic"}, {"instruction": "a\x00b"}],
+    ("values", "message"),
+    [
+        ({"instruction": 3}, "instruction is 3; it must be a text."),
+        ({"seed": 1.5}, "seed is 1.5; it must be a whole number from 0 to 2^63 - 1."),
+        ({"scenes": 1}, "scenes is 1; it must be one of: true, false."),
+        ({"scheduler": "magic"}, "must be one of: euler-ancestral, euler, ddim, dpm++, unipc."),
+        ({"guidance_interval": [0, 2]}, "it must be 2 numbers, each 0 to 1."),
+        ({"guidance_interval": [0.8, 0.1]}, "must not be greater than the second"),
+        ({"compile": "on", "deepcache_interval": 3}, "does not work with compile = on"),
+        ({"instruction": "a\x00b"}, "NUL"),
+    ],
 )
-def test_a_value_of_the_wrong_kind_is_refused(values):
-    with pytest.raises(RecipeError):
-        recipe.make(values)
+def test_a_value_of_the_wrong_type_is_an_error_that_says_what_is_allowed(values, message):
+    with pytest.raises(RecipeError, match=re.escape(message)):
+        Recipe.from_dict({"instruction": "x", **values})
+
+
+def test_a_recipe_needs_an_instruction():
+    with pytest.raises(RecipeError, match="no instruction"):
+        Recipe.from_dict({"seed": 3})
+
+
+def test_every_field_has_a_description_and_each_number_a_range():
+    for field in FIELDS.values():
+        assert field.description.endswith("."), field.name
+        if isinstance(field.default, int | float):
+            assert field.values, field.name
+
+
+def test_a_whole_number_for_a_fraction_gives_the_same_fingerprint():
+    whole = Recipe(instruction="x", guidance_scale=7, guidance_interval=[0, 1])
+    assert whole == Recipe(instruction="x", guidance_scale=7.0)
+    assert whole.fingerprint() == Recipe(instruction="x", guidance_scale=7.0).fingerprint()
+    assert whole.fingerprint() == decode(encode(whole), Recipe).fingerprint()
+
+
+def test_the_fingerprint_is_that_of_canonical_json():
+    value = Recipe(instruction="x", seed=7)
+    text = json.dumps(msgspec.to_builtins(value), sort_keys=True, separators=(",", ":"))
+    assert value.fingerprint() == hashlib.sha256(text.encode()).hexdigest()
 
 
 def test_an_unknown_field_lists_the_known_ones(tmp_path: Path):
-    path = tmp_path / "look.toml"
+    path = tmp_path / "recipe.toml"
     path.write_text('instruction = "x"\nsteps = 3\n')
     with pytest.raises(RecipeError, match="steps") as caught:
-        recipe.load(path)
+        Recipe.read_toml_values(path)
     assert "num_inference_steps" in caught.value.hint
 
 
 @pytest.mark.parametrize("content", [b"\xff\xfe", b"instruction = "])
 def test_a_recipe_file_that_is_not_toml_is_named(tmp_path: Path, content):
-    path = tmp_path / "look.toml"
+    path = tmp_path / "recipe.toml"
     path.write_bytes(content)
-    with pytest.raises(RecipeError, match=r"look\.toml"):
-        recipe.load(path)
+    with pytest.raises(RecipeError, match=r"recipe\.toml"):
+        Recipe.read_toml_values(path)
 
 
 def test_carried_steps_always_leave_at_least_one_step_to_run():

@@ -1,4 +1,4 @@
-"""The command ``ip2p-batch``: nothing heavy is imported before a command needs it."""
+"""The command ``ip2p-batch``. Heavy libraries are imported by the commands that need them."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ import typer
 
 from .. import __version__
 from . import exits
-from .control import cancel, pause, unpause, watch
+from .command import typer_command
+from .control import cancel, pause, watch
 from .dataset import dataset
 from .demo import demo
 from .doctor import doctor
 from .edit import edit, resume, retry
 from .help_format import Command, Group, help_text
 from .jobs import jobs, status
-from .option_groups import flatten_groups
 from .plan import plan
 from .score import score
 from .train import train
@@ -28,7 +28,7 @@ app = typer.Typer(
     name="ip2p-batch",
     no_args_is_help=True,
     cls=Group,
-    rich_markup_mode=None,  # see layout.py
+    rich_markup_mode=None,  # help_format.py says why
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 90},
     epilog=EPILOG,
@@ -45,7 +45,7 @@ def _version(wanted: bool) -> None:
 def about(
     version: Annotated[
         bool,
-        typer.Option("--version", callback=_version, is_eager=True, help="Say the version."),
+        typer.Option("--version", callback=_version, is_eager=True, help="Print the version."),
     ] = False,
 ) -> None:
     """Edit whole videos and folders of pictures by a sentence.
@@ -56,14 +56,14 @@ def about(
 
 _PANELS: dict[str, tuple[Callable[..., int], ...]] = {
     "Edit": (edit, plan, score, demo),
-    "Jobs": (jobs, status, watch, resume, retry, pause, unpause, cancel),
+    "Jobs": (jobs, status, watch, resume, retry, pause, cancel),
     "Machines": (worker, doctor),
     "Training": (dataset, train),
 }
 for _panel, _commands in _PANELS.items():
     for _command in _commands:
         app.command(cls=Command, help=help_text(_command.__doc__), rich_help_panel=_panel)(
-            exits.with_error_handling(flatten_groups(_command))
+            typer_command(_command)
         )
 
 

@@ -1,8 +1,7 @@
-"""``watch``, ``pause``, ``unpause`` and ``cancel``: a job that is under way, here or elsewhere."""
+"""``watch``, ``pause`` and ``cancel``: commands for a job that runs here or elsewhere."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Annotated
@@ -16,37 +15,33 @@ from ..jobs.status import read_status
 from ..settings import Settings
 from . import exits
 from .options import JobArgument, ReportOptions, broker_option
-from .report import reporter
+from .report import Reporter, reporter_for
 from .run import report_end, report_events
 
 if TYPE_CHECKING:
     from ..jobs.folder import JobFolder
     from ..queue.celery_executor import CeleryExecutor
 
-#: Seconds for a follower to take up a job that is not paused any more.
-_TAKEN_UP_SECONDS = 5.0
-
-WatchedArgument = Annotated[
+OptionalJobArgument = Annotated[
     str | None,
     typer.Argument(
         metavar="JOB",
-        help="A job's id, the start of it, or its folder; without it, the one that is running.",
+        help="Id of the job, a unique start of it, or its folder; by default the running job.",
         show_default=False,
     ),
 ]
-LookOnOption = Annotated[
-    str | None, broker_option("only look on: lost messages are not made up for")
-]
-HandOverOption = Annotated[
-    str | None, broker_option("whoever follows the job hands it to its workers")
-]
+WatchBrokerOption = Annotated[str | None, broker_option("read the job folder only")]
 
 
-def watch(reports: ReportOptions, job: WatchedArgument = None, broker: LookOnOption = None) -> int:
-    """Follow a job that runs elsewhere, or detached, as `edit` would.
+def watch(
+    report_options: ReportOptions,
+    job: OptionalJobArgument = None,
+    broker: WatchBrokerOption = None,
+) -> int:
+    """Follow a job that runs detached or elsewhere.
 
-    Reports and exit codes are those of `edit`. Ctrl-C ends the watching; the job goes on. The
-    job folder is enough for that. With a broker, a dead worker's chunk is handed over sooner.
+    Progress and exit codes are those of `edit`. Ctrl-C stops watching; the job continues. The job
+    folder is all that `watch` needs. With a broker, it also requeues the chunks of dead workers.
 
     Examples:
       ip2p-batch watch
@@ -54,82 +49,62 @@ def watch(reports: ReportOptions, job: WatchedArgument = None, broker: LookOnOpt
       ip2p-batch watch clip --broker redis://host/0
     """
     settings = Settings.from_env()
-    folder = find_job(job, settings) if job is not None else _the_running_one(settings)
-    say = reporter(json=reports.json, quiet=reports.quiet)
-    say.noun = folder.job().source.noun
+    folder = find_job(job, settings) if job is not None else _running_job(settings)
+    reporter = reporter_for(report_options)
+    reporter.noun = folder.job().source.noun
     if folder.ended:
-        say.say(f"job {folder.path.name} is finished already.")
-        return report_end(folder, say)
+        reporter.print_line(f"job {folder.path.name} is finished.")
+        return report_end(folder, reporter)
+    return watch_until_end(folder, broker, reporter)
+
+
+def watch_until_end(folder: JobFolder, broker: str | None, reporter: Reporter) -> int:
+    """Report on a job that another command or detached workers run; the exit code.
+
+    Args:
+        broker: URL of the broker whose lost messages are requeued; None only reads the job folder.
+    """
     from .. import scheduler
 
     try:
-        with _looking_at(broker) as executor:
-            return report_events(folder, scheduler.watch_job(folder, executor, check=say.tick), say)
+        with _executor(broker) as executor:
+            events = scheduler.watch_job(folder, executor, check=reporter.tick)
+            return report_events(folder, events, reporter)
     except KeyboardInterrupt as stop:
-        say.close()
-        typer.echo("no longer watching; the job goes on.", err=True)
+        reporter.close()
+        typer.echo("stopped watching; the job continues.", err=True)
         return exits.interrupt_code(stop)
     finally:
-        say.close()
+        reporter.close()
 
 
 def pause(job: JobArgument) -> int:
-    """Have a job stand still until `unpause`; other jobs go on.
+    """Pause a job. Other jobs keep running; `resume` continues it.
 
-    Workers finish the chunks that they have in hand, so no work is lost, and take no more of this
-    job. To have them drop those, too, use `cancel`.
+    Workers finish the chunks they have started, and start no more of this job. To stop at once,
+    use `cancel`.
 
     Examples:
       ip2p-batch pause clip-1a2b3c4d
+      ip2p-batch resume clip-1a2b3c4d
     """
     folder = find_job(job, Settings.from_env())
     name = folder.path.name
     if folder.ended:
         typer.echo(f"Job {name} is finished; there is nothing to pause.")
     elif folder.cancelled:
-        typer.echo(f"Job {name} is cancelled; `ip2p-batch resume {name}` takes it up again.")
+        typer.echo(f"Job {name} is cancelled; continue with `ip2p-batch resume {name}`.")
     else:
         orders.pause(folder)
-        typer.echo(f"Job {name} is paused; `ip2p-batch unpause {name}` has it go on.")
-    return exits.DONE
-
-
-def unpause(job: JobArgument, broker: HandOverOption = None) -> int:
-    """Have a paused job go on, with the workers that it had.
-
-    With a broker its chunks are handed over here, and nobody need follow the job. (`resume` does
-    this, too, and stays to follow; without a broker it brings workers of its own.)
-
-    Examples:
-      ip2p-batch unpause clip-1a2b3c4d
-      ip2p-batch unpause clip --broker redis://host/0
-    """
-    folder = find_job(job, Settings.from_env())
-    name = folder.path.name
-    if not folder.paused or folder.ended:
-        typer.echo(f"Job {name} is not paused; it is {read_status(folder).state}.")
-        return exits.DONE
-    from .. import scheduler
-    from ..queue import redis_url as brokers
-
-    if broker:
-        from ..queue.celery_executor import CeleryExecutor
-
-        brokers.check(broker)
-        with closing(CeleryExecutor(broker)) as executor:
-            scheduler.unpause(folder, executor)
-    else:
-        scheduler.unpause(folder, None)
-        _see_it_taken_up(folder)
-    typer.echo(f"Job {name} goes on; `ip2p-batch watch {name}` follows it.")
+        typer.echo(f"Job {name} is paused; continue with `ip2p-batch resume {name}`.")
     return exits.DONE
 
 
 def cancel(job: JobArgument) -> int:
-    """Stop a job. Finished chunks are kept, and `resume` takes it up again.
+    """Stop a job. Finished chunks are kept; `resume` continues it.
 
-    Workers drop the chunk in hand before their next denoising step. To have them finish it,
-    use `pause`.
+    Workers drop unfinished chunks before their next denoising step. To let them finish those
+    chunks, use `pause`.
 
     Examples:
       ip2p-batch cancel clip-1a2b3c4d
@@ -140,25 +115,25 @@ def cancel(job: JobArgument) -> int:
         typer.echo(f"Job {name} is finished; there is nothing to cancel.")
         return exits.DONE
     orders.cancel(folder)
-    typer.echo(f"Job {name} is cancelled; `ip2p-batch resume {name}` takes it up again.")
+    typer.echo(f"Job {name} is cancelled; continue with `ip2p-batch resume {name}`.")
     return exits.DONE
 
 
-def _the_running_one(settings: Settings) -> JobFolder:
-    """The job that is at work, or else the one that is not ended.
+def _running_job(settings: Settings) -> JobFolder:
+    """The only running job, or else the only unfinished one.
 
     Raises:
-        JobError: there is none, or more than one; names them.
+        JobError: there is no such job, or more than one; names them.
     """
     unfinished = []
     for folder in list_jobs(settings):
         try:
-            found = read_status(folder)
+            status = read_status(folder)
         except JobError as error:
             exits.warn(error.message)
             continue
-        if found.state in ("waiting", "running", "paused"):
-            unfinished.append((found, folder))
+        if status.state in ("waiting", "running", "paused"):
+            unfinished.append((status, folder))
     running = [pair for pair in unfinished if pair[0].state == "running"]
     candidates = running or unfinished
     if len(candidates) == 1:
@@ -166,14 +141,14 @@ def _the_running_one(settings: Settings) -> JobFolder:
     hint = "`ip2p-batch jobs` lists all jobs."
     if not candidates:
         raise JobError("No job is running here.", hint=hint)
-    names = ", ".join(found.id for found, _ in candidates)
-    what = "running" if running else "not finished"
-    raise JobError(f"{len(candidates)} jobs are {what}: {names}.", hint=f"Name one; {hint}")
+    names = ", ".join(status.id for status, _ in candidates)
+    state = "running" if running else "not finished"
+    raise JobError(f"{len(candidates)} jobs are {state}: {names}.", hint=f"Name one; {hint}")
 
 
 @contextmanager
-def _looking_at(url: str | None) -> Iterator[CeleryExecutor | None]:
-    """An executor for that broker; None without one, or where it does not answer."""
+def _executor(url: str | None) -> Iterator[CeleryExecutor | None]:
+    """An executor for that broker; None without a URL, or if the broker does not answer."""
     if not url:
         yield None
         return
@@ -183,25 +158,8 @@ def _looking_at(url: str | None) -> Iterator[CeleryExecutor | None]:
     try:
         redis_url.check(url)
     except BrokerError as error:
-        exits.warn(f"{error.message} Lost messages are not made up for.")
+        exits.warn(f"{error.message} Lost messages are not requeued.")
         yield None
         return
     with closing(CeleryExecutor(url)) as executor:
         yield executor
-
-
-def _see_it_taken_up(folder: JobFolder) -> None:
-    """Wait until somebody hands the job over.
-
-    Raises:
-        BrokerError: nobody does.
-    """
-    end = time.monotonic() + _TAKEN_UP_SECONDS
-    while not folder.is_dispatched and not folder.ended:
-        if time.monotonic() >= end:
-            name = folder.path.name
-            raise BrokerError(
-                f"Job {name} is not paused any more, but nobody hands it to workers.",
-                hint=f"Give its --broker to `ip2p-batch resume {name}`, or resume it without.",
-            )
-        time.sleep(0.1)

@@ -1,4 +1,4 @@
-"""``dataset``: make paired data, or check what is there."""
+"""``dataset``: make a dataset of training pairs, or check one."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ import msgspec
 import typer
 
 from ..jobs.events import Event
-from . import exits
-from .help_format import PAIRS, RESULT
-from .options import ReportOptions
-from .report import Reporter, reporter
+from . import exits, formatting
+from .help_format import OUTPUT, PAIRS
+from .options import ReportOptions, option
+from .report import Reporter, reporter_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from ..training.pairs import BadRow, Pair
 
-#: Bad rows told one by one; the rest is counted.
-_TOLD = 20
-#: Pairs on a sheet.
-_SHOWN = 6
+#: Bad rows that are listed one by one; the rest is counted.
+_LISTED_ROWS = 20
+#: Pairs on a contact sheet.
+_SHEET_PAIRS = 6
 
 SourceArgument = Annotated[
     Path,
@@ -34,46 +34,55 @@ SourceArgument = Annotated[
 ]
 OutputOption = Annotated[
     Path | None,
-    typer.Option(
-        "--output", "-o", metavar="DIR", help="Make a dataset here.", rich_help_panel=RESULT
+    option(
+        "--output",
+        "-o",
+        metavar="DIR",
+        help="Make a dataset of the photos here.",
+        panel=OUTPUT,
     ),
 ]
 SheetOption = Annotated[
     Path | None,
-    typer.Option(
+    option(
         "--sheet",
         metavar="FILE.png",
-        help="Draw some of the pairs, source left, result right.",
-        rich_help_panel=RESULT,
+        help="Draw a contact sheet of some pairs: sources on the left, results on the right.",
+        panel=OUTPUT,
     ),
 ]
 SizeOption = Annotated[
     int,
-    typer.Option("--size", metavar="PIXELS", help="Longest side of pairs.", rich_help_panel=PAIRS),
+    option(
+        "--size",
+        metavar="PX",
+        help="Longest side of the pictures, in pixels.",
+        panel=PAIRS,
+        default="256",
+    ),
 ]
 PerPhotoOption = Annotated[
     int,
-    typer.Option("--per-photo", metavar="N", help="Edits of each photo.", rich_help_panel=PAIRS),
+    option("--per-photo", metavar="N", help="Edits of each photo.", panel=PAIRS, default="4"),
 ]
 EditsOption = Annotated[
     str,
-    typer.Option(
+    option(
         "--edits",
         metavar="NAMES",
-        help="Teachers to draw from, with commas between them. [default: all]",
-        rich_help_panel=PAIRS,
-        show_default=False,
+        help="Kinds of edits to choose from, such as night,winter.",
+        panel=PAIRS,
+        default="all",
     ),
 ]
 SeedOption = Annotated[
-    int,
-    typer.Option("--seed", metavar="N", help="Decides what is drawn.", rich_help_panel=PAIRS),
+    int, option("--seed", metavar="N", help="Random seed.", panel=PAIRS, default="0")
 ]
 
 
 def dataset(
     source: SourceArgument,
-    reports: ReportOptions,
+    report_options: ReportOptions,
     output: OutputOption = None,
     sheet: SheetOption = None,
     size: SizeOption = 256,
@@ -84,7 +93,7 @@ def dataset(
     """Make training pairs from photos with programmed edits, or check a dataset of pairs.
 
     A dataset is a table, pairs.csv or pairs.jsonl, with the columns input, instruction and
-    edited; rows that cannot be learned from are listed and do no harm.
+    edited. Rows that cannot be used are listed; `train` ignores them.
 
     Examples:
       ip2p-batch dataset photos/ -o pairs/
@@ -93,36 +102,37 @@ def dataset(
     """
     from ..training.pairs import read_pairs
 
-    say = reporter(json=reports.json, quiet=reports.quiet)
-    say.noun = "pair"
+    reporter = reporter_for(report_options)
+    reporter.noun = "pair"
     bad: Sequence[BadRow] = ()
     try:
         if output is not None:
-            bad = _make(source, output, (size, per_photo, edits, seed), say)
+            bad = _make(source, output, (size, per_photo, edits, seed), reporter)
             source = output
-        found = read_pairs(source, progress=_progress(say, "checking pairs"))
+        dataset = read_pairs(source, progress=_progress(reporter, "checking pairs"))
     finally:
-        say.close()
-    bad = (*bad, *found.bad)
+        reporter.close()
+    bad = (*bad, *dataset.bad)
     if sheet is not None:
-        _draw(found.good, sheet)
-    if reports.json:
-        facts = {"pairs": len(found.good), "instructions": _instructions(found.good)}
+        _draw(dataset.good, sheet)
+    if report_options.json:
+        facts = {"pairs": len(dataset.good), "instructions": _instructions(dataset.good)}
         rows = [msgspec.to_builtins(row) for row in bad]
         typer.echo(msgspec.json.encode(facts | {"bad": rows}))
     else:
-        for row in bad[:_TOLD]:
+        for row in bad[:_LISTED_ROWS]:
             exits.warn(f"{row.where}: {row.why}")
-        if len(bad) > _TOLD:
-            exits.warn(f"and {len(bad) - _TOLD} others")
-        typer.echo(f"{len(found.good)} pairs, {_instructions(found.good)} different instructions")
+        if len(bad) > _LISTED_ROWS:
+            exits.warn(f"{len(bad) - _LISTED_ROWS} more rows cannot be used")
+        instructions = formatting.plural(_instructions(dataset.good), "different instruction")
+        typer.echo(f"{formatting.plural(len(dataset.good), 'pair')}, {instructions}")
         if sheet is not None:
-            typer.echo(f"{sheet.absolute()}: source left, result right")
+            typer.echo(f"{sheet.absolute()}: sources on the left, results on the right")
     return exits.SOME_FAILED if bad else exits.DONE
 
 
 def _make(
-    photos: Path, output: Path, asked: tuple[int, int, str, int], say: Reporter
+    photos: Path, output: Path, asked: tuple[int, int, str, int], reporter: Reporter
 ) -> Sequence[BadRow]:
     from ..training.making import Making, make_pairs
 
@@ -131,15 +141,15 @@ def _make(
     making = Making(size=size, per_photo=per_photo, edits=names, seed=seed)
 
     def progress(done: int, total: int) -> None:
-        say(Event(kind="planning", stage="making pairs", done=done, total=total))
+        reporter(Event(kind="planning", stage="making pairs", done=done, total=total))
 
     return make_pairs(photos, output, making, progress=progress).bad
 
 
-def _progress(say: Reporter, stage: str) -> Callable[[int], None]:
+def _progress(reporter: Reporter, stage: str) -> Callable[[int], None]:
     def progress(done: int) -> None:
         if done % 50 == 0:
-            say(Event(kind="planning", stage=stage, done=done))
+            reporter(Event(kind="planning", stage=stage, done=done))
 
     return progress
 
@@ -149,11 +159,11 @@ def _instructions(pairs: Sequence[Pair]) -> int:
 
 
 def _draw(pairs: Sequence[Pair], path: Path) -> None:
-    """A sheet of pairs spread over the dataset."""
+    """Draw a contact sheet of pairs that are spread over the dataset."""
     from ..media.contact_sheet import write_before_after
     from ..media.images.codec import read_still
     from .demo import spread_over
 
-    chosen = [pairs[n] for n in spread_over(0, len(pairs), _SHOWN)]
+    chosen = [pairs[n] for n in spread_over(0, len(pairs), _SHEET_PAIRS)]
     rows = [(read_still(Path(p.input)).image, read_still(Path(p.edited)).image) for p in chosen]
     write_before_after(rows, path, title="Pairs", captions=[p.instruction for p in chosen])

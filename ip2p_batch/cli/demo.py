@@ -1,4 +1,4 @@
-"""``demo``: the whole way once, with what comes in the package: a clip, a model, no network."""
+"""``demo``: edit the bundled clip with the bundled model, offline."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from . import exits
-from .help_format import LOOK, RESULT
-from .options import RecipeOptions, ReportOptions, WorkerOptions, recipe_from
-from .report import reporter
+from .help_format import OUTPUT, RECIPE
+from .options import RecipeOptions, ReportOptions, WorkerOptions, option, recipe_from
+from .report import reporter_for
 from .run import run_job
 
 if TYPE_CHECKING:
@@ -19,33 +19,46 @@ if TYPE_CHECKING:
 
 FOLDER = Path(__file__).parents[1] / "demo"
 INSTRUCTION = "make it winter with snow"
-#: Longest side at which the bundled model edits here: sharper than its default, and a minute still.
+#: Longest side of the edited frames: sharper than the model's default, still about a minute.
 SIZE = 384
-#: Frames shown on the sheet.
-SHOWN = 4
+#: Frames on the contact sheet.
+SHEET_FRAMES = 4
 
 
 def demo(
-    reports: ReportOptions,
+    report_options: ReportOptions,
     worker_options: WorkerOptions,
     output: Annotated[
         Path,
-        typer.Option(
-            "--output", "-o", metavar="DIR", help="Folder for the results.", rich_help_panel=RESULT
+        option(
+            "--output",
+            "-o",
+            metavar="DIR",
+            help="Folder for the results.",
+            panel=OUTPUT,
+            default="demo",
         ),
     ] = Path("demo"),
     instruction: Annotated[
         str,
-        typer.Option("--instruction", metavar="TEXT", help="What to change.", rich_help_panel=LOOK),
+        option(
+            "--instruction",
+            metavar="TEXT",
+            help="What to change.",
+            panel=RECIPE,
+            default=INSTRUCTION,
+        ),
     ] = INSTRUCTION,
     model: Annotated[
         str,
-        typer.Option("--model", "-m", metavar="MODEL", help="As for `edit`.", rich_help_panel=LOOK),
+        option(
+            "--model", "-m", metavar="MODEL", help="As for `edit`.", panel=RECIPE, default="tiny"
+        ),
     ] = "tiny",
 ) -> int:
     """Edit the bundled clip with the bundled model: offline, about a minute on two cores.
 
-    Leaves DIR/out.mp4 and DIR/sheet.png, the source beside the result.
+    Writes DIR/out.mp4 and DIR/sheet.png, a contact sheet of frames before and after the edit.
 
     Examples:
       ip2p-batch demo
@@ -53,7 +66,7 @@ def demo(
     """
     from .. import scheduler
 
-    say = reporter(json=reports.json, quiet=reports.quiet)
+    reporter = reporter_for(report_options)
     request = scheduler.EditRequest(
         source=FOLDER / "clip.mp4",
         recipe=recipe_from(
@@ -63,25 +76,25 @@ def demo(
         overwrite=True,
     )
     try:
-        folder = scheduler.create_job(request, worker_options.settings(), say)
+        folder = scheduler.create_job(request, worker_options.settings(), reporter)
     finally:
-        say.close()
-    code = run_job(folder, worker_options, say)
+        reporter.close()
+    code = run_job(folder, worker_options, reporter)
     if code == exits.DONE:
         sheet = output / "sheet.png"
         draw_sheet(folder, sheet)
-        if not (reports.json or reports.quiet):
-            typer.echo(f"{sheet.absolute()}: source left, result right")
+        if not (report_options.json or report_options.quiet):
+            typer.echo(f"{sheet.absolute()}: frames before (left) and after (right)")
             typer.echo((FOLDER / "ATTRIBUTION.txt").read_text(encoding="utf-8").strip())
     return code
 
 
-def draw_sheet(folder: JobFolder, path: Path, shown: int = SHOWN) -> None:
-    """A picture of ``shown`` frames of a finished video job, before and after.
+def draw_sheet(folder: JobFolder, path: Path, count: int = SHEET_FRAMES) -> None:
+    """Draw a contact sheet of ``count`` frames of a finished video job, before and after.
 
     Raises:
-        SourceError: source or result cannot be read.
-        OutputError: the picture cannot be written.
+        SourceError: the source or the result cannot be read.
+        OutputError: the sheet cannot be written.
     """
     from ..media import contact_sheet
     from ..media.video import probe
@@ -91,7 +104,7 @@ def draw_sheet(folder: JobFolder, path: Path, shown: int = SHOWN) -> None:
     source, facts = job.source, job.source.video
     assert facts is not None
     index = probe.index_video(Path(job.output), scenes=False)
-    numbers = spread_over(source.start, source.stop, shown)
+    numbers = spread_over(source.start, source.stop, count)
     with (
         VideoReader(Path(source.path), facts, folder.frame_table()) as before,
         VideoReader(Path(job.output), index.facts, index.pts) as after,
@@ -105,6 +118,6 @@ def draw_sheet(folder: JobFolder, path: Path, shown: int = SHOWN) -> None:
 
 
 def spread_over(start: int, stop: int, count: int) -> list[int]:
-    """The middles of ``count`` equal parts of ``[start, stop)``; fewer where it has fewer."""
+    """The middles of ``count`` equal parts of ``[start, stop)``, or all of a shorter range."""
     count = min(count, stop - start)
     return [start + (2 * i + 1) * (stop - start) // (2 * count) for i in range(count)]

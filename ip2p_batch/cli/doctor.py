@@ -1,4 +1,4 @@
-"""``doctor``: is everything here that a job needs? Each look is on its own; none stops another."""
+"""``doctor``: check what jobs need on this machine. A failed check does not stop the others."""
 
 from __future__ import annotations
 
@@ -29,11 +29,12 @@ from .options import broker_option
 
 State = Literal["ok", "warn", "fail"]
 _COLORS = {"ok": typer.colors.GREEN, "warn": typer.colors.YELLOW, "fail": typer.colors.RED}
-_LEAST_FREE = 2 * 1024**3
+#: Bytes of free disk space below which a warning is given.
+_MIN_FREE_BYTES = 2 * 1024**3
 _HUB = "https://huggingface.co"
 
-#: A library that is broken may take its process with it, so each is tried in one of its own.
-_TRY_MEDIA = """
+#: A broken library may crash its process, so each is tried in a process of its own.
+_MEDIA_PROGRAM = """
 import json, av, PIL
 encoders = {"h264": "libx264", "hevc": "libx265", "av1": "libsvtav1", "ffv1": "ffv1"}
 def has(name):
@@ -48,7 +49,7 @@ print(json.dumps({
     "missing": [n for n, e in encoders.items() if not has(e)],
 }))
 """
-_TRY_TORCH = """
+_TORCH_PROGRAM = """
 import json, torch
 gpus = [torch.cuda.get_device_properties(i) for i in range(torch.cuda.device_count())]
 print(json.dumps({
@@ -59,7 +60,7 @@ print(json.dumps({
 
 
 class Check(msgspec.Struct, frozen=True, kw_only=True):
-    """One thing looked at. ``fail`` means that jobs cannot run; ``warn``, that some cannot."""
+    """The result of one check. ``fail``: no job can run; ``warn``: some jobs cannot."""
 
     name: str
     state: State
@@ -73,7 +74,7 @@ def doctor(
         bool,
         typer.Option(
             "--online",
-            help="Also see whether the model hub can be reached.",
+            help="Also check that the model hub can be reached.",
             rich_help_panel="Checks",
         ),
     ] = False,
@@ -81,7 +82,7 @@ def doctor(
 ) -> int:
     """Check this machine: Python, codecs, Redis, torch and its devices, models, folders.
 
-    Ends with 1 when something that every job needs is missing.
+    The exit code is 1 if anything is missing that every job needs.
 
     Examples:
       ip2p-batch doctor
@@ -93,12 +94,12 @@ def doctor(
         if json:
             sys.stdout.write(msgspec.json.encode(check).decode() + "\n")
         else:
-            _tell(check)
+            _print(check)
         sys.stdout.flush()
     return exits.SOME_FAILED if "fail" in worst else exits.DONE
 
 
-def _tell(check: Check) -> None:
+def _print(check: Check) -> None:
     mark = check.state.ljust(4)
     if not os.environ.get("NO_COLOR"):
         mark = typer.style(mark, fg=_COLORS[check.state], bold=True)
@@ -108,7 +109,7 @@ def _tell(check: Check) -> None:
 
 
 def examine(settings: Settings, *, broker: str | None, online: bool) -> Iterator[Check]:
-    """All checks, one after the other as they are made."""
+    """Run all checks and yield each result."""
     yield _python()
     yield _media()
     yield _torch()
@@ -127,11 +128,11 @@ def examine(settings: Settings, *, broker: str | None, online: bool) -> Iterator
 def _python() -> Check:
     version = ".".join(map(str, sys.version_info[:3]))
     names = ("celery", "diffusers", "transformers")
-    found = ", ".join(f"{n} {_version(n)}" for n in names)
-    if "missing" in found:
+    facts = ", ".join(f"{n} {_version(n)}" for n in names)
+    if "missing" in facts:
         hint = "Install the package again: pip install ip2p-batch."
-        return Check(name="python", state="fail", detail=f"{version}; {found}", hint=hint)
-    return Check(name="python", state="ok", detail=f"{version}; {found}")
+        return Check(name="python", state="fail", detail=f"{version}; {facts}", hint=hint)
+    return Check(name="python", state="ok", detail=f"{version}; {facts}")
 
 
 def _version(package: str) -> str:
@@ -142,38 +143,38 @@ def _version(package: str) -> str:
 
 
 def _media() -> Check:
-    found = _try(_TRY_MEDIA)
-    if isinstance(found, str):
-        return Check(name="media", state="fail", detail=found, hint="pip install av pillow")
-    detail = f"PyAV {found['av']} (FFmpeg {found['ffmpeg']}), Pillow {found['pillow']}"
-    missing = ", ".join(found["missing"])
+    facts = _try(_MEDIA_PROGRAM)
+    if isinstance(facts, str):
+        return Check(name="media", state="fail", detail=facts, hint="pip install av pillow")
+    detail = f"PyAV {facts['av']} (FFmpeg {facts['ffmpeg']}), Pillow {facts['pillow']}"
+    missing = ", ".join(facts["missing"])
     if not missing:
         return Check(name="media", state="ok", detail=detail)
-    state: State = "fail" if "h264" in found["missing"] else "warn"
+    state: State = "fail" if "h264" in facts["missing"] else "warn"
     return Check(
         name="media",
         state=state,
         detail=f"{detail}; no encoder for {missing}",
-        hint="The wheels of PyAV on PyPI have it; another build of it is installed here.",
+        hint="PyAV's wheels on PyPI have it; this is another build of PyAV.",
     )
 
 
 def _torch() -> Check:
-    found = _try(_TRY_TORCH)
-    if isinstance(found, str):
-        return Check(name="torch", state="fail", detail=found, hint="pip install torch")
+    facts = _try(_TORCH_PROGRAM)
+    if isinstance(facts, str):
+        return Check(name="torch", state="fail", detail=facts, hint="pip install torch")
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    if found["gpus"]:
-        devices = "; ".join(found["gpus"])
-        return Check(name="torch", state="ok", detail=f"{found['torch']}: {devices}")
+    if facts["gpus"]:
+        devices = "; ".join(facts["gpus"])
+        return Check(name="torch", state="ok", detail=f"{facts['torch']}: {devices}")
     if shutil.which("nvidia-smi"):
         return Check(
             name="torch",
             state="warn",
-            detail=f"{found['torch']}: no GPU seen by torch, {cores} CPU cores",
-            hint="This machine has an NVIDIA driver: install a CUDA build of torch that fits it.",
+            detail=f"{facts['torch']}: torch finds no GPU, {cores} CPU cores",
+            hint="This machine has an NVIDIA driver: install a CUDA build of torch for it.",
         )
-    return Check(name="torch", state="ok", detail=f"{found['torch']}: {cores} CPU cores, no GPU")
+    return Check(name="torch", state="ok", detail=f"{facts['torch']}: {cores} CPU cores, no GPU")
 
 
 def _redis() -> Check:
@@ -193,7 +194,7 @@ def _bundled() -> Check:
             return Check(
                 name="model",
                 state="warn",
-                detail=f"the bundled model {name} is not whole in {folder}",
+                detail=f"the bundled model {name} is incomplete in {folder}",
                 hint="Install the package again.",
             )
     return Check(name="model", state="ok", detail=f"bundled: {', '.join(catalog.BUNDLED)}")
@@ -220,11 +221,8 @@ def _folder(name: str, folder: Path) -> Check:
             pass
         free = shutil.disk_usage(folder).free
     except OSError as error:
-        hint = (
-            "Set IP2P_JOBS_DIR to a folder that can be."
-            if name == "jobs"
-            else "Set XDG_STATE_HOME."
-        )
+        variable = "IP2P_JOBS_DIR" if name == "jobs" else "XDG_STATE_HOME"
+        hint = f"Set {variable} to a folder that can be written."
         return Check(
             name=name,
             state="fail",
@@ -232,8 +230,8 @@ def _folder(name: str, folder: Path) -> Check:
             hint=hint,
         )
     detail = f"{folder}, {formatting.size(free)} free"
-    if free < _LEAST_FREE:
-        return Check(name=name, state="warn", detail=detail, hint="That is little for a video.")
+    if free < _MIN_FREE_BYTES:
+        return Check(name=name, state="warn", detail=detail, hint="A long video may need more.")
     return Check(name=name, state="ok", detail=detail)
 
 
@@ -254,11 +252,11 @@ def _broker(url: str) -> Iterator[Check]:
         yield Check(name="workers", state="ok", detail=", ".join(map(str, workers)))
     else:
         hint = f"Start one: ip2p-batch worker --broker {url_shown}"
-        yield Check(name="workers", state="warn", detail="none answers", hint=hint)
+        yield Check(name="workers", state="warn", detail="no worker answers", hint=hint)
 
 
 def _hub() -> Check:
-    hint = "--model tiny needs no hub; HF_ENDPOINT names another one."
+    hint = "--model tiny needs no hub; HF_ENDPOINT sets another hub."
     url = os.environ.get("HF_ENDPOINT") or _HUB
     try:
         with urllib.request.urlopen(url, timeout=10) as answer:  # noqa: S310 - the user's own URL
@@ -269,7 +267,7 @@ def _hub() -> Check:
 
 
 def _try(code: str) -> dict[str, Any] | str:
-    """What a program prints as JSON, or in one line why it could not."""
+    """Run a program. Returns what it prints as JSON, or the reason of its failure in one line."""
     try:
         done = subprocess.run(
             [sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False
@@ -277,7 +275,7 @@ def _try(code: str) -> dict[str, Any] | str:
     except subprocess.TimeoutExpired:
         return "no answer within two minutes"
     if done.returncode == 0:
-        found: dict[str, Any] = jsonlib.loads(done.stdout.splitlines()[-1])
-        return found
+        facts: dict[str, Any] = jsonlib.loads(done.stdout.splitlines()[-1])
+        return facts
     lines = done.stderr.strip().splitlines()
-    return lines[-1] if lines else f"ended with {done.returncode}"
+    return lines[-1] if lines else f"exit code {done.returncode}"

@@ -1,134 +1,133 @@
-"""``edit`` and ``resume``: the commands that make pictures."""
+"""``edit``, ``resume`` and ``retry``: the commands that edit videos and pictures."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from ..errors import RecipeError
+from ..jobs.spec import Priority
 from . import formatting
-from .help_format import CREW
+from .control import watch_until_end
+from .help_format import WORKERS
 from .options import (
     PRIORITIES,
     JobArgument,
+    OutputOptions,
     RecipeOptions,
     ReportOptions,
-    Result,
     WorkerOptions,
+    option,
     recipe_from,
 )
 from .param_types import choice
-from .report import reporter
+from .report import reporter_for
 from .run import detach, report_end, run_job
 
 SourceArgument = Annotated[
     Path,
     typer.Argument(
         metavar="INPUT",
-        help="A video, a picture, a folder of pictures, or a .csv / .jsonl list of pictures"
-        " (path,instruction[,output,seed,negative_prompt]).",
+        help="A video, a picture, a folder of pictures, or a .csv or .jsonl list of pictures with"
+        " the columns path, instruction and, optionally, output, seed and negative_prompt.",
     ),
 ]
 InstructionArgument = Annotated[
     str | None,
     typer.Argument(
         metavar="INSTRUCTION",
-        help="What to change, in a sentence. Not needed where the recipe file or the list has it.",
+        help="What to change, in a sentence. Leave it out if the recipe file or the list has it.",
         show_default=False,
     ),
 ]
 PriorityOption = Annotated[
-    Any,  # a Priority, or None where it was not given
-    typer.Option(
+    Priority | None,
+    option(
         "--priority",
         metavar="NAME",
-        help=f"Before or after the other jobs of the broker: {', '.join(PRIORITIES)}."
-        " [default: normal]",
+        help=f"Place among the jobs of one broker: {', '.join(PRIORITIES)}.",
         **choice(PRIORITIES),
-        rich_help_panel=CREW,
+        panel=WORKERS,
+        default="normal",
     ),
 ]
 DetachOption = Annotated[
     bool,
-    typer.Option(
-        "--detach",
-        help="Hand the job to the broker's workers and return at once.",
-        rich_help_panel=CREW,
-    ),
+    option("--detach", help="Submit the job to the broker's workers and return.", panel=WORKERS),
 ]
-MixedOption = Annotated[
+MixedHardwareOption = Annotated[
     bool,
-    typer.Option(
+    option(
         "--allow-mixed-hardware",
-        help="Let workers of several kinds take part (other GPUs, torch, precision), although"
-        " they round differently.",
-        rich_help_panel=CREW,
+        help="Accept workers with different GPUs, torch versions or precisions. The result is then"
+        " not bit-identical from run to run.",
+        panel=WORKERS,
     ),
 ]
 
 
 def edit(
     source: SourceArgument,
-    look: RecipeOptions,
-    result: Result,
+    recipe_options: RecipeOptions,
+    output_options: OutputOptions,
     worker_options: WorkerOptions,
-    reports: ReportOptions,
+    report_options: ReportOptions,
     instruction: InstructionArgument = None,
     priority: PriorityOption = None,
     detached: DetachOption = False,
-    mixed: MixedOption = False,
+    mixed_hardware: MixedHardwareOption = False,
 ) -> int:
     """Edit a video, a picture or a folder of pictures by a sentence.
 
-    Sound, subtitles, chapters and metadata of a video are copied as they are; pictures keep
-    their names, folders and formats. Ctrl-C leaves a job that `resume`, or the same command
-    again, goes on with.
+    Audio, subtitles, chapters and metadata of a video are copied. Pictures keep their names,
+    folders and formats. Stop with Ctrl-C; continue with `resume`, or run the same command again.
 
     Examples:
       ip2p-batch edit clip.mp4 "make it a watercolor painting" -o out.mp4
       ip2p-batch edit catalog/ "make it snow" -o edited/
       ip2p-batch edit photo.jpg "make it night" -g 9 -i 1.2 -o night.jpg
-      ip2p-batch edit film.mkv --recipe look.toml --start 1:30 --end 2:00
+      ip2p-batch edit film.mkv --recipe snow.toml --start 1:30 --end 2:00
       ip2p-batch edit list.csv -o edited/ --broker redis://host/0 --detach
-      ip2p-batch edit film.mkv "make it autumn" --detach --priority low
     """
     from .. import scheduler
 
     if detached:
-        _need_broker(worker_options)
-    say = reporter(json=reports.json, quiet=reports.quiet)
+        _require_broker(worker_options)
+    reporter = reporter_for(report_options)
     request = scheduler.EditRequest(
         source=source,
-        recipe=recipe_from(instruction, look),
-        output=result.output,
-        encoding=result.encoding(),
-        start=result.start,
-        end=result.end,
-        overwrite=result.overwrite,
-        allow_mixed_hardware=mixed,
+        recipe=recipe_from(instruction, recipe_options),
+        output=output_options.output,
+        encoding=output_options.encoding(),
+        start=output_options.start,
+        end=output_options.end,
+        overwrite=output_options.overwrite,
+        allow_mixed_hardware=mixed_hardware,
         priority=priority,
     )
     try:
-        folder = scheduler.create_job(request, worker_options.settings(), say)
+        folder = scheduler.create_job(request, worker_options.settings(), reporter)
     finally:
-        say.close()
-    return detach(folder, worker_options, say) if detached else run_job(folder, worker_options, say)
+        reporter.close()
+    if detached:
+        return detach(folder, worker_options, reporter)
+    return run_job(folder, worker_options, reporter)
 
 
 def retry(
     job: JobArgument,
     worker_options: WorkerOptions,
-    reports: ReportOptions,
+    report_options: ReportOptions,
     priority: PriorityOption = None,
     detached: DetachOption = False,
 ) -> int:
-    """Do again what failed of a job, and only that: pictures mended since, chunks given up.
+    """Edit the failed pictures and chunks of a job again, and nothing else.
 
-    What is done already is left alone, and the job's result is written anew. For a manifest, rows
-    that were mended count, too; for pictures that are new, run `edit` again. A job that has not
-    ended goes on with the rest of it.
+    Use it after you fix the pictures, or the rows of the list, that failed. Finished work is
+    kept, and the job's result is updated. For new pictures, run `edit` again. If the job has not
+    ended, its remaining chunks are edited, too.
 
     Examples:
       ip2p-batch retry catalog-1a2b3c4d
@@ -137,31 +136,36 @@ def retry(
     from .. import scheduler
 
     if detached:
-        _need_broker(worker_options)
+        _require_broker(worker_options)
     folder = scheduler.find_job(job, worker_options.settings())
-    say = reporter(json=reports.json, quiet=reports.quiet)
-    say.noun = folder.job().source.noun
+    reporter = reporter_for(report_options)
+    reporter.noun = folder.job().source.noun
     count = scheduler.retry_job(folder)
     if not count and folder.ended:
-        say.say(f"job {folder.path.name}: there is nothing that could be done again.")
-        return report_end(folder, say)
+        reporter.print_line(f"job {folder.path.name}: no failed {reporter.noun}s can be retried.")
+        return report_end(folder, reporter)
     if priority is not None:
         folder.set_priority(priority)
-    say.say(f"job {folder.path.name}: {formatting.plural(count, say.noun)} to do.")
-    return detach(folder, worker_options, say) if detached else run_job(folder, worker_options, say)
+    reporter.print_line(
+        f"job {folder.path.name}: {formatting.plural(count, reporter.noun)} to edit."
+    )
+    if detached:
+        return detach(folder, worker_options, reporter)
+    return run_job(folder, worker_options, reporter)
 
 
 def resume(
     job: JobArgument,
     worker_options: WorkerOptions,
-    reports: ReportOptions,
+    report_options: ReportOptions,
     priority: PriorityOption = None,
     detached: DetachOption = False,
-    mixed: MixedOption = False,
+    mixed_hardware: MixedHardwareOption = False,
 ) -> int:
-    """Go on with a job that was stopped, paused, failed or cancelled.
+    """Continue a job that was stopped or paused, failed, or was cancelled.
 
-    Chunks that have a receipt are not done again.
+    Finished chunks are kept. If the command that started a paused job is still running, that
+    command continues the job with its own workers, and `resume` only follows it.
 
     Examples:
       ip2p-batch resume clip-1a2b3c4d
@@ -171,24 +175,29 @@ def resume(
     from .. import scheduler
 
     if detached:
-        _need_broker(worker_options)
+        _require_broker(worker_options)
     folder = scheduler.find_job(job, worker_options.settings())
-    say = reporter(json=reports.json, quiet=reports.quiet)
+    reporter = reporter_for(report_options)
+    reporter.noun = folder.job().source.noun
     if (result := folder.result()) is not None:
-        say.noun = folder.job().source.noun
-        failed = " `ip2p-batch retry` does again what failed." if result.failed else ""
-        say.say(f"job {folder.path.name} is finished already.{failed}")
-        return report_end(folder, say)
-    if mixed:
+        failed = " Edit what failed again with `ip2p-batch retry`." if result.failed else ""
+        reporter.print_line(f"job {folder.path.name} is finished.{failed}")
+        return report_end(folder, reporter)
+    if mixed_hardware:
         folder.permit_mixed_hardware()
     if priority is not None:
         folder.set_priority(priority)
-    return detach(folder, worker_options, say) if detached else run_job(folder, worker_options, say)
+    if detached:
+        return detach(folder, worker_options, reporter)
+    if folder.paused and scheduler.is_followed(folder):
+        scheduler.unpause(folder, None)
+        return watch_until_end(folder, None, reporter)
+    return run_job(folder, worker_options, reporter)
 
 
-def _need_broker(worker_options: WorkerOptions) -> None:
+def _require_broker(worker_options: WorkerOptions) -> None:
     if worker_options.settings().broker_url is None:
         raise RecipeError(
-            "--detach needs a broker whose workers go on.",
+            "--detach needs a broker with workers.",
             hint="Give --broker redis://host/0, or set IP2P_BROKER_URL.",
         )

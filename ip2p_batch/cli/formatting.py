@@ -1,4 +1,4 @@
-"""Numbers and tables as a terminal shows them; pure functions."""
+"""Format numbers and tables for a terminal; pure functions."""
 
 from __future__ import annotations
 
@@ -9,14 +9,13 @@ def duration(seconds: float | None) -> str:
     """Seconds as ``M:SS`` or ``H:MM:SS``; ``?`` for None."""
     if seconds is None:
         return "?"
-    whole = max(0, round(seconds))
-    hours, rest = divmod(whole, 3600)
+    hours, rest = divmod(max(0, round(seconds)), 3600)
     minutes, secs = divmod(rest, 60)
     return f"{hours}:{minutes:02d}:{secs:02d}" if hours else f"{minutes}:{secs:02d}"
 
 
 def age(seconds: float) -> str:
-    """Seconds in their largest whole unit: ``40 s``, ``5 min``, ``3 h``, ``2 d``."""
+    """Seconds in the largest unit that fits: ``40 s``, ``5 min``, ``3 h``, ``2 d``."""
     for unit, length in (("d", 86400), ("h", 3600), ("min", 60)):
         if seconds >= length:
             return f"{int(seconds // length)} {unit}"
@@ -24,7 +23,7 @@ def age(seconds: float) -> str:
 
 
 def size(count: float) -> str:
-    """Bytes in binary units with three figures: ``1.91 GiB``."""
+    """Bytes in binary units with three digits: ``1.91 GiB``."""
     units = ["B", "KiB", "MiB", "GiB", "TiB"]
     power = 0
     while count >= 1000 and power < len(units) - 1:
@@ -38,13 +37,13 @@ def plural(count: int, noun: str) -> str:
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
-def share(done: int, total: int) -> str:
-    """``12/40 (30 %)``; just ``12`` where the total is not known."""
+def progress(done: int, total: int) -> str:
+    """``12/40 (30 %)``; only ``12`` if the total is not known."""
     return f"{done}/{total} ({100 * done // total} %)" if total else str(done)
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    """Left-aligned columns, two spaces apart, the last one as long as it likes."""
+    """Left-aligned columns, two spaces apart."""
     everything = [head, *rows]
     widths = [max(len(row[i]) for row in everything) for i in range(len(head))]
     return [
@@ -54,7 +53,7 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
 
 
 def facts(pairs: Sequence[tuple[str, str]]) -> list[str]:
-    """Names and values in two columns; a value's further lines stand under its first."""
+    """Names and values in two columns; all lines of a value are aligned."""
     width = max((len(name) for name, _ in pairs), default=0)
     lines = []
     for name, value in pairs:

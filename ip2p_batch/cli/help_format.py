@@ -1,7 +1,7 @@
-"""How ``--help`` looks: plain text in groups, made for 80 columns and for pasting.
+"""Layout of ``--help``: plain text in titled groups, for 80 columns and for copying.
 
-Typer's framed tables leave a column of 24 characters for the text beside our longest option, so
-commands here lay out their options as Click does, under one heading a group.
+Typer's framed tables leave 24 columns for the text next to the longest option. These commands lay
+out their options as Click does, under one heading per group.
 """
 
 from __future__ import annotations
@@ -12,40 +12,40 @@ from typing import Any
 
 from typer.core import TyperCommand, TyperGroup
 
-LOOK = "Look: what decides the pixels (also in a recipe file)"
-RESULT = "Result"
+RECIPE = "Recipe"
+OUTPUT = "Output"
 COMPARISON = "Comparison"
 PAIRS = "Pairs"
 MODEL = "Model"
-LEARNING = "Learning"
-CREW = "Who does the work"
-REPORTS = "Reports"
+TRAINING = "Training"
+WORKERS = "Workers"
+REPORTING = "Reporting"
 HELP = "Help"
+#: Headings of commands, then of options, in the order in which they are printed.
 _ORDER = (
     "Edit",
     "Jobs",
     "Machines",
-    "Training",
     "Checks",
-    LOOK,
-    RESULT,
+    RECIPE,
+    OUTPUT,
     COMPARISON,
     PAIRS,
     MODEL,
-    LEARNING,
-    CREW,
-    REPORTS,
+    TRAINING,
+    WORKERS,
+    REPORTING,
     HELP,
 )
 
-#: Widest column of names, so that the text beside it has about 46 of 80 columns.
-_NAMES = 30
+#: Widest column of option names; it leaves about 46 of 80 columns for the text.
+_NAMES_WIDTH = 30
 
 
 class Command(TyperCommand):
-    """A command whose options stand under the headings that they name as panels."""
+    """A command whose options are printed under the headings that they name as panels."""
 
-    # Click's own classes are private to Typer, hence Any.
+    # Typer keeps Click's classes private, hence Any.
     def format_options(self, ctx: Any, formatter: Any) -> None:
         parameters: list[Any] = self.get_params(ctx)
         arguments = [p for p in parameters if p.param_type_name == "argument"]
@@ -56,7 +56,7 @@ class Command(TyperCommand):
 
 
 class Group(TyperGroup):
-    """The command itself, with its subcommands under their headings."""
+    """The main command, whose subcommands are printed under their headings."""
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
         commands = [self.get_command(ctx, name) for name in self.list_commands(ctx)]
@@ -68,16 +68,16 @@ class Group(TyperGroup):
 
 
 def by_panel(members: Iterable[Any]) -> dict[str, list[Any]]:
-    """Options or commands by ``rich_help_panel``, headings in the order of this module."""
+    """Group options or commands by ``rich_help_panel``, in the order of this module."""
     panels: dict[str, list[Any]] = {name: [] for name in _ORDER}
     for member in members:
         name = getattr(member, "rich_help_panel", None)
         panels.setdefault(name if isinstance(name, str) else HELP, []).append(member)
-    return {name: held for name, held in panels.items() if held}
+    return {name: listed for name, listed in panels.items() if listed}
 
 
 def help_text(docstring: str | None) -> str:
-    """A docstring as help: paragraphs are filled, the lines under ``Examples:`` stay lines."""
+    """Make help of a docstring: paragraphs are filled, lines under ``Examples:`` are kept."""
     text, mark, examples = inspect.cleandoc(docstring or "").partition("Examples:\n")
     lines = [f"  {line.strip()}" for line in examples.splitlines() if line.strip()]
     # A line with only a backspace character keeps Click from filling the paragraph after it.
@@ -88,4 +88,4 @@ def _section(formatter: Any, heading: str, rows: list[Any]) -> None:
     shown = [row for row in rows if row is not None]
     if shown:
         with formatter.section(heading):
-            formatter.write_dl(shown, col_max=_NAMES)
+            formatter.write_dl(shown, col_max=_NAMES_WIDTH)

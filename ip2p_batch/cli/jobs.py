@@ -1,4 +1,4 @@
-"""``jobs`` and ``status``: all jobs, or one; read from the job folders, nobody is asked."""
+"""``jobs`` and ``status``: list all jobs, or show one, from the job folders alone."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ import typer
 
 from ..settings import Settings
 from . import exits, formatting
-from .help_format import REPORTS
+from .help_format import REPORTING
 
 if TYPE_CHECKING:
     from ..jobs.status import JobStatus
 
 _DAY = 24 * 3600.0
-#: By state: the command that takes a job further.
-_GO_ON = {
+#: The command that continues a job, by the job's state.
+_NEXT_COMMAND = {
     "waiting": "resume",
     "running": "watch",
-    "paused": "unpause",
+    "paused": "resume",
     "failed": "resume",
     "cancelled": "resume",
     "finished with failures": "retry",
 }
 
 JsonOption = Annotated[
-    bool, typer.Option("--json", help="JSON on stdout.", rich_help_panel=REPORTS)
+    bool, typer.Option("--json", help="Write JSON to stdout.", rich_help_panel=REPORTING)
 ]
 
 
@@ -40,17 +40,17 @@ def jobs(
             "--clean",
             min=0,
             metavar="DAYS",
-            help="Delete the folders of jobs that finished so many days ago or longer; their"
-            " results stay.",
+            help="First delete the folders of jobs that finished at least this many days ago."
+            " Their results are kept.",
             rich_help_panel="Jobs",
         ),
     ] = None,
     json: JsonOption = False,
 ) -> int:
-    """List jobs: state, how much is done, pace, time to go, priority and age.
+    """List jobs: state, progress, speed, remaining time, priority and age.
 
-    All of this user's on this machine, and those in IP2P_JOBS_DIR, oldest first. Reads only
-    the job folders: needs no broker and no workers. `status JOB` shows one job in detail.
+    The list has your jobs on this machine and all jobs in IP2P_JOBS_DIR, oldest first. It is read
+    from the job folders, without a broker or workers. `status JOB` shows one job in detail.
 
     Examples:
       ip2p-batch jobs
@@ -68,55 +68,55 @@ def status(
         str | None,
         typer.Argument(
             metavar="JOB",
-            help="A job's id, the start of it, or its folder; without it, as `jobs`.",
+            help="Id of the job, a unique start of it, or its folder; without it, list all jobs.",
             show_default=False,
         ),
     ] = None,
     json: JsonOption = False,
 ) -> int:
-    """Say how far a job is: chunks, workers, failures, and how to go on with it.
+    """Show a job: progress, speed, workers, failures, and the command that continues it.
 
-    The answer comes from the job folder alone, so it needs neither broker nor workers.
+    It is read from the job folder, without a broker or workers.
 
     Examples:
       ip2p-batch status clip-1a2b3c4d
       ip2p-batch status clip --json
     """
-    # Not through `run`, which also edits: that takes half a second to import.
+    # Not from `scheduler`, which takes half a second to import.
     from ..jobs.registry import find_job
-    from ..jobs.status import read_status as status_of
+    from ..jobs.status import read_status
 
     settings = Settings.from_env()
     if job is None:
         return _list(settings, json=json)
-    found = status_of(find_job(job, settings))
-    _write(found) if json else _tell(details(found))
+    shown = read_status(find_job(job, settings))
+    _write(shown) if json else _print(details(shown))
     return exits.DONE
 
 
 def _list(settings: Settings, *, json: bool) -> int:
     from ..errors import JobError, StorageError
     from ..jobs.registry import list_jobs
-    from ..jobs.status import read_status as status_of
+    from ..jobs.status import read_status
 
     all_jobs = []
     for folder in list_jobs(settings):
         try:
-            all_jobs.append(status_of(folder))
-        except (JobError, StorageError) as error:  # one damaged folder hides no other
+            all_jobs.append(read_status(folder))
+        except (JobError, StorageError) as error:  # a damaged folder must not hide the others
             exits.warn(error.message)
     if json:
-        for found in all_jobs:
-            _write(found)
+        for shown in all_jobs:
+            _write(shown)
     elif all_jobs:
-        _tell(overview(all_jobs))
+        _print(overview(all_jobs))
     else:
-        typer.echo("No jobs yet; `ip2p-batch edit` makes one.")
+        typer.echo("No jobs yet; start one with `ip2p-batch edit`.")
     return exits.DONE
 
 
 def _clean(settings: Settings, days: float) -> None:
-    """Delete folders of jobs that finished long ago."""
+    """Delete the folders of jobs that finished at least ``days`` days ago."""
     from ..errors import JobError
     from ..jobs.registry import list_jobs, remove
 
@@ -126,7 +126,7 @@ def _clean(settings: Settings, days: float) -> None:
         try:
             result = folder.result()
         except JobError:
-            continue  # the list below says so
+            continue  # the list of jobs warns about it
         if result is not None and result.finished <= before:
             remove(settings, folder)
             count += 1
@@ -134,12 +134,12 @@ def _clean(settings: Settings, days: float) -> None:
 
 
 def overview(jobs: list[JobStatus]) -> list[str]:
-    """All jobs as a table."""
+    """A table of jobs."""
     rows = [
         (
             job.id,
             job.state,
-            formatting.share(job.done, job.total),
+            formatting.progress(job.done, job.total),
             f"{job.fps:.2f}" if job.fps else "-",
             formatting.duration(job.eta) if job.eta is not None else "-",
             job.priority,
@@ -149,46 +149,47 @@ def overview(jobs: list[JobStatus]) -> list[str]:
         for job in jobs
     ]
     return formatting.table(
-        ("JOB", "STATE", "DONE", "PER S", "TO GO", "PRIORITY", "AGE", "OUTPUT"), rows
+        ("JOB", "STATE", "DONE", "PER S", "LEFT", "PRIORITY", "AGE", "OUTPUT"), rows
     )
 
 
 def details(job: JobStatus) -> list[str]:
-    """One job, a fact a line."""
+    """One job, one fact per line."""
     facts = [
         ("job", job.id),
         ("state", job.state),
         ("priority", job.priority),
-        ("done", f"{formatting.share(job.done, job.total)} frames or pictures"),
+        ("done", f"{formatting.progress(job.done, job.total)} frames or pictures"),
         (
             "chunks",
             f"{job.chunks_done}/{job.chunks_total} in {formatting.plural(job.waves, 'wave')}",
         ),
     ]
     if job.fps:
-        to_go = f", {formatting.duration(job.eta)} to go" if job.eta is not None else ""
-        facts.append(("pace", f"{job.fps:.2f} a second{to_go}"))
+        left = f", {formatting.duration(job.eta)} left" if job.eta is not None else ""
+        facts.append(("speed", f"{job.fps:.2f} per second{left}"))
     if job.started is not None:
-        began = datetime.fromtimestamp(job.started).astimezone()
-        facts.append(("begun", began.isoformat(" ", "seconds")))
+        started = datetime.fromtimestamp(job.started).astimezone()
+        facts.append(("started", started.isoformat(" ", "seconds")))
     facts += [("source", job.source), ("output", job.output), ("folder", job.folder)]
     if job.workers:
-        who = [f"{w.host}:{w.pid} {w.device}".rstrip() for w in job.workers]
-        facts.append(("workers", "\n".join(who)))
+        workers = [f"{w.host}:{w.pid} {w.device}".rstrip() for w in job.workers]
+        facts.append(("workers", "\n".join(workers)))
     if job.compute_profile is not None:
-        kind = job.compute_profile
-        threads = f", {formatting.plural(kind.threads, 'thread')}" if kind.threads else ""
-        facts.append(("bits of", f"{kind.device}, {kind.dtype}{threads}, torch {kind.torch}"))
+        profile = job.compute_profile
+        threads = f", {formatting.plural(profile.threads, 'thread')}" if profile.threads else ""
+        summary = f"{profile.device}, {profile.dtype}{threads}, torch {profile.torch}"
+        facts.append(("computed on", summary))
     if job.refused:
         facts.append(("refused", "\n".join(job.refused)))
     if job.failures:
         facts.append(("failed", "\n".join(job.failures)))
-    if job.state in _GO_ON:
-        facts.append(("go on", f"ip2p-batch {_GO_ON[job.state]} {job.id}"))
+    if job.state in _NEXT_COMMAND:
+        facts.append(("next", f"ip2p-batch {_NEXT_COMMAND[job.state]} {job.id}"))
     return formatting.facts(facts)
 
 
-def _tell(lines: list[str]) -> None:
+def _print(lines: list[str]) -> None:
     for line in lines:
         typer.echo(line)
 

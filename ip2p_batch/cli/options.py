@@ -1,343 +1,226 @@
-"""What a user can ask for, declared once: groups of options, and the way from them to a recipe.
+"""Groups of options that several commands share, and the way from them to a recipe.
 
-A group is a frozen dataclass whose fields are Typer options. A command takes whole groups as
-parameters and ``groups.spread`` turns each into its options, so that ``edit`` and ``plan`` share
-them and functions further down receive one object.
+The options of a recipe are made from the fields of :class:`~ip2p_batch.recipe.Recipe`, which
+declares their types, ranges and descriptions.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import inspect
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, get_args
+from typing import Annotated, Any, ClassVar, get_args
 
 import msgspec
 import typer
 
 from ..jobs.spec import Encoding, Priority
 from ..planning.recipes import resolve_recipe
-from ..recipe import DEFAULT_MODEL, SCHEDULERS, AnchorScope, Compile, Dtype, Recipe, load
+from ..recipe import DEFAULT_MODEL, FIELDS, Recipe, RecipeField
 from ..settings import Settings
-from .help_format import CREW, LOOK, REPORTS, RESULT
+from .command import OptionGroup
+from .help_format import OUTPUT, RECIPE, REPORTING, WORKERS
 from .param_types import choice, devices, interval, seconds
 
 CODECS = ("h264", "hevc", "av1", "ffv1")
 FORMATS = ("png", "jpeg", "webp", "tiff", "bmp", "avif")
 PRIORITIES: tuple[str, ...] = get_args(Priority)
-DTYPES: tuple[str, ...] = get_args(Dtype)
-ANCHOR_SCOPES: tuple[str, ...] = get_args(AnchorScope)
-COMPILE: tuple[str, ...] = get_args(Compile)
 
-_DEFAULTS: dict[str, Any] = {f.name: f.default for f in msgspec.structs.fields(Recipe)}
+#: Short names of recipe options.
+_SHORT = {
+    "model": "-m",
+    "num_inference_steps": "-n",
+    "guidance_scale": "-g",
+    "image_guidance_scale": "-i",
+    "seed": "-s",
+}
+#: Placeholders in the help; else ``N``, ``X``, ``NAME`` or ``TEXT``, by the field's type.
+_METAVARS = {
+    "model": "MODEL",
+    "revision": "REV",
+    "size": "PX",
+    "guidance_interval": "A,B",
+    "reference_image": "FILE",
+}
+#: Values that a shell completes where the field takes any text.
+_COMPLETIONS = {"model": ["tiny", "identity", DEFAULT_MODEL]}
 
 
-def _look(field: str, *names: str, help: str, default: str | None = None, **more: Any) -> Any:
-    """An option that sets a recipe's field; its default comes from the recipe's class."""
-    shown = default if default is not None else str(_DEFAULTS[field])
-    return _option(
-        f"--{field.replace('_', '-')}", *names, panel=LOOK, help=help, default=shown, **more
-    )
-
-
-def _option(*names: str, panel: str, help: str, default: str = "", **more: Any) -> Any:
-    """A Typer option that says in its help what happens without it."""
+def option(*names: str, panel: str, help: str, default: str = "", **more: Any) -> Any:
+    """A Typer option whose help ends with its default, if ``default`` describes it."""
     text = f"{help} [default: {default}]" if default else help
     return typer.Option(*names, help=text, rich_help_panel=panel, show_default=False, **more)
 
 
-@dataclass(frozen=True, kw_only=True)
-class RecipeOptions:
-    """The recipe's fields as options; None means that the option was not given."""
+class RecipeOptions(OptionGroup):
+    """A recipe file, and one option for each field of the recipe except the instruction.
 
-    recipe: Annotated[
+    Attributes:
+        file: the recipe file, if one was given.
+        given: the fields that were given as options.
+    """
+
+    def __init__(self, recipe: Path | None = None, **fields: Any) -> None:
+        self.file = recipe
+        self.given = {name: value for name, value in fields.items() if value is not None}
+
+    __signature__: ClassVar[inspect.Signature]
+
+
+def recipe_help(field: RecipeField) -> str:
+    """A field's description, allowed values and default, as in ``Steps. [1 to 9; default: 3]``."""
+    facts = [] if isinstance(field.default, bool | tuple) or not field.values else [field.values]
+    if field.default not in (None, ""):
+        facts.append(f"default: {_shown(field)}")
+    return f"{field.description} [{'; '.join(facts)}]" if facts else field.description
+
+
+def _shown(field: RecipeField) -> str:
+    """A field's default as it is written on the command line."""
+    if isinstance(field.default, bool):
+        return "on" if field.default else "off"
+    if isinstance(field.default, tuple):
+        return ",".join(f"{part:g}" for part in field.default)
+    return str(field.default)
+
+
+def option_names(field: RecipeField) -> list[str]:
+    """The names of the option that sets ``field``."""
+    if isinstance(field.default, bool):
+        return [f"{field.option}/{field.option.replace('--', '--no-', 1)}"]
+    return [field.option, *([_SHORT[field.name]] if field.name in _SHORT else [])]
+
+
+def _recipe_parameter(field: RecipeField) -> inspect.Parameter:
+    """The option of one field; None stands for an option that was not given."""
+    kind: Any = str if field.default is None else type(field.default)
+    more: dict[str, Any] = {}
+    if kind is tuple:
+        kind, more = Any, {"parser": interval}
+    elif field.choices:
+        more = choice(field.choices)
+    elif field.name in _COMPLETIONS:
+        more = {"autocompletion": lambda: list(_COMPLETIONS[field.name])}
+    if kind is not bool:
+        usual = "NAME" if field.choices else {int: "N", float: "X"}.get(kind, "TEXT")
+        more["metavar"] = _METAVARS.get(field.name, usual)
+    made = option(*option_names(field), panel=RECIPE, help=recipe_help(field), **more)
+    return inspect.Parameter(
+        field.name,
+        inspect.Parameter.KEYWORD_ONLY,
+        default=None,
+        annotation=Annotated[kind | None, made],
+    )
+
+
+_RECIPE_FILE = inspect.Parameter(
+    "recipe",
+    inspect.Parameter.KEYWORD_ONLY,
+    default=None,
+    annotation=Annotated[
         Path | None,
-        _option(
+        option(
             "--recipe",
             "-r",
             metavar="FILE.toml",
-            help="Take these options from a file; options given here win over it.",
-            panel=LOOK,
+            help="Read these options from a TOML file; options on the command line win.",
+            panel=RECIPE,
         ),
-    ] = None
-    model: Annotated[
-        str | None,
-        _look(
-            "model",
-            "-m",
-            metavar="MODEL",
-            help="'tiny' (bundled, needs no download), a diffusers folder, or a hub id. A folder"
-            " may bring its own steps, scales and size.",
-            autocompletion=lambda: ["tiny", DEFAULT_MODEL],
-        ),
-    ] = None
-    revision: Annotated[
-        str | None,
-        _look("revision", metavar="REV", help="Branch, tag or commit of a hub id.", default=""),
-    ] = None
-    num_inference_steps: Annotated[
-        int | None,
-        _look("num_inference_steps", "-n", metavar="N", help="Denoising steps."),
-    ] = None
-    guidance_scale: Annotated[
-        float | None,
-        _look("guidance_scale", "-g", metavar="X", help="s_T: how strongly to follow the words."),
-    ] = None
-    image_guidance_scale: Annotated[
-        float | None,
-        _look(
-            "image_guidance_scale",
-            "-i",
-            metavar="X",
-            help="s_I: how closely to keep to the source. At 1 it takes a third less time.",
-        ),
-    ] = None
-    guidance_interval: Annotated[
-        Any,
-        _look(
-            "guidance_interval",
-            metavar="A,B",
-            parser=interval,
-            help="Share of the steps in which s_T and s_I count, such as 0,0.8: outside of it a"
-            " step takes a third to a half of the time.",
-            default="0,1",
-        ),
-    ] = None
-    tiny_vae: Annotated[
-        bool | None,
-        _option(
-            "--tiny-vae/--no-fast-vae",
-            help="For previews: pictures go through a small autoencoder, quicker and less sharp.",
-            panel=LOOK,
-            default="no-fast-vae",
-        ),
-    ] = None
-    compile: Annotated[
-        str | None,
-        _look(
-            "compile",
-            metavar="WHEN",
-            help="Compile the UNet (minutes, then quicker): auto where the job is long enough to"
-            " pay for it, on, or off.",
-            **choice(COMPILE),
-        ),
-    ] = None
-    deepcache_interval: Annotated[
-        int | None,
-        _look(
-            "deepcache_interval",
-            metavar="N",
-            help="Run the whole UNet in every N-th step only, its outer layers in all: quicker,"
-            " at a price.",
-        ),
-    ] = None
-    negative_prompt: Annotated[
-        str | None,
-        _look("negative_prompt", metavar="TEXT", help="What to steer away from.", default=""),
-    ] = None
-    seed: Annotated[
-        int | None,
-        _look("seed", "-s", metavar="N", help="Same seed, same result, on however many workers."),
-    ] = None
-    scheduler: Annotated[
-        str | None,
-        _look(
-            "scheduler",
-            metavar="NAME",
-            help=f"One of: {', '.join(SCHEDULERS)}.",
-            **choice(SCHEDULERS),
-        ),
-    ] = None
-    size: Annotated[
-        int | None,
-        _look(
-            "size",
-            metavar="PX",
-            help="Longest side at which frames are edited; the result has the source's own size.",
-        ),
-    ] = None
-    dtype: Annotated[
-        str | None,
-        _look(
-            "dtype",
-            metavar="TYPE",
-            help=f"Precision of the weights: {', '.join(DTYPES)}.",
-            **choice(DTYPES),
-        ),
-    ] = None
-    batch_size: Annotated[
-        int | None,
-        _look(
-            "batch_size",
-            metavar="N",
-            help="Frames in one call of the model; 0 lets the device choose.",
-        ),
-    ] = None
-    chunk_frames: Annotated[
-        int | None,
-        _look(
-            "chunk_frames",
-            metavar="N",
-            help="Frames from border to border. A chunk, the unit of work, is one such span, or up"
-            " to four in a long video.",
-        ),
-    ] = None
-    carryover: Annotated[
-        float | None,
-        _look(
-            "carryover",
-            metavar="X",
-            help="Share of the steps that frames take over from their chunk's edited borders:"
-            " steadier and faster; 0 turns it off.",
-        ),
-    ] = None
-    anchors: Annotated[
-        int | None,
-        _look(
-            "anchors",
-            metavar="K",
-            help="Frames of each shot that all others look at in self-attention: one look"
-            " throughout; 0 turns it off.",
-        ),
-    ] = None
-    anchor_scope: Annotated[
-        str | None,
-        _look(
-            "anchor_scope",
-            metavar="WHERE",
-            help="Whether each shot has its own anchors, or all shots share the video's.",
-            **choice(ANCHOR_SCOPES),
-        ),
-    ] = None
-    reference_image: Annotated[
-        str | None,
-        _look(
-            "reference_image",
-            metavar="FILE",
-            help="A finished picture, or video, whose look you like: all frames look at it, too.",
-            default="",
-        ),
-    ] = None
-    anchor_steps: Annotated[
-        float | None,
-        _look("anchor_steps", metavar="X", help="Share of the steps, from the first, that do."),
-    ] = None
-    temporal_filter: Annotated[
-        int | None,
-        _look(
-            "temporal_filter",
-            metavar="R",
-            help="Frames to either side that each is averaged with along the source's motion:"
-            " takes flicker away; 0 turns it off.",
-        ),
-    ] = None
-    deflicker: Annotated[
-        int | None,
-        _look(
-            "deflicker",
-            metavar="R",
-            help="Frames to either side that each one's brightness is levelled with, for edits"
-            " that pump; 0 turns it off.",
-        ),
-    ] = None
-    scenes: Annotated[
-        bool | None,
-        _option(
-            "--scenes/--no-scenes",
-            help="Look for scene cuts; nothing is carried across a cut.",
-            panel=LOOK,
-            default="scenes",
-        ),
-    ] = None
-
-    def given(self) -> dict[str, Any]:
-        """Recipe fields that were given as options."""
-        values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
-        del values["recipe"]
-        return {name: value for name, value in values.items() if value is not None}
+    ],
+)
+RecipeOptions.__signature__ = inspect.Signature(
+    [_RECIPE_FILE, *(_recipe_parameter(f) for f in FIELDS.values() if f.name != "instruction")]
+)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Result:
+class OutputOptions(OptionGroup):
     """Where the result goes and how it is written."""
 
     output: Annotated[
         Path | None,
-        _option(
+        option(
             "--output",
             "-o",
             metavar="PATH",
             help="File or folder for the result.",
-            panel=RESULT,
-            default="beside the source, named ...-edited",
+            panel=OUTPUT,
+            default="next to the source, named ...-edited",
         ),
     ] = None
     overwrite: Annotated[
-        bool,
-        _option("--overwrite", help="Replace what exists.", panel=RESULT),
+        bool, option("--overwrite", help="Replace existing results.", panel=OUTPUT)
     ] = False
     start: Annotated[
         float | None,
-        _option(
+        option(
             "--start",
             metavar="TIME",
             parser=seconds,
-            help="Edit a video from here: seconds, MM:SS or HH:MM:SS.fff.",
-            panel=RESULT,
+            help="Edit a video from this time on: seconds, MM:SS or HH:MM:SS.fff.",
+            panel=OUTPUT,
         ),
     ] = None
     end: Annotated[
         float | None,
-        _option("--end", metavar="TIME", parser=seconds, help="... to here.", panel=RESULT),
+        option(
+            "--end",
+            metavar="TIME",
+            parser=seconds,
+            help="Edit a video up to this time.",
+            panel=OUTPUT,
+        ),
     ] = None
     codec: Annotated[
         str,
-        _option(
+        option(
             "--codec",
             metavar="NAME",
-            help=f"Video codec: {', '.join(CODECS)} (ffv1 is lossless).",
+            help=f"Video codec: {', '.join(CODECS)} (lossless).",
             **choice(CODECS),
-            panel=RESULT,
+            panel=OUTPUT,
             default="h264",
         ),
     ] = "h264"
     crf: Annotated[
         int | None,
-        _option(
+        option(
             "--crf",
             min=0,
             max=63,
             metavar="N",
-            help="Video quality, lower is better.",
-            panel=RESULT,
-            default="the codec's own",
+            help="Video quality (constant rate factor); lower is better.",
+            panel=OUTPUT,
+            default="the codec's",
         ),
     ] = None
     format: Annotated[
         str | None,
-        _option(
+        option(
             "--format",
             metavar="NAME",
             help=f"Picture format: {', '.join(FORMATS)}.",
             **choice(FORMATS, {"jpg": "jpeg", "tif": "tiff"}),
-            panel=RESULT,
-            default="each picture's own",
+            panel=OUTPUT,
+            default="the source picture's",
         ),
     ] = None
     quality: Annotated[
         int | None,
-        _option(
+        option(
             "--quality",
             min=1,
             max=100,
             metavar="N",
             help="Quality of JPEG, WebP and AVIF pictures.",
-            panel=RESULT,
-            default="the format's own",
+            panel=OUTPUT,
+            default="the format's",
         ),
     ] = None
 
     def encoding(self) -> Encoding:
+        """How the result is encoded."""
         values = {"codec": self.codec, "crf": self.crf}
         return msgspec.convert({**values, "format": self.format, "quality": self.quality}, Encoding)
 
@@ -345,55 +228,59 @@ class Result:
 JobArgument = Annotated[
     str,
     typer.Argument(
-        metavar="JOB", help="A job's id, the start of it, or its folder.", show_default=False
+        metavar="JOB",
+        help="Id of the job, a unique start of it, or its folder.",
+        show_default=False,
     ),
 ]
 
 
 def broker_option(default: str = "") -> Any:
-    """``--broker``; ``default`` is what a command does without one."""
-    return _option(
+    """``--broker``; ``default`` says what a command does without one."""
+    return option(
         "--broker",
         "-b",
         envvar="IP2P_BROKER_URL",
         metavar="URL",
-        help="Redis that the workers listen to, e.g. redis://host/0.",
-        panel=CREW,
+        help="URL of the workers' Redis, such as redis://host/0.",
+        panel=WORKERS,
         default=default,
     )
 
 
 DevicesOption = Annotated[
     str | None,
-    _option(
+    option(
         "--devices",
         metavar="LIST",
         parser=devices,
         autocompletion=lambda: ["auto", "cpu", "0", "0,1"],
-        help="'auto' (every GPU, else the CPU), GPU numbers such as 0,1, or 'cpu'.",
-        panel=CREW,
-        default="auto, or what IP2P_DEVICE says",
+        help="auto (every GPU, or the CPU without one), GPU numbers such as 0,1, or cpu.",
+        panel=WORKERS,
+        default="IP2P_DEVICE, or auto",
     ),
 ]
 WorkersOption = Annotated[
     int | None,
-    _option(
+    option(
         "--workers",
         "-w",
         min=1,
         metavar="N",
         help="Worker processes on this machine.",
-        panel=CREW,
-        default="two on each GPU with 40 GB, one on others, else one per core",
+        panel=WORKERS,
+        default="two per GPU with 40 GB or more, one per smaller GPU; on a CPU, one per core",
     ),
 ]
 
 
 @dataclass(frozen=True, kw_only=True)
-class WorkerOptions:
-    """Who works: a private Redis with workers of its own, or a broker that has workers."""
+class WorkerOptions(OptionGroup):
+    """Which workers do the job: workers of this command, or those of a broker."""
 
-    broker: Annotated[str | None, broker_option("a private one for this command")] = None
+    broker: Annotated[
+        str | None, broker_option("a private Redis and workers for this command only")
+    ] = None
     workers: WorkersOption = None
     devices: DevicesOption = None
 
@@ -403,28 +290,27 @@ class WorkerOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ReportOptions:
-    """How a command speaks."""
+class ReportOptions(OptionGroup):
+    """How a command reports its progress and result."""
 
     json: Annotated[
         bool,
-        _option("--json", help="One JSON object a line on stdout.", panel=REPORTS),
+        option("--json", help="Write one JSON object per line to stdout.", panel=REPORTING),
     ] = False
-    quiet: Annotated[
-        bool,
-        _option("--quiet", "-q", help="Only say what went wrong.", panel=REPORTS),
-    ] = False
+    quiet: Annotated[bool, option("--quiet", "-q", help="Print errors only.", panel=REPORTING)] = (
+        False
+    )
 
 
-def recipe_from(instruction: str | None, look: RecipeOptions) -> Recipe:
-    """Option, else recipe file, else the model folder's own defaults, else the recipe's.
+def recipe_from(instruction: str | None, options: RecipeOptions) -> Recipe:
+    """Merge a recipe: an option wins over the recipe file, that over the model's own defaults.
 
     Raises:
         RecipeError: a value is unknown or out of range.
-        ModelError: the model folder's own defaults are damaged.
+        ModelError: the defaults file in the model's folder is damaged.
     """
-    from_file = load(look.recipe) if look.recipe is not None else {}
-    values = {**from_file, **look.given()}
+    from_file = Recipe.read_toml_values(options.file) if options.file is not None else {}
+    values = {**from_file, **options.given}
     if instruction is not None:
         values["instruction"] = instruction
     return resolve_recipe(values)

@@ -1,4 +1,4 @@
-"""How an option's text becomes a value, with one clear line where it does not."""
+"""Parse the texts of options; an invalid text is an error of one line."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ import typer
 
 
 def seconds(text: str) -> float:
-    """A time of ``SS``, ``MM:SS`` or ``HH:MM:SS``, each with a fraction or not, in seconds.
+    """Parse ``SS``, ``MM:SS`` or ``HH:MM:SS``, with or without a fraction, into seconds.
 
     Raises:
-        typer.BadParameter: ``text`` is none of these.
+        typer.BadParameter: ``text`` is not such a time.
     """
     match = re.fullmatch(r"(?:(?:(\d+):)?(\d+):)?(\d+(?:\.\d*)?|\.\d+)", text.strip(), re.ASCII)
     if match is None:
@@ -24,30 +24,30 @@ def seconds(text: str) -> float:
         )
     hours, minutes, secs = match.groups()
     if (minutes is not None and float(secs) >= 60) or (hours is not None and int(minutes) >= 60):
-        raise typer.BadParameter(f"{text!r} has a part of 60 or more after a colon.")
+        raise typer.BadParameter(f"{text!r} has minutes or seconds of 60 or more.")
     value = int(hours or 0) * 3600 + int(minutes or 0) * 60 + float(secs)
     if not math.isfinite(value):
-        raise typer.BadParameter(f"{text!r} is too long a time.")
+        raise typer.BadParameter(f"{text!r} is too large.")
     return value
 
 
 def interval(text: str) -> tuple[float, float]:
-    """Two shares, ``A,B``; whether they are in range is the recipe's to say.
+    """Parse two fractions, ``A,B``; the recipe checks their range.
 
     Raises:
-        typer.BadParameter: not two numbers.
+        typer.BadParameter: ``text`` is not two numbers.
     """
     try:
         begin, end = (float(part) for part in text.split(","))
     except ValueError:
-        raise typer.BadParameter(f"{text!r} is not two shares such as 0.1,0.8.") from None
+        raise typer.BadParameter(f"{text!r} is not two fractions such as 0.1,0.8.") from None
     return begin, end
 
 
 def choice(
     values: Sequence[str], aliases: Mapping[str, str] = MappingProxyType({})
 ) -> dict[str, Any]:
-    """What makes an option take one of ``values``, in any case, and complete them in a shell."""
+    """Arguments of an option that takes one of ``values``, in any case; shells complete them."""
 
     def parse(text: str) -> str:
         name = text.strip().lower()
@@ -60,12 +60,12 @@ def choice(
 
 
 def devices(text: str) -> str:
-    """Devices as the workers' launcher takes them.
+    """Parse devices into the form that the workers' launcher takes.
 
     Raises:
-        typer.BadParameter: not ``auto``, ``cpu``, ``cuda`` or numbers of GPUs.
+        typer.BadParameter: ``text`` is not ``auto``, ``cpu``, ``cuda`` or a list of GPU numbers.
     """
     value = text.replace(" ", "").lower()
     if not re.fullmatch(r"auto|cpu|cuda|(cuda:)?\d+(,\d+)*", value, re.ASCII):
-        raise typer.BadParameter(f"{text!r} is not 'auto', 'cpu' or GPU numbers such as 0,1.")
+        raise typer.BadParameter(f"{text!r} is not auto, cpu or GPU numbers such as 0,1.")
     return value

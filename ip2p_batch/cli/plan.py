@@ -1,4 +1,4 @@
-"""``plan``: what ``edit`` would do, without loading a model or writing anything."""
+"""``plan``: print what ``edit`` would do, without loading a model or writing anything."""
 
 from __future__ import annotations
 
@@ -12,30 +12,30 @@ import typer
 from ..planning.memory import memory
 from . import exits, formatting
 from .edit import InstructionArgument, SourceArgument
-from .options import RecipeOptions, ReportOptions, Result, recipe_from
-from .report import Reporter, reporter
+from .options import OutputOptions, RecipeOptions, ReportOptions, recipe_from
+from .report import Reporter, reporter_for
 
 if TYPE_CHECKING:
     from ..jobs.plan import Plan
     from ..jobs.spec import Job, VideoFacts
     from ..planning.prepare import PreparedJob
 
-#: Shots and failed pictures listed before "and N more".
+#: Shots and failed pictures that are listed; the rest is counted.
 LISTED = 12
-#: Stands in where no instruction is given: a dry run does not need one.
-_ANY = "(none given)"
+#: Replaces a missing instruction: a dry run does not need one.
+_NO_INSTRUCTION = "(none given)"
 
 
 def plan(
     source: SourceArgument,
-    look: RecipeOptions,
-    result: Result,
-    reports: ReportOptions,
+    recipe_options: RecipeOptions,
+    output_options: OutputOptions,
+    report_options: ReportOptions,
     instruction: InstructionArgument = None,
 ) -> int:
-    """Say what `edit` would do: shots, chunks, waves, sizes, memory. A dry run.
+    """Show what `edit` would do: shots, chunks, waves, sizes and memory. A dry run.
 
-    Takes the options of `edit`. No model is loaded and nothing is written.
+    It takes the options of `edit`. It loads no model and writes nothing.
 
     Examples:
       ip2p-batch plan clip.mp4
@@ -43,92 +43,97 @@ def plan(
     """
     from .. import scheduler
 
-    recipe = recipe_from(instruction, look)
+    recipe = recipe_from(instruction, recipe_options)
     if not recipe.instruction.strip():
-        recipe = msgspec.structs.replace(recipe, instruction=_ANY)
+        recipe = msgspec.structs.replace(recipe, instruction=_NO_INSTRUCTION)
     request = scheduler.EditRequest(
         source=source,
         recipe=recipe,
-        output=result.output,
-        encoding=result.encoding(),
-        start=result.start,
-        end=result.end,
-        overwrite=result.overwrite,
+        output=output_options.output,
+        encoding=output_options.encoding(),
+        start=output_options.start,
+        end=output_options.end,
+        overwrite=output_options.overwrite,
     )
-    say = Reporter() if reports.json else reporter(json=False, quiet=reports.quiet)
+    # Progress is no part of the JSON, which is one object.
+    reporter = Reporter() if report_options.json else reporter_for(report_options)
     try:
-        survey = scheduler.prepare_job(request, say)
+        prepared = scheduler.prepare_job(request, reporter)
     finally:
-        say.close()
-    if reports.json:
-        sys.stdout.write(as_json(survey).decode() + "\n")
+        reporter.close()
+    if report_options.json:
+        sys.stdout.write(as_json(prepared).decode() + "\n")
         return exits.DONE
-    for line in describe(survey):
+    for line in describe(prepared):
         typer.echo(line)
-    for warning in survey.plan.warnings:
+    for warning in prepared.plan.warnings:
         exits.warn(warning)
     return exits.DONE
 
 
-def as_json(survey: PreparedJob) -> bytes:
-    """The whole plan as one JSON object: job, plan, items and estimated memory."""
-    width, height = _edit_size(survey)
-    recipe = survey.job.recipe
+def as_json(prepared: PreparedJob) -> bytes:
+    """The plan as one JSON object: job, plan, items and estimated memory."""
+    width, height = _edit_size(prepared)
+    recipe = prepared.job.recipe
     return msgspec.json.encode(
         {
-            "job": survey.job,
-            "plan": survey.plan,
-            "items": survey.items,
-            "frames": survey.plan.frames,
-            "waves": survey.plan.waves,
+            "job": prepared.job,
+            "plan": prepared.plan,
+            "items": prepared.items,
+            "frames": prepared.plan.frames,
+            "waves": prepared.plan.waves,
             "memory": [memory(recipe, width, height, gpu=gpu) for gpu in (True, False)],
         }
     )
 
 
-def describe(survey: PreparedJob) -> list[str]:
-    """The plan for a reader."""
-    job, plan = survey.job, survey.plan
+def describe(prepared: PreparedJob) -> list[str]:
+    """The plan as text."""
+    job, plan = prepared.job, prepared.plan
     facts = job.source.video
     pairs = [("source", job.source.path)]
     if facts is not None:
-        pairs += [("", _video(facts)), ("edit", _what(plan, job, "frame"))]
+        pairs += [("", _video(facts)), ("edit", _edit(plan, job, "frame"))]
         pairs += [("shots", _shots(plan, facts))]
     else:
-        pairs += [("edit", _what(plan, job, "picture"))]
+        pairs += [("edit", _edit(plan, job, "picture"))]
     pairs += [
         ("chunks", _chunks(plan, job)),
-        ("memory", _memory(survey)),
+        ("memory", _memory(prepared)),
         ("output", job.output),
     ]
     if facts is not None:
         width, height = facts.upright
         pairs += [("", f"{width}x{height}, {job.encoding.codec}"), ("copied", _copied(facts))]
-    bad = [i for i in survey.items if i.error is not None]
+    bad = [i for i in prepared.items if i.error is not None]
     if bad:
         lines = [f"{i.source}: {i.error}" for i in bad[:LISTED]]
-        pairs.append(("left out", "\n".join(lines + _more(len(bad)))))
+        pairs.append(("excluded", "\n".join(lines + _more(len(bad)))))
     return formatting.facts(pairs)
 
 
-def _what(plan: Plan, job: Job, noun: str) -> str:
+def _edit(plan: Plan, job: Job, noun: str) -> str:
     recipe = job.recipe
     size = f" at {plan.size[0]}x{plan.size[1]}" if all(plan.size) else f" at up to {recipe.size} px"
-    words = "" if recipe.instruction == _ANY else f"\n{recipe.instruction!r}"
+    quoted = "" if recipe.instruction == _NO_INSTRUCTION else f"\n{recipe.instruction!r}"
     return (
         f"{formatting.plural(plan.frames, noun)}{size}; model {recipe.model}, {recipe.scheduler},"
         f" {recipe.num_inference_steps} steps,\ns_T {recipe.guidance_scale:g},"
         f" s_I {recipe.image_guidance_scale:g}, seed {recipe.seed},"
-        f" carryover {recipe.carryover:g}, {formatting.plural(recipe.anchors, 'anchor')}{words}"
+        f" carryover {recipe.carryover:g}, {formatting.plural(recipe.anchors, 'anchor')}{quoted}"
     )
 
 
 def _video(facts: VideoFacts) -> str:
     rate = facts.frame_rate[0] / facts.frame_rate[1] if facts.frame_rate[1] else 0.0
-    turned = f", shown turned by {facts.rotation} degrees" if facts.rotation else ""
-    sar = f", samples {facts.sar[0]}:{facts.sar[1]}" if facts.sar[0] != facts.sar[1] else ""
+    rotation = f", rotated by {facts.rotation} degrees" if facts.rotation else ""
+    sar = (
+        f", pixel aspect ratio {facts.sar[0]}:{facts.sar[1]}"
+        if facts.sar[0] != facts.sar[1]
+        else ""
+    )
     return (
-        f"{facts.width}x{facts.height}{turned}{sar}, {facts.frames} frames, {rate:.5g} a second,"
+        f"{facts.width}x{facts.height}{rotation}{sar}, {facts.frames} frames, {rate:.5g} fps,"
         f" {formatting.duration(facts.duration)}, {facts.codec} in {facts.container}"
     )
 
@@ -146,32 +151,32 @@ def _chunks(plan: Plan, job: Job) -> str:
     kinds = Counter((c.wave, c.noun) for c in plan.chunks)
     lines = [f"{len(plan.chunks)} in {formatting.plural(plan.waves, 'wave')}"]
     for (wave, noun), count in sorted(kinds.items()):
-        held = formatting.plural(sum(len(c) for c in plan.wave(wave) if c.noun == noun), noun)
-        lines.append(f"wave {wave}: {formatting.plural(count, 'chunk')} with {held}")
+        counted = formatting.plural(sum(len(c) for c in plan.wave(wave) if c.noun == noun), noun)
+        lines.append(f"wave {wave}: {formatting.plural(count, 'chunk')} with {counted}")
     if job.source.is_video:
         lines.append("then the segments are joined")
     return "\n".join(lines)
 
 
-def _edit_size(survey: PreparedJob) -> tuple[int, int]:
-    """Size at which frames are edited; for pictures the largest that can come."""
-    width, height = survey.plan.size
-    longest = survey.job.recipe.size
+def _edit_size(prepared: PreparedJob) -> tuple[int, int]:
+    """Size at which frames are edited; for pictures the largest possible one."""
+    width, height = prepared.plan.size
+    longest = prepared.job.recipe.size
     return (width, height) if width and height else (longest, longest)
 
 
-def _memory(survey: PreparedJob) -> str:
-    recipe = survey.job.recipe
-    width, height = _edit_size(survey)
+def _memory(prepared: PreparedJob) -> str:
+    recipe = prepared.job.recipe
+    width, height = _edit_size(prepared)
     lines = []
     for name, gpu in (("GPU", True), ("CPU", False)):
         need = memory(recipe, width, height, gpu=gpu)
         if need is None:
-            return f"not known: {recipe.model} is not on this machine"
+            return f"unknown: {recipe.model} is not on this machine"
         batch = max(1, recipe.batch_size)
         frames = "one frame" if batch == 1 else f"{batch} frames"
         lines.append(
-            f"about {formatting.size(need.weights + batch * need.frame)} a worker on a {name}"
+            f"about {formatting.size(need.weights + batch * need.frame)} per worker on a {name}"
             f" ({need.dtype}: weights {formatting.size(need.weights)}, {frames} at a time"
             f" {formatting.size(batch * need.frame)})"
         )
@@ -180,11 +185,11 @@ def _memory(survey: PreparedJob) -> str:
 
 def _copied(facts: VideoFacts) -> str:
     parts = []
-    for count, noun in ((facts.audio_streams, "sound"), (facts.subtitle_streams, "subtitle")):
+    for count, noun in ((facts.audio_streams, "audio"), (facts.subtitle_streams, "subtitle")):
         if count:
             parts.append(formatting.plural(count, f"{noun} stream"))
     return ", ".join([*parts, "chapters and metadata"]) + (
-        " (what the output cannot hold is named below)" if parts else ""
+        " (warnings name what the output cannot hold)" if parts else ""
     )
 
 

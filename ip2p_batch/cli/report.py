@@ -1,4 +1,4 @@
-"""What a job says while it runs: events as a bar, as plain lines, as JSON, or not at all."""
+"""Report a running job: as a progress bar, as plain lines, as JSON, or errors only."""
 
 from __future__ import annotations
 
@@ -16,15 +16,16 @@ from ..jobs.events import Event
 from ..jobs.records import Result
 from . import formatting
 from .exits import print_error, warn
+from .options import ReportOptions
 
-#: Seconds between two progress lines where there is no terminal.
+#: Seconds between two progress lines without a terminal.
 LINE_SECONDS = 10.0
-#: tqdm's own, but frames a second even where that is less than one.
+#: tqdm's own format, but always in frames per second, also below one.
 _FORMAT = "{l_bar}{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}, {rate_noinv_fmt}]"
 
 
 class Reporter:
-    """Takes events, then says how it ended. This one is ``--quiet``: only what went wrong.
+    """Base of reporters: takes events, then the result. This one is ``--quiet``: errors only.
 
     Attributes:
         noun: what is counted: ``frame`` or ``picture``.
@@ -34,28 +35,28 @@ class Reporter:
 
     def __call__(self, event: Event) -> None:
         if event.kind == "failed_item":
-            self._say_failed(event)
+            self._print_failed(event)
 
     def close(self) -> None:
-        """Leave the terminal clean, so that something else may write to it."""
+        """Remove the progress bar, so that other output can follow."""
 
-    def say(self, line: str) -> None:
-        """One line for the user to read on the way."""
+    def print_line(self, line: str) -> None:
+        """Print one line of information."""
 
     def tick(self) -> None:
-        """Called about every second while a job runs."""
+        """Update the clock; called about every second while a job runs."""
 
     def result(self, result: Result) -> None:
-        """The summary of a finished job."""
+        """Print the summary of a finished job."""
         if result.failed:
             print_error(f"{len(result.failed)} of {_attempted(result)} {self.noun}s failed.")
 
-    def _say_failed(self, event: Event) -> None:
+    def _print_failed(self, event: Event) -> None:
         print_error(f"{event.data.get('path', '?')}: {event.message}")
 
 
 class JsonReporter(Reporter):
-    """``--json``: one event a line on stdout and nothing else there."""
+    """``--json``: one event per line on stdout, and nothing else there."""
 
     def __init__(self, file: TextIO | None = None) -> None:
         self._file = file or sys.stdout
@@ -65,16 +66,16 @@ class JsonReporter(Reporter):
         self._file.flush()
 
     def result(self, result: Result) -> None:
-        pass  # the "done" event has it all
+        pass  # the "done" event contains it
 
 
 class LinesReporter(Reporter):
-    """Plain lines on stderr, seldom enough for a log file; the summary on stdout."""
+    """Plain lines on stderr, few enough for a log file; the summary on stdout."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._stage = ""
-        self._begun: tuple[float, int] | None = None  # (when, frames done before)
+        self._begun: tuple[float, int] | None = None  # (start time, frames done before)
         self._last = 0.0
         self._warned: set[str] = set()
 
@@ -82,28 +83,28 @@ class LinesReporter(Reporter):
         if event.kind == "planning":
             if event.stage != self._stage:
                 self._stage = event.stage
-                self.say(f"planning: {event.stage}")
+                self.print_line(f"planning: {event.stage}")
         elif event.kind == "planned":
-            self.say(f"job {event.job}: {event.message}")
+            self.print_line(f"job {event.job}: {event.message}")
         elif event.kind == "progress":
             self._progress(event)
         elif event.kind == "warning":
             self._warned.add(event.message)
             self._around(warn, event.message)
         elif event.kind == "failed_item":
-            self._around(self._say_failed, event)
+            self._around(self._print_failed, event)
         elif event.kind == "assembling":
-            self.say("joining segments" if self.noun == "frame" else "finishing")
+            self.print_line("joining segments" if self.noun == "frame" else "finishing")
         elif event.kind == "paused":
-            self.say(f"paused; `ip2p-batch unpause {event.job}` has it go on")
+            self.print_line(f"paused; continue with `ip2p-batch resume {event.job}`")
         elif event.kind == "unpaused":
-            self.say("going on")
+            self.print_line("resumed")
         elif event.kind == "training":
             if event.stage != self._stage:
                 self._stage, self._begun = event.stage, None
             self._progress(event)
 
-    def say(self, line: str) -> None:
+    def print_line(self, line: str) -> None:
         typer.echo(line, err=True)
 
     def result(self, result: Result) -> None:
@@ -113,8 +114,8 @@ class LinesReporter(Reporter):
             if warning not in self._warned:
                 warn(warning)
 
-    def _around(self, write: Callable[..., None], what: object) -> None:
-        write(what)
+    def _around(self, write: Callable[..., None], argument: object) -> None:
+        write(argument)
 
     def _progress(self, event: Event) -> None:
         now = self._clock()
@@ -128,16 +129,16 @@ class LinesReporter(Reporter):
         since, before = self._begun
         fps = (event.done - before) / (now - since) if now > since else 0.0
         left = formatting.duration((event.total - event.done) / fps if fps else None)
-        share = formatting.share(event.done, event.total)
+        done = formatting.progress(event.done, event.total)
         if event.kind == "training":
-            words = f", {event.message}" if event.message else ""
-            self.say(f"{event.stage}: {share}, {fps:.2f} a second, {left} to go{words}")
+            loss = f", {event.message}" if event.message else ""
+            self.print_line(f"{event.stage}: {done}, {fps:.2f} steps/s, {left} left{loss}")
         else:
-            self.say(f"editing: {share} {self.noun}s, {fps:.2f} a second, {left} to go")
+            self.print_line(f"editing: {done} {self.noun}s, {fps:.2f} {self.noun}s/s, {left} left")
 
 
 class BarReporter(LinesReporter):
-    """A bar over frames with pace and time to go; planning has a bar for each of its stages."""
+    """A bar over frames with speed and remaining time; each stage of planning has its own bar."""
 
     def __init__(self, file: TextIO | None = None) -> None:
         super().__init__()
@@ -176,7 +177,7 @@ class BarReporter(LinesReporter):
             self._bar = None
 
     def tick(self) -> None:
-        """Let the bar's clock go on while no frame comes."""
+        """Redraw the bar, whose clock runs while no frame is finished."""
         if self._bar is not None:
             self._bar.refresh()
 
@@ -199,7 +200,7 @@ class BarReporter(LinesReporter):
             self._stage = event.stage
             self._open(event.stage, event.total)
             assert self._bar is not None
-            # An earlier session's steps are not this one's pace.
+            # Steps of an earlier session do not count for the speed.
             self._bar.initial = self._bar.n = event.done
         self._bar.set_postfix_str(event.message, refresh=False)
         self._move(event)
@@ -209,7 +210,7 @@ class BarReporter(LinesReporter):
         if bar is None:
             return
         if event.kind == "progress" and self._begun is None:
-            # What an earlier session did is not this one's pace.
+            # Frames of an earlier session do not count for the speed.
             self._begun = (self._clock(), event.done)
             bar.initial = event.done
             bar.n = event.done
@@ -221,45 +222,44 @@ class BarReporter(LinesReporter):
             bar.total = event.total
         bar.update(event.done - bar.n)
 
-    def _around(self, write: Callable[..., None], what: object) -> None:
+    def _around(self, write: Callable[..., None], argument: object) -> None:
         with tqdm.external_write_mode(file=self._file):
-            write(what)
+            write(argument)
 
 
 def _screen(file: TextIO) -> dict[str, Any]:
-    """Arguments that tell tqdm of the size of this terminal."""
+    """Arguments for tqdm that set the size of this terminal."""
     try:
         size = os.get_terminal_size(file.fileno())
     except (OSError, ValueError):  # not a terminal
         size = os.terminal_size((0, 0))
     if size.columns > 0 and size.lines > 0:
         return {"dynamic_ncols": True}
-    # Some terminals (in containers, in editors) say 0 by 0, and tqdm would draw nothing.
+    # Some terminals (in containers, in editors) report 0 x 0, and tqdm would draw nothing.
     return {"ncols": 80, "nrows": 24}
 
 
-def reporter(*, json: bool, quiet: bool) -> Reporter:
+def reporter_for(options: ReportOptions) -> Reporter:
     """The reporter for these options and this terminal."""
-    if json:
+    if options.json:
         return JsonReporter()
-    if quiet:
+    if options.quiet:
         return Reporter()
     return BarReporter() if sys.stderr.isatty() else LinesReporter()
 
 
 def summary_lines(result: Result, noun: str) -> list[str]:
-    """The end of a job for a reader: what came out, how fast, what failed and why."""
-    # The job's own seconds can be near nothing where all was there already.
+    """The end of a job as text: the output, the speed, what failed and why."""
     lines = [
         f"{result.output}: {formatting.plural(result.frames, noun)} in"
         f" {_elapsed(result.seconds)}"
-        f" ({result.fps:.2f} a second)"
+        f" ({result.fps:.2f} {noun}s/s)"
     ]
     if result.skipped:
-        lines.append(f"{formatting.plural(result.skipped, noun)} left alone: the output was there")
+        lines.append(f"{formatting.plural(result.skipped, noun)} skipped: the output exists")
     if result.failed:
         lines.append(f"{len(result.failed)} of {_attempted(result)} failed:")
-        lines += [f"  {path}: {why}" for path, why in result.failed]
+        lines += [f"  {path}: {reason}" for path, reason in result.failed]
     return lines
 
 

@@ -67,7 +67,7 @@ def detach(folder: JobFolder, worker_options: WorkerOptions, reporter: Reporter)
         start = local_run.worker_command(selection.broker)
         exits.warn(f"no worker answers at {redact_url(selection.broker)}; start one: {start}")
     name = folder.path.name
-    reporter.say(f"job {name} is in the queue; follow it with `ip2p-batch watch {name}`.")
+    reporter.print_line(f"job {name} is in the queue; follow it with `ip2p-batch watch {name}`.")
     return exits.DONE
 
 

@@ -1,4 +1,4 @@
-"""``score``: how steady an edited video is, in numbers and as a plot."""
+"""``score``: measure the temporal consistency of an edited video."""
 
 from __future__ import annotations
 
@@ -13,89 +13,95 @@ from ..jobs.plan import VideoChunk
 from ..models import catalog
 from ..settings import Settings
 from . import exits, formatting
-from .help_format import COMPARISON, RESULT
-from .options import ReportOptions
-from .report import reporter
+from .help_format import COMPARISON, OUTPUT
+from .options import ReportOptions, option
+from .report import reporter_for
 
 if TYPE_CHECKING:
     from ..evaluation.clip import ClipScores
     from ..evaluation.video import Score, ScoreRequest
     from ..jobs.folder import JobFolder
 
-#: Frames that CLIP looks at.
-_LOOKED_AT = 32
+#: Frames that CLIP compares.
+_CLIP_FRAMES = 32
 
 
 def score(
-    source: Annotated[Path, typer.Argument(metavar="SOURCE", help="The video that was edited.")],
-    output: Annotated[Path, typer.Argument(metavar="OUTPUT", help="What became of it.")],
-    reports: ReportOptions,
+    source: Annotated[Path, typer.Argument(metavar="SOURCE", help="The source video.")],
+    output: Annotated[Path, typer.Argument(metavar="OUTPUT", help="The edited video.")],
+    report_options: ReportOptions,
     plot: Annotated[
         Path | None,
-        typer.Option(
+        option(
             "--plot",
             metavar="FILE.png",
-            help="Draw the figures over the frames, with chunk borders and cuts.",
-            rich_help_panel=RESULT,
+            help="Plot the scores of each frame, with chunk borders and cuts.",
+            panel=OUTPUT,
         ),
     ] = None,
     job: Annotated[
         str | None,
-        typer.Option(
+        option(
             "--job",
             metavar="JOB",
-            help="The job that made OUTPUT, for its chunk borders and cuts."
-            " [default: the last one here that wrote OUTPUT]",
-            rich_help_panel=COMPARISON,
-            show_default=False,
+            help="The job that made OUTPUT; its chunk borders and cuts are used.",
+            panel=COMPARISON,
+            default="the last job here that wrote OUTPUT",
         ),
     ] = None,
     first: Annotated[
         int | None,
-        typer.Option(
+        option(
             "--first",
             metavar="N",
-            help="Frame of SOURCE that OUTPUT begins with. [default: the job's, or 0]",
-            rich_help_panel=COMPARISON,
-            show_default=False,
+            help="Frame of SOURCE that is the first of OUTPUT.",
+            panel=COMPARISON,
+            default="the job's, or 0",
         ),
     ] = None,
     size: Annotated[
         int,
-        typer.Option(
-            "--size", metavar="PIXELS", help="Longest side compared.", rich_help_panel=COMPARISON
+        option(
+            "--size",
+            metavar="PX",
+            help="Longest side, in pixels, at which frames are compared.",
+            panel=COMPARISON,
+            default="512",
         ),
     ] = 512,
     clip: Annotated[
         str | None,
-        typer.Option(
+        option(
             "--clip",
             metavar="MODEL",
-            help="A CLIP model, hub id or folder, for similarities of meaning"
-            " (openai/clip-vit-large-patch14 is the usual one).",
-            rich_help_panel=COMPARISON,
-            show_default=False,
+            help="Also compute CLIP scores with this model, a hub id or a folder, such as"
+            " openai/clip-vit-large-patch14.",
+            panel=COMPARISON,
         ),
     ] = None,
     caption: Annotated[
         str,
-        typer.Option(
-            "--caption", metavar="TEXT", help="What OUTPUT should show.", rich_help_panel=COMPARISON
+        option(
+            "--caption",
+            metavar="TEXT",
+            help="What OUTPUT shows, for CLIP scores.",
+            panel=COMPARISON,
         ),
     ] = "",
     source_caption: Annotated[
         str,
-        typer.Option(
+        option(
             "--source-caption",
             metavar="TEXT",
-            help="What SOURCE shows.",
-            rich_help_panel=COMPARISON,
+            help="What SOURCE shows, for CLIP scores.",
+            panel=COMPARISON,
         ),
     ] = "",
 ) -> int:
-    """Measure how steady an edited video is, beside its source.
+    """Measure flicker and consistency of an edited video against its source.
 
-    Warp error and flicker reward doing nothing: read them together with what the edit changed.
+    A video without any edit gets the best warp error and flicker: compare only results that show
+    the edit equally well.
 
     Examples:
       ip2p-batch score clip.mp4 clip-edited.mp4 --plot score.png
@@ -108,68 +114,73 @@ def score(
     request = ScoreRequest(source=source, output=output, size=size, first=first)
     if folder is not None:
         request = _with_job(request, folder, first)
-    say = reporter(json=False, quiet=reports.quiet or reports.json)
+    # Progress is no part of the JSON, which is one object.
+    reporter = reporter_for(ReportOptions(quiet=report_options.quiet or report_options.json))
     try:
-        found, frame_scores = score_video(
+        scores, frame_scores = score_video(
             request,
-            lambda done, total: say(
+            lambda done, total: reporter(
                 Event(kind="planning", stage="comparing frames", done=done, total=total)
             ),
         )
     finally:
-        say.close()
-    sense = None
+        reporter.close()
+    clip_scores = None
     if clip is not None:
-        sense = _clip_scores(request, clip, source_caption, caption)
+        clip_scores = _clip_scores(request, clip, source_caption, caption)
     if plot is not None:
-        draw_plot(found, frame_scores, plot, f"{output.name} beside {source.name}")
-    if reports.json:
-        facts = msgspec.to_builtins(found)
-        facts["clip"] = msgspec.to_builtins(sense) if sense is not None else None
+        draw_plot(scores, frame_scores, plot, f"{output.name} compared with {source.name}")
+    if report_options.json:
+        facts = msgspec.to_builtins(scores)
+        facts["clip"] = msgspec.to_builtins(clip_scores) if clip_scores is not None else None
         facts["pairs"] = msgspec.to_builtins([pair._asdict() for pair in frame_scores.pairs])
         typer.echo(msgspec.json.encode(facts))
         return exits.DONE
-    for line in describe(found, sense):
+    for line in describe(scores, clip_scores):
         typer.echo(line)
     if plot is not None:
-        typer.echo(f"{plot.absolute()}: by frame")
+        typer.echo(f"{plot.absolute()}: scores of each frame")
     return exits.DONE
 
 
-def describe(score: Score, sense: ClipScores | None) -> list[str]:
-    """The figures for a reader."""
+def describe(score: Score, clip_scores: ClipScores | None) -> list[str]:
+    """The scores as text."""
     seam = "-" if score.seam_ratio is None else f"{score.seam_ratio:.3f}"
     rows = [
-        ("warp error x 1000", f"{score.warp_error:.3f}", "0 is steady; along the source's motion"),
-        ("  the source's own", f"{score.source_warp_error:.3f}", ""),
+        (
+            "warp error x 1000",
+            f"{score.warp_error:.3f}",
+            "0 is steady, along the source's motion",
+        ),
+        ("  of the source", f"{score.source_warp_error:.3f}", ""),
         ("  added by the edit", f"{score.excess:+.3f}", ""),
         (
             "seam ratio",
             seam,
-            f"1 is no seam; {formatting.plural(len(score.seams), 'chunk border')}",
+            f"at {formatting.plural(len(score.seams), 'chunk border')}; 1 is no seam",
         ),
-        ("flicker (VBench)", f"{score.flicker:.4f}", f"1 is a still; source {_f(score)}"),
-        ("SSIM to the source", f"{score.source_ssim:.3f}", "1 is the source's own structure"),
+        (
+            "flicker (VBench)",
+            f"{score.flicker:.4f}",
+            f"1 is a still picture; source {score.source_flicker:.4f}",
+        ),
+        ("SSIM to the source", f"{score.source_ssim:.3f}", "1 has the structure of the source"),
     ]
-    if sense is not None:
+    if clip_scores is not None:
         for name, value in (
-            ("CLIP: frame to frame", sense.temporal_consistency),
-            ("CLIP: to the caption", sense.text_similarity),
-            ("CLIP: direction", sense.directional_similarity),
+            ("CLIP: frame to frame", clip_scores.temporal_consistency),
+            ("CLIP: to the caption", clip_scores.text_similarity),
+            ("CLIP: direction", clip_scores.directional_similarity),
         ):
             if value is not None:
-                rows.append((name, f"{value:.3f}", f"over {sense.frames} frames"))
+                rows.append((name, f"{value:.3f}", f"over {clip_scores.frames} frames"))
     cuts = formatting.plural(len(score.cuts), "cut")
     head = f"{score.frames} frames at {score.width}x{score.height}, {cuts}"
     return [head, "", *formatting.table(("MEASURE", "VALUE", ""), rows)]
 
 
-def _f(score: Score) -> str:
-    return f"{score.source_flicker:.4f}"
-
-
 def _job(name: str | None, output: Path) -> JobFolder | None:
-    """The job that is named, or the last one on this host that wrote ``output``."""
+    """The named job, or the last one on this host that wrote ``output``; None if neither exists."""
     from .. import scheduler
     from ..errors import JobError
 
@@ -204,7 +215,7 @@ def _clip_scores(request: ScoreRequest, clip: str, source_caption: str, caption:
     from ..evaluation.video import sample_frames
 
     catalog.check_allowed(clip, None, Settings.from_env().allowed_models)
-    sources, outputs = sample_frames(request, _LOOKED_AT)
+    sources, outputs = sample_frames(request, _CLIP_FRAMES)
     return compute_clip_scores(
         sources, outputs, model=clip, source_caption=source_caption, caption=caption
     )

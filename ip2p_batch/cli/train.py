@@ -1,278 +1,235 @@
-"""``train``: teach a model, from pairs of pictures or, by a recipe file, from nothing."""
+"""``train``: fine-tune a model on pairs of pictures."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 import typer
 
-from ..errors import RecipeError
 from ..jobs.events import Event
 from ..models import catalog
+from ..recipe import DEFAULT_MODEL
 from ..settings import Settings
 from . import exits
-from .help_format import LEARNING, MODEL, RESULT
-from .options import ReportOptions
-from .report import Reporter, reporter
+from .command import OptionGroup
+from .help_format import MODEL, OUTPUT, TRAINING
+from .options import ReportOptions, option
+from .report import Reporter, reporter_for
 
 if TYPE_CHECKING:
     from ..training.finetune import Tuning
 
-#: Bad rows told one by one; the rest is counted.
-_TOLD = 20
+#: Bad rows that are listed one by one; the rest is counted.
+_LISTED_ROWS = 20
 
 DatasetArgument = Annotated[
-    Path | None,
+    Path,
     typer.Argument(
         metavar="DATASET",
-        help="Pairs to learn from: a folder, a CSV or a JSONL.",
+        help="Pairs to train on: a folder, or a CSV or JSONL table.",
         show_default=False,
     ),
 ]
 OutputOption = Annotated[
     Path,
-    typer.Option(
-        "--output", "-o", metavar="DIR",
-        help="Where the model goes, with checkpoints, loss.png and logs.",
-        rich_help_panel=RESULT, show_default=False,
+    option(
+        "--output",
+        "-o",
+        metavar="DIR",
+        help="Folder for the model, its checkpoints, loss.png and logs.",
+        panel=OUTPUT,
     ),
-]  # fmt: skip
-ConfigOption = Annotated[
-    Path | None,
-    typer.Option(
-        "--config", metavar="FILE.toml",
-        help="Build a small model from nothing by this recipe, in place of DATASET.",
-        rich_help_panel=MODEL, show_default=False,
-    ),
-]  # fmt: skip
+]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Base:
-    """What is trained."""
+class BaseModelOptions(OptionGroup):
+    """The model that training starts from, and which of its weights are trained."""
 
     base: Annotated[
         str,
-        typer.Option(
-            "--base", metavar="MODEL",
-            help="Hub id, diffusers folder or SD 1.5 checkpoint to start from.",
-            rich_help_panel=MODEL,
+        option(
+            "--base",
+            metavar="MODEL",
+            help="Model to start from: a hub id, a diffusers folder, or a checkpoint file of Stable"
+            " Diffusion 1.5.",
+            panel=MODEL,
+            default=DEFAULT_MODEL,
         ),
-    ] = "timbrooks/instruct-pix2pix"  # fmt: skip
+    ] = DEFAULT_MODEL
     revision: Annotated[
         str | None,
-        typer.Option(
-            "--revision", metavar="NAME", help="Of a hub id.", rich_help_panel=MODEL,
-            show_default=False,
+        option(
+            "--revision",
+            metavar="REV",
+            help="Branch, tag or commit of a model on the hub.",
+            panel=MODEL,
         ),
-    ] = None  # fmt: skip
+    ] = None
     lora_rank: Annotated[
         int | None,
-        typer.Option(
-            "--lora-rank", metavar="N",
-            help="Rank of the adapters; 0 trains the whole UNet. [default: 16 for fewer than"
-            " 5000 pairs, else 0]",
-            rich_help_panel=MODEL, show_default=False,
+        option(
+            "--lora-rank",
+            metavar="N",
+            help="Rank of the LoRA adapters; 0 trains the whole UNet.",
+            panel=MODEL,
+            default="16 for fewer than 5000 pairs, else 0",
         ),
-    ] = None  # fmt: skip
+    ] = None
+
+
+def _training_option(metavar: str, help: str, default: str = "") -> Any:
+    return typer.Option(
+        metavar=metavar,
+        help=f"{help} [default: {default}]" if default else help,
+        rich_help_panel=TRAINING,
+        show_default=not default,
+    )
+
+
+def _training_flag(name: str, help: str) -> Any:
+    return option(name, help=help, panel=TRAINING)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Learning:
-    """How it is trained."""
+class TrainOptions(OptionGroup):
+    """The training loop and its loss."""
 
-    steps: Annotated[
-        int, typer.Option(metavar="N", help="Optimiser steps in all.", rich_help_panel=LEARNING)
-    ] = 2000
-    batch_size: Annotated[
-        int,
-        typer.Option(
-            metavar="N", help="Pairs in one pass of one device.", rich_help_panel=LEARNING
-        ),
-    ] = 4
+    steps: Annotated[int, _training_option("N", "Optimizer steps.")] = 2000
+    batch_size: Annotated[int, _training_option("N", "Pairs per device in one pass.")] = 4
     gradient_accumulation_steps: Annotated[
-        int, typer.Option(metavar="N", help="Passes to one step.", rich_help_panel=LEARNING)
+        int, _training_option("N", "Passes per optimizer step.")
     ] = 1
-    learning_rate: Annotated[
-        float, typer.Option(metavar="X", help="The highest.", rich_help_panel=LEARNING)
-    ] = 1e-4
-    size: Annotated[
-        int,
-        typer.Option(
-            metavar="PIXELS", help="Side of the squares cut out of pairs.", rich_help_panel=LEARNING
-        ),
-    ] = 256
+    learning_rate: Annotated[float, _training_option("X", "Peak learning rate.")] = 1e-4
+    size: Annotated[int, _training_option("PX", "Side of the square crops of the pairs.")] = 256
     drop: Annotated[
         float,
-        typer.Option(
-            metavar="SHARE",
-            help="Examples without text, as many without source, as many without both.",
-            rich_help_panel=LEARNING,
+        _training_option(
+            "X",
+            "Conditioning dropout: fraction of examples without text, and as many each without the"
+            " source and without both.",
         ),
     ] = 0.05
     snr_gamma: Annotated[
-        float,
-        typer.Option(metavar="X", help="Min-SNR weighting; 0: none.", rich_help_panel=LEARNING),
+        float, _training_option("X", "Gamma of Min-SNR loss weighting; 0 turns it off.")
     ] = 0.0
     ema_decay: Annotated[
         float,
-        typer.Option(
-            metavar="X", help="Moving average of the weights; 0: none.", rich_help_panel=LEARNING
-        ),
+        _training_option("X", "Decay of the moving average of the weights; 0 turns it off."),
     ] = 0.999
-    mixed_precision: Annotated[
-        str, typer.Option(metavar="KIND", help="no, bf16 or fp16.", rich_help_panel=LEARNING)
-    ] = "no"
+    mixed_precision: Annotated[str, _training_option("NAME", "no, bf16 or fp16.")] = "no"
     gradient_checkpointing: Annotated[
         bool,
-        typer.Option(
-            "--gradient-checkpointing", help="Slower, in half the memory.", rich_help_panel=LEARNING
-        ),
+        _training_flag("--gradient-checkpointing", "Use about half the memory; slower."),
     ] = False
     use_8bit_adam: Annotated[
-        bool,
-        typer.Option("--use-8bit-adam", help="bitsandbytes' optimiser.", rich_help_panel=LEARNING),
+        bool, _training_flag("--use-8bit-adam", "Use the 8-bit Adam of bitsandbytes.")
     ] = False
-    checkpoint_every: Annotated[
-        int,
-        typer.Option(metavar="N", help="Steps between checkpoints.", rich_help_panel=LEARNING),
-    ] = 500
+    checkpoint_every: Annotated[int, _training_option("N", "Steps between checkpoints.")] = 500
     validate_every: Annotated[
         int,
-        typer.Option(
-            metavar="N",
-            help="Steps between validation sheets; 0: at checkpoints.",
-            rich_help_panel=LEARNING,
-        ),
+        _training_option("N", "Steps between validation sheets.", "at each checkpoint"),
     ] = 0
     validation_pairs: Annotated[
-        int,
-        typer.Option(metavar="N", help="Held out and drawn there.", rich_help_panel=LEARNING),
+        int, _training_option("N", "Pairs held out from training for validation.")
     ] = 4
-    seed: Annotated[
-        int, typer.Option(metavar="N", help="Decides all chance.", rich_help_panel=LEARNING)
-    ] = 0
+    seed: Annotated[int, _training_option("N", "Random seed.")] = 0
 
 
 def train(
+    dataset: DatasetArgument,
     output: OutputOption,
-    start: Base,
-    learning: Learning,
-    reports: ReportOptions,
-    dataset: DatasetArgument = None,
-    config: ConfigOption = None,
+    base_options: BaseModelOptions,
+    train_options: TrainOptions,
+    report_options: ReportOptions,
 ) -> int:
-    """Fine-tune InstructPix2Pix on pairs, or build a small model from photographs.
+    """Fine-tune InstructPix2Pix on pairs of pictures.
 
-    Pairs are rows of input picture, instruction and edited picture, see `ip2p-batch dataset`.
-    An interrupted run goes on when the same command is given again, to the same bits.
+    Each pair is a source picture, an instruction and the edited picture; `ip2p-batch dataset`
+    makes and checks them. If training is interrupted, run the same command again: it continues
+    from the last checkpoint, with the same result.
 
     Examples:
       ip2p-batch train pairs/ -o model/ --mixed-precision fp16 --size 512
       ip2p-batch train pairs/ -o model/ --base tiny --steps 200
       accelerate launch -m ip2p_batch train pairs/ -o model/ --lora-rank 0
-      ip2p-batch train --config training/tiny.toml -o model/
     """
-    if (dataset is None) == (config is None):
-        raise RecipeError(
-            "Either a DATASET or a --config is needed, and not both.",
-            hint="ip2p-batch train pairs/ -o model/",
-        )
     from ..editing.loading import quiet_libraries
 
     quiet_libraries()
-    say = reporter(json=reports.json, quiet=reports.quiet)
+    reporter = reporter_for(report_options)
     try:
-        if config is not None:
-            return _from_nothing(config, output, say)
-        assert dataset is not None
-        return _fine_tune(dataset, _tuning(start, learning), output, say, json=reports.json)
+        tuning = _tuning(base_options, train_options)
+        return _fine_tune(dataset, tuning, output, reporter, json=report_options.json)
     finally:
-        say.close()
+        reporter.close()
 
 
-def _tuning(start: Base, learning: Learning) -> Tuning:
+def _tuning(base_options: BaseModelOptions, train_options: TrainOptions) -> Tuning:
     from ..training.denoising import Objective
     from ..training.finetune import Tuning
     from ..training.fit import Fitting
 
-    catalog.check_allowed(start.base, start.revision, Settings.from_env().allowed_models)
+    catalog.check_allowed(
+        base_options.base, base_options.revision, Settings.from_env().allowed_models
+    )
     return Tuning(
-        base=start.base,
-        revision=start.revision,
-        lora_rank=start.lora_rank,
-        size=learning.size,
-        gradient_checkpointing=learning.gradient_checkpointing,
-        validation_pairs=learning.validation_pairs,
-        objective=Objective(drop=learning.drop, snr_gamma=learning.snr_gamma),
+        base=base_options.base,
+        revision=base_options.revision,
+        lora_rank=base_options.lora_rank,
+        size=train_options.size,
+        gradient_checkpointing=train_options.gradient_checkpointing,
+        validation_pairs=train_options.validation_pairs,
+        objective=Objective(drop=train_options.drop, snr_gamma=train_options.snr_gamma),
         fitting=Fitting(
             **{
-                name: getattr(learning, name)
+                name: getattr(train_options, name)
                 for name in Fitting.__struct_fields__
-                if hasattr(learning, name)
+                if hasattr(train_options, name)
             }
         ),
     )
 
 
-def _fine_tune(dataset: Path, tuning: Tuning, output: Path, say: Reporter, *, json: bool) -> int:
+def _fine_tune(
+    dataset: Path, tuning: Tuning, output: Path, reporter: Reporter, *, json: bool
+) -> int:
     from ..training.finetune import fine_tune
     from ..training.fit import new_accelerator
     from ..training.pairs import read_pairs
 
     accelerator = new_accelerator(tuning.fitting)
     if not accelerator.is_main_process:
-        say = Reporter()
-    found = read_pairs(dataset)
-    for row in found.bad[:_TOLD] if accelerator.is_main_process else ():
+        reporter = Reporter()
+    pairs = read_pairs(dataset)
+    for row in pairs.bad[:_LISTED_ROWS] if accelerator.is_main_process else ():
         exits.warn(f"{row.where}: {row.why}")
-    if len(found.bad) > _TOLD and accelerator.is_main_process:
-        exits.warn(f"and {len(found.bad) - _TOLD} others")
+    if len(pairs.bad) > _LISTED_ROWS and accelerator.is_main_process:
+        exits.warn(f"{len(pairs.bad) - _LISTED_ROWS} more rows cannot be used")
     tuned = fine_tune(
-        found.good, tuning, output.expanduser().absolute(),
-        accelerator=accelerator, progress=_steps(say, "training"),
+        pairs.good, tuning, output.expanduser().absolute(),
+        accelerator=accelerator, progress=_steps(reporter, "training"),
     )  # fmt: skip
-    say.close()
+    reporter.close()
     if accelerator.is_main_process:
         if json:
             typer.echo(msgspec.json.encode({"kind": "done", "data": msgspec.to_builtins(tuned)}))
         else:
-            way = f"adapters of rank {tuned.lora_rank}" if tuned.lora_rank else "the whole UNet"
-            typer.echo(f"{tuned.model}: {way}, {tuned.pairs} pairs, loss {tuned.fitted.loss:.4f}")
+            trained = f"LoRA rank {tuned.lora_rank}" if tuned.lora_rank else "the whole UNet"
+            typer.echo(
+                f"{tuned.model}: {trained}, {tuned.pairs} pairs, loss {tuned.fitted.loss:.4f}"
+            )
             typer.echo(f'Try it: ip2p-batch edit photo.jpg "..." --model {tuned.model}')
-    return exits.SOME_FAILED if found.bad else exits.DONE
+    return exits.SOME_FAILED if pairs.bad else exits.DONE
 
 
-def _from_nothing(config: Path, output: Path, say: Reporter) -> int:
-    from training.tiny.build import build_model, load_recipe
-    from training.tiny.photos import collect, read_list
-
-    recipe = load_recipe(config)
-    output = output.expanduser().absolute()
-    work = output / "work"
-    photos = read_list(config.parent / recipe.photos)
-    folders = collect(photos, work / "photos", progress=_counted(say, "photographs"))
-
-    def progress(stage: str, done: int, total: int, words: str) -> None:
-        say(Event(kind="training", stage=stage, done=done, total=total, message=words))
-
-    build_model(recipe, folders["train"], folders["held-out"], work, output, progress=progress)
-    say.close()
-    typer.echo(f'{output}: done. Try it: ip2p-batch edit photo.jpg "..." --model {output}')
-    return exits.DONE
-
-
-def _steps(say: Reporter, stage: str) -> Callable[[int, int, float], None]:
+def _steps(reporter: Reporter, stage: str) -> Callable[[int, int, float], None]:
     def progress(step: int, steps: int, loss: float) -> None:
         message = f"loss {loss:.4f}"
-        say(Event(kind="training", stage=stage, done=step, total=steps, message=message))
+        reporter(Event(kind="training", stage=stage, done=step, total=steps, message=message))
 
     return progress
-
-
-def _counted(say: Reporter, stage: str) -> Callable[[int, int], None]:
-    return lambda done, of: say(Event(kind="training", stage=stage, done=done, total=of))

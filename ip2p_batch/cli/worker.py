@@ -1,4 +1,4 @@
-"""``worker``: hand this process over to the workers' own program."""
+"""``worker``: replace this process by the workers' launcher."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ def worker(
     devices: DevicesOption = None,
     workers: WorkersOption = None,
 ) -> int:
-    """Work for a broker: run this on each machine that shall edit.
+    """Start workers for a broker: run this on every GPU machine.
 
-    Worker processes keep the model loaded between chunks. A GPU with 40 GB or more has two: while
-    one decodes and encodes, the other computes. SIGTERM finishes the chunks in hand, or gives them
-    back, and leaves. All machines must see sources, results and job folders (IP2P_JOBS_DIR) under
-    the same paths.
+    Workers keep the model loaded between chunks. A GPU with 40 GB or more gets two workers: one
+    computes while the other decodes and encodes. SIGTERM stops the workers after their current
+    chunks; chunks that take too long are requeued. All machines must see sources, results and job
+    folders (IP2P_JOBS_DIR) under the same paths.
 
     Examples:
       ip2p-batch worker --broker redis://host/0
@@ -29,7 +29,7 @@ def worker(
     """
     if not broker:
         raise RecipeError(
-            "A worker needs a broker to listen to.",
+            "A worker needs a broker.",
             hint="Give --broker redis://host/0, or set IP2P_BROKER_URL.",
         )
     from ..queue.local_workers import launcher_command, launcher_env
@@ -37,7 +37,7 @@ def worker(
 
     check(broker)
     sys.stderr.flush()
-    # Becomes the other program, so that signals reach it without a middleman.
+    # Replaces this process, so that signals reach the launcher directly.
     os.execve(  # noqa: S606
         sys.executable, launcher_command(devices, workers), launcher_env(broker)
     )

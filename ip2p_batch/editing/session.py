@@ -454,7 +454,7 @@ class Pix2PixSession:
 
 
 def stages(recipe: Recipe, cpu_pool: CpuPool | None = None) -> list[Stage]:
-    """What steadies finished frames, in order; together they look ``recipe.looks_beyond`` far."""
+    """What steadies finished frames, in order; they need ``recipe.temporal_radius``."""
     found: list[Stage] = []
     if recipe.temporal_filter:
         found.append(TemporalFilter(recipe.temporal_filter, cpu_pool))

@@ -1,25 +1,21 @@
-"""Retry a chunk or the assembly, and record the failure after the last attempt.
+"""Attempts at a chunk or at the assembly: how often, after which errors, and the end of them.
 
-Local runs and Celery workers share this loop. It covers errors that Python raises;
-:mod:`ip2p_batch.jobs.attempts` counts crashes of the process in the job folder.
+Local runs and Celery workers share this loop. It covers errors that Python raises. What kills the
+process is counted in the job folder, by :mod:`ip2p_batch.jobs.attempts`.
 """
 
 from __future__ import annotations
 
 import gc
-import logging
 import time
 from collections.abc import Callable
 
 from ..errors import ChunkTaken, IncompatibleWorker, IncompleteJob, Ip2pError, JobCancelled
 from ..jobs.folder import JobFolder
-from ..jobs.log import chunk_log
 from ..jobs.records import Failure, WorkerInfo
 from ..storage.atomic import retry_transient
 
-log = logging.getLogger(__name__)
-
-#: Attempts at a chunk before it fails.
+#: A chunk that fails this often is given up.
 MAX_ATTEMPTS = 3
 #: Seconds between attempts.
 _DELAYS = tuple(0.2 * number for number in range(1, MAX_ATTEMPTS))
@@ -32,25 +28,24 @@ def run_attempts(
     work: Callable[[], object],
     *,
     on_failure: OnError,
-    on_retry: OnError = lambda _error, _attempt: None,
+    on_error: OnError = lambda _error, _attempt: None,
     sleep: Callable[[float], None] = time.sleep,
 ) -> bool:
-    """Call ``work`` until it succeeds, up to ``MAX_ATTEMPTS`` times.
+    """Do ``work``, up to ``MAX_ATTEMPTS`` times.
 
-    Unforeseen exceptions are retried, too, since they may be transient.
+    Unforeseen exceptions are retried, too: they may be gone the next time.
 
     Args:
         work: one attempt.
-        on_failure: called while the last error is handled, once no attempt is left or none can
-            help; records the failure.
-        on_retry: called while each earlier error is handled.
+        on_failure: called once no attempt is left or none can help; records the failure.
+        on_error: called while each error is handled, for the log.
         sleep: called with the seconds between two attempts.
 
     Returns:
-        False where the job was cancelled meanwhile; True after success or after ``on_failure``.
+        False where the job was cancelled meanwhile; True after success and after ``on_failure``.
 
     Raises:
-        ChunkTaken, IncompleteJob, IncompatibleWorker: for the caller to handle; never retried.
+        ChunkTaken, IncompleteJob, IncompatibleWorker: for the caller to act on; never retried.
     """
     attempt = 0
 
@@ -58,7 +53,7 @@ def run_attempts(
         nonlocal attempt
         attempt += 1
         if attempt > 1:
-            gc.collect()  # frees what the failed attempt held, above all device memory
+            gc.collect()  # what the failed attempt held, above all a device's memory
         work()
 
     try:
@@ -66,7 +61,7 @@ def run_attempts(
             try_once,
             transient=_is_retryable,
             delays=_DELAYS,
-            before_retry=lambda error: on_retry(error, attempt),
+            before_retry=lambda error: on_error(error, attempt),
             sleep=sleep,
         )
     except JobCancelled:
@@ -74,6 +69,7 @@ def run_attempts(
     except (ChunkTaken, IncompleteJob, IncompatibleWorker):
         raise
     except Exception as error:
+        on_error(error, attempt)
         on_failure(error, attempt)
     return True
 
@@ -83,38 +79,36 @@ def _is_retryable(error: Exception) -> bool:
 
 
 def give_up(
-    folder: JobFolder, chunk_id: str, error: Exception, *, attempts: int, worker: WorkerInfo
+    job_dir: JobFolder, chunk_id: str, error: Exception, *, attempts: int, worker: WorkerInfo
 ) -> None:
-    """Record that a chunk failed, so that the job can end and report the reason.
+    """Record that a chunk could not be done, so that the job can end and say why.
 
     Raises:
         OutputError: the job folder cannot be written.
         OutsideRoots: this worker may not use it.
     """
-    if folder.receipt(chunk_id) is not None:
+    if job_dir.receipt(chunk_id) is not None:
         return  # another worker had it, too, and has finished it
-    summary = _in_one_line(error)
-    folder.remove_heartbeat(chunk_id)
-    folder.write_failure(
+    known = _in_one_line(error)
+    job_dir.remove_heartbeat(chunk_id)
+    job_dir.write_failure(
         Failure(
             chunk=chunk_id,
             error=type(error).__name__,
-            message=summary.message,
-            hint=summary.hint,
+            message=known.message,
+            hint=known.hint,
             attempts=attempts,
             worker=worker,
         )
     )
-    facts = {"attempts": attempts, "error": type(error).__name__, "message": summary.message}
-    chunk_log(log, folder, chunk_id, "failed", **facts)
 
 
 def _in_one_line(error: Exception) -> Ip2pError:
-    """Return ``error``; of an unforeseen one its class and the first line of its text."""
+    """``error``, or where nobody foresaw it, its class and the first line of its text."""
     if isinstance(error, Ip2pError):
         return error
     lines = str(error).strip().splitlines()
     return Ip2pError(
-        f"{type(error).__name__}: {lines[0] if lines else 'no message'}",
-        hint="See the worker's log.",
+        f"{type(error).__name__}: {lines[0] if lines else 'no more is known'}",
+        hint="The worker's log has more.",
     )

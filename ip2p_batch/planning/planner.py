@@ -104,8 +104,8 @@ def plan_video(
         for first, end in parts(0, len(spans), together):
             a, b = spans[first][0], spans[end - 1][1]
             reach = (
-                max(shot.start, a - recipe.looks_beyond),
-                min(shot.stop, b + recipe.looks_beyond),
+                max(shot.start, a - recipe.temporal_radius),
+                min(shot.stop, b + recipe.temporal_radius),
             )
             frames.append(
                 VideoChunk(

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..models import catalog
-from ..recipe import DEFAULT_MODEL, Recipe, make
+from ..recipe import DEFAULT_MODEL, Recipe
 
 
 def resolve_recipe(values: Mapping[str, Any]) -> Recipe:
@@ -21,7 +21,7 @@ def resolve_recipe(values: Mapping[str, Any]) -> Recipe:
     """
     model = values.get("model") or DEFAULT_MODEL
     defaults = catalog.defaults(model) if isinstance(model, str) else {}
-    return make({"instruction": "", **defaults, **values})
+    return Recipe.from_dict({"instruction": "", **defaults, **values})
 
 
 def recipe_for(model: str, instruction: str = "", **fields: Any) -> Recipe:

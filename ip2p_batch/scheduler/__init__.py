@@ -13,7 +13,7 @@ from ..jobs.status import JobStatus, read_status
 from ..planning.prepare import EditRequest, PreparedJob, Report, prepare_job
 from .create import create_job
 from .dispatch import dispatch_next, submit_job, unpause
-from .follow import ending, follow_job, summary, watch_job
+from .follow import ending, follow_job, is_followed, summary, watch_job
 from .retry import retry_job
 
 __all__ = [
@@ -27,6 +27,7 @@ __all__ = [
     "ending",
     "find_job",
     "follow_job",
+    "is_followed",
     "list_jobs",
     "pause",
     "prepare_job",

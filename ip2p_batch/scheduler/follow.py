@@ -54,6 +54,12 @@ def watch_job(
         )
 
 
+def is_followed(folder: JobFolder) -> bool:
+    """Whether a running command follows the job and dispatches its chunks."""
+    with folder.locked("follower.lock") as acquired:
+        return not acquired
+
+
 def _events(
     folder: JobFolder,
     executor: Executor | None,
