@@ -18,7 +18,7 @@ from ip2p_batch.errors import ModelError, RecipeError
 from ip2p_batch.jobs.plan import BatchHistogram
 from ip2p_batch.jobs.records import InferenceConfig
 from ip2p_batch.recipe import Recipe
-from ip2p_batch.scheduler import follow
+from ip2p_batch.scheduler import follow_job
 from ip2p_batch.scheduler.local_executor import LocalExecutor
 
 from .tiny_pipelines import frames, pipeline, recipe
@@ -289,7 +289,7 @@ def test_a_session_is_made_as_agreed(tmp_path):
 
     class Asking(IdentityEditor):
         def session(self, recipe, **options):
-            seen.append(options["tuning"])
+            seen.append(options["inference_config"])
             return super().session(recipe, **options)
 
         def autotune(self, recipe, size, batch_histogram):
@@ -297,7 +297,7 @@ def test_a_session_is_made_as_agreed(tmp_path):
 
     folder = stills_job(tmp_path)
     agreed = folder.propose_inference_config(InferenceConfig(batch_size=5, compiled=True))
-    *_, last = follow(folder, LocalExecutor(lambda _: Asking()))
+    *_, last = follow_job(folder, LocalExecutor(lambda _: Asking()))
     assert last.kind == "done"
     assert set(seen) == {agreed}
 

@@ -80,7 +80,7 @@ def test_unets_of_another_kind_are_refused():
         up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
         num_class_embeds=3,
     )
-    with pytest.raises(ModelError, match="--deepcache-interval is for UNets"):
+    with pytest.raises(ModelError, match="--deepcache-interval works with UNets"):
         DeepFeatures(unet)
 
 

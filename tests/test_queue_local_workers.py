@@ -108,8 +108,8 @@ def test_a_wrong_broker_is_told_without_its_password(tmp_path):
 OWNER = """
 import sys, time
 from pathlib import Path
-from ip2p_batch.broker import PrivateRedis
-from ip2p_batch.fleet import LocalWorkers
+from ip2p_batch.queue.private_redis import PrivateRedis
+from ip2p_batch.queue.local_workers import LocalWorkers
 with PrivateRedis() as redis, LocalWorkers(redis.url, 1, "cpu", Path(sys.argv[1])) as workers:
     print(redis.folder, workers._process.pid, flush=True)
     time.sleep(60)

@@ -126,14 +126,14 @@ def test_the_runtime_folder_is_used_where_there_is_no_other(tmp_path, monkeypatc
 
 OWNER = """
 import sys, time
-from ip2p_batch.broker import PrivateRedis
+from ip2p_batch.queue.private_redis import PrivateRedis
 with PrivateRedis() as redis:
     try:
         print(redis.folder, flush=True)
         time.sleep(60)
     except KeyboardInterrupt:
-        from ip2p_batch import broker
-        broker.check(redis.url)
+        from ip2p_batch.queue import redis_url
+        redis_url.check(redis.url)
         print("redis outlived Ctrl-C", flush=True)
 """
 

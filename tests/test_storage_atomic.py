@@ -276,8 +276,9 @@ limit = int(sys.argv[2])
 if limit >= 0:
     resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
 try:
-    events = list(scheduler.follow_job(JobFolder(sys.argv[1]), LocalExecutor(lambda _:
-    IdentityEditor()))) print(events[-1].kind, events[-1].message)
+    executor = LocalExecutor(lambda _: IdentityEditor())
+    events = list(scheduler.follow_job(JobFolder(sys.argv[1]), executor))
+    print(events[-1].kind, events[-1].message)
 except Ip2pError as error:
     print(type(error).__name__, error.message, error.hint, error.survives, sep=" | ")
 """
