@@ -30,7 +30,13 @@ def test_without_variables_they_lie_in_the_home_folder(monkeypatch, tmp_path):
 NUMBERS = {
     "IP2P_TORCH_THREADS": ("torch_threads", 1, "4", 4, ["0", "-1", "1.5", "many", "٣"]),
     "IP2P_CPU_THREADS": ("cpu_threads", 1, "2", 2, ["0", "x"]),
-    "IP2P_GPU_MEMORY_FRACTION": ("gpu_memory_fraction", 1.0, "0.5", 0.5, ["0", "1.1", "nan", "half"]),
+    "IP2P_GPU_MEMORY_FRACTION": (
+        "gpu_memory_fraction",
+        1.0,
+        "0.5",
+        0.5,
+        ["0", "1.1", "nan", "half"],
+    ),
     "IP2P_HEARTBEAT_TIMEOUT": ("heartbeat_timeout", 15.0, "0.5", 0.5, ["0", "3601", "inf"]),
     "IP2P_VISIBILITY_TIMEOUT": ("visibility_timeout", None, "30", 30.0, ["1.9", "1e9", "soon"]),
     "IP2P_CHUNK_TIMEOUT": ("chunk_timeout", None, "7200", 7200.0, ["0", "90000", " "]),
