@@ -152,7 +152,7 @@ def test_sigterm_ends_a_command_with_143(tmp_path):
         (["status", "nothing"], 7, "nothing"),
     ],
 )
-def test_a_users_mistake_is_one_clear_line(arguments, code, named, tmp_path, monkeypatch):
+def test_a_mistake_of_the_user_is_one_clear_line(arguments, code, named, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     done = CliRunner().invoke(app, arguments)
     assert done.exit_code == code, done.output

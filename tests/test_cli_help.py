@@ -44,7 +44,7 @@ def test_help_fits_a_terminal_of_80_columns(command):
     assert max(len(line) for line in text.splitlines()) <= 80
 
 
-@pytest.mark.parametrize("command", [c for c in COMMANDS if c not in ("doctor", "train")])
+@pytest.mark.parametrize("command", COMMANDS)
 def test_help_has_examples_that_can_be_pasted(command):
     _, text = run(command, "--help")
     examples = re.findall(r"^ +(ip2p-batch .*)$", text, re.MULTILINE)
@@ -132,6 +132,23 @@ def test_wrong_usage_ends_with_2_and_names_the_problem(arguments, named):
 
 def test_docs_cli_md_is_current():
     assert docs.main(["--check"]) == 0, "run: python -m ip2p_batch.cli.docs"
+
+
+def test_docs_cli_md_has_each_recipe_field_once_with_its_values_and_description():
+    text = docs.page()
+    for field in FIELDS.values():
+        (row,) = (line for line in text.splitlines() if f"| `{field.name}` |" in line)
+        assert field.values in row and row.endswith(f"| {field.description} |"), row
+        if field.name not in ("instruction", "model", "size", "seed", "batch_size", "revision"):
+            assert text.count(f"`{field.option}`") == 1, "only in the table of the recipe"
+
+
+def test_the_help_of_a_recipe_option_has_the_fields_range_and_default():
+    _, text = run("edit", "--help")
+    help_ = " ".join(text.split())
+    assert "Denoising steps. [1 to 1000; default: 20]" in help_
+    assert "[shot, video; default: shot]" in help_
+    assert "[default: 0,1]" in help_
 
 
 def test_docs_cli_md_has_every_command_and_exit_code():

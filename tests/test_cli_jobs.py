@@ -74,7 +74,7 @@ def test_status_names_what_failed_once_a_job_is_finished(folder):
     assert "broken.jpg" in text
 
 
-def test_status_as_json_is_one_job_a_line(folder):
+def test_status_as_json_is_one_job_per_line(folder):
     (line,) = run("status", "--json").stdout.splitlines()
     job = json.loads(line)
     assert job["id"] == folder.path.name

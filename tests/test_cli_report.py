@@ -157,11 +157,13 @@ def test_a_warning_is_printed_above_the_bar(capsys):
     assert "warning: frame 3 did not decode\n" in capsys.readouterr().err
 
 
-def test_closing_twice_or_before_anything_happened_is_fine():
-    for reporter in (Reporter(), LinesReporter(), BarReporter(io.StringIO())):
+def test_a_reporter_without_events_prints_nothing_when_it_is_closed(capsys):
+    screen = io.StringIO()
+    for reporter in (Reporter(), LinesReporter(), BarReporter(screen)):
         reporter.close()
         reporter.tick()
         reporter.close()
+    assert (screen.getvalue(), *capsys.readouterr()) == ("", "", "")
 
 
 @pytest.mark.parametrize(

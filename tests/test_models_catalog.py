@@ -1,4 +1,4 @@
-"""Which models may be loaded, and that none of them brings code along."""
+"""Allowed models, and model folders that try to run code or to read files elsewhere."""
 
 import json
 import os
@@ -41,7 +41,7 @@ def test_models_on_the_list_are_allowed(model, revision):
         ("tiny/../tiny", None), (str(TINY), None), ("./tiny", None), ("timbrooks", None),
     ],
 )  # fmt: skip
-def test_others_are_refused_by_name(model, revision):
+def test_other_models_are_refused_by_name(model, revision):
     with pytest.raises(ModelError, match="IP2P_ALLOWED_MODELS") as error:
         catalog.check_allowed(model, revision, LIST)
     assert "timbrooks/instruct-pix2pix" in error.value.hint
@@ -54,20 +54,20 @@ def test_without_a_list_any_model_is_allowed():
     assert listed == ("tiny", "owner/name")
 
 
-def test_a_folder_on_the_list_allows_what_lies_in_it_and_no_link_out_of_it(tmp_path, monkeypatch):
+def test_a_folder_on_the_list_allows_models_in_it_but_no_link_out_of_it(tmp_path, monkeypatch):
     for name in ("models/a", "elsewhere", "timbrooks/instruct-pix2pix"):
         (tmp_path / name).mkdir(parents=True)
     (tmp_path / "models" / "link").symlink_to(tmp_path / "elsewhere")
     allowed = (*LIST, str(tmp_path / "models"))
     catalog.check_allowed(str(tmp_path / "models" / "a"), None, allowed)
     monkeypatch.chdir(tmp_path)
-    # A folder that lies about under the name of a hub id is not what was allowed.
+    # A local folder with the name of an allowed hub id is not allowed.
     for wrong in ("models/link", "models/../elsewhere", "timbrooks/instruct-pix2pix"):
         with pytest.raises(ModelError, match="IP2P_ALLOWED_MODELS"):
             catalog.check_allowed(wrong, None, allowed)
 
 
-def test_the_command_line_refuses_before_anything_is_planned(tmp_path, monkeypatch):
+def test_a_forbidden_model_is_refused_before_planning(tmp_path, monkeypatch):
     picture = stills_job(tmp_path, 1).job().source.path
     monkeypatch.setenv("IP2P_ALLOWED_MODELS", "tiny")
     recipe = Recipe(instruction="x", model="owner/other")
@@ -77,7 +77,7 @@ def test_the_command_line_refuses_before_anything_is_planned(tmp_path, monkeypat
     assert not (tmp_path / "o").exists()
 
 
-def test_the_command_line_keeps_to_the_roots_where_workers_elsewhere_do_it(tmp_path):
+def test_a_job_for_remote_workers_is_limited_to_the_allowed_roots(tmp_path):
     picture = stills_job(tmp_path / "out", 1).job().source.path
     (tmp_path / "root").mkdir()
     request = scheduler.EditRequest(
@@ -86,14 +86,14 @@ def test_the_command_line_keeps_to_the_roots_where_workers_elsewhere_do_it(tmp_p
         output=tmp_path / "o",
     )
     env = {"IP2P_ALLOWED_ROOTS": str(tmp_path / "root")}
-    scheduler.create_job(request, Settings.from_env(env))  # its own workers: no limits
+    scheduler.create_job(request, Settings.from_env(env))  # local workers are not limited
     with pytest.raises(OutsideRoots, match="IP2P_ALLOWED_ROOTS"):
         scheduler.create_job(
             request, Settings.from_env({**env, "IP2P_BROKER_URL": "redis://host/0"})
         )
 
 
-# -- folders of a hostile make --------------------------------------------------------------
+# -- hostile model folders ------------------------------------------------------------------
 
 
 class Bomb:
@@ -106,7 +106,7 @@ class Bomb:
 
 @pytest.fixture
 def folder(tmp_path):
-    """A copy of the bundled model to spoil."""
+    """A copy of the bundled model, for a test to change."""
     return Path(shutil.copytree(TINY, tmp_path / "model"))
 
 
@@ -124,7 +124,7 @@ def trap(path, bomb):
     path.write_text(f"import os\nos.mkdir({str(bomb)!r})\nclass Trap: pass\n")
 
 
-def test_the_folder_loads_as_long_as_it_is_whole(folder, tmp_path):
+def test_an_unchanged_folder_loads(folder, tmp_path):
     assert load(folder, IP2P_ALLOWED_ROOTS=str(tmp_path)).device.startswith("cpu")
 
 
@@ -150,7 +150,7 @@ def test_pickled_weights_are_not_read(folder, tmp_path, part):
         {"extra": ["trap", "Trap"]}, {"unet": [["trap"], "Trap"]}, {"unet": [{}, None]},
     ],
 )  # fmt: skip
-def test_code_that_a_folder_brings_along_is_not_run(folder, tmp_path, monkeypatch, changes):
+def test_code_in_a_model_folder_is_not_run(folder, tmp_path, monkeypatch, changes):
     for place in (folder, folder / "unet", folder / "scheduler", tmp_path):
         trap(place / "trap.py", tmp_path / "bomb")
     monkeypatch.chdir(tmp_path)
@@ -162,7 +162,7 @@ def test_code_that_a_folder_brings_along_is_not_run(folder, tmp_path, monkeypatc
 
 
 @pytest.mark.parametrize("part", ["unet", "text_encoder", "tokenizer"])
-def test_a_configuration_that_points_to_code_is_not_followed(folder, tmp_path, part):
+def test_a_configuration_that_points_to_code_is_ignored(folder, tmp_path, part):
     name = "tokenizer_config.json" if part == "tokenizer" else "config.json"
     trap(folder / part / "trap.py", tmp_path / "bomb")
     path = folder / part / name
@@ -176,7 +176,7 @@ def test_a_configuration_that_points_to_code_is_not_followed(folder, tmp_path, p
     assert not (tmp_path / "bomb").exists()
 
 
-def test_an_adapter_that_names_another_model_is_not_followed(folder):
+def test_an_adapter_that_names_another_model_is_an_error(folder):
     (folder / "text_encoder" / "adapter_config.json").write_text(
         json.dumps({"base_model_name_or_path": "owner/other", "peft_type": "LORA"})
     )
@@ -185,7 +185,7 @@ def test_an_adapter_that_names_another_model_is_not_followed(folder):
 
 
 def shard(folder, part, name=None):
-    """Give a part an index of weights, as large models have; ``name`` instead of its own file."""
+    """Give a component a weight index, as large models have; ``name`` replaces its file name."""
     (weights,) = (folder / part).glob("*.safetensors")
     moved = weights.rename(weights.with_name(f"{weights.stem}-00001-of-00001.safetensors"))
     with safe_open(moved, framework="pt") as file:
@@ -195,21 +195,19 @@ def shard(folder, part, name=None):
 
 
 @pytest.mark.parametrize("part", ["unet", "vae", "text_encoder"])
-def test_weights_in_several_files_are_loaded_from_their_folder_and_from_nowhere_else(
-    folder, tmp_path, part
-):
+def test_sharded_weights_are_loaded_only_from_their_own_folder(folder, tmp_path, part):
     shard(folder, part)
     assert (
         load(folder, IP2P_ALLOWED_ROOTS=str(tmp_path)).compute_profile == load(TINY).compute_profile
     )
     (index,) = (folder / part).glob("*.index.json")
-    whole = index.read_text()
+    original = index.read_text()
     other = shutil.copy(next((folder / part).glob("*.safetensors")), tmp_path / "w.safetensors")
     for wrong in (
         "../../w.safetensors", str(other), "x/../../../w.safetensors", "..\\\\w.safetensors",
         "w.bin", "a\\u0000.safetensors", "",
     ):  # fmt: skip
-        index.write_text(whole.replace(next((folder / part).glob("*.safetensors")).name, wrong))
+        index.write_text(original.replace(next((folder / part).glob("*.safetensors")).name, wrong))
         with pytest.raises(ModelError, match="wants its weights from") as error:
             load(folder)
         assert "\n" not in error.value.message and "\0" not in error.value.message
@@ -218,7 +216,7 @@ def test_weights_in_several_files_are_loaded_from_their_folder_and_from_nowhere_
 @pytest.mark.parametrize(
     "text", ["[]", "7", "}{", "{}", '{"weight_map": 7}', '{"weight_map": {"a": 7}}']
 )
-def test_an_index_of_weights_that_is_none_is_refused_in_a_line(folder, text):
+def test_an_invalid_weight_index_is_an_error_of_one_line(folder, text):
     (folder / "unet" / "diffusion_pytorch_model.safetensors.index.json").write_text(text)
     with pytest.raises(ModelError) as error:
         load(folder)
@@ -226,7 +224,7 @@ def test_an_index_of_weights_that_is_none_is_refused_in_a_line(folder, text):
 
 
 @pytest.mark.parametrize("text", ["[]", "7", "}{", "null", '{"_class_name": 7}', ""])
-def test_a_folder_whose_index_is_no_index_is_refused_in_a_line(folder, text):
+def test_an_invalid_model_index_is_an_error_of_one_line(folder, text):
     (folder / "model_index.json").write_text(text)
     with pytest.raises(ModelError) as error:
         load(folder)
@@ -245,6 +243,6 @@ def test_a_model_folder_outside_the_roots_is_refused(folder, tmp_path):
         load(inside, IP2P_ALLOWED_ROOTS=str(tmp_path / "root"))
 
 
-def test_the_bundled_model_may_be_used_under_any_roots(tmp_path):
+def test_the_bundled_model_is_allowed_under_any_roots(tmp_path):
     settings = Settings.from_env({"IP2P_DEVICE": "cpu", "IP2P_ALLOWED_ROOTS": str(tmp_path)})
     assert editor_for(Recipe(instruction="x", model="tiny"), settings).device.startswith("cpu")

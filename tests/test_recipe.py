@@ -36,7 +36,7 @@ recipes = st.builds(
 
 
 @given(value=recipes)
-def test_a_recipe_survives_json_and_toml(value, tmp_path_factory):
+def test_a_recipe_is_the_same_after_json_and_toml(value, tmp_path_factory):
     assert decode(encode(value), Recipe) == value
     path = tmp_path_factory.mktemp("r") / "recipe.toml"
     path.write_text(value.to_toml(), encoding="utf-8")
@@ -139,12 +139,12 @@ def test_carried_steps_always_leave_at_least_one_step_to_run():
         assert 0 <= value.carried_steps() < steps
 
 
-def test_the_bundled_model_brings_its_own_defaults():
+def test_the_bundled_model_has_its_own_defaults():
     assert catalog.defaults("tiny")["num_inference_steps"] == 10
     assert catalog.defaults("timbrooks/instruct-pix2pix") == {}
 
 
-def test_a_models_defaults_may_set_only_what_a_model_knows(tmp_path: Path):
+def test_the_defaults_of_a_model_may_set_only_some_fields(tmp_path: Path):
     (tmp_path / catalog.DEFAULTS_FILE).write_text('{"seed": 3}')
     with pytest.raises(ModelError, match="may set only"):
         catalog.defaults(str(tmp_path))

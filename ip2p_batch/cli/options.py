@@ -10,7 +10,7 @@ import dataclasses
 import inspect
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, get_args
+from typing import Annotated, Any, ClassVar, get_args, get_type_hints
 
 import msgspec
 import typer
@@ -23,8 +23,9 @@ from .command import OptionGroup
 from .help_format import OUTPUT, RECIPE, REPORTING, WORKERS
 from .param_types import choice, devices, interval, seconds
 
-CODECS = ("h264", "hevc", "av1", "ffv1")
-FORMATS = ("png", "jpeg", "webp", "tiff", "bmp", "avif")
+_ENCODING = get_type_hints(Encoding)
+CODECS: tuple[str, ...] = get_args(_ENCODING["codec"])
+FORMATS: tuple[str, ...] = get_args(get_args(_ENCODING["format"])[0])
 PRIORITIES: tuple[str, ...] = get_args(Priority)
 
 #: Short names of recipe options.

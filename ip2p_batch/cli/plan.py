@@ -177,8 +177,8 @@ def _memory(prepared: PreparedJob) -> str:
         frames = "one frame" if batch == 1 else f"{batch} frames"
         lines.append(
             f"about {formatting.size(need.weights + batch * need.frame)} per worker on a {name}"
-            f" ({need.dtype}: weights {formatting.size(need.weights)}, {frames} at a time"
-            f" {formatting.size(batch * need.frame)})"
+            f" ({need.dtype}: {formatting.size(need.weights)} of weights,"
+            f" {formatting.size(batch * need.frame)} for {frames} at a time)"
         )
     return "\n".join(lines)
 

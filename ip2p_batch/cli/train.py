@@ -110,8 +110,8 @@ class TrainOptions(OptionGroup):
         float,
         _training_option(
             "X",
-            "Conditioning dropout: fraction of examples without text, and as many each without the"
-            " source and without both.",
+            "Conditioning dropout: fraction of examples without the text, the same fraction without"
+            " the source, and the same without both.",
         ),
     ] = 0.05
     snr_gamma: Annotated[
@@ -121,7 +121,9 @@ class TrainOptions(OptionGroup):
         float,
         _training_option("X", "Decay of the moving average of the weights; 0 turns it off."),
     ] = 0.999
-    mixed_precision: Annotated[str, _training_option("NAME", "no, bf16 or fp16.")] = "no"
+    mixed_precision: Annotated[
+        str, _training_option("NAME", "Precision of the computation: no (float32), bf16, fp16.")
+    ] = "no"
     gradient_checkpointing: Annotated[
         bool,
         _training_flag("--gradient-checkpointing", "Use about half the memory; slower."),

@@ -1,4 +1,4 @@
-"""The bundled model, and what a model folder says of itself; reads files only, never torch."""
+"""Bundled models, model folders and the models that are allowed. Reads files; loads no torch."""
 
 from __future__ import annotations
 
@@ -10,19 +10,25 @@ from typing import Any
 
 from ..errors import ModelError
 
-#: Names of models that ship inside the package.
+#: Models in this package: their names and folders.
 BUNDLED: Mapping[str, Path] = {"tiny": Path(__file__).parent / "tiny"}
-#: A model folder may hold this file: its own defaults for steps, scales and size.
+#: File in a model folder with its own defaults for steps, scales and size; optional.
 DEFAULTS_FILE = "ip2p_defaults.json"
-#: The small autoencoder for previews of models with Stable Diffusion 1's latents (MIT licence).
+#: Small autoencoder for previews, for models with the latents of Stable Diffusion 1 (MIT licence).
 TINY_VAE = "madebyollin/taesd"
-#: A model folder may bring its own under this name, in diffusers' layout.
+#: Folder of a small autoencoder in a model folder, in diffusers' layout; optional.
 TINY_VAE_FOLDER = "tiny_vae"
-_KEYS = {"num_inference_steps", "guidance_scale", "image_guidance_scale", "size", "scheduler"}
+_DEFAULTS = {
+    "num_inference_steps",
+    "guidance_scale",
+    "image_guidance_scale",
+    "size",
+    "scheduler",
+}
 
 
 def locate(model: str) -> str:
-    """A bundled name as its folder; an existing folder as its absolute path; else a hub id."""
+    """The absolute path of a bundled model or of a model folder; a hub id is returned unchanged."""
     if model in BUNDLED:
         return str(BUNDLED[model])
     folder = Path(model).expanduser()
@@ -30,15 +36,15 @@ def locate(model: str) -> str:
 
 
 def check_allowed(model: str, revision: str | None, allowed: Sequence[str] | None) -> None:
-    """Refuse a model that ``IP2P_ALLOWED_MODELS`` does not list. Call it before loading.
+    """Check that ``IP2P_ALLOWED_MODELS`` lists a model. Call it before the model is loaded.
 
     Args:
-        allowed: what may be loaded; None is anything. An entry is a bundled name (``tiny``), a hub
-            id (``owner/name``, or ``owner/name@revision`` for that revision alone), or the
-            absolute path of a model folder, or of a folder that holds some.
+        allowed: the entries of the list; None allows any model. An entry is a bundled name
+            (``tiny``), a hub id (``owner/name``, or ``owner/name@revision`` for one revision), or
+            the absolute path of a model folder or of a folder of model folders.
 
     Raises:
-        ModelError: it is not on the list.
+        ModelError: the model is not on the list.
     """
     if allowed is None:
         return
@@ -48,24 +54,27 @@ def check_allowed(model: str, revision: str | None, allowed: Sequence[str] | Non
         if names & {model.partition(":")[0], f"{model}@{revision}"}:
             return
     else:
-        # What lies in the current folder under the name of a hub id is another model.
+        # A folder with the name of a hub id in the current folder is another model.
         real = Path(os.path.realpath(place))
         folders = (os.path.realpath(entry) for entry in allowed if entry not in names)
         if any(real.is_relative_to(folder) for folder in folders):
             return
     shown = model if revision is None else f"{model} (revision {revision})"
     raise ModelError(
-        f"The model {shown} is not one that may be used here (IP2P_ALLOWED_MODELS).",
-        hint=f"Use one of: {', '.join(allowed)}. Or add it to IP2P_ALLOWED_MODELS, for the command"
-        " and for the workers.",
+        f"The model {shown} is not allowed here (IP2P_ALLOWED_MODELS).",
+        hint=f"Use one of: {', '.join(allowed)}. Or add the model to IP2P_ALLOWED_MODELS, for this"
+        " command and for the workers.",
     )
 
 
 def tiny_vae(model: str) -> tuple[str, str | None]:
-    """Where the small autoencoder of ``model`` is: a folder or hub id, and the folder in it.
+    """Locate the small autoencoder of ``model``.
+
+    Returns:
+        A folder or hub id, and the name of the autoencoder's folder in it, or None.
 
     Raises:
-        ModelError: a bundled model has none.
+        ModelError: a bundled model has no small autoencoder.
     """
     place = Path(locate(model))
     if (place / TINY_VAE_FOLDER).is_dir():
@@ -73,16 +82,16 @@ def tiny_vae(model: str) -> tuple[str, str | None]:
     if model in BUNDLED:
         raise ModelError(
             f"--tiny-vae: the bundled model {model} has no smaller autoencoder than its own.",
-            hint="Leave --tiny-vae out.",
+            hint="Leave out --tiny-vae.",
         )
     return TINY_VAE, None
 
 
 def check_tiny_vae(model: str, allowed: Sequence[str] | None) -> None:
-    """Refuse a recipe with ``tiny_vae`` whose small autoencoder may not or cannot be had.
+    """Check that the small autoencoder of ``model`` exists and is allowed.
 
     Raises:
-        ModelError: a bundled model has none, or ``IP2P_ALLOWED_MODELS`` does not list the hub's.
+        ModelError: a bundled model has none, or ``IP2P_ALLOWED_MODELS`` does not list it.
     """
     place, folder = tiny_vae(model)
     if folder is None:
@@ -90,7 +99,7 @@ def check_tiny_vae(model: str, allowed: Sequence[str] | None) -> None:
 
 
 def defaults(model: str) -> dict[str, Any]:
-    """Recipe fields that ``model`` sets for itself; empty for hub ids and plain folders.
+    """The recipe fields for which ``model`` has its own defaults; empty for hub ids.
 
     Raises:
         ModelError: the folder's defaults file is not a JSON object of known fields.
@@ -101,9 +110,10 @@ def defaults(model: str) -> dict[str, Any]:
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise ModelError(f"{path} is not JSON: {error}", hint="Mend or delete that file.") from None
-    if not isinstance(values, dict) or not set(values) <= _KEYS:
+        raise ModelError(f"{path} is not JSON: {error}", hint="Fix or delete that file.") from None
+    if not isinstance(values, dict) or not set(values) <= _DEFAULTS:
         raise ModelError(
-            f"{path} may set only {', '.join(sorted(_KEYS))}.", hint="Mend or delete that file."
+            f"{path} may set only {', '.join(sorted(_DEFAULTS))}.",
+            hint="Fix or delete that file.",
         )
     return values
