@@ -115,7 +115,7 @@ def stills(folder: Path, arguments: argparse.Namespace) -> tuple[dict[str, Any],
         events = scheduler.follow_job(job, executor)
         assert next(events).kind == "started"
         clock.lap("messages handed over")
-        messages = executor.queued()
+        messages = executor.queue_length()
         with LocalWorkers(redis.url, arguments.workers, "cpu", folder / "workers.log"):
             before = time.process_time()
             expect_done(events)
@@ -296,7 +296,7 @@ def _next_chunk(folder: Path, chunks: int = 2000) -> tuple[float, float]:
             scheduler.dispatch_next(job, executor, (chunk.id,))
             wall.append(time.perf_counter() - begun[0])
             cpu.append(time.process_time() - begun[1])
-        assert executor.queued() == chunks - 10 + executor.width()
+        assert executor.queue_length() == chunks - 10 + executor.max_inflight()
     return statistics.median(wall), statistics.median(cpu)
 
 

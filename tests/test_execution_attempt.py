@@ -1,4 +1,4 @@
-"""The loop of attempts that local runs and Celery workers share."""
+"""The retry loop that local runs and Celery workers share."""
 
 import pytest
 
@@ -23,7 +23,7 @@ class Loop:
 
     def __init__(self, *errors):
         self.left = list(errors)
-        self.errors, self.failures, self.pauses = [], [], []
+        self.retries, self.failures, self.delays = [], [], []
 
     def work(self):
         if self.left:
@@ -33,17 +33,17 @@ class Loop:
         return run_attempts(
             self.work,
             on_failure=lambda error, attempt: self.failures.append((error, attempt)),
-            on_error=lambda error, attempt: self.errors.append((error, attempt)),
-            sleep=self.pauses.append,
+            on_retry=lambda error, attempt: self.retries.append((error, attempt)),
+            sleep=self.delays.append,
         )
 
 
 @pytest.mark.parametrize("error", [EditError("busy"), RuntimeError("unforeseen"), MemoryError()])
-def test_an_error_that_may_pass_is_retried(error):
+def test_a_transient_or_unforeseen_error_is_retried(error):
     loop = Loop(error)
     assert loop() is True
-    assert loop.errors == [(error, 1)] and loop.failures == []
-    assert len(loop.pauses) == 1
+    assert loop.retries == [(error, 1)] and loop.failures == []
+    assert len(loop.delays) == 1
 
 
 def test_after_the_last_attempt_the_failure_is_recorded_once():
@@ -51,15 +51,15 @@ def test_after_the_last_attempt_the_failure_is_recorded_once():
     loop = Loop(*errors)
     assert loop() is True
     assert loop.failures == [(errors[MAX_ATTEMPTS - 1], MAX_ATTEMPTS)]
-    assert [attempt for _, attempt in loop.errors] == [1, 2, 3]
-    assert loop.pauses == sorted(loop.pauses) and len(loop.pauses) == MAX_ATTEMPTS - 1
+    assert loop.retries == [(errors[n - 1], n) for n in range(1, MAX_ATTEMPTS)]
+    assert loop.delays == sorted(loop.delays) and len(loop.delays) == MAX_ATTEMPTS - 1
 
 
-def test_an_error_that_no_retry_can_help_fails_at_once():
+def test_an_error_that_no_retry_can_fix_fails_at_once():
     error = JobError("damaged")
     loop = Loop(error)
     assert loop() is True
-    assert loop.failures == [(error, 1)] and loop.pauses == []
+    assert loop.failures == [(error, 1)] and loop.delays == []
 
 
 @pytest.mark.parametrize(
@@ -70,11 +70,11 @@ def test_an_error_that_no_retry_can_help_fails_at_once():
         IncompatibleWorker("x", mismatches=["device"]),
     ],
 )
-def test_what_the_caller_acts_on_is_raised_and_is_no_failure(error):
+def test_an_error_for_the_caller_is_raised_and_is_no_failure(error):
     loop = Loop(error)
     with pytest.raises(type(error)):
         loop()
-    assert loop.failures == loop.errors == loop.pauses == []
+    assert loop.failures == loop.retries == loop.delays == []
 
 
 def test_a_cancelled_job_ends_the_attempts_without_a_failure():

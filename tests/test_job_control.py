@@ -12,7 +12,7 @@ from ip2p_batch import scheduler
 from ip2p_batch.queue import redis_url
 from ip2p_batch.queue.celery_app import make_app
 from ip2p_batch.queue.celery_executor import CeleryExecutor
-from ip2p_batch.queue.messages import MAX_RETRIES, TASK_CHUNK, message
+from ip2p_batch.queue.messages import MAX_RETRIES, TASK_CHUNK, build_message
 from ip2p_batch.queue.private_redis import PrivateRedis
 from ip2p_batch.recipe import Recipe
 
@@ -44,7 +44,7 @@ def times(job):
 
 
 def is_settled(worker_options):
-    return wait_for(lambda: worker_options.executor.queued() == 0)
+    return wait_for(lambda: worker_options.executor.queue_length() == 0)
 
 
 def test_a_small_job_is_not_stuck_behind_a_long_one(tmp_path, worker_options):
@@ -85,7 +85,7 @@ def test_jobs_of_a_higher_priority_go_first_with_all_their_chunks(tmp_path, work
 
 def test_a_message_that_is_handed_on_keeps_its_priority(tmp_path, worker_options):
     job = stills_job(tmp_path, 1)
-    sent = message(job, job.plan().chunks[0], job.job().fingerprint())
+    sent = build_message(job, job.plan().chunks[0].id, job.job().fingerprint())
     job.path.rename(tmp_path / "aside")
     unseen = tmp_path / "share" / "jobs" / "catalog"
     with make_app(worker_options.url) as app:
@@ -147,14 +147,14 @@ def test_a_chunk_that_kills_its_process_leaves_its_place_in_the_queue_to_others(
     poisoned, second, third, fourth, fifth, *_ = job.plan().chunks
     busy(tmp_path, worker_options)
     scheduler.submit_job(job, worker_options.executor)
-    assert worker_options.executor.held(job).waiting == {
+    assert worker_options.executor.queued_chunks(job).waiting == {
         c.id for c in (poisoned, second, third, fourth)
     }
     client = redis_url.connect(worker_options.url)
     client.delete("ip2p:chunks:3")
     client.close()
     with make_app(worker_options.url) as app:  # as it is after more deaths than are looked into
-        told = message(job, poisoned, job.job().fingerprint())
+        told = build_message(job, poisoned.id, job.job().fingerprint())
         app.send_task(TASK_CHUNK, kwargs=told, retries=MAX_RETRIES)
     os.kill(wait_for(lambda: [c.worker.pid for c in job.heartbeats()])[0], signal.SIGKILL)
     wait_for(lambda: job.failed_chunks() == {poisoned.id})
@@ -196,7 +196,7 @@ def test_a_mended_picture_is_done_again_with_nobody_watching(tmp_path, worker_op
     Pil.new("RGB", (64, 96)).save(source / "broken.png")
     assert scheduler.retry_job(job) == 1
     scheduler.submit_job(job, worker_options.executor)
-    assert worker_options.executor.held(job).waiting <= {"1-000001"}
+    assert worker_options.executor.queued_chunks(job).waiting <= {"1-000001"}
     result = wait_for(job.result)
     assert (result.frames, result.failed) == (3, ())
     assert job.finished() - before == {"1-000001"}
@@ -208,5 +208,5 @@ def test_a_pause_that_is_lifted_at_once_puts_nothing_into_the_queue_twice(tmp_pa
     scheduler.submit_job(job, executor)
     scheduler.pause(job)
     scheduler.unpause(job, executor)
-    assert executor.queued() == 4
+    assert executor.queue_length() == 4
     assert not job.paused

@@ -229,6 +229,6 @@ def receipt():
 def test_a_chunk_that_another_holds_is_no_failure_of_a_local_run(job, soon):
     with attempts.begin(job, CHUNK, THERE), beating(job, THERE):
         executor = LocalExecutor(lambda _: IdentityEditor())
-        executor.submit(job, job.plan().chunks)
+        executor.enqueue(job, job.plan().chunks)
         executor.poll(0)
     assert list(job.failures()) == [] and not job.finished()

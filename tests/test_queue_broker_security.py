@@ -181,7 +181,7 @@ def test_a_whole_job_goes_through_tls_as_the_documented_user_and_says_no_passwor
         assert events[-1].kind == "done", events[-1]
         (worker,) = executor.workers()
         assert worker.startswith("cpu0-")
-        assert executor.queued() == 0
+        assert executor.queue_length() == 0
         family = list(_family(process.pid))
         assert len(family) >= 3  # launcher, worker, and its child
         for pid in family:
@@ -249,7 +249,7 @@ def test_a_certificate_is_checked_by_the_authority_that_is_given(guarded, query)
     url = guarded.url(query)
     redis_url.check(url)
     executor = CeleryExecutor(url)
-    assert executor.queued() == 0
+    assert executor.queue_length() == 0
     assert executor.workers(timeout=0.1) == []
     executor.close()
 

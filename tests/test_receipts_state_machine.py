@@ -22,46 +22,30 @@ from ip2p_batch.errors import EditError, IncompleteJob
 from ip2p_batch.execution.assemble import assemble
 from ip2p_batch.execution.attempt import give_up
 from ip2p_batch.jobs.folder import JobFolder
-from ip2p_batch.jobs.plan import ImageChunk, Plan, chunk_id
-from ip2p_batch.jobs.records import Failure, Heartbeat, Held, Receipt, WorkerInfo
+from ip2p_batch.jobs.plan import ASSEMBLY, ImageChunk, Plan, chunk_id
+from ip2p_batch.jobs.records import Failure, Heartbeat, Receipt, WorkerInfo
 from ip2p_batch.jobs.spec import Item, Job, Source
-from ip2p_batch.queue.executor import ASSEMBLY
+from ip2p_batch.queue.stub_executor import StubExecutor
 from ip2p_batch.recipe import Recipe
 
 WORKER = WorkerInfo(host="h", pid=1)
 
 
-class Queue:
-    """An executor that keeps what it is handed, as a broker does, and looks at each hand-over."""
+class CheckedExecutor(StubExecutor):
+    """Checks that what is enqueued is due."""
 
-    def __init__(self):
-        self.messages = []
-
-    def submit(self, job, chunks):
-        assert not job.ended and not job.cancelled
-        done = job.finished()
+    def enqueue(self, folder, chunks):
+        assert not folder.ended and not folder.cancelled
+        done = folder.finished()
         for chunk in chunks:
-            before = {c.id for c in job.plan().chunks if c.wave < chunk.wave}
-            assert before <= done, "a wave was handed over before the one it stands on"
-            self.messages.append(chunk.id)
+            before = {c.id for c in folder.plan().chunks if c.wave < chunk.wave}
+            assert before <= done, "a wave was enqueued before the wave that it depends on"
+        super().enqueue(folder, chunks)
 
-    def assemble(self, job):
-        assert not job.ended and not job.cancelled
-        assert job.finished() >= {c.id for c in job.plan().chunks}
-        self.messages.append(ASSEMBLY)
-
-    def poll(self, seconds):
-        pass
-
-    def queued(self):
-        return len(self.messages)
-
-    def held(self, job):
-        names = (None if name == ASSEMBLY else name for name in self.messages)
-        return Held(waiting=frozenset(names), in_hand=frozenset())
-
-    def width(self):
-        return 3
+    def enqueue_assembly(self, folder):
+        assert not folder.ended and not folder.cancelled
+        assert folder.finished() >= {c.id for c in folder.plan().chunks}
+        super().enqueue_assembly(folder)
 
 
 class JobFolderMachine(RuleBasedStateMachine):
@@ -79,7 +63,7 @@ class JobFolderMachine(RuleBasedStateMachine):
         path = Path(self.place.name) / "j"
         self.job = JobFolder.create(path, job, Plan(chunks=tuple(chunks)), items=items)
         self.ids = [c.id for c in chunks]
-        self.queue = Queue()
+        self.executor = CheckedExecutor(3)
         self.result = None
         self.dropped = False
 
@@ -93,12 +77,12 @@ class JobFolderMachine(RuleBasedStateMachine):
 
     @rule()
     def a_command_begins_or_resumes(self):
-        scheduler.submit_job(self.job, self.queue)
+        scheduler.submit_job(self.job, self.executor)
 
     @rule()
     def a_follower_hands_over_again(self):
         self.job.clear_inflight()
-        scheduler.dispatch_next(self.job, self.queue)
+        scheduler.dispatch_next(self.job, self.executor)
 
     @rule()
     def somebody_cancels(self):
@@ -106,30 +90,30 @@ class JobFolderMachine(RuleBasedStateMachine):
 
     # -- the queue ---------------------------------------------------------------------
 
-    @precondition(lambda self: self.queue.messages)
+    @precondition(lambda self: self.executor.waiting)
     @rule(data=st.data())
     def a_message_is_lost(self, data):
-        self.queue.messages.pop(data.draw(st.integers(0, len(self.queue.messages) - 1)))
+        self.executor.waiting.pop(data.draw(st.integers(0, len(self.executor.waiting) - 1)))
 
-    @precondition(lambda self: self.queue.messages)
+    @precondition(lambda self: self.executor.waiting)
     @rule(data=st.data())
     def a_message_is_doubled(self, data):
-        self.queue.messages.append(data.draw(st.sampled_from(self.queue.messages)))
+        self.executor.waiting.append(data.draw(st.sampled_from(self.executor.waiting)))
 
     @rule()
     def redis_is_wiped(self):
-        self.queue.messages.clear()
+        self.executor.wipe()
 
     # -- workers -----------------------------------------------------------------------
 
-    @precondition(lambda self: self.queue.messages)
+    @precondition(lambda self: self.executor.waiting)
     @rule(data=st.data(), fails=st.booleans(), acknowledged=st.booleans())
     def a_worker_takes_a_message(self, data, fails, acknowledged):
-        at = data.draw(st.integers(0, len(self.queue.messages) - 1))
-        name = self.queue.messages[at]
-        self.deliver(name, fails)
+        at = data.draw(st.integers(0, len(self.executor.waiting) - 1))
+        message = self.executor.waiting[at]
+        self.deliver(message.chunk_id, fails)
         if acknowledged:
-            self.queue.messages.remove(name)
+            self.executor.waiting.remove(message)
 
     @rule(data=st.data(), fails=st.booleans())
     def a_worker_comes_back_from_a_long_sleep(self, data, fails):
@@ -146,14 +130,14 @@ class JobFolderMachine(RuleBasedStateMachine):
         if name != ASSEMBLY:
             if self.job.receipt(name) is None:
                 self.settle(name, fails)
-            scheduler.dispatch_next(self.job, self.queue)
+            scheduler.dispatch_next(self.job, self.executor)
             return
         try:
             assemble(self.job)
         except IncompleteJob as error:
             if not self.job.redispatch():
                 give_up(self.job, ASSEMBLY, error, attempts=1, worker=WORKER)
-            scheduler.dispatch_next(self.job, self.queue)
+            scheduler.dispatch_next(self.job, self.executor)
 
     def settle(self, chunk, fails):
         self.job.write_heartbeat(Heartbeat(chunk=chunk, worker=WORKER, done=0, at=0.0))
@@ -201,11 +185,11 @@ class JobFolderMachine(RuleBasedStateMachine):
         for _ in range(6):  # resumes
             if self.job.ended:
                 break
-            scheduler.submit_job(self.job, self.queue)
+            scheduler.submit_job(self.job, self.executor)
             for _ in range(60):
-                if not self.queue.messages:
+                if not self.executor.waiting:
                     break
-                self.deliver(self.queue.messages.pop(0))
+                self.deliver(self.executor.waiting.pop(0).chunk_id)
         assert self.job.ended, "no resume brings it to its end"
         assert self.job.result().frames == len(self.ids)
         self.a_result_stays_as_it_is()

@@ -13,7 +13,9 @@ from ip2p_batch import scheduler
 from ip2p_batch.editing.editor import IdentityEditor
 from ip2p_batch.errors import BrokerError, ChunkTaken, EditError, JobCancelled, OutputError
 from ip2p_batch.execution.attempt import give_up
-from ip2p_batch.jobs.records import Failure, Heartbeat, Held, Receipt, WorkerInfo
+from ip2p_batch.jobs.plan import ASSEMBLY
+from ip2p_batch.jobs.records import Failure, Heartbeat, Receipt, WorkerInfo
+from ip2p_batch.queue.stub_executor import StubExecutor
 from ip2p_batch.recipe import Recipe
 from ip2p_batch.scheduler import progress
 from ip2p_batch.scheduler.local_executor import LocalExecutor
@@ -101,14 +103,14 @@ def test_a_file_that_is_lost_or_damaged_in_mid_job_is_made_again(
 def test_segments_that_vanish_again_and_again_end_the_job_with_a_word(clip, tmp_path, settings):
     folder = create(clip, tmp_path / "o.mp4", settings)
     executor = local()
-    assemble = executor.assemble
+    assemble = executor.enqueue_assembly
 
     def without_segments(job):
         for path in (job.path / "segments").iterdir():
             path.unlink()
         assemble(job)
 
-    executor.assemble = without_segments
+    executor.enqueue_assembly = without_segments
     events = list(scheduler.follow_job(folder, executor))
     assert events[-1].kind == "failed"
     assert "5 of 5 segments" in events[-1].message and "disk" in events[-1].data["hint"]
@@ -124,7 +126,7 @@ def receipt(job, chunk):
 
 
 def test_a_chunk_that_failed_for_one_and_was_finished_by_another_is_finished(tmp_path):
-    job, executor = stills_job(tmp_path, 2), Taking()
+    job, executor = stills_job(tmp_path, 2), StubExecutor()
     scheduler.dispatch_next(job, executor)
     for chunk in job.plan().chunks:
         job.write_receipt(receipt(job, chunk.id))
@@ -133,38 +135,9 @@ def test_a_chunk_that_failed_for_one_and_was_finished_by_another_is_finished(tmp
     assert not job.failed_chunks() and not list(job.failures())
     assert not scheduler.read_status(job).failures and scheduler.read_status(job).state == "running"
     scheduler.dispatch_next(job, executor)
-    assert executor.handed[-1] == "assembly"
+    assert executor.sent[-1] == ASSEMBLY
     give_up(job, "1-000001", EditError("no"), attempts=3, worker=WORKER)
     assert not (job.path / "failures" / "1-000001.json").exists()
-
-
-class Taking(LocalExecutor):
-    """Takes what it is handed and does nothing with it; its broker fails when told to."""
-
-    def __init__(self):
-        super().__init__(lambda _: IdentityEditor())
-        self.handed = []
-        self.waiting = 0  # messages of all jobs
-        self.ours = []
-        self.away = False
-
-    def submit(self, job, chunks):
-        if self.away:
-            raise BrokerError("away")
-        self.handed.append([c.id for c in chunks])
-
-    def assemble(self, job):
-        self.handed.append("assembly")
-
-    def queued(self):
-        if self.away:
-            raise BrokerError("away")
-        return self.waiting
-
-    def held(self, job):
-        if self.away:
-            raise BrokerError("away")
-        return Held(waiting=frozenset(self.ours), in_hand=frozenset())
 
 
 class Clock:
@@ -185,7 +158,7 @@ class Clock:
 @pytest.fixture
 def standing(tmp_path, monkeypatch):
     """A job that was handed over, and a clock."""
-    job, executor = stills_job(tmp_path, 2), Taking()
+    job, executor = stills_job(tmp_path, 2), StubExecutor()
     scheduler.dispatch_next(job, executor)
     return job, executor, JobMonitor(job, job.plan()), Clock(monkeypatch)
 
@@ -195,37 +168,44 @@ ALL = ["1-000000", "1-000001"]
 
 def test_messages_that_redis_forgot_are_sent_again(standing):
     _, executor, watch, clock = standing
+    executor.wipe()
     clock.reconcile(watch, executor, 2)
-    assert executor.handed[0] == ALL and len(executor.handed) > 1
+    assert executor.sent == ALL + ALL
 
 
-def test_messages_lost_in_a_queue_that_others_use_are_sent_again(standing):
-    _, executor, watch, clock = standing
-    executor.waiting = 7
+def test_messages_lost_in_a_queue_that_others_use_are_sent_again(standing, tmp_path):
+    job, executor, watch, clock = standing
+    executor.wipe()
+    other = stills_job(tmp_path / "other", 3)
+    executor.enqueue(other, other.plan().chunks)
     clock.reconcile(watch, executor, 2)
-    assert len(executor.handed) > 1
+    assert executor.queued_chunks(job).waiting == set(ALL)
 
 
-def test_messages_that_wait_behind_others_are_not_sent_again(standing):
+def test_messages_that_wait_behind_others_are_not_sent_again(standing, tmp_path):
     _, executor, watch, clock = standing
-    executor.waiting, executor.ours = 7, ALL
+    other = stills_job(tmp_path / "other", 3)
+    executor.enqueue(other, other.plan().chunks)
+    before = list(executor.sent)
     clock.reconcile(watch, executor, 1000)
-    assert executor.handed == [ALL]
+    assert executor.sent == before
 
 
 def test_a_dead_workers_chunk_is_handed_over_though_redis_is_away_for_a_while(standing):
     job, executor, watch, clock = standing
+    executor.wipe()
     job.write_heartbeat(Heartbeat(chunk="1-000001", worker=WORKER, done=0, at=1.0))
-    executor.away = True
+    executor.is_offline = True
     clock.reconcile(watch, executor, 30)
-    executor.away = False
+    assert executor.sent == ALL
+    executor.is_offline = False
     clock.reconcile(watch, executor, 3)
-    assert executor.handed[-1] == ALL
+    assert executor.sent == ALL + ALL
 
 
 def test_a_redis_that_does_not_come_back_ends_the_waiting(standing):
     _, executor, watch, clock = standing
-    executor.away = True
+    executor.is_offline = True
     clock.reconcile(watch, executor, 100)
     with pytest.raises(BrokerError):
         clock.reconcile(watch, executor, 60)
@@ -233,16 +213,15 @@ def test_a_redis_that_does_not_come_back_ends_the_waiting(standing):
 
 def test_a_worker_that_goes_on_without_redis_is_waited_for(standing):
     job, executor, watch, clock = standing
-    executor.away = True
+    executor.is_offline = True
     for beat in range(40):
         job.write_heartbeat(Heartbeat(chunk="1-000001", worker=WORKER, done=0, at=float(beat)))
         clock.reconcile(watch, executor, 10)
-    assert executor.handed == [ALL]
+    assert executor.sent == ALL
 
 
 def test_a_folder_that_cannot_be_written_is_told_though_messages_wait(standing, monkeypatch):
     job, executor, watch, clock = standing
-    executor.waiting = 1
     full = OutputError("full")
     monkeypatch.setattr(type(job), "check_writable", lambda _: (_ for _ in ()).throw(full))
     with pytest.raises(OutputError, match="full"):
@@ -273,16 +252,16 @@ def test_work_that_ends_after_its_job_leaves_nothing(clip, tmp_path, settings, m
 
 
 def test_who_comes_for_one_that_died_in_the_midst_of_handing_over_does_it_anew(tmp_path):
-    job, executor = stills_job(tmp_path, 2), Taking()
+    job, executor = stills_job(tmp_path, 2), StubExecutor()
     for chunk in ALL:
         job.write_receipt(receipt(job, chunk))
     job.mark_once("inflight/assembly")  # and dead
     scheduler.dispatch_next(job, executor)
-    assert executor.handed == []
+    assert executor.sent == []
     scheduler.dispatch_next(job, executor, again=True)
-    assert executor.handed == ["assembly"]
+    assert executor.sent == [ASSEMBLY]
     scheduler.dispatch_next(job, executor, again=True)  # its message was sent
-    assert executor.handed == ["assembly"]
+    assert executor.sent == [ASSEMBLY]
 
 
 def test_media_that_a_dead_assembler_left_go_when_somebody_sees_the_end(clip, tmp_path, settings):

@@ -147,7 +147,7 @@ def work_off(job, *roots):
     executor = LocalExecutor(lambda recipe: IdentityEditor())
     folder = JobFolder(job.path, Roots(roots))
     scheduler.dispatch_next(folder, executor)
-    while executor.queued():
+    while executor.queue_length():
         executor.poll(0)
         scheduler.dispatch_next(folder, executor)
 

@@ -11,12 +11,12 @@ import pytest
 
 from ip2p_batch import scheduler
 from ip2p_batch.errors import ModelError, RecipeError
+from ip2p_batch.jobs.plan import ASSEMBLY
 from ip2p_batch.jobs.records import Receipt, WorkerInfo
 from ip2p_batch.queue import redis_url
 from ip2p_batch.queue.celery_app import make_app
 from ip2p_batch.queue.celery_executor import CeleryExecutor
-from ip2p_batch.queue.executor import ASSEMBLY
-from ip2p_batch.queue.messages import TASK_CHUNK, message
+from ip2p_batch.queue.messages import TASK_CHUNK, build_message
 from ip2p_batch.queue.private_redis import PrivateRedis
 from ip2p_batch.recipe import Recipe
 from ip2p_batch.settings import Settings
@@ -40,7 +40,7 @@ def test_a_chunk_that_takes_longer_than_the_visibility_timeout_runs_once(tmp_pat
     with run_worker(redis.url, tmp_path / "log", TEST_VISIBILITY_TIMEOUT="2"):
         send(redis, "test.nap", path=str(log), seconds=7)
         wait_for(lambda: notes(log, "end"))
-        wait_for(lambda: executor.queued() == 0)
+        wait_for(lambda: executor.queue_length() == 0)
     assert len(notes(log)) == 1
 
 
@@ -49,10 +49,10 @@ def test_the_message_of_a_killed_worker_goes_to_another(tmp_path, redis, executo
     with run_worker(redis.url, tmp_path / "log", TEST_VISIBILITY_TIMEOUT="2"):
         send(redis, "test.nap", path=str(log), seconds=2)
         wait_for(lambda: notes(log))
-    assert notes(log, "end") == [] and executor.queued() == 1
+    assert notes(log, "end") == [] and executor.queue_length() == 1
     with run_worker(redis.url, tmp_path / "log", TEST_VISIBILITY_TIMEOUT="2"):
         wait_for(lambda: notes(log, "end"))
-        wait_for(lambda: executor.queued() == 0)
+        wait_for(lambda: executor.queue_length() == 0)
     assert len(notes(log)) == 2
 
 
@@ -62,7 +62,7 @@ def test_a_chunk_whose_process_is_killed_runs_again_at_once(tmp_path, redis, exe
         send(redis, "test.nap", path=str(log), seconds=2)
         os.kill(wait_for(lambda: notes(log))[0], signal.SIGKILL)
         wait_for(lambda: notes(log, "end"))
-        wait_for(lambda: executor.queued() == 0)
+        wait_for(lambda: executor.queue_length() == 0)
     first, second = notes(log)
     assert first != second
 
@@ -71,7 +71,7 @@ def test_a_chunk_that_kills_its_process_is_given_up_after_three_times(tmp_path, 
     log = tmp_path / "notes"
     with run_worker(redis.url, tmp_path / "log"):
         send(redis, "test.die", path=str(log))
-        wait_for(lambda: len(notes(log)) == 3 and executor.queued() == 0)
+        wait_for(lambda: len(notes(log)) == 3 and executor.queue_length() == 0)
         send(redis, "test.nap", path=str(log), seconds=0)  # the worker is well
         wait_for(lambda: notes(log, "end"))
     assert len(notes(log)) == 4
@@ -145,7 +145,7 @@ def test_sigterm_lets_a_worker_finish_its_chunk_and_no_other(tmp_path, redis, ex
         worker_options.process.terminate()
         assert worker_options.process.wait(30) == 0
     assert job.finished() == {"1-000000"}
-    assert executor.queued() == 1
+    assert executor.queue_length() == 1
 
 
 def test_a_chunk_that_outlasts_the_window_is_given_back(tmp_path, redis, executor):
@@ -220,7 +220,7 @@ def tell(worker_options, **fields):
 
 
 def is_settled(worker_options):
-    return wait_for(lambda: worker_options.executor.queued() == 0)
+    return wait_for(lambda: worker_options.executor.queue_length() == 0)
 
 
 def test_a_jobs_chunks_are_done_and_it_is_assembled_with_nobody_watching(tmp_path, worker_options):
@@ -242,7 +242,7 @@ def test_a_chunk_with_a_receipt_is_left_alone_and_the_job_goes_on(tmp_path, work
         worker=worker, finished=time.time(),
     )  # fmt: skip
     job.write_receipt(receipt)
-    worker_options.executor.submit(job, [chunk, chunk])
+    worker_options.executor.enqueue(job, [chunk, chunk])
     wait_for(job.result)
     assert job.receipt(chunk.id) == receipt
     assert not (tmp_path / "out").exists()
@@ -274,7 +274,7 @@ def test_an_error_nobody_foresaw_is_tried_three_times_and_told_in_one_line(
 def test_a_cancelled_jobs_messages_are_dropped_quietly(tmp_path, worker_options):
     job = stills_job(tmp_path, 3)
     scheduler.cancel(job)
-    worker_options.executor.submit(job, job.plan().chunks)
+    worker_options.executor.enqueue(job, job.plan().chunks)
     is_settled(worker_options)
     assert job.finished() == set() and list(job.failures()) == []
 
@@ -290,7 +290,7 @@ def test_a_job_that_is_cancelled_in_work_stops_within_the_chunk(tmp_path, worker
 
 def test_messages_that_make_no_sense_are_dropped_and_the_worker_goes_on(tmp_path, worker_options):
     job = stills_job(tmp_path, 1)
-    good = message(job, job.plan().chunks[0], job.job().fingerprint())
+    good = build_message(job, job.plan().chunks[0].id, job.job().fingerprint())
     for wrong in (
         {"job": "relative/job"},
         {"job": f"{tmp_path}/x/../job"},
@@ -312,7 +312,7 @@ def test_messages_that_make_no_sense_are_dropped_and_the_worker_goes_on(tmp_path
 
 def test_a_worker_that_lacks_the_shared_folder_hands_the_message_on(tmp_path, worker_options):
     job = stills_job(tmp_path, 1)
-    sent = message(job, job.plan().chunks[0], job.job().fingerprint())
+    sent = build_message(job, job.plan().chunks[0].id, job.job().fingerprint())
     job.path.rename(tmp_path / "aside")
     unseen = tmp_path / "share" / "jobs" / "catalog"
     tell(worker_options, **(sent | {"job": str(unseen)}))
@@ -332,18 +332,18 @@ def test_an_assembly_message_that_comes_twice_does_no_harm(tmp_path, worker_opti
     with job.locked() as mine:
         assert mine
         (job.path / "result.json").rename(job.path / "aside")
-        worker_options.executor.assemble(job)  # somebody is at it: us
+        worker_options.executor.enqueue_assembly(job)  # somebody is at it: us
         is_settled(worker_options)
         assert list(job.failures()) == []
         (job.path / "aside").rename(job.path / "result.json")
-    worker_options.executor.assemble(job)
+    worker_options.executor.enqueue_assembly(job)
     is_settled(worker_options)
     assert job.result() == result
 
 
 def test_an_assembly_that_lacks_receipts_has_their_chunks_done(tmp_path, worker_options):
     job = stills_job(tmp_path, 2)
-    worker_options.executor.assemble(job)
+    worker_options.executor.enqueue_assembly(job)
     assert wait_for(job.result).frames == 2
     is_settled(worker_options)
 
@@ -352,7 +352,7 @@ def test_an_assembly_that_lacks_receipts_again_and_again_says_so(tmp_path, worke
     job = stills_job(tmp_path, 2)
     while job.redispatch():
         pass
-    worker_options.executor.assemble(job)
+    worker_options.executor.enqueue_assembly(job)
     (failure,) = wait_for(lambda: list(job.failures()))
     assert failure.chunk == ASSEMBLY
     assert "2 of 2 chunks" in failure.message

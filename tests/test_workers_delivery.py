@@ -113,12 +113,12 @@ def test_a_long_chunk_is_done_once_though_its_message_is_there_twice(tmp_path, r
     with worker_options(redis, tmp_path / "log", workers=2):
         wait_for(lambda: len(executor.workers(timeout=1.0)) == 2)
         scheduler.dispatch_next(job, executor)
-        executor.submit(job, [chunk])
+        executor.enqueue(job, [chunk])
         holder = held(job)
         wait_for(lambda: job.receipt(chunk.id))
         assert job.receipt(chunk.id).worker.pid == holder
         wait_for(job.result)
-        wait_for(lambda: executor.queued() == 0)
+        wait_for(lambda: executor.queue_length() == 0)
     assert "worker that is alive" in (tmp_path / "log").read_text()
 
 
@@ -142,7 +142,7 @@ def test_a_worker_that_was_stopped_cannot_overwrite_what_another_did(tmp_path, r
         wait_for(
             lambda: "Another worker has chunk 1-000000 by now" in (tmp_path / "log").read_text()
         )
-        wait_for(lambda: executor.queued() == 0)
+        wait_for(lambda: executor.queue_length() == 0)
         assert running(stopped)
     assert receipt.worker.pid != stopped
     assert job.receipt("1-000000") == receipt
@@ -160,7 +160,7 @@ def test_a_chunk_that_is_given_back_counts_no_death(tmp_path, redis, executor):
         assert launcher.wait(30) == 0
     assert attempts.history(job, "1-000000").deaths == 0
     assert made(job) == ["1-000000"]
-    assert executor.queued() == 1
+    assert executor.queue_length() == 1
 
 
 # -- limits -----------------------------------------------------------------------------------

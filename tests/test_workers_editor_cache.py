@@ -1,36 +1,32 @@
-"""Which models' weights a worker keeps."""
+"""Which models stay loaded in a worker."""
 
 import pytest
 
 from ip2p_batch.recipe import Recipe
-from workers import editor_cache
-from workers.editor_cache import has_room
+from workers.editor_cache import MAX_MODELS, EditorCache, memory_for_another_model
 
 
-@pytest.fixture
-def load(monkeypatch, settings):
-    monkeypatch.setattr(editor_cache, "_kept", {})
-    return lambda model: editor_cache.kept_editor_for(
-        Recipe(instruction="x", model=model), settings
-    )
+def recipe(model):
+    return Recipe(instruction="x", model=model)
 
 
-def test_models_of_jobs_that_take_turns_are_kept_where_memory_is_plenty(load, monkeypatch):
-    monkeypatch.setattr(editor_cache, "has_room", lambda: True)
-    first, second = load("identity"), load("identity:slow=1")
-    assert load("identity") is first
-    assert load("identity:slow=1") is second
-    for number in range(2, 7):
-        load(f"identity:slow={number}")
-    assert len(editor_cache._kept) <= editor_cache._MOST
+def test_models_of_jobs_that_take_turns_stay_loaded_where_there_is_memory(settings):
+    editors = EditorCache(settings, has_room=lambda: True)
+    first, second = editors.get(recipe("identity")), editors.get(recipe("identity:slow=1"))
+    assert editors.get(recipe("identity")) is first
+    assert editors.get(recipe("identity:slow=1")) is second
+    for number in range(2, 2 + 2 * MAX_MODELS):
+        editors.get(recipe(f"identity:slow={number}"))
+        assert len(editors) <= MAX_MODELS
 
 
-def test_elsewhere_there_is_one_model_at_a_time(load, monkeypatch):
-    monkeypatch.setattr(editor_cache, "has_room", lambda: False)
-    first = load("identity")
-    load("identity:slow=1")
-    assert len(editor_cache._kept) == 1
-    assert load("identity") is not first
+def test_without_memory_for_two_one_model_is_loaded_at_a_time(settings):
+    editors = EditorCache(settings, has_room=lambda: False)
+    first = editors.get(recipe("identity"))
+    assert editors.get(recipe("identity")) is first
+    editors.get(recipe("identity:slow=1"))
+    assert len(editors) == 1
+    assert editors.get(recipe("identity")) is not first
 
 
 @pytest.mark.parametrize(
@@ -43,8 +39,8 @@ def test_elsewhere_there_is_one_model_at_a_time(load, monkeypatch):
         (None, False),
     ],
 )
-def test_memory_is_plenty_where_nearly_all_of_it_is_free(tmp_path, text, room):
+def test_another_model_fits_where_nearly_all_memory_is_free(tmp_path, text, room):
     path = tmp_path / "meminfo"
     if text is not None:
         path.write_text(text)
-    assert has_room(path) is room
+    assert memory_for_another_model(path) is room

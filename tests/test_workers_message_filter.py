@@ -18,7 +18,7 @@ from ip2p_batch.jobs.spec import Job
 from ip2p_batch.queue import redis_url
 from ip2p_batch.queue.celery_app import make_app
 from ip2p_batch.queue.celery_executor import CeleryExecutor
-from ip2p_batch.queue.messages import message
+from ip2p_batch.queue.messages import build_message
 from ip2p_batch.queue.private_redis import PrivateRedis
 from ip2p_batch.storage.atomic import write_atomic
 from workers import message_filter
@@ -68,13 +68,13 @@ class Target:
         job = self.job(root=self.root / "honest")
         scheduler.dispatch_next(job, self.executor)
         assert wait_for(job.result).frames == 1
-        wait_for(lambda: self.executor.queued() == 0)
+        wait_for(lambda: self.executor.queue_length() == 0)
         return True
 
 
 def good(job, **changes):
     """The parts of an honest message."""
-    kwargs = message(job, job.plan().chunks[0], job.job().fingerprint())
+    kwargs = build_message(job, job.plan().chunks[0].id, job.job().fingerprint())
     parts = {
         "args": [], "kwargs": kwargs, "embed": {}, "body": None, "type": "application/json",
         "encoding": "utf-8", "headers": {"task": "ip2p.chunk", "id": "1"},
@@ -160,7 +160,7 @@ def test_hostile_messages_do_nothing_and_the_worker_lives_on(target, tmp_path):
     job = target.job()
     messages = hostile(job, tmp_path)
     target.push(*messages.values())
-    wait_for(lambda: target.executor.queued() == 0, 90)
+    wait_for(lambda: target.executor.queue_length() == 0, 90)
     assert target.is_well()
     assert target.worker() == before, "it was started anew"
     assert target.said().count("message dropped") == len(messages)

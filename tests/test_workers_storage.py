@@ -26,10 +26,10 @@ def test_a_detached_job_waits_in_the_queue_for_its_disk(tmp_path, redis, executo
 
         allow(0)
         scheduler.dispatch_next(job, executor)
-        wait_for(lambda: executor.queued() == 3)
+        wait_for(lambda: executor.queue_length() == 3)
         time.sleep(7)
         # Neither done nor given up nor lost: in hand, or in the queue.
-        assert executor.queued() == 3
+        assert executor.queue_length() == 3
         assert not job.finished() and not job.failed_chunks()
         assert not list(tmp_path.rglob(".ip2p-*"))
         allow(resource.RLIM_INFINITY)

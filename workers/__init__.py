@@ -1,1 +1,11 @@
-"""The programs that do the work: Celery's tasks, thin around ``ip2p_batch``, and their launcher."""
+"""Worker processes: Celery tasks that call :mod:`ip2p_batch`, and the launcher that runs them.
+
+``python -m workers`` starts the launcher, which starts one Celery worker per GPU slot or group of
+CPU cores (:mod:`workers.worker`). The package name is ``workers`` at the top level, next to
+``ip2p_batch``, so importing it is only safe with ``PYTHONSAFEPATH``; see
+:func:`ip2p_batch.queue.local_workers.launcher_env`.
+"""
+
+from .launcher import Launcher, Slot, launch, slots
+
+__all__ = ["Launcher", "Slot", "launch", "slots"]

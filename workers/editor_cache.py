@@ -1,4 +1,4 @@
-"""Which editor a recipe's model means."""
+"""Load the editor that a recipe names, and keep it loaded."""
 
 from __future__ import annotations
 
@@ -23,38 +23,52 @@ from ip2p_batch.settings import Settings
 #: pixel has a given red value kills its process (``identity:crash=7``), its process group
 #: (``identity:crash-group=7``), or never finishes (``identity:hang=7``).
 IDENTITY = "identity"
-#: Share of memory that must be free to keep one model's weights beside another's.
-_ROOM = 0.8
-#: Models whose weights are kept at a time, where they fit.
-_MOST = 4
-
-_kept: dict[tuple[str, str | None, str], Editor] = {}
+#: Fraction of memory that must be free to load one more model.
+_MIN_FREE = 0.8
+#: Models that stay loaded at a time, where they fit.
+MAX_MODELS = 4
 
 
-def kept_editor_for(recipe: Recipe, settings: Settings) -> Editor:
-    """The editor for ``recipe``, loaded if it is not here any more.
+class EditorCache:
+    """Loaded editors, by model and precision.
 
-    Jobs take turns, and may have different models: those of a few are kept where memory is plenty,
-    else those of one.
+    Jobs take turns and may have different models. A few models stay loaded where there is plenty
+    of memory; elsewhere only one does.
 
-    Raises:
-        Ip2pError: as :func:`editor_for`.
+    Args:
+        has_room: returns whether one more model certainly fits.
     """
-    key = (recipe.model, recipe.revision, recipe.dtype)
-    if key not in _kept:
-        if len(_kept) >= _MOST or not has_room():
-            _kept.clear()
-            gc.collect()  # two models at a time may not fit
-        _kept[key] = editor_for(recipe, settings)
-    return _kept[key]
+
+    def __init__(self, settings: Settings, has_room: Callable[[], bool] | None = None) -> None:
+        self._settings = settings
+        self._has_room = has_room or memory_for_another_model
+        self._editors: dict[tuple[str, str | None, str], Editor] = {}
+
+    def __len__(self) -> int:
+        return len(self._editors)
+
+    def get(self, recipe: Recipe) -> Editor:
+        """Return the editor for ``recipe``, and load it where it is not loaded.
+
+        Raises:
+            Ip2pError: as :func:`editor_for`.
+        """
+        key = (recipe.model, recipe.revision, recipe.dtype)
+        if key not in self._editors:
+            if len(self._editors) >= MAX_MODELS or not self._has_room():
+                self._editors.clear()
+                gc.collect()  # two models at a time may not fit
+            self._editors[key] = editor_for(recipe, self._settings)
+        return self._editors[key]
 
 
 def editor_for(recipe: Recipe, settings: Settings) -> Editor:
     """Load the editor for ``recipe`` on this worker's device.
 
     Raises:
-        ModelError: it cannot be found or loaded, or is not on the list of ``IP2P_ALLOWED_MODELS``.
-        OutsideRoots: it is a folder that this worker may not use.
+        ModelError: the model cannot be found or loaded, or ``IP2P_ALLOWED_MODELS`` does not name
+            it.
+        OutsideRoots: the model is a folder that this worker may not use.
     """
     catalog.check_allowed(recipe.model, recipe.revision, settings.allowed_models)
     if recipe.tiny_vae:
@@ -62,14 +76,14 @@ def editor_for(recipe: Recipe, settings: Settings) -> Editor:
     name, _, option = recipe.model.partition(":")
     if name == IDENTITY:
         return _identity(option)
-    # Here, not above: seconds of imports that no other process should pay for.
+    # Importing torch and diffusers takes seconds, and most processes load no model.
     from ip2p_batch.editing.loading import load_editor
 
     model = recipe.model
     if model not in catalog.BUNDLED and Path(model).expanduser().is_dir():
         folder = settings.allowed_roots.allow(catalog.locate(model))
         for part in (*folder.glob("*"), *folder.glob("*/*")):
-            settings.allowed_roots.allow(part)  # a link among the files leads no further, either
+            settings.allowed_roots.allow(part)  # a file may be a link to another folder
         model = str(folder)
     return load_editor(
         model,
@@ -82,20 +96,20 @@ def editor_for(recipe: Recipe, settings: Settings) -> Editor:
     )
 
 
-def has_room(meminfo: Path = Path("/proc/meminfo")) -> bool:
-    """Whether weights of one more model fit for certain: nearly all memory is free.
+def memory_for_another_model(meminfo: Path = Path("/proc/meminfo")) -> bool:
+    """Return whether one more model certainly fits, since nearly all memory is free.
 
-    Of the GPU that is in use, else of this machine; False where that cannot be told.
+    Reads the memory of the GPU that is in use, else of this machine. False where it is unknown.
     """
     torch = sys.modules.get("torch")
     if torch is not None and torch.cuda.is_initialized():
         torch.cuda.empty_cache()
         free, total = torch.cuda.mem_get_info()
-        return bool(free >= _ROOM * total)
+        return bool(free >= _MIN_FREE * total)
     try:
         lines = (line.split() for line in meminfo.read_text().splitlines())
         sizes = {name: int(size) for name, size, *_ in lines}
-        return sizes["MemAvailable:"] >= _ROOM * sizes["MemTotal:"]
+        return sizes["MemAvailable:"] >= _MIN_FREE * sizes["MemTotal:"]
     except (OSError, ValueError, KeyError):
         return False
 
@@ -104,8 +118,8 @@ def _identity(option: str) -> IdentityEditor:
     if not option:
         return IdentityEditor()
     key, _, value = option.partition("=")
-    if key in _ENDINGS and value.isdecimal():
-        return IdentityEditor(transform=_ending_at(int(value), _ENDINGS[key]))
+    if key in _FAULTS and value.isdecimal():
+        return IdentityEditor(transform=_fault_at(int(value), _FAULTS[key]))
     try:
         seconds = float(value)
     except ValueError:
@@ -127,16 +141,16 @@ def _slow(seconds: float) -> IdentityEditor:
     return IdentityEditor(gate=gate)
 
 
-def _ending_at(red: int, end: Callable[[], None]) -> Callable[[Image], Image]:
-    def change(image: Image) -> Image:
+def _fault_at(red: int, fault: Callable[[], None]) -> Callable[[Image], Image]:
+    def transform(image: Image) -> Image:
         if image[0, 0, 0] == red:
-            end()
+            fault()
         return image
 
-    return change
+    return transform
 
 
-_ENDINGS: dict[str, Callable[[], None]] = {
+_FAULTS: dict[str, Callable[[], None]] = {
     "crash": lambda: os.kill(os.getpid(), signal.SIGKILL),
     "crash-group": lambda: os.killpg(0, signal.SIGKILL),
     "hang": lambda: time.sleep(1e6),

@@ -17,6 +17,7 @@ from kombu.transport import TRANSPORT_ALIASES, redis
 from kombu.transport.virtual import Empty
 from kombu.utils.encoding import bytes_to_str
 
+from ip2p_batch.jobs.plan import ASSEMBLY
 from ip2p_batch.queue.messages import LEAST_TIME_LIMIT, QUEUE, TASK_CHUNK, TIME_LIMIT, Message
 
 log = logging.getLogger(__name__)
@@ -93,7 +94,7 @@ def read(raw: bytes) -> dict[str, Any]:
         message = msgspec.json.decode(envelope.body, type=_Body)[1]
     except UnicodeDecodeError:
         raise ValueError("it is not UTF-8") from None
-    if (message.chunk is None) == (envelope.headers.task == TASK_CHUNK):
+    if (message.chunk == ASSEMBLY) == (envelope.headers.task == TASK_CHUNK):
         raise ValueError(f"{envelope.headers.task} and chunk {message.chunk} do not go together")
     found: dict[str, Any] = msgspec.json.decode(raw)
     return found

@@ -1,6 +1,6 @@
 """One worker process: ``python -m workers.worker NAME SECONDS``, started by the launcher.
 
-It is the leader of a process group of its own and has a pipe from the launcher as stdin.
+It leads a process group of its own, and its stdin is a pipe from the launcher.
 """
 
 from __future__ import annotations
@@ -12,27 +12,26 @@ import warnings
 
 from celery.exceptions import SecurityWarning
 
-from . import task_request
 from .app import app
 from .parent_watch import when_stdin_ends
 
 
 def main(name: str, time_limit: str) -> None:
-    """Work until told to stop, or until the launcher is gone.
+    """Run until a signal stops the worker, or until the launcher has ended.
 
     Args:
         name: of this worker on this host.
-        time_limit: seconds after which a chunk has hung.
+        time_limit: seconds after which a chunk counts as hung.
     """
-    # The whole group: the child at the GPU must not outlive its worker.
+    # The whole group: the child process that uses the GPU must not outlive its worker.
     when_stdin_ends(lambda: os.killpg(0, signal.SIGKILL))
-    # The launcher counts the soft window, so SIGQUIT gives the chunk back at once.
+    # The launcher waits for the soft shutdown, so SIGQUIT releases the chunk at once.
     app.conf.worker_soft_shutdown_timeout = 0
-    # About running as root, as containers do: the risk is pickle's, and none is accepted.
+    # Celery warns about running as root, as containers do, because of pickle; none is accepted.
     warnings.simplefilter("ignore", SecurityWarning)
-    task_request.limit_to(float(time_limit))
+    app.conf.task_time_limit = float(time_limit)
     options = ["--hostname", f"{name}@%h", "--loglevel", "WARNING"]
-    # Gossip and mingle only help workers that share state; ours share a folder.
+    # Gossip and mingle help workers that share state in Celery; ours share a folder.
     app.worker_main(["-q", "worker", *options, "--without-gossip", "--without-mingle"])
 
 

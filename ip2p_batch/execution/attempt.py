@@ -1,21 +1,25 @@
-"""Attempts at a chunk or at the assembly: how often, after which errors, and the end of them.
+"""Retry a chunk or the assembly, and record the failure after the last attempt.
 
-Local runs and Celery workers share this loop. It covers errors that Python raises. What kills the
-process is counted in the job folder, by :mod:`ip2p_batch.jobs.attempts`.
+Local runs and Celery workers share this loop. It covers errors that Python raises;
+:mod:`ip2p_batch.jobs.attempts` counts crashes of the process in the job folder.
 """
 
 from __future__ import annotations
 
 import gc
+import logging
 import time
 from collections.abc import Callable
 
 from ..errors import ChunkTaken, IncompatibleWorker, IncompleteJob, Ip2pError, JobCancelled
 from ..jobs.folder import JobFolder
+from ..jobs.log import chunk_log
 from ..jobs.records import Failure, WorkerInfo
 from ..storage.atomic import retry_transient
 
-#: A chunk that fails this often is given up.
+log = logging.getLogger(__name__)
+
+#: Attempts at a chunk before it fails.
 MAX_ATTEMPTS = 3
 #: Seconds between attempts.
 _DELAYS = tuple(0.2 * number for number in range(1, MAX_ATTEMPTS))
@@ -28,24 +32,25 @@ def run_attempts(
     work: Callable[[], object],
     *,
     on_failure: OnError,
-    on_error: OnError = lambda _error, _attempt: None,
+    on_retry: OnError = lambda _error, _attempt: None,
     sleep: Callable[[float], None] = time.sleep,
 ) -> bool:
-    """Do ``work``, up to ``MAX_ATTEMPTS`` times.
+    """Call ``work`` until it succeeds, up to ``MAX_ATTEMPTS`` times.
 
-    Unforeseen exceptions are retried, too: they may be gone the next time.
+    Unforeseen exceptions are retried, too, since they may be transient.
 
     Args:
         work: one attempt.
-        on_failure: called once no attempt is left or none can help; records the failure.
-        on_error: called while each error is handled, for the log.
+        on_failure: called while the last error is handled, once no attempt is left or none can
+            help; records the failure.
+        on_retry: called while each earlier error is handled.
         sleep: called with the seconds between two attempts.
 
     Returns:
-        False where the job was cancelled meanwhile; True after success and after ``on_failure``.
+        False where the job was cancelled meanwhile; True after success or after ``on_failure``.
 
     Raises:
-        ChunkTaken, IncompleteJob, IncompatibleWorker: for the caller to act on; never retried.
+        ChunkTaken, IncompleteJob, IncompatibleWorker: for the caller to handle; never retried.
     """
     attempt = 0
 
@@ -53,7 +58,7 @@ def run_attempts(
         nonlocal attempt
         attempt += 1
         if attempt > 1:
-            gc.collect()  # what the failed attempt held, above all a device's memory
+            gc.collect()  # frees what the failed attempt held, above all device memory
         work()
 
     try:
@@ -61,7 +66,7 @@ def run_attempts(
             try_once,
             transient=_is_retryable,
             delays=_DELAYS,
-            before_retry=lambda error: on_error(error, attempt),
+            before_retry=lambda error: on_retry(error, attempt),
             sleep=sleep,
         )
     except JobCancelled:
@@ -69,7 +74,6 @@ def run_attempts(
     except (ChunkTaken, IncompleteJob, IncompatibleWorker):
         raise
     except Exception as error:
-        on_error(error, attempt)
         on_failure(error, attempt)
     return True
 
@@ -79,36 +83,38 @@ def _is_retryable(error: Exception) -> bool:
 
 
 def give_up(
-    job_dir: JobFolder, chunk_id: str, error: Exception, *, attempts: int, worker: WorkerInfo
+    folder: JobFolder, chunk_id: str, error: Exception, *, attempts: int, worker: WorkerInfo
 ) -> None:
-    """Record that a chunk could not be done, so that the job can end and say why.
+    """Record that a chunk failed, so that the job can end and report the reason.
 
     Raises:
         OutputError: the job folder cannot be written.
         OutsideRoots: this worker may not use it.
     """
-    if job_dir.receipt(chunk_id) is not None:
+    if folder.receipt(chunk_id) is not None:
         return  # another worker had it, too, and has finished it
-    known = _in_one_line(error)
-    job_dir.remove_heartbeat(chunk_id)
-    job_dir.write_failure(
+    summary = _in_one_line(error)
+    folder.remove_heartbeat(chunk_id)
+    folder.write_failure(
         Failure(
             chunk=chunk_id,
             error=type(error).__name__,
-            message=known.message,
-            hint=known.hint,
+            message=summary.message,
+            hint=summary.hint,
             attempts=attempts,
             worker=worker,
         )
     )
+    facts = {"attempts": attempts, "error": type(error).__name__, "message": summary.message}
+    chunk_log(log, folder, chunk_id, "failed", **facts)
 
 
 def _in_one_line(error: Exception) -> Ip2pError:
-    """``error``, or where nobody foresaw it, its class and the first line of its text."""
+    """Return ``error``; of an unforeseen one its class and the first line of its text."""
     if isinstance(error, Ip2pError):
         return error
     lines = str(error).strip().splitlines()
     return Ip2pError(
-        f"{type(error).__name__}: {lines[0] if lines else 'no more is known'}",
-        hint="The worker's log has more.",
+        f"{type(error).__name__}: {lines[0] if lines else 'no message'}",
+        hint="See the worker's log.",
     )

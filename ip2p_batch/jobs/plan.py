@@ -14,6 +14,9 @@ from ..recipe import Recipe
 from .codec import ChunkId, FrozenStruct
 from .records import ItemResult, Receipt
 
+#: Id that the assembly of a job has where chunks have theirs: in messages, attempts and failures.
+ASSEMBLY = "assemble"
+
 
 class Shot(FrozenStruct, frozen=True, kw_only=True):
     """Frames ``[start, stop)`` between two scene cuts."""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import msgspec
 
 from .codec import ChunkId, FrozenStruct
@@ -104,18 +102,6 @@ class Heartbeat(FrozenStruct, frozen=True, kw_only=True):
     worker: WorkerInfo
     done: int
     at: float
-
-
-class Held(NamedTuple):
-    """Messages of one job that a queue has: ids of their chunks, None for assembly.
-
-    Attributes:
-        waiting: taken by nobody yet.
-        in_hand: taken by a worker, which may have died since.
-    """
-
-    waiting: frozenset[str | None]
-    in_hand: frozenset[str | None]
 
 
 class Attempt(FrozenStruct, frozen=True, kw_only=True):

@@ -12,10 +12,10 @@ from celery.loaders.app import AppLoader
 from kombu import Queue
 
 from .messages import (
-    _PRIORITY_STEPS,
-    _SEPARATOR,
     KEY_PREFIX,
+    PRIORITY_STEPS,
     QUEUE,
+    SEPARATOR,
     SOFT_SHUTDOWN,
     TIME_LIMIT,
     VISIBILITY_TIMEOUT,
@@ -93,9 +93,9 @@ def make_app(url: str, *, visibility_timeout: float = VISIBILITY_TIMEOUT) -> Cel
             "unacked_mutex_expire": 10,
             "global_keyprefix": KEY_PREFIX,
             # The default separator is made of control characters, a nuisance in monitoring.
-            "sep": _SEPARATOR,
+            "sep": SEPARATOR,
             "queue_order_strategy": "priority",
-            "priority_steps": list(_PRIORITY_STEPS),
+            "priority_steps": list(PRIORITY_STEPS),
             # Kombu notices a half-open connection only where reads can time out.
             "socket_timeout": 60,
             "socket_connect_timeout": 10,

@@ -90,7 +90,7 @@ def dispatch_next(
             if any(c.id in failed_chunks for c in wave):
                 return  # later waves stand on this one
         if not failed_chunks:
-            hand = partial(executor.assemble, folder)
+            hand = partial(executor.enqueue_assembly, folder)
             _hand_over(folder, "inflight/assembly", hand, again=again)
 
 

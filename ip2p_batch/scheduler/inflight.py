@@ -62,14 +62,14 @@ def begin(
         BrokerError: Redis cannot be reached.
         OutputError: the job folder cannot be written.
     """
-    known = executor.held(folder)
+    known = executor.queued_chunks(folder)
     at_work = {heartbeat.chunk for heartbeat in live_heartbeats(folder, ())}
-    there = known.waiting | (known.in_hand & at_work)
+    there = known.waiting | (known.unacked & at_work)
     under_way = [chunk.id for chunk in pending if chunk.id in there]
-    room = executor.width() - len(under_way)
+    room = executor.max_inflight() - len(under_way)
     first = [chunk for chunk in pending if chunk.id not in there][: max(room, 0)]
     if first:
-        executor.submit(folder, first)
+        executor.enqueue(folder, first)
     last = first[-1].id if first else None
     at = next((n for n, c in enumerate(plan.chunks, 1) if c.id == last), 0)
     _write(folder, _Window(wave, at, under_way + [chunk.id for chunk in first]))
@@ -100,7 +100,7 @@ def move_on(folder: JobFolder, executor: Executor, is_settled: Collection[str] |
         # The oldest may have been settled without a word: its worker died, or Redis was away.
         while under_way and folder.is_settled(under_way[0]):
             del under_way[0]
-        room = executor.width() - len(under_way)
+        room = executor.max_inflight() - len(under_way)
         while at < end and len(first) < room:
             chunk = plan.chunks[at]
             at += 1
@@ -108,7 +108,7 @@ def move_on(folder: JobFolder, executor: Executor, is_settled: Collection[str] |
             if due and not folder.is_settled(chunk.id):
                 first.append(chunk)
         if first:
-            executor.submit(folder, first)
+            executor.enqueue(folder, first)
             under_way += [chunk.id for chunk in first]
     if at == end and all(folder.is_settled(chunk) for chunk in under_way):
         return False

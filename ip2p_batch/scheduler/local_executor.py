@@ -1,7 +1,4 @@
-"""What an executor is, and the one that works in this process.
-
-An executor takes chunks and sees that they get done; it never says so itself. Receipts do.
-"""
+"""The executor that runs chunks in the calling process."""
 
 from __future__ import annotations
 
@@ -18,84 +15,98 @@ from ..execution.attempt import give_up, run_attempts
 from ..execution.chunk import EditorFor, process_chunk
 from ..execution.worker_cache import WorkerCache
 from ..jobs.folder import JobFolder
-from ..jobs.plan import Chunk
-from ..jobs.records import Held, WorkerInfo
-from ..queue.executor import ASSEMBLY
+from ..jobs.log import chunk_log
+from ..jobs.plan import ASSEMBLY, Chunk
+from ..jobs.records import WorkerInfo
+from ..queue.executor import QueuedChunks
 
 log = logging.getLogger(__name__)
-_LOCAL_WIDTH = 64
+_MAX_INFLIGHT = 64
 
 
 class LocalExecutor:
-    """Works in the calling process, one chunk per :meth:`poll`: for tests and debugging."""
+    """Executor that runs one chunk or assembly per :meth:`poll`: for tests and debugging.
+
+    Args:
+        editor_for: makes the editor of a recipe.
+        worker_cache: what is kept between chunks; None makes a new one.
+    """
 
     def __init__(self, editor_for: EditorFor, worker_cache: WorkerCache | None = None) -> None:
         self._editor_for = editor_for
         self._chunks: deque[tuple[JobFolder, Chunk]] = deque()
         self._assemblies: deque[JobFolder] = deque()
         self._worker = WorkerInfo(host=platform.node(), pid=os.getpid())
-        self._workshop = worker_cache or WorkerCache()
+        self._worker_cache = worker_cache or WorkerCache()
 
-    def submit(self, job: JobFolder, chunks: Sequence[Chunk]) -> None:
-        self._chunks.extend((job, c) for c in chunks)
+    def enqueue(self, folder: JobFolder, chunks: Sequence[Chunk]) -> None:
+        self._chunks.extend((folder, chunk) for chunk in chunks)
 
-    def assemble(self, job: JobFolder) -> None:
-        self._assemblies.append(job)
-
-    def queued(self) -> int:
-        return len(self._chunks) + len(self._assemblies)
-
-    def held(self, job: JobFolder) -> Held:
-        waiting = [c.id for j, c in self._chunks if j.path == job.path]
-        assembly = [None for j in self._assemblies if j.path == job.path]
-        return Held(frozenset([*waiting, *assembly]), frozenset())
-
-    def width(self) -> int:
-        return _LOCAL_WIDTH
+    def enqueue_assembly(self, folder: JobFolder) -> None:
+        self._assemblies.append(folder)
 
     def poll(self, seconds: float) -> None:
+        """Run the oldest chunk, else the oldest assembly; sleep when there is neither."""
         if self._chunks:
-            self._edit(*self._chunks.popleft())
+            self._run_chunk(*self._chunks.popleft())
         elif self._assemblies:
-            self._assemble(self._assemblies.popleft())
+            self._run_assembly(self._assemblies.popleft())
         else:
             time.sleep(seconds)
 
-    def _edit(self, job: JobFolder, chunk: Chunk) -> None:
-        if job.paused:
-            return  # as workers do: whoever lifts the pause hands it over again
+    def queue_length(self) -> int:
+        return len(self._chunks) + len(self._assemblies)
+
+    def queued_chunks(self, folder: JobFolder) -> QueuedChunks:
+        waiting = {chunk.id for queued, chunk in self._chunks if queued.path == folder.path}
+        if any(queued.path == folder.path for queued in self._assemblies):
+            waiting.add(ASSEMBLY)
+        return QueuedChunks(frozenset(waiting))
+
+    def is_idle(self) -> bool:
+        return self.queue_length() == 0
+
+    def max_inflight(self) -> int:
+        return _MAX_INFLIGHT
+
+    def _run_chunk(self, folder: JobFolder, chunk: Chunk) -> None:
+        if folder.paused:
+            return  # as workers do: the scheduler enqueues it again when the job is resumed
 
         def work() -> None:
             process_chunk(
-                job,
+                folder,
                 chunk,
                 editor_for=self._editor_for,
                 worker=self._worker,
-                worker_cache=self._workshop,
+                worker_cache=self._worker_cache,
             )
 
         try:
-            self._attempt(job, chunk.id, work)
+            self._attempt(folder, chunk.id, work)
         except IncompatibleWorker as error:
-            self._give_up(job, chunk.id, error, 1)  # no other worker would do it
+            self._give_up(folder, chunk.id, error, 1)  # there is no other worker
         except ChunkTaken as error:
             log.debug("%s", error)
 
-    def _assemble(self, job: JobFolder) -> None:
+    def _run_assembly(self, folder: JobFolder) -> None:
         try:
-            self._attempt(job, ASSEMBLY, lambda: assemble(job))
+            self._attempt(folder, ASSEMBLY, lambda: assemble(folder))
         except IncompleteJob as error:
-            if not (error.chunks and job.redispatch()):
-                self._give_up(job, ASSEMBLY, error, 1)
+            if not (error.chunks and folder.redispatch()):
+                self._give_up(folder, ASSEMBLY, error, 1)
 
-    def _attempt(self, job: JobFolder, name: str, work: Callable[[], object]) -> None:
-        run_attempts(
-            work,
-            on_failure=lambda error, attempt: self._give_up(job, name, error, attempt),
-            on_error=lambda _, attempt: log.debug(
-                "%s of %s, attempt %d", name, job.path, attempt, exc_info=True
-            ),
-        )
+    def _attempt(self, folder: JobFolder, chunk_id: str, work: Callable[[], object]) -> None:
+        def on_retry(error: Exception, attempt: int) -> None:
+            log.debug("%s of %s, attempt %d", chunk_id, folder.path, attempt, exc_info=True)
+            fault = type(error).__name__
+            chunk_log(log, folder, chunk_id, "retrying", attempt=attempt, error=fault)
 
-    def _give_up(self, job: JobFolder, name: str, error: Exception, attempts: int) -> None:
-        give_up(job, name, error, attempts=attempts, worker=self._worker)
+        def on_failure(error: Exception, attempt: int) -> None:
+            log.debug("%s of %s, attempt %d", chunk_id, folder.path, attempt, exc_info=True)
+            self._give_up(folder, chunk_id, error, attempt)
+
+        run_attempts(work, on_failure=on_failure, on_retry=on_retry)
+
+    def _give_up(self, folder: JobFolder, chunk_id: str, error: Exception, attempts: int) -> None:
+        give_up(folder, chunk_id, error, attempts=attempts, worker=self._worker)

@@ -10,9 +10,9 @@ from ..errors import BrokerError, JobError
 from ..jobs.compatibility import mismatch_message
 from ..jobs.events import Event
 from ..jobs.folder import JobFolder
-from ..jobs.plan import Plan
+from ..jobs.plan import ASSEMBLY, Plan
 from ..jobs.records import Failure, Receipt, Refusal
-from ..queue.executor import ASSEMBLY, Executor
+from ..queue.executor import Executor
 from ..settings import Settings
 from . import inflight
 from .dispatch import dispatch_next
@@ -171,7 +171,7 @@ class JobMonitor:
             for chunk in chunks:
                 self._folder.remove_heartbeat(chunk.id)
             try:
-                executor.submit(self._folder, chunks)
+                executor.enqueue(self._folder, chunks)
             except BrokerError as error:
                 self._no_broker(error)  # with no claim left, all that is pending goes out again
             return
@@ -184,9 +184,9 @@ class JobMonitor:
             self._idle_since = now
             self._folder.check_writable()  # workers that cannot write cannot say so, either
             try:
-                held = executor.held(self._folder)
+                queued = executor.queued_chunks(self._folder)
                 self._broker_lost = None
-                if held.waiting or held.in_hand:
+                if queued.waiting or queued.unacked:
                     return
                 self._count_fruitless()
                 with inflight.held(self._folder):
