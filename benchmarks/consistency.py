@@ -34,7 +34,7 @@ from ip2p_batch.evaluation import psnr, seam_ratio, ssim, video_flicker, warp_er
 from ip2p_batch.frame import Image
 from ip2p_batch.jobs.plan import VideoChunk
 from ip2p_batch.recipe import Recipe
-from ip2p_batch.training.teachers import TEACHERS
+from ip2p_batch.training.reference_edits import REFERENCE_EDITS
 
 INSTRUCTIONS = ("pencil", "watercolor", "cartoon", "night", "autumn", "winter")
 CLIPS = ("bigbuckbunny", "bikes", "carphone", "vtest")
@@ -95,7 +95,7 @@ def measured(
     clip: Clip, images: Sequence[Image], instruction: str, seams: Sequence[int]
 ) -> dict[str, Any]:
     """Figures of one edited clip; warp errors times 1000."""
-    taught = [TEACHERS[instruction](image) for image in clip.images]
+    taught = [REFERENCE_EDITS[instruction](image) for image in clip.images]
     motions = motions_of(clip)
     pairs = [n for n in range(len(images) - 1) if n + 1 not in clip.cuts]
     errors = {

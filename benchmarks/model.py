@@ -31,15 +31,15 @@ from ip2p_batch.media.contact_sheet import write_contact_sheet
 from ip2p_batch.media.images.codec import read_still
 from ip2p_batch.models import catalog
 from ip2p_batch.recipe import Recipe
-from ip2p_batch.training.grammar import GRAMMAR
-from ip2p_batch.training.teachers import TEACHERS
+from ip2p_batch.training.instructions import PHRASES
+from ip2p_batch.training.reference_edits import REFERENCE_EDITS
 from training.tiny.autoencoder import reconstruction_psnr
 from training.tiny.build import pictures
-from training.tiny.photos import collect, read_list
+from training.tiny.photos import collect, read_photo_list
 
 ROOT = Path(__file__).resolve().parent.parent
 SIDE = 256
-EDITS = [name for name in TEACHERS if name != "keep"]
+EDITS = [name for name in REFERENCE_EDITS if name != "keep"]
 #: For the plot of the scales: edits of light and of lines.
 SCALE_EDITS = ("night", "winter", "sepia", "pencil", "underwater", "sunset")
 TEXT_SCALES = (1.0, 1.5, 2.0, 3.0, 5.0, 7.5)
@@ -88,7 +88,9 @@ def middle(image: Image, width: int, height: int) -> Image:
 def held_out(folder: Path | None, cache: Path) -> dict[str, Image]:
     """Held-out photographs by short name, in their own size."""
     if folder is None:
-        listed = [p for p in read_list(ROOT / "training/photos.jsonl") if p.role == "held-out"]
+        listed = [
+            p for p in read_photo_list(ROOT / "training/photos.jsonl") if p.role == "held-out"
+        ]
         folder = collect(listed, cache)["held-out"]
     paths = pictures(folder)
     return {
@@ -119,9 +121,9 @@ def fidelity(
     rows: dict[str, Any] = {}
     outputs: dict[str, list[Image]] = {}
     sources = list(squares.values())
-    taught = {name: [teacher(s) for s in sources] for name, teacher in TEACHERS.items()}
-    for name in TEACHERS:
-        made = model.edit(sources, [GRAMMAR[name].canonical] * len(sources))
+    taught = {name: [teacher(s) for s in sources] for name, teacher in REFERENCE_EDITS.items()}
+    for name in REFERENCE_EDITS:
+        made = model.edit(sources, [PHRASES[name].canonical] * len(sources))
         outputs[name] = made
         wanted = taught[name]
         rows[name] = {
@@ -146,12 +148,12 @@ def paraphrases(model: Model, squares: dict[str, Image]) -> dict[str, Any]:
     """Sentences that were never trained on: is the output nearest to the right teacher?"""
     rows: dict[str, Any] = {}
     sources = list(squares.values())
-    for name in TEACHERS:
+    for name in REFERENCE_EDITS:
         rows[name] = {}
-        for sentence in GRAMMAR[name].held_out:
+        for sentence in PHRASES[name].held_out:
             made = model.edit(sources, [sentence] * len(sources))
             rows[name][sentence] = sum(
-                nearest(o, {n: t(s) for n, t in TEACHERS.items()}) == name
+                nearest(o, {n: t(s) for n, t in REFERENCE_EDITS.items()}) == name
                 for o, s in zip(made, sources, strict=True)
             )
         told(f"{name}: {rows[name]} of {len(sources)}")
@@ -166,8 +168,8 @@ def nearest(output: Image, taught: dict[str, Image]) -> str:
 def scales(model: Model, squares: dict[str, Image]) -> list[dict[str, float]]:
     """Both guidance scales over their ranges, each figure a mean over pictures and edits."""
     sources = [image for image in squares.values() for _ in SCALE_EDITS]
-    wanted = [TEACHERS[name](image) for image in squares.values() for name in SCALE_EDITS]
-    sentences = [GRAMMAR[name].canonical for _ in squares for name in SCALE_EDITS]
+    wanted = [REFERENCE_EDITS[name](image) for image in squares.values() for name in SCALE_EDITS]
+    sentences = [PHRASES[name].canonical for _ in squares for name in SCALE_EDITS]
     rows = []
     default_text = model.defaults["guidance_scale"]
     default_image = model.defaults["image_guidance_scale"]
@@ -201,8 +203,8 @@ def sizes(model: Model, images: dict[str, Image]) -> dict[str, Any]:
         cut = [middle(image, width, height) for image in images.values()]
         gains = []
         for name in ("night", "pencil", "winter", "underwater"):
-            made = model.edit(cut, [GRAMMAR[name].canonical] * len(cut))
-            taught = [TEACHERS[name](image) for image in cut]
+            made = model.edit(cut, [PHRASES[name].canonical] * len(cut))
+            taught = [REFERENCE_EDITS[name](image) for image in cut]
             gains += [psnr(o, t) - psnr(s, t) for o, t, s in zip(made, taught, cut, strict=True)]
         rows[f"{width}x{height}"] = statistics.median(gains)
         told(f"{width}x{height}: {rows[f'{width}x{height}']:+.1f} dB")
@@ -360,7 +362,7 @@ def main() -> None:
 def draw_sheet(squares: dict[str, Image], outputs: dict[str, list[Image]], path: Path) -> None:
     """Five photographs under every instruction."""
     columns = [("source", list(squares.values()))]
-    columns += [(GRAMMAR[name].canonical, outputs[name]) for name in TEACHERS]
+    columns += [(PHRASES[name].canonical, outputs[name]) for name in REFERENCE_EDITS]
     step = max(1, len(squares) // 5)
     few = [(heading, images[: len(squares) : step][:5]) for heading, images in columns]
     write_contact_sheet(few, path, cell=132, across=11)

@@ -19,7 +19,7 @@ from clips import find_clips, read_clip
 from tables import folder_name
 
 from ip2p_batch.frame import Image
-from ip2p_batch.training.teachers import TEACHERS
+from ip2p_batch.training.reference_edits import REFERENCE_EDITS
 
 SHOWN = 3
 
@@ -63,7 +63,7 @@ def main() -> None:
         strip = STRIPS[name]
         source = read_clip(paths[strip.clip], arguments.frames, arguments.size)[0]
         videos = {"source": source}
-        videos["teacher"] = [TEACHERS[strip.instruction](image) for image in source]
+        videos["teacher"] = [REFERENCE_EDITS[strip.instruction](image) for image in source]
         for row in strip.rows:
             kept = arguments.results / folder_name(row) / strip.clip / strip.instruction
             videos[row] = list(np.load(kept / "frames.npy"))

@@ -16,7 +16,7 @@ from ip2p_batch.jobs.plan import BorderChunk, Chunk, Plan, VideoChunk
 from ip2p_batch.models import catalog
 from ip2p_batch.planning.planner import plan_video
 from ip2p_batch.recipe import Recipe
-from ip2p_batch.training.grammar import GRAMMAR
+from ip2p_batch.training.instructions import PHRASES
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ def recipe_for(row: str, instruction: str, settings: Settings) -> Recipe:
         "batch_size": settings.batch,
         **OFF,
         **ROWS[row].values,
-        "instruction": GRAMMAR[instruction].canonical,
+        "instruction": PHRASES[instruction].canonical,
     }
     return msgspec.convert(values, Recipe)
 

@@ -8,7 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from ip2p_batch.cli.app import app
-from ip2p_batch.training.making import Making, make_pairs
+from ip2p_batch.training.dataset import DatasetConfig, make_dataset
 
 from .pictures import save, scene
 from .tiny_pipelines import pipeline
@@ -21,7 +21,7 @@ def work(tmp_path_factory):
     folder = tmp_path_factory.mktemp("train")
     for number in range(5):
         save(folder / f"photos/{number}.png", np.roll(scene(64, 64), 9 * number, (0, 1)))
-    make_pairs(folder / "photos", folder / "pairs", Making(size=64, per_photo=2))
+    make_dataset(folder / "photos", folder / "pairs", DatasetConfig(size=64, per_photo=2))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         pipeline().save_pretrained(folder / "base")

@@ -1,4 +1,4 @@
-"""Fine-tuning on pairs: it learns, goes on where it was, and its model edits."""
+"""Fine-tuning on pairs: it trains, resumes, and its model edits."""
 
 import json
 import os
@@ -17,18 +17,17 @@ from ip2p_batch.errors import ModelError, RecipeError, SourceError
 from ip2p_batch.frame import Frame
 from ip2p_batch.models.catalog import defaults
 from ip2p_batch.recipe import Recipe
+from ip2p_batch.training.base_model import load_base_model, prepare_unet
+from ip2p_batch.training.config import TrainingConfig
+from ip2p_batch.training.dataset import DatasetConfig, make_dataset
 from ip2p_batch.training.finetune import (
+    LORA_BELOW_PAIRS,
     LORA_FOLDER,
     LORA_RANK,
-    SMALL,
-    Tuning,
-    cut,
+    FineTuneConfig,
     fine_tune,
-    load_base,
-    prepare_unet,
 )
-from ip2p_batch.training.fit import Fitting
-from ip2p_batch.training.making import Making, make_pairs
+from ip2p_batch.training.finetune_task import crop_pair
 from ip2p_batch.training.pairs import Pair, read_pairs
 
 from .pictures import save, scene
@@ -39,16 +38,16 @@ pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::Deprec
 
 @pytest.fixture(scope="module")
 def pairs(tmp_path_factory):
-    """Four dozen pairs of the teachers, of pictures in many colours."""
+    """48 pairs made by reference edits from images in many colors."""
     folder = tmp_path_factory.mktemp("pairs")
     for number in range(12):
         image = np.roll(scene(80, 64), (5 * number, 7 * number), (0, 1))
         save(folder / f"photos/{number}.png", np.roll(image, number, 2))
-    make_pairs(folder / "photos", folder / "pairs", Making(size=80, per_photo=4))
+    make_dataset(folder / "photos", folder / "pairs", DatasetConfig(size=80, per_photo=4))
     return read_pairs(folder / "pairs").good
 
 
-def saved(folder, **options):
+def save_pipeline(folder, **options):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         pipeline(**options).save_pretrained(folder)
@@ -57,23 +56,23 @@ def saved(folder, **options):
 
 @pytest.fixture(scope="module")
 def base(tmp_path_factory):
-    return saved(tmp_path_factory.mktemp("base"))
+    return save_pipeline(tmp_path_factory.mktemp("base"))
 
 
 @pytest.fixture(scope="module")
 def plain(tmp_path_factory):
-    """A UNet that sees noisy latents alone, as Stable Diffusion's."""
-    return saved(tmp_path_factory.mktemp("plain"), unet_channels=4)
+    """A UNet that takes noisy latents only, like that of Stable Diffusion."""
+    return save_pipeline(tmp_path_factory.mktemp("plain"), unet_channels=4)
 
 
-def tuning(base, steps=6, size=64, validation_pairs=2, lora_rank=0, **values):
-    fitting = Fitting(
+def config_for(base, steps=6, size=64, validation_pairs=2, lora_rank=0, **values):
+    training = TrainingConfig(
         **{"steps": steps, "batch_size": 4, "learning_rate": 2e-3, "warmup_steps": 5,
            "checkpoint_every": 50, "ema_decay": 0.9} | values
     )  # fmt: skip
-    return Tuning(
+    return FineTuneConfig(
         base=str(base), size=size, lora_rank=lora_rank, validation_pairs=validation_pairs,
-        fitting=fitting,
+        training=training,
     )  # fmt: skip
 
 
@@ -94,11 +93,11 @@ def edited(model, instruction="make it night"):
 @pytest.mark.slow
 def test_a_hundred_steps_lower_the_loss_and_the_model_edits(base, pairs, tmp_path):
     losses = []
-    tuned = fine_tune(
-        pairs, tuning(base, steps=100), tmp_path, progress=lambda *now: losses.append(now[2])
+    result = fine_tune(
+        pairs, config_for(base, steps=100), tmp_path, progress=lambda *now: losses.append(now[2])
     )
     assert np.mean(losses[-20:]) < 0.75 * np.mean(losses[:20])
-    assert (tuned.pairs, tuned.held_out, tuned.lora_rank) == (len(pairs) - 2, 2, 0)
+    assert (result.pairs, result.held_out, result.lora_rank) == (len(pairs) - 2, 2, 0)
     assert not np.array_equal(edited(tmp_path), edited(base))
     assert (tmp_path / "loss.png").exists() and (tmp_path / "curve.csv").exists()
     sheets = sorted(path.name for path in (tmp_path / "validation").iterdir())
@@ -107,20 +106,20 @@ def test_a_hundred_steps_lower_the_loss_and_the_model_edits(base, pairs, tmp_pat
 
 
 @pytest.mark.parametrize("rank", [0, 4])
-def test_a_run_gone_on_with_makes_the_same_model(base, pairs, tmp_path, rank):
-    how = tuning(base, lora_rank=rank, checkpoint_every=3)
-    fine_tune(pairs, how, tmp_path / "whole")
-    stopped = fine_tune(pairs, how, tmp_path / "parts", stop_at=4)
-    assert stopped.fitted.step == 4 and not (tmp_path / "parts/model_index.json").exists()
-    fine_tune(pairs, how, tmp_path / "parts")
-    one, other = weights(tmp_path / "whole"), weights(tmp_path / "parts")
-    assert one.keys() == other.keys()
-    assert all(torch.equal(one[name], other[name]) for name in one)
+def test_a_resumed_run_makes_the_same_model(base, pairs, tmp_path, rank):
+    config = config_for(base, lora_rank=rank, checkpoint_every=3)
+    fine_tune(pairs, config, tmp_path / "whole")
+    stopped = fine_tune(pairs, config, tmp_path / "parts", stop_at=4)
+    assert stopped.training.step == 4 and not (tmp_path / "parts/model_index.json").exists()
+    fine_tune(pairs, config, tmp_path / "parts")
+    expected, actual = weights(tmp_path / "whole"), weights(tmp_path / "parts")
+    assert expected.keys() == actual.keys()
+    assert all(torch.equal(expected[name], actual[name]) for name in expected)
 
 
-def test_adapters_are_merged_into_the_model_and_kept_beside_it(base, pairs, tmp_path):
-    tuned = fine_tune(pairs, tuning(base, lora_rank=4), tmp_path)
-    assert tuned.lora_rank == 4
+def test_adapters_are_merged_into_the_model_and_also_kept_separately(base, pairs, tmp_path):
+    result = fine_tune(pairs, config_for(base, lora_rank=4), tmp_path)
+    assert result.lora_rank == 4
     before, after = weights(base), weights(tmp_path)
     assert before.keys() == after.keys()
     changed = {name for name in before if not torch.equal(before[name], after[name])}
@@ -130,15 +129,15 @@ def test_adapters_are_merged_into_the_model_and_kept_beside_it(base, pairs, tmp_
 
 
 @pytest.mark.parametrize("rank", [0, 4])
-def test_a_plain_model_learns_to_see_the_source(plain, pairs, tmp_path, rank):
-    fine_tune(pairs, tuning(plain, lora_rank=rank), tmp_path)
+def test_a_text_to_image_model_learns_to_use_the_source(plain, pairs, tmp_path, rank):
+    fine_tune(pairs, config_for(plain, lora_rank=rank), tmp_path)
     first = weights(tmp_path)["conv_in.weight"]
     assert first.shape[1] == 8 and first[:, 4:].abs().sum() > 0
     assert edited(tmp_path).shape == (64, 64, 3)
 
 
-def test_text_encoder_and_autoencoder_stay_as_they_are(base, pairs, tmp_path):
-    fine_tune(pairs, tuning(base), tmp_path)
+def test_text_encoder_and_autoencoder_are_not_changed(base, pairs, tmp_path):
+    fine_tune(pairs, config_for(base), tmp_path)
     for part in ("vae/diffusion_pytorch_model.safetensors", "text_encoder/model.safetensors"):
         from safetensors.torch import load_file
 
@@ -146,41 +145,41 @@ def test_text_encoder_and_autoencoder_stay_as_they_are(base, pairs, tmp_path):
         assert all(torch.equal(one[name], other[name]) for name in one)
 
 
-def test_gradient_checkpointing_and_bf16_train_too(base, pairs, tmp_path):
-    how = tuning(base, steps=3, mixed_precision="bf16", gradient_accumulation_steps=2)
-    options = {name: getattr(how, name) for name in how.__struct_fields__}
-    how = Tuning(**options | {"gradient_checkpointing": True})
-    tuned = fine_tune(pairs, how, tmp_path)
-    assert np.isfinite(tuned.fitted.loss)
+def test_gradient_checkpointing_and_bf16_work_together(base, pairs, tmp_path):
+    config = config_for(base, steps=3, mixed_precision="bf16", gradient_accumulation_steps=2)
+    options = {name: getattr(config, name) for name in config.__struct_fields__}
+    config = FineTuneConfig(**options | {"gradient_checkpointing": True})
+    result = fine_tune(pairs, config, tmp_path)
+    assert np.isfinite(result.training.loss)
     assert edited(tmp_path).shape == (64, 64, 3)
 
 
 @pytest.mark.gpu
-def test_on_a_gpu_fp16_with_a_scaler_trains_and_goes_on_with_the_same_bits(base, pairs, tmp_path):
-    how = tuning(base, lora_rank=4, mixed_precision="fp16", checkpoint_every=3)
-    fine_tune(pairs, how, tmp_path / "parts", stop_at=3)
-    fine_tune(pairs, how, tmp_path / "parts")
+def test_an_fp16_run_with_a_gradient_scaler_resumes_on_a_gpu(base, pairs, tmp_path):
+    config = config_for(base, lora_rank=4, mixed_precision="fp16", checkpoint_every=3)
+    fine_tune(pairs, config, tmp_path / "parts", stop_at=3)
+    fine_tune(pairs, config, tmp_path / "parts")
     assert (tmp_path / "parts/model_index.json").exists()
 
 
-def test_the_rank_is_chosen_by_the_number_of_pairs_and_the_kind_of_base():
-    how = Tuning(base="x")
-    assert how.rank(SMALL - 1, widened=False) == LORA_RANK
-    assert how.rank(SMALL, widened=False) == 0
-    assert how.rank(10, widened=True) == 0
-    assert Tuning(base="x", lora_rank=8).rank(10**6, widened=True) == 8
+def test_the_default_rank_depends_on_the_number_of_pairs_and_the_base_model():
+    config = FineTuneConfig(base="x")
+    assert config.effective_lora_rank(LORA_BELOW_PAIRS - 1, new_input=False) == LORA_RANK
+    assert config.effective_lora_rank(LORA_BELOW_PAIRS, new_input=False) == 0
+    assert config.effective_lora_rank(10, new_input=True) == 0
+    assert FineTuneConfig(base="x", lora_rank=8).effective_lora_rank(10**6, new_input=True) == 8
 
 
-def test_only_adapters_and_a_widened_convolution_learn(plain):
-    pipe = load_base(str(plain))
+def test_only_adapters_and_a_widened_convolution_are_trained(plain):
+    pipe = load_base_model(str(plain))
     prepare_unet(pipe, 4)
-    learning = {n for n, p in pipe.unet.named_parameters() if p.requires_grad}
-    assert learning and all("lora" in name or name.startswith("conv_in") for name in learning)
-    assert any(name.startswith("conv_in") for name in learning)
+    trained = {n for n, p in pipe.unet.named_parameters() if p.requires_grad}
+    assert trained and all("lora" in name or name.startswith("conv_in") for name in trained)
+    assert any(name.startswith("conv_in") for name in trained)
     assert not any(p.requires_grad for p in pipe.vae.parameters())
 
 
-def test_both_pictures_of_a_pair_are_cut_alike(tmp_path):
+def test_both_images_of_a_pair_are_cropped_alike(tmp_path):
     import random
 
     image = np.arange(90 * 60 * 3, dtype=np.uint32).reshape(60, 90, 3).astype(np.uint8)
@@ -188,13 +187,13 @@ def test_both_pictures_of_a_pair_are_cut_alike(tmp_path):
     Image.fromarray(255 - image).resize((45, 30)).save(tmp_path / "b.png")
     pair = Pair(input=str(tmp_path / "a.png"), instruction="x", edited=str(tmp_path / "b.png"))
     for seed in range(6):
-        source, other = cut(pair, 60, random.Random(seed), flip=True)
+        source, other = crop_pair(pair, 60, random.Random(seed), flip=True)
         assert source.shape == other.shape == (60, 60, 3)
     save(tmp_path / "b.png", 255 - image)
     for seed in range(6):
-        source, other = cut(pair, 60, random.Random(seed), flip=True)
+        source, other = crop_pair(pair, 60, random.Random(seed), flip=True)
         assert np.array_equal(source, 255 - other)
-    middle, _ = cut(pair, 60, None)
+    middle, _ = crop_pair(pair, 60, None)
     assert np.array_equal(middle, image[:, 15:75])
 
 
@@ -204,31 +203,31 @@ def test_both_pictures_of_a_pair_are_cut_alike(tmp_path):
 )
 def test_options_out_of_range_are_refused(values, match):
     with pytest.raises(RecipeError, match=match):
-        Tuning(base="x", **values)
+        FineTuneConfig(base="x", **values)
 
 
-def test_a_base_that_is_not_there_or_no_model_is_an_error(tmp_path, pairs):
+def test_a_base_without_a_model_is_refused(tmp_path, pairs):
     (tmp_path / "empty").mkdir()
     with pytest.raises(ModelError, match="empty"):
-        fine_tune(pairs, tuning(tmp_path / "empty"), tmp_path / "out")
+        fine_tune(pairs, config_for(tmp_path / "empty"), tmp_path / "out")
     (tmp_path / "broken.safetensors").write_bytes(b"nothing")
     with pytest.raises(ModelError, match=r"broken\.safetensors"):
-        load_base(str(tmp_path / "broken.safetensors"))
+        load_base_model(str(tmp_path / "broken.safetensors"))
 
 
-def test_a_picture_that_breaks_while_training_is_named(base, tmp_path):
+def test_an_image_that_cannot_be_decoded_is_named(base, tmp_path):
     for name in ("a", "b"):
         save(tmp_path / f"{name}.png", scene(64, 64))
     pair = Pair(input=str(tmp_path / "a.png"), instruction="x", edited=str(tmp_path / "b.png"))
     (tmp_path / "b.png").write_bytes((tmp_path / "b.png").read_bytes()[:200])
     with pytest.raises(SourceError, match=r"b\.png"):
-        fine_tune([pair] * 4, tuning(base), tmp_path / "out")
+        fine_tune([pair] * 4, config_for(base), tmp_path / "out")
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(240)
 def test_two_processes_train_together_and_write_one_model(base, pairs, tmp_path):
-    """What several GPUs do, on the CPU: gradients are averaged, the first process writes."""
+    """On the CPU what several GPUs do: gradients are averaged, the first process writes."""
     table = str(Path(pairs[0].input).parents[1])
     command = [
         sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2",
@@ -245,8 +244,8 @@ def test_two_processes_train_together_and_write_one_model(base, pairs, tmp_path)
 
 
 @pytest.mark.slow
-def test_the_bundled_model_learns_an_edit_that_it_did_not_know(tmp_path):
-    """Pink light, from a dozen photos in a minute: afterwards it is made when it is asked for."""
+def test_the_bundled_model_learns_a_new_edit(tmp_path):
+    """Train on pink light, with twelve photos: the trained model follows the new instruction."""
     rng = np.random.default_rng(3)
 
     def pink(image):
@@ -264,16 +263,16 @@ def test_the_bundled_model_learns_an_edit_that_it_did_not_know(tmp_path):
         save(tmp_path / f"{number}.pink.png", pink(image))
         rows.append(f"{number}.png,make it pink,{number}.pink.png\n")
     (tmp_path / "pairs.csv").write_text("input,instruction,edited\n" + "".join(rows))
-    how = tuning(
+    config = config_for(
         "tiny", steps=150, lora_rank=0, validation_pairs=0, checkpoint_every=150, ema_decay=0.95,
     )  # fmt: skip
-    fine_tune(read_pairs(tmp_path).good, how, tmp_path / "model")
+    fine_tune(read_pairs(tmp_path).good, config, tmp_path / "model")
     assert defaults(str(tmp_path / "model")) == defaults("tiny")
     image = photo()[:64, :64]
     distances = {}
     for model in ("tiny", str(tmp_path / "model")):
         editor = load_editor(model, device="cpu", dtype="float32")
         recipe = Recipe(**{**defaults(model), "instruction": "make it pink", "model": model})
-        made = editor.session(recipe).edit([Frame(0, 0, image)])[0].image
-        distances[model] = np.abs(made.astype(int) - pink(image)).mean()
+        output = editor.session(recipe).edit([Frame(0, 0, image)])[0].image
+        distances[model] = np.abs(output.astype(int) - pink(image)).mean()
     assert distances[str(tmp_path / "model")] < 0.6 * distances["tiny"]

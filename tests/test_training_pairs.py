@@ -1,4 +1,4 @@
-"""Datasets of pairs: both layouts, others' column names, and rows that cannot be used."""
+"""Datasets of pairs: both layouts, alternative column names, and rows that cannot be used."""
 
 import json
 
@@ -33,13 +33,13 @@ ROWS = ["in/0.png,make it snow,out/0.png", "in/1.jpg,make it night,out/1.jpg"]
         "input_file_name,edit,edited_file_name",
     ],
 )
-def test_a_folder_with_a_table_is_a_dataset_whatever_its_columns_are_called(folder, header):
+def test_alternative_column_names_are_accepted(folder, header):
     pairs = read_pairs(write(folder, ROWS, header=header))
     assert [p.instruction for p in pairs.good] == ["make it snow", "make it night"]
     assert pairs.good[0].input == str(folder / "in/0.png") and not pairs.bad
 
 
-def test_the_imagefolder_layout_and_json_lines_are_read_and_other_columns_passed_over(folder):
+def test_the_imagefolder_layout_is_read_and_other_columns_are_ignored(folder):
     row = {"input_image": "in/0.png", "edit_prompt": "x", "edited_image": "out/0.png", "clip": 0.3}
     (folder / "metadata.jsonl").write_text(json.dumps(row) + "\n")
     assert len(read_pairs(folder).good) == 1
@@ -59,17 +59,17 @@ def test_bad_rows_are_listed_with_their_line_and_the_others_kept(folder):
     ]
     pairs = read_pairs(write(folder, rows))
     assert len(pairs.good) == 2
-    told = [f"{row.where}: {row.why}" for row in pairs.bad]
+    lines = [f"{row.location}: {row.reason}" for row in pairs.bad]
     words = ["line 4", "line 5", "line 6: instruction", "line 7: edited", "48x32 and 64x32"]
-    assert all(word in text for word, text in zip(words, told, strict=True)), told
+    assert all(word in text for word, text in zip(words, lines, strict=True)), lines
 
 
-def test_a_dataset_without_one_good_row_says_why(folder):
-    with pytest.raises(SourceError, match=r"not one row.*line 2.*gone"):
+def test_a_dataset_without_a_good_row_is_refused_with_the_first_reason(folder):
+    with pytest.raises(SourceError, match=r"no row can be used.*line 2.*gone"):
         read_pairs(write(folder, ["in/gone.png,x,out/0.png"]))
 
 
-def test_what_is_no_dataset_is_refused_in_words(folder):
+def test_a_source_that_is_not_a_dataset_is_refused(folder):
     with pytest.raises(SourceError, match="no table"):
         find_table(folder)
     write(folder, ROWS)
@@ -83,6 +83,6 @@ def test_what_is_no_dataset_is_refused_in_words(folder):
 
 
 def test_progress_counts_rows(folder):
-    told = []
-    read_pairs(write(folder, ROWS), progress=told.append)
-    assert told == [1, 2]
+    counts = []
+    read_pairs(write(folder, ROWS), progress=counts.append)
+    assert counts == [1, 2]

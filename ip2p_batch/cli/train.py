@@ -21,7 +21,7 @@ from .options import ReportOptions, option
 from .report import Reporter, reporter_for
 
 if TYPE_CHECKING:
-    from ..training.finetune import Tuning
+    from ..training.finetune import FineTuneConfig
 
 #: Bad rows that are listed one by one; the rest is counted.
 _LISTED_ROWS = 20
@@ -165,32 +165,34 @@ def train(
     quiet_libraries()
     reporter = reporter_for(report_options)
     try:
-        tuning = _tuning(base_options, train_options)
-        return _fine_tune(dataset, tuning, output, reporter, json=report_options.json)
+        config = _config(base_options, train_options)
+        return _fine_tune(dataset, config, output, reporter, json=report_options.json)
     finally:
         reporter.close()
 
 
-def _tuning(base_options: BaseModelOptions, train_options: TrainOptions) -> Tuning:
+def _config(base_options: BaseModelOptions, train_options: TrainOptions) -> FineTuneConfig:
+    from ..training.config import TrainingConfig
     from ..training.denoising import Objective
-    from ..training.finetune import Tuning
-    from ..training.fit import Fitting
+    from ..training.finetune import FineTuneConfig
 
     catalog.check_allowed(
         base_options.base, base_options.revision, Settings.from_env().allowed_models
     )
-    return Tuning(
+    return FineTuneConfig(
         base=base_options.base,
         revision=base_options.revision,
         lora_rank=base_options.lora_rank,
         size=train_options.size,
         gradient_checkpointing=train_options.gradient_checkpointing,
         validation_pairs=train_options.validation_pairs,
-        objective=Objective(drop=train_options.drop, snr_gamma=train_options.snr_gamma),
-        fitting=Fitting(
+        objective=Objective(
+            conditioning_dropout=train_options.drop, snr_gamma=train_options.snr_gamma
+        ),
+        training=TrainingConfig(
             **{
                 name: getattr(train_options, name)
-                for name in Fitting.__struct_fields__
+                for name in TrainingConfig.__struct_fields__
                 if hasattr(train_options, name)
             }
         ),
@@ -198,34 +200,34 @@ def _tuning(base_options: BaseModelOptions, train_options: TrainOptions) -> Tuni
 
 
 def _fine_tune(
-    dataset: Path, tuning: Tuning, output: Path, reporter: Reporter, *, json: bool
+    dataset: Path, config: FineTuneConfig, output: Path, reporter: Reporter, *, json: bool
 ) -> int:
     from ..training.finetune import fine_tune
-    from ..training.fit import new_accelerator
     from ..training.pairs import read_pairs
+    from ..training.trainer import new_accelerator
 
-    accelerator = new_accelerator(tuning.fitting)
+    accelerator = new_accelerator(config.training)
     if not accelerator.is_main_process:
         reporter = Reporter()
     pairs = read_pairs(dataset)
     for row in pairs.bad[:_LISTED_ROWS] if accelerator.is_main_process else ():
-        exits.warn(f"{row.where}: {row.why}")
+        exits.warn(f"{row.location}: {row.reason}")
     if len(pairs.bad) > _LISTED_ROWS and accelerator.is_main_process:
         exits.warn(f"{len(pairs.bad) - _LISTED_ROWS} more rows cannot be used")
-    tuned = fine_tune(
-        pairs.good, tuning, output.expanduser().absolute(),
+    result = fine_tune(
+        pairs.good, config, output.expanduser().absolute(),
         accelerator=accelerator, progress=_steps(reporter, "training"),
     )  # fmt: skip
     reporter.close()
     if accelerator.is_main_process:
         if json:
-            typer.echo(msgspec.json.encode({"kind": "done", "data": msgspec.to_builtins(tuned)}))
+            typer.echo(msgspec.json.encode({"kind": "done", "data": msgspec.to_builtins(result)}))
         else:
-            trained = f"LoRA rank {tuned.lora_rank}" if tuned.lora_rank else "the whole UNet"
+            trained = f"LoRA rank {result.lora_rank}" if result.lora_rank else "the whole UNet"
             typer.echo(
-                f"{tuned.model}: {trained}, {tuned.pairs} pairs, loss {tuned.fitted.loss:.4f}"
+                f"{result.model}: {trained}, {result.pairs} pairs, loss {result.training.loss:.4f}"
             )
-            typer.echo(f'Try it: ip2p-batch edit photo.jpg "..." --model {tuned.model}')
+            typer.echo(f'Try it: ip2p-batch edit photo.jpg "..." --model {result.model}')
     return exits.SOME_FAILED if pairs.bad else exits.DONE
 
 

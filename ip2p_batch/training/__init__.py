@@ -1,1 +1,1 @@
-"""Training: paired data, the bundled model from scratch, and fine-tuning on a user's pairs."""
+"""Training: datasets of image pairs, the training loop, and fine-tuning."""

@@ -1,4 +1,4 @@
-"""What makes a text-to-image model an InstructPix2Pix: conditions, and doing without them.
+"""Conditioning of InstructPix2Pix: dropout of the conditions, and the UNet's second image input.
 
 Brooks, Holynski and Efros, "InstructPix2Pix: Learning to Follow Image Editing Instructions",
 CVPR 2023, sections 3.2 and 3.2.1.
@@ -11,55 +11,60 @@ from typing import Any
 import torch
 from torch import nn
 
-#: Channels of the latents that are denoised; the picture's own latents come behind them.
+#: Channels of the noisy latents. The source image's latents are concatenated after them.
 LATENT_CHANNELS = 4
 
 
-def dropped(chance: torch.Tensor, share: float = 0.05) -> tuple[torch.Tensor, torch.Tensor]:
-    """Which examples do without their text, and which without their picture.
+def dropout_masks(
+    uniform: torch.Tensor, fraction: float = 0.05
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Choose the examples that are trained without text, without image, and without both.
 
-    A share of each: text alone, both, picture alone, so that the model learns all the terms of
-    its two-scale guidance, e(z, picture, text), e(z, picture) and e(z).
+    Each of the three cases gets ``fraction`` of the examples, so that the model learns every term
+    of its two-scale guidance: e(z, image, text), e(z, image) and e(z).
 
     Args:
-        chance: uniform in [0, 1), shape ``(batch,)``.
-        share: of each of the three kinds, 0 to 1/3; the paper's is 0.05.
+        uniform: uniform random numbers in [0, 1), shape ``(batch,)``.
+        fraction: fraction of each of the three cases, 0 to 1/3; 0.05 in the paper.
 
     Returns:
-        ``(no_text, no_picture)``, bool, shape ``(batch,)``.
+        ``(drop_text, drop_image)``, bool, shape ``(batch,)``.
+
+    Raises:
+        ValueError: ``fraction`` is out of range.
 
     >>> import torch
-    >>> dropped(torch.tensor([0.01, 0.06, 0.12, 0.2]))
+    >>> dropout_masks(torch.tensor([0.01, 0.06, 0.12, 0.2]))
     (tensor([ True,  True, False, False]), tensor([False,  True,  True, False]))
     """
-    if not 0 <= share <= 1 / 3:
-        raise ValueError(f"share is {share}; it must be from 0 to 1/3")
-    no_text = chance < 2 * share
-    no_picture = (chance >= share) & (chance < 3 * share)
-    return no_text, no_picture
+    if not 0 <= fraction <= 1 / 3:
+        raise ValueError(f"fraction is {fraction}; it must be from 0 to 1/3")
+    drop_text = uniform < 2 * fraction
+    drop_image = (uniform >= fraction) & (uniform < 3 * fraction)
+    return drop_text, drop_image
 
 
-def widen(unet: Any, channels: int = 2 * LATENT_CHANNELS) -> Any:
-    """Let a plain diffusion UNet take the picture's latents beside the noisy ones, in place.
+def widen_unet_input(unet: Any, channels: int = 2 * LATENT_CHANNELS) -> Any:
+    """Add input channels to a text-to-image UNet, in place, for the source image's latents.
 
-    Its first convolution gets more input channels, whose weights are zero: before any training
-    it gives exactly what it gave without them.
+    The new weights of the first convolution are zero, so the output does not change before
+    training.
 
     Args:
-        unet: a diffusers ``UNet2DConditionModel``; one that is wide enough is left alone.
+        unet: a diffusers ``UNet2DConditionModel``; returned unchanged if it is wide enough.
         channels: input channels wanted.
 
     Returns:
         The same UNet.
 
     Raises:
-        ValueError: it already takes more channels than ``channels``.
+        ValueError: it has more input channels than ``channels``.
     """
     old = unet.conv_in
     if old.in_channels == channels:
         return unet
     if old.in_channels > channels:
-        raise ValueError(f"the UNet takes {old.in_channels} channels, more than {channels}")
+        raise ValueError(f"the UNet has {old.in_channels} input channels, more than {channels}")
     new = nn.Conv2d(
         channels, old.out_channels, old.kernel_size, old.stride, old.padding,
         device=old.weight.device, dtype=old.weight.dtype,

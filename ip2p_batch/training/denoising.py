@@ -1,7 +1,7 @@
-"""The loss of a diffusion model that edits: predict the noise in the latents of the edited picture.
+"""The training loss of InstructPix2Pix: predict the noise in the edited image's latents.
 
-Brooks, Holynski and Efros, "InstructPix2Pix", CVPR 2023, equation 2: the UNet sees the noisy
-latents of the edited picture beside the clean ones of the source, and the instruction.
+Brooks, Holynski and Efros, "InstructPix2Pix", CVPR 2023, equation 2. The UNet gets the noisy
+latents of the edited image, the clean latents of the source image, and the instruction.
 """
 
 from __future__ import annotations
@@ -14,37 +14,46 @@ import torch.nn.functional as F
 from diffusers import DDPMScheduler
 from torch import nn
 
-from .fit import Batch
+from .trainer import Batch
+
+_TRAIN_TIMESTEPS = 1000
+#: Lowest timestep of the examples that :attr:`Objective.high_noise_fraction` counts.
+_HIGH_NOISE_TIMESTEP = 400
 
 
 class Objective(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What is asked of the model.
+    """Options of the loss.
 
     Attributes:
-        drop: share of examples without their text, as many without their picture, as many
-            without both; 0.05 in the paper.
-        high_noise: share of examples whose time is drawn from the noisier 60 % only, where the
-            instruction decides most; the others' times are uniform.
-        snr_gamma: weight each time by ``min(SNR, gamma)`` (Hang et al., "Efficient Diffusion
-            Training via Min-SNR Weighting Strategy", ICCV 2023); 0 weighs all alike.
+        conditioning_dropout: fraction of the examples without text, the same without image, and
+            the same without both, 0 to 1/3; 0.05 in the paper.
+        high_noise_fraction: fraction of the examples whose timestep is drawn from 400 to 999
+            only, where the instruction has most effect; the other timesteps are uniform.
+        snr_gamma: weight each timestep by ``min(SNR, gamma)`` (Hang et al., "Efficient Diffusion
+            Training via Min-SNR Weighting Strategy", ICCV 2023); 0 weights all equally.
     """
 
-    drop: float = 0.05
-    high_noise: float = 0.0
+    conditioning_dropout: float = 0.05
+    high_noise_fraction: float = 0.0
     snr_gamma: float = 0.0
 
 
-class Denoising(nn.Module):
-    """The parts of a pipeline as one module whose ``forward`` is the loss.
+class DenoisingLoss(nn.Module):
+    """The components of a pipeline as one module whose ``forward`` returns the loss.
 
-    Called with a batch of
+    A batch has these keys:
 
-    - ``edited``, ``source``: pictures, values -1 to 1, shape ``(batch, 3, height, width)``; or
-      ``edited_latents``, ``source_latents`` as the autoencoder gave them, unscaled;
-    - ``ids``: tokens, shape ``(batch, tokens)``, those of the empty text where it is dropped;
-    - ``no_picture``: bool, shape ``(batch,)``.
+    - ``edited``, ``source``: images, values in [-1, 1], shape ``(batch, 3, height, width)``; or
+      ``edited_latents``, ``source_latents``: the autoencoder's latents, unscaled;
+    - ``ids``: token ids, shape ``(batch, tokens)``; those of the empty text where it is dropped;
+    - ``drop_image``: bool, shape ``(batch,)``.
 
-    Which parts learn is up to the caller: those whose parameters require a gradient.
+    Components are trained where their parameters require a gradient.
+
+    Args:
+        unet, text_encoder, scheduler: components of a pipeline.
+        vae: its autoencoder; None where all batches contain latents.
+        objective: options of the loss.
     """
 
     def __init__(
@@ -54,77 +63,98 @@ class Denoising(nn.Module):
         self.unet, self.text_encoder = unet, text_encoder
         self.vae = vae
         self.objective = objective
-        self.noising = DDPMScheduler.from_config(scheduler.config)
+        self.noise_scheduler = DDPMScheduler.from_config(scheduler.config)
+        #: Scaling factor of the edited latents.
         self.scaling = 1.0 if vae is None else float(vae.config.scaling_factor)
 
     def forward(self, batch: Batch) -> torch.Tensor:
-        target, source = self._latents(batch)
-        source = source.masked_fill(batch["no_picture"][:, None, None, None], 0)
+        latents, source = self._latents(batch)
+        source = source.masked_fill(batch["drop_image"][:, None, None, None], 0)
         text = self.text_encoder(batch["ids"])[0]
-        noise = torch.randn_like(target)
-        times = drawn_times(len(target), self.objective.high_noise, target.device)
-        noisy = self.noising.add_noise(target, noise, times)
+        noise = torch.randn_like(latents)
+        timesteps = sample_timesteps(
+            len(latents), self.objective.high_noise_fraction, latents.device
+        )
+        noisy = self.noise_scheduler.add_noise(latents, noise, timesteps)
         stacked = torch.cat([noisy, source], dim=1).contiguous(memory_format=torch.channels_last)
-        output = self.unet(stacked, times, text).sample.float()
-        wanted = self._wanted(target, noise, times)
-        errors = F.mse_loss(output, wanted, reduction="none").mean((1, 2, 3))
-        return (errors * self._weights(times)).mean()
+        prediction = self.unet(stacked, timesteps, text).sample.float()
+        target = self._target(latents, noise, timesteps)
+        errors = F.mse_loss(prediction, target, reduction="none").mean((1, 2, 3))
+        return (errors * self._weights(timesteps)).mean()
 
     def _latents(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
         if "edited_latents" in batch:
             return batch["edited_latents"] * self.scaling, batch["source_latents"]
         with torch.no_grad():
-            edited = sampled_latents(self.vae, batch["edited"]) * self.scaling
-            return edited, likely_latents(self.vae, batch["source"])
+            edited = sample_latents(self.vae, batch["edited"]) * self.scaling
+            return edited, mode_latents(self.vae, batch["source"])
 
-    def _wanted(
-        self, target: torch.Tensor, noise: torch.Tensor, times: torch.Tensor
+    def _target(
+        self, latents: torch.Tensor, noise: torch.Tensor, timesteps: torch.Tensor
     ) -> torch.Tensor:
-        kind = self.noising.config.prediction_type
-        if kind == "epsilon":
+        prediction_type = self.noise_scheduler.config.prediction_type
+        if prediction_type == "epsilon":
             return noise
-        wanted: torch.Tensor = (
-            self.noising.get_velocity(target, noise, times) if kind == "v_prediction" else target
-        )
-        return wanted
+        if prediction_type == "v_prediction":
+            velocity: torch.Tensor = self.noise_scheduler.get_velocity(latents, noise, timesteps)
+            return velocity
+        return latents
 
-    def _weights(self, times: torch.Tensor) -> torch.Tensor:
+    def _weights(self, timesteps: torch.Tensor) -> torch.Tensor:
         gamma = self.objective.snr_gamma
         if not gamma:
-            return torch.ones_like(times, dtype=torch.float32)
-        kept = self.noising.alphas_cumprod.to(times.device)[times].float()
-        return snr_weights(kept / (1 - kept), gamma, self.noising.config.prediction_type)
+            return torch.ones_like(timesteps, dtype=torch.float32)
+        alphas = self.noise_scheduler.alphas_cumprod.to(timesteps.device)[timesteps].float()
+        prediction_type = self.noise_scheduler.config.prediction_type
+        return min_snr_weights(alphas / (1 - alphas), gamma, prediction_type)
 
 
-def drawn_times(count: int, high_noise: float, device: torch.device | str = "cpu") -> torch.Tensor:
-    """Times 0 to 999 by chance, of torch's generator; see :class:`Objective`."""
-    lowest = torch.where(torch.rand(count, device=device) < high_noise, 400, 0)
-    return (lowest + torch.rand(count, device=device) * (1000 - lowest)).long().clamp_max(999)
+def sample_timesteps(
+    count: int, high_noise_fraction: float, device: torch.device | str = "cpu"
+) -> torch.Tensor:
+    """Draw ``count`` timesteps, 0 to 999, from torch's generator; see :class:`Objective`."""
+    is_high = torch.rand(count, device=device) < high_noise_fraction
+    lowest = torch.where(is_high, _HIGH_NOISE_TIMESTEP, 0)
+    uniform = torch.rand(count, device=device)
+    timesteps = (lowest + uniform * (_TRAIN_TIMESTEPS - lowest)).long()
+    return timesteps.clamp_max(_TRAIN_TIMESTEPS - 1)
 
 
-def snr_weights(snr: torch.Tensor, gamma: float, prediction_type: str) -> torch.Tensor:
-    """Min-SNR weights: ``min(SNR, gamma)`` on the error of the clean latents, in each terms.
+def min_snr_weights(snr: torch.Tensor, gamma: float, prediction_type: str) -> torch.Tensor:
+    """Return Min-SNR weights for the loss of the model's own prediction.
 
-    For noise that is ``min(SNR, gamma)/SNR``, for velocity ``min(SNR, gamma)/(SNR + 1)``.
+    ``min(SNR, gamma)`` weights the error of the clean latents. The equal weight of the noise's
+    error is ``min(SNR, gamma)/SNR``, that of the velocity's ``min(SNR, gamma)/(SNR + 1)``.
 
-    >>> snr_weights(torch.tensor([1.0, 10.0]), 5.0, "epsilon")
+    Args:
+        snr: signal-to-noise ratios, shape ``(batch,)``.
+        gamma: the largest weight of the clean latents' error.
+        prediction_type: the scheduler's: "epsilon", "v_prediction" or "sample".
+
+    >>> min_snr_weights(torch.tensor([1.0, 10.0]), 5.0, "epsilon")
     tensor([1.0000, 0.5000])
     """
-    least = snr.clamp_max(gamma)
+    clipped = snr.clamp_max(gamma)
     if prediction_type == "epsilon":
-        return least / snr
-    return least / (snr + 1) if prediction_type == "v_prediction" else least
+        return clipped / snr
+    return clipped / (snr + 1) if prediction_type == "v_prediction" else clipped
 
 
-def sampled_latents(vae: Any, images: torch.Tensor) -> torch.Tensor:
-    """A sample of the autoencoder's latents, not scaled; of one without chance, its latents."""
+def sample_latents(vae: Any, images: torch.Tensor) -> torch.Tensor:
+    """Return a sample of the autoencoder's latents, float32, unscaled.
+
+    The latents of a deterministic autoencoder (``AutoencoderTiny``) are returned as they are.
+    """
     encoded = vae.encode(images.to(vae.dtype))
     latents = encoded.latent_dist.sample() if hasattr(encoded, "latent_dist") else encoded.latents
     return latents.float()  # type: ignore[no-any-return]
 
 
-def likely_latents(vae: Any, images: torch.Tensor) -> torch.Tensor:
-    """The likeliest latents, not scaled: how InstructPix2Pix is shown its source."""
+def mode_latents(vae: Any, images: torch.Tensor) -> torch.Tensor:
+    """Return the mode of the autoencoder's latents, float32, unscaled.
+
+    InstructPix2Pix gets its source image in this form.
+    """
     encoded = vae.encode(images.to(vae.dtype))
     latents = encoded.latent_dist.mode() if hasattr(encoded, "latent_dist") else encoded.latents
     return latents.float()  # type: ignore[no-any-return]

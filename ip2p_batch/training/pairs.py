@@ -1,13 +1,13 @@
-"""Paired data: a picture, a sentence, and the picture that the sentence should make of it.
+"""Read paired data: a source image, an instruction, and the edited image.
 
-A dataset is a table (CSV or JSONL) beside its pictures, or a folder that holds one, named
+A dataset is a table (CSV or JSONL) with paths relative to it, or a folder with one table named
 ``pairs`` or, as in the ``imagefolder`` layout of Hugging Face datasets, ``metadata``::
 
     input,instruction,edited           {"input": "in/1.png", "instruction": "make it night",
     in/0.png,make it snow,out/0.png     "edited": "out/1.png"}
 
-The column names of the published InstructPix2Pix datasets are understood, too. Columns that mean
-nothing here are passed over, so that a table can keep what made it: caption, seed, CLIP scores.
+The column names of the published InstructPix2Pix datasets are also accepted. Other columns are
+ignored, so a table can also record captions, seeds or CLIP scores.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from ..errors import SourceError
 from ..media.images.codec import still_size
 from ..media.table import TABLES, read_rows
 
-#: Column names as written by others -> ours.
+#: Accepted column names -> our names.
 ALIASES: Mapping[str, str] = MappingProxyType(
     {
         "input": "input", "input_image": "input", "original_image": "input",
@@ -35,15 +35,15 @@ ALIASES: Mapping[str, str] = MappingProxyType(
         "edited_image_file_name": "edited", "target": "edited", "output": "edited",
     }
 )  # fmt: skip
-_NAMES = ("pairs", "metadata")
-#: Sides of the two pictures may differ in proportion by this much, from rounding in a resize.
-_SHAPE_TOLERANCE = 0.02
+_TABLE_STEMS = ("pairs", "metadata")
+#: Tolerated difference of the two aspect ratios, from rounding in a resize.
+_ASPECT_TOLERANCE = 0.02
 
 Progress = Callable[[int], None]
 
 
 class Pair(msgspec.Struct, frozen=True, kw_only=True):
-    """One example. Paths are absolute."""
+    """One training example; ``input`` and ``edited`` are absolute paths."""
 
     input: str
     instruction: str
@@ -51,70 +51,81 @@ class Pair(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class BadRow(msgspec.Struct, frozen=True, kw_only=True):
-    """A row that cannot be learned from, and why."""
+    """A row that cannot be used.
 
-    where: str
-    why: str
+    Attributes:
+        location: file and line, or the photo's name.
+        reason: what is wrong with it.
+    """
+
+    location: str
+    reason: str
 
 
 class Pairs(msgspec.Struct, frozen=True, kw_only=True):
-    """What a dataset holds, in the order of its table."""
+    """The good and bad rows of a dataset, in the order of its table."""
 
     good: tuple[Pair, ...]
     bad: tuple[BadRow, ...]
 
 
 def find_table(dataset: Path) -> Path:
-    """The table of a dataset: ``dataset`` itself, or the one in that folder.
+    """Return the table of a dataset: ``dataset`` itself, or the table in that folder.
 
     Raises:
-        SourceError: there is none, or more than one.
+        SourceError: there is no table, or more than one.
     """
     if not dataset.is_dir():
         if dataset.suffix.lower() in TABLES and dataset.is_file():
             return dataset
         raise SourceError(
-            f"{dataset}: no such dataset.", path=dataset, hint="Give a folder, a CSV or a JSONL."
+            f"{dataset}: no such dataset.",
+            path=dataset,
+            hint="Name a folder, a CSV file or a JSONL file.",
         )
-    found = [
+    tables = [
         path
-        for name in _NAMES
+        for stem in _TABLE_STEMS
         for suffix in TABLES
-        if (path := dataset / (name + suffix)).is_file()
+        if (path := dataset / (stem + suffix)).is_file()
     ]
-    if len(found) == 1:
-        return found[0]
+    if len(tables) == 1:
+        return tables[0]
     raise SourceError(
-        f"{dataset}: it holds {'no table' if not found else f'{len(found)} tables'} of pairs.",
+        f"{dataset}: it contains {len(tables) or 'no'} tables of pairs.",
         path=dataset,
-        hint="Put one pairs.csv or pairs.jsonl there, with columns input, instruction, edited.",
+        hint="Keep one pairs.csv or pairs.jsonl, with the columns input, instruction, edited.",
     )
 
 
 def read_pairs(dataset: Path, *, progress: Progress = lambda _: None) -> Pairs:
-    """Read a dataset's table and the headers of its pictures.
+    """Read a dataset's table and the headers of its images.
 
-    A row whose pictures cannot be opened, or are not of one shape, is listed as bad; the others
-    are good, as far as headers tell.
+    A row is bad if a column is empty, an image cannot be opened, or the aspect ratios of its
+    images differ. Pixels are not decoded.
+
+    Args:
+        dataset: a table, or a folder with one.
+        progress: called with the number of rows read, after each row.
 
     Raises:
-        SourceError: there is no table, it is not well-formed, lacks a column, or not one row of
-            it is good.
+        SourceError: there is no table, it is not well-formed, a column is missing, or no row is
+            good.
     """
     table = find_table(dataset.expanduser().absolute())
     good: list[Pair] = []
     bad: list[BadRow] = []
     for number, (line, row) in enumerate(_rows(table), start=1):
         try:
-            good.append(_checked(row, table.parent))
+            good.append(_parse_row(row, table.parent))
         except (ValueError, SourceError) as error:
-            why = error.message if isinstance(error, SourceError) else str(error)
-            bad.append(BadRow(where=f"{table.name} line {line}", why=why))
+            reason = error.message if isinstance(error, SourceError) else str(error)
+            bad.append(BadRow(location=f"{table.name} line {line}", reason=reason))
         progress(number)
     if not good:
-        first = f" The first: {bad[0].where}: {bad[0].why}" if bad else ""
+        first = f" The first: {bad[0].location}: {bad[0].reason}" if bad else ""
         raise SourceError(
-            f"{table}: not one row can be learned from.{first}",
+            f"{table}: no row can be used.{first}",
             path=table,
             hint="Paths are relative to the table's folder.",
         )
@@ -122,33 +133,33 @@ def read_pairs(dataset: Path, *, progress: Progress = lambda _: None) -> Pairs:
 
 
 def _rows(table: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Rows with our own column names.
+    """Yield line numbers and rows with our column names.
 
     Raises:
-        SourceError: two columns mean the same.
+        SourceError: two columns have the same meaning.
     """
     for line, row in read_rows(table, tuple(ALIASES), required=(), others=True):
-        ours: dict[str, Any] = {}
-        for name, value in row.items():
-            meaning = ALIASES.get(name)
-            if meaning is None:
+        renamed: dict[str, Any] = {}
+        for alias, value in row.items():
+            name = ALIASES.get(alias)
+            if name is None:
                 continue
-            if meaning in ours:
+            if name in renamed:
                 raise SourceError(
-                    f"{table}: line {line} has two columns for {meaning!r}.",
+                    f"{table}: line {line} has two columns for {name!r}.",
                     path=table,
                     hint="Keep one of them.",
                 )
-            ours[meaning] = value
-        yield line, ours
+            renamed[name] = value
+        yield line, renamed
 
 
-def _checked(row: Mapping[str, Any], folder: Path) -> Pair:
-    """One row.
+def _parse_row(row: Mapping[str, Any], folder: Path) -> Pair:
+    """Convert a row to a :class:`Pair`.
 
     Raises:
-        ValueError: says what is wrong with it.
-        SourceError: one of its pictures cannot be opened.
+        ValueError: a column is empty, or the aspect ratios differ.
+        SourceError: an image cannot be opened.
     """
     values = {}
     for name in ("input", "instruction", "edited"):
@@ -159,8 +170,9 @@ def _checked(row: Mapping[str, Any], folder: Path) -> Pair:
     paths = [folder / values["input"], folder / values["edited"]]
     (width, height), (edited_width, edited_height) = map(still_size, paths)
     ratio = (width * edited_height) / (height * edited_width)
-    if abs(ratio - 1) > _SHAPE_TOLERANCE:
+    if abs(ratio - 1) > _ASPECT_TOLERANCE:
         raise ValueError(
-            f"the pictures have two shapes, {width}x{height} and {edited_width}x{edited_height}"
+            "the images differ in aspect ratio:"
+            f" {width}x{height} and {edited_width}x{edited_height}"
         )
     return Pair(input=str(paths[0]), instruction=values["instruction"], edited=str(paths[1]))

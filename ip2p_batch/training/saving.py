@@ -1,9 +1,8 @@
-"""Writing a trained model to a folder that ``--model`` loads."""
+"""Write a trained pipeline to a folder that ``--model`` loads."""
 
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,27 +13,37 @@ from ..storage.atomic import write_atomic
 
 
 def save_pipeline(pipe: Any, output: Path, defaults: Mapping[str, int | float]) -> None:
-    """Write all parts in diffusers' form, and the model's own defaults where it has some.
+    """Write a diffusers folder.
+
+    Args:
+        pipe: a diffusers pipeline.
+        output: the folder.
+        defaults: default steps, scales and size of the model; no file is written if empty.
 
     Raises:
         OutputError: the folder cannot be written.
     """
     try:
         pipe.save_pretrained(output)
-        for path in output.rglob("*.safetensors"):
-            # They come readable by their owner alone; workers may run under another name.
-            path.chmod(0o666 & ~_umask())
+        _share_weights(output)
     except OSError as error:
         raise OutputError(
-            f"{output}: the model cannot be written: {error.strerror or error}",
+            f"{output}: cannot write the model: {error.strerror or error}",
             path=output,
-            hint="Make room and give the same command again: the last checkpoint is whole.",
+            hint="Free disk space, then run the same command again.",
+            survives="The last checkpoint is complete.",
         ) from None
     if defaults:
         write_atomic(output / DEFAULTS_FILE, (json.dumps(dict(defaults), indent=1) + "\n").encode())
 
 
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
+def _share_weights(folder: Path) -> None:
+    """Give weight files the permissions of ordinary files.
+
+    safetensors creates files that only their owner can read, but workers may run as another user.
+    """
+    # An ordinary file shows what the umask leaves; os.umask() itself can only be read by
+    # changing it, for all threads of the process.
+    mode = (folder / "model_index.json").stat().st_mode & 0o666
+    for path in folder.rglob("*.safetensors"):
+        path.chmod(mode)

@@ -1,4 +1,4 @@
-"""Pictures and sentences as the models take them."""
+"""Convert images and texts to the tensors that the models take."""
 
 from __future__ import annotations
 
@@ -9,17 +9,21 @@ import numpy.typing as npt
 import torch
 
 
-def as_tensor(images: npt.NDArray[np.uint8]) -> torch.Tensor:
-    """uint8 pictures, shape ``(batch, height, width, 3)``, as values -1 to 1, channels first."""
+def images_to_tensor(images: npt.NDArray[np.uint8]) -> torch.Tensor:
+    """Convert uint8 images, shape ``(batch, height, width, 3)``, to float32 values in [-1, 1].
+
+    Returns:
+        Shape ``(batch, 3, height, width)``.
+    """
     return torch.from_numpy(images.astype(np.float32) / 127.5 - 1).permute(0, 3, 1, 2)
 
 
-def token_ids(tokenizer: Any, texts: list[str]) -> torch.Tensor:
-    """Numbers of the texts' tokens, filled up to the tokenizer's length.
+def tokenize(tokenizer: Any, texts: list[str]) -> torch.Tensor:
+    """Return the token ids of ``texts``, padded or truncated to the tokenizer's length.
 
     Args:
-        tokenizer: of CLIP's class.
-        texts: one an example; what is longer than the tokenizer's length is cut.
+        tokenizer: a ``CLIPTokenizer``.
+        texts: one text per example.
 
     Returns:
         int64, shape ``(batch, tokens)``.

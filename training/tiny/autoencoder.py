@@ -1,7 +1,7 @@
-"""The bundled model's autoencoder: diffusers' ``AutoencoderTiny``, trained from nothing.
+"""The bundled model's autoencoder: diffusers' ``AutoencoderTiny``, trained from scratch.
 
-It makes 4x4 pixels one latent pixel. Its class is that of TAESD (Ollin Boer Bohan, 2023), which
-is all convolutions and ReLU and so runs quickly on a CPU.
+It encodes 4x4 pixels as one latent pixel. The architecture is that of TAESD (Ollin Boer Bohan,
+2023): only convolutions and ReLU, so it is fast on a CPU.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from diffusers import AutoencoderTiny
 from diffusers.models.autoencoders.vae import AutoencoderTinyBlock
 from torch import nn
 
-from ip2p_batch.training.fit import Batch
-from ip2p_batch.training.tensors import as_tensor
+from ip2p_batch.training.tensors import images_to_tensor
+from ip2p_batch.training.trainer import Batch
 
 from .crops import Crops
 
@@ -26,9 +26,9 @@ class Architecture(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     """Sizes of the autoencoder.
 
     Attributes:
-        channels: width of every layer.
-        latent_channels: of one latent pixel.
-        encoder_blocks, decoder_blocks: residual blocks at each resolution, in order of use.
+        channels: channels of every layer.
+        latent_channels: channels of the latents.
+        encoder_blocks, decoder_blocks: residual blocks per resolution, in order of use.
     """
 
     channels: int = 64
@@ -38,7 +38,7 @@ class Architecture(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 
 
 def build(architecture: Architecture) -> Any:
-    """A fresh autoencoder with weights that keep the spread of what passes through."""
+    """Return an untrained autoencoder; its initial weights preserve the variance of activations."""
     levels = len(architecture.encoder_blocks)
     vae = AutoencoderTiny(
         encoder_block_out_channels=(architecture.channels,) * levels,
@@ -49,11 +49,11 @@ def build(architecture: Architecture) -> Any:
         scaling_factor=1.0,
         shift_factor=0.0,
     )
-    residual = {
-        id(conv): place
+    position_in_block = {
+        id(conv): position
         for block in vae.modules()
         if isinstance(block, AutoencoderTinyBlock)
-        for place, conv in enumerate(c for c in block.conv if isinstance(c, nn.Conv2d))
+        for position, conv in enumerate(c for c in block.conv if isinstance(c, nn.Conv2d))
     }
     for conv in vae.modules():
         if not isinstance(conv, nn.Conv2d):
@@ -61,17 +61,17 @@ def build(architecture: Architecture) -> Any:
         nn.init.kaiming_normal_(conv.weight, nonlinearity="relu")
         if conv.bias is not None:
             nn.init.zeros_(conv.bias)
-        if residual.get(id(conv)) == 2:  # the block's last: it starts near doing nothing
+        if position_in_block.get(id(conv)) == 2:  # the last: the block starts near the identity
             conv.weight.data *= 0.2
     return vae.to(memory_format=torch.channels_last)
 
 
 @torch.no_grad()
 def normalize(vae: Any, images: torch.Tensor) -> None:
-    """Scale the last layers so that latents start with mean 0 and spread 1, pictures likewise.
+    """Scale the last layers: latents get mean 0 and variance 1, images the variance of ``images``.
 
     Args:
-        vae: from :func:`build`.
+        vae: an untrained autoencoder from :func:`build`; changed in place.
         images: values -1 to 1, shape ``(batch, 3, height, width)``.
     """
     last = vae.encoder.layers[-1]
@@ -84,29 +84,29 @@ def normalize(vae: Any, images: torch.Tensor) -> None:
 
 
 def reconstruction_loss(output: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-    """Absolute and squared error, and the absolute error of differences between neighbours.
+    """Return the absolute error, the squared error, and the absolute error of pixel differences.
 
-    The last term is what keeps lines (pencil, blueprint) from being washed out.
+    The error of differences between neighboring pixels keeps thin lines (pencil, blueprint).
     """
 
     def differences(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         return x[..., 1:, :] - x[..., :-1, :], x[..., :, 1:] - x[..., :, :-1]
 
-    steps = sum(
+    gradient_error = sum(
         (a - b).abs().mean() for a, b in zip(differences(output), differences(target), strict=True)
     )
     error = output - target
-    return error.abs().mean() + 2 * error.square().mean() + 0.5 * steps
+    return error.abs().mean() + 2 * error.square().mean() + 0.5 * gradient_error
 
 
 class AutoencoderTask:
-    """Reconstruct crops and their edits; see :class:`~ip2p_batch.training.fit.Task`.
+    """Reconstruct crops and their edits; a :class:`~ip2p_batch.training.trainer.TrainingTask`.
 
     Args:
-        vae: from :func:`build`.
-        crops: what to reconstruct.
-        side: pixels of the squares that are cut out of the crops.
-        held_out: uint8 pictures never trained on, for :meth:`validate`.
+        vae: an autoencoder from :func:`build`.
+        crops: the images to reconstruct.
+        side: side in pixels of the squares that are cut out of the crops.
+        held_out: uint8 images that are not trained on, for :meth:`validate`.
     """
 
     def __init__(self, vae: Any, crops: Crops, side: int, held_out: np.ndarray) -> None:
@@ -116,18 +116,18 @@ class AutoencoderTask:
 
     def batch(self, size: int, seed: int) -> Batch:
         rng = np.random.default_rng(seed)
-        room = self.crops.sources.shape[1] - self.side
+        max_offset = self.crops.sources.shape[1] - self.side
         squares = []
         for _ in range(size):
             crop = rng.integers(len(self.crops))
             edit = rng.integers(self.crops.edits.shape[1])
-            whole = (
+            image = (
                 self.crops.sources[crop] if rng.random() < 0.4 else self.crops.edited[crop, edit]
             )
-            top, left = rng.integers(0, room + 1, 2)
-            square = whole[top : top + self.side, left : left + self.side]
+            top, left = rng.integers(0, max_offset + 1, 2)
+            square = image[top : top + self.side, left : left + self.side]
             squares.append(square[:, ::-1] if rng.random() < 0.5 else square)
-        return {"images": as_tensor(np.stack(squares))}
+        return {"images": images_to_tensor(np.stack(squares))}
 
     def validate(self, step: int, folder: Path) -> dict[str, float]:
         return {"psnr": reconstruction_psnr(self.vae, self.held_out)}
@@ -141,22 +141,22 @@ class _Reconstruction(nn.Module):
     def forward(self, batch: Batch) -> torch.Tensor:
         images = batch["images"].contiguous(memory_format=torch.channels_last)
         latents = self.vae.encode(images).latents
-        # Each channel about 0 with spread 1, as the diffusion's noise is; and a decoder that
-        # bears a little noise, for what the diffusion leaves.
+        # Each channel should have mean 0 and variance 1, like the diffusion's noise. The decoder
+        # is trained on slightly noisy latents, because the diffusion leaves some noise.
         mean, std = latents.float().mean((0, 2, 3)), latents.float().std((0, 2, 3))
-        flatten_groups = mean.square().mean() + (std - 1).square().mean()
+        latent_penalty = mean.square().mean() + (std - 1).square().mean()
         noisy = latents + 0.04 * torch.randn_like(latents)
         output = self.vae.decode(noisy).sample.float()
-        loss: torch.Tensor = reconstruction_loss(output, images) + 0.05 * flatten_groups
+        loss: torch.Tensor = reconstruction_loss(output, images) + 0.05 * latent_penalty
         return loss
 
 
 @torch.no_grad()
 def reconstruction_psnr(vae: Any, images: np.ndarray) -> float:
-    """Mean over pictures of the PSNR, in dB, of 8-bit pixels after encoding and decoding."""
+    """Return the mean PSNR, in dB, of 8-bit images after encoding and decoding."""
     total = 0.0
     for image in images:
-        values = as_tensor(image[None]).contiguous(memory_format=torch.channels_last)
+        values = images_to_tensor(image[None]).contiguous(memory_format=torch.channels_last)
         output = vae.decode(vae.encode(values).latents).sample.clamp(-1, 1)
         error = ((output - values) * 127.5).round().square().mean().clamp_min(1e-6)
         total += float(10 * torch.log10(255**2 / error))
@@ -164,8 +164,8 @@ def reconstruction_psnr(vae: Any, images: np.ndarray) -> float:
 
 
 @torch.no_grad()
-def latent_spread(vae: Any, crops: Crops, count: int = 64) -> float:
-    """Standard deviation of the latents of edited crops; its inverse is the scaling factor."""
+def latent_std(vae: Any, crops: Crops, count: int = 64) -> float:
+    """Return the standard deviation of edited crops' latents, the inverse of the scaling factor."""
     chosen = np.linspace(0, len(crops) - 1, min(count, len(crops))).astype(int)
-    latents = [vae.encode(as_tensor(crops.edited[at, 0][None])).latents for at in chosen]
+    latents = [vae.encode(images_to_tensor(crops.edited[n, 0][None])).latents for n in chosen]
     return float(torch.cat(latents).std())

@@ -1,4 +1,4 @@
-"""From a recipe file and a folder of photographs to a diffusers folder that ``--model`` loads."""
+"""Build the bundled model: photographs in, a diffusers folder that ``--model`` loads out."""
 
 from __future__ import annotations
 
@@ -17,88 +17,91 @@ from safetensors.torch import load_file, save_file
 from ip2p_batch.errors import RecipeError, SourceError
 from ip2p_batch.media.images.codec import read_still
 from ip2p_batch.media.images.listing import find_items
-from ip2p_batch.training.denoising import Denoising, Objective
-from ip2p_batch.training.fit import Fitting, fit
+from ip2p_batch.training.config import TrainingConfig
+from ip2p_batch.training.denoising import DenoisingLoss, Objective
 from ip2p_batch.training.saving import save_pipeline
+from ip2p_batch.training.trainer import train_model
 
-from . import autoencoder, parts
-from .crops import Cropping, Crops, make_crops
+from . import autoencoder, components
+from .crops import CropConfig, Crops, make_crops
 from .denoiser import DenoiserTask
 from .latents import make_latents
 
-#: what, done, of how many, and a word on how it goes
+#: Called with the stage's name, the number of units done and of all units, and a comment.
 Progress = Callable[[str, int, int, str], None]
+_FINISHED = "finished.safetensors"
 
 
 class AutoencoderStage(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How the autoencoder is trained.
+    """The training of the autoencoder.
 
     Attributes:
-        side: pixels of the squares it sees.
-        architecture, fitting: its sizes, and the loop's options.
+        side: side of the training squares in pixels.
+        architecture: sizes of the autoencoder.
+        training: options of the training loop.
     """
 
     side: int
     architecture: autoencoder.Architecture
-    fitting: Fitting
+    training: TrainingConfig
 
 
 class DenoiserStage(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One stretch of the training of UNet and text encoder.
+    """One stage of the training of UNet and text encoder.
 
     Attributes:
-        side: latent pixels of the squares they see.
-        fitting: the loop's options.
+        side: side of the training squares in latent pixels.
+        training: options of the training loop.
     """
 
     side: int
-    fitting: Fitting
+    training: TrainingConfig
 
 
-class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A recipe file.
+class TinyConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The configuration file of the bundled model.
 
     Attributes:
-        photos: list of the photographs, a path beside the recipe; see :mod:`.photos`.
-        seed: where the first weights come from.
-        crops: what is cut of the photographs.
-        autoencoder: its sizes and training.
-        text, unet: sizes.
-        objective: what the UNet is asked.
-        stages: its training, one after the other.
-        defaults: the finished model's own defaults for steps, scales and size.
+        photos: list of the photographs, a path relative to the file; see :mod:`.photos`.
+        seed: seed of the initial weights.
+        crops: options of the training crops.
+        autoencoder: sizes and training of the autoencoder.
+        text, unet: sizes of the text encoder and the UNet.
+        objective: options of the UNet's loss.
+        stages: training stages of UNet and text encoder, in order.
+        defaults: the model's defaults for steps, scales and size.
     """
 
     photos: str
     seed: int = 0
-    crops: Cropping
+    crops: CropConfig
     autoencoder: AutoencoderStage
-    text: parts.TextArchitecture
-    unet: parts.UNetArchitecture
+    text: components.TextArchitecture
+    unet: components.UNetArchitecture
     objective: Objective
     stages: tuple[DenoiserStage, ...]
     defaults: dict[str, int | float]
 
 
-def load_recipe(path: Path) -> Recipe:
-    """Read a TOML file.
+def load_config(path: Path) -> TinyConfig:
+    """Read a configuration from a TOML file.
 
     Raises:
-        RecipeError: it is missing, not TOML, or has a field that is unknown or wrong.
+        RecipeError: the file is missing or not TOML, or a field is missing, unknown or invalid.
     """
     try:
-        return msgspec.convert(tomllib.loads(path.read_text(encoding="utf-8")), Recipe)
+        return msgspec.convert(tomllib.loads(path.read_text(encoding="utf-8")), TinyConfig)
     except OSError as error:
         raise RecipeError(f"{path}: {error.strerror or error}") from None
     except (tomllib.TOMLDecodeError, msgspec.ValidationError, UnicodeDecodeError) as error:
         raise RecipeError(
-            f"{path} is not a training recipe: {error}",
-            hint="training/tiny.toml of the repository shows every field.",
+            f"{path} is not a valid configuration: {error}",
+            hint="See training/tiny.toml for all fields.",
         ) from None
 
 
 def build_model(
-    recipe: Recipe,
+    config: TinyConfig,
     photos: Path,
     held_out: Path,
     work: Path,
@@ -106,111 +109,123 @@ def build_model(
     *,
     progress: Progress = lambda *_: None,
 ) -> Path:
-    """Do every stage that is not done yet, and write the model to ``output``.
+    """Run the unfinished stages, and write the model to ``output``.
 
     Args:
-        recipe: sizes and steps.
-        photos, held_out: folders of photographs to learn from and to measure with.
-        work: for crops, latents and checkpoints; given again, the work goes on where it was.
-        output: a folder for the model, in diffusers' form with float16 weights.
-        progress: called often.
+        config: sizes and training options.
+        photos, held_out: folders of the photographs to train on and to measure with.
+        work: folder for crops, latents and checkpoints. The build resumes from what it contains.
+        output: folder of the model, in diffusers' layout with float16 weights.
+        progress: called after each unit of work.
 
     Raises:
         SourceError: there are no photographs.
-        RecipeError: ``work`` holds checkpoints of another recipe.
-        OutputError: something cannot be written.
+        RecipeError: ``work`` contains checkpoints of another configuration.
+        OutputError: a file cannot be written.
     """
     crops = make_crops(
-        pictures(photos), work / "crops", recipe.crops,
-        progress=lambda done, of: progress("crops", done, of, ""),
+        list_images(photos), work / "crops", config.crops,
+        progress=lambda done, total: progress("crops", done, total, ""),
     )  # fmt: skip
-    vae = _autoencoder(recipe, crops, squares(held_out), work / "autoencoder", progress)
+    vae = _train_autoencoder(
+        config, crops, center_squares(held_out), work / "autoencoder", progress
+    )
     latents = make_latents(
         vae, crops, work / "latents",
-        progress=lambda done, of: progress("latents", done, of, ""),
+        progress=lambda done, total: progress("latents", done, total, ""),
     )  # fmt: skip
-    tokenizer = parts.build_tokenizer(recipe.text)
-    torch.manual_seed(recipe.seed)
-    channels = recipe.autoencoder.architecture.latent_channels
-    text_encoder = parts.build_text_encoder(recipe.text, tokenizer)
-    unet = parts.build_unet(recipe.unet, channels, recipe.text.width)
-    scheduler = parts.build_scheduler()
-    model = Denoising(unet, text_encoder, None, scheduler, recipe.objective)
-    model.scaling = float(vae.config.scaling_factor)
-    for number, stage in enumerate(recipe.stages, 1):
+    tokenizer = components.build_tokenizer(config.text)
+    torch.manual_seed(config.seed)
+    channels = config.autoencoder.architecture.latent_channels
+    text_encoder = components.build_text_encoder(config.text, tokenizer)
+    unet = components.build_unet(config.unet, channels, config.text.width)
+    scheduler = components.build_scheduler()
+    loss = DenoisingLoss(unet, text_encoder, None, scheduler, config.objective)
+    loss.scaling = float(vae.config.scaling_factor)
+    for number, stage in enumerate(config.stages, 1):
         name = f"denoiser-{number}"
-        if not _finished(model, work / name):
-            task = DenoiserTask(model, tokenizer, latents, stage.side)
-            fit(task, stage.fitting, work / name, progress=_told(progress, name))
-            _finish(model, work / name)
+        if not _load_finished(loss, work / name):
+            task = DenoiserTask(loss, tokenizer, latents, stage.side)
+            train_model(task, stage.training, work / name, progress=_loss_of(progress, name))
+            _save_finished(loss, work / name)
     return save_model(
-        output, recipe.defaults, vae=vae, unet=unet, text_encoder=text_encoder,
+        output, config.defaults, vae=vae, unet=unet, text_encoder=text_encoder,
         tokenizer=tokenizer, scheduler=scheduler,
     )  # fmt: skip
 
 
-def _autoencoder(
-    recipe: Recipe, crops: Crops, held_out: np.ndarray, work: Path, progress: Progress
+def _train_autoencoder(
+    config: TinyConfig, crops: Crops, held_out: np.ndarray, work: Path, progress: Progress
 ) -> Any:
-    stage = recipe.autoencoder
-    torch.manual_seed(recipe.seed)
+    stage = config.autoencoder
+    torch.manual_seed(config.seed)
     vae = autoencoder.build(stage.architecture)
-    if not _finished(vae, work):
+    if not _load_finished(vae, work):
         task = autoencoder.AutoencoderTask(vae, crops, stage.side, held_out)
         autoencoder.normalize(vae, task.batch(16, 0)["images"])
-        fit(task, stage.fitting, work, progress=_told(progress, "autoencoder"))
-        _finish(vae, work)
+        train_model(task, stage.training, work, progress=_loss_of(progress, "autoencoder"))
+        _save_finished(vae, work)
     vae.eval().requires_grad_(requires_grad=False)
-    vae.register_to_config(scaling_factor=1 / autoencoder.latent_spread(vae, crops))
+    vae.register_to_config(scaling_factor=1 / autoencoder.latent_std(vae, crops))
     return vae
 
 
-def _told(progress: Progress, name: str) -> Callable[[int, int, float], None]:
-    return lambda step, of, loss: progress(name, step, of, f"loss {loss:.4f}")
+def _loss_of(progress: Progress, stage: str) -> Callable[[int, int, float], None]:
+    """Report the steps of a training loop as progress of ``stage``."""
+    return lambda step, steps, loss: progress(stage, step, steps, f"loss {loss:.4f}")
 
 
-def _finished(module: torch.nn.Module, work: Path) -> bool:
-    path = work / "finished.safetensors"
+def _load_finished(module: torch.nn.Module, work: Path) -> bool:
+    """Load the weights of a finished stage; return whether there are any."""
+    path = work / _FINISHED
     if not path.exists():
         return False
     module.load_state_dict(load_file(path))
     return True
 
 
-def _finish(module: torch.nn.Module, work: Path) -> None:
-    """Keep the averaged weights; the optimiser's state is of no use any more."""
-    partial = work / ".finished.safetensors"
+def _save_finished(module: torch.nn.Module, work: Path) -> None:
+    """Save the averaged weights of a finished stage."""
+    partial = work / f".{_FINISHED}"
     tensors = {name: value.contiguous() for name, value in module.state_dict().items()}
     save_file(tensors, partial)
-    partial.replace(work / "finished.safetensors")
+    partial.replace(work / _FINISHED)
 
 
-def pictures(folder: Path) -> list[Path]:
-    """Every picture below ``folder`` that can be read, in the order of their names."""
-    items = find_items(folder, folder / ".results")  # nothing is written there
-    found = sorted(Path(item.source) for item in items if item.error is None)
-    if not found:
-        raise SourceError(f"{folder} holds no photographs.", path=folder)
-    return found
+def list_images(folder: Path) -> list[Path]:
+    """Return all readable images in ``folder`` and its subfolders, sorted by path.
+
+    Raises:
+        SourceError: there is no readable image.
+    """
+    items = find_items(folder, folder / ".results")  # an output folder that does not exist
+    images = sorted(Path(item.source) for item in items if item.error is None)
+    if not images:
+        raise SourceError(f"{folder} contains no photographs.", path=folder)
+    return images
 
 
-def squares(folder: Path, side: int = 256) -> np.ndarray:
-    """The middle square of each picture below ``folder``, uint8, scaled to ``side`` pixels."""
-    cut = []
-    for path in pictures(folder):
+def center_squares(folder: Path, side: int = 256) -> np.ndarray:
+    """Return the center square of each image in ``folder``, scaled to ``side`` pixels.
+
+    Returns:
+        uint8, shape ``(images, side, side, 3)``.
+    """
+    squares = []
+    for path in list_images(folder):
         image = read_still(path).image
         height, width = image.shape[:2]
         short = min(height, width)
         top, left = (height - short) // 2, (width - short) // 2
         square = image[top : top + short, left : left + short]
-        cut.append(cv2.resize(square, (side, side), interpolation=cv2.INTER_AREA))
-    return np.stack(cut)
+        squares.append(cv2.resize(square, (side, side), interpolation=cv2.INTER_AREA))
+    return np.stack(squares)
 
 
-def save_model(output: Path, defaults: dict[str, int | float], **components: Any) -> Path:
-    """Write a pipeline's components to a diffusers folder, weights as float16 safetensors."""
+def save_model(output: Path, defaults: dict[str, int | float], **pipeline_parts: Any) -> Path:
+    """Write a pipeline to a diffusers folder, with weights as float16 safetensors."""
     pipe = StableDiffusionInstructPix2PixPipeline(
-        **components, safety_checker=None, feature_extractor=None, requires_safety_checker=False
+        **pipeline_parts, safety_checker=None, feature_extractor=None, requires_safety_checker=False
     )
     pipe.to(dtype=torch.float16)
     save_pipeline(pipe, output, defaults)

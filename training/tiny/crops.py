@@ -1,4 +1,4 @@
-"""Square crops of photographs, each with some of the teachers' edits: all that the model sees."""
+"""Square crops of photographs, each with several reference edits: the training images."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ from ip2p_batch.errors import SourceError
 from ip2p_batch.frame import Image
 from ip2p_batch.media.images.codec import read_still
 from ip2p_batch.storage.atomic import atomic_path
-from ip2p_batch.training.teachers import TEACHERS
+from ip2p_batch.training.reference_edits import REFERENCE_EDITS
 
-#: Teachers by number, as crops name them; ``keep`` is 0.
-EDITS: tuple[str, ...] = tuple(TEACHERS)
+#: Reference edits by number, as crops store them; ``keep`` is 0.
+EDITS: tuple[str, ...] = tuple(REFERENCE_EDITS)
 
 
-class Cropping(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What to cut.
+class CropConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Options of the crops.
 
     Attributes:
         size: side of a crop in pixels.
-        per_photo: crops of each photo.
-        edits_per_crop: different teachers for each crop, without ``keep``.
-        jitter: share of crops whose colours are changed first, so that a model from few photos
-            knows more colours than they have.
-        seed: where chance comes from.
+        per_photo: crops per photo.
+        edits_per_crop: different edits per crop, without ``keep``.
+        jitter: fraction of the crops whose colors are changed before editing, so that a few
+            photos cover more colors than they contain.
+        seed: seed of all random choices.
     """
 
     size: int = 256
@@ -43,12 +43,12 @@ class Cropping(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
 
 class Crops:
-    """Crops on disk, read as they are needed.
+    """Memory-mapped crops.
 
     Attributes:
         sources: uint8, shape ``(crops, size, size, 3)``.
         edited: uint8, shape ``(crops, edits, size, size, 3)``.
-        edits: numbers into :data:`EDITS`, shape ``(crops, edits)``.
+        edits: indices into :data:`EDITS`, shape ``(crops, edits)``.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -63,54 +63,64 @@ class Crops:
 def make_crops(
     photos: Sequence[Path],
     folder: Path,
-    cropping: Cropping,
+    config: CropConfig,
     *,
     progress: Callable[[int, int], None] = lambda *_: None,
 ) -> Crops:
-    """Cut and edit; a folder that holds crops already is read.
+    """Cut and edit crops, or read the crops that ``folder`` already contains.
 
-    What is cut of a photo depends on its name and the seed alone.
+    The crops of a photo depend on its name and the seed only.
+
+    Args:
+        photos: paths of the photos.
+        folder: folder of the crops.
+        config: options.
+        progress: called with the number of photos done and of all photos.
+
+    Raises:
+        SourceError: no photo can be used.
+        OutputError: ``folder`` cannot be written.
     """
     folder.mkdir(parents=True, exist_ok=True)
     if not (folder / "edits.npy").exists():
         parts: list[tuple[npt.NDArray[np.uint8], ...]] = []
         with ProcessPoolExecutor(os.cpu_count()) as pool:
-            for done, part in enumerate(pool.map(_of_one, photos, [cropping] * len(photos)), 1):
+            for done, part in enumerate(pool.map(_crop_photo, photos, [config] * len(photos)), 1):
                 if part is not None:
                     parts.append(part)
                 progress(done, len(photos))
         if not parts:
-            raise SourceError("None of the photos can be cropped.", path=folder)
-        # The numbers come last: with them the folder is whole.
-        for at, name in enumerate(("sources", "edited", "edits")):
+            raise SourceError("No photo can be cropped: all crops are nearly uniform.")
+        # `edits` is written last: a folder with it is complete.
+        for position, name in enumerate(("sources", "edited", "edits")):
             with atomic_path(folder / f"{name}.npy") as temporary, temporary.open("wb") as file:
-                np.save(file, np.concatenate([part[at] for part in parts]))
+                np.save(file, np.concatenate([part[position] for part in parts]))
     return Crops(folder)
 
 
-def _of_one(photo: Path, cropping: Cropping) -> tuple[npt.NDArray[np.uint8], ...] | None:
+def _crop_photo(photo: Path, config: CropConfig) -> tuple[npt.NDArray[np.uint8], ...] | None:
     image = read_still(photo).image
-    rng = random.Random(f"{cropping.seed}:{photo.name}")  # noqa: S311 - nothing secret is drawn
+    rng = random.Random(f"{config.seed}:{photo.name}")  # noqa: S311 - not used for security
     sources, edited, edits = [], [], []
-    for _ in range(cropping.per_photo):
-        crop = _crop(image, cropping.size, rng)
-        if rng.random() < cropping.jitter:
-            crop = jittered(crop, rng)
-        if crop.std() < 12:  # a patch of sky teaches nothing
+    for _ in range(config.per_photo):
+        crop = _random_crop(image, config.size, rng)
+        if rng.random() < config.jitter:
+            crop = jitter_colors(crop, rng)
+        if crop.std() < 12:  # nearly uniform, such as a patch of sky
             continue
-        drawn = rng.sample(range(1, len(EDITS)), cropping.edits_per_crop)
+        drawn = rng.sample(range(1, len(EDITS)), config.edits_per_crop)
         sources.append(crop)
         edits.append(drawn)
-        edited.append(np.stack([TEACHERS[EDITS[number]](crop) for number in drawn]))
+        edited.append(np.stack([REFERENCE_EDITS[EDITS[number]](crop) for number in drawn]))
     if not sources:
         return None
     return np.stack(sources), np.stack(edited), np.array(edits)
 
 
-def _crop(image: Image, size: int, rng: random.Random) -> Image:
+def _random_crop(image: Image, size: int, rng: random.Random) -> Image:
     height, width = image.shape[:2]
     shortest = min(height, width)
-    # Never enlarged by much: blurred crops would teach a blurred model.
+    # Crops are not enlarged by more than a third: a model trained on blurred crops blurs.
     side = max(round(shortest * rng.uniform(0.45, 1.0)), min(shortest, round(size * 0.75)))
     top, left = rng.randint(0, height - side), rng.randint(0, width - side)
     square = image[top : top + side, left : left + side]
@@ -119,8 +129,8 @@ def _crop(image: Image, size: int, rng: random.Random) -> Image:
     return np.ascontiguousarray(square[:, ::-1] if rng.random() < 0.5 else square)
 
 
-def jittered(image: Image, rng: random.Random) -> Image:
-    """The picture with other saturation, hue, exposure, white balance and gamma, by chance."""
+def jitter_colors(image: Image, rng: random.Random) -> Image:
+    """Change hue, saturation, exposure, white balance and gamma at random."""
     values = image.astype(np.float32) / 255
     if rng.random() < 0.35:
         hsv = cv2.cvtColor(values, cv2.COLOR_RGB2HSV)

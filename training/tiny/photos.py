@@ -1,8 +1,8 @@
-"""The photographs behind the bundled model: a list with licences, and how to get them.
+"""The photographs behind the bundled model: a list with licences, and their download.
 
-They come inside packages that anybody can download, of Debian and of PyPI, so that the model can
-be made again without an archive of our own. The list names each picture's package, place,
-licence, author and checksum; this module downloads the packages and takes the pictures out.
+The photographs come from packages of Debian and PyPI that anyone can download, so the model can be
+rebuilt without an archive of our own. For each photograph, the list has package, path, licence,
+author and checksum; this module downloads the packages and extracts the photographs.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ from ip2p_batch.errors import RecipeError, SourceError
 from ip2p_batch.frame import Image
 from ip2p_batch.storage.atomic import write_atomic
 
-#: What may be learnt from, and shown in documentation.
+#: Licences that permit training, and reproduction in documentation.
 LICENCES = frozenset(
     ["public domain", "CC0", "CC-BY-1.0", "CC-BY-2.0", "CC-BY-2.5", "CC-BY-3.0", "CC-BY-4.0"]
 )
-#: Debian's newest pool keeps current packages, its snapshot archive every one there ever was.
+#: Debian's pool has current packages only; its snapshot archive also has old ones.
 _DEBIAN = (
     "https://deb.debian.org/debian/pool/main",
     "https://snapshot.debian.org/archive/debian/20230701T000000Z/pool/main",
@@ -44,14 +44,14 @@ class Photo(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
     Attributes:
         role: "train" or "held-out".
-        package: archive it comes in: a path in Debian's pool, or "name==version" on PyPI.
-        path: file in the archive; behind "!" the path in a Qt resource file in it.
+        package: the archive: a path in Debian's pool, or "name==version" on PyPI.
+        path: path in the archive; after "!" the path in a Qt resource file.
         licence: one of :data:`LICENCES`.
-        author: as the package says.
-        origin: where the package has it from, if it says.
-        sha256: of the file.
-        dhash: 64-bit difference hash, see :func:`dhash`; with it near-duplicates are found
-            without the pictures.
+        author: author, as stated by the package.
+        origin: where the package got it, if stated.
+        sha256: SHA-256 digest of the file.
+        dhash: 64-bit difference hash in hexadecimal, see :func:`dhash`; it finds near-duplicates
+            without a download.
     """
 
     role: str
@@ -65,16 +65,16 @@ class Photo(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
     @property
     def name(self) -> str:
-        """Its file name in our folders: package, parent folder and file."""
+        """File name in our folders: package, parent folder and file."""
         package = self.package.rsplit("/", 1)[-1].split("==")[0].split("_")[0]
         return "__".join([package, *self.path.replace("!", "/").split("/")[-2:]])
 
 
-def read_list(path: Path) -> tuple[Photo, ...]:
-    """Read a list, a JSON object on each line.
+def read_photo_list(path: Path) -> tuple[Photo, ...]:
+    """Read a list with one JSON object per line.
 
     Raises:
-        RecipeError: it is missing, broken, or has a licence that is not free enough.
+        RecipeError: it is missing or invalid, or a licence is not in :data:`LICENCES`.
     """
     try:
         lines = path.read_bytes().splitlines()
@@ -83,23 +83,30 @@ def read_list(path: Path) -> tuple[Photo, ...]:
         raise RecipeError(f"{path} is not a list of photographs: {error}") from None
     for photo in photos:
         if photo.licence not in LICENCES:
-            raise RecipeError(f"{path}: {photo.path} is under {photo.licence}.")
+            raise RecipeError(
+                f"{path}: {photo.path} has licence {photo.licence}, which is not accepted."
+            )
     return photos
 
 
-def collect(
+def download_photos(
     photos: Sequence[Photo],
     folder: Path,
     *,
     progress: Callable[[int, int], None] = lambda *_: None,
 ) -> dict[str, Path]:
-    """Download what is missing below ``folder``.
+    """Download the photographs that ``folder`` does not contain yet.
+
+    Args:
+        photos: the list.
+        folder: folder of the packages and the photographs.
+        progress: called with the number of photographs present and of all photographs.
 
     Returns:
-        Folders of the pictures by role.
+        Folders of the photographs by role.
 
     Raises:
-        SourceError: a package cannot be downloaded, or holds another picture than the list says.
+        SourceError: a package cannot be downloaded, or a photograph's checksum differs.
     """
     folders = {photo.role: folder / photo.role for photo in photos}
     missing = [p for p in photos if not (folders[p.role] / p.name).exists()]
@@ -110,19 +117,19 @@ def collect(
         for path, data in _members(archive, set(by_path)):
             photo = by_path.pop(path)
             if hashlib.sha256(data).hexdigest() != photo.sha256:
-                raise SourceError(f"{archive}: {path} is not the picture that the list means.")
+                raise SourceError(f"{archive}: {path} does not match the checksum of the list.")
             write_atomic(folders[photo.role] / photo.name, data)
             done += 1
             progress(done, len(photos))
         if by_path:
-            raise SourceError(f"{archive}: {next(iter(by_path))} is not in it.")
+            raise SourceError(f"{archive} does not contain {next(iter(by_path))}.")
     return folders
 
 
 def dhash(image: Image) -> int:
-    """64 bits: is each of 9x8 squares brighter than its left neighbour?
+    """Return a 64-bit difference hash: whether each of 8x8 cells is brighter than its left one.
 
-    Pictures that differ in size, compression or a little in colour have nearly the same bits.
+    Images that differ only in size, compression or slightly in color differ in few bits.
     """
     grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
     small = cv2.resize(grey, (9, 8), interpolation=cv2.INTER_AREA).astype(int)
@@ -131,18 +138,20 @@ def dhash(image: Image) -> int:
 
 
 def credit_page(photos: Sequence[Photo]) -> str:
-    """Markdown: every photograph with licence, author and origin, by role and package."""
-    lines = ["# Photographs", "", "What the bundled model has learnt from, and what it is measured"]
-    lines += [
-        "with. None of them is part of this package; `training/photos.jsonl` of the repository"
+    """Return Markdown with licence, author and origin of each photograph, by role and package."""
+    lines = [
+        "# Photographs",
+        "",
+        "The photographs that the bundled model was trained on and is measured with. They are not",
+        "part of this package. `training/photos.jsonl` in the repository has their checksums;",
+        "`python -m training.tiny` downloads them.",
     ]
-    lines += ["has their checksums, and `ip2p-batch train --config` downloads them."]
-    for role, title in (("train", "Learnt from"), ("held-out", "Measured with")):
+    for role, title in (("train", "Training"), ("held-out", "Evaluation")):
         lines += ["", f"## {title}"]
-        mine = sorted((p for p in photos if p.role == role), key=lambda p: (p.package, p.path))
-        for package, members in groupby(mine, lambda p: p.package):
+        chosen = sorted((p for p in photos if p.role == role), key=lambda p: (p.package, p.path))
+        for package, members in groupby(chosen, lambda p: p.package):
             lines += ["", f"### {package.rsplit('/', 1)[-1]}", ""]
-            lines += ["| file | licence | author | from |", "|---|---|---|---|"]
+            lines += ["| file | licence | author | origin |", "|---|---|---|---|"]
             lines += [
                 f"| {p.path.rsplit('!', 1)[-1].removeprefix('usr/share/')} | {p.licence} "
                 f"| {_cell(p.author)} | {_cell(p.origin)} |"
@@ -156,14 +165,14 @@ def _cell(text: str) -> str:
 
 
 def near_duplicates(photos: Sequence[Photo], bits: int = 8) -> list[tuple[Photo, Photo]]:
-    """Pairs of a training and a held-out picture whose hashes differ in ``bits`` or fewer."""
+    """Return pairs of training and held-out photos whose hashes differ in at most ``bits`` bits."""
     training = [(int(p.dhash, 16), p) for p in photos if p.role == "train"]
     held_out = [(int(p.dhash, 16), p) for p in photos if p.role != "train"]
     return [
-        (first, second)
-        for one, first in training
-        for other, second in held_out
-        if (one ^ other).bit_count() <= bits
+        (photo, other)
+        for photo_hash, photo in training
+        for other_hash, other in held_out
+        if (photo_hash ^ other_hash).bit_count() <= bits
     ]
 
 
@@ -174,40 +183,40 @@ def _download(package: str, folder: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     if "==" in package:
         name = package.split("==")[0].replace("-", "_")
-        if not (found := sorted(folder.glob(f"{name}-*.whl"))):
-            # Any wheel will do: the pictures are the same in all of them.
+        if not (wheels := sorted(folder.glob(f"{name}-*.whl"))):
+            # The photographs are the same in the wheels of all platforms.
             command = [sys.executable, "-m", "pip", "download", "--no-deps", "--quiet",
                        "--only-binary", ":all:", "--python-version", "3.11", "--dest",
                        str(folder), package]  # fmt: skip
             result = subprocess.run(command, capture_output=True, text=True, check=False)
             if result.returncode != 0:
                 raise _unreachable(package, result.stderr.strip().rsplit("\n", 1)[-1])
-            found = sorted(folder.glob(f"{name}-*.whl"))
-        return found[0]
+            wheels = sorted(folder.glob(f"{name}-*.whl"))
+        return wheels[0]
     path = folder / package.rsplit("/", 1)[-1]
     if not path.exists():
-        why = ""
+        reason = ""
         for mirror in _DEBIAN:
             try:
-                with urllib.request.urlopen(f"{mirror}/{package}", timeout=_TIMEOUT_S) as reply:  # noqa: S310 - https alone
+                with urllib.request.urlopen(f"{mirror}/{package}", timeout=_TIMEOUT_S) as reply:  # noqa: S310 - https only
                     write_atomic(path, reply.read())
                 break
             except OSError as error:
-                why = str(error)
+                reason = str(error)
         else:
-            raise _unreachable(package, why)
+            raise _unreachable(package, reason)
     return path
 
 
-def _unreachable(package: str, why: str) -> SourceError:
+def _unreachable(package: str, reason: str) -> SourceError:
     return SourceError(
-        f"{package} cannot be downloaded: {why}",
-        hint="Download it by hand into the folder packages/ and give the same command again.",
+        f"{package} cannot be downloaded: {reason}",
+        hint="Download it manually into work/photos/packages/, then run the same command again.",
     )
 
 
 def _members(archive: Path, paths: set[str]) -> Iterator[tuple[str, bytes]]:
-    """Each of ``paths`` with its bytes, in whatever order the archive has them."""
+    """Yield the paths of ``paths`` that the archive contains, with their contents."""
     if archive.suffix == ".whl":
         with zipfile.ZipFile(archive) as wheel:
             yield from ((path, wheel.read(path)) for path in sorted(paths & set(wheel.namelist())))
@@ -228,48 +237,52 @@ def _members(archive: Path, paths: set[str]) -> Iterator[tuple[str, bytes]]:
 
 
 def _data_of_deb(deb: bytes) -> bytes:
-    """The ``data.tar`` of a Debian package, which is an ``ar`` archive (deb(5), ar(5))."""
-    at = 8
-    while at + 60 <= len(deb):
-        name, size = deb[at : at + 16].decode().strip(), int(deb[at + 48 : at + 58])
+    """Return the ``data.tar`` of a Debian package, which is an ``ar`` archive (deb(5), ar(5))."""
+    position = 8
+    while position + 60 <= len(deb):
+        name = deb[position : position + 16].decode().strip()
+        size = int(deb[position + 48 : position + 58])
         if name.startswith("data.tar"):
-            return deb[at + 60 : at + 60 + size]
-        at += 60 + size + size % 2
-    raise SourceError("A Debian package without data.")
+            return deb[position + 60 : position + 60 + size]
+        position += 60 + size + size % 2
+    raise SourceError("The Debian package contains no data.tar.")
 
 
 def qt_resources(data: bytes) -> Iterator[tuple[str, bytes]]:
-    """Paths and contents of a Qt binary resource file (``.rcc``).
+    """Yield paths and contents of a Qt binary resource file (``.rcc``).
 
-    A tree of nodes of fixed size, names as UTF-16, and contents with their length before them;
-    as ``QResource`` of Qt's sources reads it.
+    The file has a tree of nodes of fixed size, names in UTF-16, and contents that start with their
+    length. The format follows ``QResource`` in Qt's sources.
+
+    Raises:
+        SourceError: it is not a Qt resource file.
     """
     if data[:4] != b"qres":
         raise SourceError("Not a Qt resource file.")
     version, tree, contents, names = struct.unpack(">IIII", data[4:20])
-    size = 22 if version >= 2 else 14  # with a time of change, or without
+    size = 22 if version >= 2 else 14  # with or without a modification time
 
     def name_of(offset: int) -> str:
-        at = names + offset
-        (letters,) = struct.unpack(">H", data[at : at + 2])
-        return data[at + 6 : at + 6 + 2 * letters].decode("utf-16-be")
+        start = names + offset
+        (length,) = struct.unpack(">H", data[start : start + 2])
+        return data[start + 6 : start + 6 + 2 * length].decode("utf-16-be")
 
-    def walk(node: int, above: tuple[str, ...]) -> Iterator[tuple[str, bytes]]:
-        at = tree + node * size
-        name, flags = struct.unpack(">IH", data[at : at + 6])
-        path = (*above, name_of(name)) if node else above
+    def walk(node: int, parents: tuple[str, ...]) -> Iterator[tuple[str, bytes]]:
+        position = tree + node * size
+        name, flags = struct.unpack(">IH", data[position : position + 6])
+        path = (*parents, name_of(name)) if node else parents
         if flags & 2:  # a folder
-            count, first = struct.unpack(">II", data[at + 6 : at + 14])
+            count, first = struct.unpack(">II", data[position + 6 : position + 14])
             for child in range(first, first + count):
                 yield from walk(child, path)
             return
-        (offset,) = struct.unpack(">I", data[at + 10 : at + 14])
+        (offset,) = struct.unpack(">I", data[position + 10 : position + 14])
         start = contents + offset
         (length,) = struct.unpack(">I", data[start : start + 4])
         content = data[start + 4 : start + 4 + length]
-        if flags & 1:  # zlib, with the length of the result before it
+        if flags & 1:  # zlib, after the uncompressed length
             content = zlib.decompress(content[4:])
-        if not flags & 4:  # Zstandard: no picture is packed with it
+        if not flags & 4:  # Zstandard, which no photograph uses
             yield "/".join(path), content
 
     yield from walk(0, ())

@@ -1,7 +1,7 @@
-"""How people ask for an edit: many sentences for each teacher, some of them never trained on.
+"""Instructions in natural language for each reference edit; some are held out for evaluation.
 
-A sentence is one of three kinds: *turn it into* a thing, *make it* some way, or a command of its
-own. Frames and words are combined at random with a generator that the caller seeds.
+An instruction has one of three forms: "turn it into" a thing, "make it" an attribute, or a command
+of its own. Templates and words are combined at random with a generator that the caller seeds.
 """
 
 from __future__ import annotations
@@ -11,54 +11,49 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
-_THING_FRAMES = (
+_THING_TEMPLATES = (
     "turn it into {}", "turn this into {}", "turn the photo into {}", "turn the picture into {}",
     "turn the image into {}", "make it {}", "make this {}", "make it look like {}",
     "make the picture look like {}", "convert it to {}", "change it to {}", "transform it into {}",
     "render it as {}", "in the style of {}", "as {}", "{}",
 )  # fmt: skip
-_WAY_FRAMES = (
+_ATTRIBUTE_TEMPLATES = (
     "make it {}", "make this {}", "make the photo {}", "make the picture {}", "make the image {}",
     "it should be {}", "{}",
 )  # fmt: skip
-#: "Please" and "can you" stand before verbs only.
-_NO_VERBS = frozenset(["no", "more", "what"])
-_FRAME_VERBS = frozenset(["turn", "make", "convert", "change", "transform", "render"])
-#: Small words that an instruction's meaning hangs on.
-_NO_DROP = frozenset(
-    ("no", "not", "do", "as", "is", "out", "off", "sea", "oil", "fog", "snow", "blur", "ink",
-     "heat", "neon", "fall", "dark", "cold", "same", "keep")
-)  # fmt: skip
+#: "please" and "can you" go before verbs only.
+_NON_VERBS = frozenset(["no", "more", "what"])
+_TEMPLATE_VERBS = frozenset(["turn", "make", "convert", "change", "transform", "render"])
 _COURTESIES = ("", "", "", "", "", "", "please ", "can you ", "now ")
 
 
 @dataclass(frozen=True, slots=True)
 class Phrases:
-    """How one edit is asked for.
+    """The phrases that ask for one edit.
 
     Attributes:
-        canonical: the sentence used in tables and pictures.
-        things: follow "turn it into".
-        ways: follow "make it".
-        commands: sentences of their own.
-        held_out: never trained on, for evaluation only.
+        canonical: the instruction shown in tables and figures.
+        things: complete "turn it into ...".
+        attributes: complete "make it ...".
+        commands: complete instructions.
+        held_out: complete instructions for evaluation only, never trained on.
     """
 
     canonical: str
     things: tuple[str, ...] = ()
-    ways: tuple[str, ...] = ()
+    attributes: tuple[str, ...] = ()
     commands: tuple[str, ...] = ()
     held_out: tuple[str, ...] = ()
 
 
-def _phrases(canonical: str, things: str, ways: str, commands: str, held_out: str) -> Phrases:
+def _phrases(canonical: str, things: str, attributes: str, commands: str, held_out: str) -> Phrases:
     def parts(text: str) -> tuple[str, ...]:
         return tuple(part.strip() for part in text.split("|") if part.strip())
 
-    return Phrases(canonical, parts(things), parts(ways), parts(commands), parts(held_out))
+    return Phrases(canonical, parts(things), parts(attributes), parts(commands), parts(held_out))
 
 
-GRAMMAR: Mapping[str, Phrases] = MappingProxyType(
+PHRASES: Mapping[str, Phrases] = MappingProxyType(
     {
         "keep": _phrases(
             "leave it as it is",
@@ -234,97 +229,55 @@ GRAMMAR: Mapping[str, Phrases] = MappingProxyType(
     }
 )
 
-#: Every sentence kept for evaluation, in lower case.
-HELD_OUT = frozenset(text.lower() for phrases in GRAMMAR.values() for text in phrases.held_out)
+#: All held-out instructions, in lower case.
+HELD_OUT = frozenset(text.lower() for phrases in PHRASES.values() for text in phrases.held_out)
 
 
-def instruction(edit: str, rng: random.Random) -> str:
-    """A sentence that asks for ``edit``, never one of :data:`HELD_OUT`.
+def sample_instruction(edit: str, rng: random.Random) -> str:
+    """Return a random instruction for ``edit``, never one of :data:`HELD_OUT`.
 
     Args:
-        edit: a name of :data:`GRAMMAR`.
-        rng: where chance comes from; the same state gives the same sentence.
+        edit: a key of :data:`PHRASES`.
+        rng: the source of randomness; the same state gives the same instruction.
     """
-    phrases = GRAMMAR[edit]
+    phrases = PHRASES[edit]
     while True:
-        text = _plain(phrases, rng)
+        text = _combine(phrases, rng)
         if rng.random() < 0.1:
             text += " please"
         if rng.random() < 0.1:
             text += "."
         if rng.random() < 0.15:
             text = text[0].upper() + text[1:]
-        if normal(text) not in HELD_OUT:
+        if normalize(text) not in HELD_OUT:
             return text
 
 
-_OPENINGS = (
-    "just", "i want you to", "could you", "let us", "let's", "i would like you to", "try to",
-    "go ahead and", "would you", "you should",
-)  # fmt: skip
-_CLOSINGS = (
-    "for me", "this time", "everywhere", "all of it", "completely", "a lot", "entirely",
-    "if you can", "thanks", "in the video", "in the whole picture", "for the whole clip",
-)  # fmt: skip
-_NOUNS = ("photo", "picture", "image", "video", "frame", "scene", "clip", "shot", "movie", "film",
-          "photograph")  # fmt: skip
-_NAMES_FOR_IT = frozenset(["it", "this", *_NOUNS])
-
-
-def varied(text: str, rng: random.Random) -> str:
-    """The sentence said otherwise: words before or after it, another noun for the picture, one
-    small word forgotten. Never one of :data:`HELD_OUT`.
-
-    A text encoder that learns from a few hundred sentences would know them by heart; this makes
-    it listen to the words that matter.
-    """
-    for _ in range(8):
-        words = text.split()
-        kind = rng.randrange(4)
-        if kind == 0:
-            words = [rng.choice(_OPENINGS), *words]
-        elif kind == 1:
-            words = [*words, rng.choice(_CLOSINGS)]
-        elif kind == 2:
-            words = [_renamed(word, rng) for word in words]
-        elif len(words) > 3:
-            small = [at for at, word in enumerate(words) if len(word) <= 4 and word not in _NO_DROP]
-            if small:
-                del words[rng.choice(small)]
-        said = " ".join(words)
-        if normal(said) not in HELD_OUT:
-            return said
-    return text
-
-
-def _renamed(word: str, rng: random.Random) -> str:
-    if word not in _NAMES_FOR_IT or rng.random() < 0.3:
-        return word
-    noun = rng.choice(_NOUNS)
-    return f"the {noun}" if word in ("it", "this") else noun
-
-
-def normal(text: str) -> str:
-    """A sentence without what :func:`instruction` adds for variety: case and full stop."""
+def normalize(text: str) -> str:
+    """Return the instruction in lower case, without a full stop."""
     return text.lower().strip(". ")
 
 
-def _plain(phrases: Phrases, rng: random.Random) -> str:
+def _combine(phrases: Phrases, rng: random.Random) -> str:
+    """Return a template filled with a phrase, or a command."""
     kinds = [
         kind
         for kind, words in (
-            ("thing", phrases.things), ("thing", phrases.things),  # the commonest way to ask
-            ("way", phrases.ways), ("command", phrases.commands),
+            ("thing", phrases.things), ("thing", phrases.things),  # twice: the commonest form
+            ("attribute", phrases.attributes), ("command", phrases.commands),
         )
         if words
     ]  # fmt: skip
     kind = rng.choice(kinds)
     if kind == "command":
         text = rng.choice(phrases.commands)
-        return text if text.partition(" ")[0] in _NO_VERBS else rng.choice(_COURTESIES) + text
-    frames, words = (
-        (_THING_FRAMES, phrases.things) if kind == "thing" else (_WAY_FRAMES, phrases.ways)
+        return text if text.partition(" ")[0] in _NON_VERBS else rng.choice(_COURTESIES) + text
+    templates, words = (
+        (_THING_TEMPLATES, phrases.things)
+        if kind == "thing"
+        else (_ATTRIBUTE_TEMPLATES, phrases.attributes)
     )
-    frame = rng.choice(frames)
-    polite = rng.choice(_COURTESIES) if frame.partition(" ")[0] in _FRAME_VERBS else ""
-    return polite + frame.format(rng.choice(words))
+    template = rng.choice(templates)
+    has_verb = template.partition(" ")[0] in _TEMPLATE_VERBS
+    courtesy = rng.choice(_COURTESIES) if has_verb else ""
+    return courtesy + template.format(rng.choice(words))

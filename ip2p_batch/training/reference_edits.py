@@ -1,11 +1,11 @@
-"""Edits that a program can make: what the bundled model learns to do when it is told to.
+"""Reference edits: image filters that the bundled model learns to imitate.
 
-Each teacher is a function of the picture alone. It draws no random numbers and does not look at
-where a pixel is, only at its surroundings: moved by some pixels, the picture gets the same edit
-moved likewise. So a video edited by a teacher is as steady as its source, and every flicker of a
-model that learned from it is the model's own.
+Each reference edit is a deterministic function of the image alone. It is translation-invariant: it
+uses the neighborhood of a pixel, not its position. A shifted image gets the same edit, shifted. A
+video edited frame by frame with a reference edit is therefore as steady as its source, so any
+flicker of a model trained on these edits comes from the model.
 
-Strengths are chosen so that someone who sees only the result can name the edit.
+The effects are strong enough to recognize the edit from the result alone.
 """
 
 from __future__ import annotations
@@ -19,58 +19,63 @@ import numpy.typing as npt
 
 from ..frame import Image
 
-#: Values 0 to 1, shape ``(height, width, 3)`` or, for luma and masks, ``(height, width)``.
+#: Values in [0, 1], shape ``(height, width, 3)``, or ``(height, width)`` for luma and masks.
 Plane = npt.NDArray[np.float32]
-Teacher = Callable[[Image], Image]
+ReferenceEdit = Callable[[Image], Image]
 
-_LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # BT.601, as in most of the tools imitated
+_LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # BT.601, as in most image editors
 _MIRROR = cv2.BORDER_REFLECT_101
 
 
-# -- parts --------------------------------------------------------------------------------
+# -- building blocks ----------------------------------------------------------------------
 
 
 def to_float(image: Image) -> Plane:
-    """uint8 pixels as values from 0 to 1."""
+    """Convert uint8 pixels to values in [0, 1]."""
     return image.astype(np.float32) / np.float32(255)
 
 
 def to_image(values: Plane) -> Image:
-    """The reverse of :func:`to_float`; clips, and repeats a single plane for all colours."""
+    """Convert values in [0, 1] to uint8 pixels; clip, and repeat a single plane three times."""
     if values.ndim == 2:
         values = np.repeat(values[..., None], 3, axis=2)
     return np.ascontiguousarray((np.clip(values, 0, 1) * 255 + 0.5).astype(np.uint8))
 
 
 def luma(values: Plane) -> Plane:
-    """Brightness as seen, shape ``(height, width)``."""
+    """Return the perceived brightness, shape ``(height, width)``."""
     grey: Plane = values @ _LUMA
     return grey
 
 
 def smoothstep(values: Plane, low: float, high: float) -> Plane:
-    """0 below ``low``, 1 above ``high``, ``t*t*(3 - 2*t)`` between."""
+    """Return 0 below ``low``, 1 above ``high``, and ``t*t*(3 - 2*t)`` between them."""
     t = np.clip((values - low) / (high - low), 0, 1)
     result: Plane = (t * t * (3 - 2 * t)).astype(np.float32)
     return result
 
 
 def saturated(values: Plane, factor: float) -> Plane:
-    """Colours pushed away from grey by ``factor``; below 1 towards it."""
+    """Multiply the distance of each color from grey by ``factor``."""
     grey = luma(values)[..., None]
     return grey + (values - grey) * np.float32(factor)
 
 
 def blurred(values: Plane, sigma: float) -> Plane:
-    """Gaussian blur, ``sigma`` in pixels."""
+    """Apply a Gaussian blur, ``sigma`` in pixels."""
     result: Plane = cv2.GaussianBlur(values, (0, 0), sigma, borderType=_MIRROR)
     return result
 
 
 def kuwahara(values: Plane, radius: int) -> Plane:
-    """Each pixel becomes the mean of the calmest of the four squares it is a corner of.
+    """Apply the Kuwahara filter: flat patches with sharp edges, like brush strokes.
 
-    Flat patches with sharp borders, like strokes of a brush (Kuwahara et al., 1976).
+    Each pixel becomes the mean of the square with the lowest variance among the four squares of
+    which it is a corner (Kuwahara et al., 1976).
+
+    Args:
+        values: shape ``(height, width, 3)``.
+        radius: side of the squares in pixels, minus 1.
     """
     size = (radius + 1, radius + 1)
     grey = luma(values)
@@ -80,22 +85,22 @@ def kuwahara(values: Plane, radius: int) -> Plane:
         square = cv2.blur(grey * grey, size, anchor=anchor, borderType=_MIRROR)
         means.append(cv2.blur(values, size, anchor=anchor, borderType=_MIRROR))
         variances.append(square - mean * mean)
-    calmest = np.argmin(np.stack(variances), axis=0)[None, ..., None]
-    chosen: Plane = np.take_along_axis(np.stack(means), calmest, axis=0)[0]
+    smoothest = np.argmin(np.stack(variances), axis=0)[None, ..., None]
+    chosen: Plane = np.take_along_axis(np.stack(means), smoothest, axis=0)[0]
     return chosen
 
 
 def edges(grey: Plane, sigma: float, low: float, high: float) -> Plane:
-    """How much of an edge each pixel is: smoothed gradient of brightness, 0 to 1."""
+    """Return the edge strength of each pixel, 0 to 1: the gradient of the blurred brightness."""
     soft = blurred(grey, sigma)
-    across = cv2.Sobel(soft, -1, 1, 0, ksize=3, borderType=_MIRROR)
-    down = cv2.Sobel(soft, -1, 0, 1, ksize=3, borderType=_MIRROR)
-    return smoothstep(np.hypot(across, down), low, high)
+    horizontal = cv2.Sobel(soft, -1, 1, 0, ksize=3, borderType=_MIRROR)
+    vertical = cv2.Sobel(soft, -1, 0, 1, ksize=3, borderType=_MIRROR)
+    return smoothstep(np.hypot(horizontal, vertical), low, high)
 
 
-def mixed(first: Plane, second: Plane, share: Plane) -> Plane:
-    """``first`` where ``share`` is 0, ``second`` where it is 1."""
-    weight = share[..., None] if share.ndim == 2 else share
+def mixed(first: Plane, second: Plane, alpha: Plane) -> Plane:
+    """Blend two images: ``first`` where ``alpha`` is 0, ``second`` where it is 1."""
+    weight = alpha[..., None] if alpha.ndim == 2 else alpha
     return first + (second - first) * weight
 
 
@@ -104,16 +109,16 @@ def _color(*rgb: float) -> Plane:
 
 
 def _hsv(values: Plane) -> tuple[Plane, Plane, Plane]:
-    """Hue in degrees, saturation and value from 0 to 1."""
+    """Return hue in degrees, saturation and value in [0, 1]."""
     hsv = cv2.cvtColor(values, cv2.COLOR_RGB2HSV)
     return hsv[..., 0], hsv[..., 1], hsv[..., 2]
 
 
 def _ramp(grey: Plane, stops: tuple[tuple[float, Plane], ...]) -> Plane:
-    """Brightness as a colour between those of ``stops``, which are in rising order."""
-    at = [stop for stop, _ in stops]
+    """Map brightness to a color gradient; ``stops`` are in increasing order."""
+    positions = [position for position, _ in stops]
     return np.stack(
-        [np.interp(grey, at, [color[c] for _, color in stops]) for c in range(3)], axis=-1
+        [np.interp(grey, positions, [color[c] for _, color in stops]) for c in range(3)], axis=-1
     ).astype(np.float32)
 
 
@@ -121,42 +126,42 @@ def _ramp(grey: Plane, stops: tuple[tuple[float, Plane], ...]) -> Plane:
 
 
 def keep(image: Image) -> Image:
-    """The picture as it is."""
+    """Leave the image unchanged."""
     return image.copy()
 
 
 def black_and_white(image: Image) -> Image:
-    """Brightness only."""
+    """Remove all color."""
     return to_image(luma(to_float(image)))
 
 
 def sepia(image: Image) -> Image:
-    """Brightness in browns, on slightly yellowed paper."""
+    """Map brightness to browns, on slightly yellowed paper."""
     grey = luma(to_float(image))[..., None]
     return to_image(grey**0.95 * _color(1.07, 0.86, 0.60) + _color(0.06, 0.035, 0.0))
 
 
 def negative(image: Image) -> Image:
-    """Every value its opposite, as on film."""
+    """Invert every value, as on negative film."""
     return np.ascontiguousarray(255 - image)
 
 
 def night(image: Image) -> Image:
-    """Dark, blue, and short of colour, as eyes see by the moon."""
+    """Darken, desaturate and tint blue, like human vision in moonlight."""
     values = saturated(to_float(image), 0.45)
     dark: Plane = np.power(np.maximum(values, 0), np.float32(1.35), dtype=np.float32)
     return to_image(dark * _color(0.28, 0.38, 0.72) + _color(0, 0.01, 0.05))
 
 
 def pencil(image: Image) -> Image:
-    """A drawing on white paper: brightness divided by its own surroundings, darks hatched grey."""
+    """Draw on white: brightness divided by its blurred self, dark areas in light grey."""
     grey = luma(to_float(image))
     dodge = np.clip(grey / np.maximum(blurred(grey, 5), 0.01), 0, 1) ** 3
     return to_image(dodge * 0.97 * (0.86 + 0.14 * smoothstep(grey, 0.0, 0.45)))
 
 
 def watercolor(image: Image) -> Image:
-    """Flat washes with darker rims, thin paint on white paper."""
+    """Paint flat, pale washes with darker rims."""
     washes = saturated(kuwahara(kuwahara(to_float(image), 5), 4), 1.3)
     grey = luma(washes)
     rims = np.maximum(blurred(grey, 2.5) - grey, 0)
@@ -164,18 +169,18 @@ def watercolor(image: Image) -> Image:
 
 
 def oil(image: Image) -> Image:
-    """Broad opaque strokes in strong colours."""
+    """Paint broad, opaque strokes in strong colors."""
     return to_image((saturated(kuwahara(kuwahara(to_float(image), 6), 5), 1.55) - 0.5) * 1.15 + 0.5)
 
 
 def cartoon(image: Image) -> Image:
-    """Few tones, strong colours, black outlines."""
+    """Reduce to few tones, with strong colors and black outlines."""
     smooth = image
     for _ in range(2):
         smooth = cv2.bilateralFilter(smooth, 7, 45, 7, borderType=_MIRROR)
     values = to_float(smooth)
     grey = luma(values)
-    # Soft steps: a hard threshold would make noise jump by a whole tone.
+    # Soft steps: with a hard threshold, noise would jump by a whole tone.
     steps = grey * 5 - 0.5
     tones = (np.floor(steps) + smoothstep(steps - np.floor(steps), 0.35, 0.65) + 0.5) / 5
     flat = saturated(values * (0.25 + 0.75 * tones / np.maximum(grey, 0.04))[..., None], 1.6)
@@ -185,13 +190,13 @@ def cartoon(image: Image) -> Image:
 
 
 def fog(image: Image) -> Image:
-    """A pale veil over everything, details soft."""
+    """Cover everything with a pale veil; soften details."""
     values = saturated(blurred(to_float(image), 1.6), 0.5)
     return to_image(0.36 * values + 0.64 * _color(0.80, 0.82, 0.84))
 
 
 def winter(image: Image) -> Image:
-    """Whatever is coloured like plants or earth lies under snow; the rest is cold and pale."""
+    """Cover the colors of plants and earth with snow; make the rest cold and pale."""
     values = to_float(image)
     hue, saturation, _ = _hsv(values)
     ground = smoothstep(saturation, 0.10, 0.30) * (1 - smoothstep(np.abs(hue - 75), 75, 105))
@@ -202,7 +207,7 @@ def winter(image: Image) -> Image:
 
 
 def autumn(image: Image) -> Image:
-    """Greens turn orange and red, the light is warm."""
+    """Turn greens orange and red; warm the light."""
     values = to_float(image)
     hue, saturation, value = _hsv(values)
     green = smoothstep(hue, 35, 60) * (1 - smoothstep(hue, 160, 185))
@@ -219,7 +224,7 @@ def autumn(image: Image) -> Image:
 
 
 def sunset(image: Image) -> Image:
-    """Low orange light, shadows purple."""
+    """Tint highlights orange and shadows purple."""
     values = to_float(image)
     grey = luma(values)
     tint = mixed(
@@ -232,7 +237,7 @@ def sunset(image: Image) -> Image:
 
 
 def blueprint(image: Image) -> Image:
-    """White lines on blue."""
+    """Draw white edges on blue."""
     grey = luma(to_float(image))
     lines = edges(grey, 1.0, 0.06, 0.45)
     paper = _color(0.04, 0.16, 0.46) + 0.10 * grey[..., None]
@@ -240,24 +245,24 @@ def blueprint(image: Image) -> Image:
 
 
 def contrast(image: Image) -> Image:
-    """Darks darker, lights lighter, colours stronger."""
+    """Darken shadows, brighten highlights, saturate colors."""
     values = 1 / (1 + np.exp(-9 * (to_float(image) - 0.5)))
     return to_image(saturated(((values - 0.011) / 0.978).astype(np.float32), 1.2))
 
 
 def blur(image: Image) -> Image:
-    """Out of focus."""
+    """Blur, as if out of focus."""
     return to_image(blurred(to_float(image), 5))
 
 
 def underwater(image: Image) -> Image:
-    """Red is gone, blue-green light, details soft."""
+    """Remove red, tint blue-green, soften details."""
     values = saturated(blurred(to_float(image), 1.0), 0.5)
     return to_image(values * _color(0.18, 0.72, 0.80) + _color(0, 0.12, 0.20))
 
 
 def thermal(image: Image) -> Image:
-    """As a heat camera shows it: dark is violet, then red and orange, bright is yellow-white."""
+    """Map brightness to the palette of a thermal camera: violet, red, orange, yellow-white."""
     stops = (
         (0.0, _color(0.02, 0.0, 0.20)),
         (0.25, _color(0.45, 0.0, 0.60)),
@@ -269,7 +274,7 @@ def thermal(image: Image) -> Image:
 
 
 def neon(image: Image) -> Image:
-    """Glowing coloured outlines on black."""
+    """Draw glowing, colored outlines on black."""
     values = to_float(image)
     lines = edges(luma(values), 1.2, 0.08, 0.50)
     strong = saturated(values, 2.5)
@@ -278,11 +283,11 @@ def neon(image: Image) -> Image:
     return to_image(0.08 * values * _color(0.6, 0.4, 1.0) + bright * lines[..., None] + 0.9 * glow)
 
 
-#: Name -> teacher. ``keep`` comes first: it is what every other one is compared with.
-TEACHERS: Mapping[str, Teacher] = MappingProxyType(
+#: Reference edits by name. ``keep`` comes first.
+REFERENCE_EDITS: Mapping[str, ReferenceEdit] = MappingProxyType(
     {
-        teacher.__name__: teacher
-        for teacher in (
+        edit.__name__: edit
+        for edit in (
             keep, black_and_white, sepia, negative, night, pencil, watercolor, oil, cartoon, fog,
             winter, autumn, sunset, blueprint, contrast, blur, underwater, thermal, neon,
         )

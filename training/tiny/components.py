@@ -16,10 +16,12 @@ from diffusers import EulerAncestralDiscreteScheduler, UNet2DConditionModel
 from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, trainers
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
-from ip2p_batch.training.grammar import GRAMMAR, instruction, varied
+from ip2p_batch.training.instructions import PHRASES, sample_instruction
+
+from .wording import vary_wording
 
 START, END = "<|startoftext|>", "<|endoftext|>"
-#: Words of instructions beyond the grammar's, so that they are not cut into letters.
+#: Common words that the phrases lack, so that they are not split into letters.
 WORDS = """
 add replace remove change put give turn make show style look like photo picture image video frame
 scene red green blue yellow orange purple pink white black grey gold silver brown man woman boy
@@ -40,9 +42,9 @@ class TextArchitecture(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
     """Sizes of tokenizer and text encoder.
 
     Attributes:
-        vocabulary: entries at most.
-        tokens: of one text, with its start and end.
-        width, layers, heads: of the transformer.
+        vocabulary: maximum number of tokenizer entries.
+        tokens: tokens per text, including start and end.
+        width, layers, heads: sizes of the transformer.
     """
 
     vocabulary: int = 1536
@@ -56,12 +58,12 @@ class UNetArchitecture(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
     """Sizes of the UNet, in diffusers' names.
 
     Attributes:
-        block_out_channels: width at each resolution, the finest first.
-        layers_per_block: residual blocks at each.
-        down_block_types, up_block_types: SD 1.5's; in order of use, as diffusers has them.
-        attention_head_dim: heads at each resolution. diffusers calls their number so for SD 1.5
-            (https://github.com/huggingface/diffusers/issues/2011).
-        norm_num_groups: of the group norms.
+        block_out_channels: channels at each resolution, the finest first.
+        layers_per_block: residual blocks at each resolution.
+        down_block_types, up_block_types: block types of SD 1.5, in order of use.
+        attention_head_dim: number of heads at each resolution. For SD 1.5, diffusers uses this
+            name for the number (https://github.com/huggingface/diffusers/issues/2011).
+        norm_num_groups: groups of the group norms.
     """
 
     block_out_channels: tuple[int, ...] = (48, 80, 128, 192)
@@ -83,10 +85,10 @@ class UNetArchitecture(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
 
 
 def build_unet(architecture: UNetArchitecture, latent_channels: int, text_width: int) -> Any:
-    """A fresh UNet for latents of 256-pixel pictures whose sides were divided by 4.
+    """Return an untrained UNet for 64x64 latents, of images with 256x256 pixels.
 
-    Besides attending to the text's tokens it gets their mean-like summary with the time, as most
-    instructions speak of the whole picture.
+    In addition to cross-attention to the text tokens, a pooled text embedding is added to the
+    timestep embedding, because most instructions describe the whole image.
     """
     unet = UNet2DConditionModel(
         sample_size=64,
@@ -108,7 +110,7 @@ def build_unet(architecture: UNetArchitecture, latent_channels: int, text_width:
 
 
 def build_text_encoder(architecture: TextArchitecture, tokenizer: Any) -> Any:
-    """A fresh text encoder of CLIP's class for ``tokenizer``."""
+    """Return an untrained ``CLIPTextModel`` for ``tokenizer``."""
     return CLIPTextModel(
         CLIPTextConfig(
             vocab_size=len(tokenizer),
@@ -127,13 +129,14 @@ def build_text_encoder(architecture: TextArchitecture, tokenizer: Any) -> Any:
 
 
 def build_scheduler() -> Any:
-    """SD 1.5's noise, velocity as the target, and times that begin where the noise is full.
+    """Return a scheduler with SD 1.5's betas, v-prediction, and "trailing" timestep spacing.
 
-    "Trailing" times: Lin et al., "Common Diffusion Noise Schedules and Sample Steps are Flawed",
+    "Trailing" timesteps start at full noise: Lin et al., "Common Diffusion Noise Schedules and
+    Sample Steps are Flawed",
     WACV 2024.
     """
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # diffusers hands numpy a tensor in an outdated way
+        warnings.simplefilter("ignore")  # diffusers passes a tensor to numpy in a deprecated way
         return EulerAncestralDiscreteScheduler(
             num_train_timesteps=1000,
             beta_start=0.00085,
@@ -145,28 +148,28 @@ def build_scheduler() -> Any:
 
 
 def corpus(per_edit: int = 1000) -> Iterable[str]:
-    """Sentences to learn the tokenizer's merges from: the grammar's, and common words."""
-    rng = random.Random(0)  # noqa: S311 - nothing secret is drawn
-    for edit in GRAMMAR:
+    """Yield texts to train the tokenizer on: instructions and common words."""
+    rng = random.Random(0)  # noqa: S311 - not used for security
+    for edit in PHRASES:
         for _ in range(per_edit):
-            yield varied(instruction(edit, rng), rng)
+            yield vary_wording(sample_instruction(edit, rng), rng)
     for _ in range(per_edit):
         yield " ".join(rng.sample(WORDS.split(), 8))
 
 
 def build_tokenizer(architecture: TextArchitecture) -> Any:
-    """Byte-pair encoding in CLIP's form, so that any text at all has tokens."""
-    learned = Tokenizer(models.BPE(end_of_word_suffix="</w>"))
-    learned.normalizer = normalizers.Sequence([normalizers.NFC(), normalizers.Lowercase()])
+    """Train a ``CLIPTokenizer``: byte-level byte-pair encoding, which has tokens for any text."""
+    bpe = Tokenizer(models.BPE(end_of_word_suffix="</w>"))
+    bpe.normalizer = normalizers.Sequence([normalizers.NFC(), normalizers.Lowercase()])
     pattern = Regex(r"'s|'t|'re|'ve|'m|'ll|'d|\p{L}+|\p{N}|[^\s\p{L}\p{N}]+")
-    learned.pre_tokenizer = pre_tokenizers.Sequence(
+    bpe.pre_tokenizer = pre_tokenizers.Sequence(
         [
             pre_tokenizers.Split(pattern, behavior="removed", invert=True),
             pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
         ]
     )
     letters = sorted(pre_tokenizers.ByteLevel.alphabet())
-    learned.train_from_iterator(
+    bpe.train_from_iterator(
         corpus(),
         trainers.BpeTrainer(
             vocab_size=architecture.vocabulary - len(letters) - 2,
@@ -176,12 +179,12 @@ def build_tokenizer(architecture: TextArchitecture) -> Any:
             show_progress=False,
         ),
     )
-    merges = [tuple(pair) for pair in json.loads(learned.to_str())["model"]["merges"]]
+    merges = [tuple(pair) for pair in json.loads(bpe.to_str())["model"]["merges"]]
     entries = [*letters, *(f"{letter}</w>" for letter in letters)]
     entries += dict.fromkeys(a + b for a, b in merges if a + b not in set(entries))
     vocabulary = {entry: number for number, entry in enumerate([*entries, START, END])}
     with tempfile.TemporaryDirectory() as folder:
-        # CLIP's own class reads files; what it then saves is what loads everywhere.
+        # CLIPTokenizer reads files. Saved from that class, the tokenizer loads everywhere.
         (Path(folder) / "vocab.json").write_text(json.dumps(vocabulary), encoding="utf-8")
         (Path(folder) / "merges.txt").write_text(
             "#version: 0.2\n" + "".join(f"{a} {b}\n" for a, b in merges), encoding="utf-8"

@@ -1,0 +1,83 @@
+"""Load a base model and prepare its UNet for fine-tuning."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..editing.loading import load_pipeline
+from ..errors import ModelError
+from .conditioning import widen_unet_input
+
+#: Attention layers that get adapters.
+LORA_LAYERS = ("to_q", "to_k", "to_v", "to_out.0")
+
+
+def load_base_model(base: str, revision: str | None = None) -> Any:
+    """Load the pipeline of a base model, in float32 on the CPU.
+
+    Args:
+        base: a hub id, a diffusers folder, a bundled name, or a Stable Diffusion 1.5 checkpoint
+            (.safetensors).
+        revision: revision of a hub id.
+
+    Raises:
+        ModelError: it cannot be loaded.
+    """
+    path = Path(base).expanduser()
+    if not path.is_file():
+        return load_pipeline(base, revision=revision, dtype=torch.float32)
+    if path.suffix != ".safetensors":
+        raise ModelError(
+            f"{path} is not a .safetensors file. Other checkpoint formats can run code on load.",
+            hint="Convert it to .safetensors first.",
+        )
+    from diffusers import StableDiffusionInstructPix2PixPipeline
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # deprecations between diffusers and transformers
+            return StableDiffusionInstructPix2PixPipeline.from_single_file(
+                str(path), torch_dtype=torch.float32, safety_checker=None
+            )
+    except Exception as error:  # diffusers documents no exceptions of from_single_file
+        reason = " ".join(str(error).split())[:300]
+        raise ModelError(
+            f"{path} cannot be loaded as a Stable Diffusion checkpoint: {reason}",
+            hint="The first load of a checkpoint file downloads its configuration from the hub."
+            " A diffusers folder needs no download.",
+        ) from error
+
+
+def lacks_source_input(pipe: Any) -> bool:
+    """Whether the UNet takes noisy latents only, as a text-to-image model does."""
+    return int(pipe.unet.config.in_channels) < 2 * int(pipe.vae.config.latent_channels)
+
+
+def prepare_unet(pipe: Any, lora_rank: int) -> None:
+    """Widen the UNet's input where needed, and mark the parameters to train.
+
+    Args:
+        pipe: a pipeline from :func:`load_base_model`; changed in place.
+        lora_rank: rank of the adapters to add; 0 trains the whole UNet. A first convolution that
+            had to be widened is trained in both cases.
+    """
+    is_new_input = lacks_source_input(pipe)
+    widen_unet_input(pipe.unet, 2 * int(pipe.vae.config.latent_channels))
+    for component in (pipe.vae, pipe.text_encoder):
+        component.requires_grad_(requires_grad=False)
+    pipe.unet.requires_grad_(lora_rank == 0)
+    if lora_rank:
+        from peft import LoraConfig
+
+        config = LoraConfig(
+            r=lora_rank,
+            lora_alpha=lora_rank,
+            init_lora_weights="gaussian",
+            target_modules=list(LORA_LAYERS),
+        )
+        pipe.unet.add_adapter(config)
+        pipe.unet.conv_in.requires_grad_(is_new_input)
