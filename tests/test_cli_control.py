@@ -159,7 +159,7 @@ def test_pause_names_resume_as_the_command_that_continues(folder, executor, redi
     assert f"ip2p-batch resume {name}" in run_cli("status", name).stdout
     done = run_cli("resume", name, "--broker", redis.url, "--detach")
     assert done.exit_code == 0 and f"watch {name}" in done.stderr
-    assert not folder.paused and executor.queued() == 1
+    assert not folder.paused and executor.queue_length() == 1
 
 
 def test_resume_of_a_paused_job_that_a_command_follows_lifts_the_pause_and_watches(folder):
