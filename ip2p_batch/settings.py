@@ -9,7 +9,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar, get_args
 
 import msgspec
 from msgspec import Meta
@@ -20,6 +20,8 @@ from .storage.roots import ANYWHERE, Roots
 from .storage.roots import VARIABLE as ROOTS
 
 T = TypeVar("T")
+
+LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR"]
 
 _APP = "ip2p-batch"
 _UNSET = "Unset it to take the default."
@@ -72,6 +74,8 @@ class Settings:
             2 to 3600; None means the default. The shortest of all workers of a broker rules.
         chunk_timeout: ``IP2P_CHUNK_TIMEOUT``, seconds that any chunk may take before it counts as
             hung, beside what its frames need; None means the default.
+        log_level: ``IP2P_LOG_LEVEL``: the least severe lines that are logged, as ``logging`` names
+            levels. ``DEBUG`` traces every chunk, see ``ip2p_batch.jobs.log``.
     """
 
     broker_url: str | None
@@ -87,6 +91,7 @@ class Settings:
     heartbeat_timeout: float = 15.0
     visibility_timeout: float | None = None
     chunk_timeout: float | None = None
+    log_level: LogLevel = "WARNING"
 
     @classmethod
     def from_env(cls, env: Mapping[str, str] | None = None) -> Settings:
@@ -95,7 +100,7 @@ class Settings:
         ``state`` and ``cache`` always follow the process's environment.
 
         Raises:
-            RecipeError: a number is not one, or a root is not absolute.
+            RecipeError: a number or level is not one, or a root is not absolute.
         """
         env = os.environ if env is None else env
         jobs_dir = env.get("IP2P_JOBS_DIR")
@@ -114,6 +119,7 @@ class Settings:
             heartbeat_timeout=number("IP2P_HEARTBEAT_TIMEOUT", StaleSeconds, 15.0, env=env),
             visibility_timeout=number("IP2P_VISIBILITY_TIMEOUT", LeaseSeconds, None, env=env),
             chunk_timeout=number("IP2P_CHUNK_TIMEOUT", PatienceSeconds, None, env=env),
+            log_level=_log_level(env.get("IP2P_LOG_LEVEL") or "WARNING"),
         )
 
 
@@ -148,6 +154,22 @@ def number(
             f"{variable} is {text!r}, which is not {meta.description}.", hint=hint
         ) from None
     return value
+
+
+def _log_level(text: str) -> LogLevel:
+    """Return a level by its name in any case.
+
+    Raises:
+        RecipeError: there is no such level.
+    """
+    level: LogLevel
+    for level in get_args(LogLevel):
+        if text.upper() == level:
+            return level
+    raise RecipeError(
+        f"IP2P_LOG_LEVEL is {text!r}, which is not a level: {', '.join(get_args(LogLevel))}.",
+        hint=_UNSET,
+    )
 
 
 def _names(text: str) -> tuple[str, ...] | None:

@@ -59,3 +59,17 @@ def test_a_wrong_number_is_refused_with_its_variable_its_range_and_the_fix(varia
         Settings.from_env({variable: text})
     assert caught.value.message.startswith(f"{variable} is {text!r}, which is not a ")
     assert "Unset it" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("text", "level"), [("", "WARNING"), ("DEBUG", "DEBUG"), ("info", "INFO"), ("Error", "ERROR")]
+)
+def test_the_log_level_is_read_in_any_case(text, level):
+    assert Settings.from_env({"IP2P_LOG_LEVEL": text}).log_level == level
+
+
+@pytest.mark.parametrize("text", ["loud", "10", "DEBUG "])
+def test_an_unknown_log_level_is_refused_with_the_known_ones(text):
+    with pytest.raises(RecipeError, match="DEBUG, INFO, WARNING, ERROR") as caught:
+        Settings.from_env({"IP2P_LOG_LEVEL": text})
+    assert "Unset it" in caught.value.hint

@@ -1,8 +1,9 @@
-"""The workers' Celery app; the broker is that of IP2P_BROKER_URL."""
+"""The workers' Celery app, for the broker that IP2P_BROKER_URL names."""
 
 from __future__ import annotations
 
 from ip2p_batch.errors import BrokerError
+from ip2p_batch.jobs.log import set_log_level
 from ip2p_batch.queue.celery_app import make_app
 from ip2p_batch.queue.messages import VISIBILITY_TIMEOUT
 from ip2p_batch.settings import Settings
@@ -17,8 +18,10 @@ if _url is None:
         "A worker needs a broker to listen to.", hint="Set IP2P_BROKER_URL or give --broker."
     )
 
+set_log_level(_settings.log_level)
 message_filter.install()
 app = make_app(_url, visibility_timeout=_settings.visibility_timeout or VISIBILITY_TIMEOUT)
-# A spawned child only knows modules that are listed here.
+app.conf.worker_log_format = "[%(asctime)s: %(levelname)s/%(processName)s] %(name)s: %(message)s"
+# A spawned child imports only the modules that are listed here.
 app.conf.imports = ("workers.tasks",)
 app.steps["consumer"].add(LeaseRenewal)

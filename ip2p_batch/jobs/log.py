@@ -17,6 +17,9 @@ from typing import Literal
 
 from .folder import JobFolder
 
+#: The loggers above those of all modules.
+_LOGGERS = ("ip2p_batch", "workers")
+
 #: States in the order in which a chunk usually passes through them; the last five replace the
 #: rest of the sequence, or repeat it.
 ChunkState = Literal[
@@ -34,6 +37,12 @@ ChunkState = Literal[
     "released",  # stopped on purpose: the attempt does not count as a crash
     "poisoned",  # a frame that crashed its worker too often is skipped; frame= names it
 ]
+
+
+def set_log_level(level: str) -> None:
+    """Log lines of this project at ``level`` or above; other libraries keep their own level."""
+    for name in _LOGGERS:
+        logging.getLogger(name).setLevel(level)
 
 
 def chunk_log(
