@@ -34,7 +34,7 @@ def run(tmp_path, redis, executor):
         with run_launcher(redis.url, log, **env):
             scheduler.dispatch_next(job, executor)
             wait_for(lambda: condition(job), 90)
-            wait_for(lambda: executor.queued() == 0)
+            wait_for(lambda: executor.queue_length() == 0)
         return log
 
     return run_until
