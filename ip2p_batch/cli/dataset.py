@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,6 +11,7 @@ import typer
 
 from ..jobs.events import Event
 from . import exits, formatting
+from .command import OptionGroup
 from .help_format import OUTPUT, PAIRS
 from .options import ReportOptions, option
 from .report import Reporter, reporter_for
@@ -51,44 +53,47 @@ SheetOption = Annotated[
         panel=OUTPUT,
     ),
 ]
-SizeOption = Annotated[
-    int,
-    option(
-        "--size",
-        metavar="PX",
-        help="Longest side of the pictures, in pixels.",
-        panel=PAIRS,
-        default="256",
-    ),
-]
-PerPhotoOption = Annotated[
-    int,
-    option("--per-photo", metavar="N", help="Edits of each photo.", panel=PAIRS, default="4"),
-]
-EditsOption = Annotated[
-    str,
-    option(
-        "--edits",
-        metavar="NAMES",
-        help="Kinds of edits to choose from, such as night,winter.",
-        panel=PAIRS,
-        default="all",
-    ),
-]
-SeedOption = Annotated[
-    int, option("--seed", metavar="N", help="Random seed.", panel=PAIRS, default="0")
-]
+
+
+@dataclass(frozen=True, kw_only=True)
+class DatasetOptions(OptionGroup):
+    """The pairs of a new dataset."""
+
+    size: Annotated[
+        int,
+        option(
+            "--size",
+            metavar="PX",
+            help="Longest side of the pictures, in pixels.",
+            panel=PAIRS,
+            default="256",
+        ),
+    ] = 256
+    per_photo: Annotated[
+        int,
+        option("--per-photo", metavar="N", help="Edits of each photo.", panel=PAIRS, default="4"),
+    ] = 4
+    edits: Annotated[
+        str,
+        option(
+            "--edits",
+            metavar="NAMES",
+            help="Kinds of edits to choose from, such as night,winter.",
+            panel=PAIRS,
+            default="all",
+        ),
+    ] = ""
+    seed: Annotated[
+        int, option("--seed", metavar="N", help="Random seed.", panel=PAIRS, default="0")
+    ] = 0
 
 
 def dataset(
     source: SourceArgument,
+    dataset_options: DatasetOptions,
     report_options: ReportOptions,
     output: OutputOption = None,
     sheet: SheetOption = None,
-    size: SizeOption = 256,
-    per_photo: PerPhotoOption = 4,
-    edits: EditsOption = "",
-    seed: SeedOption = 0,
 ) -> int:
     """Make training pairs from photos with programmed edits, or check a dataset of pairs.
 
@@ -107,7 +112,7 @@ def dataset(
     bad: Sequence[BadRow] = ()
     try:
         if output is not None:
-            bad = _make(source, output, (size, per_photo, edits, seed), reporter)
+            bad = _make(source, output, dataset_options, reporter)
             source = output
         dataset = read_pairs(source, progress=_progress(reporter, "checking pairs"))
     finally:
@@ -132,13 +137,14 @@ def dataset(
 
 
 def _make(
-    photos: Path, output: Path, asked: tuple[int, int, str, int], reporter: Reporter
+    photos: Path, output: Path, options: DatasetOptions, reporter: Reporter
 ) -> Sequence[BadRow]:
     from ..training.dataset import DatasetConfig, make_dataset
 
-    size, per_photo, edits, seed = asked
-    names = tuple(name.strip() for name in edits.split(",") if name.strip())
-    config = DatasetConfig(size=size, per_photo=per_photo, edits=names, seed=seed)
+    names = tuple(name.strip() for name in options.edits.split(",") if name.strip())
+    config = DatasetConfig(
+        size=options.size, per_photo=options.per_photo, edits=names, seed=options.seed
+    )
 
     def progress(done: int, total: int) -> None:
         reporter(Event(kind="planning", stage="making pairs", done=done, total=total))

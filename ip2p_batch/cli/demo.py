@@ -9,7 +9,8 @@ import typer
 
 from . import exits
 from .help_format import OUTPUT, RECIPE
-from .options import RecipeOptions, ReportOptions, WorkerOptions, option, recipe_from
+from .options import ReportOptions, WorkerOptions, option
+from .recipe_options import RecipeOptions, recipe_from
 from .report import reporter_for
 from .run import run_job
 

@@ -13,7 +13,7 @@ from ..recipe import FIELDS, RecipeField
 from . import exits
 from .app import app
 from .help_format import RECIPE, by_panel
-from .options import option_names
+from .recipe_options import option_names
 
 TARGET = Path(__file__).parents[2] / "docs" / "cli.md"
 

@@ -16,13 +16,12 @@ from .options import (
     PRIORITIES,
     JobArgument,
     OutputOptions,
-    RecipeOptions,
     ReportOptions,
     WorkerOptions,
     option,
-    recipe_from,
 )
 from .param_types import choice
+from .recipe_options import RecipeOptions, recipe_from
 from .report import reporter_for
 from .run import detach, report_end, run_job
 

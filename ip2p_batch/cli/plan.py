@@ -12,7 +12,8 @@ import typer
 from ..planning.memory import memory
 from . import exits, formatting
 from .edit import InstructionArgument, SourceArgument
-from .options import OutputOptions, RecipeOptions, ReportOptions, recipe_from
+from .options import OutputOptions, ReportOptions
+from .recipe_options import RecipeOptions, recipe_from
 from .report import Reporter, reporter_for
 
 if TYPE_CHECKING:
