@@ -10,6 +10,7 @@ import msgspec
 
 from ..editing.editor import Editor, EditSession
 from ..errors import JobCancelled
+from ..jobs.compatibility import require_compatible
 from ..jobs.folder import JobFolder
 from ..jobs.log import chunk_log
 from ..jobs.plan import BorderChunk, Chunk, ImageChunk, VideoChunk
@@ -17,7 +18,6 @@ from ..jobs.records import InferenceConfig, Receipt, WorkerInfo
 from ..jobs.spec import Job
 from ..media.reference_image import load_reference_image
 from ..recipe import Recipe
-from .admission import require_compatible
 from .chunk_run import ChunkOutput, ChunkRun
 from .images import edit_stills
 from .timeout import HangDetector
@@ -103,7 +103,7 @@ def _process(
         output = _edit(run, session)
         chunk_log(log, folder, chunk.id, "files-written", digest=output.digest[:12])
         lease.checkpoint()
-        # Check again: a resume may have given the job to workers of another kind meanwhile.
+        # Check again: a resume may have fixed another compute profile meanwhile.
         mismatches = require_compatible(folder, folder.job(), profile)
         receipt = Receipt(
             chunk=chunk.id,

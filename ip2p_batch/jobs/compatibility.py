@@ -1,14 +1,20 @@
-"""Workers that give the same bits, and what is said of those that do not."""
+"""Compatibility of workers: all chunks of a job are edited with one compute profile.
+
+Results of workers with different profiles are not bit-identical. The user may allow that.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+from ..errors import IncompatibleWorker
+from .folder import JobFolder
 from .plan import Chunk, ImageChunk
 from .ranges import in_words
 from .records import ComputeProfile, Receipt, Refusal
+from .spec import Job
 
-#: Fields of :class:`ComputeProfile` as users call them, the likeliest first.
+#: Fields of :class:`ComputeProfile` as users call them, the likeliest difference first.
 _WORDS: Mapping[str, str] = {
     "device": "device",
     "dtype": "precision",
@@ -19,40 +25,69 @@ _WORDS: Mapping[str, str] = {
 }
 
 
-def differences(mine: ComputeProfile, jobs: ComputeProfile) -> tuple[str, ...]:
-    """In what a worker differs from a job's identity; empty where it does not.
+def require_compatible(
+    folder: JobFolder, job: Job, profile: ComputeProfile | None
+) -> tuple[str, ...]:
+    """Fix the job's compute profile where it has none yet, else compare this worker's with it.
+
+    Args:
+        profile: None for an editor without a model, whose results are the same everywhere.
+
+    Returns:
+        The differences, where the job allows them.
+
+    Raises:
+        IncompatibleWorker: the profiles differ.
+        OutputError: the job folder cannot be written.
+    """
+    if profile is None:
+        return ()
+    mismatches = differences(profile, folder.fix_compute_profile(profile))
+    if mismatches and not job.allow_mixed_hardware:
+        raise IncompatibleWorker(
+            f"This worker's results would differ from the finished chunks of {job.id}:"
+            f" {', '.join(mismatches)}.",
+            mismatches=mismatches,
+            hint="Continue with workers like the first one, or allow other ones:"
+            f" `ip2p-batch resume {job.id} --allow-mixed-hardware`.",
+        )
+    return mismatches
+
+
+def differences(profile: ComputeProfile, jobs: ComputeProfile) -> tuple[str, ...]:
+    """Return how a worker's profile differs from a job's; empty where it does not.
 
     >>> common = {"model": "a", "torch": "2.9", "diffusers": "0.4", "dtype": "float16"}
-    >>> ours = ComputeProfile(device="A100", **common)
-    >>> differences(ours, ComputeProfile(device="H100", **common))
+    >>> worker = ComputeProfile(device="A100", **common)
+    >>> differences(worker, ComputeProfile(device="H100", **common))
     ('device A100 instead of H100',)
     """
     return tuple(
-        f"{words} {getattr(mine, name)} instead of {getattr(jobs, name)}"
+        f"{words} {getattr(profile, name)} instead of {getattr(jobs, name)}"
         for name, words in _WORDS.items()
-        if getattr(mine, name) != getattr(jobs, name)
+        if getattr(profile, name) != getattr(jobs, name)
     )
 
 
 def mismatch_message(refusal: Refusal) -> str:
-    """One line on a worker that takes no part; the same for all that are alike on one host."""
+    """Return one line on an incompatible worker, the same for all such workers of one host."""
     return (
-        f"A worker on {refusal.worker.host} does no chunks of this job, since it would give other"
-        f" bits: {', '.join(refusal.mismatches)}."
+        f"A worker on {refusal.worker.host} skips this job, since its results would not be"
+        f" bit-identical: {', '.join(refusal.mismatches)}."
     )
 
 
 def mixed(chunks: Iterable[Chunk], receipts: Mapping[str, Receipt]) -> list[str]:
-    """Lines for the user on chunks that workers of another kind did."""
-    found: dict[tuple[type[Chunk], tuple[str, ...]], list[int]] = {}
+    """Return one line for the user per group of chunks that differ from the job's profile."""
+    groups: dict[tuple[type[Chunk], tuple[str, ...]], list[int]] = {}
     for chunk in chunks:
         receipt = receipts.get(chunk.id)
         if receipt is None or not receipt.mismatches:
             continue
-        found.setdefault((type(chunk), receipt.mismatches), []).extend(chunk.numbers)
+        groups.setdefault((type(chunk), receipt.mismatches), []).extend(chunk.numbers)
     return [
         f"{_subject(kind, sorted(numbers))} edited on other hardware: {', '.join(mismatches)}."
-        for (kind, mismatches), numbers in found.items()
+        for (kind, mismatches), numbers in groups.items()
     ]
 
 

@@ -1,4 +1,4 @@
-"""All chunks of a job are done by one kind of worker, or the user has said otherwise."""
+"""All chunks of a job are edited with one compute profile, unless the user allows others."""
 
 import threading
 
@@ -18,44 +18,50 @@ from .tiny_pipelines import editor as full_editor
 from .tiny_pipelines import pipeline
 from .worker_processes import stills_job
 
-KIND = ComputeProfile(model="m", torch="t", diffusers="d", device="H100", dtype="float16")
-FULL = LocalExecutor(lambda _: full_editor())
+PROFILE = ComputeProfile(model="m", torch="t", diffusers="d", device="H100", dtype="float16")
+
+
+def float32_executor():
+    return LocalExecutor(lambda _: full_editor())
 
 
 @pytest.fixture(scope="module")
-def half():
-    owner = Pix2PixEditor(pipeline(), device="cpu", dtype=torch.bfloat16)
-    return LocalExecutor(lambda _: owner)
+def bfloat16_editor():
+    return Pix2PixEditor(pipeline(), device="cpu", dtype=torch.bfloat16)
 
 
-def begun(tmp_path, chunks=2):
-    """A job of which the first chunk was done in float32."""
+@pytest.fixture
+def bfloat16_executor(bfloat16_editor):
+    return LocalExecutor(lambda _: bfloat16_editor)
+
+
+def started_job(tmp_path, chunks=2):
+    """A job whose first chunk was edited in float32."""
     job = stills_job(tmp_path, chunks)
-    for event in scheduler.follow_job(job, FULL):
+    for event in scheduler.follow_job(job, float32_executor()):
         if event.kind == "chunk":
             break
-    FULL._chunks.clear()
     assert len(job.finished()) == 1
     return job
 
 
-def test_the_rest_of_a_job_is_refused_to_another_kind_with_both_ways_out(tmp_path, half):
-    job = begun(tmp_path)
-    event = list(scheduler.follow_job(job, half))[-1]
+def test_an_incompatible_worker_is_refused_with_both_ways_to_continue(tmp_path, bfloat16_executor):
+    job = started_job(tmp_path)
+    event = list(scheduler.follow_job(job, bfloat16_executor))[-1]
     assert event.kind == "failed" and event.data["error"] == "IncompatibleWorker"
     assert "precision bfloat16 instead of float32" in event.message
     assert "ip2p-batch resume catalog --allow-mixed-hardware" in event.data["hint"]
     assert len(job.finished()) == 1
-    # The first kind may go on at any time.
-    assert list(scheduler.follow_job(job, FULL))[-1].kind == "done"
+    # Workers like the first one may continue at any time.
+    assert list(scheduler.follow_job(job, float32_executor()))[-1].kind == "done"
     assert {r.worker.compute_profile for r in job.receipts()} == {full_editor().compute_profile}
     assert scheduler.summary(job).warnings == ()
 
 
-def test_where_it_is_allowed_receipts_and_summary_say_who_did_what(tmp_path, half):
-    job = begun(tmp_path)
+def test_with_mixed_hardware_receipts_and_summary_name_the_differences(tmp_path, bfloat16_executor):
+    job = started_job(tmp_path)
     job.permit_mixed_hardware()
-    assert list(scheduler.follow_job(job, half))[-1].kind == "done"
+    assert list(scheduler.follow_job(job, bfloat16_executor))[-1].kind == "done"
     first, second = job.receipts()
     assert first.mismatches == () and second.mismatches[0].startswith("precision bfloat16")
     assert second.worker.compute_profile.dtype == "bfloat16"
@@ -66,20 +72,20 @@ def test_where_it_is_allowed_receipts_and_summary_say_who_did_what(tmp_path, hal
     assert status.compute_profile == full_editor().compute_profile
 
 
-def test_a_job_of_which_nothing_is_done_is_anybodys(tmp_path, half):
+def test_a_job_without_finished_chunks_takes_the_profile_of_any_worker(tmp_path, bfloat16_executor):
     job = stills_job(tmp_path, 1)
-    job.fix_compute_profile(KIND)  # of a worker that died at its first chunk
-    assert list(scheduler.follow_job(job, half))[-1].kind == "done"
+    job.fix_compute_profile(PROFILE)  # by a worker that died at its first chunk
+    assert list(scheduler.follow_job(job, bfloat16_executor))[-1].kind == "done"
     assert job.compute_profile().dtype == "bfloat16"
 
 
-def test_a_chunk_gets_no_receipt_where_the_job_went_to_another_kind_meanwhile(tmp_path):
+def test_a_chunk_gets_no_receipt_where_the_jobs_profile_changed_meanwhile(tmp_path):
     job = stills_job(tmp_path, 1)
     owner = Pix2PixEditor(pipeline(), device="cpu", dtype=torch.float32)
 
     def meanwhile(module, arguments):
         job.clear_refusals()
-        job.fix_compute_profile(KIND)
+        job.fix_compute_profile(PROFILE)
 
     owner.pipe.vae.decoder.register_forward_pre_hook(meanwhile)
     event = list(scheduler.follow_job(job, LocalExecutor(lambda _: owner)))[-1]
@@ -87,22 +93,22 @@ def test_a_chunk_gets_no_receipt_where_the_job_went_to_another_kind_meanwhile(tm
     assert job.finished() == set()
 
 
-def test_an_editor_without_a_model_asks_nobody(tmp_path):
+def test_an_editor_without_a_model_is_compatible_with_every_job(tmp_path):
     job = stills_job(tmp_path, 1)
-    job.fix_compute_profile(KIND)
+    job.fix_compute_profile(PROFILE)
     (chunk,) = job.plan().chunks
     worker = WorkerInfo(host="h", pid=1)
     receipt = process_chunk(job, chunk, editor_for=lambda _: IdentityEditor(), worker=worker)
     assert receipt.worker.compute_profile is None and receipt.mismatches == ()
 
 
-def test_of_many_that_begin_at_once_one_decides(tmp_path):
-    found, start = [], threading.Barrier(8)
+def test_of_many_workers_that_start_at_once_one_fixes_the_profile(tmp_path):
+    profiles, start = [], threading.Barrier(8)
 
     def begin(number):
         start.wait()
-        mine = msgspec.structs.replace(KIND, threads=number)
-        found.append(JobFolder(tmp_path / "job").fix_compute_profile(mine))
+        profile = msgspec.structs.replace(PROFILE, threads=number)
+        profiles.append(JobFolder(tmp_path / "job").fix_compute_profile(profile))
 
     stills_job(tmp_path, 1)
     threads = [threading.Thread(target=begin, args=(n,)) for n in range(8)]
@@ -110,11 +116,11 @@ def test_of_many_that_begin_at_once_one_decides(tmp_path):
         thread.start()
     for thread in threads:
         thread.join()
-    assert len(set(found)) == 1 and len(found) == 8
+    assert len(set(profiles)) == 1 and len(profiles) == 8
     assert [p.name for p in (tmp_path / "job").glob("*profile*")] == ["compute-profile.json"]
 
 
-def test_the_same_request_again_may_allow_what_it_did_not(tmp_path, settings):
+def test_the_same_request_again_may_allow_mixed_hardware(tmp_path, settings):
     recipe = stills_job(tmp_path, 2).job().recipe
     request = scheduler.EditRequest(source=tmp_path / "in", recipe=recipe, output=tmp_path / "o")
     first = scheduler.create_job(request, settings)
@@ -124,5 +130,5 @@ def test_the_same_request_again_may_allow_what_it_did_not(tmp_path, settings):
     )
     assert allowed.path == first.path and allowed.job().allow_mixed_hardware
     again = scheduler.create_job(request, settings)
-    assert again.job().allow_mixed_hardware  # what was allowed stays so
+    assert again.job().allow_mixed_hardware  # a later request does not take it back
     assert again.job().fingerprint() == first.job().fingerprint()
