@@ -1,8 +1,8 @@
 """How steady edited videos are: this project's mechanisms, alone and together, and its peers.
 
-    python benchmarks/consistency.py -o DIR [--rows NAME;...] [--clips NAME,...] [--frames 96]
-    python benchmarks/consistency.py -o DIR --report        # tables of what is there
-    python benchmarks/consistency.py -o DIR --timing        # seconds a frame, alone, side by side
+    python -m benchmarks.consistency -o DIR [--rows NAME;...] [--clips NAME,...] [--frames 96]
+    python -m benchmarks.consistency -o DIR --report        # tables of what is there
+    python -m benchmarks.consistency -o DIR --timing        # seconds a frame, alone, side by side
 
 Each (row, clip, instruction) is edited once, by one of two processes with one thread each, and
 kept under DIR, so an interrupted run goes on. Everything is measured on the edited pictures
@@ -25,16 +25,16 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from clips import find_clips, read_clip
-from machine import machine
-from tables import TIMING, folder_name, report
-from ways import ROWS, Clip, Settings, apply, edit, planned, recipe_for
 
 from ip2p_batch.evaluation import psnr, seam_ratio, ssim, video_flicker, warp_error
 from ip2p_batch.frame import Image
 from ip2p_batch.jobs.plan import VideoChunk
 from ip2p_batch.recipe import Recipe
 from ip2p_batch.training.reference_edits import REFERENCE_EDITS
+
+from ._common import find_clips, machine, new_parser, read_clip
+from ._consistency_report import TIMING, folder_name, report
+from ._methods import ROWS, Clip, Settings, apply, edit, planned, recipe_for
 
 INSTRUCTIONS = ("pencil", "watercolor", "cartoon", "night", "autumn", "winter")
 CLIPS = ("bigbuckbunny", "bikes", "carphone", "vtest")
@@ -158,7 +158,7 @@ def timed(clips: dict[str, Clip], settings: Settings, rows: Sequence[str]) -> di
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = new_parser(__doc__)
     parser.add_argument("-o", "--output", type=Path, required=True)
     parser.add_argument("--rows", default=";".join(ROWS), help="separated by semicolons")
     parser.add_argument("--clips", default=",".join(CLIPS))

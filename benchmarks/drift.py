@@ -1,6 +1,6 @@
 """Whether a long shot drifts: warp error and fidelity by quarter of 600 frames.
 
-    python benchmarks/drift.py [--frames 600] [--instructions pencil,winter] [--plot FILE.png]
+    python -m benchmarks.drift [--frames 600] [--instructions pencil,winter] [--plot FILE.png]
 
 The clip is vtest.avi, one street scene from a fixed camera. What people do there changes from
 quarter to quarter, and figures with it: a fixed seed, which carries nothing and cannot drift,
@@ -9,7 +9,6 @@ stands beside it.
 
 from __future__ import annotations
 
-import argparse
 import json
 import multiprocessing
 import statistics
@@ -17,10 +16,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from clips import find_clips, read_clip
-from consistency import begin, measured
-from machine import machine
-from ways import Clip, Settings, edit, recipe_for
+from ._common import find_clips, machine, new_parser, read_clip
+from ._methods import Clip, Settings, edit, recipe_for
+from .consistency import begin, measured
 
 ROWS = ("fixed seed", "default")
 QUARTERS = 4
@@ -29,7 +27,7 @@ QUARTERS = 4
 def work(job: tuple[str, str, Clip, Settings]) -> dict[str, Any]:
     row, instruction, clip, settings = job
     begin({"vtest": clip}, settings)
-    from consistency import _STATE
+    from .consistency import _STATE
 
     images = edit(_STATE["editor"], row, clip, recipe_for(row, instruction, settings))
     facts = measured(clip, images, instruction, [])
@@ -87,7 +85,7 @@ def draw(found: list[dict[str, Any]], path: Path) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = new_parser(__doc__)
     parser.add_argument("--frames", type=int, default=600)
     parser.add_argument("--size", type=int, default=256)
     parser.add_argument("--image-guidance-scale", type=float, default=1.0)

@@ -1,6 +1,6 @@
 """How much of the editor's pace a job keeps: orchestration, decoding and encoding beside it.
 
-    python benchmarks/editor_alone.py [--clip FILE] [--workers 2] [--runs 3] [--json out.json]
+    python -m benchmarks.editor_alone [--clip FILE] [--workers 2] [--runs 3] [--json out.json]
 
 The editor alone: as many processes as the job has workers do the job's chunks from frames in
 memory, steady them and throw them away; no Redis, receipts, decoding or encoding. The job: the
@@ -23,10 +23,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from machine import machine
-from pictures import CLIP, decoded
-from plain import INSTRUCTION, ROOT
-from ways import chunk_edit
 
 from ip2p_batch.editing.loading import load_editor
 from ip2p_batch.frame import Frame
@@ -35,12 +31,15 @@ from ip2p_batch.jobs.plan import Chunk
 from ip2p_batch.models import catalog
 from ip2p_batch.recipe import Recipe
 
+from ._common import CLIP, INSTRUCTION, ROOT, decoded, machine, new_parser
+from ._methods import chunk_edit
+
 #: Of one process of the pool: its editor, the frames, the recipe, where borders are handed over.
 _STATE: dict[str, Any] = {}
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = new_parser(__doc__)
     parser.add_argument("--clip", type=Path, default=CLIP)
     parser.add_argument("--size", default="384x216", help="at which frames are edited")
     parser.add_argument("--workers", type=int, default=2)

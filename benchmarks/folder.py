@@ -3,7 +3,7 @@
 The twin of ``frames.py``: the same model, size, steps and scales for both, one after the other in
 one run. The plain loop opens each picture with PIL, calls the pipeline, and saves the result.
 
-    python benchmarks/folder.py [--pictures 64] [--folder DIR] [--runs 3] [--json out.json]
+    python -m benchmarks.folder [--pictures 64] [--folder DIR] [--runs 3] [--json out.json]
 
 Prints a Markdown table with medians; nothing is downloaded (``--model tiny`` is bundled).
 """
@@ -13,8 +13,8 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
-from pictures import frames_as_pictures
-from plain import PLAIN, command, in_turn, options, plain_loop, tell
+from ._common import frames_as_pictures
+from ._plain import PLAIN, command, in_turn, options, plain_loop, tell
 
 LOOP = """
 from pathlib import Path
@@ -27,7 +27,7 @@ for path in sorted(source.iterdir()):
 
 
 def main() -> None:
-    parser = options(__doc__.splitlines()[0])
+    parser = options(__doc__)
     parser.add_argument("--pictures", type=int, default=64, help="frames of the demo's clip")
     parser.add_argument("--folder", type=Path, help="edit these pictures instead (no subfolders)")
     arguments = parser.parse_args()

@@ -6,7 +6,7 @@ pipeline call a frame, PyAV out; torch takes all the threads it wants there, and
 GPU. Beside it the whole clip in one call, or as large a part as memory allows, and that with
 diffusers' CrossFrameAttnProcessor, its documented way to steady a video.
 
-    python benchmarks/frames.py [--clip FILE] [--size 384] [--runs 3] [--rows ...] [--json out.json]
+    python -m benchmarks.frames [--clip FILE] [--size 384] [--runs 3] [--rows ...] [--json out.json]
 
 Prints a Markdown table with medians; nothing is downloaded (``--model tiny`` is bundled).
 """
@@ -17,8 +17,9 @@ import tempfile
 from pathlib import Path
 
 import av
-from pictures import CLIP
-from plain import PLAIN, command, in_turn, options, plain_loop, tell
+
+from ._common import CLIP
+from ._plain import PLAIN, command, in_turn, options, plain_loop, tell
 
 _FILES = """
 import av
@@ -84,7 +85,7 @@ def frames_of(path: Path) -> int:
 
 
 def main() -> None:
-    parser = options(__doc__.splitlines()[0])
+    parser = options(__doc__)
     parser.add_argument("--clip", type=Path, default=CLIP)
     known = [name for name in (*LOOPS, *SWITCHES) if "anchors 3, " not in name]
     parser.add_argument("--rows", default=";".join(known), help="separated by semicolons")

@@ -1,6 +1,6 @@
 """Every figure that needs a GPU, in one command; fills the GPU part of docs/performance.md.
 
-    python benchmarks/gpu.py [--folder DIR]
+    python -m benchmarks.gpu [--folder DIR]
 
 A model of Stable Diffusion 1.5's size with random weights (``random_model.py``), a clip of 120
 frames of 512x384 made of the demo's; then ``host.py``, ``unet.py``, ``switches.py`` and
@@ -11,14 +11,13 @@ downloaded. Takes about ten minutes of an H100; what has been measured already i
 
 from __future__ import annotations
 
-import argparse
 import json
 import subprocess
 import sys
 from pathlib import Path
 
-from pictures import FRAMES, HEIGHT, WIDTH, make_clip
-from plain import PLAIN, ROOT, Run, warm_seconds
+from ._common import FRAMES, HEIGHT, ROOT, WIDTH, make_clip, new_parser
+from ._plain import PLAIN, Run, warm_seconds
 
 OURS = "... with --anchors 3"
 #: Warm, as the plain loop is where it is held against it.
@@ -30,38 +29,41 @@ SHARE = 0.45
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = new_parser(__doc__)
     parser.add_argument("--folder", type=Path, default=Path("build/gpu"))
     folder = parser.parse_args().folder.absolute()
     folder.mkdir(parents=True, exist_ok=True)
     model, clip = folder / "sd15-random", folder / "clip.mp4"
     if not (model / "model_index.json").exists():
-        bench("random_model.py", str(model))
+        bench("random_model", str(model))
     if not clip.exists():
         make_clip(clip)
-    measured(folder / "host.json", "host.py", "--clip", str(clip), "--threads", "1,8")
+    measured(folder / "host.json", "host", "--clip", str(clip), "--threads", "1,8")
     unet = folder / "unet.json"
     batches = ("--batches", "3,6,12,24,48,72", "--compile")
-    measured(unet, "unet.py", "--model", "sd15", "--device", "cuda", *batches,
+    measured(unet, "unet", "--model", "sd15", "--device", "cuda", *batches,
              "--plot", str(folder / "unet.png"))  # fmt: skip
-    measured(folder / "switches.json", "switches.py", "--model", str(model), "--device", "cuda",
+    measured(folder / "switches.json", "switches", "--model", str(model), "--device", "cuda",
              "--clip", str(clip), "--size", f"{WIDTH}x{HEIGHT}", "--frames", "24")  # fmt: skip
     rows = (PLAIN, "diffusers, the whole clip at once", "diffusers, CrossFrameAttnProcessor",
             "ip2p-batch", OURS, *READY)  # fmt: skip
     for s_i in BARS:
-        measured(folder / f"frames-{s_i}.json", "frames.py", "--clip", str(clip),
+        measured(folder / f"frames-{s_i}.json", "frames", "--clip", str(clip),
                  "--model", str(model), "--size", str(WIDTH), "--steps", "10", "--s-t", "7.5",
                  "--s-i", s_i, "--rows", ";".join(rows))  # fmt: skip
     tell(folder)
 
 
-def bench(*line: str) -> None:
-    subprocess.run([sys.executable, *(str(ROOT / "benchmarks" / line[0]), *line[1:])], check=True)
+def bench(name: str, *arguments: str) -> None:
+    """Run another benchmark."""
+    line = [sys.executable, "-m", f"benchmarks.{name}", *arguments]
+    subprocess.run(line, cwd=ROOT, check=True)
 
 
-def measured(result: Path, *line: str) -> None:
+def measured(result: Path, name: str, *arguments: str) -> None:
+    """Run a benchmark whose JSON ``result`` does not exist yet."""
     if not result.exists():
-        bench(*line, "--json", str(result))
+        bench(name, *arguments, "--json", str(result))
 
 
 def tell(folder: Path) -> None:

@@ -1,6 +1,6 @@
 """What the host does beside the device: decoding, flow, filters, encoding; and how long it waits.
 
-    python benchmarks/host.py [--clip FILE] [--size 512] [--device-ms 35] [--threads 1,2,4,8]
+    python -m benchmarks.host [--clip FILE] [--size 512] [--device-ms 35] [--threads 1,2,4,8]
 
 First the cost of each piece of work of one frame, in one thread. Then whole chunks of a job, as a
 worker does them, from file to segment, with a stand-in for the device that holds nothing up but
@@ -12,7 +12,6 @@ do. Prints Markdown tables.
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 import json
 import multiprocessing
@@ -22,12 +21,11 @@ import tempfile
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-from machine import machine
-from pictures import make_clip
 
 from ip2p_batch import scheduler
 from ip2p_batch.editing import carryover, float32_fallback
@@ -37,7 +35,7 @@ from ip2p_batch.execution.chunk import process_chunk
 from ip2p_batch.execution.worker_cache import WorkerCache
 from ip2p_batch.frame import Frame
 from ip2p_batch.jobs.folder import JobFolder
-from ip2p_batch.jobs.records import ComputeProfile, InferenceConfig, WorkerInfo
+from ip2p_batch.jobs.records import InferenceConfig, WorkerInfo
 from ip2p_batch.media.resize import Resize
 from ip2p_batch.media.video.reader import VideoReader
 from ip2p_batch.media.video.segment import SegmentWriter
@@ -48,11 +46,13 @@ from ip2p_batch.temporal.filter import TemporalFilter
 from ip2p_batch.temporal.pipeline import TemporalPipeline
 from ip2p_batch.threads import CpuPool
 
+from ._common import machine, make_clip, new_parser
+
 BATCH = 8
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = new_parser(__doc__)
     parser.add_argument("--clip", type=Path, help="default: 120 frames of 512x384, of the demo's")
     parser.add_argument("--size", type=int, default=512, help="longest side edited")
     parser.add_argument("--device-ms", type=float, default=35.0, help="of the device, a frame")
@@ -129,22 +129,22 @@ def piece_costs(job: JobFolder, folder: Path) -> dict[str, float]:
         read = [timed("decode, to RGB", lambda: next(frames)) for _ in range(count)]
         found["decode, to RGB"].pop(0)  # opens and seeks
         timed("seek to a border or anchor", lambda: reader.frame(job.plan().frames - 1))
-    resized = [f.with_image(timed("resize", lambda f=f: resize.apply(f.image))) for f in read]
+    resized = [f.with_image(timed("resize", partial(resize.apply, f.image))) for f in read]
     ends = [carryover.Border(f.index, f.image, latents_for(f)) for f in (resized[0], resized[-1])]
     places = [
-        timed("flow to both borders", lambda f=frame: carryover.between(f, *ends))
+        timed("flow to both borders", partial(carryover.between, frame, *ends))
         for frame in resized[1:-1]
     ]
     torch.set_num_threads(1)
     left, right = (end.latents for end in ends)
     for place in places:
-        timed("start from the borders", lambda p=place: carryover.matched(p, left, right, (1, 1)))
+        timed("start from the borders", partial(carryover.matched, place, left, right, (1, 1)))
     temporal_pipeline = TemporalPipeline([TemporalFilter(2)])
     for frame in resized:
-        timed("temporal filter", lambda f=frame: temporal_pipeline.push(f, f))
+        timed("temporal filter", partial(temporal_pipeline.push, frame, frame))
     del found["temporal filter"][:5]  # fewer neighbours
     restored = [
-        f.with_image(timed("restore size", lambda f=f: resize.restore(f.image))) for f in resized
+        f.with_image(timed("restore size", partial(resize.restore, f.image))) for f in resized
     ]
     start = time.perf_counter()
     with SegmentWriter(folder / "piece.mp4", facts, job.job().encoding) as writer:
@@ -188,8 +188,12 @@ def latents_for(frame: Frame) -> carryover.Handover:
 
 
 class _Editor(Pix2PixEditor):
-    compute_profile: ComputeProfile | None = None
-    device = "stand-in"
+    device = "simulated"
+    seconds: float
+    shared: AbstractContextManager[Any]
+    sessions: list[_Session]
+
+    compute_profile: None = None  # type: ignore[assignment]  # any worker may take the job
 
     def session(self, recipe: Recipe, **options: Any) -> Any:
         made = _Session(

@@ -1,6 +1,6 @@
 """Cost against the number of frames, which has to be a straight line.
 
-    python benchmarks/length.py [--frames 24 48 96 192 384] [--size 128] [--plot length.png]
+    python -m benchmarks.length [--frames 24 48 96 192 384] [--size 128] [--plot length.png]
 
 The demo's clip, to and fro, with the bundled model, file to file, from where the first worker has
 loaded the model. Prints a Markdown table and how much of the cost a straight line explains.
@@ -8,23 +8,21 @@ loaded the model. Prints a Markdown table and how much of the cost a straight li
 
 from __future__ import annotations
 
-import argparse
 import json
 import tempfile
 from pathlib import Path
 
 import numpy as np
-from editor_alone import job_seconds, run_job
-from machine import machine
-from pictures import decoded, to_and_fro, write_video
-from plain import INSTRUCTION
 
 from ip2p_batch.models import catalog
 from ip2p_batch.recipe import Recipe
 
+from ._common import INSTRUCTION, decoded, machine, new_parser, to_and_fro, write_video
+from .editor_alone import job_seconds, run_job
+
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = new_parser(__doc__)
     parser.add_argument("--frames", type=int, nargs="+", default=[24, 48, 96, 192, 384])
     parser.add_argument("--size", type=int, default=128)
     parser.add_argument("--workers", type=int, default=2)

@@ -3,32 +3,29 @@
 Each job is a command of its own, on a small made-up video with the identity editor, so that what
 is seen is decoding, encoding, receipts and following, and no model. Linux only (``/proc``).
 
-    python benchmarks/memory.py [--frames 100 1000 3000] [--size 320x180] [--json out.json]
+    python -m benchmarks.memory [--frames 100 1000 3000] [--size 320x180] [--json out.json]
 
 Prints a Markdown table; fails where a process's peak grew by more than 10 %.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-from machine import machine
-from pictures import write_video
 
-ROOT = Path(__file__).resolve().parent.parent
+from ._common import ROOT, family, machine, new_parser, write_video
+
 _LOOK_SECONDS = 0.05
 #: A piece of a command line -> what that process is.
 ROLES = {
-    "guardian.py": "Redis's guardian",
+    "redis_supervisor": "supervisor of Redis",
     "-server": "Redis",
     "workers.worker": "worker, its consumer",
     "-m workers": "launcher",
@@ -41,7 +38,7 @@ MOST_GROWTH = 1.10
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = new_parser(__doc__)
     parser.add_argument("--frames", type=int, nargs="+", default=[100, 1000, 3000])
     parser.add_argument("--size", default="320x180", help="of the video, in pixels")
     parser.add_argument("--json", type=Path)
@@ -96,18 +93,6 @@ def peaks_of(clip: Path, folder: Path) -> dict[str, int]:
         time.sleep(_LOOK_SECONDS)
     assert process.returncode == 0, process.returncode
     return found
-
-
-def family(pid: int) -> Iterator[int]:
-    """A process and all its descendants."""
-    yield pid
-    for task in Path(f"/proc/{pid}/task").glob("*/children"):
-        try:
-            children = task.read_text().split()
-        except OSError:
-            continue
-        for child in children:
-            yield from family(int(child))
 
 
 def look_at(pid: int) -> tuple[str, int] | None:

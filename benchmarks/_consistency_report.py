@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ways import ROWS
+from ._methods import ROWS
 
 Facts = dict[str, Any]
 Kept = dict[str, dict[tuple[str, str], Facts]]
@@ -112,12 +112,14 @@ def common(found: Kept) -> list[tuple[str, str]]:
 
 
 def mean(facts: Sequence[Facts], name: str) -> float:
-    return statistics.fmean(f[name] for f in facts)
+    values: list[float] = [f[name] for f in facts]
+    return statistics.fmean(values)
 
 
 def excess(facts: Sequence[Facts]) -> float:
     """Warp error above the teacher's own, floored at 0 for each, summed."""
-    return sum(max(0.0, f["excess"]) for f in facts)
+    values: list[float] = [max(0.0, f["excess"]) for f in facts]
+    return sum(values)
 
 
 def seam_of(facts: Sequence[Facts]) -> float:

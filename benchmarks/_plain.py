@@ -22,15 +22,12 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from machine import machine
-from memory import family
-
 from ip2p_batch.models import catalog
 from ip2p_batch.queue.local_workers import LocalWorkers
 from ip2p_batch.queue.private_redis import PrivateRedis
 
-ROOT = Path(__file__).resolve().parent.parent
-INSTRUCTION = "make it winter with snow"  # what `ip2p-batch demo` does
+from ._common import INSTRUCTION, ROOT, family, machine, new_parser
+
 PLAIN = "plain diffusers loop"
 
 #: A script's beginning: ``edited(pictures)`` gives PIL pictures of the same sizes, and says on
@@ -88,9 +85,9 @@ class Run(NamedTuple):
     warm: bool = False
 
 
-def options(description: str) -> argparse.ArgumentParser:
+def options(doc: str | None) -> argparse.ArgumentParser:
     """Those that such a benchmark has in any case."""
-    parser = argparse.ArgumentParser(description=description)
+    parser = new_parser(doc)
     parser.add_argument("--model", default="tiny", help="a bundled name or a diffusers folder")
     parser.add_argument("--size", type=int, default=384, help="longest side edited, in pixels")
     parser.add_argument("--steps", type=int, help="the model's own by default")
