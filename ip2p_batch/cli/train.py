@@ -18,6 +18,7 @@ from . import exits
 from .command import OptionGroup
 from .help_format import MODEL, OUTPUT, TRAINING
 from .options import ReportOptions, option
+from .param_types import choice
 from .report import Reporter, reporter_for
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 #: Bad rows that are listed one by one; the rest is counted.
 _LISTED_ROWS = 20
+MIXED_PRECISION = ("no", "bf16", "fp16")
 
 DatasetArgument = Annotated[
     Path,
@@ -82,12 +84,13 @@ class BaseModelOptions(OptionGroup):
     ] = None
 
 
-def _training_option(metavar: str, help: str, default: str = "") -> Any:
+def _training_option(metavar: str, help: str, default: str = "", **more: Any) -> Any:
     return typer.Option(
         metavar=metavar,
         help=f"{help} [default: {default}]" if default else help,
         rich_help_panel=TRAINING,
         show_default=not default,
+        **more,
     )
 
 
@@ -106,12 +109,12 @@ class TrainOptions(OptionGroup):
     ] = 1
     learning_rate: Annotated[float, _training_option("X", "Peak learning rate.")] = 1e-4
     size: Annotated[int, _training_option("PX", "Side of the square crops of the pairs.")] = 256
-    drop: Annotated[
+    conditioning_dropout: Annotated[
         float,
         _training_option(
             "X",
-            "Conditioning dropout: fraction of examples without the text, the same fraction without"
-            " the source, and the same without both.",
+            "Fraction of examples without the text, the same fraction without the source, and the"
+            " same without both.",
         ),
     ] = 0.05
     snr_gamma: Annotated[
@@ -122,7 +125,12 @@ class TrainOptions(OptionGroup):
         _training_option("X", "Decay of the moving average of the weights; 0 turns it off."),
     ] = 0.999
     mixed_precision: Annotated[
-        str, _training_option("NAME", "Precision of the computation: no (float32), bf16, fp16.")
+        str,
+        _training_option(
+            "NAME",
+            f"Precision of the computation: {', '.join(MIXED_PRECISION)}; no is float32.",
+            **choice(MIXED_PRECISION),
+        ),
     ] = "no"
     gradient_checkpointing: Annotated[
         bool,
@@ -187,7 +195,8 @@ def _config(base_options: BaseModelOptions, train_options: TrainOptions) -> Fine
         gradient_checkpointing=train_options.gradient_checkpointing,
         validation_pairs=train_options.validation_pairs,
         objective=Objective(
-            conditioning_dropout=train_options.drop, snr_gamma=train_options.snr_gamma
+            conditioning_dropout=train_options.conditioning_dropout,
+            snr_gamma=train_options.snr_gamma,
         ),
         training=TrainingConfig(
             **{
