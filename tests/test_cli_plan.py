@@ -113,13 +113,13 @@ def test_auto_means_the_precision_that_the_editor_loads_with():
 
 
 @pytest.mark.parametrize(
-    ("flags", "found"),
+    ("flags", "expected"),
     [("fpu avx512_bf16 sse", True), ("amx_bf16", True), ("fpu avx512f bf16", False)],
 )
-def test_a_cpu_computes_in_bfloat16_where_its_flags_say_so(tmp_path, flags, found):
+def test_a_cpu_computes_in_bfloat16_whose_flags_list_it(tmp_path, flags, expected):
     info = tmp_path / "cpuinfo"
     info.write_text(f"vendor_id\t: GenuineIntel\nflags\t\t: {flags}\n")
-    assert precision.computes_in_bfloat16(info) == found
+    assert precision.computes_in_bfloat16(info) == expected
 
 
 def test_a_system_that_lists_no_flags_computes_in_float32(tmp_path):

@@ -63,7 +63,7 @@ def code_of(error: type[errors.Ip2pError]) -> int:
     return next(code for class_, code in _CODES if issubclass(error, class_))
 
 
-def is_ours(name: str) -> bool:
+def is_own_error(name: str) -> bool:
     """Whether ``name`` is an error class of this package."""
     class_ = getattr(errors, name, None)
     return isinstance(class_, type) and issubclass(class_, errors.Ip2pError)
@@ -71,7 +71,7 @@ def is_ours(name: str) -> bool:
 
 def code_named(name: str) -> int:
     """The exit code of an error class by name, as failures on disk record it; 7 if unknown."""
-    return code_of(getattr(errors, name) if is_ours(name) else errors.Ip2pError)
+    return code_of(getattr(errors, name) if is_own_error(name) else errors.Ip2pError)
 
 
 def print_error(message: str, hint: str = "", survives: str = "") -> None:

@@ -31,7 +31,7 @@ def run_job(folder: JobFolder, worker_options: WorkerOptions, reporter: Reporter
 
     selection = _selection(worker_options)
     reporter.noun = folder.job().source.noun
-    if folder.result() is not None:  # every image had its output already
+    if folder.result() is not None:  # every output existed already
         return report_end(folder, reporter)
     try:
         with closing(local_run.run_job(folder, selection, check=reporter.tick)) as events:
@@ -85,7 +85,7 @@ def report_events(folder: JobFolder, events: Iterable[Event], reporter: Reporter
     if last is not None and last.kind == "failed":
         name, hint = (str(last.data.get(key, "")) for key in ("error", "hint"))
         log = workers_log(folder)
-        if not exits.is_ours(name) and log.is_file():
+        if not exits.is_own_error(name) and log.is_file():
             hint = f"{hint} Log: {log}".strip()
         exits.print_error(last.message, hint, "Finished chunks are kept.")
         return exits.code_named(name)
