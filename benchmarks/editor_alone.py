@@ -94,7 +94,7 @@ def job_seconds(job: JobFolder) -> float:
     result = job.result()
     assert result is not None
     begun = min(
-        r.finished - r.seconds["total"] + r.seconds.get("load", 0.0) for r in job.receipts()
+        r.finished - r.seconds["total"] + r.seconds.get("load", 0.0) for r in job.receipts.all()
     )
     return result.finished - begun
 

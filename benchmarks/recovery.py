@@ -129,10 +129,10 @@ def overhead(folder: Path, arguments: argparse.Namespace) -> tuple[dict[str, Any
     ):
         scheduler.submit_job(job, executor)
         # The first one pays for imports and connections.
-        wait(lambda: len(job.finished()) >= 1)
+        wait(lambda: len(job.receipts.ids()) >= 1)
         first = cpu_seconds(process.pid)
         start = time.perf_counter()
-        wait(lambda: len(job.finished()) >= arguments.rounds + 1 or job.ended)
+        wait(lambda: len(job.receipts.ids()) >= arguments.rounds + 1 or job.ended)
         spent = cpu_seconds(process.pid) - first
         took = time.perf_counter() - start
     each = spent / arguments.rounds
@@ -184,7 +184,7 @@ def _next_after(folder: Path, arguments: argparse.Namespace, *, lose: bool) -> f
             target=lambda: list(scheduler.follow_job(job, executor)), daemon=True
         )
         events.start()
-        wait(lambda: len(job.finished()) >= 2)
+        wait(lambda: len(job.receipts.ids()) >= 2)
         time.sleep(1.2)  # the append-only file is flushed every second
         if lose:
             with closing(redis_url.connect(server.url)) as client:

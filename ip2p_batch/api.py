@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from .errors import BrokerError, JobCancelled, JobError, JobFailed
-from .jobs import orders
 from .jobs.events import Event
 from .jobs.folder import JobFolder
 from .jobs.records import Result
@@ -266,11 +265,11 @@ class JobHandle:
 
     def cancel(self) -> None:
         """Stop the job before its next denoising step. Finished chunks are kept."""
-        orders.cancel(self.folder)
+        self.folder.cancel()
 
     def pause(self) -> None:
         """Pause the job: workers finish their chunks and take no more of it."""
-        orders.pause(self.folder)
+        self.folder.pause()
 
     def resume(self) -> None:
         """Enqueue what is left of a paused, cancelled, failed or new job.

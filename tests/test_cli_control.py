@@ -53,7 +53,7 @@ def finish(folder):
 def start(folder):
     """Make the job look as if a worker ran it."""
     worker = WorkerInfo(host="h", pid=1, device="cpu")
-    folder.write_heartbeat(Heartbeat(chunk="1-000000", worker=worker, done=1, at=time.time()))
+    folder.heartbeats.write(Heartbeat(chunk="1-000000", worker=worker, done=1, at=time.time()))
 
 
 # -- watch ----------------------------------------------------------------------------------
@@ -90,7 +90,7 @@ def test_watch_needs_no_broker_and_does_not_change_the_job(folder):
 
 
 def test_watch_reports_that_a_job_was_cancelled(folder):
-    scheduler.cancel(folder)
+    folder.cancel()
     done = run_cli("watch", folder.path.name)
     assert done.exit_code == 7 and "was cancelled" in done.stderr
     assert f"resume {folder.path.name}" in done.stderr
@@ -98,7 +98,7 @@ def test_watch_reports_that_a_job_was_cancelled(folder):
 
 def test_watch_reports_a_pause_and_its_end(folder):
     def orders():
-        scheduler.pause(folder)
+        folder.pause()
         time.sleep(1)
         scheduler.unpause(folder, None)
         finish(folder)
@@ -133,7 +133,7 @@ def test_watch_without_any_job_is_an_error_and_a_finished_job_is_reported_at_onc
 
 
 def test_watch_warns_if_the_broker_cannot_be_reached_and_continues(folder):
-    scheduler.cancel(folder)
+    folder.cancel()
     done = run_cli("watch", folder.path.name, "--broker", "redis+socket:///no/such.socket")
     assert done.exit_code == 7
     assert "warning:" in done.stderr and "was cancelled" in done.stderr
@@ -141,7 +141,7 @@ def test_watch_warns_if_the_broker_cannot_be_reached_and_continues(folder):
 
 def test_a_job_without_workers_is_reported_once(folder, monkeypatch):
     monkeypatch.setenv("IP2P_HEARTBEAT_TIMEOUT", "0.5")
-    thread = threading.Timer(4.0, scheduler.cancel, [folder])
+    thread = threading.Timer(4.0, folder.cancel)
     thread.start()
     done = run_cli("watch", folder.path.name)
     thread.join()
@@ -164,7 +164,7 @@ def test_pause_names_resume_as_the_command_that_continues(folder, executor, redi
 
 def test_resume_of_a_paused_job_that_a_command_follows_lifts_the_pause_and_watches(folder):
     """As in two terminals: only the command that follows the job has workers."""
-    scheduler.pause(folder)
+    folder.pause()
     executor = LocalExecutor(lambda _: IdentityEditor())
     kinds, resumed = [], []
     for event in scheduler.watch_job(folder, executor):
@@ -190,7 +190,7 @@ def test_a_job_that_no_command_follows_is_not_followed(folder):
 
 
 def test_a_job_that_is_resumed_is_no_longer_paused(folder):
-    scheduler.pause(folder)
+    folder.pause()
     finish(folder)  # as resume does
     assert scheduler.read_status(folder).state == "finished with failures"
     assert "nothing to pause" in run_cli("pause", folder.path).stdout
@@ -198,7 +198,7 @@ def test_a_job_that_is_resumed_is_no_longer_paused(folder):
 
 
 def test_a_broker_that_cannot_be_reached_leaves_the_job_paused(folder):
-    scheduler.pause(folder)
+    folder.pause()
     done = run_cli("resume", folder.path.name, "--broker", "redis+socket:///no/such.socket")
     assert done.exit_code == 6
     assert folder.paused

@@ -110,7 +110,7 @@ def test_a_stopped_job_names_resume_which_continues_it(tmp_path, number, code, s
     (folder,) = scheduler.list_jobs(settings)
     assert f"ip2p-batch resume {folder.path.name}" in errors
     assert not out.exists()
-    finished = len(folder.finished())
+    finished = len(folder.receipts.ids())
     assert finished >= 1
     code, text, errors = run("resume", folder.path.name, "--json", "--devices", "cpu")
     assert code == 0, errors

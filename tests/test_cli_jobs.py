@@ -123,7 +123,7 @@ def test_resume_can_allow_mixed_hardware_and_status_shows_the_compute_profile(fo
     profile = ComputeProfile(
         model="m", torch="2.9", diffusers="d", device="cpu Maker AVX", dtype="float32", threads=1
     )
-    folder.fix_compute_profile(profile)
+    folder.hardware.fix_profile(profile)
     line = "computed on  cpu Maker AVX, float32, 1 thread, torch 2.9"
     assert line in run("status", folder.path.name).stdout
     status = json.loads(run("status", folder.path.name, "--json").stdout)

@@ -65,7 +65,7 @@ def follow(folder, redis, workers, tmp_path, on_event=lambda event, fleet: None)
 
 
 def worker_pids(folder) -> set[int]:
-    return {heartbeat.worker.pid for heartbeat in folder.heartbeats()}
+    return {heartbeat.worker.pid for heartbeat in folder.heartbeats.all()}
 
 
 @pytest.mark.slow

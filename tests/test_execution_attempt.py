@@ -93,7 +93,7 @@ def test_a_local_run_records_an_unforeseen_error_as_the_failure_of_its_chunk(tmp
         raise raises
 
     events = list(scheduler.follow_job(job, LocalExecutor(lambda _: IdentityEditor(fail))))
-    (failure,) = job.failures()
+    (failure,) = job.failures.all()
     assert events[-1].kind == "failed"
     assert (failure.error, failure.attempts) == (type(raises).__name__, MAX_ATTEMPTS)
     assert failure.message.startswith(type(raises).__name__) and "\n" not in failure.message
@@ -111,4 +111,4 @@ def test_a_local_run_retries_an_unforeseen_error(tmp_path):
         return image
 
     events = list(scheduler.follow_job(job, LocalExecutor(lambda _: IdentityEditor(fail_once))))
-    assert events[-1].kind == "done" and list(job.failures()) == []
+    assert events[-1].kind == "done" and list(job.failures.all()) == []

@@ -30,7 +30,7 @@ def test_a_cancel_order_is_seen_before_the_next_step_and_never_taken_back(tmp_pa
     folder, clock = stills_job(tmp_path, 1), Clock()
     cancellation = CancellationCheck(folder, "castle", clock)
     cancellation.check()
-    scheduler.cancel(folder)
+    folder.cancel()
     clock.now += 2 * POLL_SECONDS  # a denoising step takes longer
     with pytest.raises(JobCancelled, match="castle"):
         cancellation.check()
@@ -43,7 +43,7 @@ def test_the_job_folder_is_read_at_most_every_few_hundredths_of_a_second(tmp_pat
     folder, clock = stills_job(tmp_path, 1), Clock()
     cancellation = CancellationCheck(folder, "castle", clock)
     cancellation.check()
-    scheduler.cancel(folder)
+    folder.cancel()
     clock.now += 0.5 * POLL_SECONDS
     cancellation.check()
     with pytest.raises(JobCancelled):
@@ -75,7 +75,7 @@ def test_no_picture_is_edited_after_a_cancel_order(tmp_path):
     def edit(image):
         edited.append(1)
         if len(edited) == 3:
-            scheduler.cancel(folder)
+            folder.cancel()
         time.sleep(2 * POLL_SECONDS)
         return image
 
@@ -83,7 +83,7 @@ def test_no_picture_is_edited_after_a_cancel_order(tmp_path):
     events = list(scheduler.follow_job(folder, executor))
     assert events[-1].kind == "cancelled"
     assert len(edited) == 3
-    assert not list(folder.heartbeats()) and not list(folder.failures())
+    assert not list(folder.heartbeats.all()) and not list(folder.failures.all())
 
 
 def test_a_chunk_whose_job_is_resumed_while_it_stops_is_edited_all_the_same(tmp_path):
@@ -100,4 +100,4 @@ def test_a_chunk_whose_job_is_resumed_while_it_stops_is_edited_all_the_same(tmp_
     (chunk,) = folder.plan().chunks
     worker = WorkerInfo(host="h", pid=1)
     process_chunk(folder, chunk, editor_for=lambda _: IdentityEditor(edit), worker=worker)
-    assert len(calls) == 2 and folder.finished() == {chunk.id}
+    assert len(calls) == 2 and folder.receipts.ids() == {chunk.id}

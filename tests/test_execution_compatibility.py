@@ -41,7 +41,7 @@ def started_job(tmp_path, chunks=2):
     for event in scheduler.follow_job(job, float32_executor()):
         if event.kind == "chunk":
             break
-    assert len(job.finished()) == 1
+    assert len(job.receipts.ids()) == 1
     return job
 
 
@@ -51,10 +51,10 @@ def test_an_incompatible_worker_is_refused_with_both_ways_to_continue(tmp_path, 
     assert event.kind == "failed" and event.data["error"] == "IncompatibleWorker"
     assert "precision bfloat16 instead of float32" in event.message
     assert "ip2p-batch resume catalog --allow-mixed-hardware" in event.data["hint"]
-    assert len(job.finished()) == 1
+    assert len(job.receipts.ids()) == 1
     # Workers like the first one may continue at any time.
     assert list(scheduler.follow_job(job, float32_executor()))[-1].kind == "done"
-    assert {r.worker.compute_profile for r in job.receipts()} == {full_editor().compute_profile}
+    assert {r.worker.compute_profile for r in job.receipts.all()} == {full_editor().compute_profile}
     assert scheduler.summary(job).warnings == ()
 
 
@@ -62,7 +62,7 @@ def test_with_mixed_hardware_receipts_and_summary_name_the_differences(tmp_path,
     job = started_job(tmp_path)
     job.permit_mixed_hardware()
     assert list(scheduler.follow_job(job, bfloat16_executor))[-1].kind == "done"
-    first, second = job.receipts()
+    first, second = job.receipts.all()
     assert first.mismatches == () and second.mismatches[0].startswith("precision bfloat16")
     assert second.worker.compute_profile.dtype == "bfloat16"
     assert second.worker.model == second.worker.compute_profile.model
@@ -74,9 +74,9 @@ def test_with_mixed_hardware_receipts_and_summary_name_the_differences(tmp_path,
 
 def test_a_job_without_finished_chunks_takes_the_profile_of_any_worker(tmp_path, bfloat16_executor):
     job = stills_job(tmp_path, 1)
-    job.fix_compute_profile(PROFILE)  # by a worker that died at its first chunk
+    job.hardware.fix_profile(PROFILE)  # by a worker that died at its first chunk
     assert list(scheduler.follow_job(job, bfloat16_executor))[-1].kind == "done"
-    assert job.compute_profile().dtype == "bfloat16"
+    assert job.hardware.profile().dtype == "bfloat16"
 
 
 def test_a_chunk_gets_no_receipt_where_the_jobs_profile_changed_meanwhile(tmp_path):
@@ -84,18 +84,18 @@ def test_a_chunk_gets_no_receipt_where_the_jobs_profile_changed_meanwhile(tmp_pa
     owner = Pix2PixEditor(pipeline(), device="cpu", dtype=torch.float32)
 
     def meanwhile(module, arguments):
-        job.clear_refusals()
-        job.fix_compute_profile(PROFILE)
+        job.hardware.clear()
+        job.hardware.fix_profile(PROFILE)
 
     owner.pipe.vae.decoder.register_forward_pre_hook(meanwhile)
     event = list(scheduler.follow_job(job, LocalExecutor(lambda _: owner)))[-1]
     assert event.data["error"] == "IncompatibleWorker"
-    assert job.finished() == set()
+    assert job.receipts.ids() == set()
 
 
 def test_an_editor_without_a_model_is_compatible_with_every_job(tmp_path):
     job = stills_job(tmp_path, 1)
-    job.fix_compute_profile(PROFILE)
+    job.hardware.fix_profile(PROFILE)
     (chunk,) = job.plan().chunks
     worker = WorkerInfo(host="h", pid=1)
     receipt = process_chunk(job, chunk, editor_for=lambda _: IdentityEditor(), worker=worker)
@@ -108,7 +108,7 @@ def test_of_many_workers_that_start_at_once_one_fixes_the_profile(tmp_path):
     def begin(number):
         start.wait()
         profile = msgspec.structs.replace(PROFILE, threads=number)
-        profiles.append(JobFolder(tmp_path / "job").fix_compute_profile(profile))
+        profiles.append(JobFolder(tmp_path / "job").hardware.fix_profile(profile))
 
     stills_job(tmp_path, 1)
     threads = [threading.Thread(target=begin, args=(n,)) for n in range(8)]

@@ -37,7 +37,7 @@ def test_a_picture_that_crashes_its_worker_is_named_and_all_others_are_edited(tm
     job = stills_job(tmp_path, 11, model="identity:crash=6", each=11)
     # One that is not located, two in the batch, two at the picture alone.
     assert crashes(job) == {"1-000000": 5}
-    (receipt,) = job.receipts()
+    (receipt,) = job.receipts.all()
     (bad,) = [i for i in receipt.items if i.error]
     assert bad.index == 6 and "died or hung at this picture" in bad.error
     assert assemble(job).failed == ((str(tmp_path / "in" / "6.png"), bad.error),)
@@ -48,7 +48,7 @@ def test_a_picture_that_crashes_its_worker_is_named_and_all_others_are_edited(tm
 def test_a_picture_that_hangs_is_skipped_like_one_that_crashes(tmp_path):
     job = stills_job(tmp_path, 2, model="identity:hang=1")
     assert crashes(job, HANGS_AFTER="0.2") == {"1-000000": 0, "1-000001": 3}
-    assert [(i.index, bool(i.error)) for r in job.receipts() for i in r.items] == [
+    assert [(i.index, bool(i.error)) for r in job.receipts.all() for i in r.items] == [
         (0, False), (1, True),
     ]  # fmt: skip
 
@@ -146,7 +146,7 @@ def test_a_chunk_that_crashes_before_its_first_frame_fails(tmp_path):
     job = stills_job(tmp_path, 8, each=8)
     record_crashes(job, "1-000000", (), (), (), ())
     assert run_here(job) == "failed"
-    (failure,) = job.failures()
+    (failure,) = job.failures.all()
     assert (
         "died or hung 4 times" in failure.message and "outside any of its frames" in failure.message
     )
@@ -158,7 +158,7 @@ def test_a_chunk_that_crashes_at_a_skipped_picture_fails_and_names_it(tmp_path):
     job = stills_job(tmp_path, 8, each=8)
     record_crashes(job, "1-000000", (), *[(5,)] * 4)
     assert run_here(job) == "failed"
-    (failure,) = job.failures()
+    (failure,) = job.failures.all()
     assert "picture 5" in failure.message
 
 
@@ -183,7 +183,7 @@ def test_exactly_the_frames_that_crash_are_found_however_many_machines_are_lost(
     for _ in range(200):
         isolation = CrashIsolation(crashed, frames)
         isolation.check_crash_budget(chunk)
-        poisoned = set(isolation.poisoned())
+        poisoned = set(isolation.poisoned.numbers())
         died = None
         for at in range(0, frames, size):
             batch = range(at, min(at + size, frames))

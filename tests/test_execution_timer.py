@@ -77,14 +77,14 @@ def test_without_a_measurement_a_chunk_may_take_what_the_slowest_machine_needs(t
     expected = 7.0 + planned_seconds(job, plan, plan.chunks[1], "cuda")
     assert detector.limit(folder, job, plan.chunks[1], device="gpu") == expected
     # Chunks of another device say nothing.
-    folder.write_receipt(receipt_of(folder, plan.chunks[0], 100.0, device="another"))
+    folder.receipts.write(receipt_of(folder, plan.chunks[0], 100.0, device="another"))
     assert detector.limit(folder, job, plan.chunks[1], device="gpu") == expected
 
 
 def test_a_chunk_may_take_twenty_times_as_long_as_the_slowest_one_measured(tmp_path):
     folder = stills_job(tmp_path, 4, model="tiny")
     job, plan = folder.job(), folder.plan()
-    folder.write_receipt(receipt_of(folder, plan.chunks[0], 100.0))
+    folder.receipts.write(receipt_of(folder, plan.chunks[0], 100.0))
     detector = HangDetector(lambda line: None, device="cuda", minimum=7.0)
     assert detector.limit(folder, job, plan.chunks[1], device="gpu") == pytest.approx(2000.0)
     detector.observe(folder, job, plan.chunks[2], receipt_of(folder, plan.chunks[2], 150.0))
@@ -96,7 +96,7 @@ def test_a_chunk_may_take_twenty_times_as_long_as_the_slowest_one_measured(tmp_p
 def test_the_minimum_holds_for_fast_chunks(tmp_path):
     folder = stills_job(tmp_path, 2, model="tiny")
     job, plan = folder.job(), folder.plan()
-    folder.write_receipt(receipt_of(folder, plan.chunks[0], 0.001))
+    folder.receipts.write(receipt_of(folder, plan.chunks[0], 0.001))
     detector = HangDetector(lambda line: None, device="cuda", minimum=7.0)
     assert detector.limit(folder, job, plan.chunks[1], device="gpu") == 7.0
 

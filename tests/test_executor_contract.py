@@ -147,7 +147,7 @@ def test_polling_an_empty_queue_returns(executor):
 def test_polling_runs_the_queued_chunks(executor, tmp_path):
     folder = stills_job(tmp_path, 2)
     executor.enqueue(folder, folder.plan().chunks)
-    poll_until(executor, lambda: folder.finished() == {"1-000000", "1-000001"})
+    poll_until(executor, lambda: folder.receipts.ids() == {"1-000000", "1-000001"})
 
 
 @pytest.mark.timeout(180)
@@ -155,11 +155,11 @@ def test_chunks_that_are_enqueued_twice_are_done_once(executor, tmp_path):
     folder = stills_job(tmp_path, 2)
     executor.enqueue(folder, [*folder.plan().chunks, *folder.plan().chunks])
     poll_until(executor, lambda: executor.queue_length() == 0)
-    receipts = list(folder.receipts())
-    assert len(receipts) == 2 and not folder.failed_chunks()
+    receipts = list(folder.receipts.all())
+    assert len(receipts) == 2 and not folder.failures.chunk_ids()
     executor.enqueue(folder, folder.plan().chunks)
     poll_until(executor, lambda: executor.queue_length() == 0)
-    assert list(folder.receipts()) == receipts and not folder.failed_chunks()
+    assert list(folder.receipts.all()) == receipts and not folder.failures.chunk_ids()
 
 
 @pytest.mark.timeout(180)
@@ -169,16 +169,16 @@ def test_an_assembly_that_is_enqueued_twice_is_done_once(executor, tmp_path):
     result = folder.result()
     executor.enqueue_assembly(folder)
     poll_until(executor, lambda: executor.queue_length() == 0)
-    assert folder.result() == result and not folder.failed_chunks()
+    assert folder.result() == result and not folder.failures.chunk_ids()
 
 
 @pytest.mark.timeout(180)
 def test_a_paused_jobs_chunks_leave_the_queue_undone(executor, tmp_path):
     folder = stills_job(tmp_path, 3)
-    scheduler.pause(folder)
+    folder.pause()
     executor.enqueue(folder, folder.plan().chunks)
     poll_until(executor, lambda: executor.queue_length() == 0)
-    assert not folder.finished() and not folder.failed_chunks()
+    assert not folder.receipts.ids() and not folder.failures.chunk_ids()
 
 
 @pytest.mark.timeout(180)
@@ -187,7 +187,7 @@ def test_a_job_is_followed_to_its_end(executor, tmp_path):
     events = list(scheduler.follow_job(folder, executor))
     assert [e.kind for e in events][-1] == "done"
     assert events[-1].data["frames"] == 5
-    assert folder.finished() == {chunk.id for chunk in folder.plan().chunks}
+    assert folder.receipts.ids() == {chunk.id for chunk in folder.plan().chunks}
     poll_until(executor, lambda: executor.queue_length() == 0)
 
 

@@ -9,6 +9,7 @@ import pytest
 from PIL import Image as Pil
 
 from ip2p_batch import scheduler
+from ip2p_batch.jobs.folder import JobFolder
 from ip2p_batch.queue import redis_url
 from ip2p_batch.queue.celery_app import make_app
 from ip2p_batch.queue.celery_executor import CeleryExecutor
@@ -36,11 +37,11 @@ def busy(tmp_path, worker_options, seconds=1.5):
     """A job of one chunk that keeps the worker busy so long; waits until it has begun."""
     job = stills_job(tmp_path / "busy", 1, model=f"identity:slow={seconds}")
     scheduler.submit_job(job, worker_options.executor)
-    wait_for(lambda: list(job.heartbeats()))
+    wait_for(lambda: list(job.heartbeats.all()))
 
 
 def times(job):
-    return [receipt.finished for receipt in job.receipts()]
+    return [receipt.finished for receipt in job.receipts.all()]
 
 
 def is_settled(worker_options):
@@ -50,11 +51,11 @@ def is_settled(worker_options):
 def test_a_small_job_is_not_stuck_behind_a_long_one(tmp_path, worker_options):
     long, small = stills_job(tmp_path / "long", 40, model=SLOW), stills_job(tmp_path / "s", 3)
     scheduler.submit_job(long, worker_options.executor)
-    wait_for(lambda: list(long.heartbeats()))
+    wait_for(lambda: list(long.heartbeats.all()))
     scheduler.submit_job(small, worker_options.executor)
     wait_for(small.result)
-    assert len(long.finished()) < 15
-    scheduler.cancel(long)
+    assert len(long.receipts.ids()) < 15
+    long.cancel()
     is_settled(worker_options)
     assert not long.ended
 
@@ -108,15 +109,15 @@ def test_a_message_that_is_handed_on_keeps_its_priority(tmp_path, worker_options
 def test_a_paused_job_finishes_what_is_in_hand_and_others_go_on(tmp_path, worker_options):
     job, other = stills_job(tmp_path / "a", 12, model=SLOW), stills_job(tmp_path / "b", 3)
     scheduler.submit_job(job, worker_options.executor)
-    wait_for(job.finished)
-    held = {heartbeat.chunk for heartbeat in wait_for(lambda: list(job.heartbeats()))}
-    scheduler.pause(job)
+    wait_for(job.receipts.ids)
+    held = {heartbeat.chunk for heartbeat in wait_for(lambda: list(job.heartbeats.all()))}
+    job.pause()
     is_settled(worker_options)  # the worker does not turn its messages round and round
-    assert held <= job.finished() and not list(job.heartbeats())
+    assert held <= job.receipts.ids() and not list(job.heartbeats.all())
     assert scheduler.read_status(job).state == "paused"
     scheduler.submit_job(other, worker_options.executor)
     wait_for(other.result)
-    stamps = {c: (job.path / f"receipts/{c}.json").stat().st_mtime_ns for c in job.finished()}
+    stamps = {c: (job.path / f"receipts/{c}.json").stat().st_mtime_ns for c in job.receipts.ids()}
     assert len(stamps) < 12
     scheduler.unpause(job, worker_options.executor)
     assert wait_for(job.result).frames == 12  # with nobody watching
@@ -128,11 +129,11 @@ def test_a_paused_job_finishes_what_is_in_hand_and_others_go_on(tmp_path, worker
 def test_a_cancelled_job_can_be_taken_up_again_with_nobody_watching(tmp_path, worker_options):
     job = stills_job(tmp_path, 12, model=SLOW)
     scheduler.submit_job(job, worker_options.executor)
-    wait_for(job.finished)
-    scheduler.cancel(job)
+    wait_for(job.receipts.ids)
+    job.cancel()
     is_settled(worker_options)
     assert scheduler.read_status(job).state == "cancelled"
-    before = job.finished()
+    before = job.receipts.ids()
     assert len(before) < 12
     scheduler.submit_job(job, worker_options.executor)
     assert wait_for(job.result).frames == 12
@@ -156,22 +157,22 @@ def test_a_chunk_that_kills_its_process_leaves_its_place_in_the_queue_to_others(
     with make_app(worker_options.url) as app:  # as it is after more deaths than are looked into
         told = build_message(job, poisoned.id, job.job().fingerprint())
         app.send_task(TASK_CHUNK, kwargs=told, retries=MAX_RETRIES)
-    os.kill(wait_for(lambda: [c.worker.pid for c in job.heartbeats()])[0], signal.SIGKILL)
-    wait_for(lambda: job.failed_chunks() == {poisoned.id})
+    os.kill(wait_for(lambda: [c.worker.pid for c in job.heartbeats.all()])[0], signal.SIGKILL)
+    wait_for(lambda: job.failures.chunk_ids() == {poisoned.id})
     # With nobody watching, and with no worker that could have handed it over.
-    wait_for(lambda: [c for c in job.heartbeats() if c.chunk == fifth.id])
-    scheduler.cancel(job)
-    os.kill(next(c.worker.pid for c in job.heartbeats()), signal.SIGKILL)
+    wait_for(lambda: [c for c in job.heartbeats.all() if c.chunk == fifth.id])
+    job.cancel()
+    os.kill(next(c.worker.pid for c in job.heartbeats.all()), signal.SIGKILL)
     is_settled(worker_options)
 
 
-@pytest.mark.parametrize("order", [scheduler.cancel, scheduler.pause])
+@pytest.mark.parametrize("order", [JobFolder.cancel, JobFolder.pause])
 def test_a_job_that_is_stopped_and_taken_up_again_at_once_still_ends(
     tmp_path, worker_options, order
 ):
     job = stills_job(tmp_path, 24, model="identity:slow=0.06", each=6)
     scheduler.submit_job(job, worker_options.executor)
-    wait_for(lambda: list(job.heartbeats()))
+    wait_for(lambda: list(job.heartbeats.all()))
     for pause in range(0, 12, 2):
         order(job)
         time.sleep(pause / 100)  # seen by the worker, or just not, or in this moment
@@ -192,21 +193,21 @@ def test_a_mended_picture_is_done_again_with_nobody_watching(tmp_path, worker_op
     job = scheduler.create_job(request, settings)
     scheduler.submit_job(job, worker_options.executor)
     assert wait_for(job.result).frames == 2
-    before = job.finished()
+    before = job.receipts.ids()
     Pil.new("RGB", (64, 96)).save(source / "broken.png")
     assert scheduler.retry_job(job) == 1
     scheduler.submit_job(job, worker_options.executor)
     assert worker_options.executor.queued_chunks(job).waiting <= {"1-000001"}
     result = wait_for(job.result)
     assert (result.frames, result.failed) == (3, ())
-    assert job.finished() - before == {"1-000001"}
+    assert job.receipts.ids() - before == {"1-000001"}
     is_settled(worker_options)
 
 
 def test_a_pause_that_is_lifted_at_once_puts_nothing_into_the_queue_twice(tmp_path, executor):
     job = stills_job(tmp_path, 9)
     scheduler.submit_job(job, executor)
-    scheduler.pause(job)
+    job.pause()
     scheduler.unpause(job, executor)
     assert executor.queue_length() == 4
     assert not job.paused

@@ -74,16 +74,16 @@ def test_what_was_given_back_or_forgotten_is_no_death(job):
     attempts.release(job, CHUNK, host=HERE.host, pid=1)
     assert attempts.history(job, CHUNK).deaths == 0
     die(attempts.begin(job, CHUNK, HERE))
-    job.mark_once("poisoned/3")
+    job.poisoned.add(3)
     attempts.forget(job, [CHUNK])
-    assert attempts.history(job, CHUNK).deaths == 0 and not job.poisoned()
+    assert attempts.history(job, CHUNK).deaths == 0 and not job.poisoned.numbers()
 
 
 def test_what_this_hosts_ended_workers_leave_is_no_death_and_others_are_let_be(job, tmp_path):
     other = stills_job(tmp_path / "other", 1)
     for folder, worker in ((job, HERE), (other, THERE)):
         die(attempts.begin(folder, CHUNK, worker))
-        folder.write_heartbeat(Heartbeat(chunk=CHUNK, worker=worker, done=0, at=time.time()))
+        folder.heartbeats.write(Heartbeat(chunk=CHUNK, worker=worker, done=0, at=time.time()))
         attempts.release_all(folder, HERE.host)
     assert attempts.history(job, CHUNK).deaths == 0
     assert attempts.history(other, CHUNK).deaths == 1
@@ -123,7 +123,7 @@ def beating(job, worker):
 
     def beat():
         while not stop.wait(0.05):
-            job.write_heartbeat(Heartbeat(chunk=CHUNK, worker=worker, done=0, at=time.time()))
+            job.heartbeats.write(Heartbeat(chunk=CHUNK, worker=worker, done=0, at=time.time()))
 
     thread = threading.Thread(target=beat)
     thread.start()
@@ -151,7 +151,7 @@ def test_whoever_waits_to_see_stops_when_the_job_is_cancelled(job, soon):
 
 def test_a_dead_process_of_this_host_is_not_waited_for(job):
     die(attempts.begin(job, CHUNK, HERE))
-    job.write_heartbeat(Heartbeat(chunk=CHUNK, worker=HERE, done=0, at=time.time()))
+    job.heartbeats.write(Heartbeat(chunk=CHUNK, worker=HERE, done=0, at=time.time()))
 
     def waits():
         raise AssertionError("its lock is gone")
@@ -189,7 +189,7 @@ def test_an_overtaken_worker_writes_nothing_more(job, tmp_path):
         with pytest.raises(ChunkTaken, match="by now"):
             stopped.result(30)
     assert list((tmp_path / "out").iterdir()) == []
-    assert job.receipt(CHUNK) is None
+    assert job.receipts.get(CHUNK) is None
 
 
 def test_a_file_whose_chunk_was_taken_does_not_get_its_name(job, tmp_path):
@@ -200,16 +200,16 @@ def test_a_file_whose_chunk_was_taken_does_not_get_its_name(job, tmp_path):
         with pytest.raises(ChunkTaken), atomic_path(target, check=holding.check) as temporary:
             temporary.write_text("the older one's")
         with pytest.raises(ChunkTaken):
-            job.write_receipt(receipt(), holding.check)
+            job.receipts.write(receipt(), holding.check)
     assert target.read_text() == "the newer one's"
-    assert job.receipt(CHUNK) is None
+    assert job.receipts.get(CHUNK) is None
     assert [p.name for p in tmp_path.iterdir() if p.name.startswith(".ip2p")] == []
 
 
 def test_a_chunk_with_a_receipt_is_nobodys(job):
     with attempts.begin(job, CHUNK, HERE) as holding:
         holding.check()
-        job.write_receipt(receipt())
+        job.receipts.write(receipt())
         assert holding.superseded()
 
 
@@ -231,4 +231,4 @@ def test_a_chunk_that_another_holds_is_no_failure_of_a_local_run(job, soon):
         executor = LocalExecutor(lambda _: IdentityEditor())
         executor.enqueue(job, job.plan().chunks)
         executor.poll(0)
-    assert list(job.failures()) == [] and not job.finished()
+    assert list(job.failures.all()) == [] and not job.receipts.ids()

@@ -49,16 +49,16 @@ def test_what_is_written_is_read_back(folder):
 
 
 def test_pending_is_planned_minus_receipts(folder):
-    folder.write_receipt(receipt("1-000002"))
+    folder.receipts.write(receipt("1-000002"))
     assert [c.id for c in folder.pending(PLAN)] == ["1-000000", "1-000001", "1-000003"]
     assert folder.pending(PLAN, wave=2) == []
 
 
 def test_a_receipt_ends_the_claim_and_any_failure(folder):
-    folder.write_heartbeat(Heartbeat(chunk="1-000000", worker=WORKER, done=0, at=0))
-    folder.write_failure(Failure(chunk="1-000000", error="E", message="m"))
-    folder.write_receipt(receipt("1-000000"))
-    assert list(folder.heartbeats()) == [] and list(folder.failures()) == []
+    folder.heartbeats.write(Heartbeat(chunk="1-000000", worker=WORKER, done=0, at=0))
+    folder.failures.write(Failure(chunk="1-000000", error="E", message="m"))
+    folder.receipts.write(receipt("1-000000"))
+    assert list(folder.heartbeats.all()) == [] and list(folder.failures.all()) == []
 
 
 def test_a_marker_has_one_first_caller_however_many_try(folder):
@@ -209,9 +209,9 @@ def test_any_range_of_items_is_the_one_asked_for(tmp_path_factory, names, start,
 def test_only_what_must_outlive_a_crash_waits_for_the_disk(folder, monkeypatch):
     flushed = []
     monkeypatch.setattr(os, "fsync", flushed.append)
-    folder.write_heartbeat(Heartbeat(chunk="1-000000", worker=WORKER, done=0, at=0))
+    folder.heartbeats.write(Heartbeat(chunk="1-000000", worker=WORKER, done=0, at=0))
     assert flushed == []
-    folder.write_receipt(receipt("1-000000"))
+    folder.receipts.write(receipt("1-000000"))
     assert len(flushed) == 2  # the file, and the name that its folder gives it
 
 

@@ -70,7 +70,7 @@ def test_workers_do_a_job_and_are_gone_after_the_block(tmp_path, redis, executor
         assert len(everyone) >= 5  # a launcher, two workers, a child each
     assert not any(running(pid) for pid in everyone)
     assert not workers.alive()
-    assert len({r.worker.pid for r in job.receipts()}) == 2
+    assert len({r.worker.pid for r in job.receipts.all()}) == 2
 
 
 def test_a_worker_that_is_killed_is_started_again(tmp_path, redis, executor):

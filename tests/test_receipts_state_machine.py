@@ -36,7 +36,7 @@ class CheckedExecutor(StubExecutor):
 
     def enqueue(self, folder, chunks):
         assert not folder.ended and not folder.cancelled
-        done = folder.finished()
+        done = folder.receipts.ids()
         for chunk in chunks:
             before = {c.id for c in folder.plan().chunks if c.wave < chunk.wave}
             assert before <= done, "a wave was enqueued before the wave that it depends on"
@@ -44,7 +44,7 @@ class CheckedExecutor(StubExecutor):
 
     def enqueue_assembly(self, folder):
         assert not folder.ended and not folder.cancelled
-        assert folder.finished() >= {c.id for c in folder.plan().chunks}
+        assert folder.receipts.ids() >= {c.id for c in folder.plan().chunks}
         super().enqueue_assembly(folder)
 
 
@@ -81,12 +81,12 @@ class JobFolderMachine(RuleBasedStateMachine):
 
     @rule()
     def a_follower_hands_over_again(self):
-        self.job.clear_inflight()
+        self.job.dispatch.clear()
         scheduler.dispatch_next(self.job, self.executor)
 
     @rule()
     def somebody_cancels(self):
-        scheduler.cancel(self.job)
+        self.job.cancel()
 
     # -- the queue ---------------------------------------------------------------------
 
@@ -120,7 +120,7 @@ class JobFolderMachine(RuleBasedStateMachine):
         """It had the chunk in hand, and looked at what others did before it fell asleep."""
         chunk = data.draw(st.sampled_from(self.ids))
         if fails:
-            self.job.write_failure(Failure(chunk=chunk, error="EditError", message="no"))
+            self.job.failures.write(Failure(chunk=chunk, error="EditError", message="no"))
         else:
             self.settle(chunk, fails)
 
@@ -128,27 +128,27 @@ class JobFolderMachine(RuleBasedStateMachine):
         if self.job.cancelled:
             return
         if name != ASSEMBLY:
-            if self.job.receipt(name) is None:
+            if self.job.receipts.get(name) is None:
                 self.settle(name, fails)
             scheduler.dispatch_next(self.job, self.executor)
             return
         try:
             assemble(self.job)
         except IncompleteJob as error:
-            if not self.job.redispatch():
+            if not self.job.dispatch.redispatch():
                 give_up(self.job, ASSEMBLY, error, attempts=1, worker=WORKER)
             scheduler.dispatch_next(self.job, self.executor)
 
     def settle(self, chunk, fails):
-        self.job.write_heartbeat(Heartbeat(chunk=chunk, worker=WORKER, done=0, at=0.0))
+        self.job.heartbeats.write(Heartbeat(chunk=chunk, worker=WORKER, done=0, at=0.0))
         if fails:
             give_up(self.job, chunk, EditError("no"), attempts=3, worker=WORKER)
-        elif chunk[0] == "1" or self.job.finished() >= {i for i in self.ids if i[0] == "1"}:
-            self.job.write_receipt(self.receipt(chunk))
+        elif chunk[0] == "1" or self.job.receipts.ids() >= {i for i in self.ids if i[0] == "1"}:
+            self.job.receipts.write(self.receipt(chunk))
 
     # -- the disk ----------------------------------------------------------------------
 
-    @precondition(lambda self: not self.job.ended and self.job.finished())
+    @precondition(lambda self: not self.job.ended and self.job.receipts.ids())
     @rule(data=st.data(), cut=st.booleans())
     def a_receipt_is_lost_or_cut_short(self, data, cut):
         path = self.job.path / "receipts" / f"{data.draw(st.sampled_from(self.ids))}.json"
@@ -166,8 +166,8 @@ class JobFolderMachine(RuleBasedStateMachine):
 
     @invariant()
     def what_is_finished_is_not_given_up(self):
-        assert not self.job.failed_chunks() & self.job.finished()
-        assert {f.chunk for f in self.job.failures()} == self.job.failed_chunks()
+        assert not self.job.failures.chunk_ids() & self.job.receipts.ids()
+        assert {f.chunk for f in self.job.failures.all()} == self.job.failures.chunk_ids()
 
     @invariant()
     def status_tells_the_truth(self):
@@ -175,7 +175,7 @@ class JobFolderMachine(RuleBasedStateMachine):
         assert 0 <= found.done <= found.total == len(self.ids)
         assert found.state.startswith("finished") == self.job.ended
         if found.state == "failed":
-            assert self.job.failed_chunks()
+            assert self.job.failures.chunk_ids()
 
     # -- and in the end ----------------------------------------------------------------
 

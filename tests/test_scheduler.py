@@ -21,6 +21,7 @@ from ip2p_batch.errors import (
     ResumeMismatch,
     SourceError,
 )
+from ip2p_batch.jobs.parts import Receipts
 from ip2p_batch.jobs.records import ItemResult, Receipt, WorkerInfo
 from ip2p_batch.jobs.spec import Encoding
 from ip2p_batch.recipe import Recipe
@@ -111,9 +112,9 @@ def test_an_interrupted_job_goes_on_where_it_stopped_and_gives_the_same_pixels(t
     request = scheduler.EditRequest(source=DEMO, output=tmp_path / "parts.mp4", recipe=RECIPE)
     folder = scheduler.create_job(request, settings)
     for event in scheduler.follow_job(folder, local()):
-        if event.kind == "chunk" and len(folder.finished()) >= 4:
+        if event.kind == "chunk" and len(folder.receipts.ids()) >= 4:
             break
-    finished = folder.finished()
+    finished = folder.receipts.ids()
     again = scheduler.create_job(request, settings)
     assert again.path == folder.path
     stamps = {c: (folder.path / "receipts" / f"{c}.json").stat().st_mtime_ns for c in finished}
@@ -238,7 +239,7 @@ def test_a_chunk_that_fails_for_good_fails_the_job_and_keeps_the_rest(tmp_path, 
     folder = scheduler.create_job(request, settings)
     events = list(scheduler.follow_job(folder, local(fail_late)))
     assert events[-1].kind == "failed" and "the model gave up" in events[-1].message
-    assert folder.finished() and not (tmp_path / "o.mp4").exists()
+    assert folder.receipts.ids() and not (tmp_path / "o.mp4").exists()
     assert scheduler.read_status(folder).state == "failed"
     finish(folder)
     assert len(decoded(tmp_path / "o.mp4")) == 96
@@ -251,7 +252,7 @@ def test_a_cancelled_job_stops_and_resumes(tmp_path, settings):
     for event in scheduler.follow_job(folder, local()):
         events.append(event.kind)
         if event.kind == "chunk":
-            scheduler.cancel(folder)
+            folder.cancel()
     assert events[-1] == "cancelled" and scheduler.read_status(folder).state == "cancelled"
     finish(folder)
 
@@ -276,7 +277,7 @@ def test_a_folder_that_nobody_can_write_ends_the_waiting(tmp_path, settings, mon
     class Silent(LocalExecutor):
         """Workers that take everything and can write nothing."""
 
-        def submit(self, job, chunks):
+        def enqueue(self, folder, chunks):
             pass
 
     with pytest.raises(JobError, match="nothing comes of it"):
@@ -303,16 +304,16 @@ class Noting(LocalExecutor):
         super().__init__(lambda _: IdentityEditor())
         self.handed = []
 
-    def submit(self, job, chunks):
+    def enqueue(self, folder, chunks):
         self.handed.append([c.id for c in chunks])
 
-    def assemble(self, job):
+    def enqueue_assembly(self, folder):
         self.handed.append("assembly")
 
 
 def settle(folder, *chunks):
     for chunk in chunks:
-        folder.write_receipt(
+        folder.receipts.write(
             Receipt(
                 chunk=chunk, fingerprint="f", frames=1, digest="d",
                 worker=WorkerInfo(host="h", pid=1), finished=1.0,
@@ -328,7 +329,7 @@ def test_a_finished_chunk_does_not_have_the_others_counted(tmp_path):
         settle(folder, chunk)
         with touched(folder.path) as paths:
             scheduler.dispatch_next(folder, executor, (chunk,))
-        assert not [p for p in paths if not p.startswith(("handover.lock", "inflight/"))]
+        assert not [p for p in paths if not p.startswith(("dispatch.lock", "inflight/"))]
         assert len(paths) <= 5
     assert executor.handed == [ids]
     settle(folder, ids[-1])
@@ -365,14 +366,14 @@ def test_every_receipt_is_told_of_though_a_slow_folder_is_seldom_looked_at(
 ):
     folder = stills_job(tmp_path, 12)
     looks = []
-    finished = type(folder).finished
+    ids = Receipts.ids
 
     def slow(self):
         looks.append(1)
         time.sleep(0.02)
-        return finished(self)
+        return ids(self)
 
-    monkeypatch.setattr(type(folder), "finished", slow)
+    monkeypatch.setattr(Receipts, "ids", slow)
     monkeypatch.setattr(progress, "_LOOKING", 0.001)  # after one look, two seconds of rest
     events = finish(folder)
     chunks = [e.data["chunk"] for e in events if e.kind == "chunk"]
@@ -385,8 +386,8 @@ def test_the_status_of_a_long_job_opens_few_receipts(tmp_path):
     ids = [c.id for c in folder.plan().chunks]
     settle(folder, *ids[:250])
     bad = ItemResult(index=7, error="it is empty")
-    receipt = msgspec.structs.replace(folder.receipt(ids[7]), items=(bad,))
-    folder.write_receipt(receipt)
+    receipt = msgspec.structs.replace(folder.receipts.get(ids[7]), items=(bad,))
+    folder.receipts.write(receipt)
     with touched(folder.path) as paths:
         found = scheduler.read_status(folder)
     assert (found.done, found.chunks_done, found.total) == (250, 250, 300)

@@ -22,7 +22,7 @@ from .worker_processes import stills_job
 
 
 def settle(folder, chunk):
-    folder.write_receipt(
+    folder.receipts.write(
         Receipt(
             chunk=chunk, fingerprint="f", frames=1, digest="d",
             worker=WorkerInfo(host="h", pid=1), finished=1.0,
@@ -159,8 +159,8 @@ def test_what_a_live_worker_has_in_hand_is_not_handed_over_again(tmp_path, redis
     take(redis, 2)  # by a worker that lives, and by one that died
     assert executor.queued_chunks(folder).unacked == {first, second}
     worker = WorkerInfo(host="h", pid=1)
-    folder.write_heartbeat(Heartbeat(chunk=first, worker=worker, done=0, at=time.time()))
-    folder.write_heartbeat(Heartbeat(chunk=second, worker=worker, done=0, at=time.time() - 60))
+    folder.heartbeats.write(Heartbeat(chunk=first, worker=worker, done=0, at=time.time()))
+    folder.heartbeats.write(Heartbeat(chunk=second, worker=worker, done=0, at=time.time() - 60))
     scheduler.submit_job(folder, executor)
     client = redis_url.connect(redis.url)
     assert client.llen("ip2p:chunks:3") == 3
@@ -202,10 +202,10 @@ def test_the_width_is_two_for_each_worker_with_a_message(redis, executor):
 
 def test_forgetting_a_window_that_was_never_begun_does_no_harm(tmp_path):
     folder = stills_job(tmp_path, 1)
-    assert not folder.is_dispatched
+    assert not folder.dispatch.started
     inflight.forget(folder)
     scheduler.dispatch_next(folder, StubExecutor())
-    assert folder.is_dispatched
+    assert folder.dispatch.started
 
 
 @pytest.mark.timeout(60)

@@ -93,7 +93,7 @@ def test_a_file_that_is_lost_or_damaged_in_mid_job_is_made_again(
     harmed = []
     for event in scheduler.follow_job(folder, local()):
         found = sorted(p for p in (folder.path / what).glob("[!.]*"))
-        if event.kind == "chunk" and found and len(folder.finished()) > 3 and not harmed:
+        if event.kind == "chunk" and found and len(folder.receipts.ids()) > 3 and not harmed:
             harmed.append(found[len(found) // 2])
             harm(harmed[0])
     assert harmed and event.kind == "done", event
@@ -129,10 +129,10 @@ def test_a_chunk_that_failed_for_one_and_was_finished_by_another_is_finished(tmp
     job, executor = stills_job(tmp_path, 2), StubExecutor()
     scheduler.dispatch_next(job, executor)
     for chunk in job.plan().chunks:
-        job.write_receipt(receipt(job, chunk.id))
+        job.receipts.write(receipt(job, chunk.id))
     # The other looked before there was a receipt, and wrote after.
-    job.write_failure(Failure(chunk="1-000000", error="EditError", message="no"))
-    assert not job.failed_chunks() and not list(job.failures())
+    job.failures.write(Failure(chunk="1-000000", error="EditError", message="no"))
+    assert not job.failures.chunk_ids() and not list(job.failures.all())
     assert not scheduler.read_status(job).failures and scheduler.read_status(job).state == "running"
     scheduler.dispatch_next(job, executor)
     assert executor.sent[-1] == ASSEMBLY
@@ -194,7 +194,7 @@ def test_messages_that_wait_behind_others_are_not_sent_again(standing, tmp_path)
 def test_a_dead_workers_chunk_is_handed_over_though_redis_is_away_for_a_while(standing):
     job, executor, watch, clock = standing
     executor.wipe()
-    job.write_heartbeat(Heartbeat(chunk="1-000001", worker=WORKER, done=0, at=1.0))
+    job.heartbeats.write(Heartbeat(chunk="1-000001", worker=WORKER, done=0, at=1.0))
     executor.is_offline = True
     clock.reconcile(watch, executor, 30)
     assert executor.sent == ALL
@@ -215,7 +215,7 @@ def test_a_worker_that_goes_on_without_redis_is_waited_for(standing):
     job, executor, watch, clock = standing
     executor.is_offline = True
     for beat in range(40):
-        job.write_heartbeat(Heartbeat(chunk="1-000001", worker=WORKER, done=0, at=float(beat)))
+        job.heartbeats.write(Heartbeat(chunk="1-000001", worker=WORKER, done=0, at=float(beat)))
         clock.reconcile(watch, executor, 10)
     assert executor.sent == ALL
 
@@ -254,7 +254,7 @@ def test_work_that_ends_after_its_job_leaves_nothing(clip, tmp_path, settings, m
 def test_who_comes_for_one_that_died_in_the_midst_of_handing_over_does_it_anew(tmp_path):
     job, executor = stills_job(tmp_path, 2), StubExecutor()
     for chunk in ALL:
-        job.write_receipt(receipt(job, chunk))
+        job.receipts.write(receipt(job, chunk))
     job.mark_once("inflight/assembly")  # and dead
     scheduler.dispatch_next(job, executor)
     assert executor.sent == []

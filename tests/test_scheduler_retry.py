@@ -158,9 +158,9 @@ def test_a_retry_that_stops_half_way_goes_on_as_any_job_does(catalog, tmp_path, 
     picture(catalog / "cut.png")
     picture(catalog / "broken.jpg", size=(64, 96))
     assert scheduler.retry_job(folder) == 2
-    before = len(folder.finished())
+    before = len(folder.receipts.ids())
     for event in scheduler.follow_job(folder, LocalExecutor(lambda _: IdentityEditor())):
-        if event.kind == "chunk" and len(folder.finished()) == before + 1:
+        if event.kind == "chunk" and len(folder.receipts.ids()) == before + 1:
             break
     assert scheduler.read_status(folder).state in {
         "waiting",
@@ -174,7 +174,7 @@ def test_a_retry_that_stops_half_way_goes_on_as_any_job_does(catalog, tmp_path, 
 def test_a_job_that_workers_are_at_is_left_to_them(catalog, tmp_path, settings):
     folder = create(catalog, tmp_path / "out", settings)
     worker = WorkerInfo(host="h", pid=1)
-    folder.write_heartbeat(Heartbeat(chunk="1-000000", worker=worker, done=0, at=time.time()))
+    folder.heartbeats.write(Heartbeat(chunk="1-000000", worker=worker, done=0, at=time.time()))
     with pytest.raises(JobError, match="Workers are at"):
         scheduler.retry_job(folder)
 
@@ -182,9 +182,9 @@ def test_a_job_that_workers_are_at_is_left_to_them(catalog, tmp_path, settings):
 def test_a_finished_job_counts_only_the_time_it_was_worked_at(catalog, tmp_path, settings):
     folder = create(catalog, tmp_path / "out", settings)
     finish(folder)
-    for receipt in folder.receipts():  # a day ago
+    for receipt in folder.receipts.all():  # a day ago
         moved = msgspec.structs.replace(receipt, finished=receipt.finished - 86400)
-        folder.write_receipt(moved)
+        folder.receipts.write(moved)
     picture(catalog / "broken.jpg")
     scheduler.retry_job(folder)
     finish(folder)

@@ -247,7 +247,7 @@ def test_what_cannot_be_read_for_a_while_is_worth_another_try_and_never_a_traceb
     list(scheduler.follow_job(job, LocalExecutor(lambda _: IdentityEditor())))
     job = JobFolder(job.path)
     for module, name, ask in (
-        (os, "listdir", job.finished),
+        (os, "listdir", job.receipts.ids),
         (os, "stat", job.exists),
         (os, "stat", lambda: job.ended),
         (os, "stat", job.plan),
@@ -328,8 +328,8 @@ def test_a_full_disk_leaves_no_part_of_a_result_and_a_job_that_goes_on(tmp_path,
         assert os.listdir(tmp_path / "out") == ["o.mp4"]
         assert not list(job.path.rglob(".ip2p-*"))
         assert scheduler.read_status(job).state == "failed"
-        assert len(job.finished()) >= largest
-        largest = len(job.finished())
+        assert len(job.receipts.ids()) >= largest
+        largest = len(job.receipts.ids())
     assert largest == len(job.plan().chunks)
     assert work(job).startswith("done")
     a, b = pixels(tmp_path / "out" / "o.mp4"), pixels(tmp_path / "out" / "p.mp4")

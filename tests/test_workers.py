@@ -134,7 +134,7 @@ class WorkerOptions:
 
 def chunk_in_work(job):
     """The number of the process that holds a chunk, once there is one."""
-    return wait_for(lambda: [c.worker.pid for c in job.heartbeats()])[0]
+    return wait_for(lambda: [c.worker.pid for c in job.heartbeats.all()])[0]
 
 
 def test_sigterm_lets_a_worker_finish_its_chunk_and_no_other(tmp_path, redis, executor):
@@ -144,7 +144,7 @@ def test_sigterm_lets_a_worker_finish_its_chunk_and_no_other(tmp_path, redis, ex
         chunk_in_work(job)
         worker_options.process.terminate()
         assert worker_options.process.wait(30) == 0
-    assert job.finished() == {"1-000000"}
+    assert job.receipts.ids() == {"1-000000"}
     assert executor.queue_length() == 1
 
 
@@ -156,8 +156,8 @@ def test_a_chunk_that_outlasts_the_window_is_given_back(tmp_path, redis, executo
         worker_options.process.terminate()
         assert worker_options.process.wait(30) == 0
         assert not running(child)
-    assert job.finished() == set()
-    assert list(job.failures()) == []
+    assert job.receipts.ids() == set()
+    assert list(job.failures.all()) == []
     client = redis_url.connect(redis.url)
     assert (client.hlen("ip2p:unacked"), client.llen("ip2p:chunks:3")) == (0, 1)
     client.close()
@@ -229,7 +229,7 @@ def test_a_jobs_chunks_are_done_and_it_is_assembled_with_nobody_watching(tmp_pat
     result = wait_for(job.result)
     assert result.frames == 4
     assert len(list((tmp_path / "out").iterdir())) == 4
-    assert {r.worker.device for r in job.receipts()} == {"identity"}
+    assert {r.worker.device for r in job.receipts.all()} == {"identity"}
     is_settled(worker_options)
 
 
@@ -241,17 +241,17 @@ def test_a_chunk_with_a_receipt_is_left_alone_and_the_job_goes_on(tmp_path, work
         chunk=chunk.id, fingerprint=job.job().fingerprint(), frames=1, digest="d",
         worker=worker, finished=time.time(),
     )  # fmt: skip
-    job.write_receipt(receipt)
+    job.receipts.write(receipt)
     worker_options.executor.enqueue(job, [chunk, chunk])
     wait_for(job.result)
-    assert job.receipt(chunk.id) == receipt
+    assert job.receipts.get(chunk.id) == receipt
     assert not (tmp_path / "out").exists()
 
 
 def test_an_error_that_no_retry_mends_is_a_failure_at_once(tmp_path, worker_options):
     job = stills_job(tmp_path, 1, model="identity:fast=1")
     scheduler.dispatch_next(job, worker_options.executor)
-    (failure,) = wait_for(lambda: list(job.failures()))
+    (failure,) = wait_for(lambda: list(job.failures.all()))
     assert failure.chunk == "1-000000"
     assert (failure.error, failure.attempts) == ("ModelError", 1)
     assert failure.hint and "\n" not in failure.message
@@ -264,7 +264,7 @@ def test_an_error_nobody_foresaw_is_tried_three_times_and_told_in_one_line(
     job = stills_job(tmp_path, 1)
     (tmp_path / "job" / "items.jsonl").unlink()
     scheduler.dispatch_next(job, worker_options.executor)
-    (failure,) = wait_for(lambda: list(job.failures()))
+    (failure,) = wait_for(lambda: list(job.failures.all()))
     assert failure.attempts == 3
     assert "FileNotFoundError" in failure.message
     assert "Traceback" not in failure.message and "\n" not in failure.message
@@ -273,19 +273,19 @@ def test_an_error_nobody_foresaw_is_tried_three_times_and_told_in_one_line(
 
 def test_a_cancelled_jobs_messages_are_dropped_quietly(tmp_path, worker_options):
     job = stills_job(tmp_path, 3)
-    scheduler.cancel(job)
+    job.cancel()
     worker_options.executor.enqueue(job, job.plan().chunks)
     is_settled(worker_options)
-    assert job.finished() == set() and list(job.failures()) == []
+    assert job.receipts.ids() == set() and list(job.failures.all()) == []
 
 
 def test_a_job_that_is_cancelled_in_work_stops_within_the_chunk(tmp_path, worker_options):
     job = stills_job(tmp_path, 40, model="identity:slow=1", each=40)
     scheduler.dispatch_next(job, worker_options.executor)
     chunk_in_work(job)
-    scheduler.cancel(job)
+    job.cancel()
     is_settled(worker_options)
-    assert job.finished() == set() and list(job.failures()) == []
+    assert job.receipts.ids() == set() and list(job.failures.all()) == []
 
 
 def test_messages_that_make_no_sense_are_dropped_and_the_worker_goes_on(tmp_path, worker_options):
@@ -305,7 +305,7 @@ def test_messages_that_make_no_sense_are_dropped_and_the_worker_goes_on(tmp_path
         tell(worker_options, **(good | wrong))
     tell(worker_options, job=good["job"])
     is_settled(worker_options)
-    assert job.finished() == set() and list(job.failures()) == []
+    assert job.receipts.ids() == set() and list(job.failures.all()) == []
     tell(worker_options, **good)
     wait_for(job.result)
 
@@ -334,7 +334,7 @@ def test_an_assembly_message_that_comes_twice_does_no_harm(tmp_path, worker_opti
         (job.path / "result.json").rename(job.path / "aside")
         worker_options.executor.enqueue_assembly(job)  # somebody is at it: us
         is_settled(worker_options)
-        assert list(job.failures()) == []
+        assert list(job.failures.all()) == []
         (job.path / "aside").rename(job.path / "result.json")
     worker_options.executor.enqueue_assembly(job)
     is_settled(worker_options)
@@ -350,10 +350,10 @@ def test_an_assembly_that_lacks_receipts_has_their_chunks_done(tmp_path, worker_
 
 def test_an_assembly_that_lacks_receipts_again_and_again_says_so(tmp_path, worker_options):
     job = stills_job(tmp_path, 2)
-    while job.redispatch():
+    while job.dispatch.redispatch():
         pass
     worker_options.executor.enqueue_assembly(job)
-    (failure,) = wait_for(lambda: list(job.failures()))
+    (failure,) = wait_for(lambda: list(job.failures.all()))
     assert failure.chunk == ASSEMBLY
     assert "2 of 2 chunks" in failure.message
 

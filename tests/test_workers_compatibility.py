@@ -33,7 +33,7 @@ def done_by(fleet, folder):
     job = stills_job(folder, 1, model="tiny")
     scheduler.dispatch_next(job, executor)
     wait_for(job.result, 90)
-    return next(job.receipts())
+    return next(job.receipts.all())
 
 
 @pytest.mark.slow
@@ -58,7 +58,7 @@ def test_chunks_are_left_to_the_kind_that_began_and_the_job_fails_where_there_is
     assert events[-1].data["chunks"] == left and events[-1].data["error"] == "IncompatibleWorker"
     assert differs in events[-1].message
     assert "--allow-mixed-hardware" in events[-1].data["hint"]
-    assert job.finished() == {done}
+    assert job.receipts.ids() == {done}
     status = scheduler.read_status(job)
     assert (status.state, status.compute_profile, status.refused) == ("failed", one, (told[0],))
     said = log.read_text()
@@ -75,24 +75,24 @@ def test_chunks_are_left_to_the_kind_that_began_and_the_job_fails_where_there_is
     # With a worker of that kind, that one does the rest, however late it comes.
     job = begun(tmp_path / "both", one, first)
     scheduler.dispatch_next(job, executor)
-    wait_for(lambda: list(job.refusals()))
+    wait_for(lambda: list(job.hardware.refusals()))
     with run_launcher(url, log):
         wait_for(job.result, 120)
-    rest = [r for r in job.receipts() if r.digest != first.digest or r.worker != first.worker]
+    rest = [r for r in job.receipts.all() if r.digest != first.digest or r.worker != first.worker]
     assert len(rest) == 2 and {r.worker.compute_profile for r in rest} == {one}
 
     # Nothing was finished by the kind that began, and it is gone: it is anybody's.
     job = stills_job(tmp_path / "anew", 1, model="tiny")
-    job.fix_compute_profile(one)
+    job.hardware.fix_profile(one)
     scheduler.dispatch_next(job, executor)
     wait_for(job.result, 120)
-    assert job.compute_profile() == theirs and not list(job.refusals())
+    assert job.hardware.profile() == theirs and not list(job.hardware.refusals())
 
 
 def begun(folder, kind, receipt):
     """A job of three chunks, one of which ``kind`` has finished."""
     job = stills_job(folder, 3, model="tiny")
-    job.fix_compute_profile(kind)
+    job.hardware.fix_profile(kind)
     fingerprint, done = job.job().fingerprint(), job.plan().chunks[0].id
-    job.write_receipt(msgspec.structs.replace(receipt, chunk=done, fingerprint=fingerprint))
+    job.receipts.write(msgspec.structs.replace(receipt, chunk=done, fingerprint=fingerprint))
     return job

@@ -44,7 +44,7 @@ def worker_options(redis, log, *, workers=1, window=30.0, time_limit=TIME_LIMIT,
 
 def held(job):
     """The process that holds a chunk, once there is one."""
-    return wait_for(lambda: [c.worker.pid for c in job.heartbeats()])[0]
+    return wait_for(lambda: [c.worker.pid for c in job.heartbeats.all()])[0]
 
 
 def group(pid):
@@ -60,7 +60,7 @@ def comes_back_with_a_death(job):
     """The second chunk is begun again, not failed, and its first attempt counts."""
     wait_for(lambda: made(job).count("1-000001") == 2)
     assert attempts.history(job, "1-000001").deaths == 2, "one died, one is at it"
-    assert list(job.failures()) == []
+    assert list(job.failures.all()) == []
 
 
 def made(job):
@@ -73,7 +73,7 @@ def test_a_picture_that_kills_its_process_is_left_out_and_the_job_ends(tmp_path,
     scheduler.dispatch_next(job, executor)
     with worker_options(redis, tmp_path / "log"):
         assert failed_pictures(job) == ["1.png"]
-    assert list(job.failures()) == []
+    assert list(job.failures.all()) == []
 
 
 @pytest.mark.slow
@@ -115,8 +115,8 @@ def test_a_long_chunk_is_done_once_though_its_message_is_there_twice(tmp_path, r
         scheduler.dispatch_next(job, executor)
         executor.enqueue(job, [chunk])
         holder = held(job)
-        wait_for(lambda: job.receipt(chunk.id))
-        assert job.receipt(chunk.id).worker.pid == holder
+        wait_for(lambda: job.receipts.get(chunk.id))
+        assert job.receipts.get(chunk.id).worker.pid == holder
         wait_for(job.result)
         wait_for(lambda: executor.queue_length() == 0)
     assert "worker that is alive" in (tmp_path / "log").read_text()
@@ -133,7 +133,7 @@ def test_a_worker_that_was_stopped_cannot_overwrite_what_another_did(tmp_path, r
             os.kill(pid, signal.SIGSTOP)
         try:
             with worker_options(redis, tmp_path / "log"):
-                receipt = wait_for(lambda: job.receipt("1-000000"), 60)
+                receipt = wait_for(lambda: job.receipts.get("1-000000"), 60)
                 wait_for(job.result)
             written = {p: p.stat().st_mtime_ns for p in (tmp_path / "out").iterdir()}
         finally:
@@ -145,9 +145,9 @@ def test_a_worker_that_was_stopped_cannot_overwrite_what_another_did(tmp_path, r
         wait_for(lambda: executor.queue_length() == 0)
         assert running(stopped)
     assert receipt.worker.pid != stopped
-    assert job.receipt("1-000000") == receipt
+    assert job.receipts.get("1-000000") == receipt
     assert {p: p.stat().st_mtime_ns for p in (tmp_path / "out").iterdir()} == written
-    assert list(job.failures()) == []
+    assert list(job.failures.all()) == []
 
 
 def test_a_chunk_that_is_given_back_counts_no_death(tmp_path, redis, executor):

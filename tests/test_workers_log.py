@@ -62,7 +62,7 @@ def test_one_chunk_can_be_searched_in_the_log_from_message_to_receipt(tmp_path, 
 def test_retries_and_the_failure_of_a_chunk_are_in_its_trace(tmp_path, run):
     job = stills_job(tmp_path, 1)
     (job.path / "items.jsonl").unlink()
-    log = run(job, lambda job: list(job.failures()), IP2P_LOG_LEVEL="debug")
+    log = run(job, lambda job: list(job.failures.all()), IP2P_LOG_LEVEL="debug")
     facts = trace(log, job, "1-000000")
     assert states(facts) == [
         "received", "leased", "retrying", "leased", "retrying", "leased", "failed",

@@ -167,7 +167,7 @@ def test_hostile_messages_do_nothing_and_the_worker_lives_on(target, tmp_path):
     assert "Traceback" not in target.said()
     assert not any(line.startswith("ERROR root") for line in target.said().splitlines())
     assert list(tmp_path.iterdir()) == []  # no bomb went off, nothing was written
-    assert not job.finished() and not list(job.failures()) and not job.result()
+    assert not job.receipts.ids() and not list(job.failures.all()) and not job.result()
     assert max(map(len, target.said().splitlines())) < 6000
 
 
@@ -208,7 +208,7 @@ def changed(job, **fields):
 
 def failure(target, job):
     scheduler.dispatch_next(job, target.executor)
-    (found,) = wait_for(lambda: list(job.failures()))
+    (found,) = wait_for(lambda: list(job.failures.all()))
     assert found.attempts == 1, "a refusal is not tried again"
     return found
 

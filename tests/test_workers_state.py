@@ -101,7 +101,7 @@ ERROR = IncompatibleWorker("differs", mismatches=("device A instead of B",))
 def refused(tmp_path, worker):
     """A job of three chunks, begun elsewhere, and a call that refuses one of its chunks."""
     job = stills_job(tmp_path, 3)
-    job.fix_compute_profile(profile("B"))
+    job.hardware.fix_profile(profile("B"))
     clock = Clock()
     jobs = RefusedJobs(sleep=clock.sleep)
     fingerprint = job.job().fingerprint()
@@ -127,8 +127,8 @@ def test_a_refused_job_is_refused_again_until_its_profile_changes(refused):
     assert pass_on(0, Workers("me", "other"))
     with pytest.raises(IncompatibleWorker):
         jobs.check(job, fingerprint)
-    job.clear_refusals()
-    job.fix_compute_profile(profile("C"))
+    job.hardware.clear()
+    job.hardware.fix_profile(profile("C"))
     jobs.check(job, fingerprint)
 
 
@@ -155,7 +155,7 @@ def test_a_job_that_every_worker_refused_fails(refused, worker):
     job, _, _, pass_on = refused
     done = job.plan().chunks[2].id
     fingerprint = job.job().fingerprint()
-    job.write_receipt(
+    job.receipts.write(
         Receipt(
             chunk=done, fingerprint=fingerprint, frames=1, digest="d", worker=worker, finished=1.0
         )
@@ -163,11 +163,11 @@ def test_a_job_that_every_worker_refused_fails(refused, worker):
     assert pass_on(0, Workers("me"))
     assert pass_on(0, Workers("me"))
     assert not pass_on(0, Workers("me"))
-    assert sorted(f.chunk for f in job.failures()) == ["1-000000", "1-000001"]
+    assert sorted(f.chunk for f in job.failures.all()) == ["1-000000", "1-000001"]
 
 
 def test_a_job_without_finished_chunks_starts_again_with_any_worker(refused):
     job, _, _, pass_on = refused
     for _ in range(3):
         assert pass_on(0, Workers("me"))
-    assert job.compute_profile() is None and not list(job.failures())
+    assert job.hardware.profile() is None and not list(job.failures.all())

@@ -30,7 +30,7 @@ def test_a_detached_job_waits_in_the_queue_for_its_disk(tmp_path, redis, executo
         time.sleep(7)
         # Neither done nor given up nor lost: in hand, or in the queue.
         assert executor.queue_length() == 3
-        assert not job.finished() and not job.failed_chunks()
+        assert not job.receipts.ids() and not job.failures.chunk_ids()
         assert not list(tmp_path.rglob(".ip2p-*"))
         allow(resource.RLIM_INFINITY)
         assert wait_for(job.result, 60).frames == 3

@@ -62,7 +62,7 @@ class RefusedJobs:
         if refused is None:
             return
         mixed = folder.job().allow_mixed_hardware
-        if mixed or folder.compute_profile() != refused.compute_profile:
+        if mixed or folder.hardware.profile() != refused.compute_profile:
             del self._jobs[key]
             return
         raise refused.error
@@ -89,8 +89,10 @@ class RefusedJobs:
         if folder.ended or folder.is_settled(chunk.id):
             return False
         refused = self._refuse(folder, fingerprint, error)
-        if not any(refusal.node == node for refusal in folder.refusals()):
-            folder.write_refusal(Refusal(node=node, worker=worker, mismatches=error.mismatches))
+        if not any(refusal.node == node for refusal in folder.hardware.refusals()):
+            folder.hardware.add_refusal(
+                Refusal(node=node, worker=worker, mismatches=error.mismatches)
+            )
         if chunk.id not in refused.seen:
             refused.seen.add(chunk.id)
             if len(refused.seen) > 1:
@@ -115,7 +117,7 @@ class RefusedJobs:
         if refused is None:
             if len(self._jobs) >= _MAX_JOBS:
                 self._jobs.clear()  # most of them have ended long ago
-            refused = self._jobs[key] = _RefusedJob(folder.compute_profile(), error)
+            refused = self._jobs[key] = _RefusedJob(folder.hardware.profile(), error)
             log.warning("chunks of %s are left to other workers: %s", folder.path, error.message)
         return refused
 
@@ -124,8 +126,8 @@ def _start_again_or_fail(
     folder: JobFolder, chunk: Chunk, error: IncompatibleWorker, worker: WorkerInfo
 ) -> bool:
     """Free a job without finished chunks for any worker, and return True; else fail its chunks."""
-    if not folder.finished():
-        folder.clear_refusals()  # the worker that fixed the profile died at its first chunk
+    if not folder.receipts.ids():
+        folder.hardware.clear()  # the worker that fixed the profile died at its first chunk
         return True
     for pending in folder.pending(folder.plan(), chunk.wave):
         give_up(folder, pending.id, error, attempts=1, worker=worker)
@@ -141,4 +143,4 @@ def _every_worker_refused(folder: JobFolder, node: str, executor: CeleryExecutor
     except BrokerError:
         return False
     # A worker that does not hear its own answer may miss those of others, too.
-    return node in alive and alive <= {refusal.node for refusal in folder.refusals()}
+    return node in alive and alive <= {refusal.node for refusal in folder.hardware.refusals()}

@@ -156,7 +156,7 @@ def _drop(error: Ip2pError) -> None:
 def _redispatch(state: WorkerState, folder: JobFolder) -> bool:
     """Dispatch chunks again whose files are missing; False where that was tried too often."""
     try:
-        redispatched = folder.redispatch()
+        redispatched = folder.dispatch.redispatch()
     except Ip2pError as error:
         log.warning("%s", error)
         return False

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..errors import BrokerError, JobError
-from ..jobs import orders
 from ..jobs.registry import find_job, list_jobs
 from ..jobs.status import read_status
 from ..settings import Settings
@@ -95,7 +94,7 @@ def pause(job: JobArgument) -> int:
     elif folder.cancelled:
         typer.echo(f"Job {name} is cancelled; continue with `ip2p-batch resume {name}`.")
     else:
-        orders.pause(folder)
+        folder.pause()
         typer.echo(f"Job {name} is paused; continue with `ip2p-batch resume {name}`.")
     return exits.DONE
 
@@ -114,7 +113,7 @@ def cancel(job: JobArgument) -> int:
     if folder.ended:
         typer.echo(f"Job {name} is finished; there is nothing to cancel.")
         return exits.DONE
-    orders.cancel(folder)
+    folder.cancel()
     typer.echo(f"Job {name} is cancelled; continue with `ip2p-batch resume {name}`.")
     return exits.DONE
 

@@ -105,11 +105,11 @@ def _item_results(plan: Plan, receipts: dict[str, Receipt]) -> dict[int, ItemRes
 
 def _receipts(folder: JobFolder, job: Job, plan: Plan) -> dict[str, Receipt]:
     fingerprint = job.fingerprint()
-    receipts = {r.chunk: r for r in folder.receipts() if r.fingerprint == fingerprint}
+    receipts = {r.chunk: r for r in folder.receipts.all() if r.fingerprint == fingerprint}
     missing = [c.id for c in plan.chunks if c.id not in receipts]
     if missing:
         for chunk_id in missing:
-            folder.drop_receipt(chunk_id)  # a damaged one, or one of another job
+            folder.receipts.remove(chunk_id)  # a damaged one, or one of another job
         raise IncompleteJob(
             f"{len(missing)} of {len(plan.chunks)} chunks are not finished.",
             chunks=missing,
@@ -139,7 +139,7 @@ def _join(folder: JobFolder, job: Job, plan: Plan, receipts: dict[str, Receipt])
     damaged = [c.id for c, segment in pairs if not _is_intact(segment, receipts[c.id])]
     if damaged:
         for chunk_id in damaged:
-            folder.drop_receipt(chunk_id)
+            folder.receipts.remove(chunk_id)
         raise IncompleteJob(
             f"{len(damaged)} of {len(chunks)} segments in {folder.path / 'segments'} are missing or"
             " damaged.",

@@ -91,11 +91,11 @@ def give_up(
         OutputError: the job folder cannot be written.
         OutsideRoots: this worker may not use it.
     """
-    if folder.receipt(chunk_id) is not None:
+    if folder.receipts.get(chunk_id) is not None:
         return  # another worker had it, too, and has finished it
     summary = _in_one_line(error)
-    folder.remove_heartbeat(chunk_id)
-    folder.write_failure(
+    folder.heartbeats.remove(chunk_id)
+    folder.failures.write(
         Failure(
             chunk=chunk_id,
             error=type(error).__name__,

@@ -72,7 +72,7 @@ def _process(
 ) -> Receipt:
     job = folder.job()
     fingerprint = job.fingerprint()
-    earlier = folder.receipt(chunk.id)
+    earlier = folder.receipts.get(chunk.id)
     if earlier is not None and earlier.fingerprint == fingerprint:
         return earlier
     with ChunkRun.begin(folder, job, chunk, worker, cache) as run:
@@ -117,7 +117,7 @@ def _process(
             warnings=tuple(dict.fromkeys([*output.warnings, *session.warnings])),
             mismatches=mismatches,
         )
-        folder.write_receipt(receipt, lease.check)
+        folder.receipts.write(receipt, lease.check)
         chunk_log(
             log, folder, chunk.id, "receipt-written", frames=receipt.frames, **receipt.seconds
         )

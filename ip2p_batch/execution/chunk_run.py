@@ -86,7 +86,7 @@ class ChunkRun:
             chunk_log(log, folder, chunk.id, "leased", attempt=lease.number)
             isolation = CrashIsolation(lease.earlier.broken, len(chunk))
             for number in isolation.poisoned():
-                if folder.mark_once(f"poisoned/{number}"):
+                if folder.poisoned.add(number):
                     chunk_log(log, folder, chunk.id, "poisoned", frame=number)
             isolation.check_crash_budget(chunk)
             with LeaseKeeper(
@@ -96,7 +96,7 @@ class ChunkRun:
                     folder=folder,
                     job=job,
                     chunk=chunk,
-                    poisoned=folder.poisoned(),
+                    poisoned=folder.poisoned.numbers(),
                     lease=keeper,
                     timer=timer,
                     watchdog=watchdog,

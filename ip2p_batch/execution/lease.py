@@ -62,7 +62,7 @@ class LeaseKeeper:
         self._stop.set()
         self._thread.join()
         if not self._superseded:  # else the heartbeat on disk is the new holder's
-            self._folder.remove_heartbeat(self._chunk_id)
+            self._folder.heartbeats.remove(self._chunk_id)
 
     def checkpoint(self) -> None:
         """Raise where the work has no use any more; cheap enough for every denoising step.
@@ -113,7 +113,7 @@ class LeaseKeeper:
                 self._cancellation.cancel()
                 return
             self._cancellation.poll()
-            self._folder.write_heartbeat(heartbeat)
+            self._folder.heartbeats.write(heartbeat)
         except Ip2pError:
             # A full disk must not end the chunk here: writing the segment reports it better.
             return

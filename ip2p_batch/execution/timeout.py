@@ -109,11 +109,11 @@ def _key(job: Job, chunk: Chunk) -> tuple[str, type[Chunk]]:
 def _similar(folder: JobFolder, chunk: Chunk, device: str) -> Iterator[Receipt]:
     """Receipts of chunks of the same kind that were edited on the same device."""
     count = 0
-    for chunk_id in islice(folder.finished(), _MAX_READ):  # a set, so this is a sample
+    for chunk_id in islice(folder.receipts.ids(), _MAX_READ):  # a set, so this is a sample
         if count >= _MAX_RECEIPTS:
             return
         try:
-            receipt = folder.receipt(chunk_id)
+            receipt = folder.receipts.get(chunk_id)
             same_kind = receipt and type(folder.chunk(chunk_id)) is type(chunk)
         except Ip2pError:
             continue  # assembly finds a damaged receipt

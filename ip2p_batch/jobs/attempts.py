@@ -83,7 +83,7 @@ class ChunkLease:
         chunk = self._attempt.chunk
         return (
             self._job_dir.attempt_path(chunk, self.number + 1).exists()
-            or self._job_dir.marked(f"receipts/{chunk}.json")
+            or self._job_dir.receipts.exists(chunk)
             # The job's end, or a new job in the same folder, takes the attempts away.
             or not self._job_dir.attempt_path(chunk, self.number).exists()
         )
@@ -175,7 +175,7 @@ def release_all(job_dir: JobFolder, host: str) -> None:
 
     For a command that has just ended its own workers: what they had in hand killed nobody.
     """
-    for heartbeat in job_dir.heartbeats():
+    for heartbeat in job_dir.heartbeats.all():
         attempts = _read(job_dir, heartbeat.chunk)
         last = attempts[-1] if attempts else None
         if last is None or last.worker.host != host:
@@ -192,8 +192,7 @@ def forget(job_dir: JobFolder, chunk_ids: Iterable[str]) -> None:
             if attempt is not None:
                 job_dir.mark_once(_ending(chunk_id, number))
     if chunk_ids:
-        for frame in job_dir.poisoned():
-            job_dir.unmark(f"poisoned/{frame}")
+        job_dir.poisoned.clear()
 
 
 def _ending(chunk_id: str, number: int) -> str:
@@ -232,7 +231,7 @@ def _see_that_nobody_holds(
     # Of another host a lock may say nothing: not every file system shares them.
     if unlocked and last.worker.host == worker.host:
         return
-    heartbeat = job_dir.heartbeat(last.chunk)
+    heartbeat = job_dir.heartbeats.get(last.chunk)
     # Another machine's clock may be off, so whatever the claim says it is watched for a moment.
     stale = Settings.from_env().heartbeat_timeout
     age = stale if heartbeat is None else max(0.0, time.time() - heartbeat.at)
@@ -244,7 +243,7 @@ def _see_that_nobody_holds(
         time.sleep(_LOOK_SECONDS)
         if job_dir.marked(_ending(last.chunk, number)):
             return
-        heartbeat = job_dir.heartbeat(last.chunk)
+        heartbeat = job_dir.heartbeats.get(last.chunk)
         if heartbeat is not None and heartbeat.at != seen:
             raise ChunkTaken(f"Chunk {last.chunk} is in the hands of a worker that is alive.")
 
@@ -265,4 +264,4 @@ def _is_unlocked(job_dir: JobFolder, chunk_id: str, number: int) -> bool:
 def live_heartbeats(folder: JobFolder, finished: Collection[str]) -> list[Heartbeat]:
     """Claims of chunks that are not finished which were renewed lately."""
     oldest = time.time() - Settings.from_env().heartbeat_timeout
-    return [c for c in folder.heartbeats() if c.chunk not in finished and c.at >= oldest]
+    return [c for c in folder.heartbeats.all() if c.chunk not in finished and c.at >= oldest]

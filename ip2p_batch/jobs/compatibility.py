@@ -42,7 +42,7 @@ def require_compatible(
     """
     if profile is None:
         return ()
-    mismatches = differences(profile, folder.fix_compute_profile(profile))
+    mismatches = differences(profile, folder.hardware.fix_profile(profile))
     if mismatches and not job.allow_mixed_hardware:
         raise IncompatibleWorker(
             f"This worker's results would differ from the finished chunks of {job.id}:"

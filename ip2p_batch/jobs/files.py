@@ -1,15 +1,16 @@
-"""Files of one folder: found within the allowed roots, whole or not there, read once.
+"""Files of one folder: inside the allowed roots, complete or absent, cached while unchanged.
 
-What the files mean is :mod:`ip2p_batch.jobs.folder`'s to say.
+The meaning of each file is in :mod:`ip2p_batch.jobs.folder` and its parts.
 """
 
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
 import threading
 import uuid
-from collections import OrderedDict
+from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -23,12 +24,18 @@ from .codec import decode, encode, is_json
 
 T = TypeVar("T")
 
+#: Job folders whose files are cached: the few that a worker may have in turn.
+_CACHED_FOLDERS = 4
 
-class Kept:
-    """What was last read of a few files, by their names, for as long as they stay the same files.
 
-    A worker reads job, plan and items for every chunk, and they do not change. A file that is
-    replaced, as all are here, is another file, so it is read anew.
+class StatCache:
+    """Values read from files, valid while a file keeps its inode, time and size.
+
+    A worker needs job, plan and items for every chunk, and they rarely change. Every replaced
+    file is a new inode, so it is read again.
+
+    Args:
+        limit: number of files; the least recently used one is dropped.
     """
 
     def __init__(self, limit: int) -> None:
@@ -37,13 +44,14 @@ class Kept:
         self._lock = threading.Lock()
 
     def get(self, path: Path, read: Callable[[], T], stat: os.stat_result | None = None) -> T:
-        """What ``read`` gives of ``path``; it is called where the file is new.
+        """The cached value of ``path``, or the result of ``read``.
 
         Args:
+            read: called when the file is new or was replaced.
             stat: of the file, where it is open.
 
         Raises:
-            OSError: there is no such file.
+            OSError: the file does not exist.
         """
         stat = stat or path.stat()
         stamp = (stat.st_dev, stat.st_ino, stat.st_mtime_ns, stat.st_size)
@@ -53,7 +61,7 @@ class Kept:
                 self._values.move_to_end(path)
                 value: T = known[1]
                 return value
-        # The stamp was taken before: a file replaced meanwhile is read once more next time.
+        # The stamp is older than the value: a file replaced meanwhile is read again next time.
         value = read()
         with self._lock:
             self._values[path] = (stamp, value)
@@ -63,53 +71,73 @@ class Kept:
         return value
 
 
-#: Job, plan, index of chunks and index of items, of the few jobs that a worker may have in turn.
-kept = {name: Kept(4) for name in ("job", "plan", "chunks", "items", "inference-config")}
+class FileCaches:
+    """One :class:`StatCache` for each kind of value."""
+
+    def __init__(self) -> None:
+        self._caches: defaultdict[str, StatCache] = defaultdict(lambda: StatCache(_CACHED_FOLDERS))
+
+    def of(self, kind: str) -> StatCache:
+        return self._caches[kind]
+
+
+#: Shared by all objects of a process, since a worker makes a new JobFolder for every message.
+PROCESS_CACHES = FileCaches()
 
 
 class JobFiles:
-    """A folder by its path; opens nothing until asked.
+    """Access to the files of a folder; opens nothing until asked.
 
     Args:
-        roots: where reading and writing is allowed. Whatever the folder's own links lead to is
-            held against them, too; every method raises OutsideRoots then.
+        path: the folder.
+        roots: where reading and writing is allowed. Links inside the folder are resolved and
+            checked too; every method raises OutsideRoots otherwise.
+        caches: of values that were read; by default the process's own.
+
+    Raises:
+        StorageError, OutputError: in every method, when the folder cannot be read or written.
     """
 
-    def __init__(self, path: Path | str, roots: Roots = ANYWHERE) -> None:
+    def __init__(
+        self, path: Path | str, roots: Roots = ANYWHERE, caches: FileCaches = PROCESS_CACHES
+    ) -> None:
         self.path = Path(path)
         self.roots = roots
+        self._caches = caches
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({str(self.path)!r})"
 
     def check_writable(self) -> None:
-        """See that files can be written here.
+        """Write and remove a trial file.
 
         Raises:
-            OutputError: they cannot; says why.
+            OutputError: the folder cannot be written; says why.
         """
         try:
-            with tempfile.TemporaryFile(dir=self._at(""), buffering=0) as trial:
+            with tempfile.TemporaryFile(dir=self.at(""), buffering=0) as trial:
                 trial.write(b"x" * 4096)  # a block: empty files fit on a full disk
         except OSError as error:
             raise write_error(self.path, error) from error
 
     @contextmanager
     def locked(self, name: str = "lock", *, wait: bool = False) -> Iterator[bool]:
-        """Yields True to one process at a time, False to the others; let go when it dies.
+        """Yield True to one process at a time and False to the others.
+
+        The lock ends with its process.
 
         Args:
-            name: of the lock's file; the default is held by whoever assembles.
-            wait: stand in line for it, however long that takes, and then yield True.
+            name: of the lock file; the default one is for assembly.
+            wait: block until the lock is free, then yield True.
         """
-        path = self._at(name)
+        path = self.at(name)
         try:
             file = retry_transient(lambda: path.open("ab"))
         except OSError as error:
             raise write_error(path, error) from error
         with file:
             try:
-                # A share without locks: two may do the same, and the last one's file stands whole.
+                # A share without locks: two may do the same; the last file to appear is complete.
                 ours = lock_file(file.fileno(), wait=wait) is not Lock.HELD
             except OSError as error:
                 if wait:
@@ -117,11 +145,11 @@ class JobFiles:
                 ours = False
             yield ours
 
-    # -- markers ----------------------------------------------------------------------
+    # -- markers: empty files whose existence is the fact ---------------------------------
 
     def mark_once(self, name: str) -> bool:
-        """Create marker ``name``; True for the one caller who was first."""
-        path = self._at(name)
+        """Create marker ``name``; True only for the caller that created it."""
+        path = self.at(name)
 
         def make() -> bool:
             if path.parent != self.path:
@@ -138,10 +166,12 @@ class JobFiles:
             raise write_error(path, error) from error
 
     def unmark(self, name: str) -> None:
-        self._delete(name)
+        """Remove marker ``name``, if it exists."""
+        self.delete(name)
 
     def marked(self, name: str) -> bool:
-        path = self._at(name)
+        """Whether file or marker ``name`` exists."""
+        path = self.at(name)
         try:
             return retry_transient(path.exists)
         except OSError as error:
@@ -149,59 +179,92 @@ class JobFiles:
 
     # -- files ------------------------------------------------------------------------
 
-    def _at(self, name: str) -> Path:
-        """Where to find a file of this folder, for use right now."""
+    def at(self, name: str) -> Path:
+        """Path of a file of this folder, for use right now.
+
+        Raises:
+            OutsideRoots: it, or what it links to, is not allowed.
+        """
         return self.roots.allow(self.path / name)
 
-    def _delete(self, name: str) -> None:
+    def delete(self, name: str) -> None:
+        """Delete a file, if it exists. Of a link, the link is deleted and not its target."""
         path = self.path / name
         with suppress(OSError, OutsideRoots):
-            # Of a link, the link goes and not what it leads to.
             (self.roots.allow(path.parent) / path.name).unlink()
 
-    def _write(self, name: str, value: object, *, durable: bool = True) -> None:
-        # Of the folders above, none is made: where the share is gone, nothing may take its place.
-        write_atomic(self._at(name), encode(value), durable=durable, parents=False)
+    def delete_tree(self, name: str) -> None:
+        """Delete a subfolder, if it exists."""
+        shutil.rmtree(self.path / name, ignore_errors=True)
 
-    def _write_once(self, name: str, value: object) -> None:
-        """Write a file, whole, unless there is one of that name."""
-        path = self._at(name)
-        mine = path.with_name(f".{path.stem}-{uuid.uuid4().hex}")
-        write_atomic(mine, encode(value))
+    def write(self, name: str, value: object, *, durable: bool = True) -> None:
+        """Write a record atomically.
+
+        Args:
+            durable: flush it to disk before it appears under its name.
+        """
+        # No parent folders are made: where the share is not mounted, nothing may replace it.
+        write_atomic(self.at(name), encode(value), durable=durable, parents=False)
+
+    def write_first(self, name: str, value: object) -> None:
+        """Write a record atomically, unless a file of that name exists."""
+        path = self.at(name)
+        ours = path.with_name(f".{path.stem}-{uuid.uuid4().hex}")
+        write_atomic(ours, encode(value))
         try:
-            os.link(mine, path)  # fails where it exists, on network shares, too
+            os.link(ours, path)  # fails where it exists, on network shares too
         except FileExistsError:
             pass
-        except OSError:  # no links here: of two that come in the same moment the last one counts
+        except OSError:  # no hard links here: of two simultaneous writers the last one wins
             if not path.exists():
-                mine.replace(path)
+                ours.replace(path)
         finally:
-            mine.unlink(missing_ok=True)
+            ours.unlink(missing_ok=True)
 
-    def _once(self, name: str, type_: type[T]) -> T | None:
-        """A file that does not change while a job lives: read again only if it is another one."""
-        path = self._at(name)
+    def cached(self, kind: str, path: Path, read: Callable[[Path], T], *, file: Any = None) -> T:
+        """A value derived from a file, read again only after the file was replaced.
+
+        Args:
+            kind: names the value: one file may have several.
+            file: the open file, if it is open.
+        """
+        stat = None if file is None else os.fstat(file.fileno())
+        return self._caches.of(kind).get(path, lambda: read(path), stat)
+
+    def read_cached(self, name: str, type_: type[T]) -> T | None:
+        """A record that rarely changes; None where the file does not exist."""
+        path = self.at(name)
         try:
-            # By the name that was asked for: the file may be a link to one of another name.
-            known = kept[Path(name).stem]
-            return retry_transient(lambda: known.get(path, lambda: self._maybe(name, type_)))
+            # By the asked name: the file may be a link to one of another name.
+            return retry_transient(
+                lambda: self.cached(name, path, lambda _: self.read(name, type_))
+            )
         except (FileNotFoundError, NotADirectoryError):
             return None
         except OSError as error:
             raise read_error(path, error) from error
 
-    def _read_once(self, name: str, type_: type[T]) -> T:
-        """As :meth:`_once`, of a file without which this is no job folder."""
-        value = self._once(name, type_)
+    def read_required(self, name: str, type_: type[T]) -> T:
+        """As :meth:`read_cached`, of a file that every job folder has.
+
+        Raises:
+            JobError: it does not exist.
+        """
+        value = self.read_cached(name, type_)
         if value is None:
             raise JobError(
                 f"{self.path} is not a job folder: {name} is missing.",
-                hint="`ip2p-batch jobs` lists those there are.",
+                hint="List your jobs with `ip2p-batch jobs`.",
             )
         return value
 
-    def _maybe(self, name: str, type_: type[T]) -> T | None:
-        path = self._at(name)
+    def read(self, name: str, type_: type[T]) -> T | None:
+        """A record; None where the file does not exist.
+
+        Raises:
+            JobError: the file is damaged.
+        """
+        path = self.at(name)
         try:
             data = retry_transient(path.read_bytes)
         except (FileNotFoundError, NotADirectoryError):
@@ -210,26 +273,27 @@ class JobFiles:
             raise read_error(path, error) from error
         return decode(data, type_, what=str(path))
 
-    def _record(self, name: str, type_: type[T]) -> T | None:
-        """A file that says what was done; one that a failing disk cut short says nothing."""
-        path = self._at(name)
+    def read_if_complete(self, name: str, type_: type[T]) -> T | None:
+        """As :meth:`read`, but None also for a file that a failing disk cut short."""
+        path = self.at(name)
         try:
-            return self._maybe(name, type_)
+            return self.read(name, type_)
         except JobError:
             with suppress(OSError):
                 if not is_json(path.read_bytes()):
                     return None
             raise
 
-    def _names(self, folder: str) -> set[str]:
-        """Names of a folder's JSON files, without their ending."""
-        names = self._listed(folder)
+    def names(self, folder: str) -> set[str]:
+        """Names of the JSON files in a subfolder, without their suffix."""
+        names = self.list(folder)
         return {name[:-5] for name in names if name.endswith(".json") and name[0] != "."}
 
-    def _listed(self, folder: str) -> list[str]:
-        path = self._at(folder)
+    def list(self, folder: str) -> list[str]:
+        """Names of all files in a subfolder; empty where it does not exist."""
+        path = self.at(folder)
         try:
-            # Not iterdir: thousands, several times a second.
+            # os.listdir: faster than iterdir for thousands of files, several times a second.
             return retry_transient(lambda: os.listdir(path))  # noqa: PTH208
         except (FileNotFoundError, NotADirectoryError):
             return []

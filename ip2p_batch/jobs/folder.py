@@ -32,13 +32,9 @@ when it is complete.
 
 from __future__ import annotations
 
-import hashlib
-import os
-import shutil
 from array import array
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -46,26 +42,43 @@ import msgspec
 
 from ..errors import JobError
 from ..storage.atomic import atomic_path, read_error, retry_transient, write_atomic, write_error
+from ..storage.roots import ANYWHERE, Roots
 from .codec import decode, encode
-from .files import JobFiles, kept
+from .files import PROCESS_CACHES, FileCaches, JobFiles
+from .parts import DispatchState, Failures, Hardware, Heartbeats, PoisonedFrames, Receipts
 from .plan import Chunk, Plan
-from .records import ComputeProfile, Failure, Heartbeat, InferenceConfig, Receipt, Refusal, Result
+from .records import InferenceConfig, Result
 from .spec import Item, Job, Priority
 
-if TYPE_CHECKING:  # numpy takes a tenth of a second, which `status` need not wait for
+if TYPE_CHECKING:  # numpy takes a tenth of a second to load, and `status` does not need it
     from ..frame import FrameTable
 
-_MOST_REOPENED = 3
-_INFLIGHT = "inflight"
+#: Subfolders that nobody needs after the output is complete.
+_MEDIA = ("segments", "borders", "heartbeats", "attempts", "poisoned")
 
 
 class JobFolder(JobFiles):
     """A job folder by its path; opens nothing until asked.
 
-    Args:
-        roots: where reading and writing is allowed. Whatever the folder's own links lead to is
-            held against them, too; every method raises OutsideRoots then.
+    Attributes:
+        receipts: of finished chunks.
+        heartbeats: of chunks that workers edit now.
+        failures: of chunks that failed at their last attempt.
+        poisoned: frames or images that crash their worker.
+        dispatch: what was dispatched since the job was last started.
+        hardware: which workers may edit the job.
     """
+
+    def __init__(
+        self, path: Path | str, roots: Roots = ANYWHERE, caches: FileCaches = PROCESS_CACHES
+    ) -> None:
+        super().__init__(path, roots, caches)
+        self.receipts = Receipts(self)
+        self.heartbeats = Heartbeats(self)
+        self.failures = Failures(self, self.receipts)
+        self.poisoned = PoisonedFrames(self)
+        self.dispatch = DispatchState(self)
+        self.hardware = Hardware(self, self.receipts)
 
     # -- what was asked ---------------------------------------------------------------
 
@@ -80,13 +93,13 @@ class JobFolder(JobFiles):
         items: Iterable[Item] = (),
         look: bytes = b"",
     ) -> JobFolder:
-        """Write a new job folder; ``job.json`` comes last, so that a folder with it is whole."""
+        """Write a new job folder. ``job.json`` comes last: a folder that has it is complete."""
         folder = cls(path)
         try:
             path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise write_error(path, error) from error
-        folder._write("plan.json", plan)
+        folder.write("plan.json", plan)
         write_atomic(path / "recipe.toml", job.recipe.to_toml().encode())
         if look:
             write_atomic(folder.reference_image_path, look)
@@ -96,16 +109,16 @@ class JobFolder(JobFiles):
             with atomic_path(path / "frames.npy") as temporary, temporary.open("wb") as file:
                 np.save(file, frames)
         folder._write_items(items)
-        folder._write("job.json", job)
+        folder.write("job.json", job)
         return folder
 
     def replan(self, plan: Plan, items: Iterable[Item]) -> None:
         """Replace the plan by one in which items and chunks keep their numbers and ids."""
         self._write_items(items)
-        self._write("plan.json", plan)
+        self.write("plan.json", plan)
 
     def exists(self) -> bool:
-        path = self._at("job.json")
+        path = self.at("job.json")
         try:
             return retry_transient(path.is_file)
         except OSError as error:
@@ -113,23 +126,29 @@ class JobFolder(JobFiles):
 
     @property
     def created(self) -> float:
-        """When the job was planned, in seconds since the epoch; 0 where that cannot be seen."""
+        """When the job was planned, in seconds since the epoch; 0 where unknown."""
         try:
-            return self._at("recipe.toml").stat().st_mtime  # never written again
+            return self.at("recipe.toml").stat().st_mtime  # never written again
         except OSError:
             return 0.0
 
     def job(self) -> Job:
-        return self._read_once("job.json", Job)
+        return self.read_required("job.json", Job)
 
     def set_priority(self, priority: Priority) -> None:
-        """Give the job another place in the queue; messages sent from now on have it."""
+        """Change the job's priority; messages sent from now on have it."""
         job = self.job()
         if job.priority != priority:
-            self._write("job.json", msgspec.structs.replace(job, priority=priority))
+            self.write("job.json", msgspec.structs.replace(job, priority=priority))
+
+    def permit_mixed_hardware(self) -> None:
+        """Let workers with other compute profiles edit the rest of the job."""
+        job = self.job()
+        if not job.allow_mixed_hardware:
+            self.write("job.json", msgspec.structs.replace(job, allow_mixed_hardware=True))
 
     def plan(self) -> Plan:
-        return self._read_once("plan.json", Plan)
+        return self.read_required("plan.json", Plan)
 
     def chunk(self, chunk_id: str) -> Chunk:
         """The planned chunk of that id.
@@ -138,241 +157,128 @@ class JobFolder(JobFiles):
             JobError: the plan has no such chunk.
         """
         for _ in range(2):
-            plan = self.plan()  # a missing file has its message from here
-            by_id = partial(_by_id, plan)
-            chunks = kept["chunks"].get(self._at("plan.json"), by_id)
+            plan = self.plan()  # raises the right error where the file is missing
+            chunks = self.cached("chunks", self.at("plan.json"), lambda _: _by_id(plan))  # noqa: B023
             if chunk_id in chunks:
                 return chunks[chunk_id]
-            self.refresh()  # perhaps it was planned again just now
+            self.refresh()  # the job may have been planned again just now
         raise JobError(f"{self.path} has no chunk {chunk_id!r} in its plan.")
 
     def refresh(self) -> None:
-        """See whether job and plan were replaced; a network share looks when they are opened."""
+        """Notice replaced files: a network share looks at the server when a file is opened."""
         for name in ("job.json", "plan.json"):
-            with suppress(OSError), self._at(name).open("rb"):
+            with suppress(OSError), self.at(name).open("rb"):
                 pass
 
     @property
     def reference_image_path(self) -> Path:
-        """The picture that all frames look at; there if the job names one."""
-        return self._at("reference.png")
+        """The reference image; it exists if the job has one."""
+        return self.at("reference.png")
 
     def frame_table(self) -> FrameTable:
-        """Presentation times of all frames of the video, shape ``(frames,)``, mapped not read."""
+        """Presentation times of all frames, shape ``(frames,)``, in ticks; memory-mapped."""
         import numpy as np
 
-        table: FrameTable = np.load(self._at("frames.npy"), mmap_mode="r", allow_pickle=False)
+        table: FrameTable = np.load(self.at("frames.npy"), mmap_mode="r", allow_pickle=False)
         return table
 
     def items(self, start: int = 0, stop: int | None = None) -> Iterator[Item]:
         """Items ``[start, stop)``, in order."""
-        path = self._at("items.jsonl")
+        path = self.at("items.jsonl")
         with path.open("rb") as file:
             if start:
-                opened = os.fstat(file.fileno())
-                at = kept["items"].get(path, lambda: _line_starts(path), opened)
-                file.seek(at[min(start, len(at) - 1)])
+                offsets = self.cached("items", path, _line_offsets, file=file)
+                file.seek(offsets[min(start, len(offsets) - 1)])
             for number, line in enumerate(file, start):
                 if stop is not None and number >= stop:
                     return
                 yield decode(line, Item, what=f"{file.name} line {number + 1}")
 
+    # -- what workers agree on ----------------------------------------------------------
+
     def inference_config(self) -> InferenceConfig | None:
-        """What the workers have agreed on; None before the first has looked."""
-        return self._once("inference-config.json", InferenceConfig)
+        """The inference config of the job; None before a worker proposed one."""
+        return self.read_cached("inference-config.json", InferenceConfig)
 
-    def propose_inference_config(self, inference_config: InferenceConfig) -> InferenceConfig:
-        """Propose how this job's model is called; what the first worker proposed is what counts."""
-        self._write_once("inference-config.json", inference_config)
-        return self.inference_config() or inference_config
+    def propose_inference_config(self, config: InferenceConfig) -> InferenceConfig:
+        """Propose an inference config; returns the one that was proposed first."""
+        self.write_first("inference-config.json", config)
+        return self.inference_config() or config
 
-    # -- what is done -----------------------------------------------------------------
+    # -- media ---------------------------------------------------------------------------
 
     def segment_path(self, chunk: Chunk, suffix: str) -> Path:
-        return self._at(f"segments/{chunk.id}{suffix}")
+        return self.at(f"segments/{chunk.id}{suffix}")
 
     def border_path(self, frame: int) -> Path:
-        return self._at(f"borders/{frame:08d}.safetensors")
-
-    def write_receipt(self, receipt: Receipt, check: Callable[[], None] = lambda: None) -> None:
-        """Say that a chunk is finished; its files must be on disk by now.
-
-        Args:
-            check: as of :func:`atomic_path`.
-        """
-        if any(item.error for item in receipt.items):
-            self.mark_once(f"failed-items/{receipt.chunk}.json")
-        path = self._at(f"receipts/{receipt.chunk}.json")
-        with atomic_path(path, check=check) as temporary:
-            temporary.write_bytes(encode(receipt))
-        for stale in ("heartbeats", "failures"):
-            self._delete(f"{stale}/{receipt.chunk}.json")
-
-    def receipt(self, chunk_id: str) -> Receipt | None:
-        return self._record(f"receipts/{chunk_id}.json", Receipt)
-
-    def receipts(self) -> Iterator[Receipt]:
-        for chunk_id in sorted(self.finished()):
-            if (receipt := self.receipt(chunk_id)) is not None:
-                yield receipt
-
-    def finished(self) -> set[str]:
-        """Ids of the chunks that have a receipt."""
-        return self._names("receipts")
-
-    def chunks_with_failed_items(self) -> set[str]:
-        """Ids of the chunks whose receipts may name pictures that failed; no others do."""
-        return self._names("failed-items")
-
-    def pending(self, plan: Plan, wave: int | None = None) -> list[Chunk]:
-        """Planned chunks minus receipts, in order."""
-        done = self.finished()
-        return [c for c in plan.chunks if c.id not in done and wave in (None, c.wave)]
-
-    def drop_receipt(self, chunk_id: str) -> None:
-        """Forget that a chunk was finished, so that it is done again."""
-        self._delete(f"receipts/{chunk_id}.json")
-
-    def write_heartbeat(self, heartbeat: Heartbeat) -> None:
-        # Not flushed to disk: after a crash nobody holds the chunk, whatever it says.
-        self._write(f"heartbeats/{heartbeat.chunk}.json", heartbeat, durable=False)
-
-    def heartbeat(self, chunk_id: str) -> Heartbeat | None:
-        return self._record(f"heartbeats/{chunk_id}.json", Heartbeat)
-
-    def heartbeats(self) -> Iterator[Heartbeat]:
-        for chunk_id in sorted(self._names("heartbeats")):
-            if (heartbeat := self.heartbeat(chunk_id)) is not None:
-                yield heartbeat
-
-    def remove_heartbeat(self, chunk_id: str) -> None:
-        self._delete(f"heartbeats/{chunk_id}.json")
+        return self.at(f"borders/{frame:08d}.safetensors")
 
     def attempt_path(self, chunk_id: str, number: int) -> Path:
-        """Where attempt ``number``, from 1, is noted; see ``ip2p_batch.jobs.attempts``."""
-        return self._at(f"attempts/{chunk_id}.{number}.json")
+        """File of attempt ``number``, from 1; see ``ip2p_batch.jobs.attempts``."""
+        return self.at(f"attempts/{chunk_id}.{number}.json")
 
-    def poisoned(self) -> frozenset[int]:
-        """Numbers of the frames or pictures that are known to kill their worker."""
-        return frozenset(int(name) for name in self._listed("poisoned") if name.isdecimal())
+    def drop_media(self) -> None:
+        """Delete segments and border latents after the output is complete; records stay."""
+        for name in _MEDIA:
+            self.delete_tree(name)
 
-    def write_failure(self, failure: Failure) -> None:
-        self._write(f"failures/{failure.chunk}.json", failure)
+    # -- progress ------------------------------------------------------------------------
 
-    def failures(self) -> Iterator[Failure]:
-        for chunk_id in sorted(self.failed_chunks()):
-            if (failure := self._record(f"failures/{chunk_id}.json", Failure)) is not None:
-                yield failure
-
-    def failed_chunks(self) -> set[str]:
-        """Ids of the chunks that have a failure and no receipt: a chunk that two workers had may
-        fail for one and be finished by the other, and finished it is.
-        """
-        failed = self._names("failures")
-        return failed and failed - self.finished()
+    def pending(self, plan: Plan, wave: int | None = None) -> list[Chunk]:
+        """Planned chunks without a receipt, in order."""
+        done = self.receipts.ids()
+        return [c for c in plan.chunks if c.id not in done and wave in (None, c.wave)]
 
     def is_settled(self, chunk_id: str) -> bool:
-        """Whether a chunk has a receipt or was given up."""
-        return self.marked(f"receipts/{chunk_id}.json") or self.marked(f"failures/{chunk_id}.json")
-
-    def clear_failures(self) -> None:
-        """Forget failures, so that a resume tries those chunks again."""
-        for chunk_id in self._names("failures"):
-            self._delete(f"failures/{chunk_id}.json")
+        """Whether a chunk has a receipt or a failure."""
+        return self.receipts.exists(chunk_id) or self.failures.exists(chunk_id)
 
     def write_result(self, result: Result) -> None:
-        """Say that the whole job has ended; its output must be on disk by now."""
-        self._write("result.json", result)
+        """Record that the job has ended. Its output must be on disk before."""
+        self.write("result.json", result)
 
     def drop_result(self) -> None:
-        """Take it back that the job has ended."""
-        self._delete("result.json")
+        """Undo :meth:`write_result`, for a retry."""
+        self.delete("result.json")
 
     @property
     def ended(self) -> bool:
-        """Whether there is a result."""
+        """Whether the job has a result."""
         return self.marked("result.json") and self.result() is not None
 
     def result(self) -> Result | None:
-        return self._record("result.json", Result)
+        return self.read_if_complete("result.json", Result)
 
-    # -- who may do it ----------------------------------------------------------------
+    # -- control: markers that every worker and follower checks ---------------------------
 
-    def compute_profile(self) -> ComputeProfile | None:
-        """What the job's chunks are edited with; None before the first is begun."""
-        return self._maybe("compute-profile.json", ComputeProfile)
+    def cancel(self) -> None:
+        """Stop the job: workers drop their chunks before the next denoising step."""
+        if not self.ended:
+            self.mark_once("cancel")
 
-    def fix_compute_profile(self, mine: ComputeProfile) -> ComputeProfile:
-        """The job's identity: ``mine``, if nobody was first."""
-        found = self.compute_profile()
-        if found is None:
-            self._write_once("compute-profile.json", mine)
-            found = self.compute_profile() or mine
-        return found
+    def pause(self) -> None:
+        """Pause the job: workers finish their chunks and take no more.
 
-    def write_refusal(self, refusal: Refusal) -> None:
-        """Say that a worker does no chunks of this job, and why."""
-        name = hashlib.sha256(refusal.node.encode()).hexdigest()[:16]
-        self._write(f"refusals/{name}.json", refusal, durable=False)
-
-    def refusals(self) -> Iterator[Refusal]:
-        for name in sorted(self._names("refusals")):
-            if (refusal := self._maybe(f"refusals/{name}.json", Refusal)) is not None:
-                yield refusal
-
-    def clear_refusals(self) -> None:
-        """Ask all workers anew; whoever begins the first chunk says of what kind they are to be."""
-        for name in self._names("refusals"):
-            self._delete(f"refusals/{name}.json")
-        if not self.finished():
-            self._delete("compute-profile.json")
-
-    def permit_mixed_hardware(self) -> None:
-        """Let workers of several kinds do the rest of the job."""
-        job = self.job()
-        if not job.allow_mixed_hardware:
-            self._write("job.json", msgspec.structs.replace(job, allow_mixed_hardware=True))
-
-    def drop_media(self) -> None:
-        """Delete segments and border latents once the output stands; the records stay."""
-        for folder in ("segments", "borders", "heartbeats", "attempts", "poisoned"):
-            shutil.rmtree(self.path / folder, ignore_errors=True)
-
-    def redispatch(self) -> bool:
-        """Have chunks handed over anew whose finished work is gone.
-
-        Returns:
-            whether that is worth a try; after some times in a row the disk must be at fault.
+        Its messages in the queue are dropped as they come up, so other jobs are not delayed.
         """
-        if not any(self.mark_once(f"redispatched/{n}") for n in range(_MOST_REOPENED)):
-            return False
-        self.clear_inflight()
-        return True
+        if not self.ended:
+            self.mark_once("pause")
 
-    @property
-    def inflight_path(self) -> Path:
-        """Where it stands which chunks were handed over; see ``scheduler/inflight.py``."""
-        return self._at(f"{_INFLIGHT}/window.json")
-
-    def clear_inflight(self) -> None:
-        """Forget what was handed over, so that what is not done is handed over anew."""
-        shutil.rmtree(self.path / _INFLIGHT, ignore_errors=True)
+    def resume(self) -> None:
+        """Lift a pause or a cancellation. The scheduler dispatches the rest of the job."""
+        self.unmark("cancel")
+        self.unmark("pause")
 
     @property
     def cancelled(self) -> bool:
         return self.marked("cancel")
 
     @property
-    def is_dispatched(self) -> bool:
-        """Whether anything of the job was given to workers, since it was last taken up."""
-        return self.marked(_INFLIGHT)
-
-    @property
     def paused(self) -> bool:
         return self.marked("pause")
 
     def _write_items(self, items: Iterable[Item]) -> None:
-        with atomic_path(self._at("items.jsonl")) as temporary, temporary.open("wb") as file:
+        with atomic_path(self.at("items.jsonl")) as temporary, temporary.open("wb") as file:
             for item in items:
                 file.write(encode_line(item))
 
@@ -381,15 +287,15 @@ def _by_id(plan: Plan) -> dict[str, Chunk]:
     return {chunk.id: chunk for chunk in plan.chunks}
 
 
-def _line_starts(path: Path) -> array[int]:
+def _line_offsets(path: Path) -> array[int]:
     """Where each line of a file begins, in bytes, and where the last one ends."""
-    starts = array("q", [0])
-    at = 0
+    offsets = array("q", [0])
+    end = 0
     with path.open("rb") as file:
         for line in file:
-            at += len(line)
-            starts.append(at)
-    return starts
+            end += len(line)
+            offsets.append(end)
+    return offsets
 
 
 def encode_line(item: Item) -> bytes:

@@ -70,9 +70,9 @@ def read_status(folder: JobFolder) -> JobStatus:
     job, plan = folder.job(), folder.plan()
     if (result := folder.result()) is not None:
         return _ended(folder, job, plan, result)
-    finished = folder.finished()
+    finished = folder.receipts.ids()
     heartbeats = live_heartbeats(folder, finished)
-    failures = [f for f in folder.failures() if f.chunk not in finished]
+    failures = [f for f in folder.failures.all() if f.chunk not in finished]
     frames_by_chunk = plan.frames_by_chunk
     under_way = sum(min(c.done, frames_by_chunk.get(c.chunk, 0)) for c in heartbeats)
     done = sum(frames_by_chunk.get(chunk_id, 0) for chunk_id in finished) + under_way
@@ -106,8 +106,8 @@ def read_status(folder: JobFolder) -> JobStatus:
         chunks_total=len(plan.chunks),
         workers=tuple(c.worker for c in heartbeats),
         failures=tuple(lines),
-        compute_profile=folder.compute_profile(),
-        refused=tuple(dict.fromkeys(mismatch_message(r) for r in folder.refusals())),
+        compute_profile=folder.hardware.profile(),
+        refused=tuple(dict.fromkeys(mismatch_message(r) for r in folder.hardware.refusals())),
         created=folder.created,
         started=_begun(_read(folder, in_order[:_FIRST])),
         fps=round(fps, 3),
@@ -128,11 +128,11 @@ def _pace(
 
 
 def _read(folder: JobFolder, chunks: Iterable[str]) -> list[Receipt]:
-    return [r for r in map(folder.receipt, chunks) if r is not None]
+    return [r for r in map(folder.receipts.get, chunks) if r is not None]
 
 
 def _failed_pictures(folder: JobFolder, plan: Plan, finished: set[str]) -> Iterator[str]:
-    for receipt in _read(folder, sorted(folder.chunks_with_failed_items() & finished)):
+    for receipt in _read(folder, sorted(folder.receipts.with_failed_items() & finished)):
         for item in plan.valid_items(receipt):
             if item.error:
                 picture = next(folder.items(item.index, item.index + 1))
@@ -155,7 +155,7 @@ def _ended(folder: JobFolder, job: Job, plan: Plan, result: Result) -> JobStatus
         chunks_done=len(plan.chunks),
         chunks_total=len(plan.chunks),
         failures=lines,
-        compute_profile=folder.compute_profile(),
+        compute_profile=folder.hardware.profile(),
         created=folder.created,
         started=result.finished - result.seconds if plan.chunks else None,
         fps=round(plan.frames / result.seconds, 3) if result.seconds > 0 else 0.0,

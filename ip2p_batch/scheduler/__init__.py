@@ -7,7 +7,6 @@ can lose: a chunk that nobody holds and no queue has is handed over again.
 
 from __future__ import annotations
 
-from ..jobs.orders import cancel, pause
 from ..jobs.registry import find_job, list_jobs
 from ..jobs.status import JobStatus, read_status
 from ..planning.prepare import EditRequest, PreparedJob, Report, prepare_job
@@ -21,7 +20,6 @@ __all__ = [
     "JobStatus",
     "PreparedJob",
     "Report",
-    "cancel",
     "create_job",
     "dispatch_next",
     "ending",
@@ -29,7 +27,6 @@ __all__ = [
     "follow_job",
     "is_followed",
     "list_jobs",
-    "pause",
     "prepare_job",
     "read_status",
     "retry_job",

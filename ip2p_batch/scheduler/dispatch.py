@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from functools import partial
 from pathlib import Path
 
@@ -26,13 +25,12 @@ def submit_job(folder: JobFolder, executor: Executor) -> None:
     job = folder.job()
     check_source(job)
     with inflight.held(folder):
-        for marker in ("cancel", "pause"):
-            folder.unmark(marker)
-        forget(folder, folder.failed_chunks())
-        folder.clear_failures()
-        folder.clear_refusals()
+        folder.resume()
+        forget(folder, folder.failures.chunk_ids())
+        folder.failures.clear()
+        folder.hardware.clear()
         inflight.forget(folder)
-        shutil.rmtree(folder.path / "redispatched", ignore_errors=True)
+        folder.dispatch.clear_redispatches()
     dispatch_next(folder, executor)
 
 
@@ -79,8 +77,8 @@ def dispatch_next(
             return
         folder.refresh()  # planned again, perhaps
         plan = folder.plan()
-        done = folder.finished()
-        failed_chunks = folder.failed_chunks()
+        done = folder.receipts.ids()
+        failed_chunks = folder.failures.chunk_ids()
         for number in range(1, plan.waves + 1):
             wave = plan.wave(number)
             pending = [c for c in wave if c.id not in done and c.id not in failed_chunks]
@@ -90,21 +88,8 @@ def dispatch_next(
             if any(c.id in failed_chunks for c in wave):
                 return  # later waves stand on this one
         if not failed_chunks:
-            hand = partial(executor.enqueue_assembly, folder)
-            _hand_over(folder, "inflight/assembly", hand, again=again)
-
-
-def _hand_over(folder: JobFolder, marker: str, hand: Callable[[], None], *, again: bool) -> None:
-    """Do it once; where Redis cannot be reached, take the marker back for the next caller."""
-    whole = f"{marker}.whole"
-    if not folder.mark_once(marker) and not (again and not folder.marked(whole)):
-        return
-    try:
-        hand()
-        folder.mark_once(whole)
-    except BaseException:
-        folder.unmark(marker)
-        raise
+            enqueue = partial(executor.enqueue_assembly, folder)
+            folder.dispatch.dispatch_assembly(enqueue, again=again)
 
 
 def unpause(folder: JobFolder, executor: Executor | None) -> None:
@@ -119,6 +104,6 @@ def unpause(folder: JobFolder, executor: Executor | None) -> None:
     with inflight.held(folder):
         # What the queue had of it may have ended by now; what it still has is found there.
         inflight.forget(folder)
-        folder.unmark("pause")
+        folder.resume()
     if executor is not None:
         dispatch_next(folder, executor)

@@ -110,7 +110,7 @@ def _events(
         if failures := watch.settled_with_failures():
             yield _failed(job, failures, watch.done, total)
             return
-        if not assembling and folder.marked("inflight/assembly"):
+        if not assembling and folder.dispatch.assembling:
             assembling = True
             yield Event(kind="assembling", job=job.id, done=watch.done, total=total)
         if now - last_check >= 1.0:

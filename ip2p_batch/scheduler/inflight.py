@@ -42,13 +42,13 @@ class _Window(msgspec.Struct, forbid_unknown_fields=True):
 @contextmanager
 def held(folder: JobFolder) -> Iterator[None]:
     """Hand over alone: others that would stand in line meanwhile."""
-    with folder.locked("handover.lock", wait=True):
+    with folder.dispatch.locked():
         yield
 
 
 def forget(folder: JobFolder) -> None:
     """Take it that nothing was handed over; to be called with the window :func:`held`."""
-    folder.clear_inflight()
+    folder.dispatch.clear()
 
 
 def begin(
@@ -119,13 +119,13 @@ def move_on(folder: JobFolder, executor: Executor, is_settled: Collection[str] |
 
 def _read(folder: JobFolder) -> _Window | None:
     try:
-        return msgspec.json.decode(folder.inflight_path.read_bytes(), type=_Window)
+        return msgspec.json.decode(folder.dispatch.path.read_bytes(), type=_Window)
     except (OSError, msgspec.MsgspecError):
         return None
 
 
 def _write(folder: JobFolder, window: _Window) -> None:
-    path, data = folder.inflight_path, msgspec.json.encode(window)
+    path, data = folder.dispatch.path, msgspec.json.encode(window)
 
     def write() -> None:
         path.parent.mkdir(exist_ok=True)

@@ -93,7 +93,7 @@ class LocalExecutor:
         try:
             self._attempt(folder, ASSEMBLY, lambda: assemble(folder))
         except IncompleteJob as error:
-            if not (error.chunks and folder.redispatch()):
+            if not (error.chunks and folder.dispatch.redispatch()):
                 self._give_up(folder, ASSEMBLY, error, 1)
 
     def _attempt(self, folder: JobFolder, chunk_id: str, work: Callable[[], object]) -> None:

@@ -61,21 +61,21 @@ class JobMonitor:
     def scan(self) -> int:
         """Look at the folder again; the number of frames done, parts of chunks included."""
         now = time.monotonic()
-        before, self._finished = self._finished, self._folder.finished()
+        before, self._finished = self._finished, self._folder.receipts.ids()
         new, dropped = self._finished - before, before - self._finished
         self.grew = bool(new or dropped)
         self._frames += sum(self._weights.get(c, 0) for c in new)
         self._frames -= sum(self._weights.get(c, 0) for c in dropped)
         done = self._frames
         held = {}
-        for heartbeat in self._folder.heartbeats():
+        for heartbeat in self._folder.heartbeats.all():
             if heartbeat.chunk in self._finished:
                 continue
             last, since = self._beats.get(heartbeat.chunk, (0.0, now))
             held[heartbeat.chunk] = (heartbeat.at, since if heartbeat.at == last else now)
             done += min(heartbeat.done, self._weights.get(heartbeat.chunk, 0))
         self._beats = held
-        self._refusals = list(self._folder.refusals())
+        self._refusals = list(self._folder.hardware.refusals())
         looked = time.monotonic()
         self._next_look = looked + min((looked - now) / _LOOKING, _MAX_PAUSE_SECONDS)
         # A redelivered chunk begins anew: the bar does not run backwards.
@@ -88,7 +88,7 @@ class JobMonitor:
             yield from self._warn(mismatch_message(refusal))
         for chunk_id in sorted(self._finished - self._seen):
             self._seen.add(chunk_id)
-            receipt = self._folder.receipt(chunk_id)
+            receipt = self._folder.receipts.get(chunk_id)
             if receipt is not None:
                 yield from self._tell(receipt)
 
@@ -119,7 +119,7 @@ class JobMonitor:
     @property
     def is_settled(self) -> set[str]:
         """Chunks with a receipt at the last look, and those given up."""
-        return self._finished | self._folder.failed_chunks()
+        return self._finished | self._folder.failures.chunk_ids()
 
     def forsaken(self, now: float) -> bool:
         """True once: no worker has been at the job for as long as a dead one is waited for."""
@@ -134,7 +134,7 @@ class JobMonitor:
 
     def settled_with_failures(self) -> list[Failure]:
         """Failures, once nothing of their wave is left to do; empty before that."""
-        failures = [f for f in self._folder.failures() if f.chunk not in self._finished]
+        failures = [f for f in self._folder.failures.all() if f.chunk not in self._finished]
         if not failures:
             return []
         failed_chunks = {f.chunk for f in failures}
@@ -169,7 +169,7 @@ class JobMonitor:
         if dead:
             chunks = [c for c in self._plan.chunks if c.id in dead]
             for chunk in chunks:
-                self._folder.remove_heartbeat(chunk.id)
+                self._folder.heartbeats.remove(chunk.id)
             try:
                 executor.enqueue(self._folder, chunks)
             except BrokerError as error:

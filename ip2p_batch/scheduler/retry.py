@@ -30,7 +30,7 @@ def retry_job(folder: JobFolder) -> int:
         SourceError: the folder or the list of the pictures cannot be read any more.
     """
     with folder.locked() as mine:
-        if not mine or (not folder.ended and live_heartbeats(folder, folder.finished())):
+        if not mine or (not folder.ended and live_heartbeats(folder, folder.receipts.ids())):
             name = folder.path.name
             raise JobError(
                 f"Workers are at job {name} now.",
@@ -38,7 +38,7 @@ def retry_job(folder: JobFolder) -> int:
             )
         if not folder.job().source.is_video:
             _plan_again(folder)
-        plan, done = folder.plan(), folder.finished()
+        plan, done = folder.plan(), folder.receipts.ids()
         open_ = [chunk for chunk in plan.chunks if chunk.id not in done]
         if open_:
             folder.drop_result()
@@ -71,7 +71,7 @@ def _failed_in_work(folder: JobFolder, plan: Plan) -> dict[int, str]:
     """Numbers of the pictures that receipts call failed, each with its chunk."""
     return {
         item.index: receipt.chunk
-        for receipt in folder.receipts()
+        for receipt in folder.receipts.all()
         for item in plan.valid_items(receipt)
         if item.error
     }

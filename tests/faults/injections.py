@@ -227,9 +227,8 @@ def steal_message(scene: Scene) -> None:
 
 def cancel(scene: Scene) -> None:
     """The job is cancelled, and taken up again."""
-    from ip2p_batch import scheduler
 
-    scheduler.cancel(scene.job)
+    scene.job.cancel()
 
 
 #: Every kind, with the number of shares it has in the drawing.

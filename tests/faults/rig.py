@@ -242,7 +242,9 @@ class Rig:
 def holders(job: JobFolder) -> list[int]:
     """Processes that hold a chunk of this job now, as far as its folder says."""
     with suppress(Exception):
-        return [c.worker.pid for c in job.heartbeats() if Path(f"/proc/{c.worker.pid}").exists()]
+        return [
+            c.worker.pid for c in job.heartbeats.all() if Path(f"/proc/{c.worker.pid}").exists()
+        ]
     return []
 
 

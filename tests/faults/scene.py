@@ -44,7 +44,7 @@ class Scene:
     def holder(self) -> int:
         """A process that holds a chunk, or may be at the assembly; waits a little for one."""
         found: list[int] = []
-        if not self.own and self.job.marked("inflight/assembly"):
+        if not self.own and self.job.dispatch.assembling:
             found = [c for main in self.rig.worker_groups() for c in children(main)]
         wait(lambda: found or found.extend(holders(self.job)) or self.job.ended, 3)
         if not found:
