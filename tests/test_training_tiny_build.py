@@ -209,6 +209,14 @@ def test_the_tokenizer_has_tokens_for_any_text():
     assert len(tokenizer) <= components.TextArchitecture().vocabulary
 
 
+def test_a_tokenizer_is_trained_once_per_build(tmp_path):
+    folder = tmp_path / "tokenizer"
+    few = components.keep_tokenizer(components.TextArchitecture(vocabulary=700), folder)
+    again = components.keep_tokenizer(components.TextArchitecture(), folder)
+    assert again.get_vocab() == few.get_vocab() and len(again) <= 700
+    assert again.model_max_length == few.model_max_length == 24
+
+
 def test_the_tokenizer_is_not_trained_on_held_out_instructions():
     assert not {normalize(text) for text in components.corpus(200)} & HELD_OUT
 

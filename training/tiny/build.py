@@ -134,7 +134,7 @@ def build_model(
         vae, crops, work / "latents",
         progress=lambda done, total: progress("latents", done, total, ""),
     )  # fmt: skip
-    tokenizer = components.build_tokenizer(config.text)
+    tokenizer = components.keep_tokenizer(config.text, work / "tokenizer")
     torch.manual_seed(config.seed)
     channels = config.autoencoder.architecture.latent_channels
     text_encoder = components.build_text_encoder(config.text, tokenizer)

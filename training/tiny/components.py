@@ -16,6 +16,7 @@ from diffusers import EulerAncestralDiscreteScheduler, UNet2DConditionModel
 from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, trainers
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
+from ip2p_batch.storage.atomic import write_error
 from ip2p_batch.training.instructions import PHRASES, sample_instruction
 
 from .wording import vary_wording
@@ -155,6 +156,25 @@ def corpus(per_edit: int = 1000) -> Iterable[str]:
             yield vary_wording(sample_instruction(edit, rng), rng)
     for _ in range(per_edit):
         yield " ".join(rng.sample(WORDS.split(), 8))
+
+
+def keep_tokenizer(architecture: TextArchitecture, folder: Path) -> Any:
+    """Load the tokenizer from ``folder``, or train it and save it there.
+
+    The training breaks ties between equally frequent merges in an order that differs from process
+    to process, so a resumed build must not train it again.
+
+    Raises:
+        OutputError: ``folder`` cannot be written.
+    """
+    if not folder.exists():
+        partial = folder.with_name(f".{folder.name}")
+        try:
+            build_tokenizer(architecture).save_pretrained(partial)
+            partial.rename(folder)
+        except OSError as error:
+            raise write_error(folder, error) from error
+    return CLIPTokenizer.from_pretrained(folder)
 
 
 def build_tokenizer(architecture: TextArchitecture) -> Any:
