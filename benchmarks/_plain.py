@@ -1,9 +1,4 @@
-"""The loops over diffusers that a user writes first, and the command, timed in turn.
-
-Each runs in a process of its own with the same settings: imports and loading the model count. Where
-warm workers wait for a command, it is held against the loop at the pace that it has after its first
-frame, when it is warm, too.
-"""
+"""Timed runs of command lines: loops over diffusers, and this project."""
 
 from __future__ import annotations
 
@@ -30,8 +25,8 @@ from ._common import INSTRUCTION, ROOT, family, machine, new_parser
 
 PLAIN = "plain diffusers loop"
 
-#: A script's beginning: ``edited(pictures)`` gives PIL pictures of the same sizes, and says on
-#: stdout when it is there for the first time. What follows it finds its own arguments in ``rest``.
+#: The start of a script: ``edited(pictures)`` returns PIL images of the same sizes, and prints
+#: "first" after the first call. The rest of the script gets its own arguments in ``rest``.
 _LOOP = """
 import sys, torch
 from diffusers import StableDiffusionInstructPix2PixPipeline
@@ -42,9 +37,9 @@ pipe = StableDiffusionInstructPix2PixPipeline.from_pretrained(
     model, safety_checker=None, torch_dtype=torch.float16 if gpu else torch.float32)
 pipe.to("cuda" if gpu else "cpu")
 pipe.set_progress_bar_config(disable=True)
-told = False
+is_first = True
 def edited(pictures):
-    global told
+    global is_first
     scale = int(size) / max(pictures[0].size)
     small = [max(8, round(n * scale / 8) * 8) for n in pictures[0].size]
     results = pipe([instruction] * len(pictures),
@@ -52,12 +47,12 @@ def edited(pictures):
                    num_inference_steps=int(steps), guidance_scale=float(s_t),
                    image_guidance_scale=float(s_i),
                    generator=[torch.Generator().manual_seed(0) for _ in pictures]).images
-    if not told:
-        told = True
+    if is_first:
+        is_first = False
         print("first", flush=True)
     return [r.resize(p.size, Image.LANCZOS) for r, p in zip(results, pictures)]
 def together(pictures):
-    # All at once, or as many as memory allows.
+    # All at once, or as many as fit into memory.
     size = len(pictures)
     while True:
         try:
@@ -73,10 +68,10 @@ class Run(NamedTuple):
     """One run of a command line.
 
     Attributes:
-        seconds: from its start to its end.
-        first: seconds until a first frame was edited; None where it did not say.
-        peak: bytes of memory, of all its processes together; without workers that wait for it.
-        warm: whether warm workers waited for it.
+        seconds: wall time.
+        first: seconds until the first frame was edited; None if not reported.
+        peak: peak memory of all its processes in bytes, without workers started before it.
+        warm: whether warm workers were started before it.
     """
 
     seconds: float
@@ -86,7 +81,7 @@ class Run(NamedTuple):
 
 
 def options(doc: str | None) -> argparse.ArgumentParser:
-    """Those that such a benchmark has in any case."""
+    """Return a parser with the options that these benchmarks share."""
     parser = new_parser(doc)
     parser.add_argument("--model", default="tiny", help="a bundled name or a diffusers folder")
     parser.add_argument("--size", type=int, default=384, help="longest side edited, in pixels")
@@ -99,7 +94,7 @@ def options(doc: str | None) -> argparse.ArgumentParser:
 
 
 def settings_of(arguments: argparse.Namespace) -> list[str]:
-    """Steps, s_T and s_I that all rows have in common."""
+    """Return steps, s_T and s_I, which all rows share."""
     own = {"num_inference_steps": 10, "guidance_scale": 7.5, "image_guidance_scale": 1.5}
     own |= catalog.defaults(arguments.model)
     given = (arguments.steps, arguments.s_t, arguments.s_i)
@@ -108,14 +103,14 @@ def settings_of(arguments: argparse.Namespace) -> list[str]:
 
 
 def plain_loop(rest_of_script: str, arguments: argparse.Namespace, *rest: str) -> list[str]:
-    """The command line of a plain loop."""
+    """Return the command line of a plain loop."""
     model = catalog.locate(arguments.model)
     settings = [model, INSTRUCTION, str(arguments.size), *settings_of(arguments)]
     return [sys.executable, "-W", "ignore", "-c", _LOOP + rest_of_script, *settings, *rest]
 
 
 def command(source: str, output: str, arguments: argparse.Namespace, *more: str) -> list[str]:
-    """The command line of this project for the same."""
+    """Return the command line of this project for the same edit."""
     steps, s_t, s_i = settings_of(arguments)
     line = [sys.executable, "-m", "ip2p_batch", "edit", source, INSTRUCTION, "-o", output, "--json"]
     line += ["--model", arguments.model, "--size", str(arguments.size), "--overwrite"]
@@ -129,11 +124,11 @@ def in_turn(
     waiting: Mapping[str, int | None] | None = None,
     source: str = "",
 ) -> dict[str, list[Run]]:
-    """Each command line, ``runs`` times, one after the other.
+    """Run each command line ``runs`` times, in turn.
 
     Args:
-        waiting: by row, how many workers wait for it (None: the default), started before, with
-            the same work done once to a copy of ``source``.
+        waiting: by row, the number of warm workers to start before it (None: the default). They
+            have edited a copy of ``source`` once.
 
     Raises:
         subprocess.CalledProcessError: one failed.
@@ -156,11 +151,11 @@ def in_turn(
 def warm_workers(
     line: Sequence[str], env: Mapping[str, str], count: int | None, source: str
 ) -> Iterator[dict[str, str]]:
-    """Workers that have done such work before; gives the environment to find them."""
+    """Start workers and warm them up; yield the environment that connects to them."""
     with tempfile.TemporaryDirectory() as folder, PrivateRedis() as redis:
         there = {**env, "IP2P_BROKER_URL": redis.url, "IP2P_JOBS_DIR": f"{folder}/jobs"}
         with LocalWorkers(redis.url, count, None, Path(folder) / "workers.log"):
-            # Of another path, so that nothing read of this one is kept.
+            # A copy, so that no cache has data of the source itself.
             copy = shutil.copy(source, f"{folder}/copy{Path(source).suffix}")
             earlier = [copy if part == source else part for part in line]
             subprocess.run(earlier, env=there, check=True, stdout=subprocess.DEVNULL)
@@ -168,7 +163,7 @@ def warm_workers(
 
 
 def run(line: Sequence[str], env: Mapping[str, str]) -> Run:
-    """Run a command line and watch it.
+    """Run a command line and measure it.
 
     Raises:
         subprocess.CalledProcessError: it failed.
@@ -177,8 +172,8 @@ def run(line: Sequence[str], env: Mapping[str, str]) -> Run:
     with subprocess.Popen(line, env=env, stdout=subprocess.PIPE, text=True) as process:
         watch = _Memory(process.pid)
         assert process.stdout is not None
-        for said in process.stdout:
-            if first is None and _is_first(said):
+        for line_out in process.stdout:
+            if first is None and _reports_first(line_out):
                 first = time.perf_counter() - start
         process.wait()
         seconds = time.perf_counter() - start
@@ -188,17 +183,17 @@ def run(line: Sequence[str], env: Mapping[str, str]) -> Run:
     return Run(seconds, first, peak)
 
 
-def _is_first(said: str) -> bool:
-    if said.startswith("first"):
+def _reports_first(line: str) -> bool:
+    if line.startswith("first"):
         return True
-    if not said.startswith("{"):
+    if not line.startswith("{"):
         return False
-    event = json.loads(said)
+    event = json.loads(line)
     return event.get("kind") in ("progress", "chunk") and event.get("done", 0) > 0
 
 
 class _Memory:
-    """Looks now and then at the memory of a process and its descendants (Linux)."""
+    """Sample the memory of a process and its descendants (Linux)."""
 
     _SECONDS = 0.5
 
@@ -220,7 +215,7 @@ class _Memory:
 
 
 def proportional(pid: int) -> int:
-    """Bytes of a process's memory, what it shares with others divided among them."""
+    """Return the proportional set size of a process in bytes: shared memory is divided."""
     with suppress(OSError):
         for row in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
             if row.startswith("Pss:"):
@@ -228,15 +223,17 @@ def proportional(pid: int) -> int:
     return 0
 
 
-def tell(found: Mapping[str, Sequence[Run]], count: int, noun: str, where: Path | None) -> None:
-    """A Markdown table with medians on stdout, and all values as JSON."""
+def print_results(
+    found: Mapping[str, Sequence[Run]], count: int, noun: str, where: Path | None
+) -> None:
+    """Print a Markdown table of medians; write all values as JSON."""
     facts = machine("torch", "diffusers", "av", "pillow", "celery")
     if shutil.which("nvidia-smi"):
-        said = subprocess.run(
+        listing = subprocess.run(
             ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"],
             capture_output=True, text=True, check=False,
         )  # fmt: skip
-        facts = {"gpu": " ".join(said.stdout.split("\n")[:1]), **facts}
+        facts = {"gpu": " ".join(listing.stdout.split("\n")[:1]), **facts}
     medians = {name: statistics.median(r.seconds for r in runs) for name, runs in found.items()}
     reference = medians.get(PLAIN)
     runs = len(next(iter(found.values())))
@@ -254,7 +251,7 @@ def tell(found: Mapping[str, Sequence[Run]], count: int, noun: str, where: Path 
             f"| {name} | {value:.1f} | {count / value:.2f} | {ratio} | {first}"
             f" | {peak / 1e9:.1f} GB |"
         )
-    tell_warm(found, count)
+    print_warm_results(found, count)
     if where is not None:
         values = {name: [r._asdict() for r in runs] for name, runs in found.items()}
         where.write_text(
@@ -263,9 +260,9 @@ def tell(found: Mapping[str, Sequence[Run]], count: int, noun: str, where: Path 
 
 
 def warm_seconds(runs: Sequence[Run], count: int) -> float:
-    """Median seconds for ``count`` frames, imports, loading and first calls left out.
+    """Return the median seconds for ``count`` frames, without imports, loading and first calls.
 
-    Of a loop: at the pace after its first frame.
+    For a loop, the time per frame after its first frame counts.
     """
     return statistics.median(
         r.seconds if r.warm or r.first is None else (r.seconds - r.first) * count / (count - 1)
@@ -273,8 +270,8 @@ def warm_seconds(runs: Sequence[Run], count: int) -> float:
     )
 
 
-def tell_warm(found: Mapping[str, Sequence[Run]], count: int) -> None:
-    """A second table, where warm workers waited for a row."""
+def print_warm_results(found: Mapping[str, Sequence[Run]], count: int) -> None:
+    """Print a second table for the rows with warm workers, if any."""
     rows = {name: runs for name, runs in found.items() if name == PLAIN or runs[0].warm}
     if not any(runs[0].warm for runs in rows.values()):
         return

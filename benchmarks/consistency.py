@@ -1,15 +1,15 @@
-"""How steady edited videos are: this project's mechanisms, alone and together, and its peers.
+"""Temporal consistency of edited videos: this project's mechanisms, and other methods.
 
     python -m benchmarks.consistency -o DIR [--rows NAME;...] [--clips NAME,...] [--frames 96]
-    python -m benchmarks.consistency -o DIR --report        # tables of what is there
-    python -m benchmarks.consistency -o DIR --timing        # seconds a frame, alone, side by side
+    python -m benchmarks.consistency -o DIR --report        # tables of the results in DIR
+    python -m benchmarks.consistency -o DIR --timing        # seconds per frame, one row at a time
 
-Each (row, clip, instruction) is edited once, by one of two processes with one thread each, and
-kept under DIR, so an interrupted run goes on. Everything is measured on the edited pictures
-themselves, not on a video file. The bundled model's teachers are deterministic functions of a
-picture: they give fidelity (PSNR to the teacher's edit) and the floor of the warp error.
+Each (row, clip, instruction) is edited once, by one of two processes with one thread each. Results
+are kept in DIR, so an interrupted run resumes. All measures use the edited frames, not an encoded
+video. The reference edits of the bundled model are deterministic functions of a frame; they give
+fidelity (PSNR to the reference edit) and the lowest possible warp error.
 
-Filters work on finished pictures, so their rows begin with those of another row.
+Filters work on finished frames, so their rows start from the frames of another row.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ def work(job: tuple[Task, Path]) -> str:
     recipe = recipe_for(task.row, task.instruction, _STATE["settings"])
     folder = task.folder(output)
     kept = folder / "frames.npy"
-    if not kept.exists():  # they are measured anew where only facts.json was deleted
+    if not kept.exists():  # if only facts.json was deleted, the kept frames are measured again
         folder.mkdir(parents=True, exist_ok=True)
         np.save(kept, np.stack(made(task, output, clip, recipe)))
     images = list(np.load(kept))
@@ -80,7 +80,7 @@ def work(job: tuple[Task, Path]) -> str:
     facts = measured(clip, images, task.instruction, seams)
     facts |= {"frames": len(images)}
     (folder / "facts.json").write_text(json.dumps(facts))
-    return f"{task}: {facts['excess']:.3f} above the teacher's, {facts['psnr']:.2f} dB"
+    return f"{task}: {facts['excess']:.3f} above the reference edit's, {facts['psnr']:.2f} dB"
 
 
 def made(task: Task, output: Path, clip: Clip, recipe: Recipe) -> list[Image]:
@@ -94,8 +94,8 @@ def made(task: Task, output: Path, clip: Clip, recipe: Recipe) -> list[Image]:
 def measured(
     clip: Clip, images: Sequence[Image], instruction: str, seams: Sequence[int]
 ) -> dict[str, Any]:
-    """Figures of one edited clip; warp errors times 1000."""
-    taught = [REFERENCE_EDITS[instruction](image) for image in clip.images]
+    """Return the measures of one edited clip; warp errors times 1000."""
+    references = [REFERENCE_EDITS[instruction](image) for image in clip.images]
     motions = motions_of(clip)
     pairs = [n for n in range(len(images) - 1) if n + 1 not in clip.cuts]
     errors = {
@@ -103,24 +103,24 @@ def measured(
             1000 * warp_error(video[n], video[n + 1], motions[n]) if n in pairs else 0.0
             for n in range(len(images) - 1)
         ]
-        for name, video in (("output", images), ("teacher", taught), ("source", clip.images))
+        for name, video in (("output", images), ("reference", references), ("source", clip.images))
     }
     means = {name: statistics.fmean(values[n] for n in pairs) for name, values in errors.items()}
     return {
         "warp_error": means["output"],
-        "teacher_warp_error": means["teacher"],
+        "reference_warp_error": means["reference"],
         "source_warp_error": means["source"],
-        "excess": means["output"] - means["teacher"],
-        "edit_ssim": statistics.fmean(ssim(o, t) for o, t in zip(images, taught, strict=True)),
+        "excess": means["output"] - means["reference"],
+        "edit_ssim": statistics.fmean(ssim(o, t) for o, t in zip(images, references, strict=True)),
         "seam_ratio": seam_ratio(errors["output"], seams, clip.cuts),
-        "teacher_seam_ratio": seam_ratio(errors["teacher"], seams, clip.cuts),
+        "reference_seam_ratio": seam_ratio(errors["reference"], seams, clip.cuts),
         "flicker": 1 - statistics.fmean(video_flicker(images[n], images[n + 1]) for n in pairs),
-        "psnr": statistics.fmean(psnr(o, t) for o, t in zip(images, taught, strict=True)),
+        "psnr": statistics.fmean(psnr(o, t) for o, t in zip(images, references, strict=True)),
         "source_ssim": statistics.fmean(
             ssim(o, s) for o, s in zip(images, clip.images, strict=True)
         ),
         "errors": errors["output"],
-        "psnrs": [psnr(o, t) for o, t in zip(images, taught, strict=True)],
+        "psnrs": [psnr(o, t) for o, t in zip(images, references, strict=True)],
     }
 
 
@@ -136,14 +136,14 @@ def motions_of(clip: Clip) -> list[Any]:
     return found
 
 
-# -- seconds a frame ------------------------------------------------------------------------
+# -- seconds per frame ------------------------------------------------------------------------
 
 
 def timed(clips: dict[str, Clip], settings: Settings, rows: Sequence[str]) -> dict[str, float]:
-    """CPU seconds a frame in one thread: rows in turn, means over the clips.
+    """Return CPU seconds per frame in one thread: rows in turn, means over the clips.
 
-    CPU time, not wall time, so that other work on the machine counts little. Filters that run in
-    a thread of their own in a worker count in full.
+    CPU time depends less on other load than wall time. Filters count in full, although a worker
+    runs them in another thread.
     """
     begin(clips, settings)
     found: dict[str, list[float]] = {}
@@ -194,7 +194,7 @@ def run(arguments: argparse.Namespace) -> None:
         return
     context = multiprocessing.get_context("spawn")
     with context.Pool(arguments.processes, begin, (clips, settings)) as pool:
-        for row in arguments.rows.split(";"):  # one after the other: a row may stand on another
+        for row in arguments.rows.split(";"):  # in order: a row may start from another row's frames
             tasks = [
                 Task(row, clip, instruction)
                 for instruction in arguments.instructions.split(",")

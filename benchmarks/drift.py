@@ -1,10 +1,10 @@
-"""Whether a long shot drifts: warp error and fidelity by quarter of 600 frames.
+"""Measure whether a long shot drifts: warp error and fidelity by quarter of 600 frames.
 
     python -m benchmarks.drift [--frames 600] [--instructions pencil,winter] [--plot FILE.png]
 
-The clip is vtest.avi, one street scene from a fixed camera. What people do there changes from
-quarter to quarter, and figures with it: a fixed seed, which carries nothing and cannot drift,
-stands beside it.
+The clip is vtest.avi, a street scene from a fixed camera. Its content changes from quarter to
+quarter, and the measures change with it. A fixed seed, which carries nothing from frame to frame
+and therefore cannot drift, is the reference.
 """
 
 from __future__ import annotations
@@ -42,8 +42,9 @@ def quarters(values: list[float]) -> list[float]:
 
 def table(found: list[dict[str, Any]]) -> str:
     lines = [
-        "| | E_warp by quarter | last against first | ... against the fixed seed's"
-        " | PSNR to the teacher's by quarter | last against first | ... against the fixed seed's |",
+        "| | E_warp by quarter | last compared with first | ... relative to the fixed seed's"
+        " | PSNR to the reference edit's by quarter | last compared with first"
+        " | ... relative to the fixed seed's |",
         "|---|---|---|---|---|---|---|",
     ]
     for facts in found:
@@ -77,7 +78,7 @@ def draw(found: list[dict[str, Any]], path: Path) -> None:
         upper.plot(facts["errors"], **style)
         lower.plot(facts["psnrs"], **style)
     upper.set(ylabel="warp error x 1000", ylim=(0, None))
-    lower.set(ylabel="PSNR to the teacher's, dB", xlabel="frame")
+    lower.set(ylabel="PSNR to the reference edit's, dB", xlabel="frame")
     for axes in (upper, lower):
         axes.grid(alpha=0.3)
     upper.legend(fontsize=8, ncols=2)

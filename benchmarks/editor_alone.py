@@ -1,11 +1,11 @@
-"""How much of the editor's pace a job keeps: orchestration, decoding and encoding beside it.
+"""The share of the editor's speed that a job keeps, after orchestration, decoding and encoding.
 
     python -m benchmarks.editor_alone [--clip FILE] [--workers 2] [--runs 3] [--json out.json]
 
-The editor alone: as many processes as the job has workers do the job's chunks from frames in
-memory, steady them and throw them away; no Redis, receipts, decoding or encoding. The job: the
-command, file to file. Both are counted from where the models are loaded. One after the other in one
-run, medians. Prints a Markdown table.
+The editor alone: as many processes as the job has workers edit the job's chunks from frames in
+memory, apply the temporal filters and discard the results; no Redis, receipts, decoding or
+encoding. The job: the command, file to file. Both times start when the models are loaded. Both are
+run in turn; figures are medians. Prints a Markdown table.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from ip2p_batch.recipe import Recipe
 from ._common import CLIP, INSTRUCTION, ROOT, decoded, machine, new_parser
 from ._methods import chunk_edit
 
-#: Of one process of the pool: its editor, the frames, the recipe, where borders are handed over.
+#: State of one process of the pool: its editor, the frames, the recipe, the folder of borders.
 _STATE: dict[str, Any] = {}
 
 
@@ -57,7 +57,7 @@ def main() -> None:
         for turn in range(arguments.runs):
             job = run_job(arguments, recipe, folder / f"job-{turn}")
             seconds["the job"].append(job_seconds(job))
-            # The same chunks, by the plan of the job itself.
+            # The same chunks: the job's own plan.
             chunks = job.plan().chunks
             alone = alone_seconds(chunks, recipe, folder, arguments.workers)
             seconds["the editor alone"].append(alone)
@@ -70,7 +70,7 @@ def main() -> None:
     for what, found in seconds.items():
         median = statistics.median(found)
         print(f"| {what} | {median:.2f} | {len(images) / median:.3f} |")
-    print(f"| share of its pace that the job keeps | {statistics.median(shares):.3f} | |")
+    print(f"| share of the editor's speed that the job keeps | {statistics.median(shares):.3f} | |")
     if arguments.json:
         arguments.json.write_text(
             json.dumps({"machine": facts, "seconds": seconds, "shares": shares}, indent=1)
@@ -78,7 +78,7 @@ def main() -> None:
 
 
 def run_job(arguments: argparse.Namespace, recipe: Recipe, folder: Path) -> JobFolder:
-    """The command, on the clip; its job folder."""
+    """Run the command on the clip; return its job folder."""
     folder.mkdir()
     (folder / "recipe.toml").write_text(recipe.to_toml())
     line = [sys.executable, "-m", "ip2p_batch", "edit", str(arguments.clip.absolute())]
@@ -90,7 +90,7 @@ def run_job(arguments: argparse.Namespace, recipe: Recipe, folder: Path) -> JobF
 
 
 def job_seconds(job: JobFolder) -> float:
-    """From where the first worker has loaded its model, to the result."""
+    """Return seconds from when the first worker has loaded its model to the result."""
     result = job.result()
     assert result is not None
     begun = min(
@@ -100,8 +100,8 @@ def job_seconds(job: JobFolder) -> float:
 
 
 def alone_seconds(chunks: tuple[Chunk, ...], recipe: Recipe, folder: Path, workers: int) -> float:
-    """The chunks of wave after wave, from frames in memory, with models loaded before."""
-    # One thread each, as the workers have.
+    """Return seconds for all waves' chunks, from frames in memory, with loaded models."""
+    # One thread each, like the workers.
     names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
     os.environ.update(dict.fromkeys(names, "1"))
     context = multiprocessing.get_context("spawn")
@@ -122,7 +122,7 @@ def _begin(folder: str, recipe: Recipe) -> None:
 
 
 def _ready(_: int) -> None:
-    time.sleep(0.5)  # so that every process takes some, and is there
+    time.sleep(0.5)  # so that every process takes some, and all are started
 
 
 def _chunk(chunk: Chunk) -> None:

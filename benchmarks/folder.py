@@ -1,9 +1,9 @@
-"""Pictures per second of a folder: a plain loop over the diffusers pipeline, and this project.
-
-The twin of ``frames.py``: the same model, size, steps and scales for both, one after the other in
-one run. The plain loop opens each picture with PIL, calls the pipeline, and saves the result.
+"""Pictures per second for a folder: a plain loop over the diffusers pipeline, and this project.
 
     python -m benchmarks.folder [--pictures 64] [--folder DIR] [--runs 3] [--json out.json]
+
+Like ``benchmarks.frames``, with pictures: the same model, size, steps and scales for both, run in
+turn. The plain loop opens each picture with PIL, calls the pipeline, and saves the result.
 
 Prints a Markdown table with medians; nothing is downloaded (``--model tiny`` is bundled).
 """
@@ -14,7 +14,7 @@ import tempfile
 from pathlib import Path
 
 from ._common import frames_as_pictures
-from ._plain import PLAIN, command, in_turn, options, plain_loop, tell
+from ._plain import PLAIN, command, in_turn, options, plain_loop, print_results
 
 LOOP = """
 from pathlib import Path
@@ -46,7 +46,7 @@ def main() -> None:
         found = in_turn(rows, arguments.runs, f"{folder}/state")
         for output in (plain, ours):
             assert sorted(path.name for path in Path(output).iterdir()) == names, output
-    tell(found, len(names), "picture", arguments.json)
+    print_results(found, len(names), "picture", arguments.json)
 
 
 if __name__ == "__main__":

@@ -1,12 +1,12 @@
 """Frames per second, file to file: loops over the diffusers pipeline, and this project.
 
-All edit the same clip with the same model, size, steps and scales, one after the other in one run,
-and all encode with libx264. The plain loop is what a user would write: a PIL picture in, one
-pipeline call a frame, PyAV out; torch takes all the threads it wants there, and half precision on a
-GPU. Beside it the whole clip in one call, or as large a part as memory allows, and that with
-diffusers' CrossFrameAttnProcessor, its documented way to steady a video.
-
     python -m benchmarks.frames [--clip FILE] [--size 384] [--runs 3] [--rows ...] [--json out.json]
+
+All rows edit the same clip with the same model, size, steps and scales, in turn, and encode with
+libx264. The plain loop is the obvious script: one pipeline call per frame, with PIL and PyAV; torch
+uses its default number of threads, and half precision on a GPU. Two other loops pass the whole
+clip, or as much as fits into memory, in one call; the second of them uses diffusers'
+CrossFrameAttnProcessor, its documented way to make a video consistent.
 
 Prints a Markdown table with medians; nothing is downloaded (``--model tiny`` is bundled).
 """
@@ -19,7 +19,7 @@ from pathlib import Path
 import av
 
 from ._common import CLIP
-from ._plain import PLAIN, command, in_turn, options, plain_loop, tell
+from ._plain import PLAIN, command, in_turn, options, plain_loop, print_results
 
 _FILES = """
 import av
@@ -104,7 +104,7 @@ def main() -> None:
         found = in_turn(rows, arguments.runs, f"{folder}/state", WAITING, clip)
         for path in Path(folder).glob("*.mp4"):
             assert frames_of(path) == frames, path
-    tell(found, frames, "frame", arguments.json)
+    print_results(found, frames, "frame", arguments.json)
 
 
 if __name__ == "__main__":

@@ -1,12 +1,11 @@
-"""Every figure that needs a GPU, in one command; fills the GPU part of docs/performance.md.
+"""All measurements that need a GPU, in one command; for the GPU part of docs/performance.md.
 
     python -m benchmarks.gpu [--folder DIR]
 
-A model of Stable Diffusion 1.5's size with random weights (``random_model.py``), a clip of 120
-frames of 512x384 made of the demo's; then ``host.py``, ``unet.py``, ``switches.py`` and
-``frames.py`` with 10 Euler-ancestral steps and three anchors, at s_I 1.5 and 1.0. Nothing is
-downloaded. Takes about ten minutes of an H100; what has been measured already is kept in
-``--folder`` and not measured again.
+Makes a model of Stable Diffusion 1.5's size with random weights (``random_model``) and a clip of
+120 frames of 512x384 from the demo's; then runs ``host``, ``unet``, ``switches`` and ``frames``
+with 10 Euler-ancestral steps and three anchors, at s_I 1.5 and 1.0. Nothing is downloaded. Takes
+about ten minutes on an H100. Results in ``--folder`` are kept and not measured again.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ from ._common import FRAMES, HEIGHT, ROOT, WIDTH, make_clip, new_parser
 from ._plain import PLAIN, Run, warm_seconds
 
 OURS = "... with --anchors 3"
-#: Warm, as the plain loop is where it is held against it.
+#: With warm workers, for comparison with the warm plain loop.
 READY = (f"{OURS}, workers waiting", f"{OURS}, one worker waiting")
 #: Seconds, file to file, at s_I 1.5 and 1.0; times the plain loop; share of a matrix product.
 BARS = {"1.5": 8.0, "1.0": 5.6}
@@ -51,7 +50,7 @@ def main() -> None:
         measured(folder / f"frames-{s_i}.json", "frames", "--clip", str(clip),
                  "--model", str(model), "--size", str(WIDTH), "--steps", "10", "--s-t", "7.5",
                  "--s-i", s_i, "--rows", ";".join(rows))  # fmt: skip
-    tell(folder)
+    print_results(folder)
 
 
 def bench(name: str, *arguments: str) -> None:
@@ -66,9 +65,9 @@ def measured(result: Path, name: str, *arguments: str) -> None:
         bench(name, *arguments, "--json", str(result))
 
 
-def tell(folder: Path) -> None:
-    """The bars, and what was reached."""
-    print("\n| bar | wanted | reached |\n|---|---|---|")
+def print_results(folder: Path) -> None:
+    """Print the target values and the measured ones."""
+    print("\n| measure | target | measured |\n|---|---|---|")
     for s_i, most in BARS.items():
         runs = json.loads((folder / f"frames-{s_i}.json").read_text())["runs"]
         found = {name: [Run(**r) for r in some] for name, some in runs.items()}

@@ -1,13 +1,13 @@
-"""What the host does beside the device: decoding, flow, filters, encoding; and how long it waits.
+"""The work of a worker's CPU cores while its device edits, and how long the device waits for it.
 
     python -m benchmarks.host [--clip FILE] [--size 512] [--device-ms 35] [--threads 1,2,4,8]
 
-First the cost of each piece of work of one frame, in one thread. Then whole chunks of a job, as a
-worker does them, from file to segment, with a stand-in for the device that holds nothing up but
-time: ``--device-ms`` milliseconds a frame, in which it needs no core. (A quick GPU takes some 35 ms
-for 512x384, 10 steps, of which carryover skips 7.) With several helper threads, and with two
-workers that share one device. What is measured is how much of the time the device has nothing to
-do. Prints Markdown tables.
+First each piece of work on one frame, in one thread: decoding, flow, filters, encoding. Then whole
+chunks of a job, as a worker runs them, from file to segment, with a simulated device that only
+takes time: ``--device-ms`` milliseconds per frame, without using a core. (A fast GPU takes some
+35 ms for 512x384 and 10 steps, of which carryover skips 7.) Chunks run with several numbers of
+helper threads, and with two workers that share one device. The result is the share of the time in
+which the device is idle. Prints Markdown tables.
 """
 
 from __future__ import annotations
@@ -110,7 +110,7 @@ def create(clip: Path, recipe: Recipe, folder: Path) -> JobFolder:
 
 
 def piece_costs(job: JobFolder, folder: Path) -> dict[str, float]:
-    """Seconds of each piece of work of one frame, medians over a chunk's frames."""
+    """Return seconds of each piece of work on one frame, medians over a chunk's frames."""
     source = job.job().source
     facts = source.video
     assert facts is not None
@@ -142,7 +142,7 @@ def piece_costs(job: JobFolder, folder: Path) -> dict[str, float]:
     temporal_pipeline = TemporalPipeline([TemporalFilter(2)])
     for frame in resized:
         timed("temporal filter", partial(temporal_pipeline.push, frame, frame))
-    del found["temporal filter"][:5]  # fewer neighbours
+    del found["temporal filter"][:5]  # fewer neighboring frames
     restored = [
         f.with_image(timed("restore size", partial(resize.restore, f.image))) for f in resized
     ]
@@ -154,11 +154,11 @@ def piece_costs(job: JobFolder, folder: Path) -> dict[str, float]:
     return {what: statistics.median(values) for what, values in found.items()}
 
 
-# -- a stand-in for the device --------------------------------------------------------------------
+# -- the simulated device ---------------------------------------------------------------------
 
 
 class _Session(Pix2PixSession):
-    """Everything but the model: gives sources back, after as long as a device would take."""
+    """A session without the model: returns the sources after the time that a device takes."""
 
     device: AbstractContextManager[Any]
     seconds: float
@@ -182,7 +182,7 @@ class _Session(Pix2PixSession):
 
 
 def latents_for(frame: Frame) -> carryover.Handover:
-    """Of Stable Diffusion's shape: 4 channels, an eighth of each side."""
+    """Return random latents of Stable Diffusion's shape: 4 channels, an eighth of each side."""
     height, width = (side // 8 for side in frame.image.shape[:2])
     return carryover.Handover(*torch.randn(2, 4, height, width))
 
@@ -253,7 +253,7 @@ def work_on(
     following: Any,
     results: Any,
 ) -> None:
-    """One worker: takes the next chunk that nobody has."""
+    """Run one worker: it takes the next chunk that is not taken."""
     torch.set_num_threads(1)
     made = editor(seconds, lock)
     job = JobFolder(Path(path))

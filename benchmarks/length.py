@@ -1,9 +1,10 @@
-"""Cost against the number of frames, which has to be a straight line.
+"""Time by number of frames, which must be a straight line.
 
     python -m benchmarks.length [--frames 24 48 96 192 384] [--size 128] [--plot length.png]
 
-The demo's clip, to and fro, with the bundled model, file to file, from where the first worker has
-loaded the model. Prints a Markdown table and how much of the cost a straight line explains.
+The demo's clip, forwards and backwards, with the bundled model, file to file, from the time when
+the first worker has loaded the model. Prints a Markdown table and the variance that a straight line
+explains.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import numpy as np
 from ip2p_batch.models import catalog
 from ip2p_batch.recipe import Recipe
 
-from ._common import INSTRUCTION, decoded, machine, new_parser, to_and_fro, write_video
+from ._common import INSTRUCTION, decoded, machine, new_parser, ping_pong, write_video
 from .editor_alone import job_seconds, run_job
 
 
@@ -35,7 +36,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         for count in arguments.frames:
             arguments.clip = Path(name) / f"{count}.mp4"
-            write_video(arguments.clip, to_and_fro(images, count), preset="veryfast")
+            write_video(arguments.clip, ping_pong(images, count), preset="veryfast")
             seconds.append(job_seconds(run_job(arguments, recipe, Path(name) / f"job-{count}")))
             print(f"{count} frames: {seconds[-1]:.1f} s", flush=True)
     slope, start = np.polyfit(arguments.frames, seconds, 1)

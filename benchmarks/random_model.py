@@ -1,10 +1,10 @@
-"""Write a model folder of Stable Diffusion 1.5's size with random weights, to time GPUs offline.
+"""Write a model of Stable Diffusion 1.5's size with random weights, to time GPUs offline.
 
     python -m benchmarks.random_model FOLDER [--dtype float16]
 
-The parts are those of timbrooks/instruct-pix2pix: SD 1.5's UNet with eight channels in, its
-autoencoder, CLIP ViT-L/14's text encoder; a TAESD as ``tiny_vae``. The arithmetic does not depend
-on the weights. The vocabulary is the bundled model's, since the real one has to be downloaded.
+The components are those of timbrooks/instruct-pix2pix: SD 1.5's UNet with eight input channels, its
+autoencoder, the text encoder of CLIP ViT-L/14; and a TAESD as ``tiny_vae``. The time does not
+depend on the weights. The tokenizer is the bundled model's, because CLIP's would be a download.
 """
 
 from __future__ import annotations

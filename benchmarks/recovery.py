@@ -1,14 +1,14 @@
-"""How soon work goes on after a death, and what being ready for one costs; with editors that sleep.
+"""Time until work continues after a crash, and the cost of crash safety; editors only sleep.
 
     python -m benchmarks.recovery [--parts deaths,overhead,redis] [--lease 90] [--json out.json]
 
-- ``deaths``: seconds from SIGKILL until the chunk in hand is begun again, with nobody following the
-  job: of the process that does the chunk, of its whole worker, and of the workers' launcher while
-  another host's stands by. Takes up to ``--lease`` and ten seconds for each but the first.
-- ``overhead``: CPU time of a worker, main process and child, while a chunk sleeps: leases, claims,
-  attempts, receipts and Celery itself; as a share of ``--chunk-seconds``.
-- ``redis``: seconds until the next chunk is begun after Redis was killed and started again, with
-  its data, and without (with somebody following the job, for the messages are gone).
+- ``deaths``: seconds from SIGKILL until the interrupted chunk starts again, with no client
+  following the job. Killed are the editing process, the whole worker, and the launcher while
+  another launcher runs. All but the first take up to ``--lease`` plus ten seconds.
+- ``overhead``: CPU time of a worker (main process and child) while a chunk sleeps, as a share of
+  ``--chunk-seconds``: lease, heartbeats, attempts, receipts and Celery.
+- ``redis``: seconds until the next chunk starts after Redis was killed and restarted, with its data
+  and without. A client follows the job, because it has to enqueue the lost messages again.
 
 Prints Markdown tables; the network is not used.
 """
@@ -54,7 +54,7 @@ def main() -> None:
     )
     parser.add_argument("--chunk-seconds", type=float, default=10.0, help="in `overhead`")
     parser.add_argument("--rounds", type=int, default=3, help="chunks in `overhead`")
-    parser.add_argument("--json", type=Path, help="write all figures there, too")
+    parser.add_argument("--json", type=Path, help="also write all figures to this file")
     arguments = parser.parse_args()
     facts = machine("celery", "kombu", "redis")
     figures: dict[str, Any] = {"machine": facts, "lease": arguments.lease}
@@ -71,31 +71,31 @@ def main() -> None:
 
 
 def deaths(folder: Path, arguments: argparse.Namespace) -> tuple[dict[str, Any], Table]:
-    """Seconds until the chunk in hand is begun again, by what was killed."""
+    """Return seconds until the interrupted chunk starts again, by what was killed."""
     seconds = {
-        "the process at the chunk": _again_after(
+        "the editing process": _seconds_to_retry(
             folder / "child", arguments, lambda child, _: os.kill(child, signal.SIGKILL)
         ),
-        "the whole worker": _again_after(
+        "the whole worker": _seconds_to_retry(
             folder / "worker",
             arguments,
             lambda child, _: os.killpg(os.getpgid(child), signal.SIGKILL),
         ),
-        "the launcher, another stands by": _again_after(
-            folder / "launcher", arguments, lambda _, launcher: launcher.kill(), stands_by=True
+        "the launcher, while another runs": _seconds_to_retry(
+            folder / "launcher", arguments, lambda _, launcher: launcher.kill(), has_standby=True
         ),
     }
-    rows = [["killed", "the chunk is begun again after"]]
+    rows = [["killed", "the chunk starts again after"]]
     rows += [[name, f"{value:.1f} s"] for name, value in seconds.items()]
     return {"seconds": seconds}, rows
 
 
-def _again_after(
+def _seconds_to_retry(
     folder: Path,
     arguments: argparse.Namespace,
     kill: Callable[[int, subprocess.Popen[bytes]], None],
     *,
-    stands_by: bool = False,
+    has_standby: bool = False,
 ) -> float:
     job = tiny_job(folder, 1, model="identity:slow=30")
     with (
@@ -106,7 +106,7 @@ def _again_after(
     ):
         scheduler.submit_job(job, executor)
         begun = wait(lambda: attempts_of(job))[0]
-        if stands_by:
+        if has_standby:
             stack.enter_context(launcher(redis.url, folder, arguments.lease))
             wait(lambda: len(executor.workers(timeout=1.0)) == 2)
         time.sleep(1.0)
@@ -119,7 +119,7 @@ def _again_after(
 
 
 def overhead(folder: Path, arguments: argparse.Namespace) -> tuple[dict[str, Any], Table]:
-    """CPU time of a worker whose chunks only sleep."""
+    """Return the CPU time of a worker whose chunks only sleep."""
     model = f"identity:slow={arguments.chunk_seconds:g}"
     job = tiny_job(folder / "chunks", arguments.rounds + 1, model=model)
     with (
@@ -128,7 +128,7 @@ def overhead(folder: Path, arguments: argparse.Namespace) -> tuple[dict[str, Any
         launcher(redis.url, folder, arguments.lease) as process,
     ):
         scheduler.submit_job(job, executor)
-        # The first one pays for imports and connections.
+        # The first chunk includes imports and connections.
         wait(lambda: len(job.receipts.ids()) >= 1)
         first = cpu_seconds(process.pid)
         start = time.perf_counter()
@@ -152,7 +152,7 @@ def overhead(folder: Path, arguments: argparse.Namespace) -> tuple[dict[str, Any
 
 
 def cpu_seconds(pid: int) -> float:
-    """User and system time of a process and all below it, those that ended among them."""
+    """Return user and system time of a process and its descendants, including ended ones."""
     stat = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     own = sum(map(int, stat[11:15])) / os.sysconf("SC_CLK_TCK")
     children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
@@ -163,17 +163,17 @@ def cpu_seconds(pid: int) -> float:
 
 
 def redis(folder: Path, arguments: argparse.Namespace) -> tuple[dict[str, Any], Table]:
-    """Seconds until the next chunk is begun after Redis was killed."""
+    """Return seconds until the next chunk starts after Redis was killed."""
     seconds = {
-        "with its data": _next_after(folder / "kept", arguments, lose=False),
-        "without its data": _next_after(folder / "lost", arguments, lose=True),
+        "with its data": _seconds_to_next(folder / "kept", arguments, lose=False),
+        "without its data": _seconds_to_next(folder / "lost", arguments, lose=True),
     }
-    rows = [["Redis is killed and started again", "the next chunk is begun after"]]
+    rows = [["Redis is killed and restarted", "the next chunk starts after"]]
     rows += [[name, f"{value:.1f} s"] for name, value in seconds.items()]
     return {"seconds": seconds}, rows
 
 
-def _next_after(folder: Path, arguments: argparse.Namespace, *, lose: bool) -> float:
+def _seconds_to_next(folder: Path, arguments: argparse.Namespace, *, lose: bool) -> float:
     job = tiny_job(folder, 8, model="identity:slow=2")
     with (
         PrivateRedis() as server,
@@ -198,12 +198,12 @@ def _next_after(folder: Path, arguments: argparse.Namespace, *, lose: bool) -> f
     return begun - killed
 
 
-# -- what the parts share -------------------------------------------------------------------------
+# -- shared by the parts ----------------------------------------------------------------------
 
 
 @contextmanager
 def launcher(url: str, folder: Path, lease: float) -> Iterator[subprocess.Popen[bytes]]:
-    """One worker on the CPU, as `ip2p-batch worker` starts it."""
+    """Start one worker on the CPU, as `ip2p-batch worker` does."""
     with (folder / "workers.log").open("ab") as log:
         process = subprocess.Popen(
             launcher_command("cpu", 1),
@@ -218,7 +218,7 @@ def launcher(url: str, folder: Path, lease: float) -> Iterator[subprocess.Popen[
 
 
 def attempts_of(job: JobFolder) -> list[Attempt]:
-    """All attempts at a job's chunks, in their order."""
+    """Return all attempts at a job's chunks, in order."""
     found = []
     for path in (job.path / "attempts").glob("*.json"):
         with suppress(Exception):  # half written, or gone with the job's end
@@ -230,7 +230,7 @@ def wait(condition: Callable[[], T]) -> T:
     end = time.monotonic() + _WAIT_SECONDS
     while not (value := condition()):
         if time.monotonic() > end:
-            sys.exit("it did not happen in time")
+            sys.exit(f"timeout after {_WAIT_SECONDS:g} s")
         time.sleep(0.02)
     return value
 

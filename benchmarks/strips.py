@@ -1,10 +1,10 @@
-"""Strips of frames, a picture for each mechanism, from what consistency.py kept.
+"""Draw strips of frames, one image per mechanism, from the results of ``benchmarks.consistency``.
 
     python -m benchmarks.strips RESULTS FOLDER [--only NAME,...]
 
-Each line of a strip is one way of editing: three neighbouring frames, and to the right of them one
-line of pixels over time, first frame on top. What stands still draws upright streaks there, what
-moves slanted ones, and what flickers a comb of dashes.
+Each row of a strip is one editing method: three neighboring frames, and on their right one pixel
+row over time, first frame on top. There, static content draws vertical streaks, motion draws
+slanted streaks, and flicker draws dashes.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ SHOWN = 3
 
 
 class Strip(NamedTuple):
-    """Which clip under which instruction, from which frame on, edited in which ways."""
+    """A clip, an instruction, the first frame to show, and the editing methods."""
 
     clip: str
     instruction: str
@@ -63,7 +63,7 @@ def main() -> None:
         strip = STRIPS[name]
         source = read_clip(paths[strip.clip], arguments.frames, arguments.size)[0]
         videos = {"source": source}
-        videos["teacher"] = [REFERENCE_EDITS[strip.instruction](image) for image in source]
+        videos["reference edit"] = [REFERENCE_EDITS[strip.instruction](image) for image in source]
         for row in strip.rows:
             kept = arguments.results / folder_name(row) / strip.clip / strip.instruction
             videos[row] = list(np.load(kept / "frames.npy"))
@@ -78,7 +78,7 @@ def main() -> None:
 
 
 def line(images: list[Image], first: int) -> Image:
-    """Neighbouring frames, then the picture's middle line over time."""
+    """Return neighboring frames, then the middle pixel row over time."""
     height, width = images[0].shape[:2]
     over_time = np.stack([image[height // 2] for image in images])
     slice_ = cv2.resize(over_time, (width, height), interpolation=cv2.INTER_NEAREST)
@@ -88,7 +88,7 @@ def line(images: list[Image], first: int) -> Image:
 
 
 def labelled(name: str, row: Image) -> Image:
-    """A line of pictures under its name."""
+    """Return the row of images with its name above it."""
     head = np.full((18, row.shape[1], 3), 255, np.uint8)
     cv2.putText(head, name, (2, 13), cv2.FONT_HERSHEY_SIMPLEX, 0.42, (30, 30, 30), 1, cv2.LINE_AA)
     return np.concatenate([head, row])

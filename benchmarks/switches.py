@@ -1,11 +1,11 @@
-"""What each switch of the editor gains and costs: seconds a frame, and PSNR to the plain path.
+"""Gain and cost of each option of the editor: seconds per frame, and PSNR to the baseline.
 
     python -m benchmarks.switches [--frames 12] [--model tiny] [--device cpu] [--json out.json]
 
-The plain path is float32, eager, one frame a call, all branches in all steps, nothing carried. Each
-switch is measured against the row that it changes, in turn with it, medians of ``--runs``; on a CPU
-in processor time of one thread, on a GPU in wall time. ``--model`` may be a folder with random
-weights (``random_model.py``): then only the seconds mean anything.
+The baseline is float32, eager, one frame per call, all guidance branches in all steps, no
+carryover. Each option is measured in turn with the row that it changes; figures are medians of
+``--runs``, in CPU time of one thread on a CPU and in wall time on a GPU. With a ``--model`` of
+random weights (``benchmarks.random_model``), only the times are meaningful.
 """
 
 from __future__ import annotations
@@ -42,14 +42,14 @@ HALF = "half precision"
 
 
 class Switch(NamedTuple):
-    """One thing that a row does otherwise than the row it is held against."""
+    """The recipe fields that a row changes, and the row that it is compared with."""
 
     values: dict[str, Any]
     against: str = HALF
     gpu_only: bool = False
 
 
-#: Half precision is what every later row is held against: nobody edits in float32 by choice.
+#: All later rows are compared with half precision, the default.
 SWITCHES: dict[str, Switch] = {
     HALF: Switch({"dtype": "auto"}, "plain"),
     "channels_first": Switch({}),
@@ -102,7 +102,7 @@ def main() -> None:
         f"\n{arguments.model}, {arguments.size}, {len(frames)} frames, runs: {arguments.runs}, "
         + ", ".join(map(str, facts.values()))
     )
-    print("\n| switch | held against | seconds a frame | as quick | PSNR to it, dB |")
+    print("\n| option | compared with | seconds per frame | speed-up | PSNR to it, dB |")
     print("|---|---|---|---|---|")
     for row in rows:
         print(

@@ -1,11 +1,11 @@
-"""What the UNet alone reaches on this device: by batch size, beside one large matrix product.
+"""Throughput of the UNet alone, by batch size, relative to one large matrix product.
 
     python -m benchmarks.unet                                  # the bundled model on the CPU
     python -m benchmarks.unet --model sd15 --device cuda --batches 3,6,12,24,48 --compile
 
-``sd15`` is the architecture of timbrooks/instruct-pix2pix with random weights: arithmetic does not
-depend on them. Samples are frames times branches of guidance. Medians of repeated calls; operations
-are counted by torch, two for a multiplication and addition.
+``sd15`` is the architecture of timbrooks/instruct-pix2pix with random weights; the time does not
+depend on them. Samples are frames times guidance branches. Figures are medians of repeated calls;
+torch counts the operations, two per multiply-add.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from ip2p_batch.models import catalog
 
 from ._common import machine, new_parser
 
-#: SD 1.5's UNet with the channels of the source beside the noisy latents.
+#: SD 1.5's UNet with additional input channels for the source's latents.
 SD15 = {
     "in_channels": 8,
     "out_channels": 4,
@@ -35,7 +35,7 @@ SD15 = {
     "sample_size": 64,
 }
 TOKENS = 77
-#: Of guidance, for each frame: text and image, image alone, none.
+#: Guidance branches per frame: text and image, image only, none.
 BRANCHES = 3
 REPEATS = 7
 
@@ -49,7 +49,7 @@ def main() -> None:
     parser.add_argument("--height", type=int)
     parser.add_argument("--batches", default="3,6,12,24")
     parser.add_argument("--threads", type=int, default=1, help="on a CPU")
-    parser.add_argument("--compile", action="store_true", help="also as torch.compile makes it")
+    parser.add_argument("--compile", action="store_true", help="also with torch.compile")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--plot", type=Path)
     arguments = parser.parse_args()
@@ -81,7 +81,7 @@ def main() -> None:
     print(f"{arguments.model}, {size[0]}x{size[1]}, {device}, ", end="")
     where = machine("torch", "diffusers")
     print(", ".join(where.values()))
-    print("\n| type | way | samples | ms a sample | TFLOP/s | of a matrix product's |")
+    print("\n| type | mode | samples | ms per sample | TFLOP/s | share of a matrix product's |")
     print("|---|---|---|---|---|---|")
     for row in rows:
         print(
@@ -124,21 +124,21 @@ def forward(
 
 
 def measure(call: Callable[[], Any], count: int, ceiling: float, batch: int) -> dict[str, float]:
-    """Milliseconds a sample, and operations a second in all and against the ceiling."""
+    """Return milliseconds per sample, TFLOP/s, and the share of the matrix product's rate."""
     seconds = timed(call)
     rate = count / seconds
     return {"ms": 1000 * seconds / batch, "tflops": rate / 1e12, "share": rate / ceiling}
 
 
 def matmul_flops(device: str, dtype: torch.dtype) -> float:
-    """Operations a second of one large matrix product."""
+    """Return the operations per second of one large matrix product."""
     n = 8192 if device != "cpu" else 1024
     a = torch.randn(n, n, device=device).to(dtype)
     return 2 * n**3 / timed(lambda: a @ a)
 
 
 def timed(call: Callable[[], Any]) -> float:
-    """Median seconds of a call, after two to warm up."""
+    """Return the median seconds of a call, after two warm-up calls."""
     found = []
     for _ in range(2 + REPEATS):
         start = time.perf_counter()
