@@ -118,7 +118,7 @@ def stills(folder: Path, arguments: argparse.Namespace) -> tuple[dict[str, Any],
             expect_done(events)
             following = time.process_time() - before
         peak = memory_of(redis.url)["used_memory_peak"]
-    result = scheduler.summary(job)
+    result = scheduler.read_result(job)
     assert result.frames == arguments.pictures and not result.failed, result
     assert sum(len(files) for _, _, files in os.walk(output)) == arguments.pictures
     figures = {
@@ -187,7 +187,7 @@ def overhead(folder: Path, arguments: argparse.Namespace) -> tuple[dict[str, Any
         for count in (few, many):
             job = tiny_job(folder / f"queue-{count}", count)
             expect_done(scheduler.follow_job(job, executor))
-            seconds["through Celery and Redis"].append(scheduler.summary(job).seconds / count)
+            seconds["through Celery and Redis"].append(scheduler.read_result(job).seconds / count)
     for name, values in seconds.items():
         rows.append([name, *(f"{1000 * value:.1f} ms" for value in values)])
     shares = [s / (s + arguments.chunk_seconds) for s in seconds["through Celery and Redis"]]

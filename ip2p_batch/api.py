@@ -27,7 +27,7 @@ from .jobs.status import JobStatus, read_status
 from .planning.prepare import EditRequest, PreparedJob, prepare_job
 from .planning.recipes import resolve_recipe
 from .recipe import Recipe
-from .scheduler import create_job, submit_job, summary, watch_job
+from .scheduler import create_job, read_result, submit_job, watch_job
 from .scheduler.local_run import WorkerSelection, run_in_process, run_job
 from .settings import Settings
 
@@ -101,7 +101,7 @@ def edit(
     report = progress or _ignore
     folder = create_job(request, settings, report)
     if folder.result() is not None:  # every image had its output already
-        return summary(folder)
+        return read_result(folder)
     if editor is not None:
         events = run_in_process(folder, editor)
     else:
@@ -334,7 +334,7 @@ def _result(folder: JobFolder, events: Generator[Event, None, None], report: Pro
         for last in stream:
             report(last)
     if last is not None and last.kind == "done":
-        return summary(folder)
+        return read_result(folder)
     if last is not None and last.kind == "failed":
         raise JobFailed(
             last.message,

@@ -100,7 +100,7 @@ def test_watch_reports_a_pause_and_its_end(folder):
     def orders():
         folder.pause()
         time.sleep(1)
-        scheduler.unpause(folder, None)
+        scheduler.lift_pause(folder)
         finish(folder)
 
     thread = threading.Timer(0.5, orders)
@@ -145,7 +145,7 @@ def test_a_job_without_workers_is_reported_once(folder, monkeypatch):
     thread.start()
     done = run_cli("watch", folder.path.name)
     thread.join()
-    assert done.stderr.count("no worker is at this job") == 1
+    assert done.stderr.count("no worker is processing this job") == 1
 
 
 # -- pause and resume -----------------------------------------------------------------------
@@ -175,7 +175,7 @@ def test_resume_of_a_paused_job_that_a_command_follows_lifts_the_pause_and_watch
             )
             thread.start()
     thread.join()
-    assert kinds.index("paused") < kinds.index("unpaused") < kinds.index("chunk")
+    assert kinds.index("paused") < kinds.index("resumed") < kinds.index("chunk")
     assert kinds[-1] == "done"
     assert resumed[0].exit_code == 1, "one picture failed"
     assert json.loads(resumed[0].stdout.splitlines()[-1])["kind"] == "done"
@@ -184,7 +184,7 @@ def test_resume_of_a_paused_job_that_a_command_follows_lifts_the_pause_and_watch
 
 def test_a_job_that_no_command_follows_is_not_followed(folder):
     assert not scheduler.is_followed(folder)
-    with folder.locked("follower.lock"):
+    with folder.locked("leader.lock"):
         assert scheduler.is_followed(folder)
     assert not scheduler.is_followed(folder)
 

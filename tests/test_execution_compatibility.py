@@ -55,7 +55,7 @@ def test_an_incompatible_worker_is_refused_with_both_ways_to_continue(tmp_path, 
     # Workers like the first one may continue at any time.
     assert list(scheduler.follow_job(job, float32_executor()))[-1].kind == "done"
     assert {r.worker.compute_profile for r in job.receipts.all()} == {full_editor().compute_profile}
-    assert scheduler.summary(job).warnings == ()
+    assert scheduler.read_result(job).warnings == ()
 
 
 def test_with_mixed_hardware_receipts_and_summary_name_the_differences(tmp_path, bfloat16_executor):
@@ -66,7 +66,7 @@ def test_with_mixed_hardware_receipts_and_summary_name_the_differences(tmp_path,
     assert first.mismatches == () and second.mismatches[0].startswith("precision bfloat16")
     assert second.worker.compute_profile.dtype == "bfloat16"
     assert second.worker.model == second.worker.compute_profile.model
-    (line,) = scheduler.summary(job).warnings
+    (line,) = scheduler.read_result(job).warnings
     assert line.startswith("1 picture was edited on other hardware: precision bfloat16")
     status = scheduler.read_status(job)
     assert status.compute_profile == full_editor().compute_profile

@@ -95,7 +95,7 @@ def test_a_video_goes_on_and_names_the_frames(tmp_path, settings):
     assert len(shown) == 25
     for number, picture in enumerate(shown[1:], 1):
         assert np.array_equal(picture, shown[number - 1]) == (number in (4, 5, 10))
-    warnings = scheduler.summary(folder).warnings
+    warnings = scheduler.read_result(folder).warnings
     # Frame 9 is the first of its chunk: the next stands in there.
     assert [w for w in warnings if "picture" in w] == [
         "Frames 4-5 gave no finite picture; a neighbour stands in.",
@@ -113,7 +113,7 @@ def test_a_video_whose_autoencoder_overflows_is_whole_and_says_so(tmp_path, sett
     request = scheduler.EditRequest(source=DEMO, output=tmp_path / "o.mp4", recipe=recipe, end=0.3)
     folder = scheduler.create_job(request, settings)
     assert list(scheduler.follow_job(folder, LocalExecutor(lambda _: owner)))[-1].kind == "done"
-    assert scheduler.summary(folder).warnings == (
+    assert scheduler.read_result(folder).warnings == (
         "Frames 0-7 came out not finite (black) in bfloat16; decoded again in float32.",
     )
     with av.open(str(tmp_path / "o.mp4")) as container:
@@ -132,7 +132,7 @@ def test_a_picture_without_a_result_fails_by_name_and_the_rest_goes_on(tmp_path)
     job = stills_job(tmp_path, 4, each=4)
     events = list(scheduler.follow_job(job, LocalExecutor(lambda _: Losing(2))))
     assert events[-1].kind == "done"
-    result = scheduler.summary(job)
+    result = scheduler.read_result(job)
     assert result.frames == 3
     ((path, why),) = result.failed
     assert path == str(tmp_path / "in" / "2.png") and "no finite picture" in why
@@ -144,7 +144,7 @@ def test_a_picture_that_was_mended_is_named_by_its_path(tmp_path):
     owner.pipe.vae.decoder.register_forward_hook(overflow)
     job = stills_job(tmp_path, 1)
     list(scheduler.follow_job(job, LocalExecutor(lambda _: owner)))
-    assert scheduler.summary(job).warnings == (
+    assert scheduler.read_result(job).warnings == (
         f"{tmp_path / 'in' / '0.png'}: came out not finite (black) in bfloat16;"
         " decoded again in float32",
     )

@@ -119,7 +119,7 @@ def test_a_paused_job_finishes_what_is_in_hand_and_others_go_on(tmp_path, worker
     wait_for(other.result)
     stamps = {c: (job.path / f"receipts/{c}.json").stat().st_mtime_ns for c in job.receipts.ids()}
     assert len(stamps) < 12
-    scheduler.unpause(job, worker_options.executor)
+    scheduler.submit_job(job, worker_options.executor)
     assert wait_for(job.result).frames == 12  # with nobody watching
     for chunk, stamp in stamps.items():
         assert (job.path / f"receipts/{chunk}.json").stat().st_mtime_ns == stamp
@@ -208,6 +208,6 @@ def test_a_pause_that_is_lifted_at_once_puts_nothing_into_the_queue_twice(tmp_pa
     job = stills_job(tmp_path, 9)
     scheduler.submit_job(job, executor)
     job.pause()
-    scheduler.unpause(job, executor)
+    scheduler.submit_job(job, executor)
     assert executor.queue_length() == 4
     assert not job.paused

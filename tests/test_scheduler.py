@@ -1,7 +1,6 @@
 """Whole jobs in this process, with real media and an editor that only inverts."""
 
 import shutil
-import time
 from pathlib import Path
 
 import av
@@ -15,17 +14,16 @@ from ip2p_batch import scheduler
 from ip2p_batch.editing.editor import IdentityEditor
 from ip2p_batch.errors import (
     EditError,
-    JobError,
     OutputError,
     RecipeError,
     ResumeMismatch,
     SourceError,
 )
-from ip2p_batch.jobs.parts import Receipts
+from ip2p_batch.jobs.plan import ASSEMBLY
 from ip2p_batch.jobs.records import ItemResult, Receipt, WorkerInfo
 from ip2p_batch.jobs.spec import Encoding
+from ip2p_batch.queue.stub_executor import StubExecutor
 from ip2p_batch.recipe import Recipe
-from ip2p_batch.scheduler import progress
 from ip2p_batch.scheduler.local_executor import LocalExecutor
 
 from .waiting import touched
@@ -53,7 +51,7 @@ def edit(source, output, settings, recipe=RECIPE, **options):
     request = scheduler.EditRequest(source=source, output=output, recipe=recipe, **options)
     folder = scheduler.create_job(request, settings)
     finish(folder)
-    return scheduler.summary(folder)
+    return scheduler.read_result(folder)
 
 
 def decoded(path):
@@ -179,7 +177,7 @@ def test_running_a_folder_again_edits_only_what_is_new(catalog, tmp_path, settin
     again = scheduler.create_job(
         scheduler.EditRequest(source=catalog, output=out, recipe=RECIPE), settings
     )  # nothing is left: it has ended before anybody works on it
-    assert (scheduler.summary(again).frames, scheduler.summary(again).skipped) == (0, 4)
+    assert (scheduler.read_result(again).frames, scheduler.read_result(again).skipped) == (0, 4)
 
 
 def test_an_interrupted_folder_goes_on_as_the_same_job(catalog, tmp_path, settings):
@@ -192,7 +190,7 @@ def test_an_interrupted_folder_goes_on_as_the_same_job(catalog, tmp_path, settin
     again = scheduler.create_job(request, settings)
     assert again.path == folder.path
     finish(again)
-    assert scheduler.summary(again).frames == 3
+    assert scheduler.read_result(again).frames == 3
 
 
 def test_a_folder_without_one_good_picture_is_refused(tmp_path, settings):
@@ -257,36 +255,15 @@ def test_a_cancelled_job_stops_and_resumes(tmp_path, settings):
     finish(folder)
 
 
-def test_lost_messages_are_made_up_for(tmp_path, settings, monkeypatch):
-    monkeypatch.setattr(progress, "_RECONCILE_SECONDS", 0.5)
+def test_lost_messages_are_sent_again(tmp_path, settings):
     request = scheduler.EditRequest(source=DEMO, output=tmp_path / "o.mp4", recipe=RECIPE, end=2.0)
     folder = scheduler.create_job(request, settings)
     executor = local()
-    for event in scheduler.follow_job(folder, executor):
+    limits = scheduler.ReconcileLimits(heartbeat_timeout=15.0, idle_seconds=0.5)
+    for event in scheduler.follow_job(folder, executor, limits=limits):
         if event.kind == "chunk":
             executor._chunks.clear()
     assert event.kind == "done"
-
-
-def test_a_folder_that_nobody_can_write_ends_the_waiting(tmp_path, settings, monkeypatch):
-    monkeypatch.setattr(progress, "_RECONCILE_SECONDS", 0.1)
-    folder = scheduler.create_job(
-        scheduler.EditRequest(source=DEMO, output=tmp_path / "o.mp4", recipe=RECIPE), settings
-    )
-
-    class Silent(LocalExecutor):
-        """Workers that take everything and can write nothing."""
-
-        def enqueue(self, folder, chunks):
-            pass
-
-    with pytest.raises(JobError, match="nothing comes of it"):
-        list(scheduler.follow_job(folder, Silent(lambda _: IdentityEditor())))
-    monkeypatch.setattr(
-        type(folder), "check_writable", lambda _: (_ for _ in ()).throw(OutputError("full"))
-    )
-    with pytest.raises(OutputError, match="full"):
-        list(scheduler.follow_job(folder, Silent(lambda _: IdentityEditor())))
 
 
 def test_jobs_are_found_by_the_start_of_their_id_and_by_path(tmp_path, settings):
@@ -295,20 +272,6 @@ def test_jobs_are_found_by_the_start_of_their_id_and_by_path(tmp_path, settings)
     assert scheduler.find_job(folder.path.name[:7], settings).path == folder.path
     assert scheduler.find_job(str(folder.path), settings).path == folder.path
     assert [j.path for j in scheduler.list_jobs(settings)] == [folder.path]
-
-
-class Noting(LocalExecutor):
-    """Takes what it is handed, and does nothing with it."""
-
-    def __init__(self):
-        super().__init__(lambda _: IdentityEditor())
-        self.handed = []
-
-    def enqueue(self, folder, chunks):
-        self.handed.append([c.id for c in chunks])
-
-    def enqueue_assembly(self, folder):
-        self.handed.append("assembly")
 
 
 def settle(folder, *chunks):
@@ -321,8 +284,8 @@ def settle(folder, *chunks):
         )  # fmt: skip
 
 
-def test_a_finished_chunk_does_not_have_the_others_counted(tmp_path):
-    folder, executor = stills_job(tmp_path, 40), Noting()
+def test_dispatch_after_a_finished_chunk_does_not_read_all_receipts(tmp_path):
+    folder, executor = stills_job(tmp_path, 40), StubExecutor(64)
     scheduler.dispatch_next(folder, executor)
     ids = [c.id for c in folder.plan().chunks]
     for chunk in ids[:-1]:
@@ -331,54 +294,36 @@ def test_a_finished_chunk_does_not_have_the_others_counted(tmp_path):
             scheduler.dispatch_next(folder, executor, (chunk,))
         assert not [p for p in paths if not p.startswith(("dispatch.lock", "inflight/"))]
         assert len(paths) <= 5
-    assert executor.handed == [ids]
+    assert executor.sent == ids
     settle(folder, ids[-1])
     scheduler.dispatch_next(folder, executor)
-    assert executor.handed == [ids, "assembly"]
+    assert executor.sent == [*ids, ASSEMBLY]
 
 
-def test_a_job_goes_on_in_whatever_order_its_chunks_are_settled(tmp_path):
-    folder, executor = stills_job(tmp_path, 8), Noting()
+def test_a_job_is_assembled_in_whatever_order_its_chunks_are_settled(tmp_path):
+    folder, executor = stills_job(tmp_path, 8), StubExecutor(64)
     scheduler.dispatch_next(folder, executor)
     ids = [c.id for c in folder.plan().chunks]
     order = [7, 2, 6, 0, 5, 1, 4, 3]
     for number in order:
-        assert executor.handed == [ids]
+        assert executor.sent == ids
         settle(folder, ids[number])
         scheduler.dispatch_next(folder, executor)
-    assert executor.handed == [ids, "assembly"]
+    assert executor.sent == [*ids, ASSEMBLY]
 
 
-def test_a_wave_is_handed_over_anew_though_its_chunks_were_known_to_be_open(tmp_path):
-    folder, executor = stills_job(tmp_path, 3), Noting()
+def test_a_submitted_job_dispatches_lost_chunks_and_chunks_without_a_receipt(tmp_path):
+    folder, executor = stills_job(tmp_path, 3), StubExecutor(64)
     scheduler.dispatch_next(folder, executor)
     ids = [c.id for c in folder.plan().chunks]
     settle(folder, ids[0])
+    executor.wipe()
     scheduler.submit_job(folder, executor)
-    assert executor.handed == [ids, ids[1:]]
+    assert executor.sent == ids + ids[1:]
     shutil.rmtree(folder.path / "receipts")
+    executor.wipe()
     scheduler.submit_job(folder, executor)
-    assert executor.handed == [ids, ids[1:], ids]
-
-
-def test_every_receipt_is_told_of_though_a_slow_folder_is_seldom_looked_at(
-    tmp_path, settings, monkeypatch
-):
-    folder = stills_job(tmp_path, 12)
-    looks = []
-    ids = Receipts.ids
-
-    def slow(self):
-        looks.append(1)
-        time.sleep(0.02)
-        return ids(self)
-
-    monkeypatch.setattr(Receipts, "ids", slow)
-    monkeypatch.setattr(progress, "_LOOKING", 0.001)  # after one look, two seconds of rest
-    events = finish(folder)
-    chunks = [e.data["chunk"] for e in events if e.kind == "chunk"]
-    assert sorted(chunks) == [c.id for c in folder.plan().chunks]
-    assert len(looks) < 12
+    assert executor.sent == ids + ids[1:] + ids
 
 
 def test_the_status_of_a_long_job_opens_few_receipts(tmp_path):

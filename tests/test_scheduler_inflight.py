@@ -15,7 +15,6 @@ from ip2p_batch.jobs.records import Heartbeat, Receipt, WorkerInfo
 from ip2p_batch.queue import redis_url
 from ip2p_batch.queue.executor import QueuedChunks
 from ip2p_batch.queue.stub_executor import StubExecutor
-from ip2p_batch.scheduler import inflight
 from ip2p_batch.storage.roots import Roots
 
 from .worker_processes import stills_job
@@ -78,7 +77,7 @@ def test_places_of_chunks_that_were_settled_in_silence_are_filled_again(tmp_path
 def test_a_window_that_cannot_be_written_is_one_clear_error(tmp_path):
     folder, executor = stills_job(tmp_path, 3), StubExecutor(2)
     (folder.path / "inflight").write_text("a file where a folder should be")
-    with pytest.raises(OutputError, match=r"window\.json cannot be written"):
+    with pytest.raises(OutputError, match=r"wave\.json cannot be written"):
         scheduler.dispatch_next(folder, executor)
 
 
@@ -98,10 +97,10 @@ def test_a_window_that_is_lost_or_damaged_is_made_anew_from_the_receipts(tmp_pat
     scheduler.dispatch_next(folder, executor)
     every = ids(folder)
     settle(folder, every[0])
-    (folder.path / "inflight" / "window.json").write_bytes(b"")
+    (folder.path / "inflight" / "wave.json").write_bytes(b"")
     scheduler.dispatch_next(folder, executor, (every[0],))
     assert executor.sent == every[:5], "the queue still has the others"
-    (folder.path / "inflight" / "window.json").unlink()
+    (folder.path / "inflight" / "wave.json").unlink()
     executor.wipe()
     scheduler.dispatch_next(folder, executor, ())
     assert executor.sent == every[:5] + every[1:5]
@@ -203,7 +202,7 @@ def test_the_width_is_two_for_each_worker_with_a_message(redis, executor):
 def test_forgetting_a_window_that_was_never_begun_does_no_harm(tmp_path):
     folder = stills_job(tmp_path, 1)
     assert not folder.dispatch.started
-    inflight.forget(folder)
+    folder.dispatch.clear()
     scheduler.dispatch_next(folder, StubExecutor())
     assert folder.dispatch.started
 

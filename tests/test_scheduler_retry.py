@@ -50,7 +50,7 @@ def create(source, output, settings, recipe=RECIPE, **options):
 
 
 def failed(folder):
-    return {path.rpartition("/")[2]: why for path, why in scheduler.summary(folder).failed}
+    return {path.rpartition("/")[2]: why for path, why in scheduler.read_result(folder).failed}
 
 
 def stamps(folder):
@@ -72,14 +72,14 @@ def test_mended_pictures_are_done_and_no_others(catalog, tmp_path, settings):
     events = finish(folder, lambda image: edited.append(1) or 255 - image)
     assert len(edited) == 2
     assert [e for e in events if e.kind == "failed_item"] == []
-    result = scheduler.summary(folder)
+    result = scheduler.read_result(folder)
     assert (result.frames, result.failed, result.warnings) == (7, (), ())
     assert {n: t for n, t in stamps(folder).items() if n in before} == before
     for name, stamp in outputs.items():
         assert (out / name).stat().st_mtime_ns == stamp
     with Pil.open(out / "broken.jpg") as mended:
         assert mended.size == (64, 96)
-    assert scheduler.retry_job(folder) == 0 and scheduler.summary(folder) == result
+    assert scheduler.retry_job(folder) == 0 and scheduler.read_result(folder) == result
 
 
 def test_pictures_that_are_still_bad_stay_named_and_can_be_tried_once_more(
@@ -92,16 +92,16 @@ def test_pictures_that_are_still_bad_stay_named_and_can_be_tried_once_more(
     )
     finish(folder)
     assert set(failed(folder)) == {"broken.jpg", "cut.png"}
-    assert scheduler.summary(folder).frames == 5
+    assert scheduler.read_result(folder).frames == 5
     picture(catalog / "cut.png")
     assert scheduler.retry_job(folder) == 1
     finish(folder)
     assert set(failed(folder)) == {"broken.jpg"}
-    assert scheduler.summary(folder).frames == 6
+    assert scheduler.read_result(folder).frames == 6
     (catalog / "broken.jpg").unlink()
-    result = scheduler.summary(folder)
+    result = scheduler.read_result(folder)
     assert scheduler.retry_job(folder) == 0
-    assert scheduler.summary(folder) == result
+    assert scheduler.read_result(folder) == result
 
 
 def test_a_picture_that_failed_and_is_worse_now_is_told_with_its_new_reason(
@@ -114,7 +114,7 @@ def test_a_picture_that_failed_and_is_worse_now_is_told_with_its_new_reason(
     assert scheduler.retry_job(folder) == 1
     finish(folder)
     assert failed(folder).keys() == {"cut.png"} and "empty" in failed(folder)["cut.png"]
-    assert scheduler.summary(folder).frames == 6
+    assert scheduler.read_result(folder).frames == 6
 
 
 def test_a_row_of_a_manifest_that_was_mended_is_done_with_its_own_sentence(
@@ -125,7 +125,7 @@ def test_a_row_of_a_manifest_that_was_mended_is_done_with_its_own_sentence(
     listed.write_text(rows.format("seven") + "missing.png,add rain,c.png,\n")
     folder = create(listed, tmp_path / "out", settings)
     finish(folder)
-    assert scheduler.summary(folder).frames == 1
+    assert scheduler.read_result(folder).frames == 1
     listed.write_text(rows.format("7") + "missing.png,add rain,c.png,\n")
     assert scheduler.retry_job(folder) == 1
     finish(folder)
@@ -136,7 +136,7 @@ def test_a_row_of_a_manifest_that_was_mended_is_done_with_its_own_sentence(
     picture(catalog / "missing.png")
     assert scheduler.retry_job(folder) == 1
     finish(folder)
-    assert scheduler.summary(folder).frames == 3 and not failed(folder)
+    assert scheduler.read_result(folder).frames == 3 and not failed(folder)
 
 
 def test_a_chunk_that_was_given_up_is_tried_again(catalog, tmp_path, settings):
@@ -149,7 +149,7 @@ def test_a_chunk_that_was_given_up_is_tried_again(catalog, tmp_path, settings):
     assert events[-1].kind == "failed"
     assert scheduler.retry_job(folder) == 1
     finish(folder)
-    assert scheduler.summary(folder).frames == 1
+    assert scheduler.read_result(folder).frames == 1
 
 
 def test_a_retry_that_stops_half_way_goes_on_as_any_job_does(catalog, tmp_path, settings):
@@ -168,7 +168,7 @@ def test_a_retry_that_stops_half_way_goes_on_as_any_job_does(catalog, tmp_path, 
     }  # what was done is seconds old
     assert scheduler.retry_job(folder) == 1
     finish(folder)
-    assert scheduler.summary(folder).frames == 7
+    assert scheduler.read_result(folder).frames == 7
 
 
 def test_a_job_that_workers_are_at_is_left_to_them(catalog, tmp_path, settings):
@@ -188,4 +188,4 @@ def test_a_finished_job_counts_only_the_time_it_was_worked_at(catalog, tmp_path,
     picture(catalog / "broken.jpg")
     scheduler.retry_job(folder)
     finish(folder)
-    assert scheduler.summary(folder).seconds < 3600
+    assert scheduler.read_result(folder).seconds < 3600

@@ -68,7 +68,7 @@ def test_chunks_are_left_to_the_kind_that_began_and_the_job_fails_where_there_is
     # Allowed to mix, it is done after all.
     job.permit_mixed_hardware()
     assert list(scheduler.follow_job(job, executor))[-1].kind == "done"
-    assert scheduler.summary(job).warnings == (
+    assert scheduler.read_result(job).warnings == (
         f"2 pictures were edited on other hardware: {differs}.",
     )
 

@@ -90,7 +90,7 @@ def chunk(self: Task[Any, Any], /, **fields: object) -> None:
 
     try:
         if _attempt(state, folder, planned.id, work):
-            _dispatch_next(state, folder, (planned.id,), again=is_repeated)
+            _dispatch_next(state, folder, (planned.id,), redelivered=is_repeated)
     except IncompatibleWorker as error:
         _pass_on(self, state, folder, message, planned, error)
     except ChunkTaken as error:
@@ -210,14 +210,16 @@ def _dispatch_if_idle(state: WorkerState, folder: JobFolder) -> None:
 def _dispatch_next(
     state: WorkerState,
     folder: JobFolder,
-    is_settled: Collection[str] | None,
+    settled: Collection[str] | None,
     *,
-    again: bool = False,
+    redelivered: bool = False,
 ) -> None:
     """Dispatch what comes next; wait for Redis and the disk, as no command may follow the job."""
     try:
         retry_transient(
-            lambda: scheduler.dispatch_next(folder, state.executor, is_settled, again=again),
+            lambda: scheduler.dispatch_next(
+                folder, state.executor, settled, redelivered=redelivered
+            ),
             transient=lambda error: isinstance(error, (BrokerError, OutputError)),
             delays=_BROKER_DELAYS,
             before_retry=lambda error: log.warning("%s", error),

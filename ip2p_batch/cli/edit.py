@@ -189,7 +189,7 @@ def resume(
     if detached:
         return detach(folder, worker_options, reporter)
     if folder.paused and scheduler.is_followed(folder):
-        scheduler.unpause(folder, None)
+        scheduler.lift_pause(folder)
         return watch_until_end(folder, None, reporter)
     return run_job(folder, worker_options, reporter)
 

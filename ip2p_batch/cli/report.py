@@ -97,7 +97,7 @@ class LinesReporter(Reporter):
             self.print_line("joining segments" if self.noun == "frame" else "finishing")
         elif event.kind == "paused":
             self.print_line(f"paused; continue with `ip2p-batch resume {event.job}`")
-        elif event.kind == "unpaused":
+        elif event.kind == "resumed":
             self.print_line("resumed")
         elif event.kind == "training":
             if event.stage != self._stage:
@@ -164,7 +164,7 @@ class BarReporter(LinesReporter):
             self._bar.set_description("editing", refresh=False)
         elif event.kind == "assembling" and self._bar is not None:
             self._bar.set_description("joining" if self.noun == "frame" else "finishing")
-        elif event.kind in ("paused", "unpaused") and self._bar is not None:
+        elif event.kind in ("paused", "resumed") and self._bar is not None:
             self._bar.set_description("paused" if event.kind == "paused" else "editing")
         elif event.kind in ("done", "failed", "cancelled"):
             self.close()

@@ -48,9 +48,9 @@ def report_end(folder: JobFolder, reporter: Reporter) -> int:
     """Report on a job that has ended; return the exit code."""
     from .. import scheduler
 
-    reporter(scheduler.ending(folder))
+    reporter(scheduler.done_event(folder))
     reporter.close()
-    result = scheduler.summary(folder)
+    result = scheduler.read_result(folder)
     reporter.result(result)
     return exits.SOME_FAILED if result.failed else exits.DONE
 

@@ -10,7 +10,7 @@ from .codec import FrozenStruct
 
 EventKind = Literal[
     "planning", "planned", "started", "progress", "chunk", "warning", "failed_item",
-    "assembling", "done", "failed", "cancelled", "paused", "unpaused", "training",
+    "assembling", "done", "failed", "cancelled", "paused", "resumed", "training",
 ]  # fmt: skip
 
 

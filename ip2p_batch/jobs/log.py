@@ -20,7 +20,7 @@ from .folder import JobFolder
 #: The loggers above those of all modules.
 _LOGGERS = ("ip2p_batch", "workers")
 
-#: States in the order in which a chunk usually passes through them; the last five replace the
+#: States in the order in which a chunk usually passes through them; the last seven replace the
 #: rest of the sequence, or repeat it.
 ChunkState = Literal[
     "dispatched",  # its message is in the queue, or the local executor has it
@@ -29,10 +29,12 @@ ChunkState = Literal[
     "batch-edited",
     "files-written",  # the segment, latents or pictures
     "receipt-written",
+    "receipt-seen",  # by the process that follows the job
     "assembled",  # of the assembly only
     "retrying",  # an error; another attempt follows in this process
     "failed",  # an error, and no attempt is left
     "superseded",  # another worker has it, so this one stops
+    "stalled",  # its worker is dead: the heartbeat has stopped
     "requeued",  # its message is back in the queue
     "released",  # stopped on purpose: the attempt does not count as a crash
     "poisoned",  # a frame that crashed its worker too often is skipped; frame= names it

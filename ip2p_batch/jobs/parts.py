@@ -147,8 +147,8 @@ class DispatchState:
 
     @property
     def path(self) -> Path:
-        """File of the in-flight window; see ``scheduler/inflight.py``."""
-        return self._files.at("inflight/window.json")
+        """Record of the wave in flight; see ``scheduler/inflight.py``."""
+        return self._files.at("inflight/wave.json")
 
     @property
     def started(self) -> bool:

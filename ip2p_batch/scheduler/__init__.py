@@ -1,8 +1,8 @@
-"""Start, follow, resume and cancel a job. Everything is read from and written to the job folder.
+"""Start, follow, resume and cancel jobs. All state is in the job folder.
 
-Whoever finishes a chunk calls :func:`advance`, so a detached job goes from wave to wave and into
-its output without anybody watching. :func:`follow` watches, and also makes up for what a queue
-can lose: a chunk that nobody holds and no queue has is handed over again.
+Workers call :func:`dispatch_next` after each chunk, so a detached job runs from wave to wave to
+its output while no process follows it. :func:`follow_job` also repairs what a queue can lose: it
+enqueues chunks again that no worker has and no queue holds.
 """
 
 from __future__ import annotations
@@ -11,27 +11,29 @@ from ..jobs.registry import find_job, list_jobs
 from ..jobs.status import JobStatus, read_status
 from ..planning.prepare import EditRequest, PreparedJob, Report, prepare_job
 from .create import create_job
-from .dispatch import dispatch_next, submit_job, unpause
-from .follow import ending, follow_job, is_followed, summary, watch_job
+from .dispatch import dispatch_next, lift_pause, submit_job
+from .follow import done_event, follow_job, is_followed, read_result, watch_job
+from .reconcile import ReconcileLimits
 from .retry import retry_job
 
 __all__ = [
     "EditRequest",
     "JobStatus",
     "PreparedJob",
+    "ReconcileLimits",
     "Report",
     "create_job",
     "dispatch_next",
-    "ending",
+    "done_event",
     "find_job",
     "follow_job",
     "is_followed",
+    "lift_pause",
     "list_jobs",
     "prepare_job",
+    "read_result",
     "read_status",
     "retry_job",
     "submit_job",
-    "summary",
-    "unpause",
     "watch_job",
 ]

@@ -1,109 +1,120 @@
-"""What is handed over next: chunks of a wave, the assembly, or nothing any more."""
+"""Dispatch what is due: the next chunks of a wave, the next wave, or the assembly."""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Collection
-from functools import partial
 from pathlib import Path
 
 from ..errors import ResumeMismatch
 from ..jobs.attempts import forget
 from ..jobs.folder import JobFolder
+from ..jobs.log import chunk_log
+from ..jobs.plan import ASSEMBLY
 from ..jobs.spec import Job
 from ..media.video import probe
 from ..queue.executor import Executor
 from . import inflight
 
+log = logging.getLogger(__name__)
+
 
 def submit_job(folder: JobFolder, executor: Executor) -> None:
-    """Hand over what is to be done next: for a new job, a resumed one, or one that stands still.
+    """Dispatch a job that is new, paused, cancelled, failed or stalled.
+
+    Lifts a pause and a cancellation, and forgets failures and crashes, so that failed chunks are
+    tried again. Finished chunks are kept.
 
     Raises:
         ResumeMismatch: the source changed since the plan was made.
-        OutputError: the output appeared meanwhile.
+        OutputError: the job folder cannot be written.
+        BrokerError: the queue cannot be reached. The job is not paused or cancelled any more.
     """
-    job = folder.job()
-    check_source(job)
-    with inflight.held(folder):
+    check_source(folder.job())
+    with inflight.dispatch_lock(folder):
         folder.resume()
         forget(folder, folder.failures.chunk_ids())
         folder.failures.clear()
         folder.hardware.clear()
-        inflight.forget(folder)
+        folder.dispatch.clear()
         folder.dispatch.clear_redispatches()
     dispatch_next(folder, executor)
 
 
+def lift_pause(folder: JobFolder) -> None:
+    """Lift a pause. The process that leads the job dispatches it; see
+    :func:`~ip2p_batch.scheduler.follow.is_followed`.
+    """
+    with inflight.dispatch_lock(folder):
+        # Workers drop messages of a paused job, so the record of what is in flight is void.
+        folder.dispatch.clear()
+        folder.resume()
+
+
 def check_source(job: Job) -> None:
-    """Refuse to go on with a source that is not the one that was planned.
+    """Refuse a video that is not the one that was planned.
+
+    Images are not compared: a changed image is edited as it is now, a missing one is reported.
 
     Raises:
-        ResumeMismatch: it changed or is gone; names it.
+        ResumeMismatch: the video changed or is missing; names it.
     """
     source = job.source
     if not source.is_video:
-        return  # a changed picture is edited as it is now; a vanished one is reported
+        return
     path = Path(source.path)
     if not path.exists() or probe.stamp(path) != source.stamp:
-        what = "has changed" if path.exists() else "is gone"
+        change = "has changed" if path.exists() else "is missing"
         raise ResumeMismatch(
-            f"{path} {what} since job {job.id} was planned.",
-            hint="Put the file back, or start a new job with `ip2p-batch edit`.",
-            survives="The job folder stays as it is.",
+            f"{path} {change} since job {job.id} was planned.",
+            hint="Restore the file, or start a new job with `ip2p-batch edit`.",
+            survives="The job folder is unchanged.",
         )
 
 
 def dispatch_next(
     folder: JobFolder,
     executor: Executor,
-    is_settled: Collection[str] | None = None,
+    settled: Collection[str] | None = None,
     *,
-    again: bool = False,
+    redelivered: bool = False,
 ) -> None:
-    """Hand over what is due: the next chunks of a wave, the next wave, or the assembly.
+    """Enqueue what is due: the next chunks of a wave, the next wave, or the assembly.
 
-    Called by whoever settles a chunk, one at a time. While a wave is under way, receipts are not
-    counted: else a job would cost the square of its chunks.
+    Workers call it after each chunk that they settle, and the process that follows a job calls it
+    for them when they cannot; one call runs at a time. While a wave is in flight, receipts are
+    not counted, since that would make the cost of a job quadratic in its chunks.
 
     Args:
-        is_settled: ids of chunks known to be settled; None to look at all that are under way.
-        again: the caller comes in the place of one that died, perhaps in the midst of handing
-            over the assembly: what did not get as far as its message is handed over once more.
+        settled: ids of chunks known to be settled; None checks all chunks in flight on disk.
+        redelivered: the caller repeats a task whose process died, perhaps after it marked the
+            assembly as sent and before it sent it. Such an assembly is enqueued again.
+
+    Raises:
+        BrokerError: the queue cannot be reached.
+        OutputError: the job folder cannot be written.
     """
     if folder.ended or folder.cancelled or folder.paused:
         return
-    with inflight.held(folder):
-        if inflight.move_on(folder, executor, is_settled):
+    with inflight.dispatch_lock(folder):
+        if inflight.refill(folder, executor, settled):
             return
-        folder.refresh()  # planned again, perhaps
+        folder.refresh()  # a retry may have replaced the plan
         plan = folder.plan()
-        done = folder.receipts.ids()
-        failed_chunks = folder.failures.chunk_ids()
+        finished = folder.receipts.ids()
+        failed = folder.failures.chunk_ids()
         for number in range(1, plan.waves + 1):
             wave = plan.wave(number)
-            pending = [c for c in wave if c.id not in done and c.id not in failed_chunks]
+            pending = [c for c in wave if c.id not in finished and c.id not in failed]
             if pending:
-                inflight.begin(folder, executor, plan, number, pending)
+                inflight.start_wave(folder, executor, plan, number, pending)
                 return
-            if any(c.id in failed_chunks for c in wave):
-                return  # later waves stand on this one
-        if not failed_chunks:
-            enqueue = partial(executor.enqueue_assembly, folder)
-            folder.dispatch.dispatch_assembly(enqueue, again=again)
+            if any(c.id in failed for c in wave):
+                return  # later waves depend on this one
+        if not failed:
 
+            def enqueue_assembly() -> None:
+                executor.enqueue_assembly(folder)
+                chunk_log(log, folder, ASSEMBLY, "dispatched")
 
-def unpause(folder: JobFolder, executor: Executor | None) -> None:
-    """Have a paused job go on.
-
-    Args:
-        executor: what hands it over; None leaves that to whoever follows the job.
-
-    Raises:
-        BrokerError: Redis cannot be reached; the job is not paused any more.
-    """
-    with inflight.held(folder):
-        # What the queue had of it may have ended by now; what it still has is found there.
-        inflight.forget(folder)
-        folder.resume()
-    if executor is not None:
-        dispatch_next(folder, executor)
+            folder.dispatch.dispatch_assembly(enqueue_assembly, again=redelivered)

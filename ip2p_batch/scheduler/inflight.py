@@ -1,17 +1,19 @@
-"""The window: how much of a job stands in the queue at a time, and how it moves on.
+"""In-flight window: bounds the chunks of a job that are queued at once, so that jobs take turns.
 
-Jobs share a queue, first come, first served. A job that put all its chunks there at once would
-have everybody else wait for its last one. So a job hands over no more than its executor's width
-(two messages for each worker there is), and whoever settles a chunk hands over the next. All jobs
-of one priority have the same width, so that they take turns.
+Jobs share a queue that is served first come, first served. A job that queued all its chunks at
+once would make every other job wait for its last one. So a job queues at most
+``executor.max_inflight()`` chunks (two for each busy worker), and whichever process settles a
+chunk enqueues the next one. All jobs of one priority have the same limit.
 
-Which chunks are under way stands in ``inflight/window.json``, under a lock. Messages are sent
-before that is written, so a crash in between sends a chunk twice, which does no harm, and never
-none. Nothing is lost with the file, either: without it, the receipts are counted again.
+``inflight/wave.json`` records which chunks are in flight. It is read and written under
+:func:`dispatch_lock`. Chunks are enqueued before it is written: a crash in between enqueues a
+chunk twice, which is harmless, and never loses one. A lost or damaged record is made again from
+receipts, queue and heartbeats.
 """
 
 from __future__ import annotations
 
+import logging
 import os
 from bisect import bisect_right
 from collections.abc import Collection, Iterator, Sequence
@@ -21,111 +23,123 @@ import msgspec
 
 from ..jobs.attempts import live_heartbeats
 from ..jobs.folder import JobFolder
+from ..jobs.log import chunk_log
 from ..jobs.plan import Chunk, Plan
 from ..queue.executor import Executor
 from ..storage.atomic import overwrite_in_place, retry_transient, write_error
 
+log = logging.getLogger(__name__)
 
-class _Window(msgspec.Struct, forbid_unknown_fields=True):
-    """What of a wave is under way.
+
+class _Wave(msgspec.Struct, forbid_unknown_fields=True):
+    """Progress of the dispatch of one wave.
 
     Attributes:
-        next: number in the plan of the first chunk that was not looked at yet.
-        under_way: ids of chunks that were handed over and are not known to be settled.
+        wave: number of the wave, from 1.
+        next_index: index in the plan's chunks of the first one that was not considered yet.
+        inflight: ids of chunks that were enqueued and are not known to be settled, oldest first.
     """
 
     wave: int
-    next: int
-    under_way: list[str]
+    next_index: int
+    inflight: list[str]
 
 
 @contextmanager
-def held(folder: JobFolder) -> Iterator[None]:
-    """Hand over alone: others that would stand in line meanwhile."""
+def dispatch_lock(folder: JobFolder) -> Iterator[None]:
+    """Exclude other processes that dispatch chunks of this job; waits for them."""
     with folder.dispatch.locked():
         yield
 
 
-def forget(folder: JobFolder) -> None:
-    """Take it that nothing was handed over; to be called with the window :func:`held`."""
-    folder.dispatch.clear()
-
-
-def begin(
+def start_wave(
     folder: JobFolder, executor: Executor, plan: Plan, wave: int, pending: Sequence[Chunk]
 ) -> None:
-    """Hand over the first ``pending`` chunks of a wave; to be called with the window held.
+    """Enqueue the first chunks of a wave. The caller holds the :func:`dispatch_lock`.
 
-    Chunks that the queue has from earlier, or that a worker has in hand, count as handed over.
+    Chunks that are in the queue already, or that a live worker has, count as in flight.
+
+    Args:
+        pending: chunks of the wave that are not settled, in order.
 
     Raises:
         BrokerError: Redis cannot be reached.
         OutputError: the job folder cannot be written.
     """
-    known = executor.queued_chunks(folder)
-    at_work = {heartbeat.chunk for heartbeat in live_heartbeats(folder, ())}
-    there = known.waiting | (known.unacked & at_work)
-    under_way = [chunk.id for chunk in pending if chunk.id in there]
-    room = executor.max_inflight() - len(under_way)
-    first = [chunk for chunk in pending if chunk.id not in there][: max(room, 0)]
-    if first:
-        executor.enqueue(folder, first)
-    last = first[-1].id if first else None
-    at = next((n for n, c in enumerate(plan.chunks, 1) if c.id == last), 0)
-    _write(folder, _Window(wave, at, under_way + [chunk.id for chunk in first]))
+    queued = executor.queued_chunks(folder)
+    alive = {heartbeat.chunk for heartbeat in live_heartbeats(folder, ())}
+    known = queued.waiting | (queued.unacked & alive)
+    inflight = [chunk.id for chunk in pending if chunk.id in known]
+    room = max(executor.max_inflight() - len(inflight), 0)
+    due = [chunk for chunk in pending if chunk.id not in known][:room]
+    _enqueue(folder, executor, due)
+    last = due[-1].id if due else None
+    next_index = next((n for n, chunk in enumerate(plan.chunks, 1) if chunk.id == last), 0)
+    _write(folder, _Wave(wave, next_index, inflight + [chunk.id for chunk in due]))
 
 
-def move_on(folder: JobFolder, executor: Executor, is_settled: Collection[str] | None) -> bool:
-    """Hand over as many chunks as were settled; to be called with the window held.
+def refill(folder: JobFolder, executor: Executor, settled: Collection[str] | None) -> bool:
+    """Enqueue as many chunks as were settled. The caller holds the :func:`dispatch_lock`.
 
     Args:
-        is_settled: ids of chunks known to be settled; None to look at all that are under way.
+        settled: ids of chunks known to be settled; None checks all chunks in flight on disk.
 
     Returns:
-        Whether a wave is under way still. False only means that it takes a closer look.
+        Whether chunks of the wave are still in flight. False means that the wave is settled or
+        not recorded, so the caller has to read the receipts.
+
+    Raises:
+        BrokerError: Redis cannot be reached.
+        OutputError: the job folder cannot be written.
     """
-    window = _read(folder)
-    if window is None:
+    state = _read(folder)
+    if state is None:
         return False
     plan = folder.plan()
-    if window.next > len(plan.chunks):
+    if state.next_index > len(plan.chunks):
         folder.refresh()
         plan = folder.plan()
-    end = bisect_right(plan.chunks, window.wave, key=lambda chunk: chunk.wave)
-    known = folder.is_settled if is_settled is None else is_settled.__contains__
-    under_way = [chunk for chunk in window.under_way if not known(chunk)]
-    at = window.next
-    first: list[Chunk] = []
-    if at < end:
-        # The oldest may have been settled without a word: its worker died, or Redis was away.
-        while under_way and folder.is_settled(under_way[0]):
-            del under_way[0]
-        room = executor.max_inflight() - len(under_way)
-        while at < end and len(first) < room:
-            chunk = plan.chunks[at]
-            at += 1
-            due = chunk.wave == window.wave and chunk.id not in window.under_way
-            if due and not folder.is_settled(chunk.id):
-                first.append(chunk)
-        if first:
-            executor.enqueue(folder, first)
-            under_way += [chunk.id for chunk in first]
-    if at == end and all(folder.is_settled(chunk) for chunk in under_way):
+    end = bisect_right(plan.chunks, state.wave, key=lambda chunk: chunk.wave)
+    is_settled = folder.is_settled if settled is None else settled.__contains__
+    inflight = [chunk_id for chunk_id in state.inflight if not is_settled(chunk_id)]
+    index = state.next_index
+    due: list[Chunk] = []
+    if index < end:
+        # The oldest may be settled unnoticed: their worker died, or Redis did not answer it.
+        while inflight and folder.is_settled(inflight[0]):
+            del inflight[0]
+        room = executor.max_inflight() - len(inflight)
+        while index < end and len(due) < room:
+            chunk = plan.chunks[index]
+            index += 1
+            is_due = chunk.wave == state.wave and chunk.id not in state.inflight
+            if is_due and not folder.is_settled(chunk.id):
+                due.append(chunk)
+        _enqueue(folder, executor, due)
+        inflight += [chunk.id for chunk in due]
+    if index == end and all(folder.is_settled(chunk_id) for chunk_id in inflight):
         return False
-    if (at, under_way) != (window.next, window.under_way):
-        _write(folder, _Window(window.wave, at, under_way))
+    if (index, inflight) != (state.next_index, state.inflight):
+        _write(folder, _Wave(state.wave, index, inflight))
     return True
 
 
-def _read(folder: JobFolder) -> _Window | None:
+def _enqueue(folder: JobFolder, executor: Executor, chunks: Sequence[Chunk]) -> None:
+    if chunks:
+        executor.enqueue(folder, chunks)
+        for chunk in chunks:
+            chunk_log(log, folder, chunk.id, "dispatched")
+
+
+def _read(folder: JobFolder) -> _Wave | None:
     try:
-        return msgspec.json.decode(folder.dispatch.path.read_bytes(), type=_Window)
+        return msgspec.json.decode(folder.dispatch.path.read_bytes(), type=_Wave)
     except (OSError, msgspec.MsgspecError):
         return None
 
 
-def _write(folder: JobFolder, window: _Window) -> None:
-    path, data = folder.dispatch.path, msgspec.json.encode(window)
+def _write(folder: JobFolder, state: _Wave) -> None:
+    path, data = folder.dispatch.path, msgspec.json.encode(state)
 
     def write() -> None:
         path.parent.mkdir(exist_ok=True)
@@ -135,7 +149,7 @@ def _write(folder: JobFolder, window: _Window) -> None:
         finally:
             os.close(file)
 
-    # Nobody else reads it now: the window is held.
+    # In place, since the lock excludes readers, and a torn record counts as missing.
     try:
         retry_transient(write)
     except OSError as error:

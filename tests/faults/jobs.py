@@ -87,7 +87,7 @@ class Kind:
         Raises:
             Broken: a file is missing, is too many, or is another.
         """
-        result = scheduler.summary(job)
+        result = scheduler.read_result(job)
         if result.frames + len(result.failed) != job.plan().frames + _bad(job):
             raise Broken(f"the job says {result.frames} of {job.plan().frames} frames")
         found = digests(outputs)

@@ -96,7 +96,7 @@ def judge(
     if last.kind != "done":
         raise Broken(f"ended with {last.kind}: {last.message}")
     _nothing_left(output, whole=True)
-    result = scheduler.summary(folder)
+    result = scheduler.read_result(folder)
     warnings = tuple(result.warnings)
     failed = {os.path.basename(path): why for path, why in result.failed}
     for text in (*warnings, *failed.values()):
