@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from importlib.metadata import version
 from itertools import cycle, islice
 from pathlib import Path
+from typing import cast
 
 import av
 import cv2
@@ -21,6 +22,7 @@ from PIL import Image as Pillow
 
 from ip2p_batch.frame import Image
 from ip2p_batch.media.video.scenes import CutFinder
+from ip2p_batch.media.video.types import VideoFrame
 
 ROOT = Path(__file__).resolve().parent.parent
 #: The demo's clip and instruction.
@@ -176,7 +178,7 @@ def read_clip(path: Path, frames: int, longest: int) -> tuple[list[Image], list[
         for frame in container.decode(video=0):
             if len(images) == frames:
                 break
-            cuts.feed(frame)
+            cuts.feed(cast(VideoFrame, frame))
             image = np.asarray(frame.to_ndarray(format="rgb24"), np.uint8)
             images.append(_shrink(image, longest))
     return images, [cut for cut in cuts.cuts if 0 < cut < len(images)]

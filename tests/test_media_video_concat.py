@@ -11,8 +11,10 @@ import pytest
 from ip2p_batch.errors import EditError, OutputError, RecipeError
 from ip2p_batch.jobs.spec import Encoding
 from ip2p_batch.media.video import concat, probe
+from ip2p_batch.media.video.output import check_output, output_suffix
 from ip2p_batch.media.video.reader import VideoReader
 from ip2p_batch.media.video.segment import CODECS, SegmentWriter, segment_suffix
+from ip2p_batch.media.video.streams import is_cover
 
 from . import clips
 
@@ -49,9 +51,9 @@ def segments_of(source, index, encoding, folder, edges):
 def joined(source, folder, encoding, edges=(0, 3, 4, 11, 20), suffix=None):
     """The output of a job that changes nothing, and the frames its segments decode to."""
     index = probe.index_video(source)
-    suffix = suffix or concat.output_suffix(source.suffix, encoding)
+    suffix = suffix or output_suffix(source.suffix, encoding)
     output = folder / f"out{suffix}"
-    concat.check_output(source, output, index.facts, encoding)
+    check_output(source, output, index.facts, encoding)
     segments = segments_of(source, index, encoding, folder, edges)
     span = {"start": edges[0], "stop": edges[-1]}
     concat.join(segments, source, output, index.facts, encoding, index.pts, suffix=suffix, **span)
@@ -143,7 +145,7 @@ def test_a_turned_picture_is_written_upright_with_its_pixel_shape(tmp_path):
 def test_a_time_code_is_left_out_with_a_warning(tmp_path):
     source = clips.make(tmp_path / "tc.mov", 20, metadata={"timecode": "01:00:00:00"})
     facts = probe.index_video(source).facts
-    warnings = concat.check_output(source, tmp_path / "o.mov", facts, Encoding())
+    warnings = check_output(source, tmp_path / "o.mov", facts, Encoding())
     assert len(warnings) == 1 and "data stream" in warnings[0]
     output, _, _ = joined(source, tmp_path, Encoding())
     assert len(clips.frames_of(output)) == 20
@@ -161,7 +163,7 @@ def test_a_sound_that_is_only_announced_is_no_obstacle(tmp_path):
                 target.mux(packet)
     facts = probe.index_video(source).facts
     assert facts.audio_streams == 1
-    assert concat.check_output(source, tmp_path / "o.webm", facts, Encoding(codec="av1")) == []
+    assert check_output(source, tmp_path / "o.webm", facts, Encoding(codec="av1")) == []
 
 
 def test_a_cover_picture_comes_along(tmp_path):
@@ -181,7 +183,7 @@ def test_a_cover_picture_comes_along(tmp_path):
     output, index, _ = joined(source, tmp_path, Encoding())
     assert index.facts.width == 64
     with av.open(str(output)) as container:
-        assert [probe.is_cover(s) for s in container.streams.video] == [False, True]
+        assert [is_cover(s) for s in container.streams.video] == [False, True]
 
 
 def test_what_does_not_fit_is_found_out_before_any_work(tmp_path):
@@ -199,7 +201,7 @@ def test_what_does_not_fit_is_found_out_before_any_work(tmp_path):
     ]
     for path, name, encoding, kind, words in cases:
         with pytest.raises(kind, match=words) as caught:
-            concat.check_output(path, tmp_path / name, facts, encoding)
+            check_output(path, tmp_path / name, facts, encoding)
         assert caught.value.hint
 
 
@@ -208,13 +210,13 @@ def test_nothing_is_left_out_of_a_container_of_the_same_kind(tmp_path):
         source = clips.make(tmp_path / name, 5, **SOURCES[name])
         facts = probe.index_video(source).facts
         output = tmp_path / f"out{source.suffix}"
-        assert concat.check_output(source, output, facts, Encoding()) == []
+        assert check_output(source, output, facts, Encoding()) == []
 
 
 def test_subtitles_that_do_not_fit_are_named_and_left_out(tmp_path):
     source = clips.make(tmp_path / "s.mkv", 20, subtitles=True)
     facts = probe.index_video(source).facts
-    warnings = concat.check_output(source, tmp_path / "o.mp4", facts, Encoding())
+    warnings = check_output(source, tmp_path / "o.mp4", facts, Encoding())
     assert len(warnings) == 1 and "subtitle" in warnings[0] and "left out" in warnings[0]
     output, _, _ = joined(source, tmp_path, Encoding(), suffix=".mp4")
     with av.open(str(output)) as container:
@@ -265,4 +267,4 @@ def test_verify_notices_a_frame_too_few_and_a_frame_out_of_place(tmp_path):
     ],
 )  # fmt: skip
 def test_an_output_nobody_named_gets_a_container_that_holds_it(suffix, codec, expected):
-    assert concat.output_suffix(suffix, Encoding(codec=codec)) == expected
+    assert output_suffix(suffix, Encoding(codec=codec)) == expected

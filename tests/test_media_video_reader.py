@@ -129,7 +129,7 @@ def test_a_picture_that_changes_its_size_comes_out_at_the_first(tmp_path):
     assert [clips.number(f.image) for f in frames] == [*range(10), *range(10)]
 
 
-def test_a_frame_that_does_not_decode_is_stood_in_for(tmp_path):
+def test_a_frame_that_does_not_decode_is_replaced_by_a_neighbour(tmp_path):
     clip = clips.make(tmp_path / "c.mp4", 20)
     index = probe.index_video(clip, scenes=False)
     table = np.sort(np.append(index.pts, [index.pts[7] + 5, index.pts[-1] + 999]))
@@ -138,10 +138,10 @@ def test_a_frame_that_does_not_decode_is_stood_in_for(tmp_path):
         assert [clips.number(f.image) for f in frames] == [6, 7, 7, 8, 9]
         assert clips.number(reader.frame(8).image) == 7
         assert clips.number(reader.frame(21).image) == 19
-        # In passing as alone.
+        # With and without frames between them.
         assert [clips.number(f.image) for f in reader.frames_at([0, 6, 8, 21])] == [0, 6, 7, 19]
         assert [clips.number(f.image) for f in reader.frames_at([0, 7, 8])] == [0, 7, 7]
-        assert reader.warnings[0] == "Frame 8 does not decode; a neighbour stands in for it."
+        assert reader.warnings[0] == "Frame 8 does not decode; a neighbour replaces it."
 
 
 def test_single_frames_are_the_same_whatever_is_read_beside_them(tmp_path):

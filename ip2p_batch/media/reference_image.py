@@ -14,7 +14,8 @@ from ..frame import Image
 from .images.codec import read_still
 from .images.formats import opened
 from .resize import Resize
-from .video.probe import classify, index_video
+from .source import classify_source
+from .video.probe import index_video
 from .video.reader import VideoReader
 
 
@@ -27,7 +28,7 @@ def read_reference_image(path: Path, size: int) -> Image:
     Raises:
         SourceError: it is neither, or cannot be read.
     """
-    kind = classify(path)
+    kind = classify_source(path)
     if kind == "still":
         image = read_still(path).image
         resize = Resize.for_size(image.shape[1], image.shape[0], size)

@@ -10,7 +10,6 @@ import os
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Literal
 
 import msgspec
 import numpy as np
@@ -26,13 +25,15 @@ from ..media.images.codec import output_suffix
 from ..media.images.formats import SUFFIXES, suffix_format
 from ..media.images.naming import is_text, printable
 from ..media.resize import Resize
-from ..media.video import concat, probe
+from ..media.source import SourceKind, classify_source, file_stamp
+from ..media.video import output as video_output
+from ..media.video import probe
+from ..media.video.timestamps import frame_range
 from ..models import catalog
 from ..recipe import Recipe
 from .planner import plan_stills, plan_video
 
 Report = Callable[[Event], None]
-Kind = Literal["video", "still", "folder", "manifest"]
 
 
 class EditRequest(msgspec.Struct, frozen=True, kw_only=True):
@@ -82,7 +83,7 @@ def prepare_job(request: EditRequest, report: Report = lambda _: None) -> Prepar
     """
     request = msgspec.structs.replace(request, recipe=_located(request.recipe))
     source = request.source.expanduser().absolute()
-    kind: Kind = probe.classify(source)
+    kind = classify_source(source)
     output = request.output or default_output(source, kind, request.encoding)
     output = output.expanduser().absolute()
     if not is_text(str(source)):
@@ -118,13 +119,13 @@ def _with_look(found: PreparedJob) -> PreparedJob:
     return msgspec.structs.replace(found, job=_named(job), look=reference_image.to_png(look))
 
 
-def default_output(source: Path, kind: Kind, encoding: Encoding) -> Path:
+def default_output(source: Path, kind: SourceKind, encoding: Encoding) -> Path:
     """``clip.mp4`` -> ``clip-edited.mp4``; ``catalog/`` -> ``catalog-edited/``."""
     if kind == "manifest":
         return source.with_name(f"{source.stem}-edited")
     if kind == "video":
         return source.with_name(
-            f"{source.stem}-edited{concat.output_suffix(source.suffix, encoding)}"
+            f"{source.stem}-edited{video_output.output_suffix(source.suffix, encoding)}"
         )
     return source.with_name(f"{source.stem}-edited{source.suffix}")
 
@@ -166,10 +167,10 @@ def _survey_video(request: EditRequest, path: Path, output: Path, report: Report
     index = probe.index_video(path, scenes=recipe.scenes, progress=progress)
     facts = index.facts
     warnings = [*facts.notes]
-    warnings += concat.check_output(path, output, facts, request.encoding)
-    start, stop = probe.frame_range(facts, index.pts, request.start, request.end)
+    warnings += video_output.check_output(path, output, facts, request.encoding)
+    start, stop = frame_range(facts, index.pts, request.start, request.end)
     resize = Resize.of_video(facts, recipe.size)
-    source = Source(path=str(path), stamp=probe.stamp(path), video=facts, start=start, stop=stop)
+    source = Source(path=str(path), stamp=file_stamp(path), video=facts, start=start, stop=stop)
     plan = plan_video(start, stop, index.cuts, recipe, (resize.width, resize.height), warnings)
     return PreparedJob(
         job=_job(request, source, output), plan=plan, frames=np.asarray(index.pts, dtype=np.int64)
@@ -177,7 +178,7 @@ def _survey_video(request: EditRequest, path: Path, output: Path, report: Report
 
 
 def _survey_stills(
-    request: EditRequest, path: Path, output: Path, kind: Kind, report: Report
+    request: EditRequest, path: Path, output: Path, kind: SourceKind, report: Report
 ) -> PreparedJob:
     recipe, encoding = request.recipe, request.encoding
     if request.start is not None or request.end is not None:
@@ -212,7 +213,7 @@ def _survey_stills(
     return PreparedJob(job=_job(request, source, output), plan=plan, items=ordered)
 
 
-def _listed(path: Path, output: Path, kind: Kind, encoding: Encoding) -> list[Item]:
+def _listed(path: Path, output: Path, kind: SourceKind, encoding: Encoding) -> list[Item]:
     if kind == "folder":
         return listing.find_items(path, output, format=encoding.format)
     if kind == "manifest":
@@ -241,7 +242,7 @@ def look_again(job: Job, items: Sequence[Item]) -> list[Item]:
         SourceError: the folder or the list cannot be read.
     """
     path, output = Path(job.source.path), Path(job.output)
-    kind: Kind = probe.classify(path)
+    kind = classify_source(path)
     if kind == "still":
         there = [msgspec.structs.replace(item, error=None) for item in items]
     else:

@@ -30,7 +30,7 @@ from pathlib import Path
 import av
 
 from ip2p_batch.media.images.formats import SUFFIXES
-from ip2p_batch.media.video import probe
+from ip2p_batch.media.source import classify_source
 from ip2p_batch.settings import Settings
 
 from . import seeds
@@ -147,7 +147,7 @@ def run_file(source: Path) -> str:
         folder = Path(name)
         (folder / "out").mkdir()
         settings = dataclasses.replace(Settings.from_env({}), state=folder / "state")
-        still = probe.classify(source) == "still"
+        still = classify_source(source) == "still"
         output = folder / "out" / (f"output{source.suffix}" if still else "output.mkv")
         return judge(source, output, settings, end=2.0 if not still else None).kind
 

@@ -21,8 +21,8 @@ from .corpus import Case, Edited, Make, Refused
 
 SIZE = (48, 32)
 FRAMES = 12
-UNREADABLE = Refused("not a video that can be read, or cut short")
-NO_FRAME = Refused("not one frame decodes")
+UNREADABLE = Refused("not a readable video, or truncated")
+NO_FRAME = Refused("no frame decodes")
 
 
 def clip(path: Path, frames: int = FRAMES, **options: object) -> Path:
@@ -413,11 +413,11 @@ CASES: tuple[Case, ...] = (
     Case("one byte", data("a.mp4", b"\0"), UNREADABLE),
     Case("MP4: its first box only", cut(0.002, "a.mp4"), UNREADABLE),
     Case("MP4: cut before its index", cut(0.6, "a.mp4"), UNREADABLE),
-    Case("MP4: cut behind its index", cut(0.7, "a.mp4", fast=True), Edited(22, SIZE, "cut short")),
+    Case("MP4: cut behind its index", cut(0.7, "a.mp4", fast=True), Edited(22, SIZE, "truncated")),
     Case("MOV: cut before its index", cut(0.5, "a.mov"), UNREADABLE),
-    Case("MKV: cut", cut(0.6, "a.mkv"), Edited(21, SIZE, "cut short")),
-    Case("MKV: header only", cut(0.02, "a.mkv"), Refused("ends too soon")),
-    Case("WebM: cut", cut(0.5, "a.webm", codec="libvpx-vp9"), Edited(19, SIZE, "cut short")),
+    Case("MKV: cut", cut(0.6, "a.mkv"), Edited(21, SIZE, "truncated")),
+    Case("MKV: header only", cut(0.02, "a.mkv"), Refused("ends too early")),
+    Case("WebM: cut", cut(0.5, "a.webm", codec="libvpx-vp9"), Edited(19, SIZE, "truncated")),
     Case("TS: cut", cut(0.5, "a.ts"), Edited(19, SIZE)),
     Case("AVI: cut, without index", cut(0.8, "a.avi", codec="mpeg4"), Edited(None, SIZE, None)),
     Case("MPEG: cut", cut(0.5, "a.mpg", codec="mpeg2video"), Edited(17, SIZE, "damaged")),
@@ -431,8 +431,8 @@ CASES: tuple[Case, ...] = (
     ),
     Case("text", data("a.mp4", "not a video\n" * 50), Refused("")),
     Case("a web page", data("a.mp4", "<!DOCTYPE html><html>404</html>"), Refused("")),
-    Case("a PNG picture", picture_as("a.mp4", "png"), Refused("a picture, not a video")),
-    Case("a JPEG picture", picture_as("a.mkv", "jpeg"), Refused("a picture, not a video")),
+    Case("a PNG picture", picture_as("a.mp4", "png"), Refused("an image, not a video")),
+    Case("a JPEG picture", picture_as("a.mkv", "jpeg"), Refused("an image, not a video")),
     Case("a playlist that calls a host", data("a.mp4", _HLS), Refused("")),
     Case("a playlist by its name", data("a.m3u8", _HLS), Refused("playlist")),
     Case("a list of other files", list_of_files("a.mp4", _CONCAT), Refused("playlist")),
@@ -528,7 +528,7 @@ CASES: tuple[Case, ...] = (
     Case("MP4: a huge frame by its sample table", edited_bytes(patch(b"avc1", 24, b"\xff" * 4)),
          whole(warns=None)),
     Case("MP4: a codec nobody knows", edited_bytes(lambda c: c.__setitem__(slice(None), bytes(c).replace(b"avc1", b"zzzz"))),
-         Refused("codec is not known")),
+         Refused("codec is not supported")),
     Case("frames of 16383 x 16383, JPEG", huge_frames("a.avi", "mjpeg"), NO_FRAME),
     Case("frames of 32000 x 32000, PNG", huge_frames("a.mov", "png"), NO_FRAME),
     Case("GIF of 65535 x 65535", huge_gif(65535), NO_FRAME),

@@ -1,14 +1,14 @@
-"""Colours of video: from the samples' own matrix and range to RGB, and back the same way.
+"""Convert video samples from their colour matrix and range to RGB, and back.
 
-FFmpeg converts untagged video as BT.601 whatever its size, and an encoder that is merely *told*
-"BT.709" labels BT.601 samples so. Hence every conversion here names both ends (ITU-T H.273 code
-points), and the encoder is given the same as a tag.
+FFmpeg converts untagged video as BT.601 whatever its size, and setting "BT.709" on an encoder only
+labels the samples, it does not convert them. So every conversion here names both ends (ITU-T H.273
+code points), and the encoder gets the same values as tags.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import cast
 
 import av
 import numpy as np
@@ -16,6 +16,7 @@ import numpy as np
 from ...errors import SourceError
 from ...frame import Image
 from ...jobs.spec import ColorFacts
+from .types import CodecContext, VideoFrame
 
 UNSPECIFIED = 2
 BT709 = 1
@@ -23,23 +24,23 @@ BT601 = 6
 _MATRICES = {1: 1, 4: 4, 5: 5, 6: 5, 7: 7, 9: 9}  # H.273 -> swscale's SWS_CS_*
 _LIMITED, _FULL = 1, 2  # AVCOL_RANGE_MPEG, AVCOL_RANGE_JPEG
 _HDR_TRANSFERS = {16: "HDR10 (PQ)", 18: "HDR (HLG)"}
-# Accurate rounding, full chroma: 2 levels of error otherwise, and it depends on the CPU.
+# Accurate rounding and full chroma: otherwise errors reach 2 levels and depend on the CPU.
 _SWSCALE = 4 | 0x40000 | 0x2000 | 0x4000  # BICUBIC | ACCURATE_RND | FULL_CHR_H_INT | _INP
 
 
-def facts_of(frame: Any, path: Path) -> ColorFacts:
-    """How the samples of a decoded frame are to be read.
+def color_facts(frame: VideoFrame, path: Path) -> ColorFacts:
+    """How to interpret the samples of a decoded frame.
 
-    An untagged video is taken for BT.709 from 720 lines or 1280 columns up, else for BT.601: the
-    convention of players. Files that hold RGB (GIF, some screen recordings) come out as BT.709.
+    Untagged video counts as BT.709 from 720 lines or 1280 columns up, else as BT.601, as players
+    do. RGB video (GIF, some screen recordings) is written as BT.709.
 
     Raises:
-        SourceError: high dynamic range, or a matrix that has no conversion here.
+        SourceError: high dynamic range, or a colour matrix without a conversion.
     """
     transfer = int(frame.color_trc)
     if transfer in _HDR_TRANSFERS:
         raise SourceError(
-            f"{path}: {_HDR_TRANSFERS[transfer]} video cannot be edited as it is.",
+            f"{path}: {_HDR_TRANSFERS[transfer]} video is not supported.",
             path=path,
             hint="Tone-map it to SDR first, for example with ffmpeg's `libplacebo` or `tonemap`.",
         )
@@ -65,12 +66,12 @@ def facts_of(frame: Any, path: Path) -> ColorFacts:
     )
 
 
-def to_rgb(frame: Any, color: ColorFacts, size: tuple[int, int] | None = None) -> Image:
-    """A decoded frame as RGB, in stored orientation.
+def to_rgb(frame: VideoFrame, color: ColorFacts, size: tuple[int, int] | None = None) -> Image:
+    """Convert a decoded frame to RGB, in stored orientation.
 
     Args:
-        frame: an ``av.VideoFrame`` of any pixel format; alpha is dropped.
-        color: how its samples are to be read.
+        frame: of any pixel format; alpha is dropped.
+        color: how to interpret its samples.
         size: ``(width, height)`` to scale to; None keeps the frame's own.
 
     Returns:
@@ -93,14 +94,16 @@ def to_rgb(frame: Any, color: ColorFacts, size: tuple[int, int] | None = None) -
     return image
 
 
-def from_rgb(image: Image, color: ColorFacts, pix_fmt: str) -> Any:
-    """RGB pixels as an ``av.VideoFrame`` of ``pix_fmt``, in the source's matrix and range.
+def from_rgb(image: Image, color: ColorFacts, pix_fmt: str) -> VideoFrame:
+    """Convert RGB pixels to a frame of ``pix_fmt``, in the source's matrix and range.
 
     Args:
         image: uint8, shape ``(height, width, 3)``.
-        color: the matrix and range to convert to; not looked at where ``pix_fmt`` is RGB.
+        color: the matrix and range to convert to; ignored if ``pix_fmt`` is RGB.
     """
-    frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")
+    frame = cast(
+        VideoFrame, av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")
+    )
     if av.VideoFormat(pix_fmt).is_rgb:
         return frame.reformat(format=pix_fmt)
     return frame.reformat(
@@ -112,8 +115,8 @@ def from_rgb(image: Image, color: ColorFacts, pix_fmt: str) -> Any:
     )
 
 
-def tag(codec_context: Any, color: ColorFacts) -> None:
-    """Write ``color`` into an encoder, so that players read the samples as they were made."""
+def set_color_tags(codec_context: CodecContext, color: ColorFacts) -> None:
+    """Set ``color`` as an encoder's tags, so that players interpret the samples correctly."""
     rgb = av.VideoFormat(codec_context.pix_fmt).is_rgb
     codec_context.colorspace = 0 if rgb else color.matrix
     codec_context.color_range = _FULL if rgb or color.full_range else _LIMITED

@@ -1,116 +1,45 @@
-"""Joining segments into the finished video by copying packets, with the source's other streams.
+"""Join segments into the finished video by copying packets, with the source's other streams.
 
-Nothing is encoded again. The n-th shown packet of the picture gets the n-th planned time, and
-decoding times are made anew over the whole file. Recipe and measurements follow PyAV issue 1917
-and pull request 2290 for what its own remuxing example loses (packets without a decoding time).
+Nothing is encoded again. The n-th frame in presentation order gets the n-th planned time, and
+decoding times are computed anew for the whole file, because some containers store none. PyAV's own
+remuxing example drops packets without a decoding time (https://github.com/PyAV-Org/PyAV/issues/1917,
+https://github.com/PyAV-Org/PyAV/pull/2290).
 """
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator, Sequence
+from fractions import Fraction
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from ...errors import EditError, OutputError, RecipeError, SourceError
-from ...frame import Frame, FrameTable
+from ...errors import EditError, SourceError
+from ...frame import FrameTable
 from ...jobs.spec import Encoding, VideoFacts
 from . import stream_copy
-from .pyav import MEDIA_ERRORS, fraction, ratio, reading, reason, writing
-from .segment import CODECS, SegmentWriter, segment_suffix
-from .stream_copy import Window
+from .output import CONTAINERS
+from .packets import TimeRange, copied_packets, merge_by_time
+from .pyav import MEDIA_ERRORS, describe_error, fraction, open_input, open_output, ratio
+from .segment import CODECS
 from .timestamps import Times, decoding_times
+from .types import Packet
 
-#: Output suffix -> FFmpeg's name of the container, and whether it keeps a source's time base.
-CONTAINERS = {
-    ".mp4": ("mp4", True),
-    ".m4v": ("mp4", True),
-    ".mov": ("mov", True),
-    ".mkv": ("matroska", False),
-    ".webm": ("webm", False),
-}
-#: A first frame this many seconds late is part of the film; later, the clock merely ran already.
-_LATE = 10
-
-
-def output_suffix(source_suffix: str, encoding: Encoding) -> str:
-    """The suffix for an output nobody named: the source's, where it can hold the codec."""
-    outputs = CODECS[encoding.codec].outputs
-    if source_suffix.lower() in outputs:
-        return source_suffix
-    if source_suffix.lower() == ".gif" and ".mp4" in outputs:
-        return ".mp4"
-    return ".mkv"  # holds every codec and nearly every sound and subtitle
-
-
-def check_output(source: Path, output: Path, facts: VideoFacts, encoding: Encoding) -> list[str]:
-    """Find out before any frame is edited whether the output can be made as asked.
-
-    Encodes one black frame and writes the output's header with it and with each other stream of
-    the source, because some refusals come with the first packet only.
-
-    Returns:
-        one line for each subtitle, data or cover stream that cannot come along.
-
-    Raises:
-        OutputError: the container cannot hold the codec or the sound, or is not known.
-        RecipeError: ``crf`` is out of the codec's range.
-    """
-    codec, suffix = CODECS[encoding.codec], output.suffix.lower()
-    if suffix not in CONTAINERS:
-        named = f"{suffix!r} is not one" if suffix else "the name has none"
-        raise OutputError(
-            f"{output.name}: a video needs a suffix that says its container, and {named}.",
-            path=output,
-            hint=f"Use one of: {', '.join(CONTAINERS)}.",
-        )
-    if suffix not in codec.outputs:
-        raise OutputError(
-            f"{output.name}: {suffix} files do not hold {encoding.codec} here.",
-            path=output,
-            hint=f"Name the output {' or '.join(codec.outputs)}, or choose another --codec.",
-        )
-    if encoding.crf is not None:
-        low, high = codec.crf_range
-        if codec.crf is None:
-            raise RecipeError(f"{encoding.codec} is lossless and takes no --crf.", hint="Drop it.")
-        if not low <= encoding.crf <= high:
-            raise RecipeError(
-                f"--crf {encoding.crf} is out of range for {encoding.codec}.",
-                hint=f"Use {low} to {high}; lower is better, {codec.crf} is the default.",
-            )
-    warnings = []
-    with tempfile.TemporaryDirectory(prefix="ip2p-") as folder:
-        sample = _sample_segment(Path(folder), facts, encoding)
-        with reading(source) as container:
-            for stream in stream_copy.streams(container):
-                if stream_copy.fits(stream, source, sample, CONTAINERS[suffix][0]):
-                    continue
-                if stream_copy.is_empty(stream, source):
-                    continue  # announced in the header, and never there
-                name = stream_copy.describe(stream)
-                if stream.type == "audio":
-                    raise OutputError(
-                        f"{output.name}: {suffix} files cannot hold the source's {name}.",
-                        path=output,
-                        hint="Convert the sound first: ffmpeg -i FILE -c copy -c:a flac NEW.mkv"
-                        if suffix == ".mkv"
-                        else f"Name the output {output.stem}.mkv, which can.",
-                    )
-                warnings.append(
-                    f"The source's {name} cannot go into a {suffix} file and is left out."
-                )
-    return warnings
+#: Longest time of a first frame, in seconds, that is kept. A later one is the clock of a recorded
+#: stream that was already running.
+_MAX_FIRST_TIME = 10
 
 
 def planned_times(facts: VideoFacts, table: FrameTable, start: int, stop: int) -> Times:
-    """Times of the output's frames in the source's time base.
+    """Times of the output's frames, in ticks of the source's time base.
 
-    They are the source's own, so that sound and subtitles need no change either. A part of a
-    video begins at zero, and so does one whose clock did not begin near zero (a recorded stream).
+    They are the source's own, so that sound and subtitles stay in step. Times are moved to begin at
+    zero for a part of a video, and for a source whose first time is not near zero.
+
+    Args:
+        table: presentation times of all frames of the source.
+        start, stop: the edited frames, half-open.
     """
     return np.asarray(table[start:stop], dtype=np.int64) - _shift(facts, table, start)
 
@@ -127,18 +56,18 @@ def join(
     stop: int,
     suffix: str,
 ) -> None:
-    """Make the output of finished segments and of the source's other streams.
+    """Write the output from finished segments and the source's other streams.
 
     Args:
-        segments: files of the chunks, in order of their frames.
+        segments: files of the chunks, in frame order.
         source: the video that was edited.
-        output: file to write; its name does not matter.
+        output: file to write; any name.
         table: presentation times of all frames of the source.
-        start, stop: the frames that were edited, half-open.
+        start, stop: the edited frames, half-open.
         suffix: of the output's final name; decides the container.
 
     Raises:
-        EditError: segments do not belong together, or do not hold the planned frames.
+        EditError: segments were encoded with different settings, or do not hold the planned frames.
         OutputError: the output cannot be written.
     """
     times = planned_times(facts, table, start, stop)
@@ -148,35 +77,39 @@ def join(
             f"The segments hold {len(order)} frames, and {len(times)} were planned.",
             hint="Run the command again with --overwrite.",
         )
-    shown = times[order]  # presentation time of each packet, in order of decoding
-    decoding = decoding_times(shown)
+    presentation = times[order]
     base = fraction(facts.time_base)
-    format_name, keeps_base = CONTAINERS[suffix.lower()]
+    target_format = CONTAINERS[suffix.lower()]
     options = {}
-    if keeps_base:
+    if target_format.keeps_time_base:
         options = {"video_track_timescale": str(base.denominator), "movflags": "+faststart"}
-    window = None
+    kept = None
     if start > 0 or stop < len(table):
-        end = int(table[stop]) if stop < len(table) else None
-        window = Window(int(table[start]) * base, None if end is None else end * base)
+        kept = TimeRange(
+            int(table[start]) * base, int(table[stop]) * base if stop < len(table) else None
+        )
     offset = _shift(facts, table, start) * base
     with (
-        reading(segments[0]) as first,
-        reading(source) as container,
-        writing(output, format=format_name, options=options) as target,
+        open_input(segments[0]) as first,
+        open_input(source) as container,
+        open_output(output, format=target_format.name, options=options) as target,
     ):
-        video = stream_copy.add_stream(target, first.streams.video[0], encoder=encoding.codec)
+        template = first.streams.video[0]
+        video = stream_copy.add_stream(target, template, encoder=encoding.codec)
         tag = CODECS[encoding.codec].tag
-        if tag and keeps_base:
+        if tag and target_format.keeps_time_base:
             video.codec_context.codec_tag = tag
         video.time_base = base
-        extradata = first.streams.video[0].codec_context.extradata
-        stream_copy.copy_picture_facts(container, video)
-        carried = stream_copy.add_all(container, target, source, segments[0], format_name)
-        stream_copy.copy_headers(container, target, offset, window)
-        pictures = _pictures(segments, extradata, shown, decoding, times, facts)
-        others = stream_copy.packets(container, carried, offset, window, preroll=keeps_base)
-        for packet, stream in stream_copy.merged(pictures, video, others):
+        stream_copy.copy_video_tags(container, video)
+        copies = stream_copy.add_copies(container, target, source, segments[0], target_format.name)
+        stream_copy.copy_headers(container, target, offset, kept)
+        video_packets = _timed_packets(
+            segments, template.codec_context.extradata, presentation, times, facts
+        )
+        others = copied_packets(
+            container, copies, offset, kept, preroll=target_format.keeps_time_base
+        )
+        for packet, stream in merge_by_time(video_packets, video, others):
             packet.stream = stream
             target.mux(packet)
 
@@ -188,109 +121,119 @@ def verify(output: Path, facts: VideoFacts, table: FrameTable, *, start: int, st
         EditError: it does not.
     """
     planned = planned_times(facts, table, start, stop)
-    with reading(output) as container:
+    with open_input(output) as container:
         stream = container.streams.video[0]
-        own = fraction(ratio(stream.time_base))
-        found = [p.pts for p in container.demux(stream) if p.size and p.pts is not None]
-    base = fraction(facts.time_base)
-    times = np.sort(np.asarray(found, dtype=np.int64))
-    if len(times) == len(planned):
-        # Matroska counts milliseconds: each time may be off by one tick of the coarser clock.
-        tolerance = 0 if own == base else max(own, base)
-        wrong = [
-            n
-            for n, (a, b) in enumerate(zip(times.tolist(), planned.tolist(), strict=True))
-            if abs(a * own - b * base) > tolerance
+        output_base = fraction(ratio(stream.time_base))
+        listed = [
+            packet.pts
+            for packet in container.demux(stream)
+            if packet.size and packet.pts is not None
         ]
-        if not wrong:
-            return
-        what = f"frame {wrong[0]} is at {float(times[wrong[0]] * own):.4f} s"
-        what += f" instead of {float(planned[wrong[0]] * base):.4f} s"
-    else:
-        what = f"it lists {len(times)} frames instead of {len(planned)}"
-    raise EditError(
-        f"The joined video is not as planned: {what}.",
-        hint="Please report this; the segments stand in the job folder.",
-        survives="All segments are kept.",
-    )
+    times = np.sort(np.asarray(listed, dtype=np.int64))
+    difference = _difference(times, output_base, planned, fraction(facts.time_base))
+    if difference:
+        raise EditError(
+            f"The joined video is not as planned: {difference}.",
+            hint="Please report this, with the segments from the job folder.",
+            survives="All segments are kept.",
+        )
 
 
-# -- parts --------------------------------------------------------------------------------
+def _difference(times: Times, output_base: Fraction, planned: Times, source_base: Fraction) -> str:
+    """Describe the first difference between two tables of times; empty if there is none."""
+    if len(times) != len(planned):
+        return f"it lists {len(times)} frames instead of {len(planned)}"
+    # Matroska counts milliseconds: a time may be off by one tick of the coarser time base.
+    tolerance = 0 if output_base == source_base else max(output_base, source_base)
+    for number, (tick, planned_tick) in enumerate(
+        zip(times.tolist(), planned.tolist(), strict=True)
+    ):
+        time, planned_time = tick * output_base, planned_tick * source_base
+        if abs(time - planned_time) > tolerance:
+            return (
+                f"frame {number} is at {float(time):.4f} s instead of {float(planned_time):.4f} s"
+            )
+    return ""
 
 
 def _shift(facts: VideoFacts, table: FrameTable, start: int) -> int:
-    """Ticks subtracted from every time of the source."""
+    """Ticks to subtract from every time of the source."""
     first = int(table[start])
-    late = first * fraction(facts.time_base)
-    streamed = facts.container.startswith("mpeg")  # transport and program streams, any clock
-    return first if start > 0 or streamed or not 0 <= late <= _LATE else 0
-
-
-def _sample_segment(folder: Path, facts: VideoFacts, encoding: Encoding) -> Path:
-    path = folder / f"sample{segment_suffix(encoding)}"
-    width, height = facts.upright
-    with SegmentWriter(path, facts, encoding) as writer:
-        writer.write(Frame(0, 0, np.zeros((height, width, 3), np.uint8)))
-    return path
+    seconds = first * fraction(facts.time_base)
+    # MPEG transport and program streams may start at any time.
+    keeps_first_time = (
+        start == 0 and not facts.container.startswith("mpeg") and 0 <= seconds <= _MAX_FIRST_TIME
+    )
+    return 0 if keeps_first_time else first
 
 
 def _decoding_order(segments: Sequence[Path]) -> npt.NDArray[np.int64]:
-    """For each packet, in order of decoding over all segments, the number of the frame it shows."""
+    """Frame number of each packet, in decoding order over all segments, counted in the output."""
     parts: list[npt.NDArray[np.int64]] = []
-    base = 0
+    first = 0
     for path in segments:
-        times = np.asarray([p.pts for p in _segment_packets(path)], dtype=np.int64)
+        times = np.asarray([packet.pts for packet in _segment_packets(path)], dtype=np.int64)
         ranks = np.empty(len(times), dtype=np.int64)
         ranks[np.argsort(times, kind="stable")] = np.arange(len(times))
-        parts.append(base + ranks)
-        base += len(times)
+        parts.append(first + ranks)
+        first += len(times)
     return np.concatenate(parts) if parts else np.empty(0, dtype=np.int64)
 
 
-def _segment_packets(path: Path, extradata: bytes | None = None) -> Iterator[Any]:
-    """Picture packets of one segment.
+def _segment_packets(path: Path, extradata: bytes | None = None) -> Iterator[Packet]:
+    """Read the video packets of one segment.
+
+    Args:
+        extradata: codec header that the segment must have; None: any.
 
     Raises:
-        EditError: it cannot be read, or its header differs from that of the first one.
+        EditError: it cannot be read, or its codec header differs.
     """
     try:
-        with reading(path) as container:
+        with open_input(path) as container:
             stream = container.streams.video[0]
-            own = stream.codec_context.extradata
-            if extradata is not None and own != extradata:
+            if extradata is not None and stream.codec_context.extradata != extradata:
                 raise EditError(
                     f"{path.name} was encoded with other settings than the first segment.",
                     hint="Workers must all run one version: update them, then run the command "
                     "again with --overwrite.",
                     survives="All segments are kept.",
                 )
-            # Packets without a decoding time are real in Matroska; only empty ones are not.
-            yield from (p for p in container.demux(stream) if p.size)
+            # Not "packets with a decoding time": Matroska stores none for real packets.
+            yield from (packet for packet in container.demux(stream) if packet.size)
     except (SourceError, *MEDIA_ERRORS) as error:
-        why = error.message if isinstance(error, SourceError) else reason(error)
+        reason = error.message if isinstance(error, SourceError) else describe_error(error)
         raise EditError(
-            f"Segment {path.name} cannot be read: {why}", hint="`ip2p-batch resume` makes it again."
+            f"Segment {path.name} cannot be read: {reason}",
+            hint="Run `ip2p-batch resume`, which makes the segment again.",
         ) from error
 
 
-def _pictures(
+def _timed_packets(
     segments: Sequence[Path],
     extradata: bytes | None,
-    shown: Times,
-    decoding: Times,
+    presentation: Times,
     times: Times,
     facts: VideoFacts,
-) -> Iterator[Any]:
-    """Picture packets of all segments with their final times."""
+) -> Iterator[Packet]:
+    """Read the video packets of all segments, and set their final times and durations.
+
+    Args:
+        extradata: codec header that each segment must have.
+        presentation: pts of each packet, in decoding order.
+        times: the same, sorted.
+    """
     base = fraction(facts.time_base)
-    steps = np.diff(times, append=times[-1:] + round(1 / fraction(facts.frame_rate) / base))
-    length = dict(zip(times.tolist(), steps.tolist(), strict=True))
+    last_step = round(1 / fraction(facts.frame_rate) / base)
+    steps = np.diff(times, append=times[-1:] + last_step)
+    durations = dict(zip(times.tolist(), steps.tolist(), strict=True))
+    decoding = decoding_times(presentation)
     number = 0
     for path in segments:
         for packet in _segment_packets(path, extradata):
             packet.time_base = base
-            packet.pts = int(shown[number])
+            packet.pts = int(presentation[number])
             packet.dts = int(decoding[number])
-            packet.duration = max(int(length[packet.pts]), 1)
+            packet.duration = max(int(durations[packet.pts]), 1)
             number += 1
             yield packet

@@ -1,7 +1,7 @@
-"""The one door to PyAV: opening containers, and telling users what FFmpeg's errors mean.
+"""Open media containers with PyAV, and describe FFmpeg's errors in plain words.
 
-PyAV 18 and 19 both work: rationals are ``Fraction`` or ``None`` in the one and ``AVRational``,
-never ``None``, in the other, so they are only ever tested for truth and passed to :func:`ratio`.
+PyAV 18 and 19 both work. Rationals are ``Fraction`` or ``None`` in version 18 and ``AVRational``,
+never ``None``, in version 19: test them for truth only, and convert them with :func:`ratio`.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import av
 import av.error
@@ -19,19 +19,21 @@ import av.logging
 
 from ...errors import SourceError
 from ...storage.atomic import cannot_write
+from .types import InputContainer, OutputContainer, Rational
 
-# FFmpeg's own lines would stand between ours; what matters comes back as an exception. Any level
-# but None installs a callback that wants the interpreter's lock from FFmpeg's threads, and closing
-# a video that is being decoded then waits for ever.
+# Keep FFmpeg's log lines out of our output; errors that matter arrive as exceptions. Any level
+# but None installs a callback that takes the interpreter lock (GIL) in FFmpeg's threads, and then
+# closing a video that is being decoded deadlocks (https://github.com/PyAV-Org/PyAV/issues/751).
 av.logging.set_level(None)
 
-# Tags that are not UTF-8 must not keep a video from being read; PyAV 19 replaces them by itself.
+# A video must be readable even if its tags are not UTF-8. PyAV 19 replaces invalid bytes by itself.
 _TAGS: dict[str, Any] = (
     {} if int(av.__version__.split(".")[0]) >= 19 else {"metadata_errors": "replace"}
 )
-#: A file must not make FFmpeg read another one, and much less call a host and wait for it: files
-#: only, and of kinds that name no others. HLS, DASH, concat and SDP do, so they are not among
-#: FFmpeg's names of what is read. Pictures and sounds are, for the sake of saying what they are.
+#: An input must never make FFmpeg open another file or connect to a host, so only the ``file``
+#: protocol and formats that reference nothing else are allowed. HLS, DASH, concat and SDP
+#: reference other files and are left out. Image and sound formats are allowed so that an error
+#: can name them.
 _OPTIONS = {
     "protocol_whitelist": "file",
     "format_whitelist": "mov,mp4,matroska,webm,avi,mpegts,mpeg,mpegvideo,m4v,flv,live_flv,asf,ogg,"
@@ -39,70 +41,82 @@ _OPTIONS = {
     "yuv4mpegpipe,wtv,nsv,ty,pva,lxf,wav,mp3,flac,aac,ac3,jpeg_pipe,png_pipe,bmp_pipe,gif_pipe,"
     "tiff_pipe,webp_pipe,j2k_pipe,jpegxl_pipe,psd_pipe",
 }
-#: What PyAV raises for media that it cannot make sense of, or that the disk does not give.
+#: What PyAV raises for damaged media and for failed reads.
 MEDIA_ERRORS = (av.error.FFmpegError, OSError, ValueError, EOFError)
 
-_HINT = "Check the file with a player; if it plays there, `ffmpeg -i FILE -c copy NEW.mkv` helps."
+_HINT = (
+    "Open the file in a video player. If it plays, repair it with `ffmpeg -i FILE -c copy NEW.mkv`."
+)
 
 
-def ratio(value: Any, default: tuple[int, int] = (0, 1)) -> tuple[int, int]:
-    """A rational of PyAV as ``(numerator, denominator)``; ``default`` where there is none."""
+def ratio(value: Rational | None, default: tuple[int, int] = (0, 1)) -> tuple[int, int]:
+    """Convert a PyAV rational to ``(numerator, denominator)``; ``default`` if zero or missing."""
     if not value:
         return default
     return (int(value.numerator), int(value.denominator))
 
 
 def fraction(value: tuple[int, int]) -> Fraction:
-    """The reverse of :func:`ratio`."""
+    """Convert ``(numerator, denominator)`` to a ``Fraction``."""
     return Fraction(*value)
 
 
 @contextmanager
-def reading(path: Path) -> Iterator[Any]:
-    """Open a video for reading.
+def open_input(path: Path) -> Iterator[InputContainer]:
+    """Open a media file for reading.
 
     Raises:
-        SourceError: ``path`` is missing, unreadable, or nothing that FFmpeg knows. Also raised
-            in place of what FFmpeg raises inside the block.
+        SourceError: ``path`` is missing, unreadable, or in a format that FFmpeg does not know or
+            that is not allowed. FFmpeg's errors inside the block are raised as SourceError, too.
     """
     try:
-        # Absolute: FFmpeg takes a name with a colon in it for an address.
-        opened = av.open(str(path.absolute()), options=_OPTIONS, **_TAGS)
-    except av.error.ArgumentError as error:  # of the list of formats
+        # An absolute path: FFmpeg takes a relative name with a colon for a URL.
+        container = av.open(str(path.absolute()), options=_OPTIONS, **_TAGS)
+    except av.error.ArgumentError as error:  # the format is not in format_whitelist
         raise SourceError(
-            f"{path}: not a kind of video that is read.", path=path, hint=_HINT
+            f"{path}: this video format is not supported.", path=path, hint=_HINT
         ) from error
     except (av.error.FFmpegError, OSError, EOFError) as error:
-        raise SourceError(f"{path}: {reason(error)}.", path=path, hint=_HINT) from error
+        raise _source_error(path, error) from error
     try:
-        with opened as container:
-            yield container
+        with container:
+            yield cast(InputContainer, container)
     except (av.error.FFmpegError, OSError, EOFError) as error:
-        raise SourceError(f"{path}: {reason(error)}.", path=path, hint=_HINT) from error
+        raise _source_error(path, error) from error
 
 
 @contextmanager
-def writing(path: Path, *, format: str, options: dict[str, str] | None = None) -> Iterator[Any]:
-    """Open a video for writing.
+def open_output(
+    path: Path, *, format: str, options: dict[str, str] | None = None
+) -> Iterator[OutputContainer]:
+    """Open a media file for writing.
+
+    Args:
+        format: FFmpeg's name of the container.
+        options: of the muxer.
 
     Raises:
-        OutputError: the file cannot be written. Also raised in place of what FFmpeg raises
-            inside the block.
+        OutputError: the file cannot be written. FFmpeg's errors inside the block are raised as
+            OutputError, too.
     """
     try:
         with av.open(str(path), "w", format=format, options=options or {}) as container:
-            yield container
+            yield cast(OutputContainer, container)
     except (av.error.FFmpegError, OSError) as error:
-        raise cannot_write(path.parent, reason(error)) from error
+        raise cannot_write(path.parent, describe_error(error)) from error
 
 
-def reason(error: BaseException) -> str:
-    """A few words on why, without the file name and without FFmpeg's numbers."""
+def describe_error(error: BaseException) -> str:
+    """Describe an error in a few words, without the file name and FFmpeg's error numbers."""
     if isinstance(error, av.error.InvalidDataError):
-        return "not a video that can be read, or cut short"
+        return "not a readable video, or truncated"
     if isinstance(error, av.error.EOFError):
-        return "the file ends too soon"
+        return "the file ends too early"
     if isinstance(error, av.error.FFmpegError) and error.errno == errno.EIO:
-        return "it ends too soon, or the disk does not give it"
+        return "the file ends too early, or the disk cannot read it"
     text = getattr(error, "strerror", None) or str(error) or type(error).__name__
     return str(text)[0].lower() + str(text)[1:]
+
+
+def _source_error(path: Path, error: BaseException) -> SourceError:
+    return SourceError(f"{path}: {describe_error(error)}.", path=path, hint=_HINT)

@@ -1,4 +1,4 @@
-"""Reading frames of a video: any range, exactly the planned ones, upright, as RGB."""
+"""Read frames of a video: any range, exactly the planned frames, upright, as RGB."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Generator, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 
@@ -14,31 +14,32 @@ from ...errors import SourceError
 from ...frame import Frame, Image
 from ...jobs.spec import VideoFacts
 from .color import to_rgb
-from .probe import UNSEEKABLE, decode, limit_pixels, picture_stream
-from .pyav import MEDIA_ERRORS, reading
+from .pyav import MEDIA_ERRORS, open_input
+from .streams import UNSEEKABLE, decode_packet, flush_decoder, limit_pixels, video_stream
 from .timestamps import Times
+from .types import InputContainer, Stream, VideoFrame
 
-#: How often an earlier keyframe is tried before the file is decoded from its beginning.
+#: Earlier keyframes that are tried before the file is decoded from its beginning.
 _EARLIER_KEYFRAMES = 3
-#: Frames that are decoded in passing rather than sought past: keyframes are often 250 apart, so
-#: that a seek decodes more than a hundred.
-_NEAR = 60
+#: Longest distance, in frames, that is decoded through instead of seeking: keyframes are often
+#: 250 frames apart, so that a seek decodes more than a hundred on average.
+_DECODE_THROUGH = 60
 
 
 class VideoReader:
-    """Reads frames by their number in the table made at planning time.
+    """Read frames by their number in the table of frame times made at planning.
 
-    A frame is found by its presentation time alone, and only an exact match counts: "the first
-    frame from there on" is wrong wherever a seek lands on an open group of pictures, whose
-    leading frames the decoder drops.
+    A frame is found by its presentation time, and only an exact match counts. Taking "the first
+    frame from there on" is wrong where a seek lands on an open group of pictures, because the
+    decoder drops its leading frames.
 
     Args:
         path: the video.
-        facts: of its picture stream.
-        pts: presentation times of all frames, sorted.
+        facts: about its video stream.
+        pts: presentation times of all frames in ticks of the time base, sorted.
 
     Attributes:
-        warnings: one line for each frame that did not decode and was stood in for.
+        warnings: one line for each frame that did not decode and was replaced by a neighbour.
     """
 
     def __init__(self, path: Path, facts: VideoFacts, pts: Times) -> None:
@@ -46,16 +47,16 @@ class VideoReader:
         self._facts = facts
         self._pts = pts
         self._stack = ExitStack()
-        self._container: Any = None
-        self._stream: Any = None
-        self._running = _nothing()
+        self._container: InputContainer
+        self._stream: Stream
+        self._decoder = _no_frames()
         self.warnings: list[str] = []
 
     def __enter__(self) -> Self:
         """Open the file.
 
         Raises:
-            SourceError: it cannot be opened, or holds no picture stream.
+            SourceError: it cannot be opened, or has no video stream.
         """
         self._reopen()
         return self
@@ -69,157 +70,187 @@ class VideoReader:
         self._close()
 
     def frame(self, number: int) -> Frame:
-        """Frame ``number``; see :meth:`frames`."""
+        """Read frame ``number``; see :meth:`frames`."""
         return next(self.frames(number, number + 1))
 
     def frames(self, start: int, stop: int) -> Iterator[Frame]:
-        """Frames ``[start, stop)``, each once, in order.
+        """Read frames ``[start, stop)``, each once, in order.
 
-        Where one does not decode, the one before it stands in (the next one, at the beginning),
-        so that the length and the sound stay right; ``warnings`` says so.
+        A frame that does not decode is replaced by the frame before it (by the one after it at
+        the start of the range), so that length and sound stay in step; ``warnings`` says so.
 
         Yields:
-            frames of upright RGB pixels, in stored resolution.
+            frames of upright RGB pixels, uint8, in stored resolution.
 
         Raises:
-            SourceError: nothing decodes from there on.
+            SourceError: no frame decodes from there on.
         """
         return self._read(range(start, stop))
 
     def frames_at(self, numbers: Sequence[int]) -> Iterator[Frame]:
-        """Single frames, in ascending order; as :meth:`frame` of each, with fewer seeks."""
-        at = 0
-        for n in range(1, len(numbers) + 1):
-            if n == len(numbers) or numbers[n] - numbers[n - 1] > _NEAR:
-                yield from self._read(numbers[at:n])
-                at = n
+        """Read single frames, in ascending order, as :meth:`frame` does, with fewer seeks.
+
+        Yields:
+            the frame of each number.
+
+        Raises:
+            SourceError: as :meth:`frames`.
+        """
+        start = 0
+        for stop in range(1, len(numbers) + 1):
+            if stop == len(numbers) or numbers[stop] - numbers[stop - 1] > _DECODE_THROUGH:
+                yield from self._read(numbers[start:stop])
+                start = stop
 
     def _read(self, numbers: Sequence[int]) -> Iterator[Frame]:
-        """Frames ``numbers``, ascending, in one pass."""
-        decoded = self._from(int(self._pts[numbers[0]])) if numbers else _nothing()
-        ahead: Any = next(decoded, None)
-        last: Image | None = None
-        before = -2
+        """Read frames ``numbers``, ascending, in one pass."""
+        decoded = self._decode_from(int(self._pts[numbers[0]])) if numbers else _no_frames()
+        next_frame = next(decoded, None)
+        fallback_image: Image | None = None
+        previous_number = -2
         for number in numbers:
             target = int(self._pts[number])
-            alone = number != before + 1  # so that what was yielded before it is no neighbour
-            last, before = (None if alone else last), number
-            passed, ahead = _up_to(target, ahead, decoded)
-            if alone and number != numbers[0] and not _is(ahead, target):
-                # Found as if it were the first, so that what stands in for it is the same, too.
-                decoded = self._from(target)
-                passed, ahead = _up_to(target, next(decoded, None), decoded)
-            if ahead is not None and ahead.pts == target:
-                last = self._image(ahead)
-                yield Frame(number, target, last)
-                # Decode the next one only when somebody wants it.
-                ahead = next(decoded, None) if number != numbers[-1] else None
+            is_after_gap = number != previous_number + 1
+            if is_after_gap:  # the frame yielded before is no neighbour of this one
+                fallback_image = None
+            previous_number = number
+            previous_frame, next_frame = _advance(target, next_frame, decoded)
+            if is_after_gap and number != numbers[0] and not _is_intact(next_frame, target):
+                # Seek as for the first frame of a read, so that both find the same replacement.
+                decoded = self._decode_from(target)
+                previous_frame, next_frame = _advance(target, next(decoded, None), decoded)
+            if next_frame is not None and next_frame.pts == target:
+                fallback_image = self._to_image(next_frame)
+                yield Frame(number, target, fallback_image)
+                # After the last frame, do not decode another one.
+                next_frame = next(decoded, None) if number != numbers[-1] else None
                 continue
-            if last is None and passed is not None:
-                last = self._image(passed)
-            if last is None and ahead is not None:
-                last = self._image(ahead)
-            if last is None:
-                raise SourceError(
-                    f"{self._path}: frame {number} does not decode, and none after it.",
-                    path=self._path,
-                    hint="The file is damaged; edit the part before it with --end.",
-                    survives="Finished chunks are kept.",
-                )
-            self.warnings.append(f"Frame {number} does not decode; a neighbour stands in for it.")
-            yield Frame(number, target, last)
+            if fallback_image is None:
+                fallback_image = self._neighbour_image(number, previous_frame, next_frame)
+            self.warnings.append(f"Frame {number} does not decode; a neighbour replaces it.")
+            yield Frame(number, target, fallback_image)
 
-    def _image(self, frame: Any) -> Image:
+    def _neighbour_image(
+        self, number: int, previous_frame: VideoFrame | None, next_frame: VideoFrame | None
+    ) -> Image:
+        neighbour = previous_frame if previous_frame is not None else next_frame
+        if neighbour is None:
+            raise SourceError(
+                f"{self._path}: frame {number} does not decode, and no frame after it does.",
+                path=self._path,
+                hint="The file is damaged; edit the part before this frame with --end.",
+                survives="Finished chunks are kept.",
+            )
+        return self._to_image(neighbour)
+
+    def _to_image(self, frame: VideoFrame) -> Image:
         facts = self._facts
-        # A stream may change its size on the way; the output cannot.
+        # A stream may change its frame size; the output cannot.
         image = to_rgb(frame, facts.color, (facts.width, facts.height))
         if facts.rotation:
             image = np.ascontiguousarray(np.rot90(image, -(facts.rotation // 90)))
         return image
 
-    def _from(self, target: int) -> Iterator[Any]:
-        """Decoded frames, the first of which is at or before ``target`` wherever that can be."""
+    def _decode_from(self, target: int) -> Iterator[VideoFrame]:
+        """Decode frames; the first one is at or before ``target`` if any such frame decodes."""
         seek_to = target
         for _ in range(0 if self._facts.container in UNSEEKABLE else 1 + _EARLIER_KEYFRAMES):
             frames = self._seek(seek_to)
-            kept, first = self._sync(frames, target)
-            if kept and kept[-1].pts <= target and not kept[-1].is_corrupt:
-                yield kept[-1]
+            around, first_pts = _frames_around(target, frames)
+            if around and _pts(around[-1]) <= target and not around[-1].is_corrupt:
+                yield around[-1]
                 yield from frames
                 return
-            seek_to = min(seek_to, seek_to if first is None else first) - 1
+            seek_to = (seek_to if first_pts is None else min(seek_to, first_pts)) - 1
             if seek_to < int(self._pts[0]):
                 break
         self._reopen()
-        frames = self._decoded()
-        kept, _ = self._sync(frames, target)
-        yield from kept
+        frames = self._start_decoder()
+        around, _ = _frames_around(target, frames)
+        yield from around
         yield from frames
 
-    def _sync(self, frames: Iterator[Any], target: int) -> tuple[list[Any], int | None]:
-        """Read up to ``target``: the last frame before it and it itself, or the first after it."""
-        before: Any = None
-        first: int | None = None
-        for frame in frames:
-            first = frame.pts if first is None else first
-            if frame.pts < target:
-                before = frame
-                continue
-            if frame.pts == target or before is None:
-                return [frame], first
-            # A hole: somebody may want the frame on either side of it.
-            return [before, frame], first
-        return ([before] if before is not None else []), first
-
-    def _seek(self, target: int) -> Iterator[Any]:
-        self._running.close()
+    def _seek(self, target: int) -> Iterator[VideoFrame]:
+        self._decoder.close()
         try:
             self._container.seek(target, stream=self._stream, backward=True)
-        except MEDIA_ERRORS:  # no index: from the beginning
+        except MEDIA_ERRORS:  # the file has no index: decode from the beginning
             self._reopen()
-        return self._decoded()
+        return self._start_decoder()
 
-    def _decoded(self) -> Iterator[Any]:
-        self._running = self._decode()
-        return self._by_count() if self._facts.container in UNSEEKABLE else self._running
+    def _start_decoder(self) -> Iterator[VideoFrame]:
+        self._decoder = self._decode()
+        if self._facts.container in UNSEEKABLE:
+            return _with_times(self._decoder, self._pts)
+        return self._decoder
 
-    def _by_count(self) -> Iterator[Any]:
-        for frame, time in zip(self._running, self._pts, strict=False):
-            frame.pts = int(time)
-            yield frame
-
-    def _decode(self) -> Generator[Any, None, None]:
+    def _decode(self) -> Generator[VideoFrame, None, None]:
         try:
             for packet in self._container.demux(self._stream):
-                yield from (f for f in decode(packet) if f.pts is not None)
+                yield from (frame for frame in decode_packet(packet) if frame.pts is not None)
         except MEDIA_ERRORS:
-            yield from (f for f in decode(None, self._stream) if f.pts is not None)
+            yield from (frame for frame in flush_decoder(self._stream) if frame.pts is not None)
 
     def _reopen(self) -> None:
         self._close()
-        self._container = self._stack.enter_context(reading(self._path))
-        self._stream = picture_stream(self._container, self._path)
+        self._container = self._stack.enter_context(open_input(self._path))
+        self._stream = video_stream(self._container, self._path)
         limit_pixels(self._stream, self._path, self._facts.width * self._facts.height)
         self._stream.thread_type = "AUTO"
 
     def _close(self) -> None:
-        # In this order: a demuxer that outlives its container waits for threads that are gone.
-        self._running.close()
+        # In this order: a demuxer that outlives its container waits for threads that have ended.
+        self._decoder.close()
         self._stack.close()
 
 
-def _up_to(target: int, ahead: Any, decoded: Iterator[Any]) -> tuple[Any, Any]:
-    """The last frame before ``target`` that is decoded in passing, and the first one from there."""
-    passed: Any = None
-    while ahead is not None and ahead.pts < target:
-        passed, ahead = ahead, next(decoded, None)
-    return passed, ahead
+def _advance(
+    target: int, next_frame: VideoFrame | None, decoded: Iterator[VideoFrame]
+) -> tuple[VideoFrame | None, VideoFrame | None]:
+    """Skip frames before ``target``; returns the last one skipped, and the first one not."""
+    previous_frame: VideoFrame | None = None
+    while next_frame is not None and _pts(next_frame) < target:
+        previous_frame, next_frame = next_frame, next(decoded, None)
+    return previous_frame, next_frame
 
 
-def _is(frame: Any, target: int) -> bool:
-    """Whether a decoded frame is the one of that time, and whole."""
+def _frames_around(
+    target: int, frames: Iterator[VideoFrame]
+) -> tuple[list[VideoFrame], int | None]:
+    """Decode up to ``target``; also returns the time of the first frame that decodes.
+
+    The list holds the frame at ``target``; where none is, the frames before and after it.
+    """
+    previous_frame: VideoFrame | None = None
+    first_pts: int | None = None
+    for frame in frames:
+        pts = _pts(frame)
+        first_pts = pts if first_pts is None else first_pts
+        if pts < target:
+            previous_frame = frame
+            continue
+        if pts == target or previous_frame is None:
+            return [frame], first_pts
+        return [previous_frame, frame], first_pts
+    return ([] if previous_frame is None else [previous_frame]), first_pts
+
+
+def _is_intact(frame: VideoFrame | None, target: int) -> bool:
+    """Whether ``frame`` is the one at ``target``, decoded without errors."""
     return frame is not None and frame.pts == target and not frame.is_corrupt
 
 
-def _nothing() -> Generator[Any, None, None]:
+def _pts(frame: VideoFrame) -> int:
+    assert frame.pts is not None  # the decoder drops frames without a time
+    return frame.pts
+
+
+def _with_times(frames: Iterator[VideoFrame], pts: Times) -> Iterator[VideoFrame]:
+    """Give each frame the time that its position in the file has in the table."""
+    for frame, time in zip(frames, pts, strict=False):
+        frame.pts = int(time)
+        yield frame
+
+
+def _no_frames() -> Generator[VideoFrame, None, None]:
     yield from ()

@@ -1,0 +1,62 @@
+"""Classify a source by its name, and detect when its file changes."""
+
+from __future__ import annotations
+
+import stat
+from pathlib import Path
+from typing import Literal
+
+from ..errors import SourceError
+from .images.formats import SUFFIXES, UNSUPPORTED
+from .table import TABLES
+from .video.pyav import describe_error
+
+SourceKind = Literal["video", "still", "folder", "manifest"]
+
+_NAME_HINT = "Check the name; quote it if it has spaces."
+
+
+def classify_source(path: Path) -> SourceKind:
+    """Return whether ``path`` is a folder, a manifest, an image or a video, by its suffix.
+
+    Raises:
+        SourceError: it does not exist, is empty, or is a pipe, socket or device.
+    """
+    try:
+        if path.is_dir():
+            return "folder"
+        status = path.stat()
+    except ValueError:
+        raise SourceError(
+            f"{path!r}: the path contains a NUL character.", path=path, hint=_NAME_HINT
+        ) from None
+    except OSError as error:
+        raise SourceError(f"{path}: {describe_error(error)}.", path=path, hint=_NAME_HINT) from None
+    if not stat.S_ISREG(status.st_mode):  # opening a pipe would wait for its writer for ever
+        raise SourceError(
+            f"{path}: not a regular file.", path=path, hint="Write its content to a file first."
+        )
+    if status.st_size == 0:
+        raise SourceError(
+            f"{path}: the file is empty.", path=path, hint="Copy or download it again."
+        )
+    suffix = path.suffix.lower()
+    if suffix in TABLES:
+        return "manifest"
+    # A GIF in a folder is an image that cannot be edited; on its own it is a short video.
+    if suffix in SUFFIXES or (suffix in UNSUPPORTED and suffix != ".gif"):
+        return "still"
+    return "video"
+
+
+def file_stamp(path: Path) -> str:
+    """Size and modification time of a file as ``SIZE:NANOSECONDS``, to detect a replaced source.
+
+    Raises:
+        SourceError: the file system does not give them.
+    """
+    try:
+        status = path.stat()
+    except OSError as error:
+        raise SourceError(f"{path}: {describe_error(error)}.", path=path, hint=_NAME_HINT) from None
+    return f"{status.st_size}:{status.st_mtime_ns}"

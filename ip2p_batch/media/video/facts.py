@@ -1,0 +1,169 @@
+"""Facts about a video: from its headers and first frame, then corrected by a scan of all of it."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from pathlib import Path
+
+import msgspec
+import numpy as np
+
+from ...jobs.spec import VideoFacts
+from . import color
+from .pyav import fraction, ratio
+from .scan import Scan
+from .streams import UNSEEKABLE
+from .timestamps import Times
+from .types import InputContainer, Stream, VideoFrame
+
+#: Seconds by which the last frame may end before the header's duration without a note.
+_DURATION_TOLERANCE = 0.5
+#: Frame rate of headers that name none, as a fraction.
+_DEFAULT_RATE = (25, 1)
+
+
+def header_facts(
+    container: InputContainer, stream: Stream, frame: VideoFrame, path: Path
+) -> VideoFacts:
+    """Facts from the headers and the first decoded frame; counts are the header's, unchecked.
+
+    Raises:
+        SourceError: high dynamic range, or a colour matrix without a conversion.
+    """
+    time_base = ratio(stream.time_base, (1, 1000))
+    rate = ratio(stream.average_rate, ratio(stream.guessed_rate, _DEFAULT_RATE))
+    sar = ratio(stream.sample_aspect_ratio, (1, 1))
+    duration = _header_seconds(stream) or 0.0
+    has_alpha = (
+        any(component.is_alpha for component in frame.format.components)
+        # VP8 and VP9 in Matroska: alpha is a second stream that only this tag announces.
+        or stream.metadata.get("alpha_mode", stream.metadata.get("ALPHA_MODE")) == "1"
+    )
+    return VideoFacts(
+        width=frame.width,
+        height=frame.height,
+        rotation=-round(frame.rotation / 90) * 90 % 360,
+        sar=sar if min(sar) > 0 else (1, 1),
+        time_base=time_base,
+        frame_rate=rate,
+        frames=stream.frames or round(duration * rate[0] / rate[1]),
+        duration=duration,
+        codec=stream.codec_context.name,
+        container=container.format.name,
+        pix_fmt=frame.format.name,
+        bit_depth=max((component.bits for component in frame.format.components), default=8),
+        interlaced=bool(frame.interlaced_frame),
+        has_alpha=has_alpha,
+        color=color.color_facts(frame, path),
+        audio_streams=len(container.streams.audio),
+        subtitle_streams=len(container.streams.subtitles),
+    )
+
+
+def scanned_facts(
+    draft: VideoFacts, scan: Scan, pts: Times, container: InputContainer, stream: Stream
+) -> VideoFacts:
+    """Replace the header's counts by those of a scan, and add notes for the user.
+
+    Args:
+        draft: see :func:`header_facts`.
+        scan: of the whole file.
+        pts: presentation times of all frames, sorted, at least one.
+    """
+    base, rate = fraction(draft.time_base), fraction(draft.frame_rate)
+    last = float(int(pts[-1]) * base)
+    span = float((int(pts[-1]) - int(pts[0])) * base)
+    if span > 0 and (draft.frame_rate == _DEFAULT_RATE or rate <= 0 or rate > 1000):
+        rate = Fraction((len(pts) - 1) / span).limit_denominator(1001)
+    step = float(1 / rate) if rate else 0.04
+    undecoded = len(set(scan.listed) - set(scan.decoded))
+    start = int(stream.start_time or 0) * float(base)
+    missing_seconds = _missing_seconds(scan, start, last + step, container, stream)
+    cut_off = round(missing_seconds * float(rate)) if missing_seconds > _DURATION_TOLERANCE else 0
+    notes = _timestamp_notes(scan, len(pts))
+    if undecoded:
+        notes.append(f"{undecoded} frames are damaged and do not decode; the others are edited.")
+    if cut_off:
+        notes.append(
+            f"The file is truncated: about {cut_off} frames ({missing_seconds:.1f} s) at its end "
+            f"are missing; {len(pts)} frames are edited."
+        )
+    notes += _content_notes(draft, scan)
+    return msgspec.structs.replace(
+        draft,
+        frames=len(pts),
+        missing=undecoded + cut_off,
+        duration=round(span + step, 6),
+        frame_rate=ratio(rate, _DEFAULT_RATE),
+        notes=tuple(notes),
+    )
+
+
+def _timestamp_notes(scan: Scan, frames: int) -> list[str]:
+    """Notes on timestamps that repeat or go back, as where two recordings were joined."""
+    fix = "`ffmpeg -i FILE -c copy NEW.mkv` may give each frame its own time"
+    if repeated := len(scan.decoded) - frames:
+        return [f"{repeated} frames repeat the timestamp of another frame and are left out; {fix}."]
+    # Packets are listed in decoding order, where times may go back; frames in display order.
+    if scan.decoded is not scan.listed and np.any(np.diff(scan.decoded) < 0):
+        return [f"The video's timestamps go back, so frames may be out of order; {fix}."]
+    return []
+
+
+def _content_notes(draft: VideoFacts, scan: Scan) -> list[str]:
+    """Notes on what editing does not keep or handle."""
+    notes = []
+    if scan.damaged:
+        notes.append(f"{scan.damaged} frames are damaged and may show artifacts.")
+    if len(scan.sizes) > 1:
+        notes.append(
+            "The frame size changes within the video; all frames are scaled to the first size, "
+            f"{draft.width}x{draft.height}."
+        )
+    if draft.bit_depth > 8:
+        notes.append(f"{draft.bit_depth}-bit video is edited and written in 8 bits.")
+    if draft.container in UNSEEKABLE:
+        notes.append(
+            "MPEG program streams are not seekable, so each chunk reads the file from its "
+            "beginning; `ffmpeg -i FILE -c copy NEW.mkv` makes a faster source."
+        )
+    if draft.interlaced:
+        notes.append("Interlaced video is edited as is; deinterlace it first for best results.")
+    if draft.has_alpha:
+        notes.append("Transparency is not kept.")
+    return notes
+
+
+def _header_seconds(stream: Stream) -> float | None:
+    """Duration of the stream by its header; None where only the file's duration is known."""
+    if stream.duration and stream.time_base:
+        return float(stream.duration * fraction(ratio(stream.time_base)))
+    return _matroska_end(stream)
+
+
+def _matroska_end(stream: Stream) -> float | None:
+    """End of a stream in seconds, by its tag ``DURATION``: ``00:00:05.240000000``."""
+    try:
+        hours, minutes, seconds = stream.metadata.get("DURATION", "").split(":")
+        return float(hours) * 3600 + float(minutes) * 60 + float(seconds)
+    except ValueError:
+        return None
+
+
+def _missing_seconds(
+    scan: Scan, start: float, end: float, container: InputContainer, stream: Stream
+) -> float:
+    """Seconds that the header promises and the file does not hold.
+
+    Args:
+        start: of the stream, in seconds.
+        end: of the last frame, in seconds.
+    """
+    if stream.duration and stream.time_base:
+        return start + float(stream.duration * fraction(ratio(stream.time_base))) - end
+    if (promised := _matroska_end(stream)) is not None:
+        return promised - end
+    if container.duration:  # of the longest stream, so compare with the end of all streams
+        offset = 0 if "matroska" in container.format.name else (container.start_time or 0)
+        return (offset + container.duration) / 1e6 - max(scan.end, end)
+    return 0.0

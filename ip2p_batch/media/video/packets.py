@@ -1,0 +1,141 @@
+"""Select packets of copied streams by time, move their times, and merge them with video packets."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+
+from .pyav import MEDIA_ERRORS, fraction, ratio
+from .streams import is_cover
+from .types import InputContainer, Packet, Stream
+
+#: Time base of packets that name none: milliseconds.
+_DEFAULT_TIME_BASE = (1, 1000)
+#: Codecs whose start Matroska cuts by a ``CodecDelay``; their first packets have negative times.
+_WITH_CODEC_DELAY = {"opus", "libopus"}
+
+
+@dataclass(frozen=True, slots=True)
+class TimeRange:
+    """The edited part of the source, in seconds of its clock; ``stop`` None: to its end."""
+
+    start: Fraction
+    stop: Fraction | None
+
+
+def copied_packets(
+    source: InputContainer,
+    copies: Mapping[int, Stream],
+    offset: Fraction,
+    kept: TimeRange | None,
+    *,
+    preroll: bool,
+) -> Iterator[tuple[Packet, Stream]]:
+    """Read the packets of all copied streams, with their times moved.
+
+    Args:
+        copies: stream of the output by the index of the source's stream.
+        offset: seconds to subtract from every time.
+        kept: leave out packets that neither sound nor show in this range; None keeps all.
+        preroll: keep sound from before the first frame: a decoder needs one packet of it to
+            start without a click. MP4 hides it with an edit list; Matroska would delay the
+            video instead.
+
+    Yields:
+        packets and their streams of the output, in the source's order.
+    """
+    if not copies:
+        return
+    streams = [stream for stream in source.streams if stream.index in copies]
+    previous: dict[int, Packet] = {}
+    try:
+        for packet in source.demux(streams):
+            if not packet.size:
+                continue
+            stream = packet.stream
+            copy = copies[stream.index]
+            for selected in _select(packet, stream, kept, previous, preroll=preroll):
+                _move(selected, offset, stream)
+                delayed = stream.codec_context.name in _WITH_CODEC_DELAY
+                if preroll or delayed or _start(selected) >= 0:
+                    yield selected, copy
+    except MEDIA_ERRORS:
+        return  # the source is truncated, as a note of its plan says
+
+
+def merge_by_time(
+    video_packets: Iterator[Packet], video: Stream, others: Iterator[tuple[Packet, Stream]]
+) -> Iterator[tuple[Packet, Stream]]:
+    """Merge video packets and copied packets by time, so that the muxer buffers few of them."""
+    packet, other = next(video_packets, None), next(others, None)
+    while packet is not None or other is not None:
+        if packet is not None and (
+            other is None or _decoding_time(packet) <= _decoding_time(other[0])
+        ):
+            yield packet, video
+            packet = next(video_packets, None)
+        elif other is not None:
+            yield other
+            other = next(others, None)
+
+
+def _select(
+    packet: Packet,
+    stream: Stream,
+    kept: TimeRange | None,
+    previous: dict[int, Packet],
+    *,
+    preroll: bool,
+) -> Iterator[Packet]:
+    """Yield ``packet`` if it lies in the range, after the stream's last packet before the range.
+
+    Args:
+        previous: last packet before the range by stream index; updated.
+    """
+    if kept is None or (stream.type == "video" and is_cover(stream)):
+        yield packet
+        return
+    base = fraction(ratio(packet.time_base, _DEFAULT_TIME_BASE))
+    time = packet.pts if packet.pts is not None else packet.dts
+    if time is None:
+        return
+    start = time * base
+    end = start + max(int(packet.duration or 0), 1) * base
+    if kept.stop is not None and start >= kept.stop:
+        return
+    if stream.type == "subtitle":
+        if end > kept.start:
+            if start < kept.start:  # on screen when the range begins
+                packet.pts = packet.dts = round(kept.start / base)
+                packet.duration = max(1, round((end - kept.start) / base))
+            yield packet
+        return
+    if end <= kept.start or (start < kept.start and not preroll):
+        previous[stream.index] = packet
+        return
+    before = previous.pop(stream.index, None)
+    if before is not None and preroll:
+        yield before
+    yield packet
+
+
+def _move(packet: Packet, offset: Fraction, stream: Stream) -> None:
+    """Subtract ``offset`` seconds, rounded to ticks of the packet's time base."""
+    base = ratio(packet.time_base, ratio(stream.time_base, _DEFAULT_TIME_BASE))
+    ticks = round(offset / fraction(base))
+    if packet.pts is not None:
+        packet.pts -= ticks
+    if packet.dts is not None:
+        packet.dts -= ticks
+
+
+def _start(packet: Packet) -> int:
+    """Time at which a packet begins to sound or show, in its own ticks."""
+    return int(packet.pts if packet.pts is not None else packet.dts or 0)
+
+
+def _decoding_time(packet: Packet) -> Fraction:
+    """Decoding time in seconds; the presentation time where none is known."""
+    time = packet.dts if packet.dts is not None else packet.pts
+    return (time or 0) * fraction(ratio(packet.time_base, _DEFAULT_TIME_BASE))

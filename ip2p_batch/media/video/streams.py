@@ -1,0 +1,114 @@
+"""Find the video stream to edit, limit its frame size, and decode its packets one by one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ...errors import SourceError
+from .. import limits
+from .pyav import MEDIA_ERRORS, describe_error
+from .types import InputContainer, Packet, Stream, VideoFrame
+
+#: FFmpeg's demuxers for single images and for text, which it would play as videos.
+_NOT_VIDEO = ("image2", "_pipe", "tty", "ico", "bin", "xbin", "adf", "idf")
+#: First bytes of playlists: files that only name others, which FFmpeg would open and play.
+_PLAYLISTS = (b"#EXTM3U", b"ffconcat version", b"[playlist]")
+#: MPEG program streams. After a seek, frames arrive with timestamps of other frames, and the last
+#: two frames may share one. They are read from the beginning, and frames are counted instead.
+UNSEEKABLE = {"mpeg"}
+
+
+def refuse_playlist(path: Path) -> None:
+    """Refuse a file that only names other files (M3U8, ffconcat, PLS).
+
+    Raises:
+        SourceError: it is one, or it cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            head = file.read(64).lstrip(b"\xef\xbb\xbf \r\n\t")
+    except OSError as error:
+        raise SourceError(
+            f"{path}: {describe_error(error)}.", path=path, hint="Check the file's permissions."
+        ) from None
+    if head.startswith(_PLAYLISTS):
+        raise SourceError(
+            f"{path}: this is a playlist, which only names other files.",
+            path=path,
+            hint="Edit those files, or join them first: ffmpeg -i FILE -c copy NEW.mkv",
+        )
+
+
+def video_stream(container: InputContainer, path: Path) -> Stream:
+    """Return the video stream to edit: the first one that is not a cover image.
+
+    Raises:
+        SourceError: there is no such stream, its codec is unknown, or the file is no video.
+    """
+    name = container.format.name
+    if any(name == n or name.endswith(n) for n in _NOT_VIDEO):
+        what = "an image" if "image2" in name or "_pipe" in name else "text"
+        raise SourceError(
+            f"{path}: this is {what}, not a video.",
+            path=path,
+            hint="To edit an image, give the file its usual suffix (.jpg, .png).",
+        )
+    streams = [stream for stream in container.streams.video if not is_cover(stream)]
+    if not streams:
+        raise SourceError(
+            f"{path}: the file has no video stream.",
+            path=path,
+            hint="Check that this is the right file.",
+        )
+    if getattr(streams[0], "codec_context", None) is None:
+        raise SourceError(
+            f"{path}: its video codec is not supported.",
+            path=path,
+            hint="Convert it first: ffmpeg -i FILE -c:v libx264 -crf 12 NEW.mp4",
+        )
+    return streams[0]
+
+
+def is_cover(stream: Stream) -> bool:
+    """Whether a video stream is a single cover or thumbnail image."""
+    flags = type(stream.disposition)
+    return bool(stream.disposition & (flags.attached_pic | flags.timed_thumbnails))
+
+
+def limit_pixels(stream: Stream, path: Path, planned: int = 0) -> None:
+    """Refuse frames that are too large, before the decoder starts.
+
+    Frames that exceed the limit later in the video do not decode.
+
+    Args:
+        stream: video stream whose decoder has not started.
+        planned: pixels per frame that planning has accepted already.
+
+    Raises:
+        SourceError: the header announces frames of more than ``limits.FRAME_PIXELS``.
+    """
+    limit = max(planned, limits.FRAME_PIXELS.value())
+    context = stream.codec_context
+    what = f"its frames are {context.width}x{context.height},"
+    limits.FRAME_PIXELS.check(context.width * context.height, path, what, limit)
+    # FFmpeg's max_pixels counts padding rows and columns, too.
+    context.options = {"max_pixels": str(min(limit + limit // 4 + 65536, 2**31 - 1))}
+
+
+def decode_packet(packet: Packet) -> list[VideoFrame]:
+    """Decode one packet; an empty list if it is damaged.
+
+    ``container.decode()`` would stop at the first damaged packet of a file.
+    """
+    try:
+        return list(packet.decode())
+    except MEDIA_ERRORS:
+        return []
+
+
+def flush_decoder(stream: Stream) -> list[VideoFrame]:
+    """Decode the frames that the decoder still holds, where a file breaks off."""
+    try:
+        return list(stream.decode(None))
+    except MEDIA_ERRORS:
+        return []
