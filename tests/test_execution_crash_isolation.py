@@ -58,7 +58,7 @@ def test_a_healthy_chunk_records_no_batches_and_no_crash(tmp_path):
     assert crashes(job) == {"1-000000": 0}
     names = sorted(p.name for p in (job.path / "attempts").iterdir())
     assert names == ["1-000000.1.end", "1-000000.1.json"]
-    assert attempts.history(job, "1-000000").deaths == 0
+    assert attempts.history(job, "1-000000").crashes == 0
     assembled = assemble(job)
     assert assembled.frames == 4 and not (job.path / "attempts").exists()
 
@@ -132,7 +132,7 @@ def record_crashes(job, chunk, *parts):
         path.parent.mkdir(exist_ok=True)
         from ip2p_batch.jobs.codec import encode
 
-        path.write_bytes(encode(Attempt(chunk=chunk, worker=WORKER, part=part, at=time.time())))
+        path.write_bytes(encode(Attempt(chunk=chunk, worker=WORKER, numbers=part, at=time.time())))
 
 
 def test_four_machines_lost_at_a_chunk_do_not_fail_it(tmp_path):
@@ -183,7 +183,7 @@ def test_exactly_the_frames_that_crash_are_found_however_many_machines_are_lost(
     for _ in range(200):
         isolation = CrashIsolation(crashed, frames)
         isolation.check_crash_budget(chunk)
-        poisoned = set(isolation.poisoned.numbers())
+        poisoned = set(isolation.poisoned())
         died = None
         for at in range(0, frames, size):
             batch = range(at, min(at + size, frames))
@@ -194,7 +194,7 @@ def test_exactly_the_frames_that_crash_are_found_however_many_machines_are_lost(
         if died is None:
             break
         part = tuple(died) if isolation.isolating else ()
-        crashed.append(Attempt(chunk="c", worker=WORKER, part=part, at=0))
+        crashed.append(Attempt(chunk="c", worker=WORKER, numbers=part, at=0))
     assert died is None
     assert guilty <= poisoned
     if len(set(lost)) < 2:
@@ -203,7 +203,7 @@ def test_exactly_the_frames_that_crash_are_found_however_many_machines_are_lost(
 
 def test_a_chunk_that_crashes_at_every_frame_fails_soon():
     chunk = ImageChunk(id="c", wave=1, start=0, stop=16)
-    alone = [Attempt(chunk="c", worker=WORKER, part=(n // 2,), at=0) for n in range(18)]
+    alone = [Attempt(chunk="c", worker=WORKER, numbers=(n // 2,), at=0) for n in range(18)]
     with pytest.raises(JobError, match="9 different"):
         CrashIsolation(alone[:1] + alone, 16).check_crash_budget(chunk)
 
@@ -228,7 +228,7 @@ def test_crash_isolation_gives_the_same_pixels_as_an_undisturbed_run(tmp_path, s
                 is_border = isinstance(chunk, BorderChunk)
                 numbers = chunk.frames if is_border else tuple(range(*chunk.reach))
                 record_crashes(job, chunk.id, (), numbers[:2], numbers[:2])
-                isolation = CrashIsolation(attempts.history(job, chunk.id).broken, len(chunk))
+                isolation = CrashIsolation(attempts.history(job, chunk.id).crashed, len(chunk))
                 assert all(len(part) == 1 for part in isolation.split(numbers))
         assert list(scheduler.follow_job(job, LocalExecutor(lambda _: editor)))[-1].kind == "done"
     undisturbed, disturbed = map(frames_of, outputs)

@@ -30,73 +30,72 @@ def job(tmp_path):
 
 @pytest.fixture
 def soon(monkeypatch):
-    """A claim counts as stale after half a second."""
+    """A heartbeat times out after half a second."""
     monkeypatch.setenv("IP2P_HEARTBEAT_TIMEOUT", "0.5")
-    monkeypatch.setattr(attempts, "_GLANCE_SECONDS", 0.5)
-    monkeypatch.setattr(attempts, "_LOOK_SECONDS", 0.02)
+    return attempts.LeaseTiming(0.5, min_watch=0.5, poll=0.02)
 
 
-def die(holding):
+def die(lease):
     """As the kernel has it when a process dies: its files are closed, and no word is said."""
-    os.close(holding._file)
+    os.close(lease._file)
 
 
 def test_attempts_are_numbered_and_those_that_end_are_no_deaths(job):
     for number in (1, 2):
-        with attempts.begin(job, CHUNK, HERE) as holding:
-            assert holding.number == number
-    with pytest.raises(RuntimeError), attempts.begin(job, CHUNK, HERE):
+        with attempts.acquire(job, CHUNK, HERE) as lease:
+            assert lease.number == number
+    with pytest.raises(RuntimeError), attempts.acquire(job, CHUNK, HERE):
         raise RuntimeError
-    with attempts.begin(job, CHUNK, HERE) as holding:
-        assert holding.number == 4 and holding.earlier.deaths == 0
+    with attempts.acquire(job, CHUNK, HERE) as lease:
+        assert lease.number == 4 and lease.earlier.crashes == 0
 
 
 def test_an_attempt_that_broke_off_is_counted_with_what_it_had_in_hand(job):
-    die(attempts.begin(job, CHUNK, HERE))
-    holding = attempts.begin(job, CHUNK, HERE)
-    holding.note(range(100, 140))
-    holding.note([7, 8])
-    die(holding)
-    with attempts.begin(job, CHUNK, HERE) as holding:
-        assert [a.part for a in holding.earlier.broken] == [(), (7, 8)]
+    die(attempts.acquire(job, CHUNK, HERE))
+    lease = attempts.acquire(job, CHUNK, HERE)
+    lease.record_progress(range(100, 140))
+    lease.record_progress([7, 8])
+    die(lease)
+    with attempts.acquire(job, CHUNK, HERE) as lease:
+        assert [a.numbers for a in lease.earlier.crashed] == [(), (7, 8)]
 
 
 def test_a_worker_that_is_told_to_exit_while_it_hangs_leaves_a_death(job):
-    with pytest.raises(SystemExit), attempts.begin(job, CHUNK, HERE):
+    with pytest.raises(SystemExit), attempts.acquire(job, CHUNK, HERE):
         raise SystemExit
-    assert attempts.history(job, CHUNK).deaths == 1
+    assert attempts.history(job, CHUNK).crashes == 1
 
 
 def test_what_was_given_back_or_forgotten_is_no_death(job):
-    die(attempts.begin(job, CHUNK, HERE))
+    die(attempts.acquire(job, CHUNK, HERE))
     attempts.release(job, CHUNK, host=HERE.host, pid=2)
-    assert attempts.history(job, CHUNK).deaths == 1, "that was another process"
+    assert attempts.history(job, CHUNK).crashes == 1, "that was another process"
     attempts.release(job, CHUNK, host=HERE.host, pid=1)
-    assert attempts.history(job, CHUNK).deaths == 0
-    die(attempts.begin(job, CHUNK, HERE))
+    assert attempts.history(job, CHUNK).crashes == 0
+    die(attempts.acquire(job, CHUNK, HERE))
     job.poisoned.add(3)
-    attempts.forget(job, [CHUNK])
-    assert attempts.history(job, CHUNK).deaths == 0 and not job.poisoned.numbers()
+    attempts.forget_crashes(job, [CHUNK])
+    assert attempts.history(job, CHUNK).crashes == 0 and not job.poisoned.numbers()
 
 
 def test_what_this_hosts_ended_workers_leave_is_no_death_and_others_are_let_be(job, tmp_path):
     other = stills_job(tmp_path / "other", 1)
     for folder, worker in ((job, HERE), (other, THERE)):
-        die(attempts.begin(folder, CHUNK, worker))
+        die(attempts.acquire(folder, CHUNK, worker))
         folder.heartbeats.write(Heartbeat(chunk=CHUNK, worker=worker, done=0, at=time.time()))
         attempts.release_all(folder, HERE.host)
-    assert attempts.history(job, CHUNK).deaths == 0
-    assert attempts.history(other, CHUNK).deaths == 1
-    with attempts.begin(job, CHUNK, HERE):
+    assert attempts.history(job, CHUNK).crashes == 0
+    assert attempts.history(other, CHUNK).crashes == 1
+    with attempts.acquire(job, CHUNK, HERE):
         attempts.release_all(job, HERE.host)
-        assert attempts.history(job, CHUNK).deaths == 1, "it is alive"
+        assert attempts.history(job, CHUNK).crashes == 1, "it is alive"
 
 
 def test_a_record_that_a_crash_left_empty_is_a_death_nobody_knows_where(job, soon):
-    die(attempts.begin(job, CHUNK, HERE))
+    die(attempts.acquire(job, CHUNK, HERE, timing=soon))
     job.attempt_path(CHUNK, 1).write_bytes(b"")
-    with attempts.begin(job, CHUNK, HERE) as holding:
-        assert [a.part for a in holding.earlier.broken] == [()]
+    with attempts.acquire(job, CHUNK, HERE, timing=soon) as lease:
+        assert [a.numbers for a in lease.earlier.crashed] == [()]
 
 
 def test_no_two_of_many_who_take_a_chunk_at_once_get_the_same_number(job, soon):
@@ -105,7 +104,7 @@ def test_no_two_of_many_who_take_a_chunk_at_once_get_the_same_number(job, soon):
     def take():
         barrier.wait()
         try:
-            return attempts.begin(JobFolder(job.path), CHUNK, HERE).number
+            return attempts.acquire(JobFolder(job.path), CHUNK, HERE, timing=soon).number
         except ChunkTaken:
             return None
 
@@ -135,35 +134,35 @@ def beating(job, worker):
 
 
 def test_a_chunk_in_the_hands_of_a_worker_that_is_alive_is_left_to_it(job, soon):
-    with attempts.begin(job, CHUNK, THERE) as holding, beating(job, THERE):
-        with pytest.raises(ChunkTaken, match="alive"):
-            attempts.begin(job, CHUNK, HERE)
-        assert not holding.superseded()
+    with attempts.acquire(job, CHUNK, THERE, timing=soon) as lease, beating(job, THERE):
+        with pytest.raises(ChunkTaken, match="live worker"):
+            attempts.acquire(job, CHUNK, HERE, timing=soon)
+        assert not lease.superseded()
 
 
 def test_whoever_waits_to_see_stops_when_the_job_is_cancelled(job, soon):
     def cancelled():
         raise JobCancelled("x")
 
-    with attempts.begin(job, CHUNK, THERE), pytest.raises(JobCancelled):
-        attempts.begin(job, CHUNK, HERE, checkpoint=cancelled)
+    with attempts.acquire(job, CHUNK, THERE, timing=soon), pytest.raises(JobCancelled):
+        attempts.acquire(job, CHUNK, HERE, checkpoint=cancelled, timing=soon)
 
 
 def test_a_dead_process_of_this_host_is_not_waited_for(job):
-    die(attempts.begin(job, CHUNK, HERE))
+    die(attempts.acquire(job, CHUNK, HERE))
     job.heartbeats.write(Heartbeat(chunk=CHUNK, worker=HERE, done=0, at=time.time()))
 
     def waits():
         raise AssertionError("its lock is gone")
 
-    with attempts.begin(job, CHUNK, HERE, checkpoint=waits) as holding:
-        assert holding.number == 2
+    with attempts.acquire(job, CHUNK, HERE, checkpoint=waits) as lease:
+        assert lease.number == 2
 
 
 def test_a_folder_that_cannot_be_written_is_an_error_in_words(job):
     (job.path / "attempts").write_text("in the way")
     with pytest.raises(OutputError, match="cannot be written"):
-        attempts.begin(job, CHUNK, HERE)
+        attempts.acquire(job, CHUNK, HERE)
 
 
 # -- fencing ----------------------------------------------------------------------------------
@@ -186,7 +185,7 @@ def test_an_overtaken_worker_writes_nothing_more(job, tmp_path):
         assert held.wait(30)
         job.attempt_path(CHUNK, 2).touch()  # as a newer holder does
         go_on.set()
-        with pytest.raises(ChunkTaken, match="by now"):
+        with pytest.raises(ChunkTaken, match="holds chunk"):
             stopped.result(30)
     assert list((tmp_path / "out").iterdir()) == []
     assert job.receipts.get(CHUNK) is None
@@ -195,28 +194,28 @@ def test_an_overtaken_worker_writes_nothing_more(job, tmp_path):
 def test_a_file_whose_chunk_was_taken_does_not_get_its_name(job, tmp_path):
     target = tmp_path / "segment"
     target.write_text("the newer one's")
-    with attempts.begin(job, CHUNK, HERE) as holding:
+    with attempts.acquire(job, CHUNK, HERE) as lease:
         job.attempt_path(CHUNK, 2).touch()
-        with pytest.raises(ChunkTaken), atomic_path(target, check=holding.check) as temporary:
+        with pytest.raises(ChunkTaken), atomic_path(target, check=lease.check) as temporary:
             temporary.write_text("the older one's")
         with pytest.raises(ChunkTaken):
-            job.receipts.write(receipt(), holding.check)
+            job.receipts.write(receipt(), lease.check)
     assert target.read_text() == "the newer one's"
     assert job.receipts.get(CHUNK) is None
     assert [p.name for p in tmp_path.iterdir() if p.name.startswith(".ip2p")] == []
 
 
 def test_a_chunk_with_a_receipt_is_nobodys(job):
-    with attempts.begin(job, CHUNK, HERE) as holding:
-        holding.check()
+    with attempts.acquire(job, CHUNK, HERE) as lease:
+        lease.check()
         job.receipts.write(receipt())
-        assert holding.superseded()
+        assert lease.superseded()
 
 
 def test_no_attempt_comes_back_to_a_job_that_has_ended(job):
-    with attempts.begin(job, CHUNK, HERE) as holding:
+    with attempts.acquire(job, CHUNK, HERE) as lease:
         job.drop_media()
-        assert holding.superseded()
+        assert lease.superseded()
     assert not (job.path / "attempts").exists()
 
 
@@ -227,7 +226,7 @@ def receipt():
 
 
 def test_a_chunk_that_another_holds_is_no_failure_of_a_local_run(job, soon):
-    with attempts.begin(job, CHUNK, THERE), beating(job, THERE):
+    with attempts.acquire(job, CHUNK, THERE, timing=soon), beating(job, THERE):
         executor = LocalExecutor(lambda _: IdentityEditor())
         executor.enqueue(job, job.plan().chunks)
         executor.poll(0)

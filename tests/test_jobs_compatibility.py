@@ -2,8 +2,10 @@
 
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from ip2p_batch.jobs.compatibility import differences, mismatch_message, mixed
+from ip2p_batch.jobs.compatibility import differences, mismatch_message, mixed, ranges_text
 from ip2p_batch.jobs.plan import BorderChunk, ImageChunk, VideoChunk, chunk_id
 from ip2p_batch.jobs.records import ComputeProfile, Receipt, Refusal, WorkerInfo
 
@@ -60,3 +62,21 @@ def test_workers_of_one_host_refuse_in_the_same_words():
         for n in range(3)
     }
     assert len(lines) == 1
+
+
+@given(st.sets(st.integers(0, 60)))
+def test_ranges_text_names_exactly_the_given_numbers(numbers):
+    text = ranges_text(sorted(numbers))
+    named = []
+    for part in filter(None, text.split(", ")):
+        first, _, last = part.partition("-")
+        named += range(int(first), int(last or first) + 1)
+    assert named == sorted(numbers)
+
+
+def test_consecutive_numbers_are_one_range():
+    assert (
+        ranges_text([]) == ""
+        and ranges_text([4]) == "4"
+        and ranges_text([1, 2, 4, 6, 7]) == "1-2, 4, 6-7"
+    )

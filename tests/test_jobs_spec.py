@@ -41,7 +41,8 @@ values = st.one_of(
     st.builds(
         Job, id=text, source=st.builds(Source, path=text, stamp=text, items=numbers),
         recipe=st.builds(Recipe, instruction=text, seed=numbers), output=text,
-        encoding=st.builds(Encoding, crf=st.none() | numbers), overwrite=st.booleans(), look=text,
+        encoding=st.builds(Encoding, crf=st.none() | numbers), overwrite=st.booleans(),
+        reference_digest=text,
     ),
     st.builds(
         Receipt, chunk=ids, fingerprint=text, frames=numbers, digest=text,

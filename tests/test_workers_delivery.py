@@ -59,7 +59,7 @@ def failed_pictures(job):
 def comes_back_with_a_death(job):
     """The second chunk is begun again, not failed, and its first attempt counts."""
     wait_for(lambda: made(job).count("1-000001") == 2)
-    assert attempts.history(job, "1-000001").deaths == 2, "one died, one is at it"
+    assert attempts.history(job, "1-000001").crashes == 2, "one died, one is at it"
     assert list(job.failures.all()) == []
 
 
@@ -140,7 +140,7 @@ def test_a_worker_that_was_stopped_cannot_overwrite_what_another_did(tmp_path, r
             for pid in (stopped, group(stopped)):
                 os.kill(pid, signal.SIGCONT)
         wait_for(
-            lambda: "Another worker has chunk 1-000000 by now" in (tmp_path / "log").read_text()
+            lambda: "Another worker holds chunk 1-000000 now" in (tmp_path / "log").read_text()
         )
         wait_for(lambda: executor.queue_length() == 0)
         assert running(stopped)
@@ -155,10 +155,10 @@ def test_a_chunk_that_is_given_back_counts_no_death(tmp_path, redis, executor):
     scheduler.dispatch_next(job, executor)
     with worker_options(redis, tmp_path / "log", window=0.5) as launcher:
         held(job)
-        assert attempts.history(job, "1-000000").deaths == 1, "it has not ended"
+        assert attempts.history(job, "1-000000").crashes == 1, "it has not ended"
         launcher.terminate()
         assert launcher.wait(30) == 0
-    assert attempts.history(job, "1-000000").deaths == 0
+    assert attempts.history(job, "1-000000").crashes == 0
     assert made(job) == ["1-000000"]
     assert executor.queue_length() == 1
 

@@ -132,9 +132,9 @@ def assemble_job(self: Task[Any, Any], /, **fields: object) -> None:
 
 def _assemble(state: WorkerState, folder: JobFolder) -> None:
     """Join the segments, unless that crashed its process too often."""
-    with attempts.begin(folder, ASSEMBLY, state.worker_info()) as lease:
+    with attempts.acquire(folder, ASSEMBLY, state.worker_info()) as lease:
         chunk_log(log, folder, ASSEMBLY, "leased", attempt=lease.number)
-        crashes = lease.earlier.deaths
+        crashes = lease.earlier.crashes
         if crashes >= MAX_ATTEMPTS:
             raise JobError(
                 f"The worker process died or hung {crashes} times while it joined the segments.",

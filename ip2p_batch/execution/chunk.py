@@ -98,8 +98,8 @@ def _process(
             cpu_pool=run.cpu_pool,
             checkpoint=lease.checkpoint,
         )
-        if job.look:
-            session.look(load_reference_image(folder.reference_image_path, job.look))
+        if job.reference_digest:
+            session.look(load_reference_image(folder.reference_image_path, job.reference_digest))
         output = _edit(run, session)
         chunk_log(log, folder, chunk.id, "files-written", digest=output.digest[:12])
         lease.checkpoint()

@@ -82,9 +82,9 @@ class ChunkRun:
         """
         timer, watchdog = StageTimer(), Watchdog()
         cancellation = CancellationCheck(folder, job.id)
-        with attempts.begin(folder, chunk.id, worker, checkpoint=cancellation.check_now) as lease:
+        with attempts.acquire(folder, chunk.id, worker, checkpoint=cancellation.check_now) as lease:
             chunk_log(log, folder, chunk.id, "leased", attempt=lease.number)
-            isolation = CrashIsolation(lease.earlier.broken, len(chunk))
+            isolation = CrashIsolation(lease.earlier.crashed, len(chunk))
             for number in isolation.poisoned():
                 if folder.poisoned.add(number):
                     chunk_log(log, folder, chunk.id, "poisoned", frame=number)

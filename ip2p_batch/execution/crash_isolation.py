@@ -44,7 +44,7 @@ class CrashIsolation:
         self._frames = frames
         self._crashes = len(crashed)
         # The first attempt of all records no batches, however it ends.
-        self._batches = [frozenset(attempt.part) for attempt in crashed[1:]]
+        self._batches = [frozenset(attempt.numbers) for attempt in crashed[1:]]
 
     @property
     def isolating(self) -> bool:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from ..editing.editor import EditSession
 from ..errors import NotFinite
 from ..frame import Frame
-from ..jobs.ranges import in_words
+from ..jobs.compatibility import ranges_text
 
 #: Frames in a row, from a chunk's first on, that may wait for one that comes out well.
 _MOST_WAITING = 32
@@ -81,6 +81,6 @@ def told(notes: Mapping[int, str], numbers: Iterable[int], noun: str = "Frame") 
     for number in sorted(set(numbers) & notes.keys()):
         by_text.setdefault(notes[number], []).append(number)
     return [
-        f"{noun}{'s' if len(found) > 1 else ''} {in_words(found)} {text}."
+        f"{noun}{'s' if len(found) > 1 else ''} {ranges_text(found)} {text}."
         for text, found in by_text.items()
     ]

@@ -24,7 +24,7 @@ class LeaseKeeper:
     """Writes a heartbeat every second, and notices when the chunk belongs to another worker.
 
     Args:
-        lease: of :func:`ip2p_batch.jobs.attempts.begin`; ends after this object does.
+        lease: of :func:`ip2p_batch.jobs.attempts.acquire`; ends after this object does.
         cancellation: set once the job has ended without this worker.
         on_heartbeat: called in the heartbeat's thread after each heartbeat but the first.
 
@@ -72,7 +72,7 @@ class LeaseKeeper:
         """
         self._cancellation.check()
         if self._superseded:
-            raise ChunkTaken(f"Another worker has chunk {self._chunk_id} by now.")
+            raise ChunkTaken(f"Another worker holds chunk {self._chunk_id} now.")
 
     def check(self) -> None:
         """Check on disk that this worker still holds the chunk, before a file gets its name.
@@ -93,7 +93,7 @@ class LeaseKeeper:
 
     def record_progress(self, numbers: Iterable[int]) -> None:
         """Record which frames or pictures are edited from now on; on disk when this returns."""
-        self._lease.note(numbers)
+        self._lease.record_progress(numbers)
 
     def _run(self) -> None:
         while not self._stop.wait(_HEARTBEAT_SECONDS):

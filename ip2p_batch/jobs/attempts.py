@@ -1,12 +1,13 @@
-"""Attempts at a chunk: how many broke off, where, and whose the chunk is now.
+"""Attempts at a chunk: the lease, its fencing token, and the crashes so far.
 
-Every attempt has a file of its own, ``attempts/ID.N.json``, which it alone creates: N is the
-fencing token. Whoever begins an attempt takes the next number, so an earlier one can see that it
-has been overtaken. What ended, well or badly, has ``ID.N.end`` beside it; what has not, broke off:
-the process or its machine died. No Redis is asked, for it may be what failed.
+Every attempt has a file of its own, ``attempts/ID.N.json``, created exclusively. N is the fencing
+token: a worker that starts an attempt takes the next number, so an earlier worker can see that it
+is superseded. An attempt that ended, well or badly, has a marker ``ID.N.end``. One without it
+crashed: its process or its machine died. Redis is not asked, because it may be what failed.
 
-The file is locked while its process lives, and the claim beside it beats. A newcomer who finds
-neither lock nor beat takes the chunk; one who finds a beat leaves it alone.
+The file is locked while its process lives, and a heartbeat is renewed. A worker that finds
+neither lock nor heartbeat takes the chunk; one that finds a heartbeat leaves the chunk alone.
+Fencing tokens: M. Kleppmann, "How to do distributed locking" (2016).
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import time
 from collections.abc import Callable, Collection, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
+from enum import Enum
 from typing import Self
 
 from ..errors import ChunkTaken, Ip2pError, OutputError
@@ -26,34 +28,55 @@ from .codec import decode, encode
 from .folder import JobFolder
 from .records import Attempt, Heartbeat, WorkerInfo
 
-#: A claim is watched this long at the least.
-_GLANCE_SECONDS = 3.0
-_LOOK_SECONDS = 0.25
+
+@dataclass(frozen=True, slots=True)
+class LeaseTiming:
+    """How long to wait for a worker that may be alive, in seconds.
+
+    Attributes:
+        heartbeat_timeout: age at which a heartbeat is no sign of life any more.
+        min_watch: least time for which a heartbeat is watched: clocks of hosts differ.
+        poll: time between two looks at it.
+    """
+
+    heartbeat_timeout: float
+    min_watch: float = 3.0
+    poll: float = 0.25
 
 
 @dataclass(frozen=True, slots=True)
 class History:
-    """The attempts at a chunk that broke off, in their order."""
+    """The attempts at a chunk that did not end, in order; a running one is among them."""
 
-    broken: tuple[Attempt, ...] = ()
+    crashed: tuple[Attempt, ...] = ()
 
     @property
-    def deaths(self) -> int:
-        return len(self.broken)
+    def crashes(self) -> int:
+        return len(self.crashed)
+
+
+class HolderState(Enum):
+    """Outcome of :func:`holder_state`."""
+
+    ALIVE = "alive"
+    GONE = "gone"
+    UNKNOWN = "unknown"
 
 
 class ChunkLease:
-    """A chunk in hand, for the length of a ``with`` block. Made by :func:`begin`.
+    """The right to write a chunk, for the length of a ``with`` block. Made by :func:`acquire`.
 
     Attributes:
         number: of this attempt: the fencing token.
-        earlier: what became of the attempts before it.
+        earlier: the attempts before it.
     """
 
-    def __init__(self, job_dir: JobFolder, attempt: Attempt, number: int, file: int) -> None:
+    def __init__(
+        self, folder: JobFolder, attempt: Attempt, number: int, file: int, earlier: History
+    ) -> None:
         self.number = number
-        self.earlier = History()
-        self._job_dir = job_dir
+        self.earlier = earlier
+        self._folder = folder
         self._attempt = attempt
         self._file = file
         self._write(attempt, durable=False)
@@ -62,195 +85,234 @@ class ChunkLease:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: object, trace: object) -> None:
-        """Say that this attempt ended, well or badly, and let go of the chunk."""
-        # Celery ends with SystemExit what hangs. What is given back is noted by its main process.
+        """Record that this attempt ended, well or badly, and release the chunk."""
+        # Celery ends a hung task with SystemExit; its main process records a deliberate stop.
         if kind is None or not issubclass(kind, SystemExit):
             self._end()
         os.close(self._file)
 
-    def note(self, part: Iterable[int]) -> None:
-        """Say which frames or pictures are in hand from now on; on disk when this returns."""
+    def record_progress(self, numbers: Iterable[int]) -> None:
+        """Record which frames or images are edited from now on; on disk when this returns."""
         self._attempt = Attempt(
             chunk=self._attempt.chunk,
             worker=self._attempt.worker,
-            part=tuple(part),
+            numbers=tuple(numbers),
             at=self._attempt.at,
         )
         self._write(self._attempt, durable=True)
 
     def superseded(self) -> bool:
-        """Whether somebody else has begun this chunk after us, or has finished it."""
+        """Whether another worker started this chunk later, or finished it."""
         chunk = self._attempt.chunk
         return (
-            self._job_dir.attempt_path(chunk, self.number + 1).exists()
-            or self._job_dir.receipts.exists(chunk)
-            # The job's end, or a new job in the same folder, takes the attempts away.
-            or not self._job_dir.attempt_path(chunk, self.number).exists()
+            self._folder.attempt_path(chunk, self.number + 1).exists()
+            or self._folder.receipts.exists(chunk)
+            # The end of the job, or a new job in the same folder, deletes the attempts.
+            or not self._folder.attempt_path(chunk, self.number).exists()
         )
 
     def check(self) -> None:
-        """See that the chunk is still ours; looks at the disk.
+        """Check on disk that this worker still holds the chunk.
 
         Raises:
-            ChunkTaken: it is not.
+            ChunkTaken: it does not.
         """
         if self.superseded():
-            raise ChunkTaken(f"Another worker has chunk {self._attempt.chunk} by now.")
+            raise ChunkTaken(f"Another worker holds chunk {self._attempt.chunk} now.")
 
     def _end(self) -> None:
         chunk = self._attempt.chunk
-        with suppress(Ip2pError, OSError):  # not to be able to say so counts as a death
-            if self._job_dir.attempt_path(chunk, self.number).exists():
-                self._job_dir.mark_once(_ending(chunk, self.number))
+        with suppress(Ip2pError, OSError):  # an end that cannot be written counts as a crash
+            if self._folder.attempt_path(chunk, self.number).exists():
+                self._folder.mark_once(_end_marker(chunk, self.number))
 
     def _write(self, attempt: Attempt, *, durable: bool) -> None:
-        # In place, for the lock is on this very file.
-        path = self._job_dir.attempt_path(attempt.chunk, self.number)
+        # In place: the lock is on this very file.
+        path = self._folder.attempt_path(attempt.chunk, self.number)
         try:
             overwrite_in_place(self._file, encode(attempt), durable=durable)
         except OSError as error:
             raise write_error(path, error) from error
 
 
-def begin(
-    job_dir: JobFolder,
+def acquire(
+    folder: JobFolder,
     chunk_id: str,
     worker: WorkerInfo,
     *,
     checkpoint: Callable[[], None] = lambda: None,
+    timing: LeaseTiming | None = None,
 ) -> ChunkLease:
-    """Take a chunk; waits up to ``IP2P_HEARTBEAT_TIMEOUT`` where its last holder may be alive.
+    """Take the lease of a chunk. Waits while the last holder may be alive.
 
     Args:
         checkpoint: called while waiting; raises to stop.
+        timing: None uses ``IP2P_HEARTBEAT_TIMEOUT``.
 
     Raises:
-        ChunkTaken: its holder is alive, or somebody else has just taken it.
+        ChunkTaken: the holder is alive, or another worker took the lease just now.
         OutputError: the job folder cannot be written.
     """
-    attempts = _read(job_dir, chunk_id)
+    timing = timing or LeaseTiming(Settings.from_env().heartbeat_timeout)
+    attempts = _read(folder, chunk_id)
     number = len(attempts)
-    if attempts and attempts[-1] is not None:
-        _see_that_nobody_holds(job_dir, attempts[-1], number, worker, checkpoint)
-    path = job_dir.attempt_path(chunk_id, number + 1)
+    if _holder_state(folder, chunk_id, attempts, worker.host, timing) is not HolderState.GONE:
+        _wait_until_gone(folder, chunk_id, number, checkpoint, timing)
+    path = folder.attempt_path(chunk_id, number + 1)
     try:
         if not path.parent.is_dir():
             path.parent.mkdir(exist_ok=True)
     except OSError as error:
         raise write_error(path, error) from error
     try:
-        # Exclusive: of two newcomers one is first. 0o666, for another user's worker locks it, too.
+        # Exclusive: of two workers one is first. 0o666: another user's worker locks it too.
         file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
     except FileExistsError:
-        raise ChunkTaken(f"Another worker has just taken chunk {chunk_id}.") from None
+        raise ChunkTaken(f"Another worker took chunk {chunk_id} just now.") from None
     except OSError as error:
         raise write_error(path, error) from error
-    with suppress(OSError):  # not every file system can
+    with suppress(OSError):  # some file systems have no locks
         lock_file(file)
     attempt = Attempt(chunk=chunk_id, worker=worker, at=time.time())
     try:
-        holding = ChunkLease(job_dir, attempt, number + 1, file)
+        return ChunkLease(folder, attempt, number + 1, file, _history(attempts))
     except OutputError:
         os.close(file)
         raise
-    holding.earlier = History(tuple(a for a in attempts if a is not None))
-    return holding
 
 
-def history(job_dir: JobFolder, chunk_id: str) -> History:
-    """The attempts that broke off so far, one that is under way among them."""
-    return History(tuple(a for a in _read(job_dir, chunk_id) if a is not None))
+def holder_state(
+    folder: JobFolder, chunk_id: str, *, host: str, timing: LeaseTiming | None = None
+) -> HolderState:
+    """Whether the worker that holds a chunk is alive, as far as this host can see at once.
+
+    ``GONE``: no attempt was made, the last one ended, or its process on this host died. ``ALIVE``:
+    its heartbeat is recent. ``UNKNOWN``: on another host, or hung; watch its heartbeat.
+
+    Args:
+        host: name of this host: locks of other hosts prove nothing on every file system.
+        timing: None uses ``IP2P_HEARTBEAT_TIMEOUT``.
+    """
+    timing = timing or LeaseTiming(Settings.from_env().heartbeat_timeout)
+    return _holder_state(folder, chunk_id, _read(folder, chunk_id), host, timing)
 
 
-def release(job_dir: JobFolder, chunk_id: str, *, host: str, pid: int) -> None:
-    """Say of the newest attempt that it was ended on purpose, if that process made it."""
-    attempts = _read(job_dir, chunk_id)
+def live_heartbeats(folder: JobFolder, finished: Collection[str]) -> list[Heartbeat]:
+    """Recent heartbeats of chunks that are not finished."""
+    oldest = time.time() - Settings.from_env().heartbeat_timeout
+    return [h for h in folder.heartbeats.all() if h.chunk not in finished and h.at >= oldest]
+
+
+def history(folder: JobFolder, chunk_id: str) -> History:
+    """The attempts at a chunk that did not end so far, including a running one."""
+    return _history(_read(folder, chunk_id))
+
+
+def release(folder: JobFolder, chunk_id: str, *, host: str, pid: int) -> None:
+    """Record that the newest attempt was stopped on purpose, if that process made it."""
+    attempts = _read(folder, chunk_id)
     last = attempts[-1] if attempts else None
     if last is not None and (last.worker.host, last.worker.pid) == (host, pid):
-        job_dir.mark_once(_ending(chunk_id, len(attempts)))
+        folder.mark_once(_end_marker(chunk_id, len(attempts)))
 
 
-def release_all(job_dir: JobFolder, host: str) -> None:
-    """Say of every attempt of this host whose process is gone that it was ended on purpose.
+def release_all(folder: JobFolder, host: str) -> None:
+    """Record for every ended process of this host that its attempt was stopped on purpose.
 
-    For a command that has just ended its own workers: what they had in hand killed nobody.
+    For a command that has just stopped its own workers: their chunks crashed nothing.
     """
-    for heartbeat in job_dir.heartbeats.all():
-        attempts = _read(job_dir, heartbeat.chunk)
+    for heartbeat in folder.heartbeats.all():
+        attempts = _read(folder, heartbeat.chunk)
         last = attempts[-1] if attempts else None
         if last is None or last.worker.host != host:
             continue
-        if _is_unlocked(job_dir, heartbeat.chunk, len(attempts)):
-            job_dir.mark_once(_ending(heartbeat.chunk, len(attempts)))
+        if _is_unlocked(folder, heartbeat.chunk, len(attempts)):
+            folder.mark_once(_end_marker(heartbeat.chunk, len(attempts)))
 
 
-def forget(job_dir: JobFolder, chunk_ids: Iterable[str]) -> None:
-    """Count no death of these chunks, nor any frame as deadly: somebody asked to try again."""
+def forget_crashes(folder: JobFolder, chunk_ids: Iterable[str]) -> None:
+    """Forget the crashes of these chunks and all poisoned frames, for a new try."""
     chunk_ids = tuple(chunk_ids)
     for chunk_id in chunk_ids:
-        for number, attempt in enumerate(_read(job_dir, chunk_id), 1):
+        for number, attempt in enumerate(_read(folder, chunk_id), 1):
             if attempt is not None:
-                job_dir.mark_once(_ending(chunk_id, number))
+                folder.mark_once(_end_marker(chunk_id, number))
     if chunk_ids:
-        job_dir.poisoned.clear()
+        folder.poisoned.clear()
 
 
-def _ending(chunk_id: str, number: int) -> str:
+def _end_marker(chunk_id: str, number: int) -> str:
     return f"attempts/{chunk_id}.{number}.end"
 
 
-def _read(job_dir: JobFolder, chunk_id: str) -> list[Attempt | None]:
+def _history(attempts: Iterable[Attempt | None]) -> History:
+    return History(tuple(a for a in attempts if a is not None))
+
+
+def _read(folder: JobFolder, chunk_id: str) -> list[Attempt | None]:
     """All attempts at a chunk, in order; None for each that ended."""
-    found: list[Attempt | None] = []
-    while (path := job_dir.attempt_path(chunk_id, len(found) + 1)).exists():
-        if job_dir.marked(_ending(chunk_id, len(found) + 1)):
-            found.append(None)
+    attempts: list[Attempt | None] = []
+    while (path := folder.attempt_path(chunk_id, len(attempts) + 1)).exists():
+        if folder.marked(_end_marker(chunk_id, len(attempts) + 1)):
+            attempts.append(None)
             continue
         try:
-            found.append(decode(path.read_bytes(), Attempt))
+            attempts.append(decode(path.read_bytes(), Attempt))
         except (Ip2pError, OSError):
-            # Its machine died before this was on the disk: a death, and nobody knows where.
-            nobody = WorkerInfo(host="", pid=0)
-            found.append(Attempt(chunk=chunk_id, worker=nobody, at=0.0))
-    return found
+            # Its machine died before the file was on disk: a crash at an unknown frame.
+            unknown = WorkerInfo(host="", pid=0)
+            attempts.append(Attempt(chunk=chunk_id, worker=unknown, at=0.0))
+    return attempts
 
 
-def _see_that_nobody_holds(
-    job_dir: JobFolder,
-    last: Attempt,
+def _holder_state(
+    folder: JobFolder,
+    chunk_id: str,
+    attempts: list[Attempt | None],
+    host: str,
+    timing: LeaseTiming,
+) -> HolderState:
+    last = attempts[-1] if attempts else None
+    if last is None:
+        return HolderState.GONE
+    if last.worker.host == host and _is_unlocked(folder, chunk_id, len(attempts)):
+        return HolderState.GONE
+    heartbeat = folder.heartbeats.get(chunk_id)
+    recent = heartbeat is not None and time.time() - heartbeat.at < timing.heartbeat_timeout
+    return HolderState.ALIVE if recent else HolderState.UNKNOWN
+
+
+def _wait_until_gone(
+    folder: JobFolder,
+    chunk_id: str,
     number: int,
-    worker: WorkerInfo,
     checkpoint: Callable[[], None],
+    timing: LeaseTiming,
 ) -> None:
-    """Wait until it is clear that the last holder of a chunk is gone.
+    """Watch the heartbeat of the last holder for as long as it may still be renewed.
 
     Raises:
-        ChunkTaken: it is alive.
+        ChunkTaken: it was renewed: the holder is alive.
     """
-    unlocked = _is_unlocked(job_dir, last.chunk, number)
-    # Of another host a lock may say nothing: not every file system shares them.
-    if unlocked and last.worker.host == worker.host:
-        return
-    heartbeat = job_dir.heartbeats.get(last.chunk)
-    # Another machine's clock may be off, so whatever the claim says it is watched for a moment.
-    stale = Settings.from_env().heartbeat_timeout
-    age = stale if heartbeat is None else max(0.0, time.time() - heartbeat.at)
-    patience = max(_GLANCE_SECONDS, stale - age)
+    heartbeat = folder.heartbeats.get(chunk_id)
+    timeout = timing.heartbeat_timeout
+    age = timeout if heartbeat is None else max(0.0, time.time() - heartbeat.at)
+    # Clocks of hosts may differ, so it is watched for a moment whatever its age.
+    deadline = time.monotonic() + max(timing.min_watch, timeout - age)
     seen = None if heartbeat is None else heartbeat.at
-    end = time.monotonic() + patience
-    while time.monotonic() < end:
+    while time.monotonic() < deadline:
         checkpoint()
-        time.sleep(_LOOK_SECONDS)
-        if job_dir.marked(_ending(last.chunk, number)):
+        time.sleep(timing.poll)
+        if folder.marked(_end_marker(chunk_id, number)):
             return
-        heartbeat = job_dir.heartbeats.get(last.chunk)
+        heartbeat = folder.heartbeats.get(chunk_id)
         if heartbeat is not None and heartbeat.at != seen:
-            raise ChunkTaken(f"Chunk {last.chunk} is in the hands of a worker that is alive.")
+            raise ChunkTaken(f"A live worker holds chunk {chunk_id}.")
 
 
-def _is_unlocked(job_dir: JobFolder, chunk_id: str, number: int) -> bool:
+def _is_unlocked(folder: JobFolder, chunk_id: str, number: int) -> bool:
     try:
-        file = os.open(job_dir.attempt_path(chunk_id, number), os.O_RDWR)
+        file = os.open(folder.attempt_path(chunk_id, number), os.O_RDWR)
     except OSError:
         return False
     try:
@@ -259,9 +321,3 @@ def _is_unlocked(job_dir: JobFolder, chunk_id: str, number: int) -> bool:
         return False
     finally:
         os.close(file)
-
-
-def live_heartbeats(folder: JobFolder, finished: Collection[str]) -> list[Heartbeat]:
-    """Claims of chunks that are not finished which were renewed lately."""
-    oldest = time.time() - Settings.from_env().heartbeat_timeout
-    return [c for c in folder.heartbeats.all() if c.chunk not in finished and c.at >= oldest]

@@ -5,12 +5,12 @@ Results of workers with different profiles are not bit-identical. The user may a
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import groupby
 
 from ..errors import IncompatibleWorker
 from .folder import JobFolder
 from .plan import Chunk, ImageChunk
-from .ranges import in_words
 from .records import ComputeProfile, Receipt, Refusal
 from .spec import Job
 
@@ -91,9 +91,22 @@ def mixed(chunks: Iterable[Chunk], receipts: Mapping[str, Receipt]) -> list[str]
     ]
 
 
+def ranges_text(numbers: Sequence[int]) -> str:
+    """Return sorted numbers as text, runs as ranges.
+
+    >>> ranges_text([1, 2, 3, 7, 9, 10])
+    '1-3, 7, 9-10'
+    """
+    runs = [
+        [number for _, number in run]
+        for _, run in groupby(enumerate(numbers), key=lambda pair: pair[1] - pair[0])
+    ]
+    return ", ".join(f"{r[0]}-{r[-1]}" if len(r) > 1 else str(r[0]) for r in runs)
+
+
 def _subject(kind: type[Chunk], numbers: list[int]) -> str:
     many = len(numbers) > 1
     if kind is ImageChunk:
         return f"{len(numbers)} pictures were" if many else "1 picture was"
     noun = kind.noun.capitalize() + ("s" if many else "")
-    return f"{noun} {in_words(numbers)} {'were' if many else 'was'}"
+    return f"{noun} {ranges_text(numbers)} {'were' if many else 'was'}"

@@ -91,7 +91,7 @@ class JobFolder(JobFiles):
         *,
         frames: FrameTable | None = None,
         items: Iterable[Item] = (),
-        look: bytes = b"",
+        reference: bytes = b"",
     ) -> JobFolder:
         """Write a new job folder. ``job.json`` comes last: a folder that has it is complete."""
         folder = cls(path)
@@ -101,8 +101,8 @@ class JobFolder(JobFiles):
             raise write_error(path, error) from error
         folder.write("plan.json", plan)
         write_atomic(path / "recipe.toml", job.recipe.to_toml().encode())
-        if look:
-            write_atomic(folder.reference_image_path, look)
+        if reference:
+            write_atomic(folder.reference_image_path, reference)
         if frames is not None:
             import numpy as np
 

@@ -8,14 +8,15 @@ from .codec import ChunkId, FrozenStruct
 
 
 class ComputeProfile(FrozenStruct, frozen=True, kw_only=True):
-    """What decides the last bits of a result beside the job itself.
+    """What determines the last bits of a result, in addition to the job itself.
 
-    Workers of one identity give the same bits. The first that begins a chunk of a job fixes the
-    job's, in ``compute-profile.json``.
+    Workers with equal profiles give bit-identical results. The first worker that starts a chunk
+    of a job fixes the job's profile, in ``compute-profile.json``.
 
     Attributes:
-        model: of the weights, 16 hexadecimal digits; see ``editing/compute_profile.py``.
-        device: kind of device: the GPU's name, or ``cpu`` with maker and instruction sets.
+        model: digest of the weights, 16 hexadecimal digits; see ``editing/compute_profile.py``.
+        torch, diffusers: versions.
+        device: the GPU's name, or ``cpu`` with vendor and instruction sets.
         dtype: precision of the weights in use.
         threads: torch threads on a CPU; 0 on a GPU.
     """
@@ -29,11 +30,11 @@ class ComputeProfile(FrozenStruct, frozen=True, kw_only=True):
 
 
 class WorkerInfo(FrozenStruct, frozen=True, kw_only=True):
-    """Who did it: host, process and what it computes with.
+    """A worker: host, process and hardware.
 
     Attributes:
         model: :attr:`ComputeProfile.model`.
-        compute_profile: None before a model is loaded, and where there is none.
+        compute_profile: None before a model is loaded, and for editors without a model.
     """
 
     host: str
@@ -45,11 +46,11 @@ class WorkerInfo(FrozenStruct, frozen=True, kw_only=True):
 
 
 class InferenceConfig(FrozenStruct, frozen=True, kw_only=True):
-    """How the workers of a job call its model; found by the first, kept to by all.
+    """How all workers of a job call its model; measured by the first worker.
 
     Attributes:
-        batch_size: frames in one UNet call; 0 is the device's own default.
-        border_batch: the same for borders, of which there are few at a time; 0 is no other.
+        batch_size: frames in one UNet call; 0 is the device's default.
+        border_batch: border frames in one UNet call; 0 is ``batch_size``.
         compiled: whether the UNet goes through ``torch.compile``.
     """
 
@@ -59,7 +60,7 @@ class InferenceConfig(FrozenStruct, frozen=True, kw_only=True):
 
 
 class ItemResult(FrozenStruct, frozen=True, kw_only=True):
-    """What became of one picture; ``error`` is empty when all went well."""
+    """Result of one image; ``error`` is empty where it was edited."""
 
     index: int
     error: str = ""
@@ -70,12 +71,15 @@ class Receipt(FrozenStruct, frozen=True, kw_only=True):
     """Proof on disk that a chunk is finished.
 
     Attributes:
-        digest: SHA-256 of the segment or border file; of the outputs' digests for stills.
+        fingerprint: of the job, see :meth:`ip2p_batch.jobs.spec.Job.fingerprint`.
+        frames: frames or images that it finished.
+        digest: SHA-256 of the segment or border files; of the outputs' digests for images.
         seconds: wall time by stage (``load``, ``decode``, ``edit``, ``encode``, ``total``), and
-            ``idle``: while the editor, and with it its device, had nothing to do.
-        items: results of a ``stills`` chunk.
-        warnings: one line each ("frame 17 did not decode; frame 16 stands in for it").
-        mismatches: how the worker differs from the job's identity, where that is allowed.
+            ``idle``: while the editor, and its device, had nothing to do.
+        finished: seconds since the epoch.
+        items: results of an image chunk.
+        warnings: one line each ("frame 17 did not decode; frame 16 replaces it").
+        mismatches: how the worker differs from the job's profile, where the job allows it.
     """
 
     chunk: ChunkId
@@ -91,11 +95,11 @@ class Receipt(FrozenStruct, frozen=True, kw_only=True):
 
 
 class Heartbeat(FrozenStruct, frozen=True, kw_only=True):
-    """A chunk in the hands of a worker; rewritten as frames get done (at most once a second).
+    """Sign of life of the worker that edits a chunk; renewed once a second.
 
     Attributes:
-        done: frames finished so far.
-        at: seconds since the epoch of the last sign of life.
+        done: frames or images finished so far.
+        at: seconds since the epoch.
     """
 
     chunk: ChunkId
@@ -105,22 +109,27 @@ class Heartbeat(FrozenStruct, frozen=True, kw_only=True):
 
 
 class Attempt(FrozenStruct, frozen=True, kw_only=True):
-    """One try at a chunk; its number, from 1, stands in its file's name.
+    """One try at a chunk. Its number, from 1, is in its file name.
 
     Attributes:
-        part: numbers of the frames or pictures in hand, noted once an earlier attempt broke off;
+        numbers: frames or images that are edited now, recorded after an earlier attempt crashed;
             empty before the first and after the last of them.
-        at: seconds since the epoch when it began.
+        at: seconds since the epoch when it started.
     """
 
     chunk: ChunkId
     worker: WorkerInfo
-    part: tuple[int, ...] = ()
+    numbers: tuple[int, ...] = ()
     at: float
 
 
 class Failure(FrozenStruct, frozen=True, kw_only=True):
-    """Why a chunk could not be done, after its last attempt."""
+    """Why a chunk failed at its last attempt.
+
+    Attributes:
+        error: name of the error class.
+        attempts: how many were made.
+    """
 
     chunk: ChunkId
     error: str
@@ -131,11 +140,11 @@ class Failure(FrozenStruct, frozen=True, kw_only=True):
 
 
 class Refusal(FrozenStruct, frozen=True, kw_only=True):
-    """A worker that does no chunk of the job, since it would give other bits.
+    """A worker that edits no chunk of the job, since its results would not be bit-identical.
 
     Attributes:
         node: the worker's name in Celery.
-        mismatches: how it differs from the job's identity.
+        mismatches: how it differs from the job's profile.
     """
 
     node: str
@@ -147,10 +156,10 @@ class Result(FrozenStruct, frozen=True, kw_only=True):
     """How a job ended; written last, as ``result.json``.
 
     Attributes:
-        frames: frames or pictures in the output.
-        seconds: wall time in which it was worked at, over all sessions of work.
-        failed: ``(path, why)`` of each picture that could not be edited.
-        skipped: pictures left alone because their output was there already.
+        frames: frames or images in the output.
+        seconds: wall time during which workers edited, summed over interruptions.
+        failed: ``(path, reason)`` of each image that could not be edited.
+        skipped: images whose output existed already.
         warnings: one line each.
     """
 
@@ -164,5 +173,5 @@ class Result(FrozenStruct, frozen=True, kw_only=True):
 
     @property
     def fps(self) -> float:
-        """Frames or pictures per second of wall time."""
+        """Frames or images per second of wall time."""
         return self.frames / self.seconds if self.seconds > 0 else 0.0

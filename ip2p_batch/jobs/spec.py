@@ -1,4 +1,4 @@
-"""The job and its parts as pure data, with one JSON codec for all of them.
+"""What a job is asked to do: source, items, encoding and the job itself, as pure data.
 
 Frame and item ranges are half-open everywhere: ``[start, stop)``.
 """
@@ -14,7 +14,7 @@ from ..recipe import Recipe
 from .codec import FrozenStruct
 
 Rational = tuple[int, int]
-#: Whose chunks go first where several jobs share a queue.
+#: Order among the jobs that share a queue.
 Priority = Literal["high", "normal", "low"]
 
 
@@ -22,12 +22,12 @@ class ColorFacts(FrozenStruct, frozen=True, kw_only=True):
     """How a video's samples become RGB. Values are ITU-T H.273 code points.
 
     Attributes:
-        matrix: matrix coefficients to convert with (1 BT.709, 5/6 BT.601, 9 BT.2020), after
-            the rule for untagged files has been applied.
+        matrix: matrix coefficients (1 BT.709, 5/6 BT.601, 9 BT.2020), after the rule for
+            untagged files was applied.
         full_range: True for 0-255 samples, False for 16-235.
-        primaries: colour primaries; 2 where the file does not say.
-        transfer: transfer characteristics; 2 where the file does not say. 16 is PQ, 18 HLG.
-        tagged: whether the file itself named the matrix.
+        primaries: colour primaries; 2 is unspecified.
+        transfer: transfer characteristics; 2 is unspecified, 16 PQ, 18 HLG.
+        tagged: whether the file specifies the matrix.
     """
 
     matrix: int = 1
@@ -38,19 +38,19 @@ class ColorFacts(FrozenStruct, frozen=True, kw_only=True):
 
 
 class VideoFacts(FrozenStruct, frozen=True, kw_only=True):
-    """What a probe found out about a video's picture stream.
+    """Facts of a video stream, as probed.
 
     Attributes:
         width, height: size in pixels as stored, before rotation.
-        rotation: clockwise degrees to turn a stored frame to show it upright: 0, 90, 180, 270.
+        rotation: clockwise degrees that turn a stored frame upright: 0, 90, 180, 270.
         sar: sample aspect ratio of the stored frame, ``(1, 1)`` for square.
         time_base: seconds per tick of ``pts``, as a fraction.
         frame_rate: average frames per second, as a fraction.
-        frames: frames that decode (or that the container lists, where nothing was decoded).
-        missing: frames that the container promised and that do not decode.
+        frames: frames that decode (that the container lists, where nothing was decoded).
+        missing: frames that the container lists and that do not decode.
         duration: seconds.
         has_alpha, interlaced, bit_depth: of the stored samples.
-        notes: what a user should know of, one line each ("10-bit video is edited in 8 bits").
+        notes: one line each for the user ("10-bit video is edited in 8 bits").
     """
 
     width: int
@@ -75,24 +75,24 @@ class VideoFacts(FrozenStruct, frozen=True, kw_only=True):
 
     @property
     def upright(self) -> tuple[int, int]:
-        """``(width, height)`` in stored pixels once turned upright."""
+        """``(width, height)`` in stored pixels after rotation."""
         return (self.height, self.width) if self.rotation % 180 else (self.width, self.height)
 
     @property
     def upright_sar(self) -> Rational:
-        """Sample aspect ratio once turned upright."""
+        """Sample aspect ratio after rotation."""
         return (self.sar[1], self.sar[0]) if self.rotation % 180 else self.sar
 
 
 class Source(FrozenStruct, frozen=True, kw_only=True):
-    """One video file, or one folder / manifest / file of pictures, with its probed facts.
+    """One video file, or one folder / manifest / file of images, with its probed facts.
 
     Attributes:
         path: absolute path of the file or folder.
-        stamp: size and modification time, so that a changed source is noticed on resume.
-        video: facts of a video; None for pictures.
-        items: number of pictures found, good and bad; 0 for a video.
-        start, stop: the frames to edit of a video, half-open.
+        stamp: size and modification time: a resume refuses a source that changed.
+        video: facts of a video; None for images.
+        items: number of images found, including unreadable ones; 0 for a video.
+        start, stop: frames of a video to edit, half-open.
     """
 
     path: str
@@ -104,7 +104,7 @@ class Source(FrozenStruct, frozen=True, kw_only=True):
 
     @property
     def noun(self) -> str:
-        """What is counted: ``frame`` or ``picture``."""
+        """Unit of progress: ``frame`` or ``picture``."""
         return "frame" if self.is_video else "picture"
 
     @property
@@ -113,14 +113,14 @@ class Source(FrozenStruct, frozen=True, kw_only=True):
 
 
 class Item(FrozenStruct, frozen=True, kw_only=True):
-    """One picture of a folder or manifest.
+    """One image of a folder or manifest.
 
     Attributes:
         source, output: absolute paths.
-        width, height: upright size in pixels; 0 where the picture could not be opened.
-        instruction, negative_prompt, seed: this picture's own; None means the recipe's.
-        error: why it cannot be edited, where planning already found out.
-        skipped: whether ``error`` only says that there is nothing to do (the output exists).
+        width, height: upright size in pixels; 0 where the image could not be opened.
+        instruction, negative_prompt, seed: of this image; None is the recipe's.
+        error: why it cannot be edited, where planning found a reason.
+        skipped: whether ``error`` only means that its output exists.
     """
 
     source: str
@@ -135,14 +135,14 @@ class Item(FrozenStruct, frozen=True, kw_only=True):
 
 
 class Encoding(FrozenStruct, frozen=True, kw_only=True):
-    """How results are written.
+    """How results are encoded.
 
     Attributes:
         codec: video codec: ``h264``, ``hevc``, ``av1`` or ``ffv1`` (lossless).
         crf: constant rate factor of the codec, lower is better; None is the codec's default.
-        format: still format (``png``, ``jpeg``, ``webp``, ``tiff``, ``bmp``, ``avif``); None
-            keeps each picture's own.
-        quality: still quality 1-100 for lossy formats; None is the format's default.
+        format: image format (``png``, ``jpeg``, ``webp``, ``tiff``, ``bmp``, ``avif``); None
+            keeps each image's own.
+        quality: image quality 1-100 for lossy formats; None is the format's default.
     """
 
     codec: Literal["h264", "hevc", "av1", "ffv1"] = "h264"
@@ -152,13 +152,13 @@ class Encoding(FrozenStruct, frozen=True, kw_only=True):
 
 
 class Job(FrozenStruct, frozen=True, kw_only=True):
-    """Source + recipe + destination: everything a worker needs, stored as ``job.json``.
+    """Source, recipe and destination: all that a worker needs, stored as ``job.json``.
 
     Attributes:
-        look: SHA-256 of the pixels in ``reference.png``, which frames look at; empty without one.
-        allow_mixed_hardware: whether workers of several kinds may do it, see
-        :class:`ComputeProfile`.
-        priority: its place in the queue; no part of the fingerprint, since pixels do not know it.
+        reference_digest: SHA-256 of the pixels of ``reference.png``; empty without one.
+        allow_mixed_hardware: whether workers with other compute profiles may edit it.
+        priority: among the jobs of a broker; not in the fingerprint, since pixels do not
+            depend on it.
     """
 
     id: str
@@ -167,12 +167,12 @@ class Job(FrozenStruct, frozen=True, kw_only=True):
     output: str
     encoding: Encoding = Encoding()
     overwrite: bool = False
-    look: str = ""
+    reference_digest: str = ""
     allow_mixed_hardware: bool = False
     priority: Priority = "normal"
     version: int = 1
 
     def fingerprint(self) -> str:
-        """SHA-256 over all that decides the result's bytes; each receipt repeats it."""
-        parts = (self.recipe, self.encoding, self.source, self.look)
+        """SHA-256 over everything that determines the result; every receipt contains it."""
+        parts = (self.recipe, self.encoding, self.source, self.reference_digest)
         return hashlib.sha256(msgspec.json.encode(parts, order="sorted")).hexdigest()

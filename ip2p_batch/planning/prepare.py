@@ -63,14 +63,14 @@ class PreparedJob(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         frames: presentation times of all frames of a video, sorted; None for pictures.
         items: pictures in the order of the plan's chunks, then those that cannot be edited.
-        look: the picture that frames look at, as PNG; empty without one.
+        reference: the reference image as PNG; empty without one.
     """
 
     job: Job
     plan: Plan
     frames: FrameTable | None = None
     items: tuple[Item, ...] = ()
-    look: bytes = b""
+    reference: bytes = b""
 
 
 def prepare_job(request: EditRequest, report: Report = lambda _: None) -> PreparedJob:
@@ -114,9 +114,11 @@ def _with_look(found: PreparedJob) -> PreparedJob:
     recipe = found.job.recipe
     if recipe.reference_image is None:
         return found
-    look = reference_image.read_reference_image(Path(recipe.reference_image), recipe.size)
-    job = msgspec.structs.replace(found.job, look=reference_image.digest(look))
-    return msgspec.structs.replace(found, job=_named(job), look=reference_image.to_png(look))
+    reference = reference_image.read_reference_image(Path(recipe.reference_image), recipe.size)
+    job = msgspec.structs.replace(found.job, reference_digest=reference_image.digest(reference))
+    return msgspec.structs.replace(
+        found, job=_named(job), reference=reference_image.to_png(reference)
+    )
 
 
 def default_output(source: Path, kind: SourceKind, encoding: Encoding) -> Path:

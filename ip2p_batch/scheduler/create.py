@@ -54,7 +54,7 @@ def create_job(
             found.plan,
             frames=found.frames,
             items=found.items,
-            look=found.look,
+            reference=found.reference,
         )
     else:
         if request.allow_mixed_hardware:

@@ -7,7 +7,7 @@ from collections.abc import Collection
 from pathlib import Path
 
 from ..errors import ResumeMismatch
-from ..jobs.attempts import forget
+from ..jobs.attempts import forget_crashes
 from ..jobs.folder import JobFolder
 from ..jobs.log import chunk_log
 from ..jobs.plan import ASSEMBLY
@@ -33,7 +33,7 @@ def submit_job(folder: JobFolder, executor: Executor) -> None:
     check_source(folder.job())
     with inflight.dispatch_lock(folder):
         folder.resume()
-        forget(folder, folder.failures.chunk_ids())
+        forget_crashes(folder, folder.failures.chunk_ids())
         folder.failures.clear()
         folder.hardware.clear()
         folder.dispatch.clear()
