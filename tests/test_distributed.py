@@ -29,7 +29,7 @@ TINY = Recipe(
     guidance_scale=1.5,
     image_guidance_scale=1.2,
     chunk_frames=6,
-    anchors=2,  # with carryover and temporal filter, which are on already: everything
+    anchors=2,  # in addition to carryover and the temporal filter, which are on by default
 )
 SLOW = Recipe(instruction="x", model="identity:slow=0.05", size=64, chunk_frames=8, carryover=0)
 
@@ -90,15 +90,15 @@ def test_one_two_and_four_workers_and_a_resumed_run_give_the_same_pixels(tmp_pat
 @pytest.mark.slow
 @pytest.mark.timeout(200)
 def test_chunk_borders_leave_no_trace_in_filtered_frames(tmp_path, settings, redis):
-    """Without carryover a frame depends on its neighbours only: on no account on its chunk."""
+    """Without carryover a frame depends on its neighbours only, never on its chunk."""
     outputs = []
     for length in (5, 50):
-        look = msgspec.structs.replace(
+        recipe = msgspec.structs.replace(
             TINY, carryover=0, anchors=0, num_inference_steps=2, chunk_frames=length
         )
         outputs.append(tmp_path / f"{length}.mkv")
         lossless = Encoding(codec="ffv1")
-        folder = create(outputs[-1], settings, look, end=0.6, encoding=lossless)
+        folder = create(outputs[-1], settings, recipe, end=0.6, encoding=lossless)
         follow(folder, redis, 2, tmp_path)
     assert identical(*outputs)
 
@@ -123,7 +123,7 @@ def test_a_killed_worker_loses_nothing(tmp_path, settings, redis):
 
 @pytest.mark.slow
 @pytest.mark.timeout(200)
-def test_a_detached_job_finishes_with_nobody_watching(tmp_path, settings, redis):
+def test_a_detached_job_finishes_while_no_command_follows_it(tmp_path, settings, redis):
     folder = create(tmp_path / "o.mp4", settings, SLOW, end=1.0)
     with LocalWorkers(redis.url, 2, "cpu", tmp_path / "workers.log"):
         scheduler.submit_job(folder, CeleryExecutor(redis.url))
@@ -140,7 +140,7 @@ def command(*arguments: str) -> list[str]:
 
 @pytest.mark.slow
 @pytest.mark.timeout(200)
-def test_a_killed_command_takes_its_redis_and_workers_along_and_the_job_resumes(tmp_path):
+def test_the_redis_and_workers_of_a_killed_command_end_and_the_job_resumes(tmp_path):
     out = tmp_path / "o.mp4"
     env = os.environ | {"XDG_STATE_HOME": str(tmp_path / "state"), "TMPDIR": str(tmp_path)}
     options = ["--model", "identity:slow=0.05", "--size", "64", "--chunk-frames", "8"]
@@ -164,14 +164,14 @@ def test_a_killed_command_takes_its_redis_and_workers_along_and_the_job_resumes(
 
 
 def _running(marker: str) -> list[str]:
-    """Command lines of processes whose environment names ``marker``: ours and nobody else's."""
-    found = []
+    """Command lines of the processes whose environment contains ``marker``."""
+    lines = []
     for entry in Path("/proc").iterdir():
         if not entry.name.isdigit() or int(entry.name) == os.getpid():
             continue
         try:
             if marker in (entry / "environ").read_bytes().decode(errors="replace"):
-                found.append((entry / "cmdline").read_bytes().decode().replace("\0", " "))
+                lines.append((entry / "cmdline").read_bytes().decode().replace("\0", " "))
         except OSError:
             continue
-    return found
+    return lines

@@ -106,7 +106,7 @@ def test_compose_gives_commands_that_there_are(services):
 
 
 def test_containers_are_given_the_time_that_workers_take_to_leave(services):
-    needed = launcher.SOFT_SHUTDOWN + launcher._COLD_SECONDS
+    needed = launcher.SOFT_SHUTDOWN + launcher._RELEASE_SECONDS
     for name in ("worker", "worker-cpu"):
         assert int(services[name]["stop_grace_period"].removesuffix("s")) >= 1.5 * needed
 

@@ -1,4 +1,4 @@
-"""How long a job took. What assembly makes of it is in test_run.py."""
+"""How long a job took. Assembly itself is tested in test_scheduler.py."""
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -14,21 +14,21 @@ def receipt(start, end):
     )  # fmt: skip
 
 
-def test_chunks_that_overlap_count_once_and_moments_between_them_count_too():
+def test_overlapping_chunks_count_once_and_short_gaps_count_too():
     chunks = [receipt(0, 10), receipt(5, 12), receipt(6, 7), receipt(14, 20)]
     assert worked(chunks, 21.0, 22.0) == 22.0
 
 
-def test_a_stop_over_night_does_not_count():
+def test_a_long_stop_does_not_count():
     assert worked([receipt(0, 10), receipt(50_000, 50_010)], 50_010.0, 50_011.0) == 21.0
 
 
-def test_without_a_chunk_there_is_the_assembly():
+def test_without_chunks_the_assembly_counts():
     assert worked([], 5.0, 6.0) == 1.0
 
 
 @given(st.lists(st.tuples(st.integers(0, 10**6), st.integers(0, 10**4)), max_size=20))
-def test_it_is_never_more_than_from_first_to_last_nor_less_than_the_longest(spans):
+def test_the_time_lies_between_the_longest_chunk_and_the_whole_span(spans):
     chunks = [receipt(start, start + length) for start, length in spans]
     end = max((s + n for s, n in spans), default=0)
     seconds = worked(chunks, float(end), float(end))

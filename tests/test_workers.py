@@ -1,4 +1,4 @@
-"""Worker processes on a real Redis: nothing is lost, nothing runs twice for nothing."""
+"""Worker processes on a real Redis: no chunk is lost, and none runs twice without need."""
 
 import os
 import signal
@@ -32,7 +32,7 @@ def send(redis, name, **kwargs):
         app.send_task(name, kwargs=kwargs)
 
 
-# -- Celery as it is configured -------------------------------------------------------------
+# -- Celery with this project's configuration -----------------------------------------------
 
 
 def test_a_chunk_that_takes_longer_than_the_visibility_timeout_runs_once(tmp_path, redis, executor):
@@ -44,7 +44,7 @@ def test_a_chunk_that_takes_longer_than_the_visibility_timeout_runs_once(tmp_pat
     assert len(notes(log)) == 1
 
 
-def test_the_message_of_a_killed_worker_goes_to_another(tmp_path, redis, executor):
+def test_the_message_of_a_killed_worker_is_redelivered_to_another(tmp_path, redis, executor):
     log = tmp_path / "notes"
     with run_worker(redis.url, tmp_path / "log", TEST_VISIBILITY_TIMEOUT="2"):
         send(redis, "test.nap", path=str(log), seconds=2)
@@ -67,12 +67,12 @@ def test_a_chunk_whose_process_is_killed_runs_again_at_once(tmp_path, redis, exe
     assert first != second
 
 
-def test_a_chunk_that_kills_its_process_is_given_up_after_three_times(tmp_path, redis, executor):
+def test_a_task_that_kills_its_process_fails_after_three_attempts(tmp_path, redis, executor):
     log = tmp_path / "notes"
     with run_worker(redis.url, tmp_path / "log"):
         send(redis, "test.die", path=str(log))
         wait_for(lambda: len(notes(log)) == 3 and executor.queue_length() == 0)
-        send(redis, "test.nap", path=str(log), seconds=0)  # the worker is well
+        send(redis, "test.nap", path=str(log), seconds=0)  # the worker still runs
         wait_for(lambda: notes(log, "end"))
     assert len(notes(log)) == 4
 
@@ -105,19 +105,19 @@ def test_a_restarted_redis_loses_no_message_and_no_worker(tmp_path, redis, execu
 LAUNCH = """
 import sys
 from workers.launcher import Launcher, Slot
-places = [Slot("test", {})]
-sys.exit(Launcher(places, window=float(sys.argv[1])).run(exit_with_parent=False))
+slots = [Slot("test", {})]
+sys.exit(Launcher(slots, soft_shutdown=float(sys.argv[1])).run(exit_with_parent=False))
 """
 
 
-class WorkerOptions:
-    """A launcher process with one worker, and what a test wants to know of it."""
+class RunningLauncher:
+    """A launcher process with one worker, and its log."""
 
-    def __init__(self, redis, log, window=30.0):
+    def __init__(self, redis, log, soft_shutdown=30.0):
         self.log = log
         with log.open("ab") as file:
             self.process = subprocess.Popen(
-                [sys.executable, "-c", LAUNCH, str(window)],
+                [sys.executable, "-c", LAUNCH, str(soft_shutdown)],
                 env=worker_env(redis.url, IP2P_DEVICE="cpu"),
                 stdout=file,
                 stderr=file,
@@ -132,29 +132,29 @@ class WorkerOptions:
         self.process.wait()
 
 
-def chunk_in_work(job):
-    """The number of the process that holds a chunk, once there is one."""
+def process_at_work(job):
+    """Wait until a process edits a chunk; return its pid."""
     return wait_for(lambda: [c.worker.pid for c in job.heartbeats.all()])[0]
 
 
 def test_sigterm_lets_a_worker_finish_its_chunk_and_no_other(tmp_path, redis, executor):
     job = stills_job(tmp_path, 2, model="identity:slow=2")
     scheduler.dispatch_next(job, executor)
-    with WorkerOptions(redis, tmp_path / "log") as worker_options:
-        chunk_in_work(job)
-        worker_options.process.terminate()
-        assert worker_options.process.wait(30) == 0
+    with RunningLauncher(redis, tmp_path / "log") as launcher:
+        process_at_work(job)
+        launcher.process.terminate()
+        assert launcher.process.wait(30) == 0
     assert job.receipts.ids() == {"1-000000"}
     assert executor.queue_length() == 1
 
 
-def test_a_chunk_that_outlasts_the_window_is_given_back(tmp_path, redis, executor):
+def test_a_chunk_that_outlasts_the_soft_shutdown_is_released(tmp_path, redis, executor):
     job = stills_job(tmp_path, 1, model="identity:slow=60")
     scheduler.dispatch_next(job, executor)
-    with WorkerOptions(redis, tmp_path / "log", window=1.0) as worker_options:
-        child = chunk_in_work(job)
-        worker_options.process.terminate()
-        assert worker_options.process.wait(30) == 0
+    with RunningLauncher(redis, tmp_path / "log", soft_shutdown=1.0) as launcher:
+        child = process_at_work(job)
+        launcher.process.terminate()
+        assert launcher.process.wait(30) == 0
         assert not running(child)
     assert job.receipts.ids() == set()
     assert list(job.failures.all()) == []
@@ -163,36 +163,37 @@ def test_a_chunk_that_outlasts_the_window_is_given_back(tmp_path, redis, executo
     client.close()
 
 
-def test_a_second_signal_ends_workers_now(tmp_path, redis, executor):
+def test_a_second_signal_kills_the_workers(tmp_path, redis, executor):
     job = stills_job(tmp_path, 1, model="identity:slow=60")
     scheduler.dispatch_next(job, executor)
-    with WorkerOptions(redis, tmp_path / "log", window=60.0) as worker_options:
-        child = chunk_in_work(job)
-        worker_options.process.send_signal(signal.SIGINT)
+    with RunningLauncher(redis, tmp_path / "log", soft_shutdown=60.0) as launcher:
+        child = process_at_work(job)
+        launcher.process.send_signal(signal.SIGINT)
         time.sleep(0.5)
-        assert worker_options.process.poll() is None
-        worker_options.process.send_signal(signal.SIGINT)
-        assert worker_options.process.wait(5) == 0
+        assert launcher.process.poll() is None
+        launcher.process.send_signal(signal.SIGINT)
+        assert launcher.process.wait(5) == 0
         wait_for(lambda: not running(child))
 
 
-def test_workers_end_with_a_launcher_that_is_killed(tmp_path, redis, executor):
+def test_workers_end_when_their_launcher_is_killed(tmp_path, redis, executor):
     job = stills_job(tmp_path, 1, model="identity:slow=60")
     scheduler.dispatch_next(job, executor)
-    with WorkerOptions(redis, tmp_path / "log") as worker_options:
-        child = chunk_in_work(job)
-        worker_options.process.kill()
+    with RunningLauncher(redis, tmp_path / "log") as launcher:
+        child = process_at_work(job)
+        launcher.process.kill()
         wait_for(lambda: not running(child))
         wait_for(lambda: executor.workers(timeout=0.5) == [])
 
 
-def test_a_worker_that_dies_at_every_start_is_given_up(tmp_path, monkeypatch, caplog):
+def test_a_worker_that_exits_at_every_start_is_given_up(tmp_path, monkeypatch, caplog):
     monkeypatch.setenv("IP2P_BROKER_URL", "redis+socket:///no/such/socket")
-    monkeypatch.setattr("workers.launcher._DEATHS", 1)
     monkeypatch.setattr(sys, "executable", "/bin/false")
     before = [signal.getsignal(s) for s in (signal.SIGTERM, signal.SIGINT)]
     try:
-        assert Launcher([Slot("a", {}), Slot("b", {})]).run(exit_with_parent=False) == 1
+        assert (
+            Launcher([Slot("a", {}), Slot("b", {})], max_exits=1).run(exit_with_parent=False) == 1
+        )
     finally:
         for number, handler in zip((signal.SIGTERM, signal.SIGINT), before, strict=True):
             signal.signal(number, handler)
@@ -203,37 +204,37 @@ def test_a_worker_that_dies_at_every_start_is_given_up(tmp_path, monkeypatch, ca
 
 
 @pytest.fixture(scope="module")
-def worker_options(tmp_path_factory):
+def launcher(tmp_path_factory):
     """One launcher with one worker on a Redis, for all tests below."""
-    folder = tmp_path_factory.mktemp("crew")
-    with PrivateRedis() as redis, WorkerOptions(redis, folder / "log") as worker_options:
-        worker_options.url = redis.url
+    folder = tmp_path_factory.mktemp("launcher")
+    with PrivateRedis() as redis, RunningLauncher(redis, folder / "log") as launcher:
+        launcher.url = redis.url
         executor = CeleryExecutor(redis.url)
-        worker_options.executor = executor
-        yield worker_options
+        launcher.executor = executor
+        yield launcher
         executor.close()
 
 
-def tell(worker_options, **fields):
-    with make_app(worker_options.url) as app:
+def send_chunk(launcher, **fields):
+    with make_app(launcher.url) as app:
         app.send_task(TASK_CHUNK, kwargs=fields)
 
 
-def is_settled(worker_options):
-    return wait_for(lambda: worker_options.executor.queue_length() == 0)
+def wait_until_idle(launcher):
+    wait_for(lambda: launcher.executor.queue_length() == 0)
 
 
-def test_a_jobs_chunks_are_done_and_it_is_assembled_with_nobody_watching(tmp_path, worker_options):
+def test_a_job_is_edited_and_assembled_while_no_command_follows_it(tmp_path, launcher):
     job = stills_job(tmp_path, 4, each=2)
-    scheduler.dispatch_next(job, worker_options.executor)
+    scheduler.dispatch_next(job, launcher.executor)
     result = wait_for(job.result)
     assert result.frames == 4
     assert len(list((tmp_path / "out").iterdir())) == 4
     assert {r.worker.device for r in job.receipts.all()} == {"identity"}
-    is_settled(worker_options)
+    wait_until_idle(launcher)
 
 
-def test_a_chunk_with_a_receipt_is_left_alone_and_the_job_goes_on(tmp_path, worker_options):
+def test_a_chunk_with_a_receipt_is_not_edited_again_and_the_job_continues(tmp_path, launcher):
     job = stills_job(tmp_path, 1)
     (chunk,) = job.plan().chunks
     worker = WorkerInfo(host="elsewhere", pid=1)
@@ -242,15 +243,15 @@ def test_a_chunk_with_a_receipt_is_left_alone_and_the_job_goes_on(tmp_path, work
         worker=worker, finished=time.time(),
     )  # fmt: skip
     job.receipts.write(receipt)
-    worker_options.executor.enqueue(job, [chunk, chunk])
+    launcher.executor.enqueue(job, [chunk, chunk])
     wait_for(job.result)
     assert job.receipts.get(chunk.id) == receipt
     assert not (tmp_path / "out").exists()
 
 
-def test_an_error_that_no_retry_mends_is_a_failure_at_once(tmp_path, worker_options):
+def test_an_error_that_no_retry_can_fix_is_a_failure_at_once(tmp_path, launcher):
     job = stills_job(tmp_path, 1, model="identity:fast=1")
-    scheduler.dispatch_next(job, worker_options.executor)
+    scheduler.dispatch_next(job, launcher.executor)
     (failure,) = wait_for(lambda: list(job.failures.all()))
     assert failure.chunk == "1-000000"
     assert (failure.error, failure.attempts) == ("ModelError", 1)
@@ -258,37 +259,35 @@ def test_an_error_that_no_retry_mends_is_a_failure_at_once(tmp_path, worker_opti
     assert job.result() is None
 
 
-def test_an_error_nobody_foresaw_is_tried_three_times_and_told_in_one_line(
-    tmp_path, worker_options
-):
+def test_an_unforeseen_error_is_retried_twice_and_reported_in_one_line(tmp_path, launcher):
     job = stills_job(tmp_path, 1)
     (tmp_path / "job" / "items.jsonl").unlink()
-    scheduler.dispatch_next(job, worker_options.executor)
+    scheduler.dispatch_next(job, launcher.executor)
     (failure,) = wait_for(lambda: list(job.failures.all()))
     assert failure.attempts == 3
     assert "FileNotFoundError" in failure.message
     assert "Traceback" not in failure.message and "\n" not in failure.message
-    assert "Traceback" in worker_options.log.read_text()
+    assert "Traceback" in launcher.log.read_text()
 
 
-def test_a_cancelled_jobs_messages_are_dropped_quietly(tmp_path, worker_options):
+def test_messages_of_a_cancelled_job_are_dropped_without_a_failure(tmp_path, launcher):
     job = stills_job(tmp_path, 3)
     job.cancel()
-    worker_options.executor.enqueue(job, job.plan().chunks)
-    is_settled(worker_options)
+    launcher.executor.enqueue(job, job.plan().chunks)
+    wait_until_idle(launcher)
     assert job.receipts.ids() == set() and list(job.failures.all()) == []
 
 
-def test_a_job_that_is_cancelled_in_work_stops_within_the_chunk(tmp_path, worker_options):
+def test_a_job_that_is_cancelled_stops_within_a_chunk(tmp_path, launcher):
     job = stills_job(tmp_path, 40, model="identity:slow=1", each=40)
-    scheduler.dispatch_next(job, worker_options.executor)
-    chunk_in_work(job)
+    scheduler.dispatch_next(job, launcher.executor)
+    process_at_work(job)
     job.cancel()
-    is_settled(worker_options)
+    wait_until_idle(launcher)
     assert job.receipts.ids() == set() and list(job.failures.all()) == []
 
 
-def test_messages_that_make_no_sense_are_dropped_and_the_worker_goes_on(tmp_path, worker_options):
+def test_invalid_messages_are_dropped_and_the_worker_continues(tmp_path, launcher):
     job = stills_job(tmp_path, 1)
     good = build_message(job, job.plan().chunks[0].id, job.job().fingerprint())
     for wrong in (
@@ -302,71 +301,72 @@ def test_messages_that_make_no_sense_are_dropped_and_the_worker_goes_on(tmp_path
         {"pixels": "AAAA"},
         {"chunk": ["1-000000"]},
     ):
-        tell(worker_options, **(good | wrong))
-    tell(worker_options, job=good["job"])
-    is_settled(worker_options)
+        send_chunk(launcher, **(good | wrong))
+    send_chunk(launcher, job=good["job"])
+    wait_until_idle(launcher)
     assert job.receipts.ids() == set() and list(job.failures.all()) == []
-    tell(worker_options, **good)
+    send_chunk(launcher, **good)
     wait_for(job.result)
 
 
-def test_a_worker_that_lacks_the_shared_folder_hands_the_message_on(tmp_path, worker_options):
+def test_a_worker_that_lacks_the_shared_folder_requeues_the_message(tmp_path, launcher):
     job = stills_job(tmp_path, 1)
     sent = build_message(job, job.plan().chunks[0].id, job.job().fingerprint())
     job.path.rename(tmp_path / "aside")
     unseen = tmp_path / "share" / "jobs" / "catalog"
-    tell(worker_options, **(sent | {"job": str(unseen)}))
-    wait_for(lambda: "must share" in worker_options.log.read_text())
+    send_chunk(launcher, **(sent | {"job": str(unseen)}))
+    wait_for(lambda: "must share" in launcher.log.read_text())
     unseen.parent.mkdir(parents=True)
     (tmp_path / "aside").rename(unseen)
     wait_for(lambda: (unseen / "result.json").exists())
 
 
-def test_an_assembly_message_that_comes_twice_does_no_harm(tmp_path, worker_options):
+def test_a_duplicate_assembly_message_does_no_harm(tmp_path, launcher):
     job = stills_job(tmp_path, 1)
-    scheduler.dispatch_next(job, worker_options.executor)
+    scheduler.dispatch_next(job, launcher.executor)
     result = wait_for(job.result)
-    is_settled(
-        worker_options
-    )  # the worker tidies up after the result, and holds the lock meanwhile
-    with job.locked() as mine:
-        assert mine
+    wait_until_idle(launcher)  # the worker holds the lock for a while after the result
+    with job.locked() as is_locked:
+        assert is_locked
         (job.path / "result.json").rename(job.path / "aside")
-        worker_options.executor.enqueue_assembly(job)  # somebody is at it: us
-        is_settled(worker_options)
+        launcher.executor.enqueue_assembly(job)  # this process holds the lock
+        wait_until_idle(launcher)
         assert list(job.failures.all()) == []
         (job.path / "aside").rename(job.path / "result.json")
-    worker_options.executor.enqueue_assembly(job)
-    is_settled(worker_options)
+    launcher.executor.enqueue_assembly(job)
+    wait_until_idle(launcher)
     assert job.result() == result
 
 
-def test_an_assembly_that_lacks_receipts_has_their_chunks_done(tmp_path, worker_options):
+def test_an_assembly_without_receipts_dispatches_their_chunks(tmp_path, launcher):
     job = stills_job(tmp_path, 2)
-    worker_options.executor.enqueue_assembly(job)
+    launcher.executor.enqueue_assembly(job)
     assert wait_for(job.result).frames == 2
-    is_settled(worker_options)
+    wait_until_idle(launcher)
 
 
-def test_an_assembly_that_lacks_receipts_again_and_again_says_so(tmp_path, worker_options):
+def test_an_assembly_that_lacks_receipts_every_time_fails(tmp_path, launcher):
     job = stills_job(tmp_path, 2)
     while job.dispatch.redispatch():
         pass
-    worker_options.executor.enqueue_assembly(job)
+    launcher.executor.enqueue_assembly(job)
     (failure,) = wait_for(lambda: list(job.failures.all()))
     assert failure.chunk == ASSEMBLY
     assert "2 of 2 chunks" in failure.message
 
 
-def test_no_command_line_holds_the_brokers_address(worker_options):
-    (worker,) = wait_for(lambda: _children(worker_options.process.pid))
-    for pid in (worker_options.process.pid, worker, *_children(worker)):
+def test_no_command_line_contains_the_brokers_address(launcher):
+    (worker,) = wait_for(lambda: _children(launcher.process.pid))
+    for pid in (launcher.process.pid, worker, *_children(worker)):
         line = Path(f"/proc/{pid}/cmdline").read_text()
         assert "redis" not in line, line
 
 
-def test_the_workers_log_is_quiet(worker_options):
-    text = worker_options.log.read_text()
+def test_the_log_of_a_worker_is_quiet(tmp_path, launcher):
+    job = stills_job(tmp_path, 1)
+    scheduler.dispatch_next(job, launcher.executor)
+    wait_for(job.result)
+    text = launcher.log.read_text()
     for noise in ("celery@", "[tasks]", "SecurityWarning", "DeprecationWarning"):
         assert noise not in text
 
@@ -375,31 +375,31 @@ def _children(pid):
     return [int(p) for p in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
-# -- what to compute with -------------------------------------------------------------------
+# -- devices --------------------------------------------------------------------------------
 
 
-def test_on_the_cpu_each_worker_has_its_fixed_number_of_threads(monkeypatch):
-    places = slots("cpu", 3, 1)
-    assert [p.name for p in places] == ["cpu0", "cpu1", "cpu2"]
-    assert {p.env["OMP_NUM_THREADS"] for p in places} == {"1"}
-    assert {p.env["CUDA_VISIBLE_DEVICES"] for p in places} == {""}
-    cores = devices.available_cores()
+def test_each_cpu_worker_has_a_fixed_number_of_threads():
+    planned = slots("cpu", 3, 1)
+    assert [p.name for p in planned] == ["cpu0", "cpu1", "cpu2"]
+    assert {p.env["OMP_NUM_THREADS"] for p in planned} == {"1"}
+    assert {p.env["CUDA_VISIBLE_DEVICES"] for p in planned} == {""}
+    cores = len(os.sched_getaffinity(0))
     assert len(slots("cpu", None, 1)) == cores
     assert len(slots("cpu", None, 2 * cores)) == 1
 
 
 def test_a_worker_sees_its_own_gpu_and_no_other(monkeypatch):
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    monkeypatch.setattr("workers.launcher.with_room_for_two", lambda gpus: [])
-    places = slots("0,2", None, 1)
-    assert [p.env["CUDA_VISIBLE_DEVICES"] for p in places] == ["0", "2"]
-    assert {p.env["IP2P_DEVICE"] for p in places} == {"cuda"}
+    monkeypatch.setattr("workers.launcher.with_memory_for_two", lambda gpus: [])
+    planned = slots("0,2", None, 1)
+    assert [p.env["CUDA_VISIBLE_DEVICES"] for p in planned] == ["0", "2"]
+    assert {p.env["IP2P_DEVICE"] for p in planned} == {"cuda"}
 
 
 @pytest.mark.parametrize(
     ("cores", "workers", "cpu_threads"), [(16, 2, "8"), (16, 4, "4"), (64, 2, "8"), (2, 4, "1")]
 )
-def test_workers_on_gpus_share_the_cores_for_what_runs_beside(
+def test_gpu_workers_divide_the_cores_among_their_cpu_threads(
     monkeypatch, cores, workers, cpu_threads
 ):
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
@@ -410,42 +410,42 @@ def test_workers_on_gpus_share_the_cores_for_what_runs_beside(
     assert {p.env["IP2P_CPU_THREADS"] for p in slots("0,2", workers, 1)} == {"3"}
 
 
-def test_more_workers_than_gpus_share_them_in_turn(monkeypatch):
+def test_more_workers_than_gpus_are_distributed_in_turn(monkeypatch):
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    places = slots("0,2", 3, 1)
-    assert [p.env["CUDA_VISIBLE_DEVICES"] for p in places] == ["0", "2", "0"]
-    assert len({p.name for p in places}) == 3
+    planned = slots("0,2", 3, 1)
+    assert [p.env["CUDA_VISIBLE_DEVICES"] for p in planned] == ["0", "2", "0"]
+    assert len({p.name for p in planned}) == 3
 
 
 @pytest.fixture
-def two_gpus(tmp_path, monkeypatch):
-    """A machine whose driver tells of a large and a small GPU, and of one for a single process."""
-    said = "0, GPU-1a2b, 81559, Default, Disabled\\n1, GPU-3c4d, 24564, Default, [N/A]\\n"
-    said += "2, GPU-5e6f, 81559, Exclusive_Process, Disabled\\n"
-    said += "3, GPU-7a8b, [N/A], Default, Disabled\\n4, GPU-9c, 81559, Default, Enabled\\n"
+def driver(tmp_path, monkeypatch):
+    """A driver with a large GPU, a small one, an exclusive one, an unknown one and a MIG one."""
+    lines = "0, GPU-1a2b, 81559, Default, Disabled\\n1, GPU-3c4d, 24564, Default, [N/A]\\n"
+    lines += "2, GPU-5e6f, 81559, Exclusive_Process, Disabled\\n"
+    lines += "3, GPU-7a8b, [N/A], Default, Disabled\\n4, GPU-9c, 81559, Default, Enabled\\n"
     tool = tmp_path / "nvidia-smi"
-    tool.write_text(f"#!/bin/sh\nprintf '{said}'\n")
+    tool.write_text(f"#!/bin/sh\nprintf '{lines}'\n")
     tool.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
 
 
-def test_a_large_gpu_has_two_workers(two_gpus):
-    assert devices.with_room_for_two(["0", "1", "2", "3", "4", "7"]) == ["0"]
+def test_a_large_gpu_has_two_workers(driver):
+    assert devices.with_memory_for_two(["0", "1", "2", "3", "4", "7"]) == ["0"]
     by_name = ["GPU-1a", "GPU-3c4d", "GPU-9", "MIG-1a"]
-    assert devices.with_room_for_two(by_name) == ["GPU-1a"]
-    places = slots("1,0", None, 1)
-    assert [p.env["CUDA_VISIBLE_DEVICES"] for p in places] == ["1", "0", "0"]
-    assert [p.env["IP2P_GPU_MEMORY_FRACTION"] for p in places] == ["1.000", "0.500", "0.500"]
+    assert devices.with_memory_for_two(by_name) == ["GPU-1a"]
+    planned = slots("1,0", None, 1)
+    assert [p.env["CUDA_VISIBLE_DEVICES"] for p in planned] == ["1", "0", "0"]
+    assert [p.env["IP2P_GPU_MEMORY_FRACTION"] for p in planned] == ["1.000", "0.500", "0.500"]
     assert [p.env["CUDA_VISIBLE_DEVICES"] for p in slots("0,1", 1, 1)] == ["0"]
 
 
-def test_where_the_driver_says_nothing_each_gpu_has_one_worker(monkeypatch, tmp_path):
+def test_without_nvidia_smi_each_gpu_has_one_worker(monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert devices.with_room_for_two(["0"]) == []
+    assert devices.with_memory_for_two(["0"]) == []
 
 
-def test_gpus_are_counted_within_those_that_are_visible():
+def test_gpu_numbers_count_within_the_visible_gpus():
     env = {"CUDA_VISIBLE_DEVICES": "3,GPU-5f,MIG-7a"}
     assert devices.choose("cuda", env) == ["3", "GPU-5f", "MIG-7a"]
     assert devices.choose("cuda:1", env) == ["GPU-5f"]
@@ -459,7 +459,7 @@ def test_gpus_are_counted_within_those_that_are_visible():
 
 
 @pytest.mark.parametrize("wrong", ["gpu", "0,", "0,0", "-1", "1.5", ""])
-def test_devices_that_are_none_are_refused(wrong):
+def test_an_unknown_device_is_refused(wrong):
     with pytest.raises(RecipeError, match="--devices"):
         devices.choose(wrong, {})
 
@@ -467,22 +467,23 @@ def test_devices_that_are_none_are_refused(wrong):
 def test_gpus_are_found_without_loading_torch():
     code = (
         "import sys; from workers import devices, launcher;"
-        "devices.choose('auto'); assert 'torch' not in sys.modules; print('well')"
+        "devices.choose('auto'); assert 'torch' not in sys.modules; print('ok')"
     )
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, env=worker_env("")
     )
-    assert done.stdout == "well\n", done.stderr
+    assert done.stdout == "ok\n", done.stderr
 
 
-def test_a_torch_without_cuda_means_the_cpu():
-    torch = pytest.importorskip("torch")
+def test_the_kind_of_torch_build_is_read_without_importing_it():
+    import torch
+
     assert devices.torch_has_gpus() == bool(torch.version.cuda or torch.version.hip)
     if not devices.torch_has_gpus():
         assert devices.choose("auto", {"CUDA_VISIBLE_DEVICES": "0"}) == []
 
 
-def test_the_identity_editor_can_be_slow_and_nothing_else():
+def test_the_identity_editor_accepts_no_unknown_option():
     settings = Settings.from_env({})
 
     def recipe(model):

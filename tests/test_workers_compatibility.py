@@ -1,7 +1,7 @@
-"""Real workers of two kinds on one Redis.
+"""Real workers with two compute profiles on one Redis.
 
-One is held to instructions that this CPU has or lacks anyway, so it is as fast as the other; but it
-is not known to be alike.
+One of them is limited to instructions that make no difference on this CPU, so it is as fast as the
+other one, but its profile differs.
 """
 
 import msgspec
@@ -19,7 +19,7 @@ OTHER = {"ONEDNN_MAX_CPU_ISA": "AVX512_CORE_AMX"}
 
 @pytest.fixture(scope="module")
 def fleet(tmp_path_factory):
-    """A worker of its own kind, the name of its log, and the executor."""
+    """A worker with the other profile: broker URL, log and executor."""
     log = tmp_path_factory.mktemp("fleet") / "log"
     with PrivateRedis() as redis, run_launcher(redis.url, log, **OTHER):
         executor = CeleryExecutor(redis.url)
@@ -27,8 +27,8 @@ def fleet(tmp_path_factory):
         executor.close()
 
 
-def done_by(fleet, folder):
-    """A receipt of the worker, whose model is loaded by then."""
+def receipt_of(fleet, folder):
+    """A receipt of the worker, whose model is loaded afterwards."""
     _, _, executor = fleet
     job = stills_job(folder, 1, model="tiny")
     scheduler.dispatch_next(job, executor)
@@ -38,42 +38,40 @@ def done_by(fleet, folder):
 
 @pytest.mark.slow
 @pytest.mark.timeout(280)
-def test_chunks_are_left_to_the_kind_that_began_and_the_job_fails_where_there_is_none(
-    fleet, tmp_path
-):
+def test_chunks_wait_for_a_compatible_worker_and_the_job_fails_without_one(fleet, tmp_path):
     url, log, executor = fleet
-    first = done_by(fleet, tmp_path / "first")
+    first = receipt_of(fleet, tmp_path / "first")
     theirs = first.worker.compute_profile
     one = msgspec.structs.replace(theirs, device=cpu_kind())
     differs = f"device {theirs.device} instead of {one.device}"
     assert theirs != one and first.mismatches == ()
 
-    # Nobody of the kind that began: the follower is told, the job fails, and says what to do.
-    job = begun(tmp_path / "alone", one, first)
+    # No compatible worker: the follower is warned, and the job fails with the next step.
+    job = started_job(tmp_path / "alone", one, first)
     done, *left = (c.id for c in job.plan().chunks)
     events = list(scheduler.follow_job(job, executor))
-    told = [e.message for e in events if e.kind == "warning"]
-    assert len(told) == 1 and differs in told[0]
+    warnings = [e.message for e in events if e.kind == "warning"]
+    assert len(warnings) == 1 and differs in warnings[0]
     assert events[-1].kind == "failed"
     assert events[-1].data["chunks"] == left and events[-1].data["error"] == "IncompatibleWorker"
     assert differs in events[-1].message
     assert "--allow-mixed-hardware" in events[-1].data["hint"]
     assert job.receipts.ids() == {done}
     status = scheduler.read_status(job)
-    assert (status.state, status.compute_profile, status.refused) == ("failed", one, (told[0],))
-    said = log.read_text()
-    assert said.count("are left to other workers") == 1
-    assert "Traceback" not in said and "dropped" not in said
+    assert (status.state, status.compute_profile, status.refused) == ("failed", one, (warnings[0],))
+    text = log.read_text()
+    assert text.count("are left to other workers") == 1
+    assert "Traceback" not in text and "dropped" not in text
 
-    # Allowed to mix, it is done after all.
+    # With mixed hardware allowed, the job is finished.
     job.permit_mixed_hardware()
     assert list(scheduler.follow_job(job, executor))[-1].kind == "done"
     assert scheduler.read_result(job).warnings == (
         f"2 pictures were edited on other hardware: {differs}.",
     )
 
-    # With a worker of that kind, that one does the rest, however late it comes.
-    job = begun(tmp_path / "both", one, first)
+    # A compatible worker edits the rest, however late it starts.
+    job = started_job(tmp_path / "both", one, first)
     scheduler.dispatch_next(job, executor)
     wait_for(lambda: list(job.hardware.refusals()))
     with run_launcher(url, log):
@@ -81,7 +79,7 @@ def test_chunks_are_left_to_the_kind_that_began_and_the_job_fails_where_there_is
     rest = [r for r in job.receipts.all() if r.digest != first.digest or r.worker != first.worker]
     assert len(rest) == 2 and {r.worker.compute_profile for r in rest} == {one}
 
-    # Nothing was finished by the kind that began, and it is gone: it is anybody's.
+    # A job without finished chunks takes the profile of any worker.
     job = stills_job(tmp_path / "anew", 1, model="tiny")
     job.hardware.fix_profile(one)
     scheduler.dispatch_next(job, executor)
@@ -89,10 +87,10 @@ def test_chunks_are_left_to_the_kind_that_began_and_the_job_fails_where_there_is
     assert job.hardware.profile() == theirs and not list(job.hardware.refusals())
 
 
-def begun(folder, kind, receipt):
-    """A job of three chunks, one of which ``kind`` has finished."""
+def started_job(folder, profile, receipt):
+    """A job of three chunks; a worker with ``profile`` has finished one of them."""
     job = stills_job(folder, 3, model="tiny")
-    job.hardware.fix_profile(kind)
+    job.hardware.fix_profile(profile)
     fingerprint, done = job.job().fingerprint(), job.plan().chunks[0].id
     job.receipts.write(msgspec.structs.replace(receipt, chunk=done, fingerprint=fingerprint))
     return job

@@ -1,4 +1,4 @@
-"""Chunks come back from whatever ends their workers, and none is done twice for nothing."""
+"""Chunks are redelivered however their workers end, and none is edited twice without need."""
 
 import os
 import signal
@@ -21,17 +21,17 @@ from .worker_processes import running, stills_job, wait_for, worker_env
 LAUNCH = """
 import sys
 from workers.launcher import Launcher, Slot
-places = [Slot(f"test{n}", {}, int(sys.argv[3])) for n in range(int(sys.argv[1]))]
-sys.exit(Launcher(places, window=float(sys.argv[2])).run(exit_with_parent=False))
+slots = [Slot(f"test{n}", {}, int(sys.argv[3])) for n in range(int(sys.argv[1]))]
+sys.exit(Launcher(slots, soft_shutdown=float(sys.argv[2])).run(exit_with_parent=False))
 """
 
 
 @contextmanager
-def worker_options(redis, log, *, workers=1, window=30.0, time_limit=TIME_LIMIT, **env):
-    """A launcher with workers whose messages go to others two seconds after their death."""
+def run_workers(redis, log, *, workers=1, soft_shutdown=30.0, time_limit=TIME_LIMIT, **env):
+    """A launcher with workers whose messages are redelivered two seconds after their death."""
     with log.open("ab") as file:
         process = subprocess.Popen(
-            [sys.executable, "-c", LAUNCH, str(workers), str(window), str(time_limit)],
+            [sys.executable, "-c", LAUNCH, str(workers), str(soft_shutdown), str(time_limit)],
             env=worker_env(redis.url, IP2P_DEVICE="cpu", IP2P_VISIBILITY_TIMEOUT="2", **env),
             stdout=file, stderr=file, start_new_session=True,
         )  # fmt: skip
@@ -42,8 +42,8 @@ def worker_options(redis, log, *, workers=1, window=30.0, time_limit=TIME_LIMIT,
         process.wait()
 
 
-def held(job):
-    """The process that holds a chunk, once there is one."""
+def process_at_work(job):
+    """Wait until a process edits a chunk; return its pid."""
     return wait_for(lambda: [c.worker.pid for c in job.heartbeats.all()])[0]
 
 
@@ -56,41 +56,41 @@ def failed_pictures(job):
     return [Path(path).name for path, _ in result.failed]
 
 
-def comes_back_with_a_death(job):
-    """The second chunk is begun again, not failed, and its first attempt counts."""
-    wait_for(lambda: made(job).count("1-000001") == 2)
-    assert attempts.history(job, "1-000001").crashes == 2, "one died, one is at it"
+def assert_retried_after_a_crash(job):
+    """Wait for the second attempt at the second chunk; the first one counts as a crash."""
+    wait_for(lambda: attempts_by_chunk(job).count("1-000001") == 2)
+    assert attempts.history(job, "1-000001").crashes == 2, "one crashed, one is running"
     assert list(job.failures.all()) == []
 
 
-def made(job):
-    """Attempts that were begun, by chunk, as a job tells that has not ended."""
+def attempts_by_chunk(job):
+    """Chunk ids of all attempts at a job that has not ended."""
     return sorted(p.name.split(".")[0] for p in (job.path / "attempts").glob("*.json"))
 
 
-def test_a_picture_that_kills_its_process_is_left_out_and_the_job_ends(tmp_path, redis, executor):
+def test_a_picture_that_kills_its_process_is_skipped_and_the_job_ends(tmp_path, redis, executor):
     job = stills_job(tmp_path, 2, model="identity:crash=1")
     scheduler.dispatch_next(job, executor)
-    with worker_options(redis, tmp_path / "log"):
+    with run_workers(redis, tmp_path / "log"):
         assert failed_pictures(job) == ["1.png"]
     assert list(job.failures.all()) == []
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(300)
-def test_a_picture_that_kills_its_whole_worker_is_left_out_too(tmp_path, redis, executor):
-    """Nobody follows the job: the messages come back from Redis alone."""
+def test_a_picture_that_kills_its_whole_worker_is_skipped_too(tmp_path, redis, executor):
+    """No command follows the job: Redis alone redelivers the messages."""
     job = stills_job(tmp_path, 2, model="identity:crash-group=1")
     scheduler.dispatch_next(job, executor)
-    with worker_options(redis, tmp_path / "log"):
+    with run_workers(redis, tmp_path / "log"):
         assert failed_pictures(job) == ["1.png"]
 
 
 def test_a_chunk_that_hangs_is_killed_by_its_own_process(tmp_path, redis, executor):
     job = stills_job(tmp_path, 2, model="identity:hang=1")
     scheduler.dispatch_next(job, executor)
-    with worker_options(redis, tmp_path / "log", IP2P_CHUNK_TIMEOUT="1"):
-        comes_back_with_a_death(job)
+    with run_workers(redis, tmp_path / "log", IP2P_CHUNK_TIMEOUT="1"):
+        assert_retried_after_a_crash(job)
     assert "has made no progress for" in (tmp_path / "log").read_text()
 
 
@@ -99,22 +99,22 @@ def test_a_chunk_that_hangs_is_killed_by_its_own_process(tmp_path, redis, execut
 def test_a_chunk_that_hangs_is_killed_by_its_worker_at_the_launchers_limit(
     tmp_path, redis, executor
 ):
-    """... which rules though the message allows an hour; and the chunk comes back."""
+    """... which applies although the message allows an hour; and the chunk is retried."""
     job = stills_job(tmp_path, 2, model="identity:hang=1")
     scheduler.dispatch_next(job, executor)
-    with worker_options(redis, tmp_path / "log", time_limit=2):
-        comes_back_with_a_death(job)
+    with run_workers(redis, tmp_path / "log", time_limit=2):
+        assert_retried_after_a_crash(job)
     assert "Hard time limit (2" in (tmp_path / "log").read_text()
 
 
-def test_a_long_chunk_is_done_once_though_its_message_is_there_twice(tmp_path, redis, executor):
+def test_a_long_chunk_is_edited_once_though_its_message_is_queued_twice(tmp_path, redis, executor):
     job = stills_job(tmp_path, 1, model="identity:slow=4")
     (chunk,) = job.plan().chunks
-    with worker_options(redis, tmp_path / "log", workers=2):
+    with run_workers(redis, tmp_path / "log", workers=2):
         wait_for(lambda: len(executor.workers(timeout=1.0)) == 2)
         scheduler.dispatch_next(job, executor)
         executor.enqueue(job, [chunk])
-        holder = held(job)
+        holder = process_at_work(job)
         wait_for(lambda: job.receipts.get(chunk.id))
         assert job.receipts.get(chunk.id).worker.pid == holder
         wait_for(job.result)
@@ -124,15 +124,15 @@ def test_a_long_chunk_is_done_once_though_its_message_is_there_twice(tmp_path, r
 
 @pytest.mark.slow
 @pytest.mark.timeout(300)
-def test_a_worker_that_was_stopped_cannot_overwrite_what_another_did(tmp_path, redis, executor):
+def test_a_stopped_worker_cannot_overwrite_another_workers_files(tmp_path, redis, executor):
     job = stills_job(tmp_path, 2, model="identity:slow=2", each=2)
     scheduler.dispatch_next(job, executor)
-    with worker_options(redis, tmp_path / "log"):
-        stopped = held(job)
+    with run_workers(redis, tmp_path / "log"):
+        stopped = process_at_work(job)
         for pid in (stopped, group(stopped)):
             os.kill(pid, signal.SIGSTOP)
         try:
-            with worker_options(redis, tmp_path / "log"):
+            with run_workers(redis, tmp_path / "log"):
                 receipt = wait_for(lambda: job.receipts.get("1-000000"), 60)
                 wait_for(job.result)
             written = {p: p.stat().st_mtime_ns for p in (tmp_path / "out").iterdir()}
@@ -150,27 +150,27 @@ def test_a_worker_that_was_stopped_cannot_overwrite_what_another_did(tmp_path, r
     assert list(job.failures.all()) == []
 
 
-def test_a_chunk_that_is_given_back_counts_no_death(tmp_path, redis, executor):
+def test_a_released_chunk_counts_no_crash(tmp_path, redis, executor):
     job = stills_job(tmp_path, 1, model="identity:slow=60")
     scheduler.dispatch_next(job, executor)
-    with worker_options(redis, tmp_path / "log", window=0.5) as launcher:
-        held(job)
-        assert attempts.history(job, "1-000000").crashes == 1, "it has not ended"
+    with run_workers(redis, tmp_path / "log", soft_shutdown=0.5) as launcher:
+        process_at_work(job)
+        assert attempts.history(job, "1-000000").crashes == 1, "the attempt has not ended"
         launcher.terminate()
         assert launcher.wait(30) == 0
     assert attempts.history(job, "1-000000").crashes == 0
-    assert made(job) == ["1-000000"]
+    assert attempts_by_chunk(job) == ["1-000000"]
     assert executor.queue_length() == 1
 
 
 # -- limits -----------------------------------------------------------------------------------
 
 
-def test_a_dead_workers_message_is_back_within_two_minutes():
+def test_a_dead_workers_message_is_redelivered_within_two_minutes():
     app = make_app("redis://localhost")
     options = app.conf.broker_transport_options
     between = options["unacked_restore_interval"] * options["unacked_restore_throttle"]
-    assert options["visibility_timeout"] + between <= 110  # and some seconds to notice it
+    assert options["visibility_timeout"] + between <= 110  # and some seconds until Kombu notices
     app.close()
 
 

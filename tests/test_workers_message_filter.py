@@ -1,4 +1,4 @@
-"""A real worker under fire: whatever stands in the queue, it runs nothing of it and lives on."""
+"""A real worker drops hostile messages, runs nothing of them, and continues."""
 
 import base64
 import json
@@ -28,7 +28,7 @@ from .worker_processes import run_launcher, stills_job, wait_for
 
 @pytest.fixture(scope="module")
 def target(tmp_path_factory):
-    """A worker that may use one folder and no model but the identity."""
+    """A worker that may use one folder and only bundled models."""
     base = tmp_path_factory.mktemp("target")
     (base / "root").mkdir()
     env = {"IP2P_ALLOWED_ROOTS": str(base / "root"), "IP2P_ALLOWED_MODELS": "identity, tiny"}
@@ -55,17 +55,17 @@ class Target:
             client.lpush("ip2p:chunks", text)
         client.close()
 
-    def said(self):
+    def log_text(self):
         return self.log.read_text(errors="replace")
 
     def worker(self):
-        """The process that takes the messages."""
+        """The pids of the processes that take the messages."""
         path = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
         return wait_for(lambda: path.read_text().split())
 
-    def is_well(self):
-        """It does an honest job, in the process that was there before."""
-        job = self.job(root=self.root / "honest")
+    def still_works(self):
+        """Whether the worker does a valid job."""
+        job = self.job(root=self.root / "valid")
         scheduler.dispatch_next(job, self.executor)
         assert wait_for(job.result).frames == 1
         wait_for(lambda: self.executor.queue_length() == 0)
@@ -73,7 +73,7 @@ class Target:
 
 
 def good(job, **changes):
-    """The parts of an honest message."""
+    """A valid message, with changes to its parts."""
     kwargs = build_message(job, job.plan().chunks[0].id, job.job().fingerprint())
     parts = {
         "args": [], "kwargs": kwargs, "embed": {}, "body": None, "type": "application/json",
@@ -109,7 +109,7 @@ class Bomb:
 
 
 def hostile(job, tmp_path):
-    """Messages that a worker must not follow, each by what is wrong with it."""
+    """Messages that a worker must drop, each by what is wrong with it."""
     bomb = tmp_path / "bomb"
     call = {"task": "ip2p.assemble", "args": [], "kwargs": {}, "options": {}}
     secrets = tmp_path / "secrets"
@@ -154,31 +154,31 @@ def hostile(job, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.timeout(180)
-def test_hostile_messages_do_nothing_and_the_worker_lives_on(target, tmp_path):
-    assert target.is_well()
+def test_hostile_messages_do_nothing_and_the_worker_continues(target, tmp_path):
+    assert target.still_works()
     before = target.worker()
     job = target.job()
     messages = hostile(job, tmp_path)
     target.push(*messages.values())
     wait_for(lambda: target.executor.queue_length() == 0, 90)
-    assert target.is_well()
-    assert target.worker() == before, "it was started anew"
-    assert target.said().count("message dropped") == len(messages)
-    assert "Traceback" not in target.said()
-    assert not any(line.startswith("ERROR root") for line in target.said().splitlines())
-    assert list(tmp_path.iterdir()) == []  # no bomb went off, nothing was written
+    assert target.still_works()
+    assert target.worker() == before, "the worker was restarted"
+    assert target.log_text().count("message dropped") == len(messages)
+    assert "Traceback" not in target.log_text()
+    assert not any(line.startswith("ERROR root") for line in target.log_text().splitlines())
+    assert list(tmp_path.iterdir()) == []  # no pickle was loaded, nothing was written
     assert not job.receipts.ids() and not list(job.failures.all()) and not job.result()
-    assert max(map(len, target.said().splitlines())) < 6000
+    assert max(map(len, target.log_text().splitlines())) < 6000
 
 
 @settings(max_examples=40)
 @given(st.dictionaries(st.text(), st.recursive(st.none() | st.text() | st.integers(), st.lists)))
-def test_whatever_json_comes_is_refused_in_words(value):
+def test_any_other_json_is_refused_with_a_reason(value):
     with pytest.raises((ValueError, msgspec.MsgspecError)):
         message_filter.read(json.dumps(value).encode())
 
 
-def test_an_honest_message_passes_as_it_is(tmp_path):
+def test_a_valid_message_passes_unchanged(tmp_path):
     text = good(stills_job(tmp_path, 1))
     assert message_filter.read(text.encode()) == json.loads(text)
 
@@ -190,9 +190,9 @@ def test_a_job_folder_outside_the_roots_is_refused_by_name(target, tmp_path):
     for path in (outside.path, target.root / "gate", target.root / "gate2" / "job"):
         target.push(good(outside, kwargs={"job": str(path)}))
         wait_for(
-            lambda path=path: f"{path} is not in a folder that this worker may" in target.said()
+            lambda path=path: f"{path} is not in a folder that this worker may" in target.log_text()
         )
-    assert target.is_well()
+    assert target.still_works()
     assert sorted(p.name for p in outside.path.iterdir()) == [
         "items.jsonl", "job.json", "plan.json", "recipe.toml",
     ]  # fmt: skip
@@ -200,7 +200,7 @@ def test_a_job_folder_outside_the_roots_is_refused_by_name(target, tmp_path):
 
 
 def changed(job, **fields):
-    """The same job folder with another ``job.json``, as its author could write it."""
+    """The same job folder with another ``job.json``, as an attacker could write it."""
     values = {name: getattr(job.job(), name) for name in Job.__struct_fields__}
     write_atomic(job.path / "job.json", encode(Job(**(values | fields))))
     return job
@@ -208,18 +208,18 @@ def changed(job, **fields):
 
 def failure(target, job):
     scheduler.dispatch_next(job, target.executor)
-    (found,) = wait_for(lambda: list(job.failures.all()))
-    assert found.attempts == 1, "a refusal is not tried again"
-    return found
+    (failed,) = wait_for(lambda: list(job.failures.all()))
+    assert failed.attempts == 1, "a refusal is not retried"
+    return failed
 
 
 def test_a_source_outside_the_roots_is_a_failure_that_says_so(target, tmp_path):
     demo = Path(ip2p_batch.__file__).parent / "demo" / "clip.mp4"
     job = _video_job(target, tmp_path, demo)
-    found = failure(target, job)
-    assert found.error == "OutsideRoots"
-    assert str(demo) in found.message and "IP2P_ALLOWED_ROOTS" in found.message
-    assert str(target.root) in found.hint
+    failed = failure(target, job)
+    assert failed.error == "OutsideRoots"
+    assert str(demo) in failed.message and "IP2P_ALLOWED_ROOTS" in failed.message
+    assert str(target.root) in failed.hint
 
 
 def _video_job(target, tmp_path, source):
@@ -238,8 +238,8 @@ def test_an_output_outside_the_roots_is_a_failure_that_says_so(target, tmp_path)
     demo = target.root / "clip.mp4"
     demo.write_bytes((Path(ip2p_batch.__file__).parent / "demo" / "clip.mp4").read_bytes())
     job = changed(_video_job(target, tmp_path, demo), output=str(tmp_path / "o.mp4"))
-    found = failure(target, job)
-    assert (found.chunk, found.error) == ("assemble", "OutsideRoots")
+    failed = failure(target, job)
+    assert (failed.chunk, failed.error) == ("assemble", "OutsideRoots")
     assert not (tmp_path / "o.mp4").exists()
 
 
@@ -252,20 +252,20 @@ def test_an_output_outside_the_roots_is_a_failure_that_says_so(target, tmp_path)
         ("{base}/tiny", "ModelError", "IP2P_ALLOWED_MODELS"),
     ],
 )
-def test_models_that_are_not_on_the_list_are_a_failure(target, model, error, words):
+def test_a_model_that_is_not_allowed_is_a_failure(target, model, error, words):
     (target.base / "tiny").mkdir(exist_ok=True)
     (target.root / "model").mkdir(exist_ok=True)
     job = target.job(model=model.format(root=target.root, base=target.base))
-    found = failure(target, job)
-    assert found.error == error and words in found.message
-    assert target.is_well()
+    failed = failure(target, job)
+    assert failed.error == error and words in failed.message
+    assert target.still_works()
 
 
-def test_orders_that_would_stop_a_worker_are_not_followed(target):
+def test_control_commands_that_would_stop_a_worker_are_rejected(target):
     before = target.worker()
     with make_app(target.redis.url) as app:
         assert app.control.ping(timeout=10, limit=1)
-        for order, arguments in (
+        for command, arguments in (
             ("shutdown", {}), ("pool_shrink", {"n": 1}),
             ("pool_restart", {"modules": ["antigravity"]}),
             ("add_consumer", {"queue": "other"}), ("cancel_consumer", {"queue": "chunks"}),
@@ -274,51 +274,51 @@ def test_orders_that_would_stop_a_worker_are_not_followed(target):
             ("terminate", {"signal": "KILL", "task_id": "1"}), ("objgraph", {}),
         ):  # fmt: skip
             (answer,) = app.control.broadcast(
-                order, arguments=arguments, reply=True, timeout=10, limit=1
+                command, arguments=arguments, reply=True, timeout=10, limit=1
             )
-            assert "not followed" in str(answer), order
+            assert "rejected" in str(answer), command
         client = redis_url.connect(target.redis.url)
         for text in ("{}", "7", "}{", '{"properties": 1}'):
             client.publish("ip2p:/0.celery.pidbox", text)
         client.close()
         assert app.control.ping(timeout=10, limit=1)
-    assert target.is_well()
+    assert target.still_works()
     assert target.worker() == before
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(180)
-def test_what_is_damaged_among_messages_in_hand_is_dropped_and_the_rest_is_restored(target):
-    """As of a worker that died: after the visibility timeout another looks at all of them."""
-    assert target.is_well()
+def test_damaged_unacknowledged_messages_are_dropped_and_the_others_restored(target):
+    """After the visibility timeout a worker restores the messages of dead workers."""
+    assert target.still_works()
     before = target.worker()
     job = target.job()
-    honest = json.loads(good(job))
+    valid = json.loads(good(job))
     entries = {
         "no JSON": "}{", "not UTF-8": b"\xff\xfe", "a number": "7", "null": "null", "empty": "",
         "a short list": "[]", "numbers": "[1, 2, 3]", "deep": "[" * 60000,
         "a text": '["x", "", "chunks"]', "an empty message": '[{}, "", "chunks"]',
         "headers of no kind": '[{"headers": 1, "properties": {}}, "", "chunks"]',
-        "elsewhere": json.dumps([honest, "", "other"]),
-        "no queue": json.dumps([honest, {"a": 1}, ["x"]]),
+        "elsewhere": json.dumps([valid, "", "other"]),
+        "no queue": json.dumps([valid, {"a": 1}, ["x"]]),
         "not ours": json.dumps([json.loads(good(job, kwargs={"pixels": "A"})), "", "chunks"]),
         b"\xff a tag": "[",
     }  # fmt: skip
-    old = len(target.said())
+    old = len(target.log_text())
     client = redis_url.connect(target.redis.url)
-    tags = {**entries, "good": json.dumps([honest, "", "chunks"]), "gone": None}
+    tags = {**entries, "good": json.dumps([valid, "", "chunks"]), "gone": None}
     client.hset("ip2p:unacked", mapping={k: v for k, v in tags.items() if v is not None})
     client.zadd("ip2p:unacked_index", dict.fromkeys(tags, 1.0))
     wait_for(lambda: not client.hlen("ip2p:unacked") and not client.zcard("ip2p:unacked_index"))
     assert wait_for(job.result).frames == 1
     assert client.llen("ip2p:other") == 0
-    assert target.said()[old:].count("message dropped") == len(entries)
-    # Another kind of thing altogether under those names: nothing can be restored, and no more.
+    assert target.log_text()[old:].count("message dropped") == len(entries)
+    # A key of another type under that name: nothing is restored, and the worker continues.
     client.set("ip2p:unacked_index", "x")
-    wait_for(lambda: "could not look for messages" in target.said(), 60)
+    wait_for(lambda: "were not restored" in target.log_text(), 60)
     client.delete("ip2p:unacked_index")
     client.close()
-    assert target.is_well()
-    assert target.worker() == before, "it was started anew"
-    assert "Traceback" not in target.said()[old:]
-    assert max(map(len, target.said()[old:].splitlines())) < 6000
+    assert target.still_works()
+    assert target.worker() == before, "the worker was restarted"
+    assert "Traceback" not in target.log_text()[old:]
+    assert max(map(len, target.log_text()[old:].splitlines())) < 6000

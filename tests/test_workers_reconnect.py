@@ -1,4 +1,4 @@
-"""Workers whose connections to Redis break go on, every time."""
+"""Workers continue after their connections to Redis break, every time."""
 
 import time
 from contextlib import closing
@@ -22,14 +22,14 @@ def test_a_worker_whose_connections_are_cut_takes_chunks_again(tmp_path, redis):
         with run_launcher(url, tmp_path / "log", **soon), closing(direct):
             wait_for(lambda: direct.workers(0.5))
             for number, pause in enumerate((0.1, 0.0, 0.2, 0.05, 0.15, 0.1)):
-                # Idle, in the midst of connecting anew, or at a chunk.
+                # Idle, while reconnecting, or while editing a chunk.
                 job = stills_job(tmp_path / str(number), 2, model="identity:slow=0.2")
                 if number % 2:
                     scheduler.dispatch_next(job, direct)
                 proxy.cut()
                 time.sleep(pause)
                 proxy.cut()
-                # What the cut took along, a message on its way perhaps, is the follower's to mend.
+                # Where the cut lost a message, the following command dispatches it again.
                 assert list(scheduler.follow_job(job, direct))[-1].kind == "done"
     finally:
         proxy.close()

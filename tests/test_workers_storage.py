@@ -1,4 +1,4 @@
-"""A detached job whose disk is full for a while: nobody follows it, and it is done all the same."""
+"""A detached job whose disk is full for a while is finished without a command that follows it."""
 
 import resource
 import time
@@ -28,7 +28,7 @@ def test_a_detached_job_waits_in_the_queue_for_its_disk(tmp_path, redis, executo
         scheduler.dispatch_next(job, executor)
         wait_for(lambda: executor.queue_length() == 3)
         time.sleep(7)
-        # Neither done nor given up nor lost: in hand, or in the queue.
+        # Neither finished nor failed nor lost: unacknowledged, or in the queue.
         assert executor.queue_length() == 3
         assert not job.receipts.ids() and not job.failures.chunk_ids()
         assert not list(tmp_path.rglob(".ip2p-*"))

@@ -1,7 +1,7 @@
-"""For tests of the Celery layer: an app with the project's whole configuration, and jobs to do.
+"""Worker processes and small jobs for tests, and a Celery app with the project's configuration.
 
-As a module for worker processes (``run_worker``) it needs IP2P_BROKER_URL. Its tasks append a line
-to a file, so that a test sees what ran, how often and where.
+As a module of a worker process (``run_worker``) it needs IP2P_BROKER_URL. Its tasks append a line
+to a file, so that a test sees what ran, how often, and in which process.
 """
 
 import os
@@ -25,17 +25,17 @@ ROOT = HERE.parent
 
 
 def wait_for(condition, seconds=120.0):
-    """Wait until ``condition()`` is true; its value, or an error after ``seconds``."""
+    """Wait until ``condition()`` is true and return its value; fail after ``seconds``."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         if value := condition():
             return value
         time.sleep(0.05)
-    raise AssertionError("it did not happen in time")
+    raise AssertionError(f"not true within {seconds} s")
 
 
 def running(pid):
-    """Whether a process runs; one that ended and was not waited for does not."""
+    """Whether a process runs; a zombie does not."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except FileNotFoundError:
@@ -101,11 +101,11 @@ def die(path):
 
 
 def notes(path, word="start"):
-    """Numbers of the processes that noted ``word``, in order."""
+    """Pids of the processes that noted ``word``, in order."""
     if not path.exists():
         return []
     lines = [line.split() for line in path.read_text().splitlines()]
-    return [int(pid) for said, pid in lines if said == word]
+    return [int(pid) for noted, pid in lines if noted == word]
 
 
 @contextmanager
@@ -132,7 +132,7 @@ def run_worker(url, log, **env):
 
 @contextmanager
 def run_launcher(url, log, **env):
-    """The workers' own launcher with one CPU worker, as `ip2p-batch worker` starts it."""
+    """The real launcher with one CPU worker, as `ip2p-batch worker` starts it."""
     with log.open("ab") as file:
         process = subprocess.Popen(
             [sys.executable, "-m", "workers", "--devices", "cpu", "--workers", "1"],

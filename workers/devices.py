@@ -1,4 +1,4 @@
-"""What a machine has to compute with, found out without loading torch."""
+"""Find the GPUs and cores of this machine without loading torch."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from pathlib import Path
 from ip2p_batch.errors import RecipeError
 
 _HINT = "Use auto, cpu, or GPU numbers such as 0,1."
-#: MiB of a GPU's memory from which on two workers share it: each has half, and its own weights.
-#: Quick GPUs are large ones, and it is these that wait for one worker alone.
-_ROOM_FOR_TWO = 38_000
+#: MiB of memory from which two workers share a GPU, each with half of it and its own weights. Such
+#: GPUs are fast, so that one worker alone leaves them idle while it decodes and encodes.
+_MEMORY_FOR_TWO = 38_000
 
 
 def choose(devices: str, env: Mapping[str, str] | None = None) -> list[str]:
-    """The GPUs to use, as values for ``CUDA_VISIBLE_DEVICES``; empty means the CPU.
+    """Return the GPUs to use, as values of ``CUDA_VISIBLE_DEVICES``; empty means the CPU.
 
     Args:
         devices: ``auto``, ``cpu``, ``cuda``, or numbers such as ``0,1``. Numbers count within
             ``CUDA_VISIBLE_DEVICES`` where that is set, as torch counts.
 
     Raises:
-        RecipeError: ``devices`` is none of these, or there is no such GPU.
+        RecipeError: ``devices`` has another form, or there is no such GPU.
     """
     env = os.environ if env is None else env
     if devices == "cpu":
@@ -35,13 +35,13 @@ def choose(devices: str, env: Mapping[str, str] | None = None) -> list[str]:
     if devices == "auto":
         return gpus(env) if torch_has_gpus() else []
     if devices == "cuda":
-        found = gpus(env)
-        if not found:
+        visible_gpus = gpus(env)
+        if not visible_gpus:
             raise RecipeError("--devices cuda: no GPU was found.", hint=_HINT)
-        return found
+        return visible_gpus
     numbers = [d.strip().removeprefix("cuda:") for d in devices.split(",")]
     if not all(n.isdigit() for n in numbers) or len(set(numbers)) < len(numbers):
-        raise RecipeError(f"--devices {devices} is not known.", hint=_HINT)
+        raise RecipeError(f"--devices {devices} is unknown.", hint=_HINT)
     visible = _visible(env)
     if visible is None:
         return numbers
@@ -54,44 +54,44 @@ def choose(devices: str, env: Mapping[str, str] | None = None) -> list[str]:
 
 
 def gpus(env: Mapping[str, str] | None = None) -> list[str]:
-    """Names of the GPUs that this process may use; empty where there are none."""
+    """Return the ids of the GPUs that this process may use."""
     visible = _visible(os.environ if env is None else env)
     if visible is not None:
         return visible
     if shutil.which("nvidia-smi") is not None:
-        said = _say(["nvidia-smi", "--query-gpu=index", "--format=csv,noheader"])
-        return [line.strip() for line in said.splitlines() if line.strip().isdigit()]
-    # Containers may lack nvidia-smi; AMD and WSL have another. Only torch knows, and asking it
-    # costs seconds, so only where some driver is there.
+        lines = _output_of(["nvidia-smi", "--query-gpu=index", "--format=csv,noheader"])
+        return [line.strip() for line in lines.splitlines() if line.strip().isdigit()]
+    # Containers may lack nvidia-smi, and AMD and WSL have other tools. Loading torch takes seconds,
+    # so it is asked only where a driver exists.
     if not any(Path("/dev", name).exists() for name in ("nvidiactl", "kfd", "dxg")):
         return []
-    said = _say([sys.executable, "-c", "import torch; print(torch.cuda.device_count())"])
-    return [str(n) for n in range(int(said))] if said.strip().isdigit() else []
+    count = _output_of([sys.executable, "-c", "import torch; print(torch.cuda.device_count())"])
+    return [str(n) for n in range(int(count))] if count.strip().isdigit() else []
 
 
-def with_room_for_two(gpus: Sequence[str]) -> list[str]:
-    """Those of ``gpus`` that are best given two workers.
+def with_memory_for_two(gpus: Sequence[str]) -> list[str]:
+    """Return those of ``gpus`` on which two workers are faster than one.
 
-    While one decodes, steadies and encodes, the other computes. A GPU of which nothing is known
-    (no ``nvidia-smi``, a part of a GPU) has one, and so has one that takes a single process.
+    One worker computes while the other one decodes, filters and encodes. One worker is right for a
+    GPU of unknown memory (no ``nvidia-smi``, a MIG part) or in exclusive-process mode.
     """
     if shutil.which("nvidia-smi") is None:
         return []
     columns = "index,uuid,memory.total,compute_mode,mig.mode.current"
-    said = _say(["nvidia-smi", f"--query-gpu={columns}", "--format=csv,noheader,nounits"])
-    roomy: list[tuple[str, str]] = []
-    for line in said.splitlines():
-        index, uuid, memory, mode, parted = (*map(str.strip, line.split(",")), *[""] * 5)[:5]
-        large = memory.isdigit() and int(memory) >= _ROOM_FOR_TWO
-        if large and mode == "Default" and parted != "Enabled":
-            roomy.append((index, uuid))
+    lines = _output_of(["nvidia-smi", f"--query-gpu={columns}", "--format=csv,noheader,nounits"])
+    large: list[tuple[str, str]] = []
+    for line in lines.splitlines():
+        index, uuid, memory, mode, mig = (*map(str.strip, line.split(",")), *[""] * 5)[:5]
+        has_memory = memory.isdigit() and int(memory) >= _MEMORY_FOR_TWO
+        if has_memory and mode == "Default" and mig != "Enabled":
+            large.append((index, uuid))
 
-    def is_one_of_them(gpu: str) -> bool:
-        # CUDA takes the beginning of a uuid, too.
+    def is_large(gpu: str) -> bool:
+        # CUDA accepts the beginning of a uuid.
         by_uuid = gpu.startswith("GPU-")
-        return any(uuid.startswith(gpu) if by_uuid else gpu == index for index, uuid in roomy)
+        return any(uuid.startswith(gpu) if by_uuid else gpu == index for index, uuid in large)
 
-    return [gpu for gpu in gpus if is_one_of_them(gpu)]
+    return [gpu for gpu in gpus if is_large(gpu)]
 
 
 def _visible(env: Mapping[str, str]) -> list[str] | None:
@@ -101,12 +101,13 @@ def _visible(env: Mapping[str, str]) -> list[str] | None:
     names = []
     for name in (part.strip() for part in value.split(",")):
         if not name or name.startswith("-"):
-            break  # as CUDA reads it: nothing after the first that is no device
-        names.append(name)  # a number, or GPU-... and MIG-... by their ids
+            break  # CUDA ignores everything after the first invalid entry
+        names.append(name)  # a number, or an id such as GPU-... or MIG-...
     return names
 
 
-def _say(command: list[str]) -> str:
+def _output_of(command: list[str]) -> str:
+    """Return the output of a command; empty where it fails."""
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
     except (OSError, subprocess.TimeoutExpired):
@@ -115,19 +116,19 @@ def _say(command: list[str]) -> str:
 
 
 def torch_has_gpus() -> bool:
-    """Whether the installed torch was built for GPUs at all; reads its version file only."""
+    """Return whether the installed torch was built for GPUs; reads only its version file."""
     spec = importlib.util.find_spec("torch")
     if spec is None or spec.origin is None:
         return False
     try:
         facts = runpy.run_path(str(Path(spec.origin).with_name("version.py")))
     except OSError:
-        return True  # it does not say; loading a model will
+        return True  # unknown; loading a model will show it
     return bool(facts.get("cuda") or facts.get("hip"))
 
 
 def available_cores() -> int:
-    """Cores that this process may use."""
+    """Return the number of cores that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

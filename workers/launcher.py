@@ -1,7 +1,7 @@
-"""Celery worker processes, one or two on each GPU or one for each core; kept running.
+"""Start Celery workers, one or two per GPU or one per core, and restart those that die.
 
-A worker that dies is started again. The first SIGTERM or SIGINT lets each worker finish the chunk
-in hand, or give it back when that takes longer than the soft window; the second ends them now.
+The first SIGTERM or SIGINT lets each worker finish its chunk, or release it when that takes longer
+than the soft shutdown; the second one kills all workers.
 """
 
 from __future__ import annotations
@@ -21,40 +21,48 @@ from types import FrameType
 from ip2p_batch.queue.messages import SOFT_SHUTDOWN, TIME_LIMIT
 from ip2p_batch.settings import Settings
 
-from .devices import available_cores, choose, with_room_for_two
+from .devices import available_cores, choose, with_memory_for_two
 from .parent_watch import when_stdin_ends
 
 log = logging.getLogger("workers")
 
-#: Deaths in a row, each soon after the start, before a worker is given up ...
-_DEATHS = 5
-#: ... where it was killed: that may be a chunk's fault, and it takes some until that is known.
-_KILLS = 25
+#: Exits in a row, each soon after the start, after which a worker is not restarted ...
+_MAX_EXITS = 5
+#: ... or that many where it was killed: crash isolation needs some crashes to find a bad frame.
+_MAX_KILLS = 25
 _SOON_SECONDS = 30.0
-#: A chunk takes seconds on a GPU, minutes where frames are large; after this it has hung. Long
-#: before, its pace tells (``execution/timeout.py``).
+#: A chunk takes seconds on a GPU, or minutes where frames are large; after this time it has hung.
+#: The chunk timeout notices that much earlier (``execution/timeout.py``).
 _GPU_TIME_LIMIT = 4 * 3600
-#: Threads for flow and filters beside one GPU, at the most: they keep up with it by then.
-_MOST_HELPERS = 8
-#: After the soft window, for giving the chunk back.
-_COLD_SECONDS = 10.0
+#: Threads for optical flow and filters per GPU; more are not faster than the GPU.
+_MAX_CPU_THREADS = 8
+#: Seconds after the soft shutdown, for releasing the chunk.
+_RELEASE_SECONDS = 10.0
 _TICK_SECONDS = 0.2
-#: Every chunk has threads of its own, and glibc gives each an arena: without a limit freed memory
-#: is scattered over all of them, and a worker grows by a tenth in some hundred chunks.
+#: Every chunk starts threads, and glibc gives each an arena. Without a limit, freed memory is
+#: scattered over all arenas, and a worker grows by a tenth within some hundred chunks.
 _ENV = {"MALLOC_ARENA_MAX": "2"}
 
 
 @dataclass
 class Slot:
-    """A place for one worker: what it computes on, and the process that holds it."""
+    """A place for one worker: its device, and its process while it runs.
+
+    Attributes:
+        env: added to the environment of the worker.
+        time_limit: seconds after which a chunk has hung.
+        started: when the worker was started, or is to be restarted.
+        exits: in a row, each soon after the start.
+        given_up: whether the worker exited too often to be restarted.
+    """
 
     name: str
     env: Mapping[str, str]
     time_limit: int = TIME_LIMIT
     process: subprocess.Popen[bytes] | None = None
     started: float = 0.0
-    deaths: int = 0
-    failed_chunks: bool = False
+    exits: int = 0
+    given_up: bool = False
 
     @property
     def alive(self) -> bool:
@@ -62,43 +70,43 @@ class Slot:
 
 
 def slots(devices: str, workers: int | None, threads: int) -> list[Slot]:
-    """The workers to run.
+    """Return the slots of the workers to run.
 
-    On a GPU a second one is at work while the first decodes the next chunk and encodes the last.
+    The second worker of a GPU computes while the first one decodes and encodes.
 
     Args:
         devices: see :func:`workers.devices.choose`.
-        workers: how many, on GPUs in turn; None is one per GPU and a second one where there is
-            room (:func:`workers.devices.with_room_for_two`), or as many as the cores hold.
+        workers: their number, distributed over the GPUs in turn. None means one or two per GPU
+            (:func:`workers.devices.with_memory_for_two`), or as many as the cores allow.
         threads: torch threads in each CPU worker.
 
     Raises:
-        RecipeError: ``devices`` is not known, or there is no such GPU.
+        RecipeError: ``devices`` is unknown, or there is no such GPU.
     """
     gpus = choose(devices)
     if gpus:
         if workers is None:
-            places = [*gpus, *with_room_for_two(gpus)]
+            gpu_by_slot = [*gpus, *with_memory_for_two(gpus)]
         else:
-            places = [gpus[number % len(gpus)] for number in range(workers)]
-        cpu_pool = str(min(_MOST_HELPERS, max(1, available_cores() // len(places))))
+            gpu_by_slot = [gpus[number % len(gpus)] for number in range(workers)]
+        cpu_threads = str(min(_MAX_CPU_THREADS, max(1, available_cores() // len(gpu_by_slot))))
         return [
             Slot(
                 f"gpu{number}",
                 {
                     "CUDA_VISIBLE_DEVICES": gpu,
-                    # As nvidia-smi counts.
+                    # The order of nvidia-smi.
                     "CUDA_DEVICE_ORDER": "PCI_BUS_ID",
-                    "IP2P_GPU_MEMORY_FRACTION": f"{1 / places.count(gpu):.3f}",
+                    "IP2P_GPU_MEMORY_FRACTION": f"{1 / gpu_by_slot.count(gpu):.3f}",
                     "IP2P_DEVICE": "cuda",
-                    "IP2P_CPU_THREADS": os.environ.get("IP2P_CPU_THREADS") or cpu_pool,
+                    "IP2P_CPU_THREADS": os.environ.get("IP2P_CPU_THREADS") or cpu_threads,
                 },
                 _GPU_TIME_LIMIT,
             )
-            for number, gpu in enumerate(places)
+            for number, gpu in enumerate(gpu_by_slot)
         ]
-    # More threads than cores would only hinder each other, and another number of threads
-    # would give other bits.
+    # More threads than cores slow each other down, and results are bit-identical only with the
+    # same number of threads.
     env = {
         "IP2P_DEVICE": "cpu",
         "CUDA_VISIBLE_DEVICES": "",
@@ -109,100 +117,113 @@ def slots(devices: str, workers: int | None, threads: int) -> list[Slot]:
 
 
 class Launcher:
-    """Starts the workers and keeps them until told to stop."""
+    """Keeps the workers of all slots running until a signal stops them.
 
-    def __init__(self, places: Sequence[Slot], *, window: float = SOFT_SHUTDOWN) -> None:
-        self._slots = places
-        self._window = window
-        self._asked = 0  # how often we were told to stop; twice means now
-        self._asked_at = 0.0
-        self._sent = 0
+    Args:
+        soft_shutdown: seconds for workers to finish their chunks after the first signal.
+        max_exits: exits in a row, each soon after the start, after which a worker is given up.
+    """
+
+    def __init__(
+        self,
+        slots: Sequence[Slot],
+        *,
+        soft_shutdown: float = SOFT_SHUTDOWN,
+        max_exits: int = _MAX_EXITS,
+    ) -> None:
+        self._slots = slots
+        self._soft_shutdown = soft_shutdown
+        self._max_exits = max_exits
+        self._stop_requests = 0  # two mean that the workers are killed
+        self._stop_requested_at = 0.0
+        self._signals_sent = 0
         self._wake = threading.Event()
 
     def run(self, *, exit_with_parent: bool) -> int:
-        """Work until stopped; 0 unless every worker was given up."""
+        """Run until stopped; return 0, or 1 once every worker was given up."""
         for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, self._signalled)
+            signal.signal(number, self._on_signal)
         if exit_with_parent:
-            when_stdin_ends(self._end_now)
+            when_stdin_ends(self._kill_all)
         while True:
-            if self._asked:
+            if self._stop_requests:
                 self._stop()
             else:
-                self._revive()
+                self._start_missing()
             if not any(s.alive for s in self._slots):
-                if self._asked:
+                if self._stop_requests:
                     return 0
-                if all(s.failed_chunks for s in self._slots):
+                if all(s.given_up for s in self._slots):
                     return 1
             self._wake.wait(_TICK_SECONDS)
             self._wake.clear()
 
     def _start(self, slot: Slot) -> None:
-        # The broker is in the environment, not here: a command line is everybody's to read.
+        # The broker is in the environment: every user can read a command line.
         command = [sys.executable, "-m", "workers.worker", f"{slot.name}-{os.getpid()}"]
         slot.started = time.monotonic()
         slot.process = subprocess.Popen(
             [*command, str(slot.time_limit)],
             env={**_ENV, **os.environ, "TOKENIZERS_PARALLELISM": "false", **slot.env},
-            stdin=subprocess.PIPE,  # never written; its end tells the worker that we are gone
-            # Ctrl-C in a terminal is ours to pass on; and a worker ends with its children.
+            stdin=subprocess.PIPE,  # never written; it closes when this process ends
+            # So that Ctrl-C in a terminal reaches the launcher only, and that a worker is killed
+            # with its children.
             process_group=0,
         )
 
-    def _revive(self) -> None:
-        """Start those that do not run, except those that die at every start."""
+    def _start_missing(self) -> None:
+        """Start the workers that do not run, except those that were given up."""
         now = time.monotonic()
         for slot in self._slots:
-            if slot.alive or slot.failed_chunks:
+            if slot.alive or slot.given_up:
                 continue
             if slot.process is not None:
-                self._bury(slot, now)
-            if not slot.failed_chunks and now >= slot.started:
+                self._on_exit(slot, now)
+            if not slot.given_up and now >= slot.started:
                 self._start(slot)
 
-    def _bury(self, slot: Slot, now: float) -> None:
-        """Note a death, and when to start again: ``slot.started`` then lies ahead."""
+    def _on_exit(self, slot: Slot, now: float) -> None:
+        """Count an exit, and set ``slot.started`` to the time of the restart."""
         process = slot.process
         assert process is not None
-        self._kill(slot)  # its child, which may still be at a chunk
+        self._kill(slot)  # its child process may still edit a chunk
         slot.process = None
-        slot.deaths = slot.deaths + 1 if now - slot.started < _SOON_SECONDS else 1
-        if slot.deaths > (_DEATHS if process.returncode >= 0 else _KILLS):
+        slot.exits = slot.exits + 1 if now - slot.started < _SOON_SECONDS else 1
+        if slot.exits > (self._max_exits if process.returncode >= 0 else _MAX_KILLS):
             log.error(
-                "worker %s is given up: it died %d times soon after its start",
+                "worker %s is given up: it exited %d times soon after its start",
                 slot.name,
-                slot.deaths,
+                slot.exits,
             )
-            slot.failed_chunks = True
+            slot.given_up = True
             return
-        log.warning("worker %s ended with %s; it is started again", slot.name, process.returncode)
-        slot.started = now + min(0.2 * 2.0**slot.deaths, 10.0)
+        log.warning("worker %s exited (%s) and is restarted", slot.name, process.returncode)
+        slot.started = now + min(0.2 * 2.0**slot.exits, 10.0)
 
-    def _signalled(self, number: int, frame: FrameType | None) -> None:
-        self._asked += 1
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        self._stop_requests += 1
         self._wake.set()
 
-    def _end_now(self) -> None:
-        self._asked = 2
+    def _kill_all(self) -> None:
+        self._stop_requests = 2
         self._wake.set()
 
     def _stop(self) -> None:
-        """Tell the workers what is due by now: finish, give back, or end."""
+        """Send the workers the signals that are due: finish the chunk, release it, or die."""
         now = time.monotonic()
-        self._asked_at = self._asked_at or now
-        waited = now - self._asked_at
-        if self._asked > 1 or waited > self._window + _COLD_SECONDS:
+        self._stop_requested_at = self._stop_requested_at or now
+        waited = now - self._stop_requested_at
+        if self._stop_requests > 1 or waited > self._soft_shutdown + _RELEASE_SECONDS:
             for slot in self._slots:
                 self._kill(slot)
             return
-        # SIGTERM: take no more, and leave once the chunk is done. SIGQUIT: give it back.
-        due = (signal.SIGTERM, signal.SIGQUIT)[: 1 if waited < self._window else 2]
-        for number in due[self._sent :]:
+        # SIGTERM: finish the chunk and exit. SIGQUIT: release the chunk.
+        due = (signal.SIGTERM, signal.SIGQUIT)[: 1 if waited < self._soft_shutdown else 2]
+        for number in due[self._signals_sent :]:
             for slot in self._slots:
                 if slot.alive and slot.process is not None:
                     slot.process.send_signal(number)
-        self._sent = len(due)
+        self._signals_sent = len(due)
 
     def _kill(self, slot: Slot) -> None:
         if slot.process is None:
@@ -215,16 +236,16 @@ class Launcher:
 
 
 def launch(devices: str | None, workers: int | None, *, exit_with_parent: bool) -> int:
-    """Run workers until stopped; the exit code.
+    """Run workers until stopped; return the exit code.
 
     Args:
         devices: ``auto``, ``cpu`` or GPU numbers; None takes ``IP2P_DEVICE``.
-        workers: how many; None: see :func:`slots`.
-        exit_with_parent: end at once when stdin ends.
+        workers: their number; for None see :func:`slots`.
+        exit_with_parent: kill the workers and exit when stdin ends.
 
     Raises:
-        RecipeError: ``devices`` is not known, or there is no such GPU.
+        RecipeError: ``devices`` is unknown, or there is no such GPU.
     """
     settings = Settings.from_env()
-    places = slots(devices or settings.device, workers, settings.torch_threads)
-    return Launcher(places).run(exit_with_parent=exit_with_parent)
+    to_run = slots(devices or settings.device, workers, settings.torch_threads)
+    return Launcher(to_run).run(exit_with_parent=exit_with_parent)

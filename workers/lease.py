@@ -1,9 +1,9 @@
-"""Renew the lease on the messages that this worker holds.
+"""Renew the visibility timeout of the messages that this worker has not acknowledged.
 
-Redis has no notion of a consumer that is alive: Kombu gives a message back to the queue when it
-was not acknowledged within the visibility timeout, also when a healthy worker is at it (celery
-#5935). With renewal the timeout can be minutes instead of hours, so a dead worker's chunk is soon
-taken up, and a long chunk still runs once. Uses private parts of Kombu 5.7; its version is pinned.
+Kombu returns a message to the queue when it is not acknowledged within the visibility timeout, even
+while a healthy worker processes it (https://github.com/celery/celery/issues/5935). With renewal
+the timeout can be minutes instead of hours: a dead worker's chunk is redelivered soon, and a long
+chunk still runs once. Uses private parts of Kombu 5.7, whose version is pinned.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 
 
 class LeaseRenewal(bootsteps.StartStopStep):
-    """A thread beside the consumer that renews each message in hand, four times a timeout."""
+    """A thread next to the consumer that renews its messages, four times per timeout."""
 
     requires = ("celery.worker.consumer.tasks:Tasks",)
 
@@ -28,15 +28,15 @@ class LeaseRenewal(bootsteps.StartStopStep):
         self._stop = threading.Event()
 
     def start(self, parent: Any) -> None:
-        self._stop.set()  # a thread of the connection before this one, if any
+        self._stop.set()  # stops the thread of the previous connection
         self._stop = threading.Event()
-        # An event of its own: the thread must not mistake a later start for its own.
+        # A new event per thread, so that a later start does not resume an old thread.
         threading.Thread(
             target=_keep_renewing, args=(parent, self._stop), name="lease", daemon=True
         ).start()
 
     def stop(self, parent: Any) -> None:
-        """Called when the connection is lost, too; then :meth:`start` comes again."""
+        """Stop the thread; Celery also calls this when the connection is lost, before a restart."""
         self._stop.set()
 
     def terminate(self, parent: Any) -> None:
@@ -48,15 +48,15 @@ def _keep_renewing(consumer: Any, stop: threading.Event) -> None:
     while not stop.wait(timeout / 4):
         try:
             renew(consumer.task_consumer.channel)
-        except Exception as error:  # Redis may be restarting: try again at the next turn
-            log.warning("could not renew leases: %s", error)
+        except Exception as error:  # Redis may be restarting: the next renewal may succeed
+            log.warning("messages were not renewed: %s", error)
 
 
 def renew(channel: Any) -> int:
-    """Set the time of every message that ``channel`` holds to now; how many those are."""
+    """Renew every unacknowledged message of ``channel``; return their number."""
     tags = list(channel.qos._delivered)
     if tags:
         with channel.conn_or_acquire() as client:
-            # XX: a message that was acknowledged in this moment is not brought back.
+            # XX: do not bring back a message that was acknowledged a moment ago.
             client.zadd(channel.unacked_index_key, dict.fromkeys(tags, time.time()), xx=True)
     return len(tags)

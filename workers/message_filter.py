@@ -1,9 +1,9 @@
-"""What a worker takes from Redis, looked at before Celery sees it.
+"""Validate messages from Redis before Celery sees them.
 
-Celery trusts its queue: text that is no message ends the worker, a pickled body is refused only
-after it was taken into hand, and a message may bring tasks of its own to call, a time to wait or a
-limit to be killed after. Here a message of the queue has to be one of ours, to the field; what is
-not is dropped with one line in the log. Uses private parts of Kombu 5.7; its version is pinned.
+Celery trusts its queue: text that is no message ends the worker, a pickled body is rejected only
+after delivery, and a message may name further tasks to call, a delay or a time limit. Here every
+field of a message must be as this project sends it; other messages are dropped with one line in
+the log. Uses private parts of Kombu 5.7, whose version is pinned.
 """
 
 from __future__ import annotations
@@ -22,23 +22,23 @@ from ip2p_batch.queue.messages import LEAST_TIME_LIMIT, QUEUE, TASK_CHUNK, TIME_
 
 log = logging.getLogger(__name__)
 
-#: Bytes of a message as it lies in Redis. Ours have some 1500, or 45000 with the longest path.
+#: Bytes of a message in Redis. Ours have about 1500, or 45000 with the longest path.
 MAX_BYTES = 64 * 1024
-#: Orders from Redis that are followed. Those that only ask are; to stop, starve or empty a worker
-#: is for its own host to say.
-ORDERS = frozenset({"enable_events", "disable_events", "heartbeat"})
-_NOT_ASKED = frozenset({"objgraph", "memdump", "memsample"})  # they write files, or take long
+#: Control commands from Redis that are obeyed, in addition to queries. Only signals on its own host
+#: stop or limit a worker.
+CONTROL_COMMANDS = frozenset({"enable_events", "disable_events", "heartbeat"})
+_DISABLED_QUERIES = frozenset({"objgraph", "memdump", "memsample"})  # write files, or are slow
 
 _Text = Annotated[str, msgspec.Meta(max_length=512)]
 _Small = Annotated[int, msgspec.Meta(ge=0, le=100)]
-#: Of a time limit: what an executor sets. A shorter one would have a chunk killed.
+#: Time limits that an executor sets; a shorter one would kill a chunk.
 _Seconds = Annotated[float, msgspec.Meta(ge=LEAST_TIME_LIMIT, le=TIME_LIMIT)]
 _Count = Annotated[str, msgspec.Meta(pattern=r"\A[0-9]{1,3}\Z")]
 _Nothing = Annotated[list[object], msgspec.Meta(max_length=0)]
 
 
 class _Headers(msgspec.Struct):
-    """Of a message; those that are not named here do nothing (traces of other tools, say)."""
+    """Headers of a message; other ones have no effect, such as traces of monitoring tools."""
 
     task: Literal["ip2p.chunk", "ip2p.assemble"]
     id: _Text
@@ -70,7 +70,7 @@ class _Envelope(msgspec.Struct, rename="kebab"):
 
 
 class _Embedded(msgspec.Struct, forbid_unknown_fields=True):
-    """What Celery would run beside the task, or after it."""
+    """Tasks that Celery would run after this one; all must be empty."""
 
     callbacks: _Nothing | None = None
     errbacks: _Nothing | None = None
@@ -82,10 +82,10 @@ _Body = tuple[_Nothing, Message, _Embedded]
 
 
 def read(raw: bytes) -> dict[str, Any]:
-    """A message as Kombu wants it, once it has been looked at.
+    """Validate a message and return it in Kombu's form.
 
     Raises:
-        ValueError: it is none of ours; says why.
+        ValueError: the message is not one of this project; says why.
     """
     if len(raw) > MAX_BYTES:
         raise ValueError(f"it has {len(raw)} bytes, more than {MAX_BYTES}")
@@ -95,15 +95,15 @@ def read(raw: bytes) -> dict[str, Any]:
     except UnicodeDecodeError:
         raise ValueError("it is not UTF-8") from None
     if (message.chunk == ASSEMBLY) == (envelope.headers.task == TASK_CHUNK):
-        raise ValueError(f"{envelope.headers.task} and chunk {message.chunk} do not go together")
-    found: dict[str, Any] = msgspec.json.decode(raw)
-    return found
+        raise ValueError(f"{envelope.headers.task} does not match chunk {message.chunk}")
+    decoded: dict[str, Any] = msgspec.json.decode(raw)
+    return decoded
 
 
 class QoS(redis.QoS):
-    """Kombu's, which looks at the messages of dead workers before it puts them back.
+    """Kombu's QoS, which validates messages of dead workers before it requeues them.
 
-    They lie in a hash for all to write to, and one that is damaged would end whoever restores it.
+    Every client of Redis can write that hash, and a damaged entry would end the worker.
     """
 
     channel: Any
@@ -126,15 +126,15 @@ class QoS(redis.QoS):
             super().restore_visible(*arguments, **options)
         except self.channel.connection_errors:
             raise
-        except Exception as error:  # something else of that name, say
-            log.error("could not look for messages of dead workers: %s", str(error)[:300])
+        except Exception as error:  # for example a key of another type under that name
+            log.error("messages of dead workers were not restored: %s", str(error)[:300])
 
 
 def check_unacked(raw: bytes | str) -> None:
-    """Look at a message that somebody has in hand, as Kombu keeps it.
+    """Validate an unacknowledged message in the form in which Kombu stores it.
 
     Raises:
-        ValueError: it is none of ours; says why.
+        ValueError: the message is not one of this project; says why.
     """
     message, _, queue = msgspec.json.decode(raw, type=tuple[dict[str, object], str, str])
     if queue != QUEUE:
@@ -147,7 +147,7 @@ def _drop(error: Exception, where: str) -> None:
 
 
 class Channel(redis.Channel):
-    """Kombu's, which looks at what it has popped."""
+    """Kombu's channel, which validates every message that it takes from a queue."""
 
     QoS = QoS
 
@@ -156,7 +156,7 @@ class Channel(redis.Channel):
     _flush_brpop_reauth: Any
 
     def _brpop_read(self, **options: Any) -> bool:
-        # As Kombu's own, but for the part in the middle.
+        # As in Kombu, except for the validation.
         try:
             try:
                 popped = self.client.parse_response(self.client.connection, "BRPOP", **options)
@@ -170,7 +170,7 @@ class Channel(redis.Channel):
             self._queue_cycle.rotate(queue)
             try:
                 raw = raw if isinstance(raw, bytes) else str(raw).encode()
-                # Else it is an answer to what this process asked of the other workers.
+                # Other queues carry answers of workers to queries of this process.
                 message = read(raw) if queue == QUEUE else msgspec.json.decode(raw)
             except (ValueError, msgspec.MsgspecError) as error:
                 _drop(error, queue)
@@ -183,7 +183,7 @@ class Channel(redis.Channel):
 
 
 class Transport(redis.Transport):
-    """Kombu's, with that channel; orders that make no sense do not end the worker."""
+    """Kombu's transport with that channel; invalid control commands do not end the worker."""
 
     Channel = Channel
 
@@ -193,18 +193,20 @@ class Transport(redis.Transport):
             return
         try:
             super()._deliver(message, queue)
-        except Exception as error:  # anything may stand in an order, and Kombu looks at nothing
-            log.error("order dropped: %s: %s", type(error).__name__, str(error)[:300])
+        except Exception as error:  # Kombu does not validate control commands
+            log.error("control command dropped: %s: %s", type(error).__name__, str(error)[:300])
 
 
 def install() -> None:
-    """Have every connection of this process look at what it takes, and follow few orders."""
+    """Validate messages on every connection of this process, and disable control commands."""
     TRANSPORT_ALIASES.update(dict.fromkeys(("redis", "rediss"), f"{__name__}:{Transport.__name__}"))
-    for name, order in list(Panel.meta.items()):
-        if name in _NOT_ASKED or (order.type == "control" and name not in ORDERS):
-            for key in filter(None, (name, order.alias)):
-                Panel.data[key] = _refused
+    for name, command in list(Panel.meta.items()):
+        if name in _DISABLED_QUERIES or (
+            command.type == "control" and name not in CONTROL_COMMANDS
+        ):
+            for key in filter(None, (name, command.alias)):
+                Panel.data[key] = _reject
 
 
-def _refused(*_: Any, **__: Any) -> dict[str, str]:
-    return {"error": "not followed: a worker is stopped and limited on its own host, by signals"}
+def _reject(*_: Any, **__: Any) -> dict[str, str]:
+    return {"error": "rejected: stop and limit a worker on its own host, by signals"}

@@ -1,7 +1,7 @@
-"""Ends processes whose parent is gone: the parent holds one end of a pipe, they read the other.
+"""End a process when its parent has ended, by a pipe whose other end the parent holds.
 
-A pipe ends however the parent dies, also by SIGKILL, and on every system; a chain of such pipes
-goes from the command to the launcher and on to each worker.
+The pipe closes however the parent dies, also by SIGKILL, and on every operating system. A chain of
+such pipes leads from the command to the launcher and to each worker.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from collections.abc import Callable
 
 
 def when_stdin_ends(then: Callable[[], None]) -> None:
-    """Call ``then`` in a thread of its own once stdin has ended."""
+    """Call ``then`` in a new thread once stdin has ended."""
 
     def wait() -> None:
-        # Not sys.stdin: its lock would hold up the interpreter's exit.
+        # Not sys.stdin, whose lock would block the interpreter's exit.
         while os.read(descriptor, 1):
             pass
         then()
 
     descriptor = sys.stdin.fileno()
-    threading.Thread(target=wait, name="lifeline", daemon=True).start()
+    threading.Thread(target=wait, name="parent-watch", daemon=True).start()
