@@ -291,7 +291,7 @@ class JobHandle:
                 f"Job {self.id} was opened without a broker.",
                 hint="Pass broker='redis://host/0' to open_job(), or set IP2P_BROKER_URL.",
             )
-        redis_url.check(url)
+        redis_url.check_broker(url)
         return closing(CeleryExecutor(url))
 
 

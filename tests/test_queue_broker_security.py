@@ -172,7 +172,7 @@ def test_a_whole_job_goes_through_tls_as_the_documented_user_and_says_no_passwor
     tmp_path, guarded
 ):
     url = guarded.url()
-    redis_url.check(url)
+    redis_url.check_broker(url)
     job = stills_job(tmp_path, 4, each=2)
     executor = CeleryExecutor(url)
     log = tmp_path / "log"
@@ -247,7 +247,7 @@ def _written(tmp_path):
 )
 def test_a_certificate_is_checked_by_the_authority_that_is_given(guarded, query):
     url = guarded.url(query)
-    redis_url.check(url)
+    redis_url.check_broker(url)
     executor = CeleryExecutor(url)
     assert executor.queue_length() == 0
     assert executor.workers(timeout=0.1) == []
@@ -263,14 +263,14 @@ def test_a_certificate_of_somebody_else_is_refused(tmp_path, guarded, query, con
     pools.reset()  # Kombu's know two URLs apart by host and user only, in one process
     with pytest.raises(BrokerError, match=r"(?i)certificate") as error:
         if connect == "check":
-            redis_url.check(url)
+            redis_url.check_broker(url)
         else:
             CeleryExecutor(url).workers(timeout=0.1)
     assert _clean(error.value.message.encode())
 
 
 def test_a_certificate_for_another_host_is_refused(guarded):
-    for ask in (redis_url.check, lambda url: CeleryExecutor(url).workers(timeout=0.1)):
+    for ask in (redis_url.check_broker, lambda url: CeleryExecutor(url).workers(timeout=0.1)):
         with pytest.raises(BrokerError, match=r"(?i)certificate|hostname"):
             ask(guarded.url(host="localhost"))
 

@@ -119,7 +119,7 @@ def test_the_executor_is_one(executor):
 
 
 def test_a_wrong_url_is_refused_at_once():
-    with pytest.raises(BrokerError, match="not the URL of a Redis"):
+    with pytest.raises(BrokerError, match="not a Redis URL"):
         CeleryExecutor("amqp://guest:secret@host//")
 
 

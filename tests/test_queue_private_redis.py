@@ -63,7 +63,7 @@ def guarded(tmp_path):
 
 
 def test_the_private_server_answers_on_its_socket_and_keeps_an_append_only_file(redis):
-    redis_url.check(redis.url)
+    redis_url.check_broker(redis.url)
     client = redis_url.connect(redis.url)
     settings = client.config_get("*")
     client.close()
@@ -133,7 +133,7 @@ with PrivateRedis() as redis:
         time.sleep(60)
     except KeyboardInterrupt:
         from ip2p_batch.queue import redis_url
-        redis_url.check(redis.url)
+        redis_url.check_broker(redis.url)
         print("redis outlived Ctrl-C", flush=True)
 """
 
@@ -186,14 +186,14 @@ def test_a_killed_server_is_started_again_and_knows_its_queues():
         wait_for(back)
 
 
-def test_a_server_whose_guardian_was_killed_goes_with_the_block():
+def test_a_server_whose_supervisor_was_killed_goes_with_the_block():
     with PrivateRedis() as server:
         pid = server_pid(server.folder)
-        server._guardian.kill()
-        server._guardian.wait()
-        redis_url.check(server.url)  # the job at hand is not disturbed
-        private_redis.sweep()
-        redis_url.check(server.url)  # nor by another command that starts now
+        server._supervisor.kill()
+        server._supervisor.wait()
+        redis_url.check_broker(server.url)  # the job at hand is not disturbed
+        private_redis.remove_stale_folders()
+        redis_url.check_broker(server.url)  # nor by another command that starts now
     wait_for(lambda: not running(pid))
     assert not server.folder.exists()
 
@@ -206,7 +206,7 @@ def test_what_a_crashed_run_left_behind_is_swept_by_the_next(owner):
     process.kill()
     process.wait()
     assert running(pid) and folder.exists()
-    private_redis.sweep()
+    private_redis.remove_stale_folders()
     wait_for(lambda: not running(pid))
     assert not folder.exists()
 
@@ -216,8 +216,8 @@ def _children(pid: int) -> list[int]:
 
 
 def test_sweeping_leaves_servers_in_use_alone(redis):
-    private_redis.sweep()
-    redis_url.check(redis.url)
+    private_redis.remove_stale_folders()
+    redis_url.check_broker(redis.url)
 
 
 @pytest.mark.parametrize(
@@ -231,7 +231,7 @@ def test_a_server_that_does_not_start_is_quoted(tmp_path, script, words):
     binary = tmp_path / "redis-server"
     binary.write_text(f"#!/bin/sh\n{script}\n")
     binary.chmod(0o755)
-    with pytest.raises(BrokerError, match="does not start") as error, PrivateRedis(str(binary)):
+    with pytest.raises(BrokerError, match="failed to start") as error, PrivateRedis(str(binary)):
         pass
     assert words in error.value.message
     assert "\n" not in error.value.message
@@ -277,9 +277,9 @@ def test_a_server_that_is_too_old_is_passed_over_for_the_bundled_one(tmp_path, m
 @pytest.mark.parametrize(
     ("url", "words"),
     [
-        ("nonsense", "not the URL of a Redis"),
-        ("amqp://guest:pw@host//", "not the URL of a Redis"),
-        ("sentinel://:pw@host:26379/0", "not the URL of a Redis"),
+        ("nonsense", "not a Redis URL"),
+        ("amqp://guest:pw@host//", "not a Redis URL"),
+        ("sentinel://:pw@host:26379/0", "not a Redis URL"),
         ("redis://", "names no host"),
         ("redis://:pw@/0", "names no host"),
         ("redis://host:port/0", "no usable host and port"),
@@ -296,7 +296,7 @@ def test_a_server_that_is_too_old_is_passed_over_for_the_bundled_one(tmp_path, m
 )
 def test_a_broker_url_of_no_use_is_one_clear_line_without_the_password(url, words):
     with pytest.raises(BrokerError) as error:
-        redis_url.check(url)
+        redis_url.check_broker(url)
     assert words in error.value.message
     assert error.value.hint
     assert "\n" not in error.value.message
@@ -306,16 +306,16 @@ def test_a_broker_url_of_no_use_is_one_clear_line_without_the_password(url, word
 def test_a_wrong_password_is_said_and_not_shown(guarded):
     for credentials in ("", ":guess@", "somebody:guess@"):
         with pytest.raises(BrokerError, match="refuses the user or password") as error:
-            redis_url.check(f"redis://{credentials}127.0.0.1:{guarded}/0")
+            redis_url.check_broker(f"redis://{credentials}127.0.0.1:{guarded}/0")
         assert "guess" not in error.value.message
-    redis_url.check(f"redis://:s3cret%2Fword@127.0.0.1:{guarded}/0")
-    redis_url.check(f"redis://default:s3cret%2Fword@127.0.0.1:{guarded}")
+    redis_url.check_broker(f"redis://:s3cret%2Fword@127.0.0.1:{guarded}/0")
+    redis_url.check_broker(f"redis://default:s3cret%2Fword@127.0.0.1:{guarded}")
 
 
 def test_a_database_that_the_server_lacks_is_refused(redis):
     with pytest.raises(BrokerError, match="out of range"):
-        redis_url.check(f"{redis.url}?virtual_host=99")
-    redis_url.check(f"{redis.url}?virtual_host=2")
+        redis_url.check_broker(f"{redis.url}?virtual_host=99")
+    redis_url.check_broker(f"{redis.url}?virtual_host=2")
 
 
 def test_a_replica_is_refused(redis):
@@ -324,7 +324,7 @@ def test_a_replica_is_refused(redis):
         client.replicaof("127.0.0.1", 1)
         client.close()
         with pytest.raises(BrokerError, match="replica"):
-            redis_url.check(other.url)
+            redis_url.check_broker(other.url)
 
 
 def test_a_cluster_is_refused(tmp_path):
@@ -332,13 +332,13 @@ def test_a_cluster_is_refused(tmp_path):
     binary.write_text(f'#!/bin/sh\nexec {private_redis.find_server()} "$@" --cluster-enabled yes\n')
     binary.chmod(0o755)
     with PrivateRedis(str(binary)) as server, pytest.raises(BrokerError, match="cluster mode"):
-        redis_url.check(server.url)
+        redis_url.check_broker(server.url)
 
 
 def test_an_old_server_is_refused(redis, monkeypatch):
     monkeypatch.setattr(redis_url, "MIN_VERSION", (99, 0))
     with pytest.raises(BrokerError, match=r"is Redis \d+\.\d+"):
-        redis_url.check(redis.url)
+        redis_url.check_broker(redis.url)
 
 
 word = st.text("abcXYZ019-._~!$", min_size=3)

@@ -155,7 +155,7 @@ def _executor(url: str | None) -> Iterator[CeleryExecutor | None]:
     from ..queue.celery_executor import CeleryExecutor
 
     try:
-        redis_url.check(url)
+        redis_url.check_broker(url)
     except BrokerError as error:
         exits.warn(f"{error.message} Lost messages are not requeued.")
         yield None

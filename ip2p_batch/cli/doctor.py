@@ -240,7 +240,7 @@ def _broker(url: str) -> Iterator[Check]:
     from ..queue.celery_executor import CeleryExecutor
 
     try:
-        redis_url.check(url)
+        redis_url.check_broker(url)
     except Ip2pError as error:
         yield Check(name="broker", state="fail", detail=error.message, hint=error.hint)
         return

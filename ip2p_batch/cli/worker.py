@@ -33,9 +33,9 @@ def worker(
             hint="Give --broker redis://host/0, or set IP2P_BROKER_URL.",
         )
     from ..queue.local_workers import launcher_command, launcher_env
-    from ..queue.redis_url import check
+    from ..queue.redis_url import check_broker
 
-    check(broker)
+    check_broker(broker)
     sys.stderr.flush()
     # Replaces this process, so that signals reach the launcher directly.
     os.execve(  # noqa: S606

@@ -23,10 +23,10 @@ from .messages import (
 
 
 class Loader(AppLoader):
-    """Imports modules as everybody does.
+    """Import modules the normal way.
 
-    Celery's own puts the current folder before everything else: a user's folder of pictures may
-    hold a ``workers`` or a ``random.py``.
+    Celery's own loader puts the current folder first in the import path, and a user's folder of
+    pictures may contain a ``workers`` folder or a ``random.py``.
     """
 
     def import_from_cwd(self, module: str, imp: Any = None, package: Any = None) -> ModuleType:
@@ -34,65 +34,70 @@ class Loader(AppLoader):
 
 
 def make_app(url: str, *, visibility_timeout: float = VISIBILITY_TIMEOUT) -> Celery:
-    """The Celery app on the broker at ``url``; both sides of the queue use this one.
+    """Make the Celery app for the broker at ``url``. Scheduler and workers use the same one.
+
+    The comments give the reason for every option; ``docs/deploy.md`` describes the effects. The
+    app has no tasks: the ``workers`` package adds them.
 
     Args:
-        visibility_timeout: seconds; of all apps on one broker the shortest rules.
+        url: broker URL; see :func:`~ip2p_batch.queue.redis_url.connect`. It is not checked here.
+        visibility_timeout: seconds until an unacknowledged message is delivered again. Of all apps
+            on one broker, the shortest applies.
     """
     app = Celery("ip2p", broker=url, loader=Loader, set_as_current=False)
     app.conf.update(
-        # JSON both ways, and nothing else is even read: pickle runs what it is sent.
+        # JSON only, in both directions: pickle executes code from a message.
         task_serializer="json",
         result_serializer="json",
         accept_content=["json"],
         task_queues=[Queue(QUEUE)],
         task_default_queue=QUEUE,
         task_create_missing_queues=False,
-        # Receipts say what is done; results would only fill Redis.
+        # Receipts record what is done; results would only fill Redis.
         task_ignore_result=True,
         task_store_errors_even_if_ignored=False,
-        # An event per message halves the rate of handing over; workers' events feed Flower.
+        # An event per message halves the enqueue rate. Workers' events feed Flower.
         task_send_sent_event=False,
         worker_send_task_events=True,
-        # One process, one chunk, one GPU. Prefetching more would sit on work that another worker
-        # could do; disabling it closes the moment before the limit of one takes hold.
+        # One process, one chunk, one GPU. A prefetched message waits here while another worker is
+        # idle; disabling prefetch also covers the moment before the limit of one applies.
         worker_pool="prefork",
         worker_concurrency=1,
         worker_prefetch_multiplier=1,
         worker_disable_prefetch=True,
-        # CUDA cannot be initialised again in a forked child (pytorch #40403).
+        # CUDA cannot be initialised again in a forked child (pytorch/pytorch#40403).
         worker_pool_start_method="spawn",
         # Recycling a process would load the model again.
         worker_max_tasks_per_child=None,
         # Importing torch from a cold disk takes longer than the usual four seconds.
         worker_proc_alive_timeout=120,
-        # For workers run by hand with REMAP_SIGTERM=SIGQUIT; the launcher does better, since
-        # this sleeps for the whole window although the chunk may be done at once.
+        # For workers started by hand with REMAP_SIGTERM=SIGQUIT. It always sleeps for the whole
+        # time, so the launcher stops its workers in another way.
         worker_soft_shutdown_timeout=SOFT_SHUTDOWN,
-        # On Redis a task survives a broken connection, and is acknowledged after it.
+        # With Redis a task survives a broken connection and is acknowledged after it.
         worker_cancel_long_running_tasks_on_connection_loss=False,
-        # Redis may come up after its workers, and may be restarted: wait for it.
+        # Redis may start after its workers, and may restart: wait for it.
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,
         worker_hijack_root_logger=False,
         worker_redirect_stdouts=False,
-        # Acknowledged when done, so that a worker's death gives the chunk back; but not for ever:
-        # reject_on_worker_lost alone runs a deadly chunk without end, retry counts.
+        # Acknowledge after the task, so that a worker's death returns the chunk to the queue.
+        # reject_on_worker_lost alone would run a poisoned chunk for ever; retries are counted.
         task_acks_late=True,
         task_reject_on_worker_lost=True,
         task_retry_on_worker_lost=True,
-        # A chunk that hung comes back, too, and is narrowed down like one that kills.
+        # A chunk that hangs returns, too, and its frame is isolated like one that crashes.
         task_acks_on_timeout=False,
         task_time_limit=TIME_LIMIT,
         broker_transport_options={
             "visibility_timeout": visibility_timeout,
-            # Look for expired messages every 10 s; by default it is every 100 s.
+            # Check for expired messages every 10 s; the default is about 100 s.
             "unacked_restore_interval": min(10, visibility_timeout),
             "unacked_restore_throttle": 1,
-            # A machine that dies in the midst of that holds the others up; for five minutes else.
+            # A machine that dies during the check blocks the others this long; 300 s by default.
             "unacked_mutex_expire": 10,
             "global_keyprefix": KEY_PREFIX,
-            # The default separator is made of control characters, a nuisance in monitoring.
+            # The default separator has control characters, which garble monitoring tools.
             "sep": SEPARATOR,
             "queue_order_strategy": "priority",
             "priority_steps": list(PRIORITY_STEPS),
@@ -101,13 +106,13 @@ def make_app(url: str, *, visibility_timeout: float = VISIBILITY_TIMEOUT) -> Cel
             "socket_connect_timeout": 10,
             "socket_keepalive": not url.startswith("redis+socket"),
             "health_check_interval": 25,
-            # Never True: redis-py then reconnects by itself in the midst of a read for orders, and
-            # waits there, with no limit, for the first one. The worker takes no chunk ever again.
+            # Never True: redis-py then reconnects during a read of control messages and waits there
+            # without a limit. The worker takes no more chunks.
             "retry_on_timeout": False,
         },
         visibility_timeout=visibility_timeout,
     )
     if url.startswith("rediss://") and "ssl_" not in url:
-        # Kombu's own default for rediss:// accepts any certificate.
+        # Kombu's default for rediss:// accepts any certificate.
         app.conf.broker_use_ssl = {"ssl_cert_reqs": ssl.CERT_REQUIRED}
     return app

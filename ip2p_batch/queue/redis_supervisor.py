@@ -1,9 +1,8 @@
-"""Owner of a private Redis: runs the server until its user is gone, then tidies up.
+"""Supervisor of a private Redis: runs the server until the command ends, then cleans up.
 
-Run as a program of its own, ``python -I -S guardian.py FOLDER SERVER``, so it needs only the
-standard library and starts in a moment; nothing in the user's folder or environment can get in
-its way. Its stdin is a pipe from the command: the pipe ends when the command closes it or dies,
-by whatever signal.
+Run as a separate program, ``python -I -S redis_supervisor.py FOLDER SERVER``. It needs only the
+standard library, so it starts quickly and is independent of the user's folder and environment. Its
+stdin is a pipe from the command, which ends when the command closes it or dies by any signal.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ _TICK_SECONDS = 0.2
 
 
 def server_command(folder: Path, binary: str) -> list[str]:
-    """The server's command line: a unix socket, no port, nothing ever evicted."""
+    """The command line of the server: a unix socket, no TCP port, no eviction."""
     return [
         binary,
         *("--port", "0"),
@@ -42,7 +41,7 @@ def server_command(folder: Path, binary: str) -> list[str]:
 
 
 def shutdown(folder: Path) -> None:
-    """Ask the server of ``folder`` to end, by its own socket: no process number can be mistaken."""
+    """Stop the server of ``folder`` through its socket; a PID could belong to another process."""
     with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as client:
         client.settimeout(_STOP_SECONDS)
         client.connect(str(folder / "redis.sock"))
@@ -51,7 +50,7 @@ def shutdown(folder: Path) -> None:
 
 
 def delete(folder: Path) -> None:
-    """Delete ``folder``, also while a server that is on its way out still puts files there."""
+    """Delete ``folder``, even while a server that is shutting down still writes files there."""
     for _ in range(20):
         shutil.rmtree(folder, ignore_errors=True)
         if not folder.exists():
@@ -60,10 +59,10 @@ def delete(folder: Path) -> None:
 
 
 def lock(folder: Path) -> int | None:
-    """Hold ``folder``: an open descriptor, or None where another process holds it.
+    """Lock ``folder``; an open descriptor, or None if another process has the lock.
 
-    The lock is on the folder itself, and lasts while any process has the descriptor open. It
-    also keeps systemd-tmpfiles from ageing the folder away under a job that runs for weeks.
+    The lock is on the folder itself and lasts while any process has the descriptor open. It also
+    keeps systemd-tmpfiles from deleting the folder of a job that runs for weeks.
     """
     descriptor = os.open(folder, os.O_RDONLY)
     try:
@@ -75,16 +74,15 @@ def lock(folder: Path) -> int | None:
 
 
 def main(folder: Path, binary: str) -> int:
-    """Run the server until stdin ends; 1 where the server does not start.
+    """Run the server until stdin ends. Return 1 if the server fails to start.
 
-    A byte on stdin says that the server has answered. When it dies after that, killed for memory
-    perhaps, it is started again: the append-only file knows its queues.
+    A byte on stdin means that the server has answered. A server that dies after that, killed for
+    memory perhaps, is started again; its append-only file has the queues.
     """
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     server: subprocess.Popen[bytes] | None = None
     answered = False
-    # Whatever the server says goes there, also what it says before it can log (no such program,
-    # a library that is missing).
+    # All output of the server, including errors before it can log (a missing library).
     with (folder / "redis.log").open("ab", buffering=0) as log:
         try:
             while True:
@@ -107,8 +105,8 @@ def main(folder: Path, binary: str) -> int:
                         return 0
                     answered = True
                 if not answered:
-                    return 1  # the folder stays: the reason is in its log
-                time.sleep(_TICK_SECONDS)  # not in a tight circle, should it die at every start
+                    return 1  # keep the folder: its log has the reason
+                time.sleep(_TICK_SECONDS)  # no busy loop if the server dies at every start
         finally:
             if server is not None:
                 _stop(server)

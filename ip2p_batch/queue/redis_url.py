@@ -1,8 +1,4 @@
-"""Redis: a private one for the time of a command, and a check of one that is given.
-
-The private server listens on a unix socket only. A guardian process (``guardian.py``) owns it and
-waits for the end of a pipe from the command; so the server also goes when the command is killed.
-"""
+"""Broker URLs: parse, connect, check the server, and keep passwords out of messages."""
 
 from __future__ import annotations
 
@@ -17,15 +13,16 @@ MIN_VERSION = (6, 2)
 _URL_HINT = "Write redis://host:port/number, rediss://... or redis+socket:///path."
 
 
-def _version(text: str) -> tuple[int, ...]:
+def parse_version(text: str) -> tuple[int, ...]:
+    """``(7, 2, 4)`` for ``"7.2.4"``; at most three numbers."""
     return tuple(int(part) for part in re.findall(r"\d+", text)[:3])
 
 
 def redact_url(url: str) -> str:
-    """``url`` with the password, if any, replaced by ``***``; also where it is misspelt."""
+    """Replace the password in ``url``, if any, by ``***``; also in malformed URLs."""
     url = re.sub(r"([?&]\w*password=)[^&]*", r"\1***", url)
     scheme, mark, rest = url.partition("://")
-    if not mark or rest.startswith("/"):  # a socket's path, which may hold an @
+    if not mark or rest.startswith("/"):  # the path of a socket, which may contain an @
         return url
     credentials, at, place = rest.rpartition("@")
     if not at:
@@ -34,12 +31,12 @@ def redact_url(url: str) -> str:
     return f"{scheme}://{user}{':***' if colon else ''}@{place}"
 
 
-def check(url: str) -> None:
-    """See that a broker answers and can serve.
+def check_broker(url: str) -> None:
+    """Check that a Redis server answers and that Celery can use it.
 
     Raises:
-        BrokerError: the URL is of no use, nothing answers there, it refuses the password, it is
-            too old, or a cluster. The message never holds the password.
+        BrokerError: the URL is invalid, nothing answers, the password is refused, or the server
+            is too old, a replica or a cluster. The message never contains the password.
     """
     import redis
 
@@ -52,30 +49,28 @@ def check(url: str) -> None:
     except redis.AuthenticationError:
         raise BrokerError(
             f"{shown} refuses the user or password.",
-            hint="Write them into the URL: redis://user:password@host/0 (redis://:password@host/0"
-            " without a user).",
+            hint="Put them into the URL: redis://user:password@host/0, or redis://:password@host/0"
+            " without a user.",
         ) from None
     except (redis.RedisError, OSError, UnicodeError) as error:
         raise BrokerError(
             f"Redis does not answer at {shown}: {redact_line(str(error), url)}",
-            hint="Check host, port and firewall. Without --broker a private Redis is used.",
+            hint="Check host, port and firewall. Without --broker, a private Redis is started.",
         ) from None
     finally:
         client.close()
     mode = str(server.get("redis_mode") or server.get("server_mode") or "standalone")  # Valkey's
     if mode != "standalone":
         raise BrokerError(
-            f"{shown} runs in {mode} mode, which cannot be used.",
+            f"{shown} runs in {mode} mode, which is not supported.",
             hint="Give the URL of a single Redis server.",
         )
     if replication.get("role") == "slave":
-        raise BrokerError(
-            f"{shown} is a replica and cannot be written.", hint="Give the URL of its primary."
-        )
+        raise BrokerError(f"{shown} is a read-only replica.", hint="Give the URL of its primary.")
     version = str(server.get("redis_version") or server.get("valkey_version") or "")
-    if version and _version(version) < MIN_VERSION:
+    if version and parse_version(version) < MIN_VERSION:
         raise BrokerError(
-            f"{shown} is Redis {version}; 6.2 or newer is needed.", hint="Update that server."
+            f"{shown} is Redis {version}; 6.2 or newer is required.", hint="Update the server."
         )
 
 
@@ -83,17 +78,21 @@ def _info(client: Any, section: str) -> dict[str, Any]:
     import redis
 
     try:
-        found: dict[str, Any] = client.info(section)
+        info: dict[str, Any] = client.info(section)
     except redis.ResponseError:
-        return {}  # a user who may not ask is still one who may work
-    return found
+        return {}  # the user may lack the right to run INFO and still be able to use the queue
+    return info
 
 
 def connect(url: str) -> Any:
-    """A redis-py client for a Celery broker URL; connects at its first command.
+    """Make a redis-py client for a broker URL. It connects at its first command.
+
+    Args:
+        url: ``redis://[[user]:password@]host[:port][/number]``, ``rediss://...`` for TLS, or
+            ``redis+socket:///path[?virtual_host=number]``, as Celery spells them.
 
     Raises:
-        BrokerError: the URL is not one of Redis.
+        BrokerError: the URL is not a Redis URL.
     """
     import redis
 
@@ -104,41 +103,45 @@ def connect(url: str) -> Any:
 
 
 def _parse(url: str) -> tuple[str, str, int]:
-    """Scheme, what follows it without its query, and database number; else BrokerError."""
+    """Split a URL into scheme, the rest without its query, and database number.
+
+    Raises:
+        BrokerError: the URL is invalid; says how.
+    """
     shown = redact_url(url)
     scheme, mark, rest = url.partition("://")
     if not mark or scheme not in ("redis", "rediss", "redis+socket"):
-        raise BrokerError(f"{shown} is not the URL of a Redis.", hint=_URL_HINT)
-    # The library's own words are not passed on: they may quote a piece of the password.
+        raise BrokerError(f"{shown} is not a Redis URL.", hint=_URL_HINT)
+    # Error texts of urllib are dropped, since they may quote a part of the password.
     try:
         parts = urlsplit(f"http://{rest}")
         query = parse_qs(parts.query)
         if scheme == "redis+socket":
             number = query.get("virtual_host", ["0"])[0]
-            wrong = "names no socket" if parts.path in ("", "/") else ""
+            fault = "names no socket" if parts.path in ("", "/") else ""
         else:
             number = parts.path.strip("/") or "0"
-            wrong = "" if parts.hostname and parts.port != 0 else "names no host"
+            fault = "" if parts.hostname and parts.port != 0 else "names no host"
             if "@" in parts.path + parts.query + parts.fragment:
-                wrong = "holds a password with / ? or # in it, which must be written %2F %3F %23"
-        if query.keys() & {"password", "username"}:  # Kombu stumbles over them
-            wrong = "has user or password behind its ?, and they belong before the @"
+                fault = "has a password with / ? or #, which must be written %2F %3F %23"
+        if query.keys() & {"password", "username"}:  # Kombu fails on them
+            fault = "has a user or password after the ?, which must be before the @"
     except ValueError:
-        number, wrong = "0", "names no usable host and port"
-    if not wrong and not number.isdigit():
-        wrong = "names no database number"
-    if wrong:
-        raise BrokerError(f"The broker URL {shown} {wrong}.", hint=_URL_HINT)
+        number, fault = "0", "names no usable host and port"
+    if not fault and not number.isdigit():
+        fault = "names no database number"
+    if fault:
+        raise BrokerError(f"The broker URL {shown} {fault}.", hint=_URL_HINT)
     return scheme, rest.partition("?")[0], int(number)
 
 
 def redact_line(text: str, url: str) -> str:
-    """``text`` as one line, without the password of ``url``."""
+    """Join ``text`` into one line and remove the password of ``url``."""
     return " ".join(redact_text(text, url).split())
 
 
 def redact_text(text: str, url: str) -> str:
-    """``text`` without the password of ``url``, as the URL spells it and as it is."""
+    """Replace the password of ``url`` in ``text``, both percent-encoded and decoded."""
     text = text.replace(url, redact_url(url))
     credentials, at, _ = url.partition("://")[2].rpartition("@")
     secrets = [credentials.partition(":")[2]] if at else []

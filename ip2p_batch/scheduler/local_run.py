@@ -97,7 +97,7 @@ def submit_to_broker(folder: JobFolder, selection: WorkerSelection) -> bool:
         BrokerError: Redis cannot be reached.
     """
     assert selection.broker is not None
-    redis_url.check(selection.broker)
+    redis_url.check_broker(selection.broker)
     with closing(CeleryExecutor(selection.broker)) as executor:
         submit_job(folder, executor)
         return _answers(executor, selection.answer_seconds)
@@ -130,7 +130,7 @@ def _with_local_workers(
 def _with_broker(
     folder: JobFolder, selection: WorkerSelection, url: str, check: Callable[[], None]
 ) -> Generator[Event, None, None]:
-    redis_url.check(url)
+    redis_url.check_broker(url)
     with closing(CeleryExecutor(url)) as executor:
         if not _answers(executor, selection.answer_seconds):
             raise NoWorkerError(
