@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
 
+from ip2p_batch.editing.editor import ChunkContext, ContextFrame, Overrides
 from ip2p_batch.frame import Frame, Image
 from ip2p_batch.jobs.plan import BorderChunk, Chunk, Plan, VideoChunk
 from ip2p_batch.models import catalog
 from ip2p_batch.planning.planner import plan_video
 from ip2p_batch.recipe import Recipe
+from ip2p_batch.temporal.pipeline import TemporalPipeline
+from ip2p_batch.temporal.stages import stages_for
 from ip2p_batch.training.instructions import PHRASES
 
 
@@ -88,8 +89,8 @@ def planned(clip: Clip, recipe: Recipe) -> Plan:
 def edit(editor: Any, row: str, clip: Clip, recipe: Recipe) -> list[Image]:
     frames = [Frame(n, n, image) for n, image in enumerate(clip.images)]
     if row == "fresh seed":
-        seeds = [recipe.seed + 1000 + frame.index for frame in frames]
-        return [f.image for f in editor.session(recipe).edit(frames, seeds=seeds)]
+        overrides = [Overrides(seed=recipe.seed + 1000 + frame.index) for frame in frames]
+        return [f.image for f in editor.session(recipe).edit(frames, overrides=overrides)]
     if row == "cross-frame attention":
         return cross_frame(editor, frames, recipe)
     return planned_edit(editor, frames, recipe, planned(clip, recipe))
@@ -98,55 +99,50 @@ def edit(editor: Any, row: str, clip: Clip, recipe: Recipe) -> list[Image]:
 def planned_edit(editor: Any, frames: list[Frame], recipe: Recipe, plan: Plan) -> list[Image]:
     """Run a plan as the workers do, without decoding and encoding."""
     edited: dict[int, Image] = {}
-    with tempfile.TemporaryDirectory() as folder:
-        for chunk in plan.chunks:
-            found = chunk_edit(editor, frames, recipe, chunk, Path(folder))
-            edited |= {frame.index: frame.image for frame in found}
+    latents: dict[int, bytes] = {}
+    for chunk in plan.chunks:
+        for frame in chunk_edit(editor, frames, recipe, chunk, latents):
+            edited[frame.index] = frame.image
     return [edited[frame.index] for frame in frames]
 
 
 def chunk_edit(
-    editor: Any, frames: list[Frame], recipe: Recipe, chunk: Chunk, folder: Path
+    editor: Any, frames: list[Frame], recipe: Recipe, chunk: Chunk, latents: dict[int, bytes]
 ) -> list[Frame]:
-    """Edit one chunk; ``folder`` holds the latents of edited borders."""
-
-    def path(number: int) -> Path:
-        return folder / f"{number}.safetensors"
-
+    """Edit one chunk; ``latents`` holds those of borders, by frame number."""
     assert isinstance(chunk, BorderChunk | VideoChunk)
-    session = editor.session(recipe)
-    anchors = [frames[n] for n in chunk.anchors]
     if isinstance(chunk, BorderChunk):
-        session.anchor([(frame, None) for frame in anchors])
-        session.save_borders([(frames[n], path(n)) for n in chunk.frames])
+        anchors = [ContextFrame(frames[n]) for n in chunk.anchors]
+        session = editor.session(recipe, ChunkContext(anchors=anchors))
+        new = session.border_latents([frames[n] for n in chunk.frames])
+        latents.update(zip(chunk.frames, new, strict=True))
         return []
-    if chunk.borders:
-        session.tie([(frames[n], path(n)) for n in chunk.borders])
-    session.anchor([(f, path(f.index) if chunk.borders else None) for f in anchors])
+    context = ChunkContext(
+        borders=[ContextFrame(frames[n], latents[n]) for n in chunk.borders],
+        anchors=[ContextFrame(frames[n], latents.get(n)) for n in chunk.anchors],
+    )
     sources = frames[slice(*chunk.reach)]
-    steady = [
-        frame
-        for pair in zip(sources, session.edit(sources), strict=True)
-        for frame in session.steady(*pair)
-    ]
-    return [f for f in [*steady, *session.rest()] if chunk.start <= f.index < chunk.stop]
+    edited = editor.session(recipe, context).edit(sources)
+    filtered = _filtered(sources, edited, recipe)
+    return [frame for frame in filtered if chunk.start <= frame.index < chunk.stop]
 
 
 def apply(images: Sequence[Image], clip: Clip, recipe: Recipe) -> list[Image]:
-    """Apply the recipe's temporal filters to finished frames, shot by shot."""
-    from ip2p_batch.editing.session import stages
-    from ip2p_batch.temporal.pipeline import TemporalPipeline
-
-    found: list[Image] = []
+    """Finished frames through the recipe's filters, shot by shot."""
+    filtered: list[Image] = []
     for shot in planned(clip, recipe).shots:
-        chain = TemporalPipeline(stages(recipe))
-        frames = [
-            frame
-            for n in range(shot.start, shot.stop)
-            for frame in chain.push(Frame(n, n, clip.images[n]), Frame(n, n, images[n]))
-        ]
-        found += [frame.image for frame in [*frames, *chain.rest()]]
-    return found
+        numbers = range(shot.start, shot.stop)
+        sources = [Frame(n, n, clip.images[n]) for n in numbers]
+        edited = [Frame(n, n, images[n]) for n in numbers]
+        filtered += [frame.image for frame in _filtered(sources, edited, recipe)]
+    return filtered
+
+
+def _filtered(sources: Sequence[Frame], edited: Sequence[Frame], recipe: Recipe) -> list[Frame]:
+    """Frames of one shot through the recipe's filters."""
+    pipeline = TemporalPipeline(stages_for(recipe))
+    frames = [f for pair in zip(sources, edited, strict=True) for f in pipeline.push(*pair)]
+    return [*frames, *pipeline.flush()]
 
 
 def cross_frame(editor: Any, frames: list[Frame], recipe: Recipe) -> list[Image]:

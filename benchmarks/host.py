@@ -19,7 +19,7 @@ import os
 import statistics
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
@@ -28,14 +28,16 @@ from typing import Any
 import torch
 
 from ip2p_batch import scheduler
-from ip2p_batch.editing import carryover, float32_fallback
-from ip2p_batch.editing.pix2pix import Pix2PixEditor
-from ip2p_batch.editing.session import Pix2PixSession
+from ip2p_batch.editing import carryover, schedule
+from ip2p_batch.editing.borders import Borders
+from ip2p_batch.editing.editor import EMPTY_CONTEXT, ChunkContext, Editor, EditSession, Overrides
+from ip2p_batch.editing.loading import load_pipeline
+from ip2p_batch.editing.session import LARGEST_GROUP
 from ip2p_batch.execution.chunk import process_chunk
 from ip2p_batch.execution.worker_cache import WorkerCache
 from ip2p_batch.frame import Frame
 from ip2p_batch.jobs.folder import JobFolder
-from ip2p_batch.jobs.records import InferenceConfig, WorkerInfo
+from ip2p_batch.jobs.records import WorkerInfo
 from ip2p_batch.media.resize import Resize
 from ip2p_batch.media.video.reader import VideoReader
 from ip2p_batch.media.video.segment import SegmentWriter
@@ -44,7 +46,6 @@ from ip2p_batch.recipe import Recipe
 from ip2p_batch.settings import Settings
 from ip2p_batch.temporal.filter import TemporalFilter
 from ip2p_batch.temporal.pipeline import TemporalPipeline
-from ip2p_batch.threads import CpuPool
 
 from ._common import machine, make_clip, new_parser
 
@@ -131,14 +132,15 @@ def piece_costs(job: JobFolder, folder: Path) -> dict[str, float]:
         timed("seek to a border or anchor", lambda: reader.frame(job.plan().frames - 1))
     resized = [f.with_image(timed("resize", partial(resize.apply, f.image))) for f in read]
     ends = [carryover.Border(f.index, f.image, latents_for(f)) for f in (resized[0], resized[-1])]
-    places = [
-        timed("flow to both borders", partial(carryover.between, frame, *ends))
+    blends = [
+        timed("flow to both borders", partial(carryover.locate, frame, *ends))
         for frame in resized[1:-1]
     ]
     torch.set_num_threads(1)
     left, right = (end.latents for end in ends)
-    for place in places:
-        timed("start from the borders", partial(carryover.matched, place, left, right, (1, 1)))
+    for blend in blends:
+        start_latents = partial(carryover.matched_state, blend, left, right, (1, 1))
+        timed("start from the borders", start_latents)
     temporal_pipeline = TemporalPipeline([TemporalFilter(2)])
     for frame in resized:
         timed("temporal filter", partial(temporal_pipeline.push, frame, frame))
@@ -154,70 +156,73 @@ def piece_costs(job: JobFolder, folder: Path) -> dict[str, float]:
     return {what: statistics.median(values) for what, values in found.items()}
 
 
-# -- the simulated device ---------------------------------------------------------------------
+# -- a simulated device ---------------------------------------------------------------------------
 
 
-class _Session(Pix2PixSession):
-    """A session without the model: returns the sources after the time that a device takes."""
+class _Session(EditSession):
+    """Everything but the model: returns the sources after the time that a device would take."""
 
-    device: AbstractContextManager[Any]
-    seconds: float
-    busy: float = 0.0
+    def __init__(self, editor: _Editor, recipe: Recipe, context: ChunkContext) -> None:
+        self._editor = editor
+        self._step = recipe.carried_steps()
+        self._batch_size = LARGEST_GROUP if context.anchors else BATCH
+        config, steps = editor.scheduler_config, recipe.num_inference_steps
+        scheduler = schedule.make(recipe.scheduler, config, steps, "cpu")
+        self._borders = Borders(context.borders, self._step, scheduler)
 
-    def _computing(self, frames: float) -> None:
-        with self.device:
-            time.sleep(frames * self.seconds)
-        self.busy += frames * self.seconds
+    @property
+    def batch_size(self) -> int:
+        return self._batch_size
 
-    def _in_batches(self, work: Callable[[int], Any], batch: int) -> Any:
-        samples = work.args[0]  # type: ignore[attr-defined]  # a partial
-        if work.func.__name__ == "_edit_group":  # type: ignore[attr-defined]
-            for sample in samples:
-                if sample.step:
-                    self._start(sample, None)
-            self._computing(len(samples))
-            return [float32_fallback.Attempt(sample.frame.image) for sample in samples]
-        self._computing(2.0 * len(samples))  # borders run seven steps of ten, not three
-        return [latents_for(sample.frame) for sample in samples]
+    def prepare(self, frame: Frame) -> Frame:
+        return self._borders.locate(frame)
+
+    def edit(
+        self, frames: Sequence[Frame], *, overrides: Sequence[Overrides] | None = None
+    ) -> list[Frame]:
+        for frame in frames:
+            if self._borders.start_step(frame):
+                self._borders.start(frame, None)
+        self._editor.compute(len(frames))
+        return [frame.with_image(frame.image) for frame in frames]
+
+    def border_latents(self, frames: Sequence[Frame]) -> list[bytes]:
+        self._editor.compute(2.0 * len(frames))  # borders run seven steps of ten, not three
+        return [carryover.to_bytes(frame, self._step, latents_for(frame)) for frame in frames]
 
 
-def latents_for(frame: Frame) -> carryover.Handover:
-    """Return random latents of Stable Diffusion's shape: 4 channels, an eighth of each side."""
+def latents_for(frame: Frame) -> carryover.BorderLatents:
+    """Of Stable Diffusion's shape: 4 channels, an eighth of each side."""
     height, width = (side // 8 for side in frame.image.shape[:2])
-    return carryover.Handover(*torch.randn(2, 4, height, width))
+    return carryover.BorderLatents(*torch.randn(2, 4, height, width))
 
 
-class _Editor(Pix2PixEditor):
-    device = "simulated"
-    seconds: float
-    shared: AbstractContextManager[Any]
-    sessions: list[_Session]
+class _Editor(Editor):
+    """A simulated device that takes ``seconds`` a frame.
 
-    compute_profile: None = None  # type: ignore[assignment]  # any worker may take the job
+    Args:
+        device_lock: held while the device computes.
+    """
 
-    def session(self, recipe: Recipe, **options: Any) -> Any:
-        made = _Session(
-            self,
-            recipe,
-            InferenceConfig(batch_size=BATCH),
-            options.get("helpers") or CpuPool(),
-            options.get("checkpoint") or (lambda: None),
-        )
-        made.device, made.seconds = self.shared, self.seconds
-        self.sessions.append(made)
-        return made
+    def __init__(self, seconds: float, device_lock: AbstractContextManager[Any]) -> None:
+        self.scheduler_config = load_pipeline("tiny", dtype=torch.float32).scheduler.config
+        self.busy = 0.0
+        self._seconds = seconds
+        self._device_lock = device_lock
 
-    def autotune(self, *_: Any) -> InferenceConfig:
-        return InferenceConfig(batch_size=BATCH)
+    @property
+    def device(self) -> str:
+        return "simulated"
 
+    def compute(self, frames: float) -> None:
+        with self._device_lock:
+            time.sleep(frames * self._seconds)
+        self.busy += frames * self._seconds
 
-def editor(seconds: float, shared: AbstractContextManager[Any]) -> Any:
-    from ip2p_batch.editing.loading import load_pipeline
-
-    pipe = load_pipeline("tiny", dtype=torch.float32)
-    made = _Editor(pipe, device="cpu", dtype=torch.float32)
-    made.seconds, made.shared, made.sessions = seconds, shared, []
-    return made
+    def session(
+        self, recipe: Recipe, context: ChunkContext = EMPTY_CONTEXT, **options: Any
+    ) -> EditSession:
+        return _Session(self, recipe, context)
 
 
 def measure(
@@ -255,7 +260,7 @@ def work_on(
 ) -> None:
     """Run one worker: it takes the next chunk that is not taken."""
     torch.set_num_threads(1)
-    made = editor(seconds, lock)
+    made = _Editor(seconds, lock)
     job = JobFolder(Path(path))
     worker_cache = WorkerCache(threads)
     worker = WorkerInfo(host="bench", pid=os.getpid())
@@ -278,7 +283,7 @@ def work_on(
                 worker_cache=worker_cache,
             )
         barrier.wait()
-    results.put(sum(session.busy for session in made.sessions))
+    results.put(made.busy)
 
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ import av
 import cv2
 import numpy as np
 
+from ip2p_batch.editing.editor import Overrides
 from ip2p_batch.editing.loading import load_editor, quiet_libraries
 from ip2p_batch.evaluation import edit_strength, psnr, ssim
 from ip2p_batch.frame import Frame, Image
@@ -68,7 +69,8 @@ class Model:
         )
         frames = [Frame(number, 0, image) for number, image in enumerate(images)]
         session = self.editor.session(recipe)
-        return [f.image for f in session.edit(frames, instructions=list(instructions))]
+        overrides = [Overrides(instruction=instruction) for instruction in instructions]
+        return [f.image for f in session.edit(frames, overrides=overrides)]
 
 
 # -- pictures -----------------------------------------------------------------------------

@@ -1,6 +1,6 @@
-"""Threads beside the caller's, with bounded queues between: a producer, a consumer, helpers.
+"""Producer, consumer and pool threads with bounded queues.
 
-Decoding, editing and encoding overlap this way while memory stays flat.
+Decoding, editing and encoding overlap while memory stays bounded.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ _END = object()
 def prefetched(items: Iterable[T], depth: int) -> Iterator[Iterator[T]]:
     """Iterate ``items`` in a thread, at most ``depth`` ahead of the reader.
 
-    An exception of the producer is raised in the reader, in its place in the order. Leaving the
-    block stops the producer after the item in hand, and closes it where it is a generator.
+    The reader gets an exception of the producer in its place in the order. Leaving the block stops
+    the producer after its current item, and closes it if it is a generator.
     """
     slots: queue.Queue[object] = queue.Queue(maxsize=depth)
     stop = threading.Event()
@@ -45,7 +45,7 @@ def prefetched(items: Iterable[T], depth: int) -> Iterator[Iterator[T]]:
                     break
             else:
                 put(_END)
-        except BaseException as error:  # handed over, not swallowed: raised in the reader
+        except BaseException as error:  # raised in the reader
             put(_Raised(error))
         finally:
             close = getattr(iterator, "close", None)
@@ -73,10 +73,10 @@ class _Raised:
 
 
 class Background(Generic[T]):
-    """Calls ``work`` with each item in a thread, in order; :meth:`put` waits when it is behind.
+    """Calls ``work`` with each item in a thread, in order; :meth:`put` waits if the queue is full.
 
-    After an exception in ``work`` later items are dropped, and the exception is raised by the
-    next :meth:`put` or at the end of the block.
+    After an exception in ``work`` later items are dropped, and the next :meth:`put` or the end of
+    the block raises it.
     """
 
     def __init__(self, work: Callable[[T], None], depth: int) -> None:
@@ -90,6 +90,7 @@ class Background(Generic[T]):
         return self
 
     def put(self, item: T) -> None:
+        """Queue an item."""
         if self._error is not None:
             raise self._error
         self._slots.put(item)
@@ -111,29 +112,28 @@ class Background(Generic[T]):
                     self._error = error
 
 
-class _Abandoned(Exception):  # marks that the block failed, so the rest is dropped
-    pass
+class _Abandoned(Exception):
+    """The block failed, so that queued items are dropped."""
 
 
 class CpuPool:
-    """Threads for small pieces of work that do not depend on one another.
+    """Threads for small, independent pieces of work.
 
-    Results come in the order of the items, so their number changes nothing but the time.
+    Results come in the order of the items, so the number of threads affects only the time.
 
     Args:
-        threads: with one, the caller does the work itself, when it asks for the next result.
+        threads: with one, the caller does the work itself when it takes the next result.
     """
 
     def __init__(self, threads: int = 1) -> None:
         self.threads = threads
-        self._pool = ThreadPoolExecutor(threads, "helper") if threads > 1 else None
+        self._pool = ThreadPoolExecutor(threads, "cpu-pool") if threads > 1 else None
 
     def map(self, work: Callable[[T], U], items: Iterable[T]) -> Generator[U, None, None]:
-        """``work(item)`` for each item, in order; reads as many items ahead as there are threads.
+        """Yield ``work(item)`` for each item, in order; reads one item ahead for each thread.
 
-        Called by several threads at a time, these share the helpers. ``work`` itself must not
-        call it: with all of them waiting, nobody would be left to work. Closing the generator
-        ends the work in hand.
+        Several threads may call this at a time and share the pool. ``work`` must not call it: all
+        threads could then wait for one another. Closing the generator waits for running work.
         """
         if self._pool is None:
             yield from map(work, items)

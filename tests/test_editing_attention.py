@@ -1,13 +1,13 @@
-"""Anchor attention: the formula, layer by layer, and what it does to a whole model."""
+"""Anchor attention: the formula in one layer, and its effect in a whole model."""
 
 import numpy as np
 import pytest
 import torch
 from diffusers.models.attention_processor import Attention, AttnProcessor2_0
 
-from ip2p_batch.editing.attention import AnchorMemory, AnchorProcessor, install
+from ip2p_batch.editing.attention import AnchorKVCache, AnchorProcessor, install
 from ip2p_batch.editing.pix2pix import Pix2PixEditor
-from tests.tiny_pipelines import editor, frames, pipeline, recipe
+from tests.tiny_pipelines import border_latents, context, editor, frames, pipeline, recipe
 
 BRANCHES, FRAMES, ANCHORS, TOKENS, WIDTH = 3, 2, 2, 5, 16
 
@@ -35,13 +35,13 @@ def by_hand(layer, own, anchors):
 
 
 @torch.no_grad()
-def test_a_frame_sees_its_own_tokens_and_the_anchors_of_its_branch(layer):
-    memory = AnchorMemory()
-    processor = AnchorProcessor(memory, "mid_block.x")
+def test_a_frame_attends_to_itself_and_to_the_anchors_of_its_branch(layer):
+    cache = AnchorKVCache()
+    processor = AnchorProcessor(cache, "mid_block.x")
     anchors, own = tokens(BRANCHES * ANCHORS, 1), tokens(BRANCHES * FRAMES, 2)
-    with memory.recording(BRANCHES):
+    with cache.write(BRANCHES):
         among_anchors = processor(layer, anchors)
-    with memory.joined():
+    with cache.read():
         joined = processor(layer, own)
     for branch in range(BRANCHES):
         theirs = anchors[branch * ANCHORS : (branch + 1) * ANCHORS]
@@ -54,16 +54,16 @@ def test_a_frame_sees_its_own_tokens_and_the_anchors_of_its_branch(layer):
 
 
 @torch.no_grad()
-def test_more_anchors_of_another_size_join_those_that_are_known(layer):
-    memory = AnchorMemory()
-    processor = AnchorProcessor(memory, "mid_block.x")
+def test_appended_anchors_may_have_another_size(layer):
+    cache = AnchorKVCache()
+    processor = AnchorProcessor(cache, "mid_block.x")
     first, own = tokens(BRANCHES, 1), tokens(BRANCHES, 2)
     second = tokens(BRANCHES, 3)[:, :3]
-    with memory.recording(BRANCHES):
+    with cache.write(BRANCHES):
         processor(layer, first)
-    with memory.recording(BRANCHES, more=True):
+    with cache.write(BRANCHES, append=True):
         processor(layer, second)
-    with memory.joined():
+    with cache.read():
         joined = processor(layer, own)
     for branch in range(BRANCHES):
         seen = [first[branch], second[branch]]
@@ -72,13 +72,13 @@ def test_more_anchors_of_another_size_join_those_that_are_known(layer):
 
 @torch.no_grad()
 def test_without_anchors_it_is_the_plain_attention_of_diffusers(layer):
-    memory = AnchorMemory()
-    processor = AnchorProcessor(memory, "mid_block.x")
+    cache = AnchorKVCache()
+    processor = AnchorProcessor(cache, "mid_block.x")
     own, other = tokens(6, 1), tokens(6, 2)
     plain = AttnProcessor2_0()
     assert torch.equal(processor(layer, own), plain(layer, own))
     assert torch.equal(processor(layer, own, other), plain(layer, own, other))
-    with memory.joined():  # nothing was recorded
+    with cache.read():  # nothing was written
         assert torch.equal(processor(layer, own), plain(layer, own))
 
 
@@ -93,7 +93,7 @@ def test_every_self_attention_layer_gets_a_processor_and_no_other():
 
 
 def loud():
-    """An editor whose self-attention picks what it looks at: fresh weights look at everything."""
+    """An editor with selective self-attention: that of fresh weights is nearly uniform."""
     owner = Pix2PixEditor(pipeline(), device="cpu", dtype=torch.float32)
     for name, module in owner.pipe.unet.named_modules():
         if name.endswith("attn1"):
@@ -107,20 +107,19 @@ def negative(frame):
 
 
 def edited(anchors, clip, look, owner=None):
-    session = (owner or loud()).session(look)
-    session.anchor([(frame, None) for frame in anchors])
+    session = (owner or loud()).session(look, context(anchors=anchors))
     return [frame.image for frame in session.edit(clip)]
 
 
-def test_anchors_change_the_frames_and_no_anchors_leave_them():
+def test_anchors_change_the_frames_and_no_anchors_do_not():
     clip, look, owner = frames(4), recipe(anchors=2), loud()
     plain = edited([], clip, look, owner)
     assert all(map(np.array_equal, plain, edited([], clip, recipe(), owner)))
-    tied = edited([negative(clip[0]), clip[3]], clip, look, owner)
-    assert not any(map(np.array_equal, plain, tied))
+    anchored = edited([negative(clip[0]), clip[3]], clip, look, owner)
+    assert not any(map(np.array_equal, plain, anchored))
 
 
-def test_what_a_frame_becomes_does_not_depend_on_the_frames_beside_it():
+def test_the_result_of_a_frame_does_not_depend_on_the_other_frames():
     clip, look, owner = frames(5), recipe(anchors=2, batch_size=2), loud()
     anchors = [clip[1], clip[3]]
     whole = edited(anchors, clip, look, owner)
@@ -128,14 +127,14 @@ def test_what_a_frame_becomes_does_not_depend_on_the_frames_beside_it():
         assert np.array_equal(edited(anchors, [frame], look, owner)[0], whole[n])
 
 
-def test_with_none_of_the_steps_anchors_do_nothing():
+def test_anchors_in_no_step_change_nothing():
     clip, owner = frames(2), loud()
     without = edited([], clip, recipe(), owner)
     with_none = edited([clip[0]], clip, recipe(anchors=1, anchor_steps=0.0), owner)
     assert all(map(np.array_equal, without, with_none))
 
 
-def test_with_half_the_steps_anchors_do_something_else_than_with_all():
+def test_anchors_in_half_the_steps_differ_from_anchors_in_all():
     clip, owner = frames(2), loud()
     anchor = negative(clip[0])
     all_steps = edited([anchor], clip, recipe(anchors=1), owner)
@@ -145,59 +144,57 @@ def test_with_half_the_steps_anchors_do_something_else_than_with_all():
     assert not np.array_equal(without[1], half[1])
 
 
-def test_anchors_go_on_where_wave_one_left_them(tmp_path):
-    """Borders are edited beside anchors run from the beginning, frames beside handed-over ones."""
+def test_anchors_continue_from_the_latents_of_wave_one():
+    """Borders run after anchors that start from noise, frames after anchors with latents."""
     clip, owner = frames(9), loud()
     look = recipe(num_inference_steps=6, carryover=0.5, anchors=2)
-    anchors, paths = [clip[0], clip[8]], {n: tmp_path / str(n) for n in (0, 4, 8)}
-    first = owner.session(look)
-    first.anchor([(frame, None) for frame in anchors])
-    first.save_borders([(clip[n], path) for n, path in paths.items()])
-    second = owner.session(look)
-    second.tie([(clip[0], paths[0]), (clip[4], paths[4])])
-    second.anchor([(frame, paths[frame.index]) for frame in anchors])
-    handed = second.edit([clip[0], clip[4]])
-    whole = edited(anchors, [clip[0], clip[4]], look, owner)
-    for a, b in zip(handed, whole, strict=True):
+    anchors, ends = [clip[0], clip[8]], [clip[0], clip[4]]
+    first = owner.session(look, context(anchors=anchors))
+    latents = border_latents(first, [clip[n] for n in (0, 4, 8)])
+    second = owner.session(look, context(borders=ends, anchors=anchors, latents=latents))
+    carried = second.edit(ends)
+    whole = edited(anchors, ends, look, owner)
+    for a, b in zip(carried, whole, strict=True):
         gap = np.abs(a.image.astype(int) - b)
-        assert gap.max() <= 1  # three anchors in a batch round otherwise than one frame
+        assert gap.max() <= 1  # a batch of three anchors rounds differently than one frame
 
 
-def looked(look, clip, values, owner, anchors=()):
-    session = owner.session(recipe(reference_image="reference.png", **values))
-    session.anchor([(frame, None) for frame in anchors])
-    session.look(look)
+def with_reference_image(look, clip, values, owner, anchors=()):
+    session = owner.session(
+        recipe(reference_image="reference.png", **values),
+        context(anchors=anchors, reference_image=look),
+    )
     return [frame.image for frame in session.edit(clip)]
 
 
-def test_a_look_changes_all_frames_and_another_look_changes_them_otherwise():
+def test_a_reference_image_changes_all_frames_and_another_one_differently():
     clip, owner = frames(3), loud()
     plain = edited([], clip, recipe(), owner)
-    one = looked(frames(1, 48, 64, shift=3)[0].image, clip, {}, owner)
-    other = looked(255 - frames(1, 48, 64, shift=3)[0].image, clip, {}, owner)
+    one = with_reference_image(frames(1, 48, 64, shift=3)[0].image, clip, {}, owner)
+    other = with_reference_image(255 - frames(1, 48, 64, shift=3)[0].image, clip, {}, owner)
     assert not any(map(np.array_equal, plain, one))
     assert not any(map(np.array_equal, one, other))
 
 
-def test_a_look_and_anchors_go_together():
+def test_a_reference_image_and_anchors_work_together():
     clip, owner = frames(3), loud()
     look = frames(1, 48, 64, shift=3)[0].image
-    alone = looked(look, clip, {"anchors": 1}, owner)
-    both = looked(look, clip, {"anchors": 1}, owner, anchors=[negative(clip[0])])
+    alone = with_reference_image(look, clip, {"anchors": 1}, owner)
+    both = with_reference_image(look, clip, {"anchors": 1}, owner, anchors=[negative(clip[0])])
     assert not any(map(np.array_equal, alone, both))
 
 
-def test_frames_that_set_in_midway_see_the_look_there(tmp_path):
-    """Tied to their borders they end near what a full edit with that look gives."""
+def test_frames_that_start_midway_attend_to_the_reference_image():
+    """Between borders they are close to a full edit with that reference image."""
     clip, owner = frames(5), loud()
     values = {"num_inference_steps": 6, "carryover": 0.5}
     picture = frames(1, 32, 48, shift=3)[0].image
-    whole = looked(picture, [clip[0], clip[4]], values, owner)
-    first = owner.session(recipe(reference_image="reference.png", **values))
-    first.look(picture)
-    first.save_borders([(clip[n], tmp_path / str(n)) for n in (0, 4)])
-    second = owner.session(recipe(reference_image="reference.png", **values))
-    second.look(picture)
-    second.tie([(clip[n], tmp_path / str(n)) for n in (0, 4)])
-    for frame, expected in zip(second.edit([clip[0], clip[4]]), whole, strict=True):
+    ends = [clip[0], clip[4]]
+    whole = with_reference_image(picture, ends, values, owner)
+    with_reference = recipe(reference_image="reference.png", **values)
+    first = owner.session(with_reference, context(reference_image=picture))
+    between = context(borders=ends, latents=border_latents(first, ends), reference_image=picture)
+    for frame, expected in zip(
+        owner.session(with_reference, between).edit(ends), whole, strict=True
+    ):
         assert np.abs(frame.image.astype(int) - expected).max() <= 1

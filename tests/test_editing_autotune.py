@@ -1,4 +1,4 @@
-"""How a job's model is called: found once, remembered, agreed on."""
+"""The inference config of a job: measured once, cached, shared by its workers."""
 
 import threading
 
@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ip2p_batch.editing import tuning_cache
-from ip2p_batch.editing.autotune import Trials
+from ip2p_batch.editing.autotune import Autotuner
 from ip2p_batch.editing.compiling import CompiledUNet
 from ip2p_batch.editing.device_memory import is_out_of_memory
-from ip2p_batch.editing.editor import IdentityEditor
+from ip2p_batch.editing.editor import EMPTY_CONTEXT, IdentityEditor
 from ip2p_batch.editing.pix2pix import Pix2PixEditor
 from ip2p_batch.errors import ModelError, RecipeError
 from ip2p_batch.jobs.plan import BatchHistogram
@@ -38,8 +38,8 @@ def device_with(memory, fixed=1.0, each=0.1):
 
 @given(st.integers(1, 100))
 def test_what_fits_into_memory_is_tried(memory):
-    pace = tuning_cache.measured_pace(device_with(memory), is_out_of_memory)
-    assert list(pace) == [size for size in tuning_cache.SIZES if size <= memory]
+    latency = tuning_cache.measure_latency(device_with(memory), is_out_of_memory)
+    assert list(latency) == [size for size in tuning_cache.SIZES if size <= memory]
 
 
 @given(
@@ -48,27 +48,31 @@ def test_what_fits_into_memory_is_tried(memory):
     st.floats(0.01, 1),
 )
 def test_no_batch_takes_a_job_less_time_than_the_best_one(batch_histogram, fixed, each):
-    pace = {size: fixed + each * size for size in tuning_cache.SIZES}
+    latency = {size: fixed + each * size for size in tuning_cache.SIZES}
 
     def seconds(size):
         return (
-            sum(count * -(-group // size) for group, count in batch_histogram.items()) * pace[size]
+            sum(count * -(-group // size) for group, count in batch_histogram.items())
+            * latency[size]
         )
 
-    best = seconds(tuning_cache.best_batch(pace, batch_histogram))
-    assert best <= min(map(seconds, pace)) * (1 + tuning_cache._WORTH * 1.5)
+    best = seconds(tuning_cache.best_batch(latency, batch_histogram))
+    assert best <= min(map(seconds, latency)) * (1 + tuning_cache._WORTH * 1.5)
 
 
-def test_a_batch_is_not_taken_that_a_jobs_chunks_would_have_to_be_filled_up_for():
-    pace = {size: 0.1 + 0.05 * size for size in tuning_cache.SIZES}
-    assert tuning_cache.best_batch(pace, {28: 100}) in (24, 32)  # a call's fixed cost is worth it
-    pace = {size: 0.02 + 0.05 * size for size in tuning_cache.SIZES}
-    assert tuning_cache.best_batch(pace, {28: 100}) == 4
-    assert tuning_cache.best_batch(pace, {3: 2}) == 1
-    # Frames that look at anchors go through the steps 32 at a time, the rest for itself.
-    pace = {size: 0.1 + 0.02 * size for size in (8, 16, 24, 32)}
-    assert tuning_cache.best_batch(pace, {100: 60}) == 24
-    assert tuning_cache.best_batch(pace, {100: 60}, 32) == 16
+def test_a_batch_size_that_needs_much_padding_is_not_chosen():
+    latency = {size: 0.1 + 0.05 * size for size in tuning_cache.SIZES}
+    assert tuning_cache.best_batch(latency, {28: 100}) in (
+        24,
+        32,
+    )  # saves calls
+    latency = {size: 0.02 + 0.05 * size for size in tuning_cache.SIZES}
+    assert tuning_cache.best_batch(latency, {28: 100}) == 4
+    assert tuning_cache.best_batch(latency, {3: 2}) == 1
+    # Groups of frames with anchors have at most 32, and the rest is a group of its own.
+    latency = {size: 0.1 + 0.02 * size for size in (8, 16, 24, 32)}
+    assert tuning_cache.best_batch(latency, {100: 60}) == 24
+    assert tuning_cache.best_batch(latency, {100: 60}, 32) == 16
 
 
 @pytest.mark.timeout(60)
@@ -77,12 +81,12 @@ def test_two_processes_do_not_measure_at_the_same_time(tmp_path):
 
     def second():
         inside.wait()
-        with tuning_cache.Remembered(tmp_path / "inference-config.json").measuring():
+        with tuning_cache.TuningCache(tmp_path / "inference-config.json").measuring():
             order.append("second")
 
     thread = threading.Thread(target=second)
     thread.start()
-    with tuning_cache.Remembered(tmp_path / "inference-config.json").measuring():
+    with tuning_cache.TuningCache(tmp_path / "inference-config.json").measuring():
         inside.set()
         thread.join(0.3)
         order.append("first")
@@ -90,15 +94,15 @@ def test_two_processes_do_not_measure_at_the_same_time(tmp_path):
     assert order == ["first", "second"]
 
 
-def test_a_larger_batch_that_gains_nothing_is_not_taken():
+def test_a_larger_batch_without_gain_is_not_chosen():
     tried = []
 
     def seconds_of(size):
         tried.append(size)
         return 0.001 + 0.1 * size  # nearly all of it is arithmetic
 
-    pace = tuning_cache.measured_pace(seconds_of, is_out_of_memory)
-    assert tuning_cache.best_batch(pace, {16: 5}) == 1
+    latency = tuning_cache.measure_latency(seconds_of, is_out_of_memory)
+    assert tuning_cache.best_batch(latency, {16: 5}) == 1
     assert tried == [1, 2, 4]
 
 
@@ -107,7 +111,7 @@ def test_other_errors_of_a_trial_are_raised():
         raise RuntimeError("misaligned address")
 
     with pytest.raises(RuntimeError, match="misaligned"):
-        tuning_cache.measured_pace(broken, is_out_of_memory)
+        tuning_cache.measure_latency(broken, is_out_of_memory)
 
 
 def test_compiling_has_to_pay_several_times_over():
@@ -119,14 +123,14 @@ def test_compiling_has_to_pay_several_times_over():
     assert tuning_cache.may_pay(1e6, 0.2)
 
 
-def test_what_was_measured_is_known_to_the_next_process(tmp_path):
+def test_the_next_process_knows_the_measurements(tmp_path):
     path, found = tmp_path / "deep" / "inference-config.json", tuning_cache.Compiled(1.0, 0.2, 0.1)
-    first = tuning_cache.Remembered(path)
-    first.keep_pace("a", {1: 0.5, 8: 1.5})
+    first = tuning_cache.TuningCache(path)
+    first.keep_latency("a", {1: 0.5, 8: 1.5})
     first.keep_compiled("a", found)
-    second = tuning_cache.Remembered(path)
-    assert (second.pace("a"), second.compiled("a")) == ({1: 0.5, 8: 1.5}, found)
-    assert (second.pace("b"), second.compiled("b")) == (None, None)
+    second = tuning_cache.TuningCache(path)
+    assert (second.latency("a"), second.compiled("a")) == ({1: 0.5, 8: 1.5}, found)
+    assert (second.latency("b"), second.compiled("b")) == (None, None)
     assert [p.name for p in path.parent.iterdir()] == ["inference-config.json"]
 
 
@@ -136,51 +140,53 @@ def test_what_was_measured_is_known_to_the_next_process(tmp_path):
         "",
         "[]",
         "{",
-        '{"pace a": "x", "compile a": {"no": 1}}',
-        '{"pace a": {}}',
-        '{"pace a": {"x": 1}}',
-        '{"pace a": {"1": null}}',
-        '{"pace a": {"0": 1}}',
+        '{"latency a": "x", "compile a": {"no": 1}}',
+        '{"latency a": {}}',
+        '{"latency a": {"x": 1}}',
+        '{"latency a": {"1": null}}',
+        '{"latency a": {"0": 1}}',
     ],
 )
-def test_a_damaged_memory_is_as_good_as_none(tmp_path, text):
+def test_a_damaged_cache_is_ignored(tmp_path, text):
     path = tmp_path / "inference-config.json"
     path.write_text(text)
-    found = tuning_cache.Remembered(path)
-    assert (found.pace("a"), found.compiled("a")) == (None, None)
+    found = tuning_cache.TuningCache(path)
+    assert (found.latency("a"), found.compiled("a")) == (None, None)
 
 
-def test_a_memory_that_cannot_be_written_is_none(tmp_path):
+def test_a_cache_that_cannot_be_written_is_ignored(tmp_path):
     (tmp_path / "file").write_text("")
-    tuning_cache.Remembered(tmp_path / "file" / "inference-config.json").keep_pace("a", {8: 1.0})
+    tuning_cache.TuningCache(tmp_path / "file" / "inference-config.json").keep_latency(
+        "a", {8: 1.0}
+    )
 
 
-def trials(owner, remembered, **values):
-    return Trials(
+def tuner(owner, cache, **values):
+    return Autotuner(
         owner.pipe.unet,
-        owner.autoencoder(fast=False),
+        owner.vae(tiny=False),
         recipe(**values),
         (32, 32),
         compute_profile=owner.compute_profile,
         device="cpu",
-        remembered=remembered,
+        cache=cache,
     )
 
 
-def test_batches_are_tried_on_the_real_parts_once(tmp_path):
+def test_batch_sizes_are_measured_once_with_the_real_model(tmp_path):
     owner = Pix2PixEditor(pipeline(), device="cpu", dtype=torch.float32)
-    remembered = tuning_cache.Remembered(tmp_path / "inference-config.json")
-    found = trials(owner, remembered).pace()
+    cache = tuning_cache.TuningCache(tmp_path / "inference-config.json")
+    found = tuner(owner, cache).latency_by_batch()
     assert {1, 2, 4} <= set(found) <= set(tuning_cache.SIZES)
 
     def used_up(*_, **__):
         raise AssertionError("tried again")
 
     owner.pipe.unet.forward = used_up
-    assert trials(owner, remembered).pace() == found
+    assert tuner(owner, cache).latency_by_batch() == found
 
 
-def test_a_batch_for_which_memory_runs_out_is_not_taken():
+def test_a_batch_that_runs_out_of_memory_is_not_chosen():
     owner = Pix2PixEditor(pipeline(), device="cpu", dtype=torch.float32)
     forward = owner.pipe.unet.forward
 
@@ -190,7 +196,7 @@ def test_a_batch_for_which_memory_runs_out_is_not_taken():
         return forward(sample, *rest, **more)
 
     owner.pipe.unet.forward = small
-    assert list(trials(owner, tuning_cache.Remembered(None)).pace()) == [1, 2]
+    assert list(tuner(owner, tuning_cache.TuningCache(None)).latency_by_batch()) == [1, 2]
 
 
 def test_a_short_job_is_not_compiled_and_nothing_is_tried():
@@ -207,13 +213,15 @@ def test_a_short_job_is_not_compiled_and_nothing_is_tried():
     )
 
 
-def test_on_a_gpu_batches_are_chosen_for_what_the_plan_brings(monkeypatch):
+def test_on_a_gpu_batch_sizes_depend_on_the_plan(monkeypatch):
     owner = Pix2PixEditor(pipeline(), device="cpu", dtype=torch.float32)
-    owner.torch_device = "meta"  # none that exists here: only the choice is looked at
+    owner.torch_device = "meta"  # no such device here: this tests only the choice
     owner.compute_profile = None
-    monkeypatch.setattr(Trials, "__init__", lambda self, *_, **__: None)
-    monkeypatch.setattr(Trials, "pace", lambda self: {1: 0.4, 4: 0.5, 8: 0.9, 16: 1.75})
-    monkeypatch.setattr(Trials, "worth_compiling", lambda *_: False)
+    monkeypatch.setattr(Autotuner, "__init__", lambda self, *_, **__: None)
+    monkeypatch.setattr(
+        Autotuner, "latency_by_batch", lambda self: {1: 0.4, 4: 0.5, 8: 0.9, 16: 1.75}
+    )
+    monkeypatch.setattr(Autotuner, "worth_compiling", lambda *_: False)
     found = owner.autotune(recipe(), (32, 32), BatchHistogram({28: 9}, {3: 2}))
     assert (found.batch_size, found.border_batch) == (4, 4)
     found = owner.autotune(recipe(), (32, 32), BatchHistogram({16: 9}, {1: 5}))
@@ -221,7 +229,7 @@ def test_on_a_gpu_batches_are_chosen_for_what_the_plan_brings(monkeypatch):
 
 
 class Compiling(CompiledUNet):
-    """A compiler that says how well it does."""
+    """A compiler with a given measurement."""
 
     def __init__(self, found):
         super().__init__(None, None)
@@ -243,14 +251,14 @@ class Compiling(CompiledUNet):
 )
 def test_a_long_job_is_compiled_where_that_was_measured_to_pay(tmp_path, found, worth):
     owner = Pix2PixEditor(pipeline(), device="cpu", dtype=torch.float32)
-    remembered = tuning_cache.Remembered(tmp_path / "inference-config.json")
+    cache = tuning_cache.TuningCache(tmp_path / "inference-config.json")
     compiler = Compiling(found)
-    assert trials(owner, remembered).worth_compiling(compiler, 1, 1e7) is worth
-    assert remembered.compiled(trials(owner, remembered)._key + ", 1 frames") == found
+    assert tuner(owner, cache).worth_compiling(compiler, 1, 1e7) is worth
+    assert cache.compiled(tuner(owner, cache)._key + ", 1 frames") == found
 
 
-def test_reuse_and_compiling_exclude_one_another():
-    with pytest.raises(RecipeError, match="--deepcache-interval"):
+def test_deepcache_and_compiling_exclude_each_other():
+    with pytest.raises(RecipeError, match="deepcache_interval"):
         Recipe(instruction="x", deepcache_interval=2, compile="on")
     owner = Pix2PixEditor(pipeline(), device="cpu", dtype=torch.float32)
     assert not owner.autotune(
@@ -258,7 +266,7 @@ def test_reuse_and_compiling_exclude_one_another():
     ).compiled
 
 
-def test_all_workers_keep_to_what_the_first_proposed(tmp_path):
+def test_all_workers_use_the_first_proposed_config(tmp_path):
     folder = stills_job(tmp_path)
     assert folder.inference_config() is None
     said = []
@@ -283,17 +291,17 @@ def test_all_workers_keep_to_what_the_first_proposed(tmp_path):
     assert not list(folder.path.glob("tuning-*"))
 
 
-def test_a_session_is_made_as_agreed(tmp_path):
-    """Whatever this worker would have chosen by itself."""
+def test_a_session_gets_the_inference_config_of_the_job(tmp_path):
+    """This worker does not measure."""
     seen = []
 
     class Asking(IdentityEditor):
-        def session(self, recipe, **options):
+        def session(self, recipe, context=EMPTY_CONTEXT, **options):
             seen.append(options["inference_config"])
-            return super().session(recipe, **options)
+            return super().session(recipe, context, **options)
 
         def autotune(self, recipe, size, batch_histogram):
-            raise AssertionError("it was agreed on already")
+            raise AssertionError("the job has an inference config")
 
     folder = stills_job(tmp_path)
     agreed = folder.propose_inference_config(InferenceConfig(batch_size=5, compiled=True))
@@ -315,7 +323,7 @@ def test_a_compiled_unet_edits_as_the_plain_one_does(tmp_path, monkeypatch):
     assert any((tmp_path / "compiled").iterdir())  # for the next process
 
 
-def test_a_compiler_that_fails_is_told_of_in_one_line(monkeypatch):
+def test_a_compiler_error_is_one_line(monkeypatch):
     owner = Pix2PixEditor(pipeline(), device="cpu", dtype=torch.float32)
 
     class Fails:

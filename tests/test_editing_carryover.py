@@ -1,7 +1,4 @@
-"""Matched-state carryover: its file, its blend, and that a border goes on along its own way."""
-
-import os
-from pathlib import Path
+"""Matched-state carryover: serialized latents, the blend, and edits between borders."""
 
 import cv2
 import msgspec
@@ -10,22 +7,22 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save as tensors_to_bytes
 
 from ip2p_batch.editing.carryover import (
     Border,
-    Handover,
-    between,
+    BorderLatents,
     blended_noise,
-    load,
-    matched,
-    save,
+    from_bytes,
+    locate,
+    matched_state,
+    to_bytes,
 )
 from ip2p_batch.editing.loading import load_editor
 from ip2p_batch.errors import EditError
 from ip2p_batch.frame import Frame
 from ip2p_batch.recipe import SCHEDULERS
-from tests.tiny_pipelines import editor, frames, recipe
+from tests.tiny_pipelines import border_latents, context, editor, frames, recipe
 
 SHAPE = (4, 16, 16)
 SCALE = (1.0, 2.5)
@@ -43,65 +40,57 @@ def latents(seed):
 
 
 def border(frame, seed, scale=SCALE):
-    clean, noise = latents(seed)
-    handed = Handover(scale[0] * clean + scale[1] * noise, clean)
-    return Border(frame.index, frame.image, handed)
+    x0, noise = latents(seed)
+    own = BorderLatents(scale[0] * x0 + scale[1] * noise, x0)
+    return Border(frame.index, frame.image, own)
 
 
 def blend(frame, left, right, scale, **more):
-    return matched(between(frame, left, right), left.latents, right.latents, scale, **more)
+    return matched_state(locate(frame, left, right), left.latents, right.latents, scale, **more)
 
 
-# -- the file -----------------------------------------------------------------------------
+# -- serialized latents ---------------------------------------------------------------------
 
 
-def test_latents_come_back_bit_for_bit(tmp_path):
-    frame, (state, clean) = frames(1, first=17)[0], latents(0)
-    save(tmp_path / "17.part", frame, 6, Handover(state, clean))
-    back = load(frame, tmp_path / "17.part", 6)
-    assert torch.equal(back.latents.state, state)
-    assert torch.equal(back.latents.clean, clean)
+def test_latents_come_back_bit_identical():
+    frame, (x, x0) = frames(1, first=17)[0], latents(0)
+    back = from_bytes(frame, 6, to_bytes(frame, 6, BorderLatents(x, x0)))
+    assert torch.equal(back.latents.x, x)
+    assert torch.equal(back.latents.pred_original_sample, x0)
     assert back.index == 17
 
 
 @pytest.mark.parametrize("what", ["frame", "step", "size"])
-def test_latents_of_another_frame_step_or_size_are_refused(tmp_path, what):
-    frame, path = frames(1, first=17)[0], tmp_path / "17.safetensors"
-    save(path, frame, 6, Handover(*latents(0)))
+def test_latents_of_another_frame_step_or_size_are_refused(what):
+    frame = frames(1, first=17)[0]
+    data = to_bytes(frame, 6, BorderLatents(*latents(0)))
     other = {
         "frame": (Frame(18, 0, frame.image), 6),
         "step": (frame, 5),
         "size": (frame.with_image(np.zeros((16, 16, 3), np.uint8)), 6),
     }[what]
     with pytest.raises(EditError, match="not of"):
-        load(other[0], path, other[1])
+        from_bytes(*other, data)
 
 
-@pytest.mark.parametrize("content", [None, b"", b"no latents", "cut", "no clean", "bit"])
-def test_a_missing_or_damaged_file_is_named(tmp_path, content):
-    frame, path = frames(1, first=17)[0], tmp_path / "17.safetensors"
-    save(path, frame, 6, Handover(*latents(0)))
-    if content is None:
-        path.unlink()
-    elif content == "cut":
-        path.write_bytes(path.read_bytes()[:-100])
-    elif content == "bit":
-        data = bytearray(path.read_bytes())
+@pytest.mark.parametrize("damage", ["empty", "text", "truncated", "no x0", "bit"])
+def test_damaged_latents_are_an_error_that_names_the_frame(damage):
+    frame = frames(1, first=17)[0]
+    data = bytearray(to_bytes(frame, 6, BorderLatents(*latents(0))))
+    if damage == "empty":
+        data = b""
+    elif damage == "text":
+        data = b"no latents"
+    elif damage == "truncated":
+        data = data[:-100]
+    elif damage == "bit":
         data[-7] ^= 1
-        path.write_bytes(data)
-    elif content == "no clean":
-        save_file({"state": load_file(path)["state"]}, path)
-    else:
-        path.write_bytes(content)
-    with pytest.raises(EditError, match=r"frame 17 .*17\.safetensors") as caught:
-        load(frame, path, 6)
+    elif damage == "no x0":
+        data = tensors_to_bytes({"x": latents(0)[0].contiguous()})
+    with pytest.raises(EditError, match=r"border frame 17 ") as caught:
+        from_bytes(frame, 6, bytes(data))
     assert caught.value.retryable
-
-
-@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
-def test_a_full_disk_is_an_oserror_with_its_reason(tmp_path):
-    with pytest.raises(OSError, match="No space left"):
-        save(Path("/dev/full"), frames(1)[0], 6, Handover(*latents(0)))
+    assert "resume" in caught.value.hint
 
 
 # -- the blend ----------------------------------------------------------------------------
@@ -110,8 +99,8 @@ def test_a_full_disk_is_an_oserror_with_its_reason(tmp_path):
 def test_at_a_border_the_state_is_the_borders_own():
     clip = frames(9)
     left, right = border(clip[0], 1), border(clip[8], 2)
-    assert blend(clip[0], left, right, SCALE) is left.latents.state
-    assert blend(clip[8], left, right, SCALE) is right.latents.state
+    assert blend(clip[0], left, right, SCALE) is left.latents.x
+    assert blend(clip[8], left, right, SCALE) is right.latents.x
 
 
 def test_a_frame_of_a_still_scene_is_a_blend_by_distance():
@@ -120,11 +109,11 @@ def test_a_frame_of_a_still_scene_is_a_blend_by_distance():
     ends = border(left, 1), border(right, 2)
     state = blend(middle, *ends, SCALE)
     noise = blended_noise(ends[0].latents.noise(SCALE), ends[1].latents.noise(SCALE), 0.25)
-    clean = 0.75 * ends[0].latents.clean + 0.25 * ends[1].latents.clean
-    torch.testing.assert_close(state, clean + SCALE[1] * noise, rtol=0, atol=0.05)
+    x0 = 0.75 * ends[0].latents.pred_original_sample + 0.25 * ends[1].latents.pred_original_sample
+    torch.testing.assert_close(state, x0 + SCALE[1] * noise, rtol=0, atol=0.05)
 
 
-def test_hidden_from_one_border_a_frame_takes_from_the_other():
+def test_parts_hidden_from_one_border_come_from_the_other():
     ground, thing = frames(1, 128, 128, shift=0)[0].image, frames(2, 48, 48)[1].image[::-1, ::-1]
     covered = ground // 2
     ground = ground // 2
@@ -134,12 +123,12 @@ def test_hidden_from_one_border_a_frame_takes_from_the_other():
     ends = border(Frame(0, 0, ground), 1, scale), border(Frame(8, 0, covered), 2, scale)
     state = blend(Frame(4, 0, ground), *ends, scale)
     area = np.s_[:, 6:10, 6:10]  # inner part of what was covered, in latents of 1/8
-    off_left = (state[area] - ends[0].latents.clean[area]).abs().mean()
-    off_right = (state[area] - ends[1].latents.clean[area]).abs().mean()
+    off_left = (state[area] - ends[0].latents.pred_original_sample[area]).abs().mean()
+    off_right = (state[area] - ends[1].latents.pred_original_sample[area]).abs().mean()
     assert off_left < 0.6 * off_right
 
 
-def test_what_neither_border_shows_is_the_frames_own_guess():
+def test_parts_that_neither_border_shows_come_from_the_x0_estimate():
     ground, thing = (
         frames(1, 128, 128, shift=0)[0].image // 2,
         frames(2, 48, 48)[1].image[::-1, ::-1],
@@ -148,17 +137,19 @@ def test_what_neither_border_shows_is_the_frames_own_guess():
     covered[40:88, 40:88] = thing // 2 + 127
     scale = (1.0, 1e-3)
     ends = border(Frame(0, 0, ground), 1, scale), border(Frame(8, 0, ground), 2, scale)
-    guess = latents(3)[0]
-    assert 0.05 < between(Frame(4, 0, covered), *ends).hidden < 0.3
-    state = blend(Frame(4, 0, covered), *ends, scale, guess=guess)
+    estimate = latents(3)[0]
+    assert 0.05 < locate(Frame(4, 0, covered), *ends).hidden < 0.3
+    state = blend(Frame(4, 0, covered), *ends, scale, x0_estimate=estimate)
     without = blend(Frame(4, 0, covered), *ends, scale)
     thing_at, far = np.s_[:, 6:10, 6:10], np.s_[:, 13:]
-    assert (state - guess)[thing_at].abs().mean() < 0.2 * (without - guess)[thing_at].abs().mean()
+    assert (state - estimate)[thing_at].abs().mean() < 0.2 * (without - estimate)[
+        thing_at
+    ].abs().mean()
     assert torch.equal(state[far], without[far])
 
 
 @given(st.floats(0, 1), st.integers(0, 1000))
-def test_blended_noise_keeps_its_strength(at, seed):
+def test_blended_noise_keeps_its_standard_deviation(at, seed):
     left, right = latents(seed)
     assert blended_noise(left, right, at).std().item() == pytest.approx(
         ((1 - at) * left.std() + at * right.std()).item(), rel=1e-4
@@ -175,14 +166,13 @@ def test_a_frame_outside_its_borders_is_refused(index):
 # -- through the model --------------------------------------------------------------------
 
 
-def tied(owner, look, clip, tmp_path, numbers):
-    """A session tied to two borders, whose latents are made first."""
-    session = owner.session(look)
-    for n in numbers:
-        session.save_borders([(clip[n], tmp_path / str(n))])
-    session = owner.session(look)
-    session.tie([(clip[n], tmp_path / str(n)) for n in numbers])
-    return session
+def carried(owner, look, clip, numbers):
+    """A session with borders, whose latents are computed first."""
+    ends = [clip[n] for n in numbers]
+    latents = {}
+    for end in ends:
+        latents |= border_latents(owner.session(look), [end])
+    return owner.session(look, context(borders=ends, latents=latents))
 
 
 @pytest.fixture(scope="module")
@@ -198,55 +188,55 @@ def decibels(one, two):
 
 @pytest.mark.parametrize("name", ["euler-ancestral", "euler", "ddim"])
 @pytest.mark.parametrize("kind", ["epsilon", "v_prediction"])
-def test_a_border_goes_on_along_its_own_way(name, kind, tmp_path):
+def test_a_border_equals_its_full_edit(name, kind):
     look = recipe(scheduler=name, num_inference_steps=6, carryover=0.5)
     clip = frames(5)
     whole = editor(kind).session(look).edit([clip[0], clip[4]])
-    again = tied(editor(kind), look, clip, tmp_path, (0, 4)).edit([clip[0], clip[4]])
+    again = carried(editor(kind), look, clip, (0, 4)).edit([clip[0], clip[4]])
     for a, b in zip(whole, again, strict=True):
         assert np.array_equal(a.image, b.image)
 
 
 @pytest.mark.parametrize("name", ["dpm++", "unipc"])
-def test_a_border_comes_close_to_its_own_way_where_the_solver_has_a_history(name, tiny, tmp_path):
+def test_a_border_is_close_to_its_full_edit_if_the_solver_has_a_history(name, tiny):
     look = recipe(**TINY, scheduler=name)
     clip = frames(5, 64, 64)
     whole = tiny.session(look).edit([clip[0], clip[4]])
-    again = tied(tiny, look, clip, tmp_path, (0, 4)).edit([clip[0], clip[4]])
+    again = carried(tiny, look, clip, (0, 4)).edit([clip[0], clip[4]])
     for a, b in zip(whole, again, strict=True):
         assert decibels(a, b) > 30
 
 
 @pytest.mark.parametrize("name", SCHEDULERS)
-def test_frames_between_borders_are_near_their_full_edit(name, tiny, tmp_path):
+def test_frames_between_borders_are_near_their_full_edit(name, tiny):
     look = recipe(**TINY, scheduler=name)
     clip = frames(5, 64, 64)
     whole = tiny.session(look).edit(clip)
-    between = tied(tiny, look, clip, tmp_path, (0, 4)).edit(clip)
+    between = carried(tiny, look, clip, (0, 4)).edit(clip)
     for source, a, b in zip(clip, whole, between, strict=True):
         assert decibels(a, b) > 25
         assert decibels(a, b) > decibels(source, b) + 6
 
 
-def test_both_chunks_at_a_border_give_that_frame_the_same_pixels(tmp_path):
+def test_both_chunks_at_a_border_give_that_frame_the_same_pixels():
     look = recipe(carryover=0.5)
     clip = frames(9)
-    first = tied(editor(), look, clip, tmp_path, (0, 4)).edit([clip[4]])
-    second = tied(editor(), look, clip, tmp_path, (4, 8)).edit([clip[4]])
+    first = carried(editor(), look, clip, (0, 4)).edit([clip[4]])
+    second = carried(editor(), look, clip, (4, 8)).edit([clip[4]])
     assert np.array_equal(first[0].image, second[0].image)
 
 
-def test_with_no_step_to_skip_a_tie_changes_nothing(tmp_path):
+def test_without_steps_to_skip_borders_change_nothing():
     look = recipe(carryover=0.1)
     assert look.carried_steps() == 0
     clip = frames(3)
     free = editor().session(look).edit(clip)
-    bound = tied(editor(), look, clip, tmp_path, (0, 2)).edit(clip)
+    bound = carried(editor(), look, clip, (0, 2)).edit(clip)
     assert all(np.array_equal(a.image, b.image) for a, b in zip(free, bound, strict=True))
 
 
-def test_a_thing_that_passes_between_two_borders_leaves_no_ghost_and_gets_its_own_edit(
-    tiny, tmp_path
+def test_a_thing_that_passes_between_borders_leaves_no_ghost_and_is_edited(
+    tiny,
 ):
     """A square that jumps 16 pixels a frame: its true motion is known, and no flow finds it."""
     ground = cv2.resize(frames(1, 64, 96, shift=0)[0].image // 2 + 60, (192, 128))
@@ -260,20 +250,20 @@ def test_a_thing_that_passes_between_two_borders_leaves_no_ghost_and_gets_its_ow
     look = recipe(**{**TINY, "num_inference_steps": 10, "carryover": 0.7})
     look = msgspec.structs.replace(look, instruction="make it night")
     whole = tiny.session(look).edit(clip)
-    carried = tied(tiny, look, clip, tmp_path, (0, 8)).edit(clip)
+    between = carried(tiny, look, clip, (0, 8)).edit(clip)
     for n in range(1, 8):
-        a, b = (images[n].image.astype(int) for images in (whole, carried))
+        a, b = (images[n].image.astype(int) for images in (whole, between))
         for left in places:  # where it is, and where it was or will be
             part = np.s_[52:76, left + 4 : left + 28]
             assert np.abs(a[part] - b[part]).mean() < 12, (n, left)
 
 
-def test_a_frame_hidden_from_both_borders_is_edited_from_the_beginning(tmp_path):
+def test_a_frame_hidden_from_both_borders_is_edited_from_noise():
     look = recipe(carryover=0.5, batch_size=2)
     clip = frames(9)
     # Halfway something else fills the picture, as when a car drives by.
     clip[4] = clip[4].with_image(255 - clip[4].image)
-    session = tied(editor(), look, clip, tmp_path, (0, 8))
+    session = carried(editor(), look, clip, (0, 8))
     together = session.edit(clip)
     assert [f.index for f in together] == list(range(9))
     free = editor().session(look).edit(clip)

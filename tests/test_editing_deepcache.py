@@ -1,15 +1,15 @@
-"""Deep features kept from one step to the next."""
+"""DeepCache: deep features are reused in the next steps."""
 
 import pytest
 import torch
 from diffusers import UNet2DConditionModel
 
-from ip2p_batch.editing.deepcache import DeepFeatures
+from ip2p_batch.editing.deepcache import DeepCacheUNet
 from ip2p_batch.editing.loading import load_editor
 from ip2p_batch.errors import ModelError
 from ip2p_batch.evaluation.image_metrics import psnr
 
-from .tiny_pipelines import editor, frames, pipeline, recipe
+from .tiny_pipelines import context, editor, frames, pipeline, recipe
 
 
 def deeper_unet():
@@ -50,26 +50,26 @@ def inputs(unet, samples=2):
     ids=["deep", "small", "bundled"],
 )
 @torch.inference_mode()
-def test_around_its_own_features_a_unet_gives_what_it_gives_whole(build, keep):
+def test_outer_layers_on_features_of_the_same_step_equal_the_full_unet(build, keep):
     unet = build()
-    features, call = DeepFeatures(unet, keep), inputs(unet)
-    whole, deep = features.whole(*call)
+    deepcache, call = DeepCacheUNet(unet, keep), inputs(unet)
+    whole, deep = deepcache.full(*call)
     expected = unet(call[0], call[1], encoder_hidden_states=call[2], return_dict=False)[0]
     assert torch.equal(whole, expected)
-    assert torch.equal(features.around(*call, deep), whole)
+    assert torch.equal(deepcache.outer(*call, deep), whole)
 
 
 @torch.inference_mode()
-def test_features_of_another_step_are_near_and_not_the_same():
+def test_features_of_another_step_give_a_close_result():
     unet = deeper_unet()
-    features, (sample, _, texts) = DeepFeatures(unet), inputs(unet)
-    _, deep = features.whole(sample, torch.tensor(500), texts)
-    there, _ = features.whole(sample, torch.tensor(450), texts)
-    near = features.around(sample, torch.tensor(450), texts, deep)
+    deepcache, (sample, _, prompts) = DeepCacheUNet(unet), inputs(unet)
+    _, deep = deepcache.full(sample, torch.tensor(500), prompts)
+    there, _ = deepcache.full(sample, torch.tensor(450), prompts)
+    near = deepcache.outer(sample, torch.tensor(450), prompts, deep)
     assert 0 < (near - there).abs().mean() < 0.5 * there.abs().mean()
 
 
-def test_unets_of_another_kind_are_refused():
+def test_unets_of_another_structure_are_refused():
     unet = UNet2DConditionModel(
         block_out_channels=(8, 8),
         layers_per_block=1,
@@ -81,11 +81,11 @@ def test_unets_of_another_kind_are_refused():
         num_class_embeds=3,
     )
     with pytest.raises(ModelError, match="--deepcache-interval works with UNets"):
-        DeepFeatures(unet)
+        DeepCacheUNet(unet)
 
 
 def calls_of(part, work):
-    """How often ``part`` of a UNet is run by ``work``, and what that gives."""
+    """The result of ``work``, and how often it runs ``part`` of a UNet."""
     count = 0
 
     def note(*_):
@@ -108,21 +108,18 @@ def test_the_deep_part_runs_in_every_nth_step_only(deepcache_interval, whole):
     assert (deep, outer) == (whole, 6)
 
 
-def test_reuse_goes_together_with_anchors_and_an_interval_of_guidance():
+def test_deepcache_works_with_anchors_and_a_guidance_interval():
     look = recipe(
         num_inference_steps=6, deepcache_interval=3, anchors=1, guidance_interval=(0.3, 0.8)
     )
-    session = editor().session(look)
     clip = frames(3)
-    session.anchor([(clip[0], None)])
-    alone = editor().session(look)
-    alone.anchor([(clip[0], None)])
+    session, alone = (editor().session(look, context(anchors=[clip[0]])) for _ in range(2))
     edited = session.edit(clip)
     assert (edited[2].image == alone.edit(clip[2:])[0].image).all()
 
 
 @pytest.mark.slow
-def test_the_bundled_models_edits_stay_near_with_every_second_step():
+def test_edits_of_the_bundled_model_are_close_with_an_interval_of_two():
     owner = load_editor("tiny", device="cpu", dtype="float32")
     clip = frames(1, 128, 128)
     values = {"model": "tiny", "guidance_scale": 2.0, "num_inference_steps": 10}

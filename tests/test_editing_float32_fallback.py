@@ -1,16 +1,15 @@
-"""Frames that half precision spoils are mended alone, told of, and leave the others their bits."""
+"""Frames that half precision spoils are repeated alone in float32, with a note."""
 
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
 
 from ip2p_batch.editing import float32_fallback
-from ip2p_batch.editing.carryover import Handover, load, save
+from ip2p_batch.editing.carryover import BorderLatents, from_bytes, to_bytes
 from ip2p_batch.editing.pix2pix import Pix2PixEditor
 from ip2p_batch.errors import EditError, JobCancelled, NotFinite
+from tests.tiny_pipelines import border_latents, context, frames, pipeline, recipe
 from tests.tiny_pipelines import editor as shared_editor
-from tests.tiny_pipelines import frames, pipeline, recipe
 
 HALF = torch.bfloat16
 NAN = float("nan")
@@ -23,8 +22,8 @@ def half():
     return Pix2PixEditor(pipeline(), device="cpu", dtype=HALF)
 
 
-def widened():
-    """What a float32 editor gives with exactly those weights."""
+def float32_editor():
+    """An editor in float32 with exactly those weights."""
     pipe = pipeline().to(HALF)
     return Pix2PixEditor(pipe, device="cpu", dtype=torch.float32)
 
@@ -52,7 +51,7 @@ def spoil_steps(owner, frame, precisions=(HALF,)):
     """Let the UNet overflow at one frame, which it knows by its source; dtypes it did so in."""
     calls = []
     with torch.inference_mode():
-        mark = owner.autoencoder(fast=False).encode([frame.image])[0].float()
+        mark = owner.vae(tiny=False).encode([frame.image])[0].float()
 
     def hook(module, arguments):
         sample = arguments[0]
@@ -90,10 +89,10 @@ def test_a_frame_that_decodes_badly_is_decoded_again_in_float32_and_no_other(val
     # bfloat16 has 8 bits: what float32 decodes is near, not the same.
     assert 0 < np.abs(edited[1].image.astype(int) - expected[1].image).mean() < 4
     assert session.notes == {41: f"{words} in bfloat16; decoded again in float32"}
-    assert session.warnings == []
+    assert list(session.warnings) == []
 
 
-def test_a_flat_picture_of_a_flat_source_is_nothing_to_mend():
+def test_a_flat_picture_of_a_flat_source_is_no_defect():
     owner = half()
     calls = spoil_decoding(owner, BLACK, slot=0)
     clip = [f.with_image(np.full_like(f.image, 90)) for f in frames(1)]
@@ -135,39 +134,37 @@ def test_a_frame_the_model_overflows_at_is_edited_again_in_float32_alone():
     edited = session.edit(clip)
     assert set(calls) == {HALF}
     assert same([edited[n] for n in (0, 1, 3)], [expected[n] for n in (0, 1, 3)])
-    assert same([edited[2]], widened().session(recipe(batch_size=1)).edit([clip[2]]))
+    assert same([edited[2]], float32_editor().session(recipe(batch_size=1)).edit([clip[2]]))
     assert session.notes == {42: "came out not finite (black) in bfloat16; edited again in float32"}
     assert all(torch.equal(a, b) for a, b in zip(before, weights(owner), strict=True))
     assert not any(p.is_inference() for p in owner.pipe.unet.parameters())
-    # Whatever frames come with it, and later ones as if nothing had been.
+    # The same with any other frames, and later frames are not affected.
     assert same([edited[2]], owner.session(recipe(**LOOK)).edit([clip[2]]))
     assert same([edited[3]], session.edit([clip[3]]))
 
 
-def test_tied_frames_with_anchors_are_mended_likewise(tmp_path):
+def test_frames_between_borders_with_anchors_are_recovered_too():
     look = recipe(**LOOK, anchors=2, carryover=0.5)
     clip = frames(5, shift=5)
 
-    def tied(owner):
-        session = owner.session(look)
-        session.anchor([(clip[0], None), (clip[4], None)])
-        session.save_borders([(clip[n], tmp_path / str(n)) for n in (0, 4)])
-        session = owner.session(look)
-        session.tie([(clip[n], tmp_path / str(n)) for n in (0, 4)])
-        session.anchor([(clip[n], tmp_path / str(n)) for n in (0, 4)])
-        return session
+    ends = [clip[0], clip[4]]
 
-    expected = tied(half()).edit(clip)
+    def carried(owner):
+        session = owner.session(look, context(anchors=ends))
+        latents = border_latents(session, ends)
+        return owner.session(look, context(borders=ends, anchors=ends, latents=latents))
+
+    expected = carried(half()).edit(clip)
     owner = half()
     spoil_steps(owner, clip[2])
-    session = tied(owner)
+    session = carried(owner)
     edited = session.edit(clip)
     assert list(session.notes) == [2]
     assert same([edited[n] for n in (0, 1, 3, 4)], [expected[n] for n in (0, 1, 3, 4)])
     assert 0 < np.abs(edited[2].image.astype(int) - expected[2].image).mean() < 8
 
 
-def test_a_frame_that_stays_not_finite_is_named_and_the_others_are_handed_back():
+def test_a_frame_that_stays_not_finite_is_named_and_the_others_are_returned():
     owner, clip = half(), frames(4, first=40, shift=5)
     expected = half().session(recipe(**LOOK)).edit(clip)
     spoil_steps(owner, clip[2], precisions=(HALF, torch.float32))
@@ -188,7 +185,7 @@ def test_broken_weights_are_an_error_that_names_the_frame(part):
         owner.session(recipe()).edit(frames(1, first=40))
 
 
-def test_where_float32_does_not_fit_the_frame_is_lost_and_the_batch_stays():
+def test_if_float32_does_not_fit_the_frame_is_lost_and_the_batch_size_stays():
     owner, clip = half(), frames(3, shift=5)
     spoil_steps(owner, clip[1])
 
@@ -204,7 +201,7 @@ def test_where_float32_does_not_fit_the_frame_is_lost_and_the_batch_stays():
     assert all(torch.equal(a, b) for a, b in zip(before, weights(owner), strict=True))
 
 
-def test_a_job_can_be_cancelled_while_a_frame_is_mended():
+def test_a_job_can_be_cancelled_while_a_frame_is_repeated():
     owner, clip = half(), frames(1)
     spoil_steps(owner, clip[0])
 
@@ -235,51 +232,46 @@ def test_float16_that_really_overflows_gives_the_pictures_of_float32():
 # -- borders --------------------------------------------------------------------------------
 
 
-def test_latents_of_a_border_come_from_float32_where_they_overflow(tmp_path):
+def test_latents_of_a_border_come_from_float32_if_they_overflow():
     owner, clip = half(), frames(3, first=40, shift=5)
     look = recipe(**LOOK, carryover=0.5)
-    half().session(look).save_borders([(f, tmp_path / f"half{f.index}") for f in clip])
-    widened().session(recipe(batch_size=1, carryover=0.5)).save_borders(
-        [(clip[1], tmp_path / "full41")]
+    in_half = half().session(look).border_latents(clip)
+    (in_full,) = (
+        float32_editor().session(recipe(batch_size=1, carryover=0.5)).border_latents([clip[1]])
     )
     spoil_steps(owner, clip[1])
     session = owner.session(look)
-    session.save_borders([(f, tmp_path / str(f.index)) for f in clip])
-    for mine, other in (("40", "half40"), ("41", "full41"), ("42", "half42")):
-        one, two = (load_file(tmp_path / name) for name in (mine, other))
-        assert one.keys() == two.keys() and all(torch.equal(one[k], two[k]) for k in one)
+    assert session.border_latents(clip) == [in_half[0], in_full, in_half[2]]
     assert session.notes == {41: "came out not finite (black) in bfloat16; edited again in float32"}
 
 
-def test_a_border_that_stays_not_finite_is_an_error_and_no_file(tmp_path):
+def test_a_border_that_stays_not_finite_is_an_error():
     owner, clip = half(), frames(1, first=40)
     spoil_steps(owner, clip[0], precisions=(HALF, torch.float32))
     with pytest.raises(NotFinite, match="frame 40"):
-        owner.session(recipe(carryover=0.5)).save_borders([(clip[0], tmp_path / "40")])
-    assert list(tmp_path.iterdir()) == []
+        owner.session(recipe(carryover=0.5)).border_latents(clip)
 
 
 @pytest.mark.parametrize("part", [0, 1])
-def test_latents_on_disk_that_are_not_finite_are_refused(tmp_path, part):
+def test_latents_that_are_not_finite_are_refused(part):
     parts = [torch.zeros(4, 16, 16) for _ in range(2)]
     parts[part][0, 3, 3] = NAN
     (frame,) = frames(1, first=17)
-    save(tmp_path / "17", frame, 6, Handover(*parts))
-    with pytest.raises(EditError, match=r"frame 17 .* not finite"):
-        load(frame, tmp_path / "17", 6)
+    with pytest.raises(EditError, match=r"frame 17 .*not finite"):
+        from_bytes(frame, 6, to_bytes(frame, 6, BorderLatents(*parts)))
 
 
-# -- float32 for a while --------------------------------------------------------------------
+# -- weights in float32 ----------------------------------------------------------------------
 
 
-def test_weights_are_widened_in_place_and_come_back_whatever_happens():
+def test_weights_are_upcast_in_place_and_restored_after_an_error():
     unet = shared_editor().pipe.unet
     module = torch.nn.ModuleList([torch.nn.Linear(3, 3).to(HALF), torch.nn.Linear(3, 3)])
     before = [p.detach().clone() for p in module.parameters()]
     with (
         pytest.raises(KeyError),
         torch.inference_mode(),
-        float32_fallback.in_float32([module, unet, unet]),
+        float32_fallback.upcast([module, unet, unet]),
     ):
         assert {p.dtype for p in module.parameters()} == {torch.float32}
         raise KeyError
@@ -294,4 +286,4 @@ def test_an_error_that_is_not_about_memory_is_not_swallowed():
         raise RuntimeError("shapes do not fit")
 
     with pytest.raises(RuntimeError, match="shapes"):
-        float32_fallback.unless_full(wrong)
+        float32_fallback.unless_out_of_memory(wrong)

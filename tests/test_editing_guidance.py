@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from ip2p_batch.editing.guidance import branches, combine, weights
 from ip2p_batch.errors import RecipeError
-from tests.tiny_pipelines import editor, frames, recipe
+from tests.tiny_pipelines import context, editor, frames, recipe
 
 SCALES = st.floats(1.0, 20.0)
 
@@ -67,11 +67,9 @@ def test_outside_of_its_interval_guidance_is_off_also_beside_anchors():
         found = []
         for scale in (3.0, 9.0):
             look = recipe(guidance_scale=scale, guidance_interval=(0.0, 0.0), anchors=1)
-            session = owner.session(look)
-            session.anchor([(clip[1], None)])
+            session = owner.session(look, context(anchors=[clip[1]]))
             found.append(session.edit(clip))
-        off = owner.session(recipe(guidance_scale=1.0, anchors=1))
-        off.anchor([(clip[1], None)])
+        off = owner.session(recipe(guidance_scale=1.0, anchors=1), context(anchors=[clip[1]]))
         found.append(off.edit(clip))
     finally:
         handle.remove()
@@ -82,7 +80,7 @@ def test_outside_of_its_interval_guidance_is_off_also_beside_anchors():
 
 @pytest.mark.parametrize("interval", [(0.5, 0.2), (-0.1, 1.0), (0.0, 1.5), (float("nan"), 1.0)])
 def test_an_interval_that_is_none_is_refused(interval):
-    with pytest.raises(RecipeError, match="--guidance-interval"):
+    with pytest.raises(RecipeError, match="guidance_interval"):
         recipe(guidance_interval=interval)
 
 

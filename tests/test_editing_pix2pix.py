@@ -1,4 +1,4 @@
-"""The editor equals the stock pipeline, frame by frame, and a frame's bits are its own."""
+"""The editor equals the stock pipeline, and a frame's result does not depend on other frames."""
 
 import os
 import subprocess
@@ -10,6 +10,7 @@ import torch
 from PIL import Image as Pil
 
 from ip2p_batch.editing import schedule
+from ip2p_batch.editing.editor import Overrides
 from ip2p_batch.editing.loading import load_editor
 from ip2p_batch.editing.pix2pix import Pix2PixEditor
 from ip2p_batch.errors import EditError, JobCancelled, ModelError, RecipeError
@@ -17,7 +18,7 @@ from ip2p_batch.models import catalog
 from ip2p_batch.recipe import SCHEDULERS
 from tests.tiny_pipelines import editor, frames, pipeline, recipe
 
-#: diffusers' own way of handing tensors to numpy, which our code keeps to itself.
+#: diffusers passes tensors to numpy in a deprecated way; our code suppresses that warning.
 reference = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 
 
@@ -89,7 +90,7 @@ def test_the_bundled_model_equals_the_stock_pipeline():
         assert np.abs(a.image - b).max() < 0.55
 
 
-def test_every_option_shows_in_the_picture():
+def test_every_option_changes_the_picture():
     """Else the comparisons above would prove little."""
     clip = frames(1)
     base = {"negative_prompt": "blurry", "image_guidance_scale": 1.5}
@@ -107,7 +108,7 @@ def test_every_option_shows_in_the_picture():
         assert np.abs(plain.astype(int) - other).max() > 2, change
 
 
-# -- a frame's bits are its own -----------------------------------------------------------
+# -- independence of frames --------------------------------------------------------------
 
 
 @pytest.mark.parametrize("size", [1, 3])
@@ -125,7 +126,7 @@ def test_frames_may_have_their_own_instruction_negative_prompt_and_seed():
     together = (
         editor()
         .session(recipe(batch_size=2))
-        .edit(clip, instructions=texts, negative_prompts=negatives, seeds=seeds)
+        .edit(clip, overrides=list(map(Overrides, texts, negatives, seeds)))
     )
     for i, frame in enumerate(clip):
         look = recipe(
@@ -134,9 +135,9 @@ def test_frames_may_have_their_own_instruction_negative_prompt_and_seed():
         assert same([together[i]], editor().session(look).edit([frame]))
 
 
-def test_a_list_of_another_length_is_a_mistake():
+def test_a_list_of_overrides_of_another_length_is_an_error():
     with pytest.raises(ValueError, match="zip"):
-        editor().session(recipe()).edit(frames(2), seeds=[1])
+        editor().session(recipe()).edit(frames(2), overrides=[Overrides()])
 
 
 @pytest.mark.parametrize(("height", "width"), [(8, 40), (24, 56), (64, 8)])
@@ -156,7 +157,7 @@ def test_bfloat16_weights_stay_near_float32():
 # -- when something goes wrong ------------------------------------------------------------
 
 
-def test_out_of_memory_halves_the_batch_and_goes_on_and_remembers():
+def test_out_of_memory_halves_the_batch_of_this_and_later_sessions():
     owner = fresh()
 
     def small_memory(module, arguments):
@@ -176,7 +177,7 @@ def test_out_of_memory_halves_the_batch_and_goes_on_and_remembers():
     ]
     later = owner.session(look)
     later.edit(clip)
-    assert later.warnings == []
+    assert list(later.warnings) == []
 
 
 @pytest.mark.parametrize(
@@ -187,7 +188,7 @@ def test_out_of_memory_halves_the_batch_and_goes_on_and_remembers():
         MemoryError(),
     ],
 )
-def test_a_frame_too_large_for_memory_is_said_with_the_way_out(error, tmp_path):
+def test_a_frame_too_large_for_memory_is_an_error_that_names_the_remedy(error):
     owner = fresh()
 
     def no_memory(module, arguments):
@@ -198,8 +199,7 @@ def test_a_frame_too_large_for_memory_is_said_with_the_way_out(error, tmp_path):
         owner.session(recipe()).edit(frames(1))
     assert "--size" in caught.value.hint
     with pytest.raises(EditError, match="Out of memory"):
-        owner.session(recipe()).save_borders([(frames(1)[0], tmp_path / "0")])
-    assert not (tmp_path / "0").exists()
+        owner.session(recipe()).border_latents(frames(1))
 
 
 def test_another_error_of_torch_is_not_taken_for_memory():
@@ -223,29 +223,30 @@ def test_a_job_can_be_cancelled_between_two_steps():
     assert len(asked) == 3
 
 
-def test_a_text_that_is_too_long_is_edited_and_what_was_cut_is_said_once():
+def test_a_text_that_is_too_long_is_truncated_with_one_warning():
     long = "make it night and add a moon"  # letters are tokens here: 14 of them fit
     session = editor().session(recipe(instruction=long))
     session.edit(frames(2))
     session.edit(frames(1))
     (warning,) = session.warnings
-    assert warning.startswith("The instruction is cut after 14 tokens")
+    assert warning.startswith("The instruction is truncated after 14 tokens")
     assert "moon" in warning
     negative = editor().session(recipe(negative_prompt=long))
     negative.edit(frames(1))
-    assert negative.warnings[0].startswith("The negative prompt is cut")
+    assert negative.warnings[0].startswith("The negative prompt is truncated")
 
 
 def test_a_text_that_just_fits_is_not_warned_about():
     session = editor().session(recipe(instruction="abcdefghijklmn"))
     session.edit(frames(1))
-    assert session.warnings == []
+    assert list(session.warnings) == []
 
 
 # -- loading ------------------------------------------------------------------------------
 
 LOAD = """
 import sys
+from ip2p_batch.editing.editor import Overrides
 from ip2p_batch.editing.loading import load_editor
 from ip2p_batch.errors import Ip2pError
 try:
@@ -280,7 +281,7 @@ def test_the_bundled_model_loads_in_silence_and_without_a_network(tmp_path):
     assert (out, err) == ("cpu, 1 thread", "")
 
 
-def test_where_the_hub_cannot_be_reached_one_line_says_so_and_names_tiny(tmp_path):
+def test_an_unreachable_hub_is_one_line_that_names_the_bundled_model(tmp_path):
     # Port 9 of this machine: refused at once, and nothing leaves it.
     out, err = load_elsewhere(
         "timbrooks/instruct-pix2pix",
@@ -294,7 +295,7 @@ def test_where_the_hub_cannot_be_reached_one_line_says_so_and_names_tiny(tmp_pat
 
 
 @pytest.mark.parametrize("name", ["no such name", "a/b/c"])
-def test_a_name_that_can_be_neither_folder_nor_hub_id_is_said_so(name):
+def test_a_name_that_is_neither_folder_nor_hub_id_is_an_error(name):
     with pytest.raises(ModelError, match="no such folder") as caught:
         load_editor(name, device="cpu")
     assert "--model tiny" in caught.value.hint
@@ -324,7 +325,7 @@ def test_any_diffusers_folder_of_such_a_pipeline_loads(saved):
 
 
 @reference
-def test_a_model_for_other_work_is_refused(saved):
+def test_a_model_of_another_kind_is_refused(saved):
     with pytest.raises(ModelError, match="not an InstructPix2Pix model: its UNet takes 4"):
         load_editor(saved(unet_channels=4), device="cpu")
 
@@ -335,7 +336,7 @@ def test_pickled_weights_are_not_loaded(saved):
         load_editor(saved(safe=False), device="cpu")
 
 
-def test_weights_cut_short_are_named_not_half_loaded(tmp_path):
+def test_truncated_weights_are_named_and_not_loaded(tmp_path):
     import shutil
 
     folder = tmp_path / "model"
@@ -346,13 +347,13 @@ def test_weights_cut_short_are_named_not_half_loaded(tmp_path):
         load_editor(str(folder), device="cpu")
 
 
-def test_half_precision_on_the_cpu_is_refused_with_the_way_out():
+def test_float16_on_the_cpu_is_refused_with_the_remedy():
     with pytest.raises(RecipeError, match="float16") as caught:
         load_editor("tiny", device="cpu", dtype="float16")
     assert "bfloat16" in caught.value.hint
 
 
 @pytest.mark.parametrize("device", ["tpu", "cuda:x", "cuda:99"])
-def test_a_device_that_is_not_there_is_named(device):
+def test_a_missing_device_is_named(device):
     with pytest.raises(ModelError, match=device):
         load_editor("tiny", device=device)

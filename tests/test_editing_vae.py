@@ -1,4 +1,4 @@
-"""Pictures to latents and back, through the model's autoencoder and through a small stand-in."""
+"""Encode and decode pictures with the model's VAE and with a tiny VAE."""
 
 import numpy as np
 import pytest
@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 from ip2p_batch.cli.app import app
 from ip2p_batch.editing.loading import load_tiny_vae
 from ip2p_batch.editing.pix2pix import Pix2PixEditor
-from ip2p_batch.editing.vae import Autoencoder
+from ip2p_batch.editing.vae import VaeCodec
 from ip2p_batch.errors import ModelError
 from ip2p_batch.models import catalog
 
@@ -30,26 +30,26 @@ def taesd(channels=4, blocks=2):
 
 
 @torch.inference_mode()
-def test_a_stand_ins_latents_come_in_the_models_scale():
-    """Its encoder gives scaled latents, and InstructPix2Pix is shown unscaled ones."""
+def test_latents_of_a_tiny_vae_are_in_the_models_scale():
+    """Its encoder returns scaled latents; the image condition is unscaled."""
     vae, clip = taesd(), frames(2)
-    ours = Autoencoder(vae, "cpu", 0.18215, scaled=True)
+    ours = VaeCodec(vae, "cpu", 0.18215, scaled=True)
     pixels = np.stack([f.image for f in clip]).astype(np.float32).transpose(0, 3, 1, 2) / 127.5 - 1
     theirs = vae.encode(torch.from_numpy(pixels)).latents
     assert torch.allclose(ours.encode([f.image for f in clip]) * 0.18215, theirs, atol=1e-5)
 
 
 @torch.inference_mode()
-def test_a_stand_in_is_given_scaled_latents():
+def test_a_tiny_vae_decodes_scaled_latents():
     vae = taesd()
     latents = torch.randn(2, 4, 8, 8, generator=torch.Generator().manual_seed(2))
-    found, bad = Autoencoder(vae, "cpu", 0.18215, scaled=True).decode(latents)
+    found, bad = VaeCodec(vae, "cpu", 0.18215, scaled=True).decode(latents)
     expected = (vae.decode(latents).sample / 2 + 0.5).clamp(0, 1).permute(0, 2, 3, 1) * 255
     assert bad == []
     assert np.abs(np.stack(found) - expected.numpy()).max() < 0.51
 
 
-def test_the_fast_autoencoder_is_loaded_once_and_edits():
+def test_the_tiny_vae_is_loaded_once_and_edits():
     loads = []
 
     def load():
@@ -68,22 +68,22 @@ def test_the_fast_autoencoder_is_loaded_once_and_edits():
 
 
 @pytest.mark.parametrize("wrong", [{"channels": 8}, {"blocks": 3}])
-def test_a_stand_in_of_other_latents_is_refused(wrong):
+def test_a_tiny_vae_with_other_latents_is_refused(wrong):
     owner = Pix2PixEditor(
         pipeline(), device="cpu", dtype=torch.float32, load_tiny_vae=lambda: taesd(**wrong)
     )
-    with pytest.raises(ModelError, match="not of this model's kind"):
+    with pytest.raises(ModelError, match="does not have the latents of this model"):
         owner.session(recipe(tiny_vae=True))
 
 
-def test_a_model_folder_may_bring_its_own(tmp_path):
+def test_a_model_folder_may_contain_a_tiny_vae(tmp_path):
     taesd().save_pretrained(tmp_path / catalog.TINY_VAE_FOLDER)
     loaded = load_tiny_vae(str(tmp_path))
     assert isinstance(loaded, AutoencoderTiny)
     assert catalog.tiny_vae(str(tmp_path)) == (str(tmp_path), catalog.TINY_VAE_FOLDER)
 
 
-def test_the_hubs_stand_in_has_to_be_on_the_list_where_there_is_one(tmp_path):
+def test_the_hubs_tiny_vae_has_to_be_an_allowed_model(tmp_path):
     with pytest.raises(ModelError, match="IP2P_ALLOWED_MODELS"):
         catalog.check_tiny_vae(str(tmp_path), ("tiny", "timbrooks/instruct-pix2pix"))
     catalog.check_tiny_vae(str(tmp_path), (catalog.TINY_VAE,))

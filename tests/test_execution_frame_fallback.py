@@ -1,4 +1,4 @@
-"""A frame of which no picture comes costs that frame, and the user is told."""
+"""A frame without a picture is replaced by a neighbour, and the user is warned."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ import torch
 
 import ip2p_batch
 from ip2p_batch import scheduler
-from ip2p_batch.editing.editor import IdentityEditor
+from ip2p_batch.editing.editor import EMPTY_CONTEXT, IdentityEditor
 from ip2p_batch.editing.pix2pix import Pix2PixEditor
 from ip2p_batch.errors import NotFinite
 from ip2p_batch.execution import frame_fallback
@@ -27,19 +27,19 @@ VIDEO = Recipe(
 )
 
 
-class Losing(IdentityEditor):
-    """Gives no picture of some frames, by their numbers, as broken numbers would."""
+class LosingEditor(IdentityEditor):
+    """Gives no picture for some frames, by their numbers."""
 
     def __init__(self, *lost):
         super().__init__()
         self.lost = lost
 
-    def session(self, recipe, **options):
-        session = super().session(recipe, **options)
-        whole = session.edit
+    def session(self, recipe, context=EMPTY_CONTEXT, **options):
+        session = super().session(recipe, context, **options)
+        edit_all = session.edit
 
         def edit(batch, **own):
-            edited = whole(batch, **own)
+            edited = edit_all(batch, **own)
             good = [f for f in edited if f.index not in self.lost]
             if len(good) < len(edited):
                 raise NotFinite("no picture", edited=good)
@@ -52,43 +52,43 @@ class Losing(IdentityEditor):
 def filled(lost, groups):
     """Numbers of the sources, and of the pictures that they got, over one chunk."""
     clip = {f.index: f for f in frames(sum(groups), 16, 16, first=50)}
-    stand_ins = FrameFallback(Losing(*lost).session(VIDEO))
+    fallback = FrameFallback(LosingEditor(*lost).session(VIDEO))
     numbers, pairs = iter(sorted(clip)), []
     for size in groups:
-        pairs += stand_ins.edit([clip[next(numbers)] for _ in range(size)])
-    stand_ins.finish()
+        pairs += fallback.edit([clip[next(numbers)] for _ in range(size)])
+    fallback.finish()
     found = {f.image.tobytes(): f.index for f in clip.values()}
     assert all(a.index == b.index and a.pts == b.pts for a, b in pairs)
-    return [(a.index, found[b.image.tobytes()]) for a, b in pairs], stand_ins.notes
+    return [(a.index, found[b.image.tobytes()]) for a, b in pairs], fallback.notes
 
 
 @pytest.mark.parametrize("groups", [[6], [1] * 6, [2, 4], [5, 1]])
-def test_the_frame_before_stands_in_or_the_first_that_came_out(groups):
+def test_the_frame_before_or_the_first_picture_replaces_a_gap(groups):
     pairs, notes = filled({50, 51, 54}, groups)
     assert pairs == [(50, 52), (51, 52), (52, 52), (53, 53), (54, 53), (55, 55)]
     assert sorted(notes) == [50, 51, 54]
 
 
-def test_a_chunk_of_which_nothing_comes_out_is_an_error():
+def test_a_chunk_without_any_picture_is_an_error():
     with pytest.raises(NotFinite):
         filled(range(50, 56), [2, 2, 2])
 
 
-def test_not_ever_so_many_frames_are_held_for_one_that_may_come():
-    stand_ins = FrameFallback(Losing(*range(99)).session(VIDEO))
-    clip = frames(frame_fallback._MOST_WAITING + 1, 8, 8)
-    assert stand_ins.edit(clip[:-1]) == []
+def test_only_so_many_frames_wait_for_the_first_picture():
+    fallback = FrameFallback(LosingEditor(*range(99)).session(VIDEO))
+    clip = frames(frame_fallback._MAX_WAITING + 1, 8, 8)
+    assert fallback.edit(clip[:-1]) == []
     with pytest.raises(NotFinite):
-        stand_ins.edit(clip[-1:])
+        fallback.edit(clip[-1:])
 
 
-def test_a_video_goes_on_and_names_the_frames(tmp_path, settings):
+def test_a_video_is_finished_and_the_frames_are_named(tmp_path, settings):
     request = scheduler.EditRequest(
         source=DEMO, output=tmp_path / "o.mkv", recipe=VIDEO, end=1.0,
         encoding=Encoding(codec="ffv1"),
     )  # fmt: skip
     folder = scheduler.create_job(request, settings)
-    events = list(scheduler.follow_job(folder, LocalExecutor(lambda _: Losing(4, 5, 9))))
+    events = list(scheduler.follow_job(folder, LocalExecutor(lambda _: LosingEditor(4, 5, 9))))
     assert events[-1].kind == "done"
     with av.open(str(tmp_path / "o.mkv")) as container:
         shown = [f.to_ndarray(format="rgb24") for f in container.decode(video=0)]
@@ -96,14 +96,14 @@ def test_a_video_goes_on_and_names_the_frames(tmp_path, settings):
     for number, picture in enumerate(shown[1:], 1):
         assert np.array_equal(picture, shown[number - 1]) == (number in (4, 5, 10))
     warnings = scheduler.read_result(folder).warnings
-    # Frame 9 is the first of its chunk: the next stands in there.
+    # Frame 9 is the first of its chunk, so the next frame replaces it.
     assert [w for w in warnings if "picture" in w] == [
-        "Frames 4-5 gave no finite picture; a neighbour stands in.",
-        "Frame 9 gave no finite picture; a neighbour stands in.",
+        "Frames 4-5 gave no finite picture; a neighbour replaces it.",
+        "Frame 9 gave no finite picture; a neighbour replaces it.",
     ]
 
 
-def test_a_video_whose_autoencoder_overflows_is_whole_and_says_so(tmp_path, settings):
+def test_a_video_whose_vae_overflows_is_finished_with_a_warning(tmp_path, settings):
     owner = Pix2PixEditor(pipeline(), device="cpu", dtype=torch.bfloat16)
     owner.pipe.vae.decoder.register_forward_hook(overflow)
     recipe = Recipe(
@@ -121,16 +121,16 @@ def test_a_video_whose_autoencoder_overflows_is_whole_and_says_so(tmp_path, sett
 
 
 def overflow(module, arguments, output):
-    """Let an autoencoder give nothing but NaN in half precision."""
+    """Make a VAE return only NaN in half precision."""
     return output if output.dtype == torch.float32 else torch.full_like(output, float("nan"))
 
 
 # -- pictures -------------------------------------------------------------------------------
 
 
-def test_a_picture_without_a_result_fails_by_name_and_the_rest_goes_on(tmp_path):
+def test_a_picture_without_a_result_is_named_and_the_others_are_written(tmp_path):
     job = stills_job(tmp_path, 4, each=4)
-    events = list(scheduler.follow_job(job, LocalExecutor(lambda _: Losing(2))))
+    events = list(scheduler.follow_job(job, LocalExecutor(lambda _: LosingEditor(2))))
     assert events[-1].kind == "done"
     result = scheduler.read_result(job)
     assert result.frames == 3
@@ -139,7 +139,7 @@ def test_a_picture_without_a_result_fails_by_name_and_the_rest_goes_on(tmp_path)
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["0.png", "1.png", "3.png"]
 
 
-def test_a_picture_that_was_mended_is_named_by_its_path(tmp_path):
+def test_a_picture_that_was_recovered_is_named_by_its_path(tmp_path):
     owner = Pix2PixEditor(pipeline(), device="cpu", dtype=torch.bfloat16)
     owner.pipe.vae.decoder.register_forward_hook(overflow)
     job = stills_job(tmp_path, 1)

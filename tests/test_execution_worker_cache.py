@@ -1,4 +1,4 @@
-"""What a process keeps from chunk to chunk."""
+"""The cache of borders and anchors of a process."""
 
 import numpy as np
 import pytest
@@ -12,13 +12,13 @@ def frame(number):
 
 
 class Reader:
-    """Notes what it is asked for."""
+    """Records the requested frames."""
 
     def __init__(self):
-        self.asked = []
+        self.requests = []
 
     def __call__(self, numbers):
-        self.asked.append(list(numbers))
+        self.requests.append(list(numbers))
         return [frame(number) for number in numbers]
 
 
@@ -26,41 +26,41 @@ def numbers(frames):
     return [f.index for f in frames]
 
 
-def test_a_frame_is_read_once_while_chunk_after_chunk_asks_for_it():
-    kept, read = FrameCache(), Reader()
-    assert numbers(kept.get("clip", [0, 24, 48], read)) == [0, 24, 48]
-    assert numbers(kept.get("clip", [0, 48, 72], read)) == [0, 48, 72]
-    assert numbers(kept.get("clip", [0, 72, 96], read)) == [0, 72, 96]
-    assert read.asked == [[0, 24, 48], [72], [96]]
+def test_a_frame_is_read_once_while_every_chunk_requests_it():
+    cache, read = FrameCache(), Reader()
+    assert numbers(cache.get("clip", [0, 24, 48], read)) == [0, 24, 48]
+    assert numbers(cache.get("clip", [0, 48, 72], read)) == [0, 48, 72]
+    assert numbers(cache.get("clip", [0, 72, 96], read)) == [0, 72, 96]
+    assert read.requests == [[0, 24, 48], [72], [96]]
 
 
-def test_frames_of_another_clip_are_others():
-    kept, read = FrameCache(), Reader()
-    kept.get("clip", [0], read)
-    kept.get("other", [0], read)
-    assert read.asked == [[0], [0]]
+def test_frames_of_another_clip_are_read_again():
+    cache, read = FrameCache(), Reader()
+    cache.get("clip", [0], read)
+    cache.get("other", [0], read)
+    assert read.requests == [[0], [0]]
 
 
-def test_what_is_no_longer_asked_for_is_let_go():
-    kept, read = FrameCache(), Reader()
+def test_frames_that_are_no_longer_requested_are_dropped():
+    cache, read = FrameCache(), Reader()
     for number in range(100):
-        kept.get("clip", [7, number], read)
-    assert len(kept._kept) == len(kept._asked) == 3
-    read.asked.clear()
-    kept.get("clip", [7, 98, 99], read)
-    assert read.asked == []
-    kept.get("clip", [50], read)
-    assert read.asked == [[50]]
+        cache.get("clip", [7, number], read)
+    assert len(cache._frames) == len(cache._last_request) == 3
+    read.requests.clear()
+    cache.get("clip", [7, 98, 99], read)
+    assert read.requests == []
+    cache.get("clip", [50], read)
+    assert read.requests == [[50]]
 
 
-def test_a_read_that_fails_leaves_nothing_behind():
-    kept, read = FrameCache(), Reader()
+def test_a_failed_read_caches_nothing():
+    cache, read = FrameCache(), Reader()
 
     def fails(numbers):
         raise OSError("gone")
 
-    kept.get("clip", [1], read)
+    cache.get("clip", [1], read)
     with pytest.raises(OSError, match="gone"):
-        kept.get("clip", [1, 2], fails)
-    assert numbers(kept.get("clip", [1, 2], read)) == [1, 2]
-    assert read.asked == [[1], [2]]
+        cache.get("clip", [1, 2], fails)
+    assert numbers(cache.get("clip", [1, 2], read)) == [1, 2]
+    assert read.requests == [[1], [2]]

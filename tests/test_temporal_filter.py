@@ -24,11 +24,11 @@ def panned(count, shift=2):
 
 
 def filtered(sources, edited, radius=2, cpu_pool=None):
-    steady = TemporalPipeline([TemporalFilter(radius, cpu_pool)])
+    pipeline = TemporalPipeline([TemporalFilter(radius, cpu_pool)])
     given = []
     for n, (source, image) in enumerate(zip(sources, edited, strict=True)):
-        given += steady.push(Frame(n, 10 * n, source), Frame(n, 10 * n, image))
-    given += steady.rest()
+        given += pipeline.push(Frame(n, 10 * n, source), Frame(n, 10 * n, image))
+    given += pipeline.flush()
     assert [frame.index for frame in given] == list(range(len(sources)))
     assert [frame.pts for frame in given] == [10 * n for n in range(len(sources))]
     return [frame.image for frame in given]
@@ -46,7 +46,7 @@ def test_every_frame_comes_back_once_and_in_order(radius, count):
     filtered(sources, sources, radius)
 
 
-def test_helpers_change_nothing():
+def test_threads_change_nothing():
     sources = panned(7)
     edited = [noisy(255 - source, n) for n, source in enumerate(sources)]
     alone, helped = (filtered(sources, edited, cpu_pool=CpuPool(n)) for n in (1, 3))

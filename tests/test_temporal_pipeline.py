@@ -1,4 +1,4 @@
-"""Stages in a chain: each sees its neighbours, none sees across the ends of a run."""
+"""Stages see the neighbours of each frame, but not beyond the ends of a run."""
 
 import numpy as np
 import pytest
@@ -21,9 +21,9 @@ class Sum:
 
 
 def run(stages, numbers):
-    chain = TemporalPipeline(stages)
-    given = [f for n in numbers for f in chain.push(*[Frame(n, n, np.full(1, 1))] * 2)]
-    return [*given, *chain.rest()]
+    pipeline = TemporalPipeline(stages)
+    given = [f for n in numbers for f in pipeline.push(*[Frame(n, n, np.full(1, 1))] * 2)]
+    return [*given, *pipeline.flush()]
 
 
 @pytest.mark.parametrize("stages", [[], [Sum(1)], [Sum(3)], [Sum(2), Sum(1)]])
@@ -37,7 +37,7 @@ def test_each_stage_sees_what_the_one_before_it_gave():
     assert [int(f.image[0]) for f in frames] == [5, 8, 9, 8, 5]
 
 
-def test_frames_that_are_as_far_from_the_ends_as_the_chain_looks_do_not_depend_on_them():
+def test_frames_that_are_as_far_from_the_ends_as_the_pipeline_looks_do_not_depend_on_them():
     whole = {f.index: int(f.image[0]) for f in run([Sum(2), Sum(1)], range(20))}
     part = {f.index: int(f.image[0]) for f in run([Sum(2), Sum(1)], range(5, 16))}
     assert all(part[n] == whole[n] for n in range(8, 13))

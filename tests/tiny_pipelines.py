@@ -13,6 +13,7 @@ from diffusers import (
 )
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
+from ip2p_batch.editing.editor import ChunkContext, ContextFrame
 from ip2p_batch.editing.pix2pix import Pix2PixEditor
 from ip2p_batch.frame import Frame
 from ip2p_batch.recipe import Recipe
@@ -107,6 +108,22 @@ def recipe(**values):
     return Recipe(
         **{"instruction": "make it night", "num_inference_steps": 4, "guidance_scale": 3.0} | values
     )
+
+
+def context(*, borders=(), anchors=(), latents=None, reference_image=None):
+    """A chunk context of these frames; ``latents`` by frame number."""
+    known = latents or {}
+    return ChunkContext(
+        borders=[ContextFrame(frame, known.get(frame.index)) for frame in borders],
+        anchors=[ContextFrame(frame, known.get(frame.index)) for frame in anchors],
+        reference_image=reference_image,
+    )
+
+
+def border_latents(session, borders):
+    """The latents of border frames, by frame number."""
+    files = session.border_latents(borders)
+    return {frame.index: data for frame, data in zip(borders, files, strict=True)}
 
 
 def frames(count, height=32, width=32, first=0, shift=1):

@@ -1,13 +1,13 @@
-"""Anchor attention: every frame looks at the same few frames of its shot, so all get one look.
+"""Anchor attention: every frame attends to a few frames of its shot, for one consistent style.
 
-In each self-attention layer a frame's queries see its own keys and values and those of K anchor
-frames, within one branch of guidance::
+In each self-attention layer the queries of a frame see its own keys and values and those of K
+anchor frames, within one branch of guidance::
 
     softmax(Q [K_own, K_anchors]^T / sqrt(d)) [V_own, V_anchors]
 
-Fairy (Wu et al., CVPR 2024, arXiv 2312.13834) brought this to an editor of InstructPix2Pix's kind.
-Anchors are recomputed beside the frames, step by step: their keys and values at one step are some
-hundred megabytes for a model of full size, those of all steps gigabytes.
+Fairy (Wu et al., CVPR 2024, arXiv 2312.13834) brought this to an editor like InstructPix2Pix. Keys
+and values of the anchors are computed again at each step, before those of the frames: for a model
+of full size they take some hundred megabytes per step, and gigabytes for all steps.
 """
 
 from __future__ import annotations
@@ -22,67 +22,67 @@ from torch.nn.functional import scaled_dot_product_attention
 Tensor = torch.Tensor
 
 
-class AnchorMemory:
-    """Keys and values of the anchors at the present step, by layer, for one UNet.
+class AnchorKVCache:
+    """Keys and values of the anchors at the current step, by layer, for one UNet.
 
-    Outside of :meth:`recording` and :meth:`joined` every layer works as it always did.
+    Outside of :meth:`write` and :meth:`read` every layer computes plain self-attention.
     """
 
     def __init__(self) -> None:
         self.branches = 1
-        self._mode: Literal["off", "record", "join"] = "off"
-        self._kept: dict[str, tuple[Tensor, Tensor]] = {}
+        self._mode: Literal["off", "write", "read"] = "off"
+        self._cache: dict[str, tuple[Tensor, Tensor]] = {}
 
     @contextmanager
-    def recording(self, branches: int, *, more: bool = False) -> Iterator[None]:
-        """Calls of the UNet in here are of anchors: they see one another and are remembered.
+    def write(self, branches: int, *, append: bool = False) -> Iterator[None]:
+        """Cache keys and values of the UNet calls in the block; these attend to one another.
 
         Args:
-            more: keep those of the last recording and let these see them, too. They may have
-                another number of tokens each.
+            branches: of guidance, in each call.
+            append: keep what is cached, and attend to it, too. Its frames may have another number
+                of tokens.
         """
-        if not more:
-            self._kept.clear()
+        if not append:
+            self._cache.clear()
         self.branches = branches
-        yield from self._in("record")
+        yield from self._switch("write")
 
     @contextmanager
-    def joined(self) -> Iterator[None]:
-        """Calls of the UNet in here see the anchors of the last recording, too."""
-        yield from self._in("join" if self._kept else "off")
+    def read(self) -> Iterator[None]:
+        """Let the UNet calls in the block attend to what is cached, too."""
+        yield from self._switch("read" if self._cache else "off")
 
-    def forget(self) -> None:
-        """Free what is remembered."""
-        self._kept.clear()
+    def clear(self) -> None:
+        """Free the memory."""
+        self._cache.clear()
 
     def extend(self, layer: str, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
-        """What a layer attends to.
+        """Return the keys and values that a layer attends to.
 
         Args:
             layer: its name in the UNet.
             key, value: shape ``(branches * frames, tokens, width)``, sorted by branch.
 
         Returns:
-            Shape ``(branches * frames, (1 + K) * tokens, width)`` where anchors are seen.
+            Shape ``(branches * frames, (1 + K) * tokens, width)`` with K anchors.
         """
         if self._mode == "off":
             return key, value
-        if self._mode == "record":
-            mine = (self._by_branch(key), self._by_branch(value))
-            known = self._kept.get(layer)
-            if known is not None:
-                mine = (torch.cat([known[0], mine[0]], 1), torch.cat([known[1], mine[1]], 1))
-            self._kept[layer] = mine
-        anchors = self._kept[layer]
+        if self._mode == "write":
+            own = (self._by_branch(key), self._by_branch(value))
+            cached = self._cache.get(layer)
+            if cached is not None:
+                own = (torch.cat([cached[0], own[0]], 1), torch.cat([cached[1], own[1]], 1))
+            self._cache[layer] = own
         frames = key.shape[0] // self.branches
-        wide = [kept.repeat_interleave(frames, dim=0) for kept in anchors]
-        return torch.cat([key, wide[0]], dim=1), torch.cat([value, wide[1]], dim=1)
+        anchors = [cached.repeat_interleave(frames, dim=0) for cached in self._cache[layer]]
+        return torch.cat([key, anchors[0]], dim=1), torch.cat([value, anchors[1]], dim=1)
 
     def _by_branch(self, tokens: Tensor) -> Tensor:
         """``(branches * K, tokens, width)`` as ``(branches, K * tokens, width)``."""
         return tokens.reshape(self.branches, -1, tokens.shape[-1])
 
-    def _in(self, mode: Literal["off", "record", "join"]) -> Iterator[None]:
+    def _switch(self, mode: Literal["off", "write", "read"]) -> Iterator[None]:
         self._mode = mode
         try:
             yield
@@ -93,11 +93,11 @@ class AnchorMemory:
 class AnchorProcessor:
     """diffusers' attention processor for one self-attention layer.
 
-    With no anchors to see it computes what diffusers' ``AttnProcessor2_0`` computes.
+    Without anchors it computes the same as diffusers' ``AttnProcessor2_0``.
     """
 
-    def __init__(self, memory: AnchorMemory, layer: str) -> None:
-        self._memory = memory
+    def __init__(self, cache: AnchorKVCache, layer: str) -> None:
+        self._cache = cache
         self._layer = layer
 
     def __call__(
@@ -113,10 +113,10 @@ class AnchorProcessor:
             query, key, value = attn.to_qkv(hidden_states).chunk(3, dim=-1)
         else:
             query = attn.to_q(hidden_states)
-            seen = hidden_states if encoder_hidden_states is None else encoder_hidden_states
-            key, value = attn.to_k(seen), attn.to_v(seen)
+            attended = hidden_states if encoder_hidden_states is None else encoder_hidden_states
+            key, value = attn.to_k(attended), attn.to_v(attended)
         if encoder_hidden_states is None:
-            key, value = self._memory.extend(self._layer, key, value)
+            key, value = self._cache.extend(self._layer, key, value)
         q, k, v = (_heads(x, attn.heads) for x in (query, key, value))
         mixed = scaled_dot_product_attention(q, k, v, attn_mask=attention_mask)
         mixed = mixed.transpose(1, 2).flatten(2).to(query.dtype)
@@ -124,29 +124,29 @@ class AnchorProcessor:
         return result
 
 
-def install(unet: Any, *, fused: bool = False) -> AnchorMemory:
-    """Give every self-attention layer of a UNet's transformer blocks a processor of ours.
+def install(unet: Any, *, fused: bool = False) -> AnchorKVCache:
+    """Give every self-attention layer of a UNet's transformer blocks an :class:`AnchorProcessor`.
 
     Args:
-        unet: ``UNet2DConditionModel`` of SD 1.5's kind of blocks. No module is patched:
-            ``set_attn_processor`` takes the processors back at any time.
-        fused: compute query, key and value as one matrix product. One launch in place of three
-            is for GPUs; on a CPU it gains nothing, and the weights are held twice.
+        unet: ``UNet2DConditionModel`` with blocks like SD 1.5's. ``set_attn_processor`` can
+            replace the processors again at any time.
+        fused: compute query, key and value as one matrix product: one launch instead of three on
+            GPUs. On a CPU it gains nothing, and the weights are held twice.
 
     Returns:
-        Their common memory.
+        The cache that they share.
     """
-    memory = AnchorMemory()
+    cache = AnchorKVCache()
     processors = dict(unet.attn_processors)
     for name in processors:
         if name.endswith("attn1.processor"):
-            processors[name] = AnchorProcessor(memory, name.removesuffix(".processor"))
+            processors[name] = AnchorProcessor(cache, name.removesuffix(".processor"))
     unet.set_attn_processor(processors)
     if fused:
         for name, module in unet.named_modules():
             if name.endswith("attn1"):
                 module.fuse_projections()
-    return memory
+    return cache
 
 
 def _heads(tokens: Tensor, count: int) -> Tensor:

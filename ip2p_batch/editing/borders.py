@@ -1,74 +1,88 @@
-"""A chunk's borders, and what each frame between two of them takes over."""
+"""The borders of a chunk, and how each of its frames starts from two of them."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 
 from ..frame import Frame
-from ..recipe import Recipe
 from . import carryover, schedule
+from .editor import ContextFrame
 
 
-class Ties:
-    """Where the frames of a chunk lie between its borders; none are tied before :meth:`tie`.
+@dataclass(frozen=True, slots=True, eq=False)
+class LocatedFrame(Frame):
+    """A frame with the optical flow to its borders."""
+
+    blend: carryover.BorderBlend
+
+
+class Borders:
+    """The borders of one chunk; immutable, so any thread may call its methods.
 
     Args:
+        frames: ascending, each with latents; none where nothing is carried over.
+        step: the step at which frames start from their borders.
         scheduler: with the recipe's steps set.
+
+    Raises:
+        EditError: as :func:`carryover.from_bytes`.
     """
 
-    def __init__(self, recipe: Recipe, scheduler: Any) -> None:
-        self._borders: list[carryover.Border] = []
-        self._recipe = recipe
+    def __init__(self, frames: Sequence[ContextFrame], step: int, scheduler: Any) -> None:
+        self._borders = tuple(
+            carryover.from_bytes(border.frame, step, border.latents or b"") for border in frames
+        )
+        self._step = step
         self._scheduler = scheduler
-        self._places: dict[int, carryover.Between] = {}
 
-    def tie(self, borders: Sequence[tuple[Frame, Path]]) -> None:
-        """Take these borders, each with its latents file.
+    def locate(self, frame: Frame) -> Frame:
+        """The frame with the flow to its two borders, if there are borders.
 
         Raises:
-            EditError: as :func:`carryover.load`.
-        """
-        step = self._recipe.carried_steps()
-        self._borders = [carryover.load(frame, path, step) for frame, path in borders]
-
-    def prepare(self, frame: Frame) -> None:
-        """Find the frame's place, which takes optical flow; may be done ahead, in a thread."""
-        if self._borders:
-            self._places[frame.index] = carryover.between(frame, *self._around(frame.index))
-
-    def take(self, frame: Frame) -> tuple[carryover.Between | None, int]:
-        """The frame's place, and the step at which it sets in.
-
-        No place where it is not tied: there are no borders, or too much of it is hidden from
-        both. Step 0 is the frame's own start, from noise.
+            EditError: as :func:`carryover.locate`.
         """
         if not self._borders:
-            return None, 0
-        if frame.index not in self._places:
-            self.prepare(frame)
-        place, step = self._places.pop(frame.index), self._recipe.carried_steps()
-        saved = step - carryover.guess_steps(len(self._scheduler.timesteps)) - 1
-        most = carryover.MOST_HIDDEN if saved > 0 else carryover.LEAST_HIDDEN
-        return (place, step) if place.hidden <= most else (None, 0)
+            return frame
+        left, right = self._around(frame.index)
+        if isinstance(frame, LocatedFrame) and frame.blend.ends == (left.index, right.index):
+            return frame
+        blend = carryover.locate(frame, left, right)
+        return LocatedFrame(frame.index, frame.pts, frame.image, blend)
 
-    def start(
-        self, index: int, place: carryover.Between, step: int, guess: torch.Tensor | None
-    ) -> torch.Tensor:
-        """The state in which frame ``index`` sets in at ``step``.
+    def start_step(self, frame: Frame) -> int:
+        """The step at which a located frame starts; 0: it starts from noise.
+
+        Frames start from noise if there are no borders or if both hide too much of them.
+        """
+        if not isinstance(frame, LocatedFrame):
+            return 0
+        estimate_steps = carryover.x0_estimate_steps(len(self._scheduler.timesteps))
+        saved_steps = self._step - estimate_steps - 1
+        allowed = carryover.MAX_HIDDEN if saved_steps > 0 else carryover.NEGLIGIBLE_HIDDEN
+        return self._step if frame.blend.hidden <= allowed else 0
+
+    def needs_x0_estimate(self, frame: Frame) -> bool:
+        """Whether a frame that starts from its borders needs an estimate for hidden parts."""
+        hidden = frame.blend.hidden if isinstance(frame, LocatedFrame) else 0.0
+        return hidden > carryover.NEGLIGIBLE_HIDDEN
+
+    def start(self, frame: Frame, x0_estimate: torch.Tensor | None) -> torch.Tensor:
+        """The noisy latents from which a located frame starts, ``(channels, height, width)``.
 
         Args:
-            guess: its own clean latents, for what neither border shows.
+            x0_estimate: the frame's own x0, for what both borders hide.
         """
-        scale = schedule.state_scale(self._scheduler, step)
-        left, right = (border.latents for border in self._around(index))
-        return carryover.matched(place, left, right, scale, guess)
+        assert isinstance(frame, LocatedFrame)
+        scale = schedule.signal_and_noise_scale(self._scheduler, self._step)
+        left, right = (border.latents for border in self._around(frame.index))
+        return carryover.matched_state(frame.blend, left, right, scale, x0_estimate)
 
     def _around(self, index: int) -> tuple[carryover.Border, carryover.Border]:
-        """The two borders that a frame lies between; a border itself begins the part after it."""
+        """The two borders around a frame; a border itself belongs to the span that it begins."""
         last = len(self._borders) - 2
         at = sum(border.index <= index for border in self._borders) - 1
         at = min(max(at, 0), last)

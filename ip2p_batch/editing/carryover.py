@@ -1,35 +1,36 @@
-"""Carryover: what frames take over from the edited borders before and after them.
+"""Carryover: frames take over part of their denoising from the edited borders around them.
 
-No frame follows from another, so nothing drifts, and chunks can all be edited at once. For the
-figures, and for other variants that were measured, see docs/consistency.md.
+No frame depends on another frame between borders, so nothing drifts, and all chunks can be edited
+at once. docs/consistency.md has the measurements, also of other variants.
 
-A border runs its first k steps and hands over its noisy state there, ``x = a x0 + s n``, together
-with the clean prediction x0 that the model makes at that state. A frame between two borders sets in
-at step k from
+A border runs its first k steps. Its latents are the noisy state there, ``x = a x0 + s n``, and the
+x0 that the model predicts from that state. A frame between two borders starts at step k from
 
 * the borders' x0, each warped straight to the frame along the source's flow, blended by distance
-  and by what is not occluded, and
-* the borders' own noise n, not warped, blended by distance and brought back to its strength.
+  and by visibility, and
+* the borders' noise n, not warped, blended by distance and rescaled to its standard deviation.
 
-At distance 0 that is the border's state itself, so a border goes on along its own way and no seam
-shows.
+At distance 0 this is the border's state itself, so a border continues as it would without
+carryover, and no seam shows.
 
-What neither border shows of a frame is not in their latents either: warped nonetheless, it is junk
-that the steps left over cannot mend (10 dB lost in a fast pan, a dark smear along the edge where
-the scene comes in). There the frame's own *guess* is put in: the clean prediction after a few steps
-of its own. A frame of which both borders show next to nothing is edited from the beginning.
+Parts of a frame that neither border shows are not in their latents. Warped latents there are
+garbage that the remaining steps cannot repair (10 dB lost in a fast pan, a dark smear along the
+edge where the scene enters). There the frame's own *x0 estimate* replaces them: the model's
+prediction after a few steps from noise. A frame that both borders hide almost completely is edited
+from noise.
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save as to_bytes
+from safetensors import SafetensorError
+from safetensors.torch import load as tensors_from_bytes
+from safetensors.torch import save as tensors_to_bytes
 
 from ..errors import EditError
 from ..frame import Frame, Image
@@ -38,104 +39,105 @@ from .warp import warp
 
 Tensor = torch.Tensor
 
-#: Above this share hidden from both its borders, a frame takes nothing over.
-MOST_HIDDEN = 0.9
-#: Up to this share nothing is guessed for what is hidden: too little to be worth its steps.
-LEAST_HIDDEN = 0.01
-#: Share of the steps that a frame runs for its guess. After one of ten steps the bundled model's
-#: prediction is within 1 to 5 dB of the finished edit, before it within 2 to 15.
-GUESSED = 0.1
+#: A frame of which both borders hide more than this share takes nothing over.
+MAX_HIDDEN = 0.9
+#: Up to this hidden share no x0 estimate is made: it would not be worth its steps.
+NEGLIGIBLE_HIDDEN = 0.01
+#: Share of the steps that a frame runs for its x0 estimate. After one of ten steps the bundled
+#: model's prediction is within 1 to 5 dB of the finished edit, before it within 2 to 15.
+X0_ESTIMATE_STEPS = 0.1
+
+#: Key of the safetensors metadata.
+_METADATA = "border"
+_HINT = "Run `ip2p-batch resume` to compute them again."
 
 
-def guess_steps(steps: int) -> int:
-    """Steps that a frame runs before its guess is read off; the reading costs one more call.
+def x0_estimate_steps(num_inference_steps: int) -> int:
+    """Steps that a frame runs before its x0 estimate; the estimate itself is one more UNet call.
 
-    >>> guess_steps(10), guess_steps(4), guess_steps(50)
+    >>> x0_estimate_steps(10), x0_estimate_steps(4), x0_estimate_steps(50)
     (1, 1, 5)
     """
-    return max(1, round(GUESSED * steps))
+    return max(1, round(X0_ESTIMATE_STEPS * num_inference_steps))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Handover:
-    """A border's latents; each of shape ``(channels, height, width)``, float32 on the CPU.
+class BorderLatents:
+    """Latents of an edited border, each ``(channels, height, width)``, float32 on the CPU.
 
     Attributes:
-        state: noisy latents x at the step where frames set in.
-        clean: clean prediction x0 at that state.
+        x: noisy latents at the step where frames start.
+        pred_original_sample: the model's x0 for ``x``.
     """
 
-    state: Tensor
-    clean: Tensor
+    x: Tensor
+    pred_original_sample: Tensor
 
     @property
     def finite(self) -> bool:
-        """Whether all latents are finite."""
-        return all(bool(part.isfinite().all()) for part in (self.state, self.clean))
+        """Whether all values are finite."""
+        return all(bool(t.isfinite().all()) for t in (self.x, self.pred_original_sample))
 
     def noise(self, scale: tuple[float, float]) -> Tensor:
-        """The unit noise n of ``x = a x0 + s n``."""
+        """The unit noise n of ``x = a x0 + s n``.
+
+        Args:
+            scale: ``(a, s)`` of the step, see :func:`schedule.signal_and_noise_scale`.
+        """
         a, s = scale
-        return (self.state - a * self.clean) / s
+        return (self.x - a * self.pred_original_sample) / s
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Border:
-    """A border frame (fitted source) and what it hands over."""
+    """A border frame (its resized source) and its latents."""
 
     index: int
     image: Image
-    latents: Handover
+    latents: BorderLatents
 
 
-def save(path: Path, frame: Frame, step: int, latents: Handover) -> None:
-    """Write a border's latents: two float32 tensors, 128 KiB in all at 512x512 for SD 1.5.
+def to_bytes(frame: Frame, step: int, latents: BorderLatents) -> bytes:
+    """Serialize a border's latents as safetensors: 128 KiB at 512x512 for SD 1.5.
 
-    Raises:
-        OSError: the disk is full, or ``path`` cannot be written.
+    Args:
+        step: the step where frames start.
     """
-    tensors = {"state": latents.state, "clean": latents.clean}
-    plain = {k: v.float().contiguous().cpu() for k, v in tensors.items()}
-    data = to_bytes(plain, _facts(frame, step) | {"digest": _digest(plain)})
-    # Not safetensors' own writer: it hides the reason for which a write fails.
-    path.write_bytes(data)
+    tensors = {"x": latents.x, "pred_original_sample": latents.pred_original_sample}
+    plain = {name: t.float().contiguous().cpu() for name, t in tensors.items()}
+    facts = _facts(frame, step) | {"digest": _digest(plain)}
+    # One key, since safetensors writes several in random order, and equal latents get equal bytes.
+    return tensors_to_bytes(plain, {_METADATA: json.dumps(facts, sort_keys=True)})
 
 
-def load(frame: Frame, path: Path, step: int) -> Border:
-    """Read a border's latents.
+def from_bytes(frame: Frame, step: int, data: bytes) -> Border:
+    """Read what :func:`to_bytes` wrote.
 
     Raises:
-        EditError: the file is missing or damaged, is not finite, or belongs to another frame,
-            step or size.
+        EditError: the latents are damaged, not finite, or of another frame, step or size.
     """
     expected = _facts(frame, step)
+    whose = f"The latents of border frame {frame.index}"
     try:
-        with safe_open(path, framework="pt") as file:
-            facts = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            latents = Handover(tensors["state"], tensors["clean"])
-    except (OSError, SafetensorError, KeyError) as error:
-        raise EditError(
-            f"The latents of border frame {frame.index} cannot be read from {path}: {error}.",
-            hint="`ip2p-batch resume` makes them again.",
-        ) from error
-    # A byte that a disk changed would be seen as a smear at best.
+        tensors = tensors_from_bytes(data)
+        facts = _read_facts(data)
+        latents = BorderLatents(tensors["x"], tensors["pred_original_sample"])
+    except (SafetensorError, KeyError, ValueError) as error:
+        raise EditError(f"{whose} cannot be read: {error}.", hint=_HINT) from error
+    # safetensors does not notice changed values, and they would only show as a smear.
     if facts.pop("digest", "") != _digest(tensors):
-        raise EditError(
-            f"The latents of border frame {frame.index} in {path} are damaged.",
-            hint="`ip2p-batch resume` makes them again.",
-        )
+        raise EditError(f"{whose} are damaged.", hint=_HINT)
     if facts != expected:
-        raise EditError(
-            f"{path} holds the latents of {facts}, not of {expected}.",
-            hint="`ip2p-batch resume` makes them again.",
-        )
+        raise EditError(f"{whose} are those of {facts}, not of {expected}.", hint=_HINT)
     if not latents.finite:
-        raise EditError(
-            f"The latents of border frame {frame.index} in {path} are not finite.",
-            hint="`ip2p-batch resume` makes them again.",
-        )
+        raise EditError(f"{whose} are not finite.", hint=_HINT)
     return Border(frame.index, frame.image, latents)
+
+
+def _read_facts(data: bytes) -> dict[str, str]:
+    """Read the facts from a safetensors file: the length of a JSON header, the header, data."""
+    length = int.from_bytes(data[:8], "little")
+    return dict(json.loads(json.loads(data[8 : 8 + length])["__metadata__"][_METADATA]))
 
 
 def _digest(tensors: Mapping[str, Tensor]) -> str:
@@ -153,42 +155,41 @@ def _facts(frame: Frame, step: int) -> dict[str, str]:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Between:
-    """A frame's place between two borders: how far from each, and where each shows its pixels.
+class BorderBlend:
+    """Where a frame lies between two borders, and where each of them shows its pixels.
 
     Attributes:
-        at: 0 at the left border, 1 at the right one.
+        position: 0 at the left border, 1 at the right one.
         motions: to the left and to the right border; None at a border itself.
         ends: frame numbers of the two borders.
     """
 
-    at: float
+    position: float
     motions: tuple[Motion, Motion] | None
     ends: tuple[int, int]
 
     def blend(self, left: Tensor, right: Tensor) -> tuple[Tensor, Tensor]:
-        """Both borders' latents moved to this frame and mixed by distance and visibility.
+        """Warp both borders' latents to this frame and mix them by distance and visibility.
 
         Args:
             left, right: shape ``(channels, height, width)``.
 
         Returns:
-            The mixture, and how much of each place is hidden from both: ``(height, width)``,
-            0 to 1.
+            The mixture, and how much of each place both borders hide: ``(height, width)``, 0 to 1.
         """
         if self.motions is None:
-            return (right if self.at else left), torch.zeros(left.shape[-2:])
-        moved, weights, hidden = [], [], torch.ones(left.shape[-2:])
-        for latents, motion, share in zip(
-            (left, right), self.motions, (1 - self.at, self.at), strict=True
+            return (right if self.position else left), torch.zeros(left.shape[-2:])
+        warped, weights, hidden = [], [], torch.ones(left.shape[-2:])
+        for latents, motion, closeness in zip(
+            (left, right), self.motions, (1 - self.position, self.position), strict=True
         ):
-            there, visible = warp(latents, motion)
-            moved.append(there)
-            # Where both hide it, distance alone decides.
-            weights.append(share * (visible + 1e-3))
+            at_frame, visible = warp(latents, motion)
+            warped.append(at_frame)
+            # Where both borders hide a place, distance alone decides.
+            weights.append(closeness * (visible + 1e-3))
             hidden = hidden * (1 - visible)
         total = weights[0] + weights[1]
-        return (moved[0] * weights[0] + moved[1] * weights[1]) / total, hidden
+        return (warped[0] * weights[0] + warped[1] * weights[1]) / total, hidden
 
     @property
     def hidden(self) -> float:
@@ -199,58 +200,60 @@ class Between:
         return float((left & right).mean())
 
 
-def between(frame: Frame, left: Border, right: Border) -> Between:
-    """Where a frame lies between its borders; the flow is computed here.
+def locate(frame: Frame, left: Border, right: Border) -> BorderBlend:
+    """Find out where a frame lies between its borders; computes the optical flow to both.
 
     Raises:
         EditError: the frame does not lie between the borders, or has another size.
     """
     if not left.index <= frame.index <= right.index or frame.image.shape != left.image.shape:
         raise EditError(
-            f"Frame {frame.index} does not go between border frames {left.index} and {right.index}."
+            f"Frame {frame.index} does not lie between border frames"
+            f" {left.index} and {right.index}, or has another size."
         )
     ends = (left.index, right.index)
     if frame.index in ends:
-        return Between(float(frame.index != left.index), None, ends)
-    at = (frame.index - left.index) / (right.index - left.index)
+        return BorderBlend(float(frame.index != left.index), None, ends)
+    position = (frame.index - left.index) / (right.index - left.index)
     flows = [backward_flow(frame.image, border.image) for border in (left, right)]
-    return Between(at, (flows[0], flows[1]), ends)
+    return BorderBlend(position, (flows[0], flows[1]), ends)
 
 
-def matched(
-    place: Between,
-    left: Handover,
-    right: Handover,
+def matched_state(
+    blend: BorderBlend,
+    left: BorderLatents,
+    right: BorderLatents,
     scale: tuple[float, float],
-    guess: Tensor | None = None,
+    x0_estimate: Tensor | None = None,
 ) -> Tensor:
-    """The state in which a frame sets in, shape ``(channels, height, width)``.
+    """The noisy latents x from which a frame starts, shape ``(channels, height, width)``.
 
     Args:
-        scale: ``(a, s)`` of the step, see :func:`schedule.state_scale`.
-        guess: the frame's own clean latents, for what is hidden from both borders.
+        scale: ``(a, s)`` of the step, see :func:`schedule.signal_and_noise_scale`.
+        x0_estimate: the frame's own x0, for what both borders hide.
     """
-    if place.motions is None:
-        return (right if place.at else left).state
-    clean = _filled(*place.blend(left.clean, right.clean), guess)
+    if blend.motions is None:
+        return (right if blend.position else left).x
+    x0, hidden = blend.blend(left.pred_original_sample, right.pred_original_sample)
     a, s = scale
-    return a * clean + s * blended_noise(left.noise(scale), right.noise(scale), place.at)
+    noise = blended_noise(left.noise(scale), right.noise(scale), blend.position)
+    return a * _fill_hidden(x0, hidden, x0_estimate) + s * noise
 
 
-def _filled(clean: Tensor, hidden: Tensor, guess: Tensor | None) -> Tensor:
-    """``clean`` with the frame's own guess where it is hidden, if there is a guess."""
-    if guess is None:
-        return clean
-    # Latents beside a hidden place know of what hides it: a latent is made of more than its pixels.
+def _fill_hidden(x0: Tensor, hidden: Tensor, x0_estimate: Tensor | None) -> Tensor:
+    """``x0`` with the estimate where it is hidden, if there is an estimate."""
+    if x0_estimate is None:
+        return x0
+    # A latent depends on more than its own pixels, so those next to a hidden place are replaced.
     wide = torch.nn.functional.max_pool2d(hidden[None, None], 3, 1, 1)[0, 0]
-    return clean + wide * (guess - clean)
+    return x0 + wide * (x0_estimate - x0)
 
 
-def blended_noise(left: Tensor, right: Tensor, at: float) -> Tensor:
-    """Noise between two noises, with the standard deviation that lies between theirs.
+def blended_noise(left: Tensor, right: Tensor, position: float) -> Tensor:
+    """Blend two noises so that the standard deviation is blended, too.
 
     A plain blend of independent noises is too weak: at the middle by a factor of sqrt(2).
     """
-    mixed = (1 - at) * left + at * right
-    strength = (1 - at) * left.std() + at * right.std()
-    return mixed * (strength / mixed.std().clamp_min(1e-6))
+    mixed = (1 - position) * left + position * right
+    std = (1 - position) * left.std() + position * right.std()
+    return mixed * (std / mixed.std().clamp_min(1e-6))

@@ -1,4 +1,4 @@
-"""The UNet through ``torch.compile``, with what was compiled kept for later processes."""
+"""Compile the UNet with ``torch.compile``; the kernels are cached for later processes."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ import torch
 from ..errors import ModelError
 from . import tuning_cache
 
-#: Shapes, and ways of anchors, that one process may compile for.
-_SHAPES = 256
-_VARIABLE = "TORCHINDUCTOR_CACHE_DIR"
+#: Variants, by shape and by use of anchors, that one process may compile.
+_MAX_VARIANTS = 256
+_CACHE_VARIABLE = "TORCHINDUCTOR_CACHE_DIR"
 
 
 class CompiledUNet:
-    """A UNet and its compiled form, made when it is first asked for.
+    """A UNet and its compiled form, which is created at first use.
 
     Args:
-        unet: stays as it is, for those that do not want the other.
-        cache: folder where compiled kernels are kept; None is torch's own, which a reboot empties.
+        unet: not changed.
+        cache: folder for compiled kernels; None is torch's own, which a reboot empties.
     """
 
     def __init__(self, unet: Any, cache: Path | None) -> None:
@@ -34,34 +34,34 @@ class CompiledUNet:
         self._compiled: Any = None
 
     def get(self) -> Any:
-        """The compiled form; compiling itself happens at the first call with each shape."""
+        """The compiled form; it compiles at the first call with each shape."""
         if self._compiled is None:
             if self._cache is not None:
-                _keep_in(self._cache)
-            # A worker meets many shapes in its life. Beyond its limit torch would go on without
-            # compiling, and without a word: the bits would depend on the jobs before.
-            torch._dynamo.config.recompile_limit = _SHAPES
-            torch._dynamo.config.accumulated_recompile_limit = 4 * _SHAPES
-            # Fixed shapes: one batch shape is a promise here, and dynamic ones are slower.
+                _set_kernel_cache(self._cache)
+            # A worker gets many shapes over time. Beyond its limit torch silently stops compiling,
+            # and results would then depend on the jobs before.
+            torch._dynamo.config.recompile_limit = _MAX_VARIANTS
+            torch._dynamo.config.accumulated_recompile_limit = 4 * _MAX_VARIANTS
+            # All batches have one shape, and dynamic shapes are slower.
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # of what torch's own modules import
+                warnings.simplefilter("ignore")  # from imports of torch's own modules
                 compiled = torch.compile(self._unet, dynamic=False)
-            self._compiled = _Quietly(self._unet, compiled)
+            self._compiled = _QuietUNet(self._unet, compiled)
         return self._compiled
 
     def measure(
         self, call: Callable[[Any], object], wait: Callable[[], object]
     ) -> tuning_cache.Compiled:
-        """Compile for the shape with which ``call`` calls a UNet, and time that.
+        """Compile for the shape of ``call``'s arguments, and time it before and after.
 
         Raises:
-            ModelError: it cannot be compiled on this machine.
+            ModelError: this machine cannot compile it.
         """
         before = tuning_cache.timed(lambda: call(self._unet), wait)
         start = time.perf_counter()
         try:
             call(self.get())
-        except Exception as error:  # torch's compilers raise whatever they like
+        except Exception as error:  # torch's compilers raise errors of any type
             raise cannot_compile(error) from error
         wait()
         seconds = time.perf_counter() - start
@@ -71,7 +71,7 @@ class CompiledUNet:
 
 
 def cannot_compile(error: BaseException) -> ModelError:
-    """What to say where compiling fails."""
+    """The error to raise if compiling fails."""
     text = " ".join(str(error).split())[:200]
     return ModelError(
         f"The model cannot be compiled on this machine: {type(error).__name__}: {text}",
@@ -84,19 +84,19 @@ def is_compiler_error(error: BaseException) -> bool:
     return type(error).__module__.startswith(("torch._dynamo", "torch._inductor"))
 
 
-def _keep_in(folder: Path) -> None:
-    """Have torch keep what it compiles in ``folder``, unless the user named a place."""
+def _set_kernel_cache(folder: Path) -> None:
+    """Let torch cache kernels in ``folder``, unless the user configured a folder."""
     from torch._inductor.runtime.cache_dir_utils import default_cache_dir
 
-    # Importing torch's compiler sets the variable, so it being set says little.
-    if os.environ.get(_VARIABLE, default_cache_dir()) == default_cache_dir():
-        os.environ[_VARIABLE] = str(folder)
+    # Importing torch's compiler sets the variable to its default.
+    if os.environ.get(_CACHE_VARIABLE, default_cache_dir()) == default_cache_dir():
+        os.environ[_CACHE_VARIABLE] = str(folder)
 
 
-class _Quietly:
-    """A compiled UNet that keeps to itself what its compiler thinks of diffusers' code.
+class _QuietUNet:
+    """A compiled UNet without the compiler's warnings about diffusers' code.
 
-    Compiling happens in the first calls of a shape (with anchors, in one for each of their ways).
+    It compiles in the first calls with a shape; with anchors, once for each mode of their cache.
     """
 
     _FIRST = 4

@@ -1,4 +1,4 @@
-"""What decides the last bits of an editor's results: weights, libraries, device, precision."""
+"""Compute profile: what decides the last bits of results in addition to the recipe."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ import torch
 from ..jobs.codec import encode
 from ..jobs.records import ComputeProfile
 
-#: Values looked at of each tensor, evenly spaced: any training changes nearly all of them.
+#: Values of each tensor that are hashed, evenly spaced: training changes nearly all of them.
 _VALUES = 64
-#: Instruction sets that oneDNN and ATen have kernels of their own for, beside the plain levels.
+#: Instruction sets for which oneDNN and ATen have separate kernels, besides the basic levels.
 _SETS = ("avx512_bf16", "avx512_fp16", "avx512_vnni", "amx_tile", "amx_bf16", "amx_fp16")
 
 
 def compute_profile(pipe: Any, device: str, dtype: torch.dtype) -> ComputeProfile:
-    """The identity of an editor with the parts of ``pipe``.
+    """The compute profile of an editor with the parts of ``pipe``.
 
     Args:
         device: ``cpu``, ``cuda`` or ``cuda:N``.
@@ -39,37 +39,37 @@ def compute_profile(pipe: Any, device: str, dtype: torch.dtype) -> ComputeProfil
 
 
 def digest(pipe: Any) -> str:
-    """16 hexadecimal digits of what was loaded: the weights as they are in use, and their setup.
+    """Hash the loaded weights and their configuration to 16 hexadecimal digits.
 
-    Of every tensor its name, shape and a few values are taken, so that it costs no more than a
-    moment where hashing files of gigabytes would take many. Two hosts that have a model under
-    the same name but of another revision differ, and so does one half of whose weights is missing.
+    Only the name, shape and a few values of each tensor are hashed, which is much faster than
+    hashing files of gigabytes. The digest differs between revisions of a model, and if some weights
+    are missing.
     """
-    found = hashlib.sha256()
+    sha256 = hashlib.sha256()
     for name, part in sorted(pipe.components.items()):
         config = getattr(part, "config", None)
-        if isinstance(config, dict):  # diffusers' own; those that begin with _ are paths, versions
+        if isinstance(config, dict):  # a part of diffusers; keys with _ are paths and versions
             facts = {k: v for k, v in config.items() if not k.startswith("_")}
-            found.update(encode([name, {k: str(facts[k]) for k in sorted(facts)}]))
+            sha256.update(encode([name, {k: str(facts[k]) for k in sorted(facts)}]))
         if not isinstance(part, torch.nn.Module):
             continue
         for key, tensor in sorted(part.state_dict().items()):
-            found.update(encode([name, key, list(tensor.shape), str(tensor.dtype)]))
-            found.update(_some_values(tensor))
-    return found.hexdigest()[:16]
+            sha256.update(encode([name, key, list(tensor.shape), str(tensor.dtype)]))
+            sha256.update(_some_values(tensor))
+    return sha256.hexdigest()[:16]
 
 
 def _some_values(tensor: torch.Tensor) -> bytes:
     step = max(1, tensor.numel() // _VALUES)
-    # By place and not by memory: how a tensor lies there is no matter of the weights.
+    # By position in the tensor, since its memory layout is not a property of the weights.
     at = torch.arange(0, tensor.numel(), step, device=tensor.device)
     values = tensor.detach()[torch.unravel_index(at, tensor.shape)] if tensor.dim() else tensor
     return values.cpu().double().numpy().tobytes()
 
 
 def cpu_kind() -> str:
-    """The CPU as its results know it: ``cpu AuthenticAMD AVX512 avx512_bf16 avx512_vnni``."""
-    get = getattr(torch.cpu, "get_capabilities", None)  # older torch cannot tell
+    """The CPU's properties that affect results: ``cpu AuthenticAMD AVX512 avx512_bf16``."""
+    get = getattr(torch.cpu, "get_capabilities", None)  # not in older torch
     has = get() if get is not None else {}
     sets = [name for name in _SETS if has.get(name)]
     limits = [f"{n}={os.environ[n]}" for n in ("ONEDNN_MAX_CPU_ISA",) if os.environ.get(n)]
@@ -78,7 +78,7 @@ def cpu_kind() -> str:
 
 
 def _maker() -> str:
-    """Who made the CPU: MKL has another way for each."""
+    """The vendor of the CPU: MKL has separate kernels for each."""
     try:
         with Path("/proc/cpuinfo").open(encoding="utf-8", errors="replace") as file:
             for line in file:

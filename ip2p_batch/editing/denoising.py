@@ -1,4 +1,4 @@
-"""Frames on their way through the denoising steps, in batches of one shape, in lockstep."""
+"""Denoise batches of frames of one shape, step by step in lockstep."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import Any, TypeVar
 import torch
 
 from . import guidance, noise, schedule
-from .attention import AnchorMemory
-from .deepcache import DeepFeatures
+from .attention import AnchorKVCache
+from .deepcache import DeepCacheRun, DeepCacheUNet
 
 Tensor = torch.Tensor
 T = TypeVar("T")
@@ -19,216 +19,212 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Denoiser:
-    """What turns a noisy state into the next: UNet, scheduler with its steps set, guidance.
+    """What turns noisy latents into less noisy ones: UNet, scheduler, guidance.
 
     Attributes:
-        weights: of the branches, in the steps of ``guided``.
-        guided: the steps in which guidance is on; None: in all.
-        features: what runs the UNet in part, around its deep features; None: always the whole.
-        deepcache_interval: every so many steps the whole is run even so.
+        scheduler: with the recipe's steps set.
+        guidance_weights: of the branches, in ``guided_steps``.
+        guided_steps: the steps in which guidance is on; None: all.
+        deepcache: the UNet, to be run in full or in part; None: always in full.
+        deepcache_interval: every so many steps the UNet is run in full.
     """
 
     unet: Any
     scheduler: Any
-    weights: guidance.Weights
-    guided: range | None = None
-    features: DeepFeatures | None = None
+    guidance_weights: guidance.Weights
+    guided_steps: range | None = None
+    deepcache: DeepCacheUNet | None = None
     deepcache_interval: int = 1
 
     @property
     def branches(self) -> tuple[guidance.Branch, ...]:
-        """All branches that are run in some step, text first."""
-        return guidance.branches(self.weights)
+        """All branches that some step computes, text first."""
+        return guidance.branches(self.guidance_weights)
 
     def weights_at(self, step: int) -> guidance.Weights:
-        return self.weights if self.guided is None or step in self.guided else guidance.OFF
+        """The weights of the branches in a step."""
+        guided = self.guided_steps is None or step in self.guided_steps
+        return self.guidance_weights if guided else guidance.OFF
 
     @property
-    def steps(self) -> int:
+    def num_steps(self) -> int:
+        """How many denoising steps the scheduler has."""
         return len(self.scheduler.timesteps)
 
 
-class Lane:
-    """One batch of frames between two steps.
+class DenoisingBatch:
+    """One batch of frames between two denoising steps.
 
     Attributes:
-        latents: shape ``(frames, channels, height, width)``, float32, in the scheduler's form.
+        x: noisy latents, ``(frames, channels, height, width)``, float32, in the scheduler's scale.
         step: the next step to run.
 
     Args:
-        source: unscaled latents of the source frames, shape as ``latents``.
-        texts: embeddings, shape ``(branches * frames, tokens, width)``, sorted by branch.
-        seeds: one a frame.
-        step: the step to set in at, with ``states`` as latents; 0 starts from noise.
-        whole: run the whole UNet in every step, whatever ``denoiser.reuse`` is.
+        image_latents: unscaled latents of the source frames, shape as ``x``.
+        prompt_embeds: shape ``(branches * frames, tokens, width)``, sorted by branch.
+        seeds: one for each frame.
+        step: the first step to run; from 1 on it needs ``start``.
+        start: noisy latents at ``step``; None: noise from the seeds.
+        full_unet: run the whole UNet in every step, also with DeepCache.
     """
 
     def __init__(
         self,
         denoiser: Denoiser,
-        source: Tensor,
-        texts: Tensor,
+        image_latents: Tensor,
+        prompt_embeds: Tensor,
         seeds: Sequence[int],
         step: int = 0,
-        states: Tensor | None = None,
+        start: Tensor | None = None,
         *,
-        whole: bool = False,
+        full_unet: bool = False,
     ) -> None:
         self._denoiser = denoiser
-        self._features = None if whole else denoiser.features
-        self._deep: Tensor | None = None
-        self._deep_step = 0
-        self._texts = texts
+        self._deepcache = None
+        if denoiser.deepcache is not None and not full_unet:
+            self._deepcache = DeepCacheRun(denoiser.deepcache, denoiser.deepcache_interval)
+        self._prompt_embeds = prompt_embeds
         self.step = step
         self.scheduler = deepcopy(denoiser.scheduler)  # it counts its steps and keeps a history
-        shape = (int(source.shape[1]), int(source.shape[2]), int(source.shape[3]))
+        _, channels, height, width = image_latents.shape
+        shape = (int(channels), int(height), int(width))
         self._generators = [noise.generator(seed) for seed in seeds]
-        if states is not None:
+        if start is not None:
             if schedule.draws_noise(self.scheduler):
                 noise.skip(self._generators, shape, step)
             schedule.begin_at(self.scheduler, step)
-            self.latents = states.to(source.device, torch.float32)
+            self.x = start.to(image_latents.device, torch.float32)
         else:
-            start = noise.start(self._generators, shape).to(source.device)
-            self.latents = start * self.scheduler.init_noise_sigma
-        source = source.to(denoiser.unet.dtype)
-        blank = torch.zeros_like(source)
-        self._source = torch.cat([blank if b == "none" else source for b in denoiser.branches])
+            unit_noise = noise.start(self._generators, shape).to(image_latents.device)
+            self.x = unit_noise * self.scheduler.init_noise_sigma
+        image_latents = image_latents.to(denoiser.unet.dtype)
+        blank = torch.zeros_like(image_latents)
+        self._image_latents = torch.cat(
+            [blank if branch == "none" else image_latents for branch in denoiser.branches]
+        )
 
     @property
-    def branches_now(self) -> int:
-        """How many branches the present step runs."""
+    def active_branches(self) -> int:
+        """How many branches the next step computes."""
         return len(guidance.branches(self._denoiser.weights_at(self.step)))
 
     def advance(self) -> None:
         """Run one step."""
-        self.latents = self.scheduler.step(
-            self._guided(),
-            self.scheduler.timesteps[self.step],
-            self.latents,
-            return_dict=False,
-            **self._step_options(),
-        )[0]
+        # Deterministic steps draw nothing, and some schedulers do not know the argument.
+        draws = schedule.draws_noise(self.scheduler)
+        options = {"generator": self._generators} if draws else {}
+        timestep = self.scheduler.timesteps[self.step]
+        noise_pred = self._guided_prediction()
+        self.x = self.scheduler.step(noise_pred, timestep, self.x, return_dict=False, **options)[0]
         self.step += 1
 
-    def clean_prediction(self) -> Tensor:
-        """The model's x0 at the present state; the state stays as it is."""
-        scale = schedule.state_scale(self.scheduler, self.step)
-        kind = self.scheduler.config.prediction_type
-        return schedule.clean_prediction(self.latents, self._guided(), scale, kind)
+    def pred_original_sample(self) -> Tensor:
+        """The model's x0 for the current ``x``; changes nothing."""
+        scale = schedule.signal_and_noise_scale(self.scheduler, self.step)
+        prediction_type = self.scheduler.config.prediction_type
+        prediction = self._guided_prediction()
+        return schedule.pred_original_sample(self.x, prediction, scale, prediction_type)
 
-    def _guided(self) -> Tensor:
-        unet, weights = self._denoiser.unet, self._denoiser.weights_at(self.step)
-        time = self.scheduler.timesteps[self.step]
-        count = self.branches_now
-        used = count * self.latents.shape[0]  # sorted by branch, text first
-        scaled = self.scheduler.scale_model_input(self.latents, time).to(unet.dtype)
-        sample = torch.cat([torch.cat([scaled] * count), self._source[:used]], dim=1)
-        texts = self._texts[:used]
-        output: Any = self._predicted(sample, time, texts)  # torch's unflatten has no types
-        return guidance.combine(output.unflatten(0, (count, -1)), weights)
-
-    def _predicted(self, sample: Tensor, time: Any, texts: Tensor) -> Tensor:
-        """The UNet's output, at some steps with deep features of the one before."""
-        features = self._features
-        if features is None:
-            unet = self._denoiser.unet
-            whole: Tensor = unet(sample, time, encoder_hidden_states=texts, return_dict=False)[0]
-            return whole
-        deep = self._deep
-        # Where guidance begins, there are branches of which nothing deep is known yet.
-        if (
-            deep is not None
-            and deep.shape[0] >= sample.shape[0]
-            and 0 < self.step - self._deep_step < self._denoiser.deepcache_interval
-        ):
-            return features.around(sample, time, texts, deep[: sample.shape[0]])
-        output, self._deep = features.whole(sample, time, texts)
-        self._deep_step = self.step
-        return output
-
-    def _step_options(self) -> dict[str, Any]:
-        # Deterministic steps draw nothing, and some schedulers do not know the argument.
-        if schedule.draws_noise(self.scheduler):
-            return {"generator": self._generators}
-        return {}
+    def _guided_prediction(self) -> Tensor:
+        """The UNet's prediction at ``x`` with guidance, float32."""
+        unet = self._denoiser.unet
+        timestep = self.scheduler.timesteps[self.step]
+        branches = self.active_branches
+        samples = branches * self.x.shape[0]  # sorted by branch, text first
+        x = self.scheduler.scale_model_input(self.x, timestep).to(unet.dtype)
+        sample = torch.cat([torch.cat([x] * branches), self._image_latents[:samples]], dim=1)
+        prompts = self._prompt_embeds[:samples]
+        if self._deepcache is None:
+            output: Any = unet(sample, timestep, encoder_hidden_states=prompts, return_dict=False)[
+                0
+            ]
+        else:
+            output = self._deepcache(self.step, sample, timestep, prompts)
+        by_branch = output.unflatten(0, (branches, -1))
+        return guidance.combine(by_branch, self._denoiser.weights_at(self.step))
 
 
 @dataclass(slots=True, eq=False)
-class AnchorLane:
-    """Anchors of one size, on their own way beside the frames that look at them.
+class AnchorBatch:
+    """Anchors of one size, denoised step by step before the frames that attend to them.
 
     Attributes:
-        lane: from the first step that any of the frames runs.
-        known: the states in which they stand before a step, where that is known; else None, and
-            they go on from where their last step led.
+        batch: starts at the first step of any of the frames.
+        known_latents: returns their noisy latents before a step if these are known; else None,
+            and the last step's result is used.
     """
 
-    lane: Lane
-    known: Callable[[int], Tensor | None]
+    batch: DenoisingBatch
+    known_latents: Callable[[int], Tensor | None]
 
-    def arrive(self) -> None:
-        states = self.known(self.lane.step)
-        if states is not None:
-            self.lane.latents = states.to(self.lane.latents.device, torch.float32)
+    def reset_to_known_latents(self) -> None:
+        """Replace the latents if they are known at the current step."""
+        known = self.known_latents(self.batch.step)
+        if known is not None:
+            self.batch.x = known.to(self.batch.x.device, torch.float32)
 
 
 @dataclass(slots=True, eq=False)
 class Anchors:
-    """All that a group of frames looks at.
+    """All that a group of frames attends to in addition to themselves.
 
     Attributes:
-        lanes: at least one; each sees those before it.
-        memory: of the UNet's self-attention layers.
-        stop: the step from which on anchors are no longer looked at.
+        batches: at least one; each attends to those before it.
+        kv_cache: of the UNet's self-attention layers.
+        stop: the step from which on frames no longer attend to anchors.
     """
 
-    lanes: Sequence[AnchorLane]
-    memory: AnchorMemory
+    batches: Sequence[AnchorBatch]
+    kv_cache: AnchorKVCache
     stop: int
 
     @property
     def step(self) -> int:
-        return self.lanes[0].lane.step
+        """The next step of the anchors."""
+        return self.batches[0].batch.step
 
-    def record(self, work: Callable[[Lane], object]) -> None:
-        """Let the anchors do ``work`` at the present step, and remember their keys and values."""
-        for number, anchor in enumerate(self.lanes):
-            anchor.arrive()
-            branches = anchor.lane.branches_now
-            with self.memory.recording(branches, more=number > 0):
-                work(anchor.lane)
-
-
-def advance(
-    lanes: Sequence[Lane], anchors: Anchors | None, stop: int, checkpoint: Callable[[], None]
-) -> None:
-    """Run all lanes up to ``stop``, step by step together, so that they can share the anchors.
-
-    Lanes may stand at different steps; each sets in at its own.
-    """
-    for step in range(min(lane.step for lane in lanes), stop):
-        together([lane for lane in lanes if lane.step == step], anchors, Lane.advance, checkpoint)
+    def write(self, work: Callable[[DenoisingBatch], object]) -> None:
+        """Do ``work`` on the anchors, and cache their keys and values."""
+        for number, anchor in enumerate(self.batches):
+            anchor.reset_to_known_latents()
+            branches = anchor.batch.active_branches
+            with self.kv_cache.write(branches, append=number > 0):
+                work(anchor.batch)
 
 
-def together(
-    lanes: Sequence[Lane],
+def denoise(
+    batches: Sequence[DenoisingBatch],
     anchors: Anchors | None,
-    work: Callable[[Lane], T],
+    stop: int,
+    checkpoint: Callable[[], None],
+) -> None:
+    """Run all batches up to step ``stop``, each from its own first step.
+
+    At each step all batches run before the next, so that the anchors run once.
+    """
+    for step in range(min(batch.step for batch in batches), stop):
+        at_step = [batch for batch in batches if batch.step == step]
+        run_in_lockstep(at_step, anchors, DenoisingBatch.advance, checkpoint)
+
+
+def run_in_lockstep(
+    batches: Sequence[DenoisingBatch],
+    anchors: Anchors | None,
+    work: Callable[[DenoisingBatch], T],
     checkpoint: Callable[[], None],
 ) -> list[T]:
-    """Do ``work`` in lanes that stand at one step, beside the anchors at that step."""
-    found = []
+    """Do ``work`` on batches that are at one step, after the anchors at that step."""
+    results = []
     if anchors is not None and anchors.step < anchors.stop:
         checkpoint()
-        anchors.record(work)
+        anchors.write(work)
     elif anchors is not None:
-        anchors.memory.forget()
-    for lane in lanes:
+        anchors.kv_cache.clear()
+    for batch in batches:
         checkpoint()
         if anchors is None:
-            found.append(work(lane))
+            results.append(work(batch))
         else:
-            with anchors.memory.joined():
-                found.append(work(lane))
-    return found
+            with anchors.kv_cache.read():
+                results.append(work(batch))
+    return results

@@ -1,4 +1,4 @@
-"""Whether it is memory that ran out."""
+"""Detect out-of-memory errors."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import torch
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Tell running out of memory from other errors; torch has a class for that on GPUs only."""
+    """Whether memory ran out; torch has a class of its own for that on GPUs only."""
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
     text = str(error)

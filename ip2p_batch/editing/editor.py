@@ -1,13 +1,23 @@
-"""What an editor is: the one interface between the model and the rest, and its plainest form.
+"""The interface between the model and the rest of the program. It imports no torch.
 
-This file imports no torch, so that planning and tests can use it.
+An editor holds weights; a session edits the frames of one chunk. Subclass both to edit with
+something else. Only :meth:`Editor.session` and :meth:`EditSession.edit` are required::
+
+    class Inverted(EditSession):
+        def edit(self, frames, *, overrides=None):
+            return [frame.with_image(255 - frame.image) for frame in frames]
+
+    class InvertingEditor(Editor):
+        def session(self, recipe, context=EMPTY_CONTEXT, **options):
+            return Inverted()
 """
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Protocol
 
 from ..errors import EditError
@@ -21,174 +31,179 @@ from ..threads import CpuPool
 Checkpoint = Callable[[], None]
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class ContextFrame:
+    """A frame that the frames of a chunk depend on: a border or an anchor.
+
+    Attributes:
+        frame: its source, resized for the edit.
+        latents: what :meth:`EditSession.border_latents` returned for it; None: not computed yet.
+    """
+
+    frame: Frame
+    latents: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ChunkContext:
+    """All that the frames of a chunk depend on, except the recipe and themselves.
+
+    Attributes:
+        borders: ascending, each with latents; every frame of the chunk lies between two of them.
+            Empty: frames are edited independently.
+        anchors: frames that all frames of the chunk attend to. Either all have latents or none.
+        reference_image: a finished picture that all frames attend to; uint8 RGB of any size with
+            sides that are multiples of 8.
+    """
+
+    borders: Sequence[ContextFrame] = ()
+    anchors: Sequence[ContextFrame] = ()
+    reference_image: Image | None = None
+
+
+EMPTY_CONTEXT = ChunkContext()
+
+
+@dataclass(frozen=True, slots=True)
+class Overrides:
+    """What one picture replaces in the recipe; None keeps the recipe's value."""
+
+    instruction: str | None = None
+    negative_prompt: str | None = None
+    seed: int | None = None
+
+
 class EditSession(Protocol):
-    """One recipe on one chunk. Made by :meth:`Editor.session`."""
+    """Edits the frames of one chunk by one recipe. Created by :meth:`Editor.session`.
+
+    The methods can be called in any order. One thread at a time calls :meth:`edit` and
+    :meth:`border_latents`; other threads may call :meth:`prepare` meanwhile.
+    """
 
     @property
-    def warnings(self) -> list[str]:
-        """One line each: what the user should know ("the instruction was cut to 77 tokens")."""
-        ...
+    def warnings(self) -> Sequence[str]:
+        """Lines for the user, for example "The instruction was truncated to 75 tokens"."""
+        return ()
 
     @property
     def notes(self) -> Mapping[int, str]:
-        """What was done about single frames, by number: words that follow "Frame 17".
+        """What was done about single frames, by frame number: words that follow "Frame 17".
 
-        "came out black in float16; edited again in float32".
+        For example "came out black in float16; edited again in float32".
         """
-        ...
+        return {}
 
     @property
     def batch_size(self) -> int:
-        """How many frames :meth:`edit` is best given at once."""
-        ...
+        """How many frames one call of :meth:`edit` should get, at least 1."""
+        return 1
 
     @property
     def border_batch_size(self) -> int:
-        """How many borders :meth:`save_borders` is best given at once."""
-        ...
+        """How many frames one call of :meth:`border_latents` should get, at least 1."""
+        return self.batch_size
 
-    def edit(
-        self,
-        frames: Sequence[Frame],
-        *,
-        instructions: Sequence[str] | None = None,
-        negative_prompts: Sequence[str] | None = None,
-        seeds: Sequence[int] | None = None,
-    ) -> list[Frame]:
-        """Edit frames of one shape; any number of them, batched inside.
+    def prepare(self, frame: Frame) -> Frame:
+        """Compute ahead what :meth:`edit` needs for a frame besides the model (optical flow).
 
-        Args:
-            frames: images of one shape, both sides multiples of 8.
-            instructions, negative_prompts, seeds: one each per frame, for stills that have
-                their own; by default the recipe's.
+        Optional: :meth:`edit` prepares frames that are not. Any thread may call this.
 
         Returns:
-            Same length, order, index and pts; only the images change. A frame's result does
-            not depend on the other frames, beyond float rounding.
+            The frame, of a class that carries the results.
 
         Raises:
-            NotFinite: the model gave no finite picture for some of them; has the others.
+            EditError: the frame does not lie between borders of the context, or has another size.
+        """
+        return frame
+
+    @abstractmethod
+    def edit(
+        self, frames: Sequence[Frame], *, overrides: Sequence[Overrides] | None = None
+    ) -> list[Frame]:
+        """Edit any number of frames of one shape.
+
+        Args:
+            frames: uint8 RGB, both sides multiples of 8.
+            overrides: one for each frame; None: the recipe applies to all.
+
+        Returns:
+            As many frames in the same order, with the same index and pts; only the images change.
+            A frame's result does not depend on the other frames of the call.
+
+        Raises:
+            NotFinite: the model gave no finite picture for some frames; holds the others.
             EditError: the model failed.
         """
-        ...
 
-    def save_borders(self, borders: Sequence[tuple[Frame, Path]]) -> None:
-        """Run border frames to the step where they are handed over; write each one's latents.
+    def border_latents(self, frames: Sequence[Frame]) -> list[bytes]:
+        """Run border frames up to the step at which the frames between them start.
+
+        Returns:
+            For each frame the content of its latents file; see :class:`ContextFrame`. Editors that
+            carry nothing over return empty ones.
 
         Raises:
             EditError: as for :meth:`edit`.
-            OSError: a path cannot be written.
         """
-        ...
-
-    def tie(self, borders: Sequence[tuple[Frame, Path]]) -> None:
-        """Tie every later :meth:`edit` to these borders (source frame, latents file), in order.
-
-        Frame numbers place each frame between two of them. A frame of which too much is hidden
-        from both is edited as if there were no borders.
-
-        Raises:
-            EditError: latents are missing, damaged, or of another frame, step or size.
-        """
-        ...
-
-    def steady(self, source: Frame, edited: Frame) -> list[Frame]:
-        """Take the next frame of a shot, in order; give those that have all their neighbours.
-
-        Temporal filter and deflicker. May be called in another thread than the rest.
-        """
-        ...
-
-    def rest(self) -> list[Frame]:
-        """The frames that :meth:`steady` still holds; no more are to come."""
-        ...
-
-    def anchor(self, anchors: Sequence[tuple[Frame, Path | None]]) -> None:
-        """Let all frames from now on look at these frames of their shot, too.
-
-        Args:
-            anchors: source frames, of the size of those to come; with the latents file that
-                :meth:`save_borders` made of each, or None for all where there are none yet.
-
-        Raises:
-            EditError: as for :meth:`tie`.
-        """
-        ...
-
-    def look(self, picture: Image) -> None:
-        """Let all frames and anchors from now on look at this finished picture, too.
-
-        Args:
-            picture: of any size with sides that are multiples of 8.
-        """
-        ...
-
-    def prepare(self, frame: Frame) -> Frame:
-        """Do ahead what editing this frame needs besides the model (optical flow).
-
-        May be called in another thread than the rest, after :meth:`tie`; never must be.
-
-        Returns:
-            The frame itself.
-        """
-        ...
+        return [b"" for _ in frames]
 
 
 class Editor(Protocol):
-    """Owns weights, one per process."""
+    """Holds weights; one per process."""
 
     @property
     def device(self) -> str:
-        """What it computes on, as a user would name it (``cpu``, ``NVIDIA H100``)."""
-        ...
+        """What it computes on, as users name it (``cpu``, ``NVIDIA H100``)."""
+        return "cpu"
 
     @property
     def compute_profile(self) -> ComputeProfile | None:
-        """What decides the last bits of its results; None where all machines give the same."""
-        ...
+        """What decides the last bits of its results; None if they are equal on all machines."""
+        return None
 
     def autotune(
         self, recipe: Recipe, size: tuple[int, int], batch_histogram: BatchHistogram
     ) -> InferenceConfig:
-        """How a job's frames had best be edited on this device.
-
-        May take a minute where a long job is worth some measuring.
+        """Find out how to edit a job's frames fastest on this device; may take a minute.
 
         Args:
             size: width and height of the frames, multiples of 8.
-            batch_histogram: frames edited together, and how often; see
+            batch_histogram: how many frames are edited together, and how often; see
                 :meth:`ip2p_batch.jobs.plan.Plan.batch_histogram`.
         """
-        ...
+        return InferenceConfig(batch_size=recipe.batch_size)
 
+    @abstractmethod
     def session(
         self,
         recipe: Recipe,
+        context: ChunkContext = EMPTY_CONTEXT,
         *,
         inference_config: InferenceConfig | None = None,
         cpu_pool: CpuPool | None = None,
         checkpoint: Checkpoint | None = None,
     ) -> EditSession:
-        """A session for ``recipe``; cheap, since the weights stay loaded.
+        """Create a session; cheap, since the weights stay loaded.
 
         Args:
-            inference_config: what :meth:`autotune` found; without it, what a recipe leaves open
-                (``batch_size``, ``compile``) is the device's default.
-            cpu_pool: threads for small work beside the model; None: the caller's.
+            inference_config: result of :meth:`autotune`. Without it the device's defaults apply
+                to what the recipe leaves open (``batch_size``, ``compile``).
+            cpu_pool: threads for small pieces of work on the CPU; None: the caller's thread.
+            checkpoint: see :data:`Checkpoint`.
+
+        Raises:
+            EditError: latents of the context are damaged, or of another frame, step or size.
+            ModelError: the model cannot do what the recipe asks for.
         """
-        ...
 
 
-class IdentityEditor:
-    """Gives frames back as they are. For tests, and to time everything but the model.
+class IdentityEditor(Editor):
+    """Returns frames unchanged. For tests, and to time everything except the model.
 
     Args:
         transform: applied to each image, if given; must keep its shape.
-        gate: entered around each call of ``edit``, for tests that hold a worker up.
+        gate: entered around each edited frame, for tests that delay or stop a worker.
     """
-
-    device = "identity"
-    compute_profile: ComputeProfile | None = None
 
     def __init__(
         self,
@@ -198,76 +213,50 @@ class IdentityEditor:
         self.transform = transform
         self.gate = gate
 
-    def autotune(
-        self, recipe: Recipe, size: tuple[int, int], batch_histogram: BatchHistogram
-    ) -> InferenceConfig:
-        return InferenceConfig(batch_size=recipe.batch_size)
+    @property
+    def device(self) -> str:
+        return "identity"
 
     def session(
         self,
         recipe: Recipe,
+        context: ChunkContext = EMPTY_CONTEXT,
         *,
         inference_config: InferenceConfig | None = None,
         cpu_pool: CpuPool | None = None,
         checkpoint: Checkpoint | None = None,
     ) -> EditSession:
+        for known in (*context.borders, *context.anchors):
+            if known.latents not in (None, _LATENTS):
+                raise EditError(f"The latents of border frame {known.frame.index} are damaged.")
         return _IdentitySession(self, checkpoint or (lambda: None))
 
 
-#: What stands for a border's latents where nothing is edited.
+#: The latents of every border; not empty, so that a damaged file is noticed.
 _LATENTS = b"identity"
 
 
-def _see(path: Path | None) -> None:
-    if path is not None and not (path.is_file() and path.read_bytes() == _LATENTS):
-        raise EditError(f"Border latents {path.name} are missing or damaged.")
-
-
-class _IdentitySession:
+class _IdentitySession(EditSession):
     def __init__(self, editor: IdentityEditor, checkpoint: Checkpoint) -> None:
-        self.warnings: list[str] = []
-        self.notes: dict[int, str] = {}
-        self.batch_size = self.border_batch_size = 4
         self._editor = editor
         self._checkpoint = checkpoint
 
+    @property
+    def batch_size(self) -> int:
+        return 4
+
     def edit(
-        self,
-        frames: Sequence[Frame],
-        *,
-        instructions: Sequence[str] | None = None,
-        negative_prompts: Sequence[str] | None = None,
-        seeds: Sequence[int] | None = None,
+        self, frames: Sequence[Frame], *, overrides: Sequence[Overrides] | None = None
     ) -> list[Frame]:
-        result = []
-        for frame in frames:
+        return [self._edit(frame) for frame in frames]
+
+    def _edit(self, frame: Frame) -> Frame:
+        self._checkpoint()
+        with self._editor.gate():
+            transform = self._editor.transform
+            return frame if transform is None else frame.with_image(transform(frame.image))
+
+    def border_latents(self, frames: Sequence[Frame]) -> list[bytes]:
+        for _ in frames:
             self._checkpoint()
-            with self._editor.gate():
-                change = self._editor.transform
-                result.append(frame if change is None else frame.with_image(change(frame.image)))
-        return result
-
-    def save_borders(self, borders: Sequence[tuple[Frame, Path]]) -> None:
-        for _, path in borders:
-            self._checkpoint()
-            path.write_bytes(_LATENTS)
-
-    def tie(self, borders: Sequence[tuple[Frame, Path]]) -> None:
-        for _, path in borders:
-            _see(path)
-
-    def steady(self, source: Frame, edited: Frame) -> list[Frame]:
-        return [edited]
-
-    def rest(self) -> list[Frame]:
-        return []
-
-    def anchor(self, anchors: Sequence[tuple[Frame, Path | None]]) -> None:
-        for _, path in anchors:
-            _see(path)
-
-    def look(self, picture: Image) -> None:
-        pass  # what is given back as it is has no look
-
-    def prepare(self, frame: Frame) -> Frame:
-        return frame
+        return [_LATENTS for _ in frames]

@@ -1,13 +1,13 @@
-"""What is done about pictures that half precision spoils: not finite, black, or of one colour.
+"""Repeat in float32 what half precision spoils: pictures that are not finite, black or flat.
 
-float16 ends at 65504, and some autoencoders and UNets go beyond it (diffusers #1484); what then
-comes out is not a number, and shown as a picture it is black. Such a frame is decoded again in
-float32, and where that does not help, edited again in float32: alone, so that the frames beside it
-keep their bits and the result does not depend on them.
+float16 ends at 65504, and some VAEs and UNets exceed it (diffusers #1484). The result is then not a
+number, which shows as black. Such a frame is decoded again in float32 and, if that does not help,
+edited again in float32: alone, so that the other frames of its batch stay bit-identical and the
+result does not depend on them.
 
-No second copy of the weights is kept. They are widened in place and narrowed again, which gives
-the same bits back, since float32 holds every value of the narrower types. While a frame is
-mended the weights take twice their memory; where that is not there, it is not mended.
+There is no second copy of the weights. They are upcast in place and cast back, which restores the
+same bits, since float32 holds every value of the narrower types. Meanwhile they take twice their
+memory; if that is not free, the frame is not repeated.
 """
 
 from __future__ import annotations
@@ -20,113 +20,115 @@ import torch
 
 from ..frame import Frame, Image
 from .device_memory import is_out_of_memory
-from .vae import Autoencoder
+from .vae import VaeCodec
 
 T = TypeVar("T")
 
 #: A picture whose channels all have a standard deviation below this many levels is flat ...
 _FLAT = 1.0
-#: ... and that is worth another look where the source has a channel with more than this.
-_LIVELY = 8.0
+#: ... which is a defect if its source has a channel with more than this.
+_NOT_FLAT = 8.0
 _DARK = 8.0  # mean level up to which a flat picture is called black
-_HALVES = (torch.float16, torch.bfloat16)
+_HALF_TYPES = (torch.float16, torch.bfloat16)
 
 NOT_FINITE = "came out not finite (black)"
 _BLACK = "came out black"
 _ONE_COLOUR = "came out in one colour"
 
 
-class Attempt(NamedTuple):
-    """One try at a frame.
+class Decoded(NamedTuple):
+    """A decoded frame.
 
     Attributes:
-        image: the picture; None where it is not finite.
-        flaw: what is wrong with it, in words that follow "Frame 17"; empty where all is well.
+        image: the picture; None if it is not finite.
+        defect: what is wrong with it, in words that follow "Frame 17"; empty if nothing is.
     """
 
     image: Image | None
-    flaw: str = ""
+    defect: str = ""
 
 
 class Notes(dict[int, str]):
     """What was done about frames, by their numbers, in words that follow "Frame 17"."""
 
-    def mended(self, frame: Frame, flaw: str, dtype: torch.dtype, how: str) -> None:
-        self[frame.index] = f"{flaw} in {_name(dtype)}; {how} again in float32"
+    def recovered(self, frame: Frame, defect: str, dtype: torch.dtype, how: str) -> None:
+        """Note that a frame was decoded or edited again in float32."""
+        self[frame.index] = f"{defect} in {_name(dtype)}; {how} again in float32"
 
 
 def decode(
-    autoencoder: Autoencoder, latents: torch.Tensor, frames: Sequence[Frame], notes: Notes
-) -> list[Attempt]:
-    """Pictures of finished latents; those that half precision spoils are decoded again in float32.
+    codec: VaeCodec, latents: torch.Tensor, frames: Sequence[Frame], notes: Notes
+) -> list[Decoded]:
+    """Decode finished latents; repeat in float32 those that half precision spoils.
 
     Args:
-        latents: of ``frames`` and of whatever fills up the batch behind them.
-        notes: gets a line for each frame that was mended so.
+        latents: of ``frames``, followed by those that pad the batch.
+        notes: gets a line for each frame that was recovered.
     """
-    vae = autoencoder.vae
-    found = _decoded(autoencoder, latents, frames)
-    if vae.dtype not in _HALVES:
-        return found
-    before = vae.dtype
-    # What is not finite already has no better picture.
-    again = [n for n, a in enumerate(found) if a.flaw and bool(latents[n].isfinite().all())]
-    for n in again:
+    vae = codec.vae
+    decoded = _decode_once(codec, latents, frames)
+    if vae.dtype not in _HALF_TYPES:
+        return decoded
+    half = vae.dtype
+    # Latents that are not finite themselves have no better picture.
+    repeat = [n for n, d in enumerate(decoded) if d.defect and bool(latents[n].isfinite().all())]
+    for n in repeat:
 
-        def alone(n: int = n) -> Attempt:
-            with in_float32([vae]):
-                return _decoded(autoencoder, latents[n : n + 1], frames[n : n + 1])[0]
+        def alone(n: int = n) -> Decoded:
+            with upcast([vae]):
+                return _decode_once(codec, latents[n : n + 1], frames[n : n + 1])[0]
 
-        better = unless_full(alone)
-        if better is not None and not better.flaw:
-            notes.mended(frames[n], found[n].flaw, before, "decoded")
-            found[n] = better
-    return found
+        better = unless_out_of_memory(alone)
+        if better is not None and not better.defect:
+            notes.recovered(frames[n], decoded[n].defect, half, "decoded")
+            decoded[n] = better
+    return decoded
 
 
-def _decoded(
-    autoencoder: Autoencoder, latents: torch.Tensor, frames: Sequence[Frame]
-) -> list[Attempt]:
-    images, bad = autoencoder.decode(latents)
+def _decode_once(codec: VaeCodec, latents: torch.Tensor, frames: Sequence[Frame]) -> list[Decoded]:
+    images, not_finite = codec.decode(latents)
     return [
-        Attempt(None, NOT_FINITE) if n in bad else Attempt(image, flaw(image, frame.image))
+        Decoded(None, NOT_FINITE)
+        if n in not_finite
+        else Decoded(image, find_defect(image, frame.image))
         for n, (image, frame) in enumerate(zip(images, frames, strict=False))
     ]
 
 
-def settle(
-    frame: Frame, first: Attempt, second: Attempt | None, dtype: torch.dtype, notes: Notes
+def choose(
+    frame: Frame, half: Decoded, full: Decoded | None, dtype: torch.dtype, notes: Notes
 ) -> Image | None:
-    """Which picture of a frame is taken; None where there is none that is finite.
+    """Choose between two pictures of a frame; None if neither is finite.
 
     Args:
-        first: the try in ``dtype``, with a flaw.
-        second: the try in float32; None where there is none (it is float32 already, or would not
-            fit into memory).
+        half: the picture in ``dtype``, with a defect.
+        full: the picture in float32; None if there is none (``dtype`` is float32 already, or
+            memory ran out).
     """
-    nothing = first.image is None
-    if second is not None and second.image is not None and (nothing or not second.flaw):
-        notes.mended(frame, first.flaw, dtype, "edited")
-        if second.flaw:
-            notes[frame.index] += ", where it " + second.flaw
-        return second.image
-    if first.image is not None:
-        # What the model finds by itself in float32, too, is its answer and no accident.
-        where = f" in {_name(dtype)}" + (" and in float32" if second is not None else "")
-        notes[frame.index] = f"{first.flaw}{where}; left as it is"
-    return first.image
+    if full is not None and full.image is not None and (half.image is None or not full.defect):
+        notes.recovered(frame, half.defect, dtype, "edited")
+        if full.defect:
+            notes[frame.index] += ", where it " + full.defect
+        return full.image
+    if half.image is not None:
+        # A defect that float32 has, too, is the model's answer and not an overflow.
+        where = f" in {_name(dtype)}" + (" and in float32" if full is not None else "")
+        notes[frame.index] = f"{half.defect}{where}; left as it is"
+    return half.image
 
 
-def flaw(image: Image, source: Image) -> str:
-    """What is wrong with a finite picture of ``source``; empty where nothing is.
+def find_defect(image: Image, source: Image) -> str:
+    """What is wrong with a finite edit of ``source``, see :class:`Decoded`; empty if nothing is.
 
     >>> import numpy as np
-    >>> lively = np.arange(768, dtype=np.uint8).reshape(16, 16, 3)
-    >>> flaw(np.zeros_like(lively), lively), flaw(lively, lively), flaw(lively // 255, lively // 99)
-    ('came out black', '', '')
+    >>> varied = np.arange(768, dtype=np.uint8).reshape(16, 16, 3)
+    >>> find_defect(np.zeros_like(varied), varied), find_defect(varied, varied)
+    ('came out black', '')
+    >>> find_defect(varied // 255, varied // 99)  # a source that is nearly flat
+    ''
     """
-    # A sixteenth of the pixels says of nearly every picture that it is not flat.
-    if _spread(image[::4, ::4]) >= _FLAT or _spread(image) >= _FLAT or _spread(source) < _LIVELY:
+    # A sixteenth of the pixels suffices for nearly every picture that is not flat.
+    if _spread(image[::4, ::4]) >= _FLAT or _spread(image) >= _FLAT or _spread(source) < _NOT_FLAT:
         return ""
     return _BLACK if float(image.mean()) <= _DARK else _ONE_COLOUR
 
@@ -139,44 +141,44 @@ def _name(dtype: torch.dtype) -> str:
     return str(dtype).removeprefix("torch.")
 
 
-# -- float32 for a while --------------------------------------------------------------------
+# -- weights in float32 ---------------------------------------------------------------------
 
 
 def is_half(module: Any) -> bool:
     """Whether a module computes in less than float32."""
-    return module.dtype in _HALVES
+    return module.dtype in _HALF_TYPES
 
 
 @contextmanager
-def in_float32(modules: Iterable[Any]) -> Iterator[None]:
-    """The weights of ``modules`` in float32 while the block runs, and afterwards as they were."""
+def upcast(modules: Iterable[Any]) -> Iterator[None]:
+    """Hold the weights of ``modules`` in float32 in the block; restore their types afterwards."""
     tensors = {id(t): t for m in modules for t in (*m.parameters(), *m.buffers())}
-    before = [(t, t.dtype) for t in tensors.values() if t.dtype in _HALVES]
+    half = [(t, t.dtype) for t in tensors.values() if t.dtype in _HALF_TYPES]
     try:
-        _convert((tensor, torch.float32) for tensor, _ in before)
+        _convert((tensor, torch.float32) for tensor, _ in half)
         yield
     finally:
-        _convert(before)
+        _convert(half)
 
 
-def _convert(wanted: Iterable[tuple[torch.Tensor, torch.dtype]]) -> None:
+def _convert(tensors: Iterable[tuple[torch.Tensor, torch.dtype]]) -> None:
     # Weights made within inference mode could not be trained, nor changed outside of it.
     with torch.inference_mode(mode=False), torch.no_grad():
-        for tensor, dtype in wanted:
+        for tensor, dtype in tensors:
             tensor.data = tensor.data.to(dtype)
 
 
 # -- memory ---------------------------------------------------------------------------------
 
 
-def unless_full(work: Callable[[], T]) -> T | None:
-    """``work()``, or None where memory runs out."""
+def unless_out_of_memory(work: Callable[[], T]) -> T | None:
+    """Return ``work()``, or None if memory runs out."""
     try:
         return work()
     except (MemoryError, RuntimeError) as error:
         if not is_out_of_memory(error):
             raise
-    # Outside of the handler: as long as the error is held, so is all that it ran out of.
+    # After the handler: the error holds what ran out of memory.
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
     return None

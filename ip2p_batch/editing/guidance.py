@@ -30,7 +30,7 @@ class Weights(NamedTuple):
     none: float
 
 
-#: No guidance: the prediction for text and image as it is.
+#: No guidance: the prediction for text and image alone.
 OFF = Weights(1.0, 0.0, 0.0)
 
 
@@ -46,13 +46,13 @@ def weights(guidance_scale: float, image_guidance_scale: float) -> Weights:
 
 
 def branches(w: Weights) -> tuple[Branch, ...]:
-    """The branches that have to be computed, in the order text, image, none."""
+    """The branches with a weight, in the order text, image, none; others need not be computed."""
     names: tuple[Branch, ...] = ("text", "image", "none")
     return tuple(n for n, v in zip(names, w, strict=True) if v != 0)
 
 
 def combine(outputs: torch.Tensor, w: Weights) -> torch.Tensor:
-    """Weighted sum over branches.
+    """Sum the branches by weight.
 
     Args:
         outputs: shape ``(branches, frames, channels, height, width)``, the branches that

@@ -1,4 +1,4 @@
-"""Load a model's weights once and make an editor of them."""
+"""Load a model's weights and create its editor."""
 
 from __future__ import annotations
 
@@ -37,24 +37,24 @@ def load_editor(
         device: ``auto`` (the first GPU, else the CPU), ``cpu``, ``cuda`` or ``cuda:N``.
         dtype: ``auto`` is float16 on a GPU, bfloat16 on a CPU that computes in it, else float32.
         threads: torch threads on the CPU. Their number decides the last bits of the result.
-        share: of a GPU's memory that may be taken.
-        cache: folder where what is measured and compiled is kept for later processes.
+        share: of a GPU's memory that this process may use.
+        cache: folder for measurements and compiled kernels, for later processes.
 
     Raises:
-        ModelError: not found, not to be downloaded, not an InstructPix2Pix model, or too large
-            for the device.
-        RecipeError: ``dtype`` does not go with the device.
+        ModelError: the model is not found, cannot be downloaded, is not an InstructPix2Pix model,
+            or is too large for the device.
+        RecipeError: the device does not support ``dtype``.
     """
     device = _device(device)
     weights = _dtype(dtype, device)
     if device == "cpu":
         torch.set_num_threads(threads)
     else:
-        # Some of cuDNN's convolutions add up in a different order each time.
+        # Some of cuDNN's convolutions sum in a different order each time.
         torch.backends.cudnn.deterministic = True
         torch.backends.cudnn.benchmark = False
         if share < 1:
-            # So that batches are found for what there is when the other worker is at work, too.
+            # So that batch sizes are measured with the memory left by the GPU's other workers.
             torch.cuda.set_per_process_memory_fraction(share, torch.device(device).index)
     pipe = load_pipeline(model, revision=revision, dtype=weights)
     unet, vae = pipe.unet, pipe.vae
@@ -63,7 +63,7 @@ def load_editor(
         raise ModelError(
             f"{model} is not an InstructPix2Pix model: its UNet takes {unet.config.in_channels}"
             f" channels, not {2 * channels}.",
-            hint=f"Use a model trained for instructions, such as {DEFAULT_MODEL}. {_TINY_HINT}",
+            hint=f"Use a model trained on instructions, such as {DEFAULT_MODEL}. {_TINY_HINT}",
         )
     try:
         return Pix2PixEditor(
@@ -81,10 +81,10 @@ def load_editor(
 
 
 def quiet_libraries() -> None:
-    """Let diffusers and transformers say nothing but errors; what matters we say ourselves."""
+    """Let diffusers and transformers log errors only, without progress bars."""
     import transformers
 
-    # Before diffusers is imported: importing its pipelines makes transformers warn.
+    # Before diffusers is imported, since importing its pipelines makes transformers warn.
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
     import diffusers
@@ -94,13 +94,13 @@ def quiet_libraries() -> None:
 
 
 def load_pipeline(model: str, *, revision: str | None = None, dtype: torch.dtype) -> Any:
-    """The parts of ``model`` as diffusers' ``StableDiffusionInstructPix2PixPipeline``.
+    """Load ``model`` as diffusers' ``StableDiffusionInstructPix2PixPipeline``.
 
-    A plain Stable Diffusion of the same class of parts loads as well; its UNet then takes the
-    noisy latents alone.
+    A plain Stable Diffusion model with the same classes loads as well; its UNet takes only the
+    noisy latents.
 
     Raises:
-        ModelError: not found, not to be downloaded, or not in diffusers' layout.
+        ModelError: the model is not found, cannot be downloaded, or is not in diffusers' layout.
     """
     import diffusers
 
@@ -127,19 +127,19 @@ def load_pipeline(model: str, *, revision: str | None = None, dtype: torch.dtype
                 local_files_only=True,
                 trust_remote_code=False,
             )
-            # Newer loaders keep the type that the weights were saved in.
+            # Newer loaders keep the type of the saved weights.
             return pipe.to(dtype)
     except ModelError:
         raise
-    except Exception as error:  # diffusers, transformers and the hub raise whatever they like
+    except Exception as error:  # diffusers, transformers and the hub raise errors of any type
         raise _explain(error, model, local=local) from error
 
 
 def load_tiny_vae(model: str) -> Any:
-    """The small autoencoder for previews with ``model``, diffusers' ``AutoencoderTiny``.
+    """Load the small VAE for previews with ``model``, diffusers' ``AutoencoderTiny``.
 
     Raises:
-        ModelError: there is none, or it cannot be downloaded or loaded.
+        ModelError: there is no such VAE, or it cannot be downloaded or loaded.
     """
     import diffusers
 
@@ -156,11 +156,10 @@ def load_tiny_vae(model: str) -> Any:
 
 
 def check_parts(folder: Path) -> None:
-    """Refuse a model folder that names code of its own, or weights from elsewhere.
+    """Refuse a model folder that names its own code, or weights outside of it.
 
-    ``model_index.json`` says by which class each part is loaded. Diffusers runs no code of the
-    folder unless it is told to, and we do not tell it; but it would take a class from whatever
-    module is loaded already.
+    ``model_index.json`` names the class of each part. With ``trust_remote_code=False`` diffusers
+    runs no code of the folder, but it would use a class of any module that is already loaded.
 
     Raises:
         ModelError: names the part.
@@ -170,14 +169,16 @@ def check_parts(folder: Path) -> None:
         raise ValueError("model_index.json holds no object")
     hint = f"Only parts of diffusers and transformers are loaded. {_TINY_HINT}"
     if not isinstance(index.get("_class_name", ""), str):
-        raise ModelError(f"{folder} names a pipeline of its own: code is not run.", hint=hint)
+        raise ModelError(f"{folder} names its own pipeline, whose code is not run.", hint=hint)
     for part, kind in index.items():
         if part.startswith("_") or not isinstance(kind, list) or part == "safety_checker":
             continue
         if kind[:1] not in ([None], ["diffusers"], ["transformers"]):
             named = ".".join(map(str, kind))[:100]
-            raise ModelError(f"{folder} wants {named} for its {part}: not loaded.", hint=hint)
-        # Beside a text encoder this names another model to load, by path or from the hub.
+            raise ModelError(
+                f"{folder} names {named} for its {part}, which is not loaded.", hint=hint
+            )
+        # Next to a text encoder this names another model to load, by path or from the hub.
         if (folder / part / "adapter_config.json").exists():
             raise ModelError(
                 f"{folder} has an adapter in its {part}, which is not loaded.",
@@ -188,7 +189,7 @@ def check_parts(folder: Path) -> None:
 
 
 def _check_shards(path: Path) -> None:
-    """Refuse an index of weights in several files that names one outside of its own folder.
+    """Refuse an index of weight shards that names a file outside of its own folder.
 
     Raises:
         ModelError: names the file.
@@ -200,13 +201,13 @@ def _check_shards(path: Path) -> None:
     for name in map(str, names.values()):
         if not name.endswith(".safetensors") or not set("/\\\0").isdisjoint(name):
             raise ModelError(
-                f"{path} wants its weights from {name[:100]!r}: not loaded.",
-                hint=f"Only safetensors files beside it are. {_TINY_HINT}",
+                f"{path} names {name[:100]!r} for its weights, which is not loaded.",
+                hint=f"Only safetensors files in the same folder are loaded. {_TINY_HINT}",
             )
 
 
 def _explain(error: Exception, model: str, *, local: bool) -> ModelError:
-    """One line for what went wrong while loading."""
+    """Convert an error while loading to one line and a hint."""
     text = " ".join(str(error).split())[:300]
     if local:
         return ModelError(
@@ -217,7 +218,7 @@ def _explain(error: Exception, model: str, *, local: bool) -> ModelError:
     if "HFValidationError" in names or "neither a valid local path" in text:
         # Neither a folder nor something that could be a hub id.
         return ModelError(
-            f"There is no model {model!r}: no such folder, and no name of the model hub either.",
+            f"There is no model {model!r}: neither a folder nor a hub id.",
             hint=f"Give a diffusers folder or a hub id such as {DEFAULT_MODEL}. {_TINY_HINT}",
         )
     if names & {"RepositoryNotFoundError", "RevisionNotFoundError", "GatedRepoError"}:
@@ -236,7 +237,7 @@ def _explain(error: Exception, model: str, *, local: bool) -> ModelError:
     )
 
 
-#: What the hub's client and the libraries under it raise when there is no way to the hub.
+#: Raised by the hub's client and its libraries if the hub cannot be reached.
 _UNREACHABLE = frozenset(
     {
         "ConnectError",
@@ -278,7 +279,7 @@ def _device(name: str) -> str:
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if int(number or 0) >= count:
         raise ModelError(
-            f"Device {name} was asked for, but torch sees {count or 'no'} GPU"
+            f"Device {name} does not exist: torch sees {count or 'no'} GPU"
             f"{'' if count in (0, 1) else 's'}.",
             hint="Check the driver with `ip2p-batch doctor`, or use --devices cpu.",
         )
@@ -293,6 +294,6 @@ def _dtype(name: str, device: str) -> torch.dtype:
     if device == "cpu" and dtype is torch.float16:
         raise RecipeError(
             "--dtype float16 is for GPUs; on a CPU it is slow, and some parts of a model lack it.",
-            hint="Leave --dtype out, or use --dtype bfloat16.",
+            hint="Omit --dtype, or use --dtype bfloat16.",
         )
     return dtype

@@ -1,8 +1,8 @@
-"""Noise from a seed: drawn on the CPU in float32, one generator per frame.
+"""Draw noise from seeds, on the CPU in float32, with one generator per frame.
 
 One generator for a whole batch would make a frame's noise depend on its slot. With one generator
 per frame and one seed per shot, all frames of a shot share their starting noise and every
-ancestral noise, as the two pictures of a training pair of InstructPix2Pix do.
+ancestral noise, as the two pictures of an InstructPix2Pix training pair do.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import torch
 
 
 def generator(seed: int) -> torch.Generator:
-    """A CPU generator that stands at the beginning of ``seed``'s sequence."""
+    """A CPU generator at the beginning of ``seed``'s sequence."""
     return torch.Generator("cpu").manual_seed(seed)
 
 
@@ -31,10 +31,9 @@ def unit(seed: int, shape: Sequence[int]) -> torch.Tensor:
 
 
 def skip(generators: list[torch.Generator], shape: tuple[int, int, int], steps: int) -> None:
-    """Leave out the starting noise and ``steps`` ancestral draws.
+    """Skip the starting noise and ``steps`` ancestral draws.
 
-    A frame that sets in at step ``steps`` then draws what a frame that ran from the beginning
-    draws there.
+    A frame that starts at step ``steps`` then draws the same noise as one that ran all steps.
     """
     for g in generators:
         for _ in range(steps + 1):

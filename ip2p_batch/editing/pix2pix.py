@@ -1,7 +1,7 @@
-"""The editor: InstructPix2Pix's weights on one device, through diffusers' own parts.
+"""The editor: an InstructPix2Pix model on one device, made of diffusers' own parts.
 
-Without borders a session gives what ``StableDiffusionInstructPix2PixPipeline`` gives for the same
-seed, image, steps and scales, with one generator per image; tests hold it to that.
+Without borders its results equal those of ``StableDiffusionInstructPix2PixPipeline`` for the same
+seed, image, steps and scales, with one generator per image; tests compare them.
 """
 
 from __future__ import annotations
@@ -20,28 +20,28 @@ from ..jobs.records import ComputeProfile, InferenceConfig
 from ..recipe import Recipe
 from ..threads import CpuPool
 from . import attention, compute_profile, onednn_workaround, tuning_cache
-from .autotune import Trials
+from .autotune import Autotuner
 from .compiling import CompiledUNet
-from .deepcache import DeepFeatures
-from .editor import Checkpoint
-from .prompts import Texts
+from .deepcache import DeepCacheUNet
+from .editor import EMPTY_CONTEXT, Checkpoint, ChunkContext, Editor
+from .prompts import PromptEncoder
 from .session import LARGEST_GROUP, Pix2PixSession
-from .vae import Autoencoder
+from .vae import VaeCodec
 
-#: Frames in one UNet call unless the recipe says otherwise. On CPUs more are slower, not faster.
+#: Frames in one UNet call unless the recipe or a measurement decides. On CPUs more are slower.
 DEFAULT_BATCH = {"cpu": 1, "cuda": 8}
 
 
-class Pix2PixEditor:
+class Pix2PixEditor(Editor):
     """Holds the weights of one model on one device.
 
     Args:
-        pipe: a loaded ``StableDiffusionInstructPix2PixPipeline``; its parts are moved and used,
-            its ``__call__`` is not.
+        pipe: a loaded ``StableDiffusionInstructPix2PixPipeline``. Its parts are moved to the device
+            and used; its ``__call__`` is not.
         device: ``cpu``, ``cuda`` or ``cuda:N``.
         dtype: of the weights; latents and scheduler are float32 whatever it is.
-        load_tiny_vae: loads the autoencoder of recipes with ``tiny_vae``; called once, if at all.
-        cache: folder for what is measured and compiled; None keeps nothing.
+        load_tiny_vae: loads the VAE of recipes with ``tiny_vae``; called at most once.
+        cache: folder for measurements and compiled kernels; None keeps nothing.
     """
 
     def __init__(
@@ -59,18 +59,18 @@ class Pix2PixEditor:
         for part in (pipe.unet, pipe.vae, pipe.text_encoder):
             part.to(device, dtype).eval().requires_grad_(requires_grad=False)
         for part in (pipe.unet, pipe.vae):
-            # On CPUs a fifth to a half of the time goes; on GPUs fp16 convolutions like it, too.
+            # Saves a fifth to a half of the time on CPUs; fp16 convolutions on GPUs gain, too.
             part.to(memory_format=torch.channels_last)
             onednn_workaround.install(part)
-        #: What the self-attention layers know of anchors; one session at a time uses it.
-        self.anchor_memory = attention.install(pipe.unet, fused=device != "cpu")
-        self.texts = Texts(pipe.tokenizer, pipe.text_encoder, device)
-        self._load_fast_vae = load_tiny_vae
+        #: Of the self-attention layers; one session at a time uses it.
+        self.anchor_cache = attention.install(pipe.unet, fused=device != "cpu")
+        self.prompt_encoder = PromptEncoder(pipe.tokenizer, pipe.text_encoder, device)
+        self._load_tiny_vae = load_tiny_vae
         self._compiled = CompiledUNet(pipe.unet, cache / "compiled" if cache else None)
-        self._remembered = tuning_cache.Remembered(
+        self._tuning_cache = tuning_cache.TuningCache(
             cache / "inference-config.json" if cache else None
         )
-        self._autoencoders: dict[bool, Autoencoder] = {}
+        self._vaes: dict[bool, VaeCodec] = {}
         #: Largest batch that has not run out of memory so far.
         self.batch_limit = 1 << 30
 
@@ -88,23 +88,23 @@ class Pix2PixEditor:
     def autotune(
         self, recipe: Recipe, size: tuple[int, int], batch_histogram: BatchHistogram
     ) -> InferenceConfig:
-        trials = Trials(
+        tuner = Autotuner(
             self.pipe.unet,
-            self.autoencoder(fast=recipe.tiny_vae),
+            self.vae(tiny=recipe.tiny_vae),
             recipe,
             size,
             compute_profile=self.compute_profile,
             device=self.torch_device,
-            remembered=self._remembered,
+            cache=self._tuning_cache,
         )
-        batch, borders = self._batches(trials, recipe, batch_histogram)
+        batch, borders = self._batches(tuner, recipe, batch_histogram)
         compiled = recipe.compile == "on"
         if recipe.compile == "auto" and recipe.deepcache_interval == 1:
             steps = recipe.num_inference_steps - recipe.carried_steps()
-            compiled = trials.worth_compiling(
+            compiled = tuner.worth_compiling(
                 self._compiled, batch, batch_histogram.total * steps / batch
             )
-        # Compiled for one shape: another would cost as much again, for the few borders.
+        # One shape if compiled: another would cost as much again, for only a few borders.
         return InferenceConfig(
             batch_size=batch, border_batch=batch if compiled else borders, compiled=compiled
         )
@@ -112,82 +112,82 @@ class Pix2PixEditor:
     def session(
         self,
         recipe: Recipe,
+        context: ChunkContext = EMPTY_CONTEXT,
         *,
         inference_config: InferenceConfig | None = None,
         cpu_pool: CpuPool | None = None,
         checkpoint: Checkpoint | None = None,
     ) -> Pix2PixSession:
-        found = inference_config or InferenceConfig(
+        config = inference_config or InferenceConfig(
             batch_size=recipe.batch_size, compiled=recipe.compile == "on"
         )
-        if not found.batch_size:
-            found = msgspec.structs.replace(found, batch_size=self.default_batch())
-        return Pix2PixSession(
-            self, recipe, found, cpu_pool or CpuPool(), checkpoint or (lambda: None)
-        )
+        if not config.batch_size:
+            config = msgspec.structs.replace(config, batch_size=self.default_batch())
+        return Pix2PixSession(self, recipe, context, config, checkpoint or (lambda: None))
 
-    def autoencoder(self, *, fast: bool) -> Autoencoder:
-        """The model's own, or the small one for previews.
+    def vae(self, *, tiny: bool) -> VaeCodec:
+        """The model's own VAE, or a small one for previews.
 
         Raises:
-            ModelError: there is no small one for this model, or it cannot be loaded.
+            ModelError: this model has no small VAE, or it cannot be loaded.
         """
-        if fast not in self._autoencoders:
+        if tiny not in self._vaes:
             own = self.pipe.vae
-            vae = self._tiny_vae() if fast else own
-            self._autoencoders[fast] = Autoencoder(
-                vae, self.torch_device, float(own.config.scaling_factor), scaled=fast
+            vae = self._tiny_vae() if tiny else own
+            self._vaes[tiny] = VaeCodec(
+                vae, self.torch_device, float(own.config.scaling_factor), scaled=tiny
             )
-        return self._autoencoders[fast]
+        return self._vaes[tiny]
 
     def unet(self, *, compiled: bool) -> Any:
         """The UNet as it is, or compiled."""
         return self._compiled.get() if compiled else self.pipe.unet
 
-    def deep_features(self) -> DeepFeatures:
-        """The UNet as recipes with ``reuse`` run it.
+    def deepcache_unet(self) -> DeepCacheUNet:
+        """The UNet for recipes with ``deepcache_interval`` above 1.
 
         Raises:
-            ModelError: it is not built so that it could be.
+            ModelError: the UNet has another structure.
         """
-        return DeepFeatures(self.pipe.unet)
+        return DeepCacheUNet(self.pipe.unet)
 
     def _tiny_vae(self) -> Any:
-        if self._load_fast_vae is None:
-            raise ModelError("This model has no fast autoencoder.", hint="Leave --tiny-vae out.")
-        vae, own = self._load_fast_vae(), self.pipe.vae
+        if self._load_tiny_vae is None:
+            raise ModelError("This model has no tiny VAE.", hint="Omit --tiny-vae.")
+        vae, own = self._load_tiny_vae(), self.pipe.vae
         channels = [int(v.config.latent_channels) for v in (vae, own)]
         # Both halve the sides once less than they have blocks.
         blocks = len(vae.config.decoder_block_out_channels), len(own.config.block_out_channels)
         if len({*channels}) > 1 or len({*blocks}) > 1:
             raise ModelError(
-                "The fast autoencoder's latents are not of this model's kind.",
-                hint="Leave --tiny-vae out, or put one that fits into the model's tiny_vae folder.",
+                "The tiny VAE does not have the latents of this model.",
+                hint="Omit --tiny-vae, or put a matching VAE into the model's tiny_vae folder.",
             )
         vae.to(self.torch_device, self.dtype).eval().requires_grad_(requires_grad=False)
         onednn_workaround.install(vae)
         return vae.to(memory_format=torch.channels_last)
 
     def default_batch(self) -> int:
+        """Frames in one UNet call if neither the recipe nor a measurement decides."""
         return DEFAULT_BATCH.get(self.torch_device.split(":")[0], 1)
 
     def _batches(
-        self, trials: Trials, recipe: Recipe, batch_histogram: BatchHistogram
+        self, tuner: Autotuner, recipe: Recipe, batch_histogram: BatchHistogram
     ) -> tuple[int, int]:
-        """Frames in one call, and borders.
+        """Frames in one UNet call, and borders in one.
 
-        On a GPU what fits and is quickest; on a CPU one, since larger batches are no quicker.
+        On a GPU the fastest that fits; on a CPU one, since larger batches are no faster.
         """
         max_edit_size = max(batch_histogram.borders, default=1)
         if recipe.batch_size or self.torch_device == "cpu":
             batch = recipe.batch_size or self.default_batch()
             return batch, min(batch, max_edit_size)
-        pace = trials.pace()
-        looks = recipe.anchors > 0 or recipe.reference_image is not None
-        longest = LARGEST_GROUP if looks else None
-        batch = tuning_cache.best_batch(pace, batch_histogram.frames, longest)
+        latency = tuner.latency_by_batch()
+        attends = recipe.anchors > 0 or recipe.reference_image is not None
+        largest_group = LARGEST_GROUP if attends else None
+        batch = tuning_cache.best_batch(latency, batch_histogram.frames, largest_group)
         borders = (
-            tuning_cache.best_batch(pace, batch_histogram.borders, longest)
+            tuning_cache.best_batch(latency, batch_histogram.borders, largest_group)
             if batch_histogram.borders
             else batch
         )

@@ -1,4 +1,4 @@
-"""Instructions as embeddings."""
+"""Encode instructions to embeddings."""
 
 from __future__ import annotations
 
@@ -7,38 +7,39 @@ from typing import Any, NamedTuple
 
 import torch
 
-#: Embeddings kept: a manifest may have a text for each picture.
-_MOST = 256
+#: Texts whose embeddings are cached: a manifest may have a text for each picture.
+_CACHE_SIZE = 256
 
 
-class Embedded(NamedTuple):
-    """A text as the model sees it.
+class PromptEmbeds(NamedTuple):
+    """An encoded text.
 
     Attributes:
-        states: shape ``(1, tokens, width)``.
-        cut: what of it is said of a text that was cut to the model's length, in words that follow
-            "The instruction"; empty where nothing was.
+        embeds: shape ``(1, tokens, width)``.
+        truncated: if the text was truncated to the model's length, words that say so and follow
+            "The instruction"; else empty.
     """
 
-    states: torch.Tensor
-    cut: str
+    embeds: torch.Tensor
+    truncated: str
 
 
-class Texts:
-    """Embeds texts, and keeps the last some hundred of them: chunks of a job have the same."""
+class PromptEncoder:
+    """Encodes texts and caches the last few hundred: all chunks of a job have the same texts."""
 
     def __init__(self, tokenizer: Any, encoder: Any, device: str) -> None:
         self._tokenizer = tokenizer
         self._encoder = encoder
         self._device = device
-        self._known: OrderedDict[str, Embedded] = OrderedDict()
+        self._cache: OrderedDict[str, PromptEmbeds] = OrderedDict()
         # Some folders lack the tokenizer's own limit, which then reads 1e30.
         self._limit = min(tokenizer.model_max_length, encoder.config.max_position_embeddings)
 
-    def embed(self, text: str) -> Embedded:
-        if text in self._known:
-            self._known.move_to_end(text)
-            return self._known[text]
+    def encode(self, text: str) -> PromptEmbeds:
+        """Encode a text, padded or truncated to the model's length."""
+        if text in self._cache:
+            self._cache.move_to_end(text)
+            return self._cache[text]
         tokens = self._tokenizer(
             text,
             padding="max_length",
@@ -47,16 +48,16 @@ class Texts:
             return_tensors="pt",
         ).input_ids
         with torch.inference_mode():
-            states = self._encoder(tokens.to(self._device))[0]
-        self._known[text] = Embedded(states, self._cut(text))
-        if len(self._known) > _MOST:
-            self._known.popitem(last=False)
-        return self._known[text]
+            embeds = self._encoder(tokens.to(self._device))[0]
+        self._cache[text] = PromptEmbeds(embeds, self._truncation(text))
+        if len(self._cache) > _CACHE_SIZE:
+            self._cache.popitem(last=False)
+        return self._cache[text]
 
-    def _cut(self, text: str) -> str:
+    def _truncation(self, text: str) -> str:
         tokens = self._tokenizer(text, truncation=False, verbose=False).input_ids
         if len(tokens) <= self._limit:
             return ""
-        # The first and the last token are the model's own marks.
+        # The first and the last token mark start and end.
         lost = self._tokenizer.decode(tokens[self._limit - 1 : -1]).strip()
-        return f"is cut after {self._limit - 2} tokens; the model does not see: {lost!r}."
+        return f"is truncated after {self._limit - 2} tokens; the model does not see: {lost!r}."

@@ -1,126 +1,135 @@
-"""What all frames of a session look at: anchors of their shot, and a finished picture."""
+"""What all frames of a session attend to: anchors of their shot, and a reference image."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, Protocol
 
 import torch
 
-from ..frame import Frame, Image
+from ..frame import Frame
 from ..recipe import Recipe
 from . import carryover, noise, schedule
-from .attention import AnchorMemory
-from .denoising import AnchorLane, Anchors, Lane
-from .vae import Autoencoder
+from .attention import AnchorKVCache
+from .denoising import AnchorBatch, Anchors, DenoisingBatch
+from .editor import ChunkContext
+from .vae import VaeCodec
 
 Tensor = torch.Tensor
 
 
-class MakeLane(Protocol):
-    """Makes a lane of frames that are looked at."""
+class MakeBatch(Protocol):
+    """Creates a batch of frames that other frames attend to."""
 
     def __call__(
-        self, frames: Sequence[Frame], sources: Sequence[Tensor], step: int, starts: Tensor | None
-    ) -> Lane:
-        """A lane that sets in at ``step`` with ``starts``; without these from noise, at step 0.
+        self,
+        frames: Sequence[Frame],
+        image_latents: Sequence[Tensor],
+        step: int,
+        start: Tensor | None,
+    ) -> DenoisingBatch:
+        """A batch that starts at ``step`` with latents ``start``; without them from noise.
 
         Args:
-            sources: the frames' unscaled latents.
+            image_latents: the frames' unscaled latents.
         """
         ...
 
 
-class Sights:
-    """Anchors and look; nothing is looked at before there are some.
+class ReferenceFrames:
+    """The anchors and the reference image of one chunk.
 
     Args:
+        start_step: the step at which frames start from their borders.
         scheduler: with the recipe's steps set.
-        memory: of the UNet's self-attention layers.
+        kv_cache: of the UNet's self-attention layers.
+
+    Raises:
+        EditError: as :func:`carryover.from_bytes`.
     """
 
     def __init__(
-        self, recipe: Recipe, scheduler: Any, autoencoder: Autoencoder, memory: AnchorMemory
+        self,
+        recipe: Recipe,
+        context: ChunkContext,
+        start_step: int,
+        *,
+        scheduler: Any,
+        vae: VaeCodec,
+        kv_cache: AnchorKVCache,
     ) -> None:
-        self._recipe = recipe
+        self._seed = recipe.seed
+        self._stop = recipe.anchored_steps()
+        self._start_step = start_step
         self._scheduler = scheduler
-        self._autoencoder = autoencoder
-        self._memory = memory
-        self._anchors: tuple[Frame, ...] = ()
-        self._states: Tensor | None = None
-        self._look: Frame | None = None
-        self._sources: dict[int, Tensor] = {}  # by frame number, each encoded once
+        self._vae = vae
+        self._kv_cache = kv_cache
+        self._anchors = tuple(anchor.frame for anchor in context.anchors)
+        known = [
+            carryover.from_bytes(anchor.frame, start_step, anchor.latents).latents.x
+            for anchor in context.anchors
+            if anchor.latents is not None and start_step
+        ]
+        self._anchor_latents = torch.stack(known) if known else None
+        image = context.reference_image
+        self._reference = None if image is None else Frame(0, 0, image)
+        # Encoded once, since the VAE's weights have one precision except while they are upcast.
+        self._encoded_anchors: list[Tensor] | None = None
+        self._encoded_reference: list[Tensor] | None = None
 
     def __bool__(self) -> bool:
-        """Whether there is anything to look at."""
-        return bool(self._anchors) or self._look is not None
+        """Whether there is anything to attend to."""
+        return self.has_anchors or self._reference is not None
 
     @property
     def has_anchors(self) -> bool:
+        """Whether there are anchors, apart from a reference image."""
         return bool(self._anchors)
 
-    def anchor(self, anchors: Sequence[tuple[Frame, Path | None]]) -> None:
-        """Look at these frames, each with its latents file where there is one.
+    def clear_caches(self) -> None:
+        """Free what was computed; it depends on the precision of the weights."""
+        self._kv_cache.clear()
+        self._encoded_anchors = self._encoded_reference = None
 
-        Raises:
-            EditError: as :func:`carryover.load`.
-        """
-        step = self._recipe.carried_steps()
-        states = [
-            carryover.load(frame, path, step).latents.state
-            for frame, path in anchors
-            if path is not None and step
-        ]
-        self._anchors = tuple(frame for frame, _ in anchors)
-        self._states = torch.stack(states) if states else None
-        self._sources.clear()
-
-    def look(self, picture: Image) -> None:
-        """Look at this finished picture."""
-        self._look = Frame(-1, 0, picture)
-        self._sources.clear()
-
-    def forget(self) -> None:
-        """Forget what was computed; it is of one precision."""
-        self._memory.forget()
-        self._sources.clear()
-
-    def beside(self, lanes: Sequence[Lane], make: MakeLane) -> Anchors | None:
-        """What ``lanes`` look at, from the first step on that one of them runs."""
-        step = min((lane.step for lane in lanes), default=0)
-        found = []
-        if self._look is not None:
-            found.append(self._look_lane(self._look, step, make))
+    def batches_for(
+        self, batches: Sequence[DenoisingBatch], make_batch: MakeBatch
+    ) -> Anchors | None:
+        """What the frames of ``batches`` attend to, from the first step of any of them on."""
+        step = min((batch.step for batch in batches), default=0)
+        attended = []
+        if self._reference is not None:
+            attended.append(self._reference_batch(self._reference, step, make_batch))
         if self._anchors:
-            found.append(self._anchor_lane(step, make))
-        if not found:
+            attended.append(self._anchor_batch(step, make_batch))
+        if not attended:
             return None
-        return Anchors(lanes=found, memory=self._memory, stop=self._recipe.anchored_steps())
+        return Anchors(batches=attended, kv_cache=self._kv_cache, stop=self._stop)
 
-    def _anchor_lane(self, step: int, make: MakeLane) -> AnchorLane:
-        handed_at, states = self._recipe.carried_steps(), self._states
-        starts = states if step == handed_at else None
-        lane = make(self._anchors, self._encoded(self._anchors), step, starts)
-        return AnchorLane(lane, lambda at: states if at == handed_at else None)
+    def _anchor_batch(self, step: int, make_batch: MakeBatch) -> AnchorBatch:
+        if self._encoded_anchors is None:
+            self._encoded_anchors = self._encode(self._anchors)
+        start_step, latents = self._start_step, self._anchor_latents
+        start = latents if step == start_step else None
+        batch = make_batch(self._anchors, self._encoded_anchors, step, start)
+        return AnchorBatch(batch, lambda at: latents if at == start_step else None)
 
-    def _look_lane(self, look: Frame, step: int, make: MakeLane) -> AnchorLane:
-        """A finished picture as an anchor: before each step in the state that leads to it.
+    def _reference_batch(self, reference: Frame, step: int, make_batch: MakeBatch) -> AnchorBatch:
+        """The finished picture as an anchor, before each step with the noise of that step.
 
-        Nobody knows its source, so it is its own: what the model then attends to is the look.
+        Its source is not known, so the picture itself is its image condition, too.
         """
-        (source,) = self._encoded([look])
-        clean = source[None] * self._autoencoder.scaling_factor
-        unit = noise.unit(self._recipe.seed, clean.shape[1:]).to(clean.device)
+        if self._encoded_reference is None:
+            self._encoded_reference = self._encode([reference])
+        (image_latents,) = self._encoded_reference
+        x0 = image_latents[None] * self._vae.scaling_factor
+        unit_noise = noise.unit(self._seed, x0.shape[1:]).to(x0.device)
 
-        def state(at: int) -> Tensor:
-            a, s = schedule.state_scale(self._scheduler, at)
-            return a * clean.float() + s * unit
+        def noisy_latents(at: int) -> Tensor:
+            a, s = schedule.signal_and_noise_scale(self._scheduler, at)
+            return a * x0.float() + s * unit_noise
 
-        return AnchorLane(make([look], [source], step, state(step)), state)
+        batch = make_batch([reference], [image_latents], step, noisy_latents(step))
+        return AnchorBatch(batch, noisy_latents)
 
-    def _encoded(self, frames: Sequence[Frame]) -> list[Tensor]:
-        if not all(frame.index in self._sources for frame in frames):
-            sources = self._autoencoder.encode([frame.image for frame in frames])
-            self._sources |= {f.index: s for f, s in zip(frames, sources, strict=True)}
-        return [self._sources[frame.index] for frame in frames]
+    def _encode(self, frames: Sequence[Frame]) -> list[Tensor]:
+        return list(self._vae.encode([frame.image for frame in frames]))

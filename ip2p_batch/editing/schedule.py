@@ -1,4 +1,4 @@
-"""Schedulers by their names, and what their noisy states are made of."""
+"""Create diffusers' schedulers by name, and relate their noisy latents to x0 and noise."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from diffusers import (
     UniPCMultistepScheduler,
 )
 
-#: The names that ``Recipe.scheduler`` takes.
+#: By the names that ``Recipe.scheduler`` takes.
 CLASSES: Mapping[str, type[Any]] = {
     "euler-ancestral": EulerAncestralDiscreteScheduler,
     "euler": EulerDiscreteScheduler,
@@ -25,7 +25,7 @@ CLASSES: Mapping[str, type[Any]] = {
     "unipc": UniPCMultistepScheduler,
 }
 
-#: What a name promises, whatever a model's own file says. Files written for other classes lack
+#: Options that a model's own file does not decide. Files written for other classes lack
 #: ``clip_sample``, and DDIM's default would then clip latents as if they were pixels.
 _OPTIONS: Mapping[str, Mapping[str, Any]] = {
     "ddim": {"clip_sample": False},
@@ -34,12 +34,12 @@ _OPTIONS: Mapping[str, Mapping[str, Any]] = {
 
 
 def make(name: str, config: Mapping[str, Any], steps: int, device: str) -> Any:
-    """A scheduler of that name on a model's own noise schedule, with its timesteps set.
+    """Create a scheduler with a model's own noise schedule and set its timesteps.
 
     Timesteps are spaced "trailing" (Lin et al., 2023, "Common diffusion noise schedules and
     sample steps are flawed"): with few steps, "leading" starts well below the full noise
-    (t = 901, sigma 8.4 instead of 14.6 at 10 steps), so some of the source's own noise-free
-    statistics leak in.
+    (t = 901, sigma 8.4 instead of 14.6 at 10 steps), so noise-free statistics of
+    the source leak in.
 
     Args:
         name: one of :data:`CLASSES`.
@@ -48,7 +48,7 @@ def make(name: str, config: Mapping[str, Any], steps: int, device: str) -> Any:
     """
     options = _OPTIONS.get(name, {})
     with warnings.catch_warnings():
-        # diffusers hands tensors to numpy in a way that numpy 2 means to give up.
+        # diffusers passes tensors to numpy in a way that numpy 2 deprecates.
         warnings.simplefilter("ignore", DeprecationWarning)
         scheduler = CLASSES[name].from_config(config, timestep_spacing="trailing", **options)
         scheduler.set_timesteps(steps, device=device)
@@ -62,56 +62,63 @@ def make(name: str, config: Mapping[str, Any], steps: int, device: str) -> Any:
 
 
 def begin_at(scheduler: Any, step: int) -> None:
-    """Let a fresh scheduler set in at ``step``. DDIM needs no telling: it goes by the timestep.
+    """Make a fresh scheduler start at ``step``; DDIM needs only the timestep.
 
-    DPM-Solver++ and UniPC build on earlier steps; without them they begin with a step of first
-    order, so a run that sets in midway comes close to the whole run but does not equal it.
+    DPM-Solver++ and UniPC use earlier steps. Without them they start with a step of first order,
+    so a run that starts midway is close to a full run but does not equal it.
     """
     if hasattr(scheduler, "set_begin_index"):
         scheduler.set_begin_index(step)
 
 
 def draws_noise(scheduler: Any) -> bool:
-    """Whether every step draws fresh noise from the generator."""
+    """Whether every step draws new noise from the generator."""
     return isinstance(scheduler, EulerAncestralDiscreteScheduler)
 
 
-def state_scale(scheduler: Any, step: int) -> tuple[float, float]:
-    """``(a, s)`` of the noisy state before step ``step``: ``x = a x0 + s n``, n of unit variance.
+def signal_and_noise_scale(scheduler: Any, step: int) -> tuple[float, float]:
+    """``(a, s)`` of the noisy latents before a step: ``x = a x0 + s n``, n of unit variance.
 
     Args:
         step: from 0 to the number of steps less one.
 
-    Euler and Euler ancestral keep x in the variance-exploding form, a = 1 and s = sigma (Karras
-    et al., 2022). The others keep it variance-preserving, with a^2 + s^2 = 1.
+    Euler and Euler ancestral use the variance-exploding form, a = 1 and s = sigma (Karras et al.,
+    2022). The others use the variance-preserving form, a^2 + s^2 = 1.
     """
     if isinstance(scheduler, EulerDiscreteScheduler | EulerAncestralDiscreteScheduler):
         return 1.0, float(scheduler.sigmas[step])
     if isinstance(scheduler, DDIMScheduler):
-        kept = float(scheduler.alphas_cumprod[int(scheduler.timesteps[step])])
-        return math.sqrt(kept), math.sqrt(1 - kept)
+        alpha_prod = float(scheduler.alphas_cumprod[int(scheduler.timesteps[step])])
+        return math.sqrt(alpha_prod), math.sqrt(1 - alpha_prod)
     sigma = float(scheduler.sigmas[step])
     norm = math.sqrt(1 + sigma**2)
     return 1 / norm, sigma / norm
 
 
-def clean_prediction(
-    x: torch.Tensor, output: torch.Tensor, scale: tuple[float, float], prediction_type: str
+def pred_original_sample(
+    x: torch.Tensor, prediction: torch.Tensor, scale: tuple[float, float], prediction_type: str
 ) -> torch.Tensor:
-    """The clean latents x0 that a model output stands for, at state ``x = a x0 + s n``.
+    """Convert a model's prediction at ``x = a x0 + s n`` to x0.
 
     With r = sqrt(a^2 + s^2) and x' = x / r, a' = a / r, s' = s / r::
 
-        epsilon:       x0 = (x' - s' output) / a'
-        v_prediction:  x0 = a' x' - s' output        (Salimans and Ho, 2022)
+        epsilon:       x0 = (x' - s' prediction) / a'
+        v_prediction:  x0 = a' x' - s' prediction        (Salimans and Ho, 2022)
+        sample:        x0 = prediction
+
+    Args:
+        scale: ``(a, s)``, see :func:`signal_and_noise_scale`.
+
+    Raises:
+        ValueError: the prediction type is not known.
     """
     a, s = scale
     r = math.sqrt(a * a + s * s)
     x, a, s = x / r, a / r, s / r
     if prediction_type == "epsilon":
-        return (x - s * output) / a
+        return (x - s * prediction) / a
     if prediction_type == "v_prediction":
-        return a * x - s * output
+        return a * x - s * prediction
     if prediction_type == "sample":
-        return output
+        return prediction
     raise ValueError(f"unknown prediction type {prediction_type!r}")

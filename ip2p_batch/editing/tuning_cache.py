@@ -1,8 +1,8 @@
-"""How a job's model is best called on a device: frames in one call, and whether to compile.
+"""Choose how a job's model is called on a device: batch size, and whether to compile.
 
-Both change the last bits of a result, so one worker finds them and all workers of a job keep to
-them (``JobFolder.agree``). What is measured on the way is remembered on the machine, by model,
-device and shape, for the next job.
+Both change the last bits of a result, so one worker chooses and all workers of the job follow
+(``JobFolder.propose_inference_config``). Measurements are cached on the machine, by model, device
+and shape, for the next job.
 """
 
 from __future__ import annotations
@@ -20,25 +20,25 @@ from ..errors import OutputError
 from ..storage.atomic import write_atomic
 from ..storage.locks import lock_file
 
-#: Frames in one call that are tried on a GPU, in turn.
+#: Batch sizes that are tried on a GPU, in this order.
 SIZES = (1, 2, 4, 8, 12, 16, 24, 32, 48, 64)
-#: A larger batch has to be quicker by this share to be worth trying still larger ones.
+#: A larger batch has to be faster by this share for still larger ones to be tried.
 _WORTH = 0.02
-#: Compiling has to save this many times what it costs: each worker of a job pays anew.
+#: Compiling has to save this many times its cost: each worker of a job pays it again.
 _PAYS_BACK = 4.0
-#: Where nothing has been measured yet: seconds it may take, and the share of time it may save. On
-#: a CPU of two cores SD-like UNets took 70 to 120 s and gained 5 to 20 %.
+#: Before anything is measured: seconds that compiling takes, and the share of time that it saves.
+#: On a CPU with two cores SD-like UNets took 70 to 120 s and gained 5 to 20 %.
 _EXPECTED_SECONDS = 120.0
 _EXPECTED_GAIN = 0.1
 
 
 @dataclass(frozen=True, slots=True)
 class Compiled:
-    """What compiling a UNet for one shape was measured to do.
+    """Measured effect of compiling a UNet for one shape.
 
     Attributes:
-        seconds: to compile; with what an earlier process left in the cache, if there was one.
-        before, after: of one call.
+        seconds: to compile, including the effect of a filled compiler cache.
+        before, after: seconds of one call, not compiled and compiled.
     """
 
     seconds: float
@@ -46,56 +46,59 @@ class Compiled:
     after: float
 
     def pays(self, calls: float) -> bool:
-        """Whether ``calls`` calls save enough."""
+        """Whether compiling pays for itself over ``calls`` calls."""
         return calls * (self.before - self.after) > _PAYS_BACK * self.seconds
 
 
 def may_pay(calls: float, seconds: float) -> bool:
-    """Whether it is worth finding out: ``calls`` calls of ``seconds`` each, nothing known yet."""
+    """Whether compiling is worth a measurement, for ``calls`` calls of ``seconds`` each."""
     return calls * seconds * _EXPECTED_GAIN > _PAYS_BACK * _EXPECTED_SECONDS
 
 
-def measured_pace(
+def measure_latency(
     seconds_of: Callable[[int], float],
     out_of_memory: Callable[[BaseException], bool],
     sizes: Iterable[int] = SIZES,
 ) -> dict[int, float]:
-    """Seconds of one call by the frames in it, for those that fit into memory.
+    """Measure seconds of one call by batch size, for those that fit into memory.
 
     Args:
-        seconds_of: measures a call with so many frames; raises where memory runs out.
-        out_of_memory: tells that from other errors, which are raised.
-        sizes: to try, upwards; the search ends where two in a row are no better.
+        seconds_of: measures a call with a number of frames; raises if memory runs out.
+        out_of_memory: whether an error is of that kind; others are raised.
+        sizes: ascending; the search ends after two in a row that are no better.
     """
-    pace: dict[int, float] = {}
+    latency: dict[int, float] = {}
     least, worse = math.inf, 0
     for size in sizes:
         try:
-            pace[size] = seconds_of(size)
+            latency[size] = seconds_of(size)
         except (MemoryError, RuntimeError) as error:
             if not out_of_memory(error):
                 raise
             break
-        each = pace[size] / size
+        each = latency[size] / size
         worse = 0 if each < least * (1 - _WORTH) else worse + 1
         least = min(least, each)
         if worse == 2:
             break
-    return pace
+    return latency
 
 
 def best_batch(
-    pace: Mapping[int, float], batch_histogram: Mapping[int, int], longest: int | None = None
+    latency: Mapping[int, float],
+    batch_histogram: Mapping[int, int],
+    largest_group: int | None = None,
 ) -> int:
-    """Frames in one call with which a job's frames take the least time.
+    """The batch size with which a job's frames take the least time.
 
-    A call has one shape, so a group's last one is filled up: 28 frames take as long as 32 where
-    16 go into a call.
+    All calls have one shape, so the last one of a group is padded: 28 frames take as long as 32 in
+    batches of 16.
 
     Args:
-        pace: of :func:`measured_pace`.
+        latency: of :func:`measure_latency`.
         batch_histogram: how many frames are edited together, and how often.
-        longest: frames (or one call, if that is more) after which a group is parted; None: never.
+        largest_group: frames (or one batch, if that is more) after which a group is split; None:
+            never.
 
     >>> best_batch({1: 0.2, 4: 0.5, 16: 1.8}, {28: 10})
     4
@@ -106,30 +109,33 @@ def best_batch(
     def seconds(size: int) -> float:
         calls = 0
         for group, count in batch_histogram.items():
-            part = group if longest is None else max(size, longest)
+            part = group if largest_group is None else max(size, largest_group)
             whole, rest = divmod(group, part)
             calls += count * (whole * -(-part // size) + -(-rest // size))
-        # A larger one takes more memory, and has to be worth it.
-        return calls * pace[size] * (1 + _WORTH * math.log2(size) / 4)
+        # A larger batch takes more memory, so it has to be faster.
+        return calls * latency[size] * (1 + _WORTH * math.log2(size) / 4)
 
-    return min(pace, key=seconds, default=1)
+    return min(latency, key=seconds, default=1)
 
 
 def timed(call: Callable[[], object], wait: Callable[[], object], repeats: int = 3) -> float:
-    """Median seconds of ``call``, after one to warm up; ``wait`` ends what runs on beside it."""
-    found = []
+    """Median seconds of ``call`` after a warm-up call; ``wait`` waits for the device."""
+    times = []
     for _ in range(1 + repeats):
         start = time.perf_counter()
         call()
         wait()
-        found.append(time.perf_counter() - start)
-    return statistics.median(found[1:])
+        times.append(time.perf_counter() - start)
+    return statistics.median(times[1:])
 
 
-class Remembered:
-    """What was measured on this machine, in one JSON file; None remembers nothing.
+class TuningCache:
+    """Measurements of this machine, in one JSON file.
 
-    A file that cannot be read or written is as good as none: it only saves time.
+    A file that cannot be read or written is ignored: the cache only saves time.
+
+    Args:
+        path: None caches nothing.
     """
 
     def __init__(self, path: Path | None) -> None:
@@ -137,34 +143,40 @@ class Remembered:
 
     @contextlib.contextmanager
     def measuring(self) -> Iterator[None]:
-        """One process of this machine at a time: two on one device would measure each other."""
+        """Hold a lock of this machine: two processes would disturb each other's measurements."""
         with contextlib.ExitStack() as stack:
             if self._path is not None:
-                with contextlib.suppress(OSError):  # then not
+                with contextlib.suppress(OSError):  # measure without the lock
                     self._path.parent.mkdir(parents=True, exist_ok=True)
                     lock = stack.enter_context(self._path.with_suffix(".lock").open("w"))
                     lock_file(lock.fileno(), wait=True)
             yield
 
-    def pace(self, key: str) -> dict[int, float] | None:
-        value = self._read().get(f"pace {key}")
+    def latency(self, key: str) -> dict[int, float] | None:
+        """Cached result of :func:`measure_latency`; None if there is none."""
+        value = self._read().get(f"latency {key}")
         try:
-            pace = {int(k): float(v) for k, v in value.items()} if isinstance(value, dict) else {}
+            latency = (
+                {int(k): float(v) for k, v in value.items()} if isinstance(value, dict) else {}
+            )
         except (TypeError, ValueError):
             return None
-        return pace if pace and min(pace) > 0 else None
+        return latency if latency and min(latency) > 0 else None
 
     def compiled(self, key: str) -> Compiled | None:
+        """Cached effect of compiling; None if there is none."""
         value = self._read().get(f"compile {key}")
         try:
             return Compiled(**value) if isinstance(value, dict) else None
         except TypeError:
             return None
 
-    def keep_pace(self, key: str, value: Mapping[int, float]) -> None:
-        self._write(f"pace {key}", {str(size): seconds for size, seconds in value.items()})
+    def keep_latency(self, key: str, value: Mapping[int, float]) -> None:
+        """Cache a result of :func:`measure_latency`."""
+        self._write(f"latency {key}", {str(size): seconds for size, seconds in value.items()})
 
     def keep_compiled(self, key: str, value: Compiled) -> None:
+        """Cache the effect of compiling."""
         self._write(f"compile {key}", asdict(value))
 
     def _read(self) -> dict[str, object]:
@@ -179,7 +191,7 @@ class Remembered:
     def _write(self, key: str, value: object) -> None:
         if self._path is None:
             return
-        # Two workers may write at once; then one measures again some day.
+        # If two workers write at once, one measurement is lost and repeated later.
         values = json.dumps({**self._read(), key: value}, indent=1)
         with contextlib.suppress(OutputError):
             write_atomic(self._path, values.encode(), durable=False)

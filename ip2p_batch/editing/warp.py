@@ -1,4 +1,4 @@
-"""Latents moved along the optical flow of the source."""
+"""Warp latents along the optical flow of the source."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ..temporal.flow import Motion
 
 
 def warp(latents: torch.Tensor, motion: Motion) -> tuple[torch.Tensor, torch.Tensor]:
-    """Reference latents moved to where the target has them, and how far to trust them.
+    """Warp a reference frame's latents to the target frame, and weight them by visibility.
 
     Args:
         latents: shape ``(channels, height, width)``, on the CPU.

@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 
 from ..frame import Image
-from ..temporal.flow import Motion, measured_flow, moved
+from ..temporal.flow import Motion, measured_flow, warp_image
 
 #: Pairs to each side of a seam that it is compared with.
 _NEIGHBOURS = 3
@@ -48,7 +48,7 @@ def warp_error(first: Image, second: Image, motion: Motion) -> float:
         seen = cv2.resize(seen.astype(np.uint8), size, interpolation=cv2.INTER_NEAREST) > 0
     if not seen.any():
         return 0.0
-    gap = (moved(second, motion.flow) - first.astype(np.float32))[seen] / 255
+    gap = (warp_image(second, motion.flow) - first.astype(np.float32))[seen] / 255
     return float(np.square(gap).mean())
 
 

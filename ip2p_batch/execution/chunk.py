@@ -5,10 +5,11 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
 import msgspec
 
-from ..editing.editor import Editor, EditSession
+from ..editing.editor import ChunkContext, Editor, EditSession
 from ..errors import JobCancelled
 from ..jobs.compatibility import require_compatible
 from ..jobs.folder import JobFolder
@@ -19,9 +20,9 @@ from ..jobs.spec import Job
 from ..media.reference_image import load_reference_image
 from ..recipe import Recipe
 from .chunk_run import ChunkOutput, ChunkRun
-from .images import edit_stills
+from .images import edit_images
 from .timeout import HangDetector
-from .video import edit_borders, edit_frames
+from .video import NewSession, edit_borders, edit_frames
 from .worker_cache import WorkerCache
 
 log = logging.getLogger(__name__)
@@ -92,15 +93,21 @@ def _process(
             config = _inference_config(folder, job, editor)
         if hang_detector is not None:  # not before the model is loaded: that may be a download
             hang_detector.watch(run.watchdog, folder, job, chunk, device=editor.device)
-        session = editor.session(
-            job.recipe,
-            inference_config=config,
-            cpu_pool=run.cpu_pool,
-            checkpoint=lease.checkpoint,
-        )
+        reference = None
         if job.reference_digest:
-            session.look(load_reference_image(folder.reference_image_path, job.reference_digest))
-        output = _edit(run, session)
+            path = folder.reference_image_path
+            reference = load_reference_image(path, job.reference_digest)
+
+        def new_session(context: ChunkContext) -> EditSession:
+            return editor.session(
+                job.recipe,
+                replace(context, reference_image=reference),
+                inference_config=config,
+                cpu_pool=run.cpu_pool,
+                checkpoint=lease.checkpoint,
+            )
+
+        output = _edit(run, new_session)
         chunk_log(log, folder, chunk.id, "files-written", digest=output.digest[:12])
         lease.checkpoint()
         # Check again: a resume may have fixed another compute profile meanwhile.
@@ -114,7 +121,7 @@ def _process(
             worker=lease.worker,
             finished=time.time(),
             items=output.items,
-            warnings=tuple(dict.fromkeys([*output.warnings, *session.warnings])),
+            warnings=tuple(dict.fromkeys(output.warnings)),
             mismatches=mismatches,
         )
         folder.receipts.write(receipt, lease.check)
@@ -128,14 +135,14 @@ def _process(
     return receipt
 
 
-def _edit(run: ChunkRun, session: EditSession) -> ChunkOutput:
+def _edit(run: ChunkRun, new_session: NewSession) -> ChunkOutput:
     match run.chunk:
         case ImageChunk():
-            return edit_stills(run, run.chunk, session)
+            return edit_images(run, run.chunk, new_session)
         case BorderChunk():
-            return edit_borders(run, run.chunk, session)
+            return edit_borders(run, run.chunk, new_session)
         case VideoChunk():
-            return edit_frames(run, run.chunk, session)
+            return edit_frames(run, run.chunk, new_session)
 
 
 def _inference_config(folder: JobFolder, job: Job, editor: Editor) -> InferenceConfig:

@@ -1,4 +1,4 @@
-"""Reading a video without the frames that kill whoever edits them."""
+"""Read a video without the frames that crash the process that edits them."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from ..media.video.timestamps import Times
 
 
 class CrashSafeReader:
-    """Reads frames as its reader does, but for the deadly ones: a neighbour's picture stands in.
+    """Reads frames like its reader, but replaces poisoned frames by a neighbour of their shot.
 
-    Of the same shot, the one before where there is one: the same for every chunk that reads it,
-    as a frame to edit, a border or an anchor.
+    This is the nearest frame before, or after if there is none before. It is the same for every
+    chunk that reads the frame, whether to edit it or as a border or an anchor.
     """
 
     def __init__(
@@ -22,38 +22,37 @@ class CrashSafeReader:
     ) -> None:
         self._reader = reader
         self._pts = pts
-        self._deadly = poisoned
+        self._poisoned = poisoned
         self._shots = shots
         self._warnings: list[str] = []
 
     @property
     def warnings(self) -> list[str]:
-        """One line for each frame that was stood in for."""
+        """The reader's own, and one line for each frame that was replaced."""
         return [*self._reader.warnings, *self._warnings]
 
     def frame(self, number: int) -> Frame:
-        """Frame ``number``, or what stands in for it."""
-        if number not in self._deadly:
+        """Frame ``number``, with a neighbour's picture if it is poisoned."""
+        if number not in self._poisoned:
             return self._reader.frame(number)
         neighbour = self._neighbour(number)
         self._warnings.append(
-            f"Frame {number} killed its worker or hung it, again and again;"
-            f" frame {neighbour} stands in for it."
+            f"Frame {number} crashed or hung its worker repeatedly; frame {neighbour} replaces it."
         )
         return Frame(number, int(self._pts[number]), self._reader.frame(neighbour).image)
 
     def frames_at(self, numbers: Sequence[int]) -> list[Frame]:
         """Single frames, in ascending order."""
-        if self._deadly.isdisjoint(numbers):
+        if self._poisoned.isdisjoint(numbers):
             return list(self._reader.frames_at(numbers))
         return [self.frame(number) for number in numbers]
 
     def frames(self, start: int, stop: int) -> Iterator[Frame]:
         """Frames ``[start, stop)``, each once, in order."""
-        # First, for the reader is at one place at a time.
-        instead = {n: self.frame(n) for n in sorted(self._deadly) if start <= n < stop}
+        # Read first, since the reader is at one position at a time.
+        replacements = {n: self.frame(n) for n in sorted(self._poisoned) if start <= n < stop}
         for frame in self._reader.frames(start, stop):
-            yield instead.get(frame.index, frame)
+            yield replacements.get(frame.index, frame)
 
     def _neighbour(self, number: int) -> int:
         shot = next((s for s in self._shots if s.start <= number < s.stop), None)
@@ -61,4 +60,4 @@ class CrashSafeReader:
             return number
         before = range(number - 1, shot.start - 1, -1)
         after = range(number + 1, shot.stop)
-        return next((n for n in (*before, *after) if n not in self._deadly), number)
+        return next((n for n in (*before, *after) if n not in self._poisoned), number)

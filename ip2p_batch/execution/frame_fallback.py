@@ -1,4 +1,4 @@
-"""Frames of which no picture came: a neighbour stands in, as where a frame does not decode."""
+"""Replace frames for which the model gave no picture by a neighbour."""
 
 from __future__ import annotations
 
@@ -9,16 +9,17 @@ from ..errors import NotFinite
 from ..frame import Frame
 from ..jobs.compatibility import ranges_text
 
-#: Frames in a row, from a chunk's first on, that may wait for one that comes out well.
-_MOST_WAITING = 32
+#: Frames at the start of a chunk that may wait for the first one with a picture.
+_MAX_WAITING = 32
 
 Pair = tuple[Frame, Frame]
 
 
 class FrameFallback:
-    """Edits a chunk's frames in order and fills the holes.
+    """Edits a chunk's frames in order and fills gaps.
 
-    The frame before stands in; for a chunk's first ones, the next that came out well.
+    A frame without a picture is replaced by the frame before it; at the start of a chunk by the
+    next frame with a picture.
 
     Attributes:
         notes: by frame number, as :attr:`EditSession.notes`.
@@ -32,10 +33,10 @@ class FrameFallback:
         self._error: NotFinite | None = None
 
     def edit(self, batch: Sequence[Frame]) -> list[Pair]:
-        """Source and picture of the frames that are ready, in order.
+        """Edit a batch; return the source and the picture of frames that are ready, in order.
 
         Raises:
-            NotFinite: too many frames gave no picture before any did.
+            NotFinite: too many frames at the start of the chunk have no picture.
             EditError: as :meth:`EditSession.edit`.
         """
         try:
@@ -47,40 +48,41 @@ class FrameFallback:
         for source in batch:
             picture = edited.get(source.index)
             if picture is None:
-                self.notes[source.index] = "gave no finite picture; a neighbour stands in"
+                self.notes[source.index] = "gave no finite picture; a neighbour replaces it"
                 self._waiting.append(source)
             else:
                 self._last = picture
             if self._last is not None:
                 last = self._last
-                pairs += [(hole, hole.with_image(last.image)) for hole in self._waiting]
+                pairs += [(gap, gap.with_image(last.image)) for gap in self._waiting]
                 self._waiting.clear()
             if picture is not None:
                 pairs.append((source, picture))
-        if len(self._waiting) > _MOST_WAITING:
+        if len(self._waiting) > _MAX_WAITING:
             self.finish()
         return pairs
 
     def finish(self) -> None:
-        """No more frames are to come.
+        """Call after the last frame of the chunk.
 
         Raises:
-            NotFinite: none of the chunk's frames gave a picture.
+            NotFinite: no frame of the chunk has a picture.
         """
         if self._waiting and self._error is not None:
             raise self._error
 
 
-def told(notes: Mapping[int, str], numbers: Iterable[int], noun: str = "Frame") -> list[str]:
-    """Notes on the frames ``numbers`` as lines for the user, equal ones together.
+def note_lines(notes: Mapping[int, str], numbers: Iterable[int], noun: str = "Frame") -> list[str]:
+    """Format the notes on frames ``numbers`` for the user; equal ones share a line.
 
-    >>> told({17: "came late", 3: "came late", 4: "came late", 9: "came early"}, range(12))
+    >>> notes = {17: "came late", 3: "came late", 4: "came late", 9: "came early"}
+    >>> note_lines(notes, range(12))
     ['Frames 3-4 came late.', 'Frame 9 came early.']
     """
     by_text: dict[str, list[int]] = {}
     for number in sorted(set(numbers) & notes.keys()):
         by_text.setdefault(notes[number], []).append(number)
     return [
-        f"{noun}{'s' if len(found) > 1 else ''} {ranges_text(found)} {text}."
-        for text, found in by_text.items()
+        f"{noun}{'s' if len(same) > 1 else ''} {ranges_text(same)} {text}."
+        for text, same in by_text.items()
     ]

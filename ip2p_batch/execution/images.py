@@ -1,8 +1,8 @@
-"""Chunks of pictures. A bad one is named in the receipt, and the others go on.
+"""Edit the chunks of pictures. The receipt names pictures that fail; the others are written.
 
-Reading and fitting run ahead in one thread, writing behind in another. A picture's own pixels are
-let go once it is resized, so that memory depends on the size at which it is edited, and on the one
-or two pictures that are being read and written, not on the size of all that are under way.
+Reading and resizing run ahead in one thread, writing follows in another. The pixels of a picture
+are freed once it is resized. So memory depends on the size of the edit and on the one or two
+pictures that are being read and written, not on the size of all pictures in the queues.
 """
 
 from __future__ import annotations
@@ -12,12 +12,11 @@ import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
 
 import msgspec
 import numpy as np
 
-from ..editing.editor import EditSession
+from ..editing.editor import ChunkContext, EditSession, Overrides
 from ..errors import EditError, Ip2pError, NotFinite, OutputError, OutsideRoots, SourceError
 from ..frame import Frame
 from ..jobs.log import chunk_log
@@ -29,19 +28,23 @@ from ..media.images.codec import Still, read_still, write_still
 from ..media.resize import Resize
 from ..storage.atomic import atomic_path, sync_directory, write_error
 from .chunk_run import ChunkOutput, ChunkRun
-
-T = TypeVar("T")
+from .video import NewSession
 
 log = logging.getLogger(__name__)
 
-#: Of a picture that has a number only the plan knows; who reads it knows it by its path.
+#: Names no number: the user knows pictures by their paths, which the report adds.
 _NO_PICTURE = NotFinite("The model gave no finite picture, not even in float32.")
-_DEADLY = "the worker process died or hung at this picture, again and again; it is left out"
+_POISONED = "the worker process crashed or hung at this picture repeatedly; it is skipped"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Picture:
-    """A picture on its way: what it becomes, and all of it but its own pixels."""
+    """A picture in the queues.
+
+    Attributes:
+        still: the picture without its pixels.
+        frame: its resized pixels, before or after the edit.
+    """
 
     item: Item
     still: Still
@@ -49,13 +52,14 @@ class _Picture:
     frame: Frame
 
 
-def edit_stills(run: ChunkRun, chunk: ImageChunk, session: EditSession) -> ChunkOutput:
+def edit_images(run: ChunkRun, chunk: ImageChunk, new_session: NewSession) -> ChunkOutput:
     """Edit the pictures of one bucket.
 
     Raises:
-        OutputError: the disk is full or the folder cannot be written; the next picture would
-            fare no better.
+        OutputError: the disk is full or the folder cannot be written, so the next picture would
+            fail, too.
     """
+    session = new_session(ChunkContext())
     results: dict[int, ItemResult] = {}
     digests = hashlib.sha256()
 
@@ -98,17 +102,17 @@ def edit_stills(run: ChunkRun, chunk: ImageChunk, session: EditSession) -> Chunk
                         writer.put(_Picture(picture.item, picture.still, picture.resize, edited))
             first = batch[0][0]
             chunk_log(log, run.folder, run.chunk.id, "batch-edited", first=first, frames=len(batch))
-    _flush_names(run, chunk)
+    _sync_output_folders(run, chunk)
     items = tuple(results[index] for index in sorted(results))
-    return ChunkOutput(digests.hexdigest(), items=items)
+    return ChunkOutput(digests.hexdigest(), tuple(session.warnings), items)
 
 
-def _flush_names(run: ChunkRun, chunk: ImageChunk) -> None:
-    """Before the receipt vouches for them: the results' names, once for each folder."""
+def _sync_output_folders(run: ChunkRun, chunk: ImageChunk) -> None:
+    """Make the names of the results durable, once for each folder, before the receipt."""
     items = run.folder.items(chunk.start, chunk.stop)
     for folder in sorted({Path(item.output).parent for item in items}):
         try:
-            if folder.is_dir():  # not where all of its pictures failed
+            if folder.is_dir():  # it does not exist if all of its pictures failed
                 sync_directory(run.folder.roots.allow(folder))
         except OutsideRoots:
             continue  # nothing was written there
@@ -117,20 +121,20 @@ def _flush_names(run: ChunkRun, chunk: ImageChunk) -> None:
 
 
 def _read(run: ChunkRun, chunk: ImageChunk) -> Iterator[tuple[int, _Picture | str]]:
-    """Pictures of the chunk, read and resized, or why one cannot be read."""
+    """Read and resize the chunk's pictures; yield the reason for one that cannot be read."""
     size = run.job.recipe.size
     for index, item in enumerate(run.folder.items(chunk.start, chunk.stop), chunk.start):
         if index in chunk.excluded:
             continue
         if index in run.poisoned:
-            yield index, _DEADLY
+            yield index, _POISONED
             continue
         try:
-            # What planning let through is not refused where the environment is another.
+            # A picture that planning accepted is not refused because of another limit here.
             most = max(limits.PIXELS.value(), item.width * item.height)
             still = read_still(run.folder.roots.allow(item.source), max_pixels=most)
         except SourceError as error:
-            yield index, error.message.removeprefix(f"{error.path}: ")  # the item names it already
+            yield index, error.message.removeprefix(f"{error.path}: ")  # the report names the path
             continue
         except OutsideRoots as error:
             yield index, error.message
@@ -143,7 +147,7 @@ def _read(run: ChunkRun, chunk: ImageChunk) -> Iterator[tuple[int, _Picture | st
 
 
 def _write(run: ChunkRun, picture: _Picture) -> str:
-    """Write one result; its SHA-256."""
+    """Write one result; returns its SHA-256."""
     output = run.folder.roots.allow(picture.item.output)
     temporary = output
     try:
@@ -163,22 +167,17 @@ def _write(run: ChunkRun, picture: _Picture) -> str:
 def _edit_each(
     run: ChunkRun, session: EditSession, pictures: Sequence[_Picture]
 ) -> Iterator[tuple[_Picture, Frame | EditError]]:
-    """Edit a batch; where that fails, each picture alone, so that only the guilty one is lost."""
-    recipe = run.job.recipe
-    # A picture that changed its size since planning would not fit its bucket: group by shape.
+    """Edit a batch; if that fails, each picture alone, so that only the faulty one is lost."""
+    # A picture may have changed its size since it was assigned to its bucket: group by shape.
     shapes: dict[tuple[int, ...], list[_Picture]] = {}
     for picture in pictures:
         shapes.setdefault(picture.frame.image.shape, []).append(picture)
 
     def edit(group: Sequence[_Picture]) -> list[Frame]:
-        own = [picture.item for picture in group]
+        items = [picture.item for picture in group]
+        overrides = [Overrides(i.instruction, i.negative_prompt, i.seed) for i in items]
         with run.timer.stage("edit"):
-            return session.edit(
-                [picture.frame for picture in group],
-                instructions=[_or(i.instruction, recipe.instruction) for i in own],
-                negative_prompts=[_or(i.negative_prompt, recipe.negative_prompt) for i in own],
-                seeds=[_or(i.seed, recipe.seed) for i in own],
-            )
+            return session.edit([picture.frame for picture in group], overrides=overrides)
 
     for group in shapes.values():
         try:
@@ -194,12 +193,12 @@ def _edit_each(
                     continue
                 try:
                     yield picture, edit([picture])[0]
-                except EditError as own_error:
-                    yield picture, own_error
+                except EditError as picture_error:
+                    yield picture, picture_error
 
 
 def _comment(job: Job, item: Item) -> str:
-    """The recipe that made this picture, as JSON text for its metadata."""
+    """The recipe of this picture, as JSON text for its metadata."""
     own = {
         "instruction": item.instruction,
         "negative_prompt": item.negative_prompt,
@@ -207,7 +206,3 @@ def _comment(job: Job, item: Item) -> str:
     }
     values = msgspec.to_builtins(job.recipe) | {k: v for k, v in own.items() if v is not None}
     return msgspec.json.encode({"ip2p_batch": values}).decode()
-
-
-def _or(value: T | None, default: T) -> T:
-    return default if value is None else value

@@ -1,17 +1,17 @@
-"""Chunks of a video: borders of wave 1, and frames that become a segment.
+"""Edit the chunks of a video: borders in wave 1, and frames that become a segment.
 
-Decoding runs ahead in one thread and encoding behind in another, with the editor between them
-in the caller's thread; the queues are bounded, so memory depends on the frames' size only.
+Decoding runs ahead in one thread and encoding follows in another; the editor runs in the caller's
+thread between them. The queues are bounded, so memory depends only on the size of the frames.
 """
 
 from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Sequence
-from contextlib import ExitStack, closing
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager
 
-from ..editing.editor import EditSession
+from ..editing.editor import ChunkContext, ContextFrame, EditSession
 from ..errors import EditError
 from ..frame import Frame
 from ..jobs.log import chunk_log
@@ -21,92 +21,129 @@ from ..media.video.reader import VideoReader
 from ..media.video.segment import SegmentWriter, segment_suffix
 from ..storage.atomic import atomic_path
 from ..storage.atomic import digest as sha256
+from ..temporal.pipeline import TemporalPipeline
+from ..temporal.stages import stages_for
 from .chunk_run import ChunkOutput, ChunkRun
 from .crash_safe_reader import CrashSafeReader
-from .frame_fallback import FrameFallback, told
+from .frame_fallback import FrameFallback, note_lines
 
 log = logging.getLogger(__name__)
+
+#: Creates the session of a chunk from its borders and anchors.
+NewSession = Callable[[ChunkContext], EditSession]
 
 _READ_AHEAD = 2  # batches decoded before the editor asks for them
 
 
-def edit_frames(run: ChunkRun, chunk: VideoChunk, session: EditSession) -> ChunkOutput:
-    """Decode, resize, edit, restore the size and encode a segment."""
-    job = run.job
-    facts = job.source.video
-    assert facts is not None
-    resize = Resize.of_video(facts, job.recipe.size)
-    target = run.folder.segment_path(chunk, segment_suffix(job.encoding))
-    source = run.folder.roots.allow(job.source.path)
-    table = run.folder.frame_table()
-    with VideoReader(source, facts, table) as opened:
-        reader = CrashSafeReader(opened, table, run.poisoned, run.folder.plan().shots)
-        warnings = _take_over(run, chunk, session, reader, resize)
-        frames = run.cpu_pool.map(
-            lambda frame: session.prepare(_resized(frame, resize)), reader.frames(*chunk.reach)
-        )
-        parts = run.batches(frames, range(*chunk.reach), session.batch_size)
-        with (
-            closing(frames),
-            atomic_path(target, parents=False, check=run.lease.check) as temporary,
-            run.ahead(parts, _READ_AHEAD) as ready,
-        ):
-            with SegmentWriter(temporary, facts, job.encoding) as writer:
-
-                def restored(frame: Frame) -> Frame:
-                    return frame.with_image(resize.restore(frame.image))
-
-                def write(steady: Sequence[Frame]) -> None:
-                    mine = [f for f in steady if chunk.start <= f.index < chunk.stop]
-                    for frame in run.cpu_pool.map(restored, mine):
-                        writer.write(frame)
-                    run.lease.advance(len(mine))
-
-                def finish(pairs: Sequence[tuple[Frame, Frame]]) -> None:
-                    for source, edited in pairs:
-                        write(session.steady(source, edited))
-
-                stand_ins = FrameFallback(session)
-                with run.behind(finish, _READ_AHEAD) as encoder:
-                    for batch in run.timer.iterate(ready, "decode"):
-                        with run.timer.stage("edit"):
-                            edited = stand_ins.edit(batch)
-                        _log_batch(run, batch)
-                        with run.timer.stage("encode"):  # waiting only, where encoding keeps up
-                            encoder.put(edited)
-                    stand_ins.finish()
-                write(session.rest())
-            digest = sha256(temporary)
-        warnings += reader.warnings
-        # What lies beyond its ends is the chunk's beside it to tell of.
-        notes = {**session.notes, **stand_ins.notes}
-        warnings += told(notes, range(chunk.start, chunk.stop))
+def edit_frames(run: ChunkRun, chunk: VideoChunk, new_session: NewSession) -> ChunkOutput:
+    """Decode, resize, edit, filter, restore the size and encode a segment."""
+    with _open(run) as video:
+        session, warnings = _session_with_context(run, chunk, new_session, video)
+        fallback = FrameFallback(session)
+        digest = _write_segment(run, chunk, session, fallback, video)
+        # The neighbouring chunks report the frames beyond this chunk's ends.
+        notes = {**session.notes, **fallback.notes}
+        warnings += [*video.reader.warnings, *note_lines(notes, chunk.numbers), *session.warnings]
     return ChunkOutput(digest, tuple(warnings))
 
 
-def edit_borders(run: ChunkRun, chunk: BorderChunk, session: EditSession) -> ChunkOutput:
-    """Border frames of wave 1, up to the step at which they are handed over."""
-    job = run.job
-    facts = job.source.video
-    assert facts is not None
-    resize = Resize.of_video(facts, job.recipe.size)
+def edit_borders(run: ChunkRun, chunk: BorderChunk, new_session: NewSession) -> ChunkOutput:
+    """Write the latents of the chunk's border frames."""
     digests = hashlib.sha256()
-    source = run.folder.roots.allow(job.source.path)
-    table = run.folder.frame_table()
-    with VideoReader(source, facts, table) as opened:
-        reader = CrashSafeReader(opened, table, run.poisoned, run.folder.plan().shots)
+    with _open(run) as video:
         with run.timer.stage("decode"):
-            anchors = _frames(run, reader, resize, chunk.anchors)
-        session.anchor([(frame, None) for frame in anchors])
+            anchors = video.context_frames(chunk.anchors)
+        session = new_session(ChunkContext(anchors=[ContextFrame(frame) for frame in anchors]))
         for numbers in run.batches(iter(chunk.frames), chunk.frames, session.border_batch_size):
             with run.timer.stage("decode"):
-                frames = [_resized(frame, resize) for frame in reader.frames_at(numbers)]
-            for digest in _save_borders(run, session, frames):
+                frames = video.frames_at(numbers)
+            for digest in _write_border_latents(run, session, frames):
                 digests.update(digest.encode())
             _log_batch(run, frames)
             run.lease.advance(len(frames))
-        notes = told(session.notes, chunk.frames, "Border frame")
-    return ChunkOutput(digests.hexdigest(), (*reader.warnings, *notes))
+        notes = note_lines(session.notes, chunk.frames, "Border frame")
+        warnings = (*video.reader.warnings, *notes, *session.warnings)
+    return ChunkOutput(digests.hexdigest(), warnings)
+
+
+class _Video:
+    """The source of a chunk, resized for the edit."""
+
+    def __init__(self, run: ChunkRun, reader: CrashSafeReader, resize: Resize) -> None:
+        self._run = run
+        self.reader = reader
+        self.resize = resize
+
+    def resized(self, frame: Frame) -> Frame:
+        return frame.with_image(self.resize.apply(frame.image))
+
+    def frames_at(self, numbers: Sequence[int]) -> list[Frame]:
+        """Single frames, in ascending order."""
+        return [self.resized(frame) for frame in self.reader.frames_at(numbers)]
+
+    def context_frames(self, numbers: Sequence[int]) -> list[Frame]:
+        """Borders and anchors, in ascending order; an earlier chunk has read most of them."""
+        source, poisoned = self._run.job.source, self._run.poisoned
+        # Pixels depend on the shots only if a poisoned frame is replaced by a neighbour.
+        shots = self._run.folder.plan().shots if poisoned else ()
+        clip = (source.path, source.stamp, self.resize, poisoned, shots)
+        return self._run.frame_cache.get(clip, numbers, self.frames_at)
+
+
+@contextmanager
+def _open(run: ChunkRun) -> Iterator[_Video]:
+    source = run.job.source
+    facts = source.video
+    assert facts is not None
+    table = run.folder.frame_table()
+    with VideoReader(run.folder.roots.allow(source.path), facts, table) as opened:
+        reader = CrashSafeReader(opened, table, run.poisoned, run.folder.plan().shots)
+        yield _Video(run, reader, Resize.of_video(facts, run.job.recipe.size))
+
+
+def _write_segment(
+    run: ChunkRun, chunk: VideoChunk, session: EditSession, fallback: FrameFallback, video: _Video
+) -> str:
+    """Edit the chunk's frames and write its segment; returns its SHA-256."""
+    job = run.job
+    facts = job.source.video
+    assert facts is not None
+    target = run.folder.segment_path(chunk, segment_suffix(job.encoding))
+    frames = run.cpu_pool.map(
+        lambda frame: session.prepare(video.resized(frame)), video.reader.frames(*chunk.reach)
+    )
+    batches = run.batches(frames, range(*chunk.reach), session.batch_size)
+    pipeline = TemporalPipeline(stages_for(job.recipe, run.cpu_pool))
+    with (
+        closing(frames),
+        atomic_path(target, parents=False, check=run.lease.check) as temporary,
+        run.ahead(batches, _READ_AHEAD) as ready,
+    ):
+        with SegmentWriter(temporary, facts, job.encoding) as writer:
+
+            def restored(frame: Frame) -> Frame:
+                return frame.with_image(video.resize.restore(frame.image))
+
+            def write(filtered: Sequence[Frame]) -> None:
+                own = [frame for frame in filtered if chunk.start <= frame.index < chunk.stop]
+                for frame in run.cpu_pool.map(restored, own):
+                    writer.write(frame)
+                run.lease.advance(len(own))
+
+            def finish(pairs: Sequence[tuple[Frame, Frame]]) -> None:
+                for source, edited in pairs:
+                    write(pipeline.push(source, edited))
+
+            with run.behind(finish, _READ_AHEAD) as encoder:
+                for batch in run.timer.iterate(ready, "decode"):
+                    with run.timer.stage("edit"):
+                        pairs = fallback.edit(batch)
+                    _log_batch(run, batch)
+                    with run.timer.stage("encode"):  # only waits, if encoding keeps up
+                        encoder.put(pairs)
+                fallback.finish()
+            write(pipeline.flush())
+        return sha256(temporary)
 
 
 def _log_batch(run: ChunkRun, batch: Sequence[Frame]) -> None:
@@ -114,66 +151,69 @@ def _log_batch(run: ChunkRun, batch: Sequence[Frame]) -> None:
     chunk_log(log, run.folder, run.chunk.id, "batch-edited", first=first, frames=len(batch))
 
 
-def _save_borders(run: ChunkRun, session: EditSession, frames: Sequence[Frame]) -> list[str]:
-    """Write the latents of these border frames; returns their SHA-256."""
-    paths = [run.folder.border_path(frame.index) for frame in frames]
-    with run.timer.stage("edit"), ExitStack() as stack:
-        temporary = [
-            stack.enter_context(atomic_path(path, parents=False, check=run.lease.check))
-            for path in paths
-        ]
-        session.save_borders(list(zip(frames, temporary, strict=True)))
-        return [sha256(path) for path in temporary]
-
-
-def _take_over(
-    run: ChunkRun, chunk: VideoChunk, session: EditSession, reader: CrashSafeReader, resize: Resize
+def _write_border_latents(
+    run: ChunkRun, session: EditSession, frames: Sequence[Frame]
 ) -> list[str]:
-    """Tie the session to the chunk's borders, and let it look at its anchors.
+    """Compute and write the latents of border frames; returns the SHA-256 of each file."""
+    with run.timer.stage("edit"), ExitStack() as stack:
+        files = [
+            stack.enter_context(
+                atomic_path(
+                    run.folder.border_path(frame.index), parents=False, check=run.lease.check
+                )
+            )
+            for frame in frames
+        ]
+        for file, latents in zip(files, session.border_latents(frames), strict=True):
+            file.write_bytes(latents)
+        return [sha256(file) for file in files]
 
-    A latents file that is damaged or gone is made again. Where and when a border is edited does
-    not change it, so making it here is the same as doing wave 1 again.
+
+def _session_with_context(
+    run: ChunkRun, chunk: VideoChunk, new_session: NewSession, video: _Video
+) -> tuple[EditSession, list[str]]:
+    """Create the session for a chunk's frames.
+
+    Latents that are damaged or missing are computed again. A border does not depend on where and
+    when it is edited, so this gives the same latents as wave 1.
 
     Returns:
-        warnings, one line each.
+        the session, and warnings, one line each.
     """
     with run.timer.stage("decode"):
         numbers = sorted({*chunk.borders, *chunk.anchors})
-        read = dict(zip(numbers, _frames(run, reader, resize, numbers), strict=True))
-    anchors = [read[number] for number in chunk.anchors]
+        frames = dict(zip(numbers, video.context_frames(numbers), strict=True))
+    without_latents = ChunkContext(anchors=[ContextFrame(frames[n]) for n in chunk.anchors])
     if not chunk.borders:
-        session.anchor([(frame, None) for frame in anchors])
-        return []
-    paths = {number: run.folder.border_path(number) for number in read}
+        return new_session(without_latents), []
 
-    def begin() -> None:
-        session.tie([(read[number], paths[number]) for number in chunk.borders])
-        session.anchor([(frame, paths[frame.index]) for frame in anchors])
+    def session() -> EditSession:
+        context = {n: ContextFrame(frames[n], _read_latents(run, n)) for n in numbers}
+        return new_session(
+            ChunkContext(
+                borders=[context[n] for n in chunk.borders],
+                anchors=[context[n] for n in chunk.anchors],
+            )
+        )
 
     try:
-        begin()
+        return session(), []
     except EditError as error:
-        session.anchor([(frame, None) for frame in anchors])
-        _save_borders(run, session, list(read.values()))
-        begin()
-        return [f"{error.message} It was made again."]
-    return []
+        _write_border_latents(run, new_session(without_latents), list(frames.values()))
+        return session(), [f"{error.message} They were computed again."]
 
 
-def _frames(
-    run: ChunkRun, reader: CrashSafeReader, resize: Resize, numbers: Sequence[int]
-) -> list[Frame]:
-    """Borders and anchors, ascending; most of them were read for an earlier chunk."""
+def _read_latents(run: ChunkRun, number: int) -> bytes:
+    """The content of a border's latents file.
 
-    def read(missing: Sequence[int]) -> list[Frame]:
-        return [_resized(frame, resize) for frame in reader.frames_at(missing)]
-
-    source = run.job.source
-    # From when a frame is known to be deadly, a neighbour of its shot stands in for it.
-    shots = run.folder.plan().shots if run.poisoned else ()
-    clip = (source.path, source.stamp, resize, run.poisoned, shots)
-    return run.frame_cache.get(clip, numbers, read)
-
-
-def _resized(frame: Frame, resize: Resize) -> Frame:
-    return frame.with_image(resize.apply(frame.image))
+    Raises:
+        EditError: the file cannot be read.
+    """
+    path = run.folder.border_path(number)
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise EditError(
+            f"The latents of border frame {number} cannot be read from {path}: {error.strerror}.",
+            hint="Run `ip2p-batch resume` to compute them again.",
+        ) from error

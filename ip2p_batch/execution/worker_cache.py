@@ -1,4 +1,4 @@
-"""What a process keeps from chunk to chunk, beside its editor."""
+"""Keep frames and threads of a process from chunk to chunk."""
 
 from __future__ import annotations
 
@@ -7,48 +7,48 @@ from collections.abc import Callable, Hashable, Sequence
 from ..frame import Frame
 from ..threads import CpuPool
 
-#: Requests for which a frame is kept that nobody asked for again: those of one chunk.
-_KEPT_FOR = 2
+#: A frame is dropped if this many requests, those of one chunk, did not ask for it.
+_MAX_AGE = 2
 
 
 class FrameCache:
-    """Borders and anchors that were read before, fitted.
+    """Cache of borders and anchors, resized.
 
-    Anchors are the same for all chunks of a shot, and a border belongs to those on both sides of
-    it. Each read is a seek and a decoding from the keyframe before: up to some hundred frames.
-    What the last requests did not ask for is let go, so that a long video takes no more memory.
+    All chunks of a shot share its anchors, and both chunks at a border share that frame. Reading a
+    frame means a seek and decoding from the keyframe before, up to some hundred frames. Frames
+    that recent requests did not ask for are dropped, so memory does not grow with the video.
     """
 
     def __init__(self) -> None:
-        self._kept: dict[Hashable, Frame] = {}
-        self._asked: dict[Hashable, int] = {}
+        self._frames: dict[Hashable, Frame] = {}
+        self._last_request: dict[Hashable, int] = {}
         self._requests = 0
 
     def get(
         self, clip: Hashable, numbers: Sequence[int], read: Callable[[Sequence[int]], list[Frame]]
     ) -> list[Frame]:
-        """Frames ``numbers`` of a clip; those that are not here are read, and kept.
+        """Return frames ``numbers`` of a clip; read and cache those that are missing.
 
         Args:
-            clip: what the pixels depend on beside the number.
+            clip: all that the pixels depend on besides the number.
         """
         self._requests += 1
         keys = {number: (clip, number) for number in numbers}
-        missing = [number for number, key in keys.items() if key not in self._kept]
+        missing = [number for number, key in keys.items() if key not in self._frames]
         if missing:
-            self._kept |= {keys[frame.index]: frame for frame in read(missing)}
-        self._asked |= dict.fromkeys(keys.values(), self._requests)
-        found = [self._kept[keys[number]] for number in numbers]
-        for key in [k for k, at in self._asked.items() if at <= self._requests - _KEPT_FOR]:
-            del self._asked[key], self._kept[key]
-        return found
+            self._frames |= {keys[frame.index]: frame for frame in read(missing)}
+        self._last_request |= dict.fromkeys(keys.values(), self._requests)
+        frames = [self._frames[keys[number]] for number in numbers]
+        for key in [k for k, at in self._last_request.items() if at <= self._requests - _MAX_AGE]:
+            del self._last_request[key], self._frames[key]
+        return frames
 
 
 class WorkerCache:
-    """One for each process that works on chunks, one chunk at a time.
+    """What a process that edits chunks, one at a time, keeps between them.
 
     Args:
-        threads: beside the editor's own, for flow, filters and fitting; see :class:`CpuPool`.
+        threads: for optical flow, filters and resizing, besides torch's own; see :class:`CpuPool`.
     """
 
     def __init__(self, threads: int = 1) -> None:

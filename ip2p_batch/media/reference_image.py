@@ -1,4 +1,4 @@
-"""The picture that frames look at (``--reference-image``): read once, kept in the job folder."""
+"""Read the reference image (``--reference-image``) and keep it in the job folder."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from .video.reader import VideoReader
 
 
 def read_reference_image(path: Path, size: int) -> Image:
-    """A finished picture, or the middle frame of a finished video, at the size of the edit.
+    """Read a finished picture, or the middle frame of a finished video, at the size of the edit.
 
     Args:
         size: longest side in pixels, as for frames; both sides become multiples of 8.
 
     Raises:
-        SourceError: it is neither, or cannot be read.
+        SourceError: the file is neither, or cannot be read.
     """
     kind = classify_source(path)
     if kind == "still":
@@ -39,42 +39,45 @@ def read_reference_image(path: Path, size: int) -> Image:
         resize = Resize.of_video(index.facts, size)
     else:
         raise SourceError(
-            f"{path} is no picture and no video: frames cannot look at it.",
+            f"{path} is neither a picture nor a video, so it cannot be a reference image.",
             path=path,
             hint="Give --reference-image one edited image, or a video (its middle frame is used).",
         )
     return resize.apply(image)
 
 
-def digest(look: Image) -> str:
-    """SHA-256 of its pixels and shape."""
-    return hashlib.sha256(repr(look.shape).encode() + look.tobytes()).hexdigest()
+def digest(image: Image) -> str:
+    """SHA-256 of a picture's pixels and shape."""
+    return hashlib.sha256(repr(image.shape).encode() + image.tobytes()).hexdigest()
 
 
-def to_png(look: Image) -> bytes:
-    """The picture as a PNG file, without loss."""
+def to_png(image: Image) -> bytes:
+    """Encode a picture as PNG, lossless."""
     data = io.BytesIO()
-    Pillow.fromarray(look).save(data, format="PNG")
+    Pillow.fromarray(image).save(data, format="PNG")
     return data.getvalue()
 
 
 def load_reference_image(path: Path, expected: str) -> Image:
-    """The picture that :func:`to_png` made.
+    """Read the picture that :func:`to_png` wrote.
+
+    Args:
+        expected: its :func:`digest`.
 
     Raises:
-        EditError: it is gone, damaged, or has other pixels than ``expected``'s.
+        EditError: the file is missing or damaged, or has another digest.
     """
     try:
         with opened(path) as (picture, _):
-            look = np.ascontiguousarray(np.asarray(picture.convert("RGB"), dtype=np.uint8))
+            image = np.ascontiguousarray(np.asarray(picture.convert("RGB"), dtype=np.uint8))
     except (SourceError, OSError) as error:
         raise EditError(
-            f"{path}, which frames look at, cannot be read: {error}.",
+            f"The reference image {path} cannot be read: {error}.",
             hint="Delete the job folder and run the command again.",
         ) from error
-    if digest(look) != expected:
+    if digest(image) != expected:
         raise EditError(
-            f"{path} is not the picture that the job was planned with.",
+            f"{path} is not the reference image that the job was planned with.",
             hint="Delete the job folder and run the command again.",
         )
-    return look
+    return image

@@ -1,1 +1,1 @@
-"""Temporal consistency of finished frames: optical flow and filters, in numpy and OpenCV."""
+"""Optical flow, and temporal filters for finished frames, in numpy and OpenCV."""

@@ -1,13 +1,13 @@
-"""Deflicker: the brightness of whole frames, levelled within a shot.
+"""Deflicker: smooth the brightness of whole frames within a shot.
 
-Some edits pump: the whole picture is a little lighter in one frame and darker in the next. Each
-frame's mean luma l is brought to a mean over its neighbours, as ffmpeg's ``deflicker`` does.
-Unlike there, a neighbour counts by how alike the SOURCE's mean luma s is, so that a flash, a fade
-or a lamp that is in the scene stays::
+The brightness of some edits pulses: the whole picture is lighter in one frame and darker in the
+next. Each frame's mean luma l is scaled to a mean over its neighbours, like ffmpeg's ``deflicker``.
+Unlike there, a neighbour is weighted by the similarity of the SOURCE's mean luma s, so that a
+flash, a fade or a lamp in the scene remains::
 
     gain_t = (sum_s w_s l_s / sum_s w_s) / l_t,   w_s = exp(-(s_s - s_t)^2 / (2 sigma^2)),  w_t = 1
 
-Blind to flicker of parts of a picture, and to colour.
+It does not treat flicker of parts of a picture, or of colour.
 """
 
 from __future__ import annotations
@@ -19,19 +19,19 @@ import numpy as np
 from ..frame import Image
 from .pipeline import Pair
 
-#: Grey levels by which a source's mean luma may differ before a neighbour counts for less.
+#: Standard deviation of the weight over the difference of the sources' mean luma, in grey levels.
 SIGMA = 3.0
-#: No frame is made lighter or darker than by this factor.
-MOST_GAIN = 1.25
+#: No frame is made lighter or darker by more than this factor.
+MAX_GAIN = 1.25
 #: BT.601's weights of red, green and blue.
 _LUMA = np.array((0.299, 0.587, 0.114))
 
 
 class Deflicker:
-    """The leveller as a stage of :class:`~.temporal_pipeline.TemporalPipeline`.
+    """A stage of :class:`~.pipeline.TemporalPipeline`.
 
     Args:
-        radius: neighbours on either side, at least 1. ffmpeg's own default is a window of 5.
+        radius: neighbours on either side, at least 1. ffmpeg's default window of 5 is radius 2.
     """
 
     def __init__(self, radius: int) -> None:
@@ -56,10 +56,10 @@ def luma(image: Image) -> float:
 
 
 def gain(sources: Sequence[float], edited: Sequence[float]) -> float:
-    """The factor for the first of these frames, by this module's formula.
+    """The gain of a frame by this module's formula.
 
     Args:
-        sources, edited: mean lumas, the frame's own first, then its neighbours'.
+        sources, edited: mean lumas of the frame, then of its neighbours.
 
     >>> gain([100, 100, 100], [110, 100, 90])
     0.9090909090909091
@@ -67,6 +67,6 @@ def gain(sources: Sequence[float], edited: Sequence[float]) -> float:
     1.0
     """
     weights = np.exp(-np.square(np.subtract(sources, sources[0])) / (2 * SIGMA**2))
-    wanted = float(weights @ np.asarray(edited) / weights.sum())
-    factor = wanted / max(edited[0], 1.0)
-    return min(max(factor, 1 / MOST_GAIN), MOST_GAIN)
+    target = float(weights @ np.asarray(edited) / weights.sum())
+    factor = target / max(edited[0], 1.0)
+    return min(max(factor, 1 / MAX_GAIN), MAX_GAIN)

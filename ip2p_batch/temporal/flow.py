@@ -1,4 +1,4 @@
-"""Optical flow between two source frames, without weights: DIS, with a check for occlusion."""
+"""Optical flow between two source frames by DIS, with occlusion checks; no model weights."""
 
 from __future__ import annotations
 
@@ -11,19 +11,20 @@ import numpy.typing as npt
 
 from ..frame import Image
 
-#: For editing, flow is computed at this longest side; latents are smaller still.
+#: For editing, flow is computed at this longest side in pixels; latents are smaller.
 LONGEST_SIDE = 256
-#: ... and never at a shorter side than this: below about 32 rows OpenCV's DIS gives NaN or crashes.
+#: Flow is computed with both sides at least this long: below about 32 rows OpenCV's DIS returns
+#: NaN or crashes.
 SHORTEST_SIDE = 64
-#: A pixel whose neighbourhood differs by more than this many grey levels was not found.
-_LARGEST_GAP = 24
+#: A pixel whose neighbourhood differs by more than this many grey levels has no correspondence.
+_MAX_DIFFERENCE = 24
 
 Flow = npt.NDArray[np.float32]
 Mask = npt.NDArray[np.bool_]
 
 
 class Motion(NamedTuple):
-    """Where each pixel of a target frame is found in a reference frame.
+    """Where each pixel of a target frame is in a reference frame.
 
     Attributes:
         flow: shape ``(h, w, 2)``, x and y, in units of the picture's width and height:
@@ -36,12 +37,12 @@ class Motion(NamedTuple):
 
 
 def backward_flow(target: Image, reference: Image) -> Motion:
-    """For moving a reference frame's latents to a target frame: fast, and wary.
+    """Flow for warping a reference frame to a target frame: fast, with strict occlusion checks.
 
-    DIS (Kroeger et al., ECCV 2016, "Fast Optical Flow using Dense Inverse Search"), both ways. A
-    pixel counts as occluded where the two ways do not cancel out (:func:`contradicted`), and where
-    it looks unlike what was found, since a search that fails both ways gives two small flows that
-    do cancel out.
+    DIS (Kroeger et al., ECCV 2016, "Fast Optical Flow using Dense Inverse Search") in both
+    directions. A pixel counts as occluded if the two flows are not consistent
+    (:func:`inconsistent`), or if it differs from its correspondence in the reference: a search that
+    fails in both directions gives two small flows that are consistent.
 
     Args:
         target, reference: images of one shape.
@@ -49,71 +50,76 @@ def backward_flow(target: Image, reference: Image) -> Motion:
     Returns:
         Motion at working size: sides from :data:`SHORTEST_SIDE` to :data:`LONGEST_SIDE`.
     """
-    return _wary(*_at_work(target, reference))
+    return _checked_motion(*_working_size_flows(target, reference))
 
 
-def flow_both_ways(target: Image, reference: Image) -> tuple[Motion, Motion]:
-    """``backward_flow(target, reference)`` and ``backward_flow(reference, target)`` for one search.
+def bidirectional_flow(target: Image, reference: Image) -> tuple[Motion, Motion]:
+    """:func:`backward_flow` from target to reference and from reference to target, in one search.
 
     >>> pictures = np.random.default_rng(0).integers(0, 256, (2, 64, 64, 3), dtype=np.uint8)
-    >>> there, back = flow_both_ways(*pictures)
-    >>> np.array_equal(back.flow, backward_flow(pictures[1], pictures[0]).flow)
+    >>> _, reverse = bidirectional_flow(*pictures)
+    >>> np.array_equal(reverse.flow, backward_flow(pictures[1], pictures[0]).flow)
     True
     """
-    grays, (forward, backward) = _at_work(target, reference)
-    return _wary(grays, (forward, backward)), _wary(grays[::-1], (backward, forward))
-
-
-def _at_work(target: Image, reference: Image) -> tuple[tuple[Image, Image], tuple[Flow, Flow]]:
-    """Both pictures at working size, and the flows between them."""
-    grays = (_gray(target, LONGEST_SIDE), _gray(reference, LONGEST_SIDE))
-    return grays, _both_ways(*grays, cv2.DISOPTICAL_FLOW_PRESET_FAST)
-
-
-def _wary(grays: tuple[Image, Image], flows: tuple[Flow, Flow]) -> Motion:
-    looks = cv2.remap(
-        grays[1], *_places(flows[0]), cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
+    grays, (forward, backward) = _working_size_flows(target, reference)
+    return (
+        _checked_motion(grays, (forward, backward)),
+        _checked_motion(grays[::-1], (backward, forward)),
     )
-    mismatches = cv2.blur(cv2.absdiff(grays[0], looks), (5, 5)) > _LARGEST_GAP
-    return Motion(_relative(flows[0]), contradicted(*flows) | mismatches)
+
+
+def _working_size_flows(
+    target: Image, reference: Image
+) -> tuple[tuple[Image, Image], tuple[Flow, Flow]]:
+    """Both pictures in grey at working size, and the flows between them in pixels."""
+    grays = (_gray(target, LONGEST_SIDE), _gray(reference, LONGEST_SIDE))
+    return grays, _dis_flows(*grays, cv2.DISOPTICAL_FLOW_PRESET_FAST)
+
+
+def _checked_motion(grays: tuple[Image, Image], flows: tuple[Flow, Flow]) -> Motion:
+    warped = cv2.remap(
+        grays[1], *_coordinates(flows[0]), cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
+    )
+    mismatches = cv2.blur(cv2.absdiff(grays[0], warped), (5, 5)) > _MAX_DIFFERENCE
+    return Motion(_relative(flows[0]), inconsistent(*flows) | mismatches)
 
 
 def measured_flow(target: Image, reference: Image) -> Motion:
-    """For measuring: at the pictures' own size, with the usual check alone.
+    """Flow for metrics: at the pictures' own size, with the usual consistency check only.
 
-    DIS at its slower "medium" setting; occlusion as in Lai et al. (ECCV 2018) and UnFlow.
+    DIS with the slower "medium" preset; occlusion as in Lai et al. (ECCV 2018) and UnFlow.
 
     Args:
         target, reference: images of one shape, sides at least :data:`SHORTEST_SIDE` (smaller
             ones are enlarged).
     """
     gray = [_gray(image, max(target.shape[:2])) for image in (target, reference)]
-    forward, backward = _both_ways(gray[0], gray[1], cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
-    return Motion(_relative(forward), contradicted(forward, backward))
+    forward, backward = _dis_flows(gray[0], gray[1], cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+    return Motion(_relative(forward), inconsistent(forward, backward))
 
 
-def contradicted(forward: Flow, backward: Flow) -> Mask:
-    """Where two flows in pixels, each way one, do not cancel out.
+def inconsistent(forward: Flow, backward: Flow) -> Mask:
+    """Where two flows in opposite directions, in pixels, do not cancel out.
 
-    ``|f + b|^2 > 0.01 (|f|^2 + |b|^2) + 0.5``, with b looked up where f leads (Sundaram, Brox,
-    Keutzer, ECCV 2010). What leads out of the picture is contradicted, too.
+    ``|f + b|^2 > 0.01 (|f|^2 + |b|^2) + 0.5``, with b at the end of f (Sundaram, Brox, Keutzer,
+    ECCV 2010). A flow that leads out of the picture is inconsistent, too.
     """
-    found = cv2.remap(
+    returned = cv2.remap(
         backward,
-        *_places(forward),
+        *_coordinates(forward),
         cv2.INTER_LINEAR,
         borderMode=cv2.BORDER_CONSTANT,
         borderValue=(1e4, 1e4),  # outside the reference: never cancels out
     )
-    gap = _squared(forward + found)
-    back = _squared(found)
-    bound = 0.01 * (_squared(forward) + back) + 0.5
-    wrong: Mask = (gap > bound) | (back > 5e3**2)
-    return wrong
+    error = _squared_length(forward + returned)
+    length = _squared_length(returned)
+    bound = 0.01 * (_squared_length(forward) + length) + 0.5
+    mask: Mask = (error > bound) | (length > 5e3**2)
+    return mask
 
 
-def moved(reference: Image, flow: Flow) -> npt.NDArray[np.float32]:
-    """The reference picture as the target would show it: ``reference(p + flow(p))``, bilinear.
+def warp_image(reference: Image, flow: Flow) -> npt.NDArray[np.float32]:
+    """Warp the reference picture to the target: ``reference(p + flow(p))``, bilinear.
 
     Args:
         reference: uint8 or float, shape ``(h, w, channels)``.
@@ -123,11 +129,11 @@ def moved(reference: Image, flow: Flow) -> npt.NDArray[np.float32]:
         float32, of the reference's shape.
     """
     height, width = reference.shape[:2]
-    found = looked_up(reference.astype(np.float32), places(flow, (width, height)))
-    return np.asarray(found, dtype=np.float32)
+    coordinates = target_coordinates(flow, (width, height))
+    return np.asarray(remap(reference.astype(np.float32), coordinates), dtype=np.float32)
 
 
-def places(flow: Flow, size: tuple[int, int]) -> Flow:
+def target_coordinates(flow: Flow, size: tuple[int, int]) -> Flow:
     """Where the flow leads from each pixel of a picture.
 
     Args:
@@ -135,18 +141,18 @@ def places(flow: Flow, size: tuple[int, int]) -> Flow:
         size: width and height of the picture.
 
     Returns:
-        x and y in pixels, shape ``(height, width, 2)``, for :func:`looked_up`.
+        x and y in pixels, shape ``(height, width, 2)``, for :func:`remap`.
     """
     width, height = size
-    fitted = cv2.resize(flow, size, interpolation=cv2.INTER_LINEAR)
-    pixels = cv2.multiply(fitted, (float(width), float(height), 0.0, 0.0))
+    resized = cv2.resize(flow, size, interpolation=cv2.INTER_LINEAR)
+    pixels = cv2.multiply(resized, (float(width), float(height), 0.0, 0.0))
     return np.asarray(cv2.add(pixels, _grid(size)), dtype=np.float32)
 
 
-def looked_up(picture: npt.NDArray[Any], where: Flow) -> npt.NDArray[Any]:
-    """A picture's values at these places, bilinear, in its own type; the edge goes on outside."""
+def remap(picture: npt.NDArray[Any], coordinates: Flow) -> npt.NDArray[Any]:
+    """Sample a picture at coordinates, bilinear, in its own type; edges are replicated."""
     return np.asarray(
-        cv2.remap(picture, where, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        cv2.remap(picture, coordinates, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     )
 
 
@@ -156,22 +162,22 @@ def _grid(size: tuple[int, int]) -> Flow:
     return np.dstack([x, y])
 
 
-def _both_ways(target: Image, reference: Image, preset: int) -> tuple[Flow, Flow]:
-    # DIS parts the picture among threads: one, so that the result cannot depend on the machine.
+def _dis_flows(target: Image, reference: Image, preset: int) -> tuple[Flow, Flow]:
+    # DIS splits the picture among threads: use one, so that results do not depend on the machine.
     cv2.setNumThreads(1)
     dis = cv2.DISOpticalFlow.create(preset)
     return dis.calc(target, reference, None), dis.calc(reference, target, None)
 
 
-def _squared(flow: Flow) -> npt.NDArray[np.float32]:
-    """Length of each vector, squared. Spelt out: numpy sums over a short last axis slowly."""
+def _squared_length(flow: Flow) -> npt.NDArray[np.float32]:
+    """Squared length of each vector; written out, since numpy sums slowly over a short axis."""
     x, y = flow[..., 0], flow[..., 1]
     length: npt.NDArray[np.float32] = x * x + y * y
     return length
 
 
-def _places(flow: Flow) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-    """Absolute x and y to which a flow in pixels leads."""
+def _coordinates(flow: Flow) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    """Absolute x and y of the ends of a flow in pixels."""
     height, width = flow.shape[:2]
     x = np.arange(width, dtype=np.float32)
     y = np.arange(height, dtype=np.float32)[:, None]

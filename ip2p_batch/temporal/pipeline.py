@@ -1,8 +1,7 @@
-"""TemporalPipeline finished frames: stages that see each edited frame beside its neighbours, in a
-chain.
+"""Smooth finished frames over time, in stages that each see a frame's neighbours.
 
-Works on pictures, so it costs no steps of the model. A chunk edits as many frames beyond its ends
-as its stages look, together; so a frame's result does not depend on the chunk that it lies in.
+The stages work on pictures, without the model. A chunk edits as many frames beyond its ends as its
+stages see together (``Recipe.temporal_radius``), so a frame's result does not depend on its chunk.
 """
 
 from __future__ import annotations
@@ -15,14 +14,14 @@ from ..frame import Frame, Image
 
 
 class Pair(NamedTuple):
-    """A frame as it was and as it is edited; images of one shape, uint8 RGB."""
+    """The source and the edit of one frame; images of one shape, uint8 RGB."""
 
     source: Frame
     edited: Frame
 
 
 class Stage(Protocol):
-    """One way of steadying a frame by its neighbours. May keep what it knows of frames in hand."""
+    """One filter over time. It may cache what it computes about recent frames."""
 
     @property
     def radius(self) -> int:
@@ -30,7 +29,7 @@ class Stage(Protocol):
         ...
 
     def apply(self, middle: Pair, around: Sequence[Pair]) -> Image:
-        """The middle's edited picture, steadied.
+        """The filtered edit of the middle frame.
 
         Args:
             around: the neighbours within :attr:`radius`, in order, without the middle. Fewer at
@@ -40,59 +39,60 @@ class Stage(Protocol):
 
 
 class TemporalPipeline:
-    """Takes the frames of one shot in order and gives them back through all stages.
+    """Filters the frames of one shot, which arrive in order.
 
     Args:
-        stages: applied one after the other; with none, frames come back at once as they are.
+        stages: applied one after the other; without stages, frames come back at once, unchanged.
     """
 
     def __init__(self, stages: Sequence[Stage]) -> None:
         self._windows = [_Window(stage) for stage in stages]
 
     def push(self, source: Frame, edited: Frame) -> list[Frame]:
-        """The next frame; returns those that now have all their neighbours."""
-        return self._through([Pair(source, edited)], end=False)
+        """Add the next frame; return those that now have all their neighbours, filtered."""
+        return self._run([Pair(source, edited)], end=False)
 
-    def rest(self) -> list[Frame]:
-        """The last frames; they have no more neighbours to come."""
-        return self._through([], end=True)
+    def flush(self) -> list[Frame]:
+        """Return the remaining frames, filtered; call it after the last frame of the shot."""
+        return self._run([], end=True)
 
-    def _through(self, pairs: list[Pair], *, end: bool) -> list[Frame]:
+    def _run(self, pairs: list[Pair], *, end: bool) -> list[Frame]:
         for window in self._windows:
-            given = [done for pair in pairs for done in window.push(pair)]
-            pairs = given + (window.rest() if end else [])
+            filtered = [done for pair in pairs for done in window.push(pair)]
+            pairs = filtered + (window.flush() if end else [])
         return [pair.edited for pair in pairs]
 
 
 class _Window:
-    """One stage, run over frames as they come."""
+    """One stage with the last frames that it needs."""
 
     def __init__(self, stage: Stage) -> None:
         self._stage = stage
-        self._held: deque[Pair] = deque()
-        self._waiting = 0
+        self._frames: deque[Pair] = deque()
+        self._unfiltered = 0  # how many of the last frames
 
     def push(self, pair: Pair) -> list[Pair]:
-        self._held.append(pair)
-        self._waiting += 1
-        return self._give(self._stage.radius)
+        self._frames.append(pair)
+        self._unfiltered += 1
+        return self._filter(keep=self._stage.radius)
 
-    def rest(self) -> list[Pair]:
-        given = self._give(0)
-        self._held.clear()
-        return given
+    def flush(self) -> list[Pair]:
+        filtered = self._filter(keep=0)
+        self._frames.clear()
+        return filtered
 
-    def _give(self, left: int) -> list[Pair]:
-        given = []
+    def _filter(self, keep: int) -> list[Pair]:
+        """Filter all frames except for the last ``keep``, which lack neighbours."""
+        filtered = []
         radius = self._stage.radius
-        while self._waiting > left:
-            at = len(self._held) - self._waiting
-            middle = self._held[at]
+        while self._unfiltered > keep:
+            at = len(self._frames) - self._unfiltered
+            middle = self._frames[at]
             low, high = max(0, at - radius), at + radius + 1
-            around = [pair for n, pair in enumerate(self._held) if low <= n < high and n != at]
+            around = [pair for n, pair in enumerate(self._frames) if low <= n < high and n != at]
             image = self._stage.apply(middle, around)
-            given.append(Pair(middle.source, middle.edited.with_image(image)))
-            self._waiting -= 1
+            filtered.append(Pair(middle.source, middle.edited.with_image(image)))
+            self._unfiltered -= 1
             if at >= radius:
-                self._held.popleft()
-        return given
+                self._frames.popleft()
+        return filtered
