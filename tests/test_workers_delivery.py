@@ -119,7 +119,7 @@ def test_a_long_chunk_is_edited_once_though_its_message_is_queued_twice(tmp_path
         assert job.receipts.get(chunk.id).worker.pid == holder
         wait_for(job.result)
         wait_for(lambda: executor.queue_length() == 0)
-    assert "worker that is alive" in (tmp_path / "log").read_text()
+    assert "A live worker holds chunk" in (tmp_path / "log").read_text()
 
 
 @pytest.mark.slow

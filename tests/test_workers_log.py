@@ -1,13 +1,15 @@
 """The log of real workers traces each chunk through its states."""
 
 import re
+import subprocess
+import sys
 
 import pytest
 
 from ip2p_batch import scheduler
 from ip2p_batch.jobs.plan import ASSEMBLY
 
-from .worker_processes import run_launcher, stills_job, wait_for
+from .worker_processes import run_launcher, stills_job, wait_for, worker_env
 
 
 def trace(log, job, chunk_id):
@@ -85,3 +87,31 @@ def test_without_the_variable_no_state_change_is_logged(tmp_path, run):
     job = stills_job(tmp_path, 1)
     log = run(job, lambda job: job.result())
     assert "state=" not in log.read_text()
+
+
+def test_a_command_logs_the_chunks_that_it_dispatches(tmp_path, redis):
+    job = stills_job(tmp_path, 2)
+    output, jobs = tmp_path / "results", tmp_path / "jobs"
+    command = ["edit", job.job().source.path, "x", "-o", str(output), "--model", "identity"]
+    env = {"IP2P_LOG_LEVEL": "DEBUG", "IP2P_JOBS_DIR": str(jobs), "XDG_STATE_HOME": str(jobs)}
+    done = subprocess.run(
+        [sys.executable, "-m", "ip2p_batch", *command, "--size", "64", "--detach"],
+        env=worker_env(redis.url, **env),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "ip2p_batch.scheduler.inflight: chunk=1-000000 job=" in done.stderr
+    assert "state=dispatched" in done.stderr
+
+
+def test_a_command_refuses_an_unknown_level(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-m", "ip2p_batch", "jobs"],
+        env={**worker_env(""), "IP2P_LOG_LEVEL": "loud", "XDG_STATE_HOME": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode != 0 and "IP2P_LOG_LEVEL is 'loud'" in done.stderr
+    assert "Traceback" not in done.stderr

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import sys
@@ -106,6 +107,7 @@ def report_errors(command: Callable[[], int], *, debug: bool = False, json: bool
         The exit code: that of ``command``, or the one that stands for its error.
     """
     try:
+        _set_up_logging()
         with _termination():
             return command()
     except errors.Ip2pError as error:
@@ -126,6 +128,20 @@ def report_errors(command: Callable[[], int], *, debug: bool = False, json: bool
             raise
         _report_unexpected(error)
         return UNEXPECTED
+
+
+def _set_up_logging() -> None:
+    """Log to stderr where ``IP2P_LOG_LEVEL`` is set.
+
+    Raises:
+        RecipeError: the variable does not name a level.
+    """
+    level = os.environ.get("IP2P_LOG_LEVEL")
+    if level:
+        from ..jobs.log import set_log_level
+
+        logging.basicConfig(format="%(asctime)s %(name)s: %(message)s")
+        set_log_level(Settings.from_env({"IP2P_LOG_LEVEL": level}).log_level)
 
 
 def _write_event(error: errors.Ip2pError, code: int) -> None:
