@@ -1,27 +1,28 @@
-"""Every error this package raises on purpose.
+"""Errors that this package raises on purpose.
 
 ::
 
     Ip2pError                what happened, what to do next, what survives
     ├─ RecipeError           an option is out of range or unknown
-    ├─ SourceError           an input cannot be read; carries its path
-    ├─ OutputError           the result cannot be written; carries its path
-    │  └─ StorageError       a disk or share stumbled; worth another try
+    ├─ PathError             has the path of a file
+    │  ├─ SourceError        an input cannot be read
+    │  └─ OutputError        the result cannot be written
+    │     └─ StorageError    a transient error of a disk or share; retryable
     ├─ ModelError            the model cannot be found, downloaded or loaded
     ├─ BrokerError           Redis cannot be started or reached
-    │  └─ NoWorkerError      Redis is there, but no worker answers
-    ├─ EditError             the editor failed on a chunk; worth another try
-    │  └─ NotFinite          no picture came of a frame, in float32 either; carries the others
+    │  └─ NoWorkerError      Redis answers, but no worker does
+    ├─ EditError             the editor failed on a chunk; retryable
+    │  └─ NotFinite          a frame has no finite result, in float32 either; has the others
     ├─ OutsideRoots          a path that this worker may not use (IP2P_ALLOWED_ROOTS)
     ├─ JobError              a job folder is missing, damaged or busy
     │  ├─ ResumeMismatch     source or recipe changed since the plan was made
-    │  ├─ IncompatibleWorker       this worker would give other bits than the chunks before
+    │  ├─ IncompatibleWorker the worker's results would not be bit-identical
     │  ├─ IncompleteJob      receipts are missing; lists the chunks
-    │  ├─ ChunkTaken         another worker is at this chunk; no failure
+    │  ├─ ChunkTaken         another worker holds this chunk; not a failure
     │  └─ JobFailed          a chunk failed after its retries (Python API)
-    └─ JobCancelled          somebody asked for it
+    └─ JobCancelled          a user cancelled the job
 
-Only ``cli/exits.py`` turns these into text and exit codes.
+``cli/exits.py`` turns them into text and exit codes.
 """
 
 from __future__ import annotations
@@ -35,9 +36,11 @@ class Ip2pError(Exception):
     """Root of the tree.
 
     Args:
-        message: one line that says what happened, naming the file or option.
+        message: one line on what happened, with the file or option.
         hint: one line with the next step for the user.
         survives: one line on what is kept, where work was already done.
+
+    ``str(error)`` is the message followed by the hint.
     """
 
     #: Whether running the same chunk again may succeed.
@@ -49,13 +52,20 @@ class Ip2pError(Exception):
         self.hint = hint
         self.survives = survives
 
+    def __str__(self) -> str:
+        return f"{self.message} {self.hint}".rstrip()
+
 
 class RecipeError(Ip2pError):
-    """An option is out of range, unknown, or does not go with another."""
+    """An option is out of range, unknown, or contradicts another."""
 
 
-class SourceError(Ip2pError):
-    """An input cannot be read: missing, empty, truncated, or not a picture or video."""
+class PathError(Ip2pError):
+    """An error about one file or folder.
+
+    Args:
+        path: of the file; empty where there is none.
+    """
 
     def __init__(
         self, message: str, *, path: Path | str = "", hint: str = "", survives: str = ""
@@ -64,45 +74,43 @@ class SourceError(Ip2pError):
         self.path = str(path)
 
 
-class OutputError(Ip2pError):
+class SourceError(PathError):
+    """An input cannot be read: missing, empty, truncated, or not an image or video."""
+
+
+class OutputError(PathError):
     """The result cannot be written: it exists, the folder is read-only, the disk is full."""
-
-    def __init__(
-        self, message: str, *, path: Path | str = "", hint: str = "", survives: str = ""
-    ) -> None:
-        super().__init__(message, hint=hint, survives=survives)
-        self.path = str(path)
 
 
 class StorageError(OutputError):
-    """A disk or network share stumbled (a stale handle, an I/O error); another try may do."""
+    """A transient error of a disk or share (stale handle, I/O error) outlasted the retries."""
 
     retryable = True
 
 
 class ModelError(Ip2pError):
-    """The model cannot be found, downloaded or loaded."""
+    """The model cannot be found, downloaded or loaded, or is not allowed here."""
 
 
 class BrokerError(Ip2pError):
-    """Redis cannot be started or reached."""
+    """Redis cannot be started or reached, or its URL is wrong."""
 
 
 class NoWorkerError(BrokerError):
-    """Redis is there, but no worker answers."""
+    """Redis answers, but no worker does, or the local workers ended."""
 
 
 class EditError(Ip2pError):
-    """The editor failed on a chunk. The job goes on; the chunk is tried again."""
+    """The editor failed on a chunk. The chunk is retried and the rest of the job continues."""
 
     retryable = True
 
 
 class NotFinite(EditError):
-    """The model gave no finite picture of some frames, in float32 either; nor would it again.
+    """The model gave no finite result for some frames, in float32 either. Not retryable.
 
     Args:
-        edited: the frames (``Frame``) that came out well, in order.
+        edited: the frames (``Frame``) that have a finite result, in order.
     """
 
     retryable = False
@@ -113,19 +121,23 @@ class NotFinite(EditError):
 
 
 class OutsideRoots(Ip2pError):
-    """A path lies outside the folders that this worker may use (``IP2P_ALLOWED_ROOTS``)."""
+    """A path is outside the folders that this worker may use (``IP2P_ALLOWED_ROOTS``)."""
 
 
 class JobError(Ip2pError):
-    """A job folder is missing, damaged or in use."""
+    """A job folder is missing, damaged or in use, or a job cannot continue."""
 
 
 class ResumeMismatch(JobError):
-    """The source or the recipe changed since the plan was made; names the field."""
+    """The source or the recipe changed since the plan was made."""
 
 
 class IncompatibleWorker(JobError):
-    """A worker would give other bits than the job's chunks so far; says in what it differs."""
+    """The worker's results would not be bit-identical to the finished chunks.
+
+    Args:
+        mismatches: the differences, one each ("precision bfloat16 instead of float32").
+    """
 
     def __init__(self, message: str, *, mismatches: Sequence[str], hint: str = "") -> None:
         super().__init__(message, hint=hint, survives="Finished chunks are kept.")
@@ -133,7 +145,11 @@ class IncompatibleWorker(JobError):
 
 
 class IncompleteJob(JobError):
-    """Receipts are missing, so the output cannot be assembled."""
+    """Receipts are missing, so the output cannot be assembled.
+
+    Args:
+        chunks: ids of the chunks without a receipt.
+    """
 
     def __init__(self, message: str, *, chunks: Sequence[str], hint: str = "") -> None:
         super().__init__(message, hint=hint, survives="Finished chunks are kept.")
@@ -141,9 +157,9 @@ class IncompleteJob(JobError):
 
 
 class ChunkTaken(JobError):
-    """Another worker is at this chunk, or has finished it; what is here is dropped.
+    """Another worker holds this chunk or finished it, so this attempt is dropped.
 
-    Nobody's failure: two messages of one chunk, or a worker that was thought dead and came back.
+    Not a failure: a chunk had two messages, or a worker that counted as dead came back.
     """
 
 
@@ -160,4 +176,4 @@ class JobFailed(JobError):
 
 
 class JobCancelled(Ip2pError):
-    """The job was cancelled."""
+    """The job was cancelled by a user."""

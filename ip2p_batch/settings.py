@@ -1,6 +1,7 @@
-"""Settings from the environment: broker, device, folders.
+"""Settings from the environment: broker, device, folders, limits.
 
-A worker reads them when it needs them; what is planned or run by a command gets them as one object.
+Commands and the Python API read them once and pass them on as one object. Workers read them when
+they start a chunk.
 """
 
 from __future__ import annotations
@@ -24,18 +25,18 @@ T = TypeVar("T")
 LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR"]
 
 _APP = "ip2p-batch"
-_UNSET = "Unset it to take the default."
+_UNSET = "Unset it to use the default."
 
 #: Kinds of numbers in variables; the description ends the message about a wrong value.
 Count = Annotated[int, Meta(ge=1, le=10**18, description="a whole number from 1 up")]
 Share = Annotated[float, Meta(ge=0.01, le=1, description="a number from 0.01 to 1")]
-StaleSeconds = Annotated[
+HeartbeatSeconds = Annotated[
     float, Meta(ge=0.1, le=3600, description="a number of seconds from 0.1 to 3600")
 ]
-LeaseSeconds = Annotated[
+VisibilitySeconds = Annotated[
     float, Meta(ge=2, le=3600, description="a number of seconds from 2 to 3600")
 ]
-PatienceSeconds = Annotated[
+ChunkSeconds = Annotated[
     float, Meta(ge=1, le=86400, description="a number of seconds from 1 to 86400")
 ]
 
@@ -45,37 +46,33 @@ class Settings:
     """Settings from ``IP2P_*`` environment variables.
 
     Attributes:
-        broker_url: ``IP2P_BROKER_URL``; None means a private Redis for the command's own time.
-        jobs_dir: ``IP2P_JOBS_DIR``, where job folders are made. Every worker must see it under the
-            same path. None means ``state/jobs``, or, with a broker, beside the output.
-        state: where this user's job index lives (``$XDG_STATE_HOME/ip2p-batch``; without the
-            variable, the system's own place for it).
-        cache: what is measured of models and compiled from them, for later processes
-            (``$XDG_CACHE_HOME/ip2p-batch``, as for ``state``); may be deleted at any time.
+        broker_url: ``IP2P_BROKER_URL``; None starts a private Redis for each command.
+        jobs_dir: ``IP2P_JOBS_DIR``, the folder of new job folders. Every worker must see it under
+            the same path. None is ``state/jobs``, or, with a broker, next to the output.
+        state: the user's job index (``$XDG_STATE_HOME/ip2p-batch``, or the system's default).
+        cache: measurements and compiled models for later processes
+            (``$XDG_CACHE_HOME/ip2p-batch``, or the system's default); may be deleted any time.
         device: ``IP2P_DEVICE``: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
-        torch_threads: ``IP2P_TORCH_THREADS``, torch threads in a CPU worker. The number decides
-            the last bits of the result, so it is fixed and not taken from the machine.
-        cpu_threads: ``IP2P_CPU_THREADS``, threads of one worker for work beside the model: optical
-            flow,
-            filters, fitting. The launcher divides the cores among workers on GPUs; on a CPU, where
+        torch_threads: ``IP2P_TORCH_THREADS``, torch threads of a CPU worker. The number changes
+            the last bits of results, so it is fixed and not taken from the machine.
+        cpu_threads: ``IP2P_CPU_THREADS``, threads of one worker for work next to the model: flow,
+            filters, resizing. The launcher divides the cores among GPU workers; on a CPU, where
             the model needs the cores, it is one. Results do not depend on it.
-        gpu_memory_fraction: ``IP2P_GPU_MEMORY_FRACTION``, the share of its GPU's memory that a
-            worker may take, above 0 to 1; the launcher divides it among workers on one GPU.
-        allowed_roots: ``IP2P_ALLOWED_ROOTS``, absolute folders with ``:`` between them. A worker
-            reads and writes
-            nothing outside them for a job; none means any folder. See SECURITY.md.
-        allowed_models: ``IP2P_ALLOWED_MODELS``, names with commas between them: the models that
-            may be loaded, as ``ip2p_batch.models.check_allowed`` reads them. None means any.
-        heartbeat_timeout: ``IP2P_HEARTBEAT_TIMEOUT``: a claim that was not renewed for this long
-            is no sign of
-            life any more, and its chunk goes to another worker. Workers renew theirs every second.
+        gpu_memory_fraction: ``IP2P_GPU_MEMORY_FRACTION``, share of its GPU's memory that a worker
+            may use, above 0 to 1; the launcher divides it among the workers of a GPU.
+        allowed_roots: ``IP2P_ALLOWED_ROOTS``, absolute folders separated by ``:``. A worker reads
+            and writes nothing outside them for a job; empty allows any folder. See SECURITY.md.
+        allowed_models: ``IP2P_ALLOWED_MODELS``, models that may be loaded, separated by commas;
+            see :func:`ip2p_batch.models.catalog.check_allowed`. None allows any.
+        heartbeat_timeout: ``IP2P_HEARTBEAT_TIMEOUT``, seconds after which a heartbeat is no sign
+            of life and its chunk goes to another worker. Workers renew theirs every second.
         visibility_timeout: ``IP2P_VISIBILITY_TIMEOUT``, seconds from a worker's death until its
-            chunk goes to another, of
-            2 to 3600; None means the default. The shortest of all workers of a broker rules.
+            message goes to another, 2 to 3600; None is the default. The shortest of all workers
+            of a broker applies.
         chunk_timeout: ``IP2P_CHUNK_TIMEOUT``, seconds that any chunk may take before it counts as
-            hung, beside what its frames need; None means the default.
-        log_level: ``IP2P_LOG_LEVEL``: the least severe lines that are logged, as ``logging`` names
-            levels. ``DEBUG`` traces every chunk, see ``ip2p_batch.jobs.log``.
+            hung, in addition to what its frames need; None is the default.
+        log_level: ``IP2P_LOG_LEVEL``: ``DEBUG``, ``INFO``, ``WARNING`` or ``ERROR``. ``DEBUG``
+            traces every chunk, see :mod:`ip2p_batch.jobs.log`.
     """
 
     broker_url: str | None
@@ -116,9 +113,9 @@ class Settings:
             allowed_roots=Roots.parse(env.get(ROOTS) or ""),
             allowed_models=_names(env.get("IP2P_ALLOWED_MODELS") or ""),
             cache=user_cache_path(_APP),
-            heartbeat_timeout=number("IP2P_HEARTBEAT_TIMEOUT", StaleSeconds, 15.0, env=env),
-            visibility_timeout=number("IP2P_VISIBILITY_TIMEOUT", LeaseSeconds, None, env=env),
-            chunk_timeout=number("IP2P_CHUNK_TIMEOUT", PatienceSeconds, None, env=env),
+            heartbeat_timeout=number("IP2P_HEARTBEAT_TIMEOUT", HeartbeatSeconds, 15.0, env=env),
+            visibility_timeout=number("IP2P_VISIBILITY_TIMEOUT", VisibilitySeconds, None, env=env),
+            chunk_timeout=number("IP2P_CHUNK_TIMEOUT", ChunkSeconds, None, env=env),
             log_level=_log_level(env.get("IP2P_LOG_LEVEL") or "WARNING"),
         )
 
@@ -173,15 +170,15 @@ def _log_level(text: str) -> LogLevel:
 
 
 def _names(text: str) -> tuple[str, ...] | None:
-    """A list with commas; None where it is empty.
+    """Names separated by commas; None where the text is empty.
 
     Raises:
-        RecipeError: nothing but commas, which would allow nothing.
+        RecipeError: only commas, which would allow nothing.
     """
     names = tuple(name.strip() for name in text.split(",") if name.strip())
     if text and not names:
         raise RecipeError(
-            f"IP2P_ALLOWED_MODELS is {text!r}, which names no model.",
-            hint="Unset it to allow any, or name models with commas between them.",
+            f"IP2P_ALLOWED_MODELS is {text!r}, which lists no model.",
+            hint="Unset it to allow any model, or list models separated by commas.",
         )
     return names or None

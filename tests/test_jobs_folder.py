@@ -17,7 +17,7 @@ from ip2p_batch.jobs.plan import ImageChunk, Plan, chunk_id
 from ip2p_batch.jobs.records import Failure, Heartbeat, Receipt, WorkerInfo
 from ip2p_batch.jobs.spec import Item, Job, Source
 from ip2p_batch.recipe import Recipe
-from ip2p_batch.storage.atomic import atomic_path, sweep, write_atomic
+from ip2p_batch.storage.atomic import atomic_path, remove_temp_files, write_atomic
 
 from .waiting import touched
 
@@ -138,7 +138,7 @@ def test_what_a_killed_process_left_is_swept_and_nothing_else(tmp_path):
             shutil.copy(temporary, parts[-1])
             raise KeyboardInterrupt
     (tmp_path / ".hidden.part.mp4").touch()
-    sweep([mine])
+    remove_temp_files([mine])
     assert not parts[0].exists() and parts[1].exists()
     assert (tmp_path / ".hidden.part.mp4").exists()
 
@@ -216,6 +216,6 @@ def test_only_what_must_outlive_a_crash_waits_for_the_disk(folder, monkeypatch):
 
 
 def test_a_name_with_a_nul_in_it_cannot_be_written_and_is_said_so(tmp_path):
-    with pytest.raises(OutputError, match=r"a\\x00b.* no file is called so"):
+    with pytest.raises(OutputError, match=r"a\\x00b.* file names hold no NUL"):
         write_atomic(tmp_path / "a\0b", b"x")
     assert list(tmp_path.iterdir()) == []

@@ -190,7 +190,9 @@ def test_a_job_folder_outside_the_roots_is_refused_by_name(target, tmp_path):
     for path in (outside.path, target.root / "gate", target.root / "gate2" / "job"):
         target.push(good(outside, kwargs={"job": str(path)}))
         wait_for(
-            lambda path=path: f"{path} is not in a folder that this worker may" in target.log_text()
+            lambda path=path: (
+                f"{path} is outside the folders that this worker may" in target.log_text()
+            )
         )
     assert target.still_works()
     assert sorted(p.name for p in outside.path.iterdir()) == [

@@ -21,7 +21,7 @@ from ..jobs.records import ItemResult, Receipt, Result
 from ..jobs.spec import Job
 from ..media.video import concat
 from ..media.video.segment import segment_suffix
-from ..storage.atomic import atomic_path, digest, read_error, retry_transient, sweep
+from ..storage.atomic import atomic_path, digest, read_error, remove_temp_files, retry_transient
 
 log = logging.getLogger(__name__)
 
@@ -70,7 +70,7 @@ def assemble(folder: JobFolder) -> Result:
         )
         # Before the result: a command that waits for it may end this process afterwards.
         outputs = (i.output for i in folder.items() if i.error is None)
-        sweep(_within(folder, [job.output] if job.source.is_video else outputs))
+        remove_temp_files(_within(folder, [job.output] if job.source.is_video else outputs))
         folder.write_result(result)
         folder.drop_media()
         chunk_log(log, folder, ASSEMBLY, "assembled", frames=result.frames, seconds=result.seconds)

@@ -151,7 +151,7 @@ def _write(run: ChunkRun, picture: _Picture) -> str:
     output = run.folder.roots.allow(picture.item.output)
     temporary = output
     try:
-        with atomic_path(output, name_too=False, check=run.lease.check) as temporary:
+        with atomic_path(output, sync_parent=False, check=run.lease.check) as temporary:
             return write_still(
                 temporary,
                 picture.resize.restore(picture.frame.image),

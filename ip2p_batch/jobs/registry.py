@@ -1,4 +1,4 @@
-"""Where job folders are, and how a user names one: by id, by the start of an id, or by path."""
+"""Find job folders: by id, by the start of an id, or by path."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from .folder import JobFolder
 def job_path(settings: Settings, job_id: str, output: Path) -> Path:
     """The folder for a new job.
 
-    ``IP2P_JOBS_DIR`` where set; beside the output where a broker is given, since the workers of
-    other hosts see that place; else this user's state folder.
+    ``IP2P_JOBS_DIR`` if set; with a broker, next to the output, which the workers of other hosts
+    see; else the user's state folder.
     """
     if settings.jobs_dir is not None:
         return settings.jobs_dir / job_id
@@ -24,7 +24,7 @@ def job_path(settings: Settings, job_id: str, output: Path) -> Path:
 
 
 def register(settings: Settings, folder: JobFolder) -> None:
-    """Note where a job's folder is, so that :func:`find_job` finds it by id on this host."""
+    """Register a job folder, so that :func:`find_job` finds it by id on this host."""
     index = _index(settings)
     link = index / folder.path.name
     if folder.path.parent.absolute() == index.absolute():
@@ -36,7 +36,7 @@ def register(settings: Settings, folder: JobFolder) -> None:
 
 
 def remove(settings: Settings, folder: JobFolder) -> None:
-    """Delete a job folder and the note of where it is."""
+    """Delete a job folder and its registration."""
     shutil.rmtree(folder.path, ignore_errors=True)
     link = _index(settings) / folder.path.name
     if link.is_symlink() and not link.exists():
@@ -44,7 +44,7 @@ def remove(settings: Settings, folder: JobFolder) -> None:
 
 
 def list_jobs(settings: Settings) -> list[JobFolder]:
-    """All jobs this user has on this host, oldest first."""
+    """All jobs of this user on this host, oldest first."""
     found: dict[Path, JobFolder] = {}
     roots = [_index(settings), *([settings.jobs_dir] if settings.jobs_dir else [])]
     for root in roots:
@@ -58,13 +58,13 @@ def list_jobs(settings: Settings) -> list[JobFolder]:
 
 
 def find_job(name: str, settings: Settings) -> JobFolder:
-    """The job of that id, of the one id that starts so, or of that folder.
+    """The job with that id, with the only id that starts so, or in that folder.
 
     Raises:
-        JobError: there is none, or more than one.
+        JobError: no job has that name, or more than one.
     """
     if not name:
-        raise JobError("No job was named.", hint="`ip2p-batch jobs` lists those there are.")
+        raise JobError("The job id is empty.", hint="List your jobs with `ip2p-batch jobs`.")
     as_path = JobFolder(Path(name).expanduser())
     if as_path.exists():
         return JobFolder(as_path.path.absolute())
@@ -75,10 +75,8 @@ def find_job(name: str, settings: Settings) -> JobFolder:
         return matches[0]
     if matches:
         names = ", ".join(j.path.name for j in matches)
-        raise JobError(f"{name!r} could be any of: {names}.", hint="Give more of the id.")
-    raise JobError(
-        f"There is no job {name!r} here.", hint="`ip2p-batch jobs` lists those there are."
-    )
+        raise JobError(f"{name!r} matches several jobs: {names}.", hint="Give more of the id.")
+    raise JobError(f"No job {name!r} on this host.", hint="List your jobs with `ip2p-batch jobs`.")
 
 
 def _index(settings: Settings) -> Path:

@@ -1,4 +1,4 @@
-"""What the job folder says of a job: read from disk alone, no broker and no torch."""
+"""Status of a job, read from its folder alone: no broker and no torch."""
 
 from __future__ import annotations
 
@@ -19,25 +19,25 @@ from .spec import Job, Priority
 State = Literal[
     "waiting", "running", "paused", "finished", "finished with failures", "failed", "cancelled"
 ]
-#: Chunks whose receipts are read to find the pace, and those to find when a job was begun.
-_LATELY = 64
-_FIRST = 8
+#: Receipts that are read for the pace (the last ones) and for the start (the first ones).
+_PACE_RECEIPTS = 64
+_START_RECEIPTS = 8
 
 
 class JobStatus(msgspec.Struct, frozen=True, kw_only=True):
     """A job at one moment.
 
     Attributes:
-        priority: its place in the queue among the jobs of one broker.
-        done, total: frames or pictures in finished chunks, plus those that claims report.
-        created: when it was planned, in seconds since the epoch.
-        started: when the first chunk was begun, likewise; None before that.
-        fps: frames a second over the chunks finished last; of an ended job, over all its time. 0
-            where nothing is done yet.
-        eta: seconds to go at that pace; None where unknown or over.
-        failures: one line each: chunks given up, pictures that failed.
-        compute_profile: what the job's chunks are edited with; None before the first is begun.
-        refused: one line each: workers that take no part, since they would give other bits.
+        priority: among the jobs of one broker.
+        done, total: frames or images. ``done`` includes those that heartbeats report.
+        created: when the job was planned, in seconds since the epoch.
+        started: when the first chunk was started, in seconds since the epoch; None before that.
+        fps: frames per second over the last finished chunks, or over the whole of an ended job; 0
+            before the first.
+        eta: seconds left at that pace; None where unknown or ended.
+        failures: one line for each failed chunk or image.
+        compute_profile: of the job; None before its first chunk was started.
+        refused: one line for each incompatible worker.
     """
 
     id: str
@@ -62,7 +62,7 @@ class JobStatus(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def read_status(folder: JobFolder) -> JobStatus:
-    """Read the state of a job. Of thousands of receipts it opens some dozens.
+    """Read the status of a job. Of thousands of receipts, some dozens are opened.
 
     Raises:
         JobError: not a job folder, or a file in it is damaged.
@@ -74,10 +74,10 @@ def read_status(folder: JobFolder) -> JobStatus:
     heartbeats = live_heartbeats(folder, finished)
     failures = [f for f in folder.failures.all() if f.chunk not in finished]
     frames_by_chunk = plan.frames_by_chunk
-    under_way = sum(min(c.done, frames_by_chunk.get(c.chunk, 0)) for c in heartbeats)
-    done = sum(frames_by_chunk.get(chunk_id, 0) for chunk_id in finished) + under_way
+    in_progress = sum(min(c.done, frames_by_chunk.get(c.chunk, 0)) for c in heartbeats)
+    done = sum(frames_by_chunk.get(chunk_id, 0) for chunk_id in finished) + in_progress
     lines = [f"chunk {f.chunk}: {f.message}" for f in failures]
-    lines += _failed_pictures(folder, plan, finished)
+    lines += _failed_images(folder, plan, finished)
     state: State = "waiting"
     if folder.cancelled:
         state = "cancelled"
@@ -88,10 +88,10 @@ def read_status(folder: JobFolder) -> JobStatus:
     elif failures:
         state = "failed"
     in_order = [c.id for c in plan.chunks if c.id in finished]
-    lately = _read(folder, in_order[-_LATELY:])
-    if state == "waiting" and _any_fresh(lately):
-        state = "running"  # between two chunks nobody holds one
-    fps = _pace(lately, frames_by_chunk, under_way if state == "running" else None)
+    latest = _read(folder, in_order[-_PACE_RECEIPTS:])
+    if state == "waiting" and _any_recent(latest):
+        state = "running"  # between two chunks no worker has a heartbeat
+    fps = _pace(latest, frames_by_chunk, in_progress if state == "running" else None)
     return JobStatus(
         id=job.id,
         folder=str(folder.path),
@@ -109,38 +109,38 @@ def read_status(folder: JobFolder) -> JobStatus:
         compute_profile=folder.hardware.profile(),
         refused=tuple(dict.fromkeys(mismatch_message(r) for r in folder.hardware.refusals())),
         created=folder.created,
-        started=_begun(_read(folder, in_order[:_FIRST])),
+        started=_started(_read(folder, in_order[:_START_RECEIPTS])),
         fps=round(fps, 3),
         eta=round((plan.frames - done) / fps, 1) if state == "running" and fps > 0 else None,
     )
 
 
 def _pace(
-    receipts: Sequence[Receipt], frames_by_chunk: dict[str, int], under_way: int | None
+    receipts: Sequence[Receipt], frames_by_chunk: dict[str, int], in_progress: int | None
 ) -> float:
-    """Frames a second over these chunks, up to now where frames are under way still."""
-    begun = _begun(receipts)
-    if begun is None:
+    """Frames per second over these chunks; up to now while frames are in progress."""
+    started = _started(receipts)
+    if started is None:
         return 0.0
-    frames = sum(frames_by_chunk.get(r.chunk, 0) for r in receipts) + (under_way or 0)
-    end = max(r.finished for r in receipts) if under_way is None else time.time()
-    return frames / (end - begun) if end > begun else 0.0
+    frames = sum(frames_by_chunk.get(r.chunk, 0) for r in receipts) + (in_progress or 0)
+    end = max(r.finished for r in receipts) if in_progress is None else time.time()
+    return frames / (end - started) if end > started else 0.0
 
 
 def _read(folder: JobFolder, chunks: Iterable[str]) -> list[Receipt]:
     return [r for r in map(folder.receipts.get, chunks) if r is not None]
 
 
-def _failed_pictures(folder: JobFolder, plan: Plan, finished: set[str]) -> Iterator[str]:
+def _failed_images(folder: JobFolder, plan: Plan, finished: set[str]) -> Iterator[str]:
     for receipt in _read(folder, sorted(folder.receipts.with_failed_items() & finished)):
         for item in plan.valid_items(receipt):
             if item.error:
-                picture = next(folder.items(item.index, item.index + 1))
-                yield f"{picture.source}: {item.error}"
+                item_ = next(folder.items(item.index, item.index + 1))
+                yield f"{item_.source}: {item.error}"
 
 
 def _ended(folder: JobFolder, job: Job, plan: Plan, result: Result) -> JobStatus:
-    """The result has it all: thousands of receipts need not be read."""
+    """Status of an ended job: its result has everything, no receipts are read."""
     lines = tuple(f"{path}: {why}" for path, why in result.failed)
     return JobStatus(
         id=job.id,
@@ -162,10 +162,10 @@ def _ended(folder: JobFolder, job: Job, plan: Plan, result: Result) -> JobStatus
     )
 
 
-def _any_fresh(receipts: Iterable[Receipt]) -> bool:
+def _any_recent(receipts: Iterable[Receipt]) -> bool:
     oldest = time.time() - Settings.from_env().heartbeat_timeout
     return any(r.finished >= oldest for r in receipts)
 
 
-def _begun(receipts: Sequence[Receipt]) -> float | None:
+def _started(receipts: Sequence[Receipt]) -> float | None:
     return min((r.finished - r.seconds.get("total", 0.0) for r in receipts), default=None)

@@ -1,8 +1,8 @@
-"""Files that are whole or not there, on disks that fill up and on shares that stumble.
+"""Atomic, durable file writes that survive full disks, power loss and transient NFS errors.
 
-A file is written under a temporary name beside its place, flushed, renamed, and its folder flushed:
-without the last step a power cut can take the new name away again. What a network share answers
-while its server restarts (a stale handle, an I/O error) is asked again a few times.
+A file is written under a temporary name in the same folder, flushed and renamed, and then the
+folder is flushed: without the last step a power loss can undo the rename. Errors of a network
+share whose server restarts (stale handle, I/O error) are retried a few times.
 """
 
 from __future__ import annotations
@@ -21,24 +21,24 @@ from ..errors import Ip2pError, JobError, OutputError, StorageError
 
 T = TypeVar("T")
 
-SPACE_HINT = "See that there is space and that it may be written, then `ip2p-batch resume`."
+SPACE_HINT = "Free disk space or fix the permissions, then run `ip2p-batch resume`."
 SURVIVES = "Finished chunks are kept."
-#: Seconds between tries: a share's fail-over takes some, and a dead disk should be told of soon.
+#: Seconds between tries: a share's fail-over takes some; a dead disk should be reported soon.
 RETRY_DELAYS = (0.1, 0.5, 2.0)
-#: What may be gone at the next try: a stale handle, a server that does not answer, a cable.
+#: Errors that may be gone at the next try: stale handle, server or cable down.
 TRANSIENT_ERRNOS = frozenset(
     getattr(errno, name)
     for name in ("ESTALE", "EIO", "ETIMEDOUT", "EREMOTEIO", "EHOSTDOWN", "ENOTCONN", "EAGAIN")
     if hasattr(errno, name)
 )
-#: What file systems say that cannot flush a folder, and need not.
+#: Errors of file systems that cannot flush a folder and do not need to.
 _NO_FLUSH = frozenset({errno.EINVAL, errno.ENOTSUP, errno.EBADF, errno.EACCES, errno.EPERM})
 _PART = ".part"
 _PREFIX_LENGTH = len(".ip2p-") + 12 + len("-")
 
 
 def is_transient(error: BaseException | None) -> bool:
-    """Whether an error of the operating system may be gone at the next try."""
+    """Whether an operating-system error may be gone at the next try."""
     return isinstance(error, OSError) and error.errno in TRANSIENT_ERRNOS
 
 
@@ -50,14 +50,13 @@ def retry_transient(
     before_retry: Callable[[Exception], None] = lambda _: None,
     sleep: Callable[[float], None] = time.sleep,
 ) -> T:
-    """Call ``call`` until it returns, as long as another try may succeed.
+    """Call ``call``, and call it again after transient errors.
 
     Args:
-        call: what to do; takes no arguments.
+        call: takes no arguments.
         transient: whether an error may be gone at the next try. The default accepts the errors
-            that a network share gives while its server restarts.
-        delays: seconds between tries; one try more than there are delays. None means
-        ``RETRY_DELAYS``.
+            of a network share whose server restarts.
+        delays: seconds between tries; there is one try more. None is ``RETRY_DELAYS``.
         before_retry: called with the error before each delay, for a log line.
         sleep: called with each delay.
 
@@ -74,13 +73,13 @@ def retry_transient(
             if not transient(error):
                 raise
             before_retry(error)
-        # Outside of the handler: the failed try is freed before the next one begins.
+        # Outside the handler: memory of the failed try is freed before the next one.
         sleep(delay)
     return call()
 
 
 def write_error(path: Path, error: OSError) -> OutputError:
-    """The error for a file that cannot be written; one that may pass is worth another try."""
+    """The error for a file that cannot be written; StorageError where it is transient."""
     kind = StorageError if is_transient(error) else OutputError
     return cannot_write(path, error.strerror or str(error), kind)
 
@@ -88,17 +87,17 @@ def write_error(path: Path, error: OSError) -> OutputError:
 def cannot_write(
     path: Path | str, reason: str, kind: type[OutputError] = OutputError
 ) -> OutputError:
-    """The error for a file or folder that cannot be written, with the reason in words."""
+    """The error for a file or folder that cannot be written, with the given reason."""
     return kind(
         f"{path} cannot be written: {reason}.", path=path, hint=SPACE_HINT, survives=SURVIVES
     )
 
 
 def read_error(path: Path, error: OSError) -> Ip2pError:
-    """The error for a job's file that cannot be read; one that may pass is worth another try."""
+    """The error for a job's file that cannot be read; StorageError where it is transient."""
     message = f"{path} cannot be read: {error.strerror or error}."
     if is_transient(error):
-        hint = "See to the disk or share, then `ip2p-batch resume`."
+        hint = "Check the disk or share, then run `ip2p-batch resume`."
         return StorageError(message, path=path, hint=hint, survives=SURVIVES)
     return JobError(message, survives=SURVIVES)
 
@@ -108,42 +107,44 @@ def atomic_path(
     path: Path,
     *,
     durable: bool = True,
-    name_too: bool = True,
+    sync_parent: bool = True,
     parents: bool = True,
     check: Callable[[], None] = lambda: None,
 ) -> Iterator[Path]:
-    """A temporary path in ``path``'s folder that becomes ``path`` when the block ends well.
+    """Yield a temporary path in ``path``'s folder; rename it to ``path`` when the block succeeds.
 
-    The file is flushed to disk before the rename, and its folder after it; after an exception
-    nothing stands under either name.
+    The file is flushed to disk before the rename, and its folder after it. After an exception no
+    file remains under either name.
 
     Args:
-        durable: False leaves the flushing out, for what is of no use after a crash anyway.
-        name_too: False leaves the flush of the folder to the caller, who has many files in one.
-        parents: False makes only ``path``'s own folder, not the ones above: under a share that
-            is not mounted at the moment nothing may grow.
+        durable: False skips the flushes, for files that are of no use after a crash.
+        sync_parent: False leaves the flush of the folder to a caller with many files in one.
+        parents: False makes only ``path``'s own folder, not those above it: nothing may be
+            created below a share that is not mounted.
         check: called right before the rename; raises where the file is no longer wanted.
 
     Raises:
         OutputError: the disk is full, or the folder cannot be written.
-        StorageError: the disk or share stumbled, also when asked again; another try may do.
+        StorageError: a transient error of the disk or share outlasted the retries.
     """
-    if "\0" in str(path):  # else a ValueError of the system's
+    if "\0" in str(path):  # else the system raises ValueError
         raise OutputError(
-            f"{str(path)!r} cannot be written: no file is called so.", path=path, survives=SURVIVES
+            f"{str(path)!r} cannot be written: file names hold no NUL.",
+            path=path,
+            survives=SURVIVES,
         )
     temporary: Path | None = None
     try:
         temporary = retry_transient(lambda: _new_part(path, parents=parents))
         yield temporary
         if durable:
-            # Once only: after a failed flush a second one may say that all is well (fsync(2)).
+            # Once only: after a failed flush a second one may report success (fsync(2)).
             with temporary.open("rb+") as file:
                 os.fsync(file.fileno())
         check()
         _rename(temporary, path)
         temporary = None
-        if durable and name_too:
+        if durable and sync_parent:
             sync_directory(path.parent)
     except OSError as error:
         raise write_error(path, error) from error
@@ -154,7 +155,7 @@ def atomic_path(
 
 
 def write_atomic(path: Path, data: bytes, *, durable: bool = True, parents: bool = True) -> None:
-    """Write ``data`` so that readers see the old file or the new one, never a part.
+    """Write ``data`` so that readers see the old file or the new one, never a mix.
 
     Raises:
         OutputError: as :func:`atomic_path`; transient errors were retried.
@@ -170,14 +171,14 @@ def write_atomic(path: Path, data: bytes, *, durable: bool = True, parents: bool
 def overwrite_in_place(file: int, data: bytes, *, durable: bool = False) -> None:
     """Replace the JSON in an open file by other JSON; the file keeps its name and its inode.
 
-    For a file whose lock must stay with it, and for one that is written often and is of no use
-    after a crash. All others are written by :func:`atomic_path`. Readers may see a torn file. They
-    take JSON that does not decode for a file that was never written, so this must suit them.
+    For a file that carries a lock, and for one that is written often and is of no use after a
+    crash. All others use :func:`atomic_path`. Readers may see a torn file; they must treat JSON
+    that does not decode as a missing file.
 
     Args:
         file: descriptor, open for writing.
-        data: one JSON value. Spaces fill it up to the file's length, so that the file is never
-            empty and never ends with a piece of the old value.
+        data: one JSON value, padded with spaces to the file's length: the file is never empty
+            and never ends with a piece of the old value.
         durable: flush the file to disk.
 
     Raises:
@@ -193,10 +194,10 @@ def overwrite_in_place(file: int, data: bytes, *, durable: bool = False) -> None
 
 
 def sync_directory(path: Path) -> None:
-    """See that names given or taken in a folder outlive a power cut.
+    """Flush a folder, so that renames in it survive a power loss.
 
     Raises:
-        OSError: the disk does not do it.
+        OSError: the disk failed.
     """
     try:
         descriptor = os.open(path, os.O_RDONLY)
@@ -213,14 +214,14 @@ def digest(path: Path) -> str:
     """SHA-256 of a file.
 
     Raises:
-        OSError: it cannot be read.
+        OSError: the file cannot be read.
     """
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def sweep(paths: Iterable[Path]) -> None:
-    """Delete what killed processes left of unfinished ``paths``; nobody may be writing them now."""
+def remove_temp_files(paths: Iterable[Path]) -> None:
+    """Delete temporary files that killed processes left. No process may be writing ``paths``."""
     prefixes: dict[Path, set[str]] = {}
     for path in paths:
         prefixes.setdefault(path.parent, set()).add(_part_prefix(path))
@@ -248,7 +249,7 @@ def _rename(temporary: Path, path: Path) -> None:
         try:
             temporary.replace(path)
         except FileNotFoundError:
-            # The server did it the first time, and its answer was lost.
+            # The server renamed it the first time, and its answer was lost.
             if tries == 1 or not path.exists():
                 raise
 
@@ -256,5 +257,5 @@ def _rename(temporary: Path, path: Path) -> None:
 
 
 def _part_prefix(path: Path) -> str:
-    # A digest, for the name itself may be as long as names can be.
+    # A digest: the name itself may have the maximum length.
     return f".ip2p-{hashlib.sha256(os.fsencode(path.name)).hexdigest()[:12]}-"

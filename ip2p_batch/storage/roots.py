@@ -1,8 +1,8 @@
-"""The folders that a worker may read and write for others: ``IP2P_ALLOWED_ROOTS``.
+"""Folders that a worker may read and write: ``IP2P_ALLOWED_ROOTS``.
 
-A job folder says where its source lies and where its result goes, and whoever can write into a job
-folder or into the queue can say anything there. With roots, every such path is taken without its
-links, at the moment it is used, and has to lie under one of them.
+A job folder contains the paths of source and output, and everyone who can write into it or into
+the queue can set them. With roots, every such path is resolved when it is used and must lie below
+one of them.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ VARIABLE = "IP2P_ALLOWED_ROOTS"
 
 
 class Roots:
-    """Folders outside of which nothing is read or written; none at all means any folder.
+    """Folders outside of which nothing is read or written; empty allows any folder.
 
     Args:
-        folders: absolute paths. Links in them are followed once, now.
+        folders: absolute paths. Links in them are resolved once, now.
 
     Raises:
         RecipeError: a path is not absolute.
@@ -31,25 +31,25 @@ class Roots:
     def __init__(self, folders: Iterable[str | Path] = ()) -> None:
         found = []
         for folder in map(str, folders):
-            if not os.path.isabs(folder) or "\0" in folder:  # noqa: PTH117 - of a text, not yet a path
+            if not os.path.isabs(folder) or "\0" in folder:  # noqa: PTH117 - text, not yet a path
                 raise RecipeError(
-                    f"{VARIABLE} names {folder!r}, which is not an absolute path.",
-                    hint=f"Give absolute folders, with {os.pathsep!r} between them.",
+                    f"{VARIABLE} contains {folder!r}, which is not an absolute path.",
+                    hint=f"Give absolute folders, separated by {os.pathsep!r}.",
                 )
             found.append(Path(os.path.realpath(folder)))
         self.folders: tuple[Path, ...] = tuple(found)
 
     @classmethod
     def parse(cls, text: str) -> Roots:
-        """Roots from a list as in ``PATH``; empty text means any folder.
+        """Parse a list as in ``PATH``; empty text allows any folder.
 
         Raises:
             RecipeError: a path is not absolute, or there is nothing between the separators.
         """
         if not text:
             return cls()
-        # An empty part is a variable that was not set where the list was put together. To take
-        # it for nothing could leave no root at all, and that would open everything.
+        # An empty part is a variable that was unset when the list was built. Ignoring it could
+        # leave no root at all, and that would allow every folder.
         return cls(text.split(os.pathsep))
 
     def __bool__(self) -> bool:
@@ -65,22 +65,22 @@ class Roots:
         return f"Roots({[str(f) for f in self.folders]!r})"
 
     def allow(self, path: Path | str) -> Path:
-        """``path`` without links, for use right now; where there are no roots, as it is.
+        """Resolve ``path``, for use right now; without roots, return it unchanged.
 
-        The result may not exist yet. Use it, not ``path``: what has no links when it is looked
-        at can only be led astray by somebody who swaps a folder in that very moment.
+        The result may not exist yet. Use it instead of ``path``: a resolved path can only be
+        redirected by swapping a folder in the instant before its use.
 
         Raises:
-            OutsideRoots: it does not lie under a root, is not absolute, or is no path at all.
+            OutsideRoots: it lies below no root, is not absolute, or is not a path.
         """
         if not self.folders:
             return Path(path)
         text = os.fspath(path)
-        if not os.path.isabs(text):  # noqa: PTH117 - would be taken from wherever the worker runs
+        if not os.path.isabs(text):  # noqa: PTH117 - relative to the worker's folder otherwise
             raise self._refusal(text)
         try:
             real = Path(os.path.realpath(text))
-        except (ValueError, OSError):  # a NUL, or what no file name can be written with
+        except (ValueError, OSError):  # NUL, or text that cannot be a file name
             raise self._refusal(text) from None
         if not any(real.is_relative_to(folder) for folder in self.folders):
             raise self._refusal(text)
@@ -89,8 +89,8 @@ class Roots:
     def _refusal(self, path: str) -> OutsideRoots:
         shown = path if path.isprintable() else repr(path)
         return OutsideRoots(
-            f"{_shortened(shown)} is not in a folder that this worker may use ({VARIABLE}).",
-            hint=f"Put it under one of {os.pathsep.join(map(str, self.folders))}, or add its"
+            f"{_shortened(shown)} is outside the folders that this worker may use ({VARIABLE}).",
+            hint=f"Move it below one of {os.pathsep.join(map(str, self.folders))}, or add its"
             f" folder to {VARIABLE} of the worker.",
         )
 
@@ -99,5 +99,5 @@ def _shortened(text: str, limit: int = 300) -> str:
     return text if len(text) <= limit else f"{text[:limit]}..."
 
 
-#: No limits: the command line's own jobs, and workers on which nothing is set.
+#: No limits: jobs of the command line itself, and workers without the variable.
 ANYWHERE = Roots()
