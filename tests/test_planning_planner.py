@@ -83,9 +83,9 @@ def test_no_frame_is_further_from_its_borders_than_asked(video):
 def test_a_long_video_has_longer_chunks_and_still_enough_of_them(stop, cuts):
     recipe = Recipe(instruction="x")
     chunks = [c for c in planner.plan_video(0, stop, cuts, recipe, (8, 8)).chunks if c.wave == 2]
-    if len(chunks) < planner.ENOUGH_CHUNKS:
+    if len(chunks) < planner.MIN_CHUNKS:
         assert all(len(c) <= recipe.chunk_frames for c in chunks)
-    if stop > 5 * planner.SPANS_PER_CHUNK * planner.ENOUGH_CHUNKS * recipe.chunk_frames:
+    if stop > 5 * planner.SPANS_PER_CHUNK * planner.MIN_CHUNKS * recipe.chunk_frames:
         beyond = sum(c.reach[1] - c.reach[0] for c in chunks) / stop
         assert beyond < 1.05
 
@@ -124,11 +124,11 @@ def test_depth_is_two_waves_at_the_most_whatever_the_length(video):
 
 @given(st.lists(st.tuples(st.sampled_from([64, 128]), st.sampled_from([64, 96])), max_size=80))
 def test_each_chunk_of_stills_holds_one_edit_size_and_every_picture_is_planned_once(buckets):
-    result, order = planner.plan_stills(buckets)
+    result, order = planner.plan_images(buckets)
     assert sorted(order) == list(range(len(buckets)))
     seen = []
     for chunk in result.chunks:
-        assert 1 <= len(chunk) <= planner.STILLS_PER_CHUNK
+        assert 1 <= len(chunk) <= planner.IMAGES_PER_CHUNK
         assert len({buckets[order[i]] for i in range(chunk.start, chunk.stop)}) == 1
         seen += range(chunk.start, chunk.stop)
     assert seen == list(range(len(buckets)))
@@ -136,7 +136,7 @@ def test_each_chunk_of_stills_holds_one_edit_size_and_every_picture_is_planned_o
 
 def test_few_pictures_are_spread_over_several_chunks_of_nearly_one_size():
     sizes = {
-        n: [len(c) for c in planner.plan_stills([(64, 64)] * n)[0].chunks] for n in (3, 24, 1000)
+        n: [len(c) for c in planner.plan_images([(64, 64)] * n)[0].chunks] for n in (3, 24, 1000)
     }
     assert sizes[3] == [3]
     assert sizes[24] == [4] * 6

@@ -171,11 +171,11 @@ def test_a_retry_that_stops_half_way_goes_on_as_any_job_does(catalog, tmp_path, 
     assert scheduler.read_result(folder).frames == 7
 
 
-def test_a_job_that_workers_are_at_is_left_to_them(catalog, tmp_path, settings):
+def test_a_job_that_workers_are_processing_is_not_retried(catalog, tmp_path, settings):
     folder = create(catalog, tmp_path / "out", settings)
     worker = WorkerInfo(host="h", pid=1)
     folder.heartbeats.write(Heartbeat(chunk="1-000000", worker=worker, done=0, at=time.time()))
-    with pytest.raises(JobError, match="Workers are at"):
+    with pytest.raises(JobError, match="Workers are processing"):
         scheduler.retry_job(folder)
 
 

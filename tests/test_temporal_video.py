@@ -111,7 +111,7 @@ def test_threads_beside_the_model_change_nothing(tmp_path, settings, monkeypatch
 @pytest.mark.timeout(280)
 def test_a_chunk_of_several_spans_gives_the_same_pixels(tmp_path, settings, monkeypatch):
     source = lossless(tmp_path / "in.mkv", shot("bikes", 20))
-    monkeypatch.setattr(planner, "ENOUGH_CHUNKS", 1)
+    monkeypatch.setattr(planner, "MIN_CHUNKS", 1)
     pixels = []
     for spans in (1, 3):
         monkeypatch.setattr(planner, "SPANS_PER_CHUNK", spans)

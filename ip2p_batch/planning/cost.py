@@ -1,20 +1,20 @@
-"""Estimated cost of a chunk, before anything was measured."""
+"""Estimate the cost of a chunk before anything is measured."""
 
 from __future__ import annotations
 
 from ..jobs.plan import Chunk, ImageChunk, Plan
 from ..jobs.spec import Job
 
-#: Seconds that any chunk may take, beside the time for its frames.
+#: Seconds allowed for any chunk, in addition to the time for its frames.
 LEAST_SECONDS = 600.0
-#: TFLOP of one call of the UNet at 512x512, of Stable Diffusion 1.5 and everything beside it.
+#: TFLOP per UNet call at 512x512 for Stable Diffusion 1.5, including its share of all other work.
 _CALL = 1.0
-#: TFLOP a second of the slowest device of a kind that we would wait for.
+#: TFLOP per second of the slowest supported device of each kind.
 _SLOWEST = {"cpu": 0.005, "cuda": 1.0}
 
 
 def cost(job: Job, plan: Plan, chunk: Chunk) -> float:
-    """Roughly what a chunk takes to compute, in TFLOP, if the model is a large one."""
+    """Estimate the computation of a chunk in TFLOP, for a model of the size of SD 1.5."""
     recipe = job.recipe
     width, height = plan.max_edit_size(recipe)
     anchors = () if isinstance(chunk, ImageChunk) else chunk.anchors
@@ -24,5 +24,5 @@ def cost(job: Job, plan: Plan, chunk: Chunk) -> float:
 
 
 def planned_seconds(job: Job, plan: Plan, chunk: Chunk, device: str) -> float:
-    """What the slowest ``device`` (``cpu`` or ``cuda``) would need."""
+    """Estimate the seconds for a chunk on the slowest ``device``, ``cpu`` or ``cuda``."""
     return cost(job, plan, chunk) / _SLOWEST[device]

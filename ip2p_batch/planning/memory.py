@@ -1,4 +1,4 @@
-"""How much memory a worker needs, from the model's files alone: no weights are loaded."""
+"""Estimate the memory of a worker from the model's files, without loading weights."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ _DEFAULT_PARAMETERS = 1_066_300_000
 #: Channels of its UNet and VAE, from the finest level to the coarsest.
 _UNET_CHANNELS = (320, 640, 1280, 1280)
 _VAE_CHANNELS = (128, 256, 512, 512)
-#: Working memory in maps: of the UNet's finest channels at latent size, and of the second-finest
-#: channels of the VAE, whose decoder's last block has them at full size. From the peak resident
-#: size on the CPU in float32 at 512x512: UNet 0.68 GB for three branches, decoder 1.04 GB.
+#: Working memory in feature maps: for the UNet, of its finest channels at latent size; for the VAE,
+#: of its second-finest channels at full size, as in its decoder's last block. Measured as the peak
+#: resident size on a CPU in float32 at 512x512: UNet 0.68 GB for 3 branches, decoder 1.04 GB.
 _UNET_MAPS = 44
 _VAE_MAPS = 4
 _BYTES = {"float32": 4, "float16": 2, "bfloat16": 2}
@@ -31,9 +31,9 @@ class Memory(msgspec.Struct, frozen=True, kw_only=True):
     """An estimate, in bytes.
 
     Attributes:
-        dtype: the precision it holds for.
-        weights: of UNet, text encoder and VAE.
-        frame: working memory for each frame of a batch.
+        dtype: the precision that the estimate is for.
+        weights: memory of UNet, text encoder and VAE.
+        frame: working memory per frame of a batch.
     """
 
     dtype: str
@@ -42,10 +42,13 @@ class Memory(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def memory(recipe: Recipe, width: int, height: int, *, gpu: bool) -> Memory | None:
-    """What the recipe's model needs to edit frames of ``width`` x ``height`` pixels.
+    """Estimate the memory to edit frames of ``width`` x ``height`` pixels.
 
-    None where the model is not on this machine and not the default one. ``gpu`` decides what
-    ``--dtype auto`` means.
+    Args:
+        gpu: which precision ``--dtype auto`` means.
+
+    Returns:
+        None if the model is not on this machine and is not the default model.
     """
     dtype = auto_dtype(gpu=gpu) if recipe.dtype == "auto" else recipe.dtype
     folder = Path(catalog.locate(recipe.model))
@@ -69,13 +72,13 @@ def memory(recipe: Recipe, width: int, height: int, *, gpu: bool) -> Memory | No
 
 
 def _branches(recipe: Recipe) -> int:
-    """The most branches that go through the UNet together in one step."""
+    """Maximum number of guidance branches per UNet call."""
     weights = guidance.weights(recipe.guidance_scale, recipe.image_guidance_scale)
     return len(guidance.branches(weights if recipe.guided_steps() else guidance.OFF))
 
 
 def _parameters(path: Path) -> int:
-    """Numbers in a safetensors file, by its header; 0 where it is not one."""
+    """Number of parameters in a safetensors file, from its header; 0 if it is not one."""
     try:
         with safe_open(path, framework="numpy") as file:
             return sum(math.prod(file.get_slice(name).get_shape()) for name in file.keys())  # noqa: SIM118

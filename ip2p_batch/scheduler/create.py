@@ -1,4 +1,4 @@
-"""From a request to a planned job in its folder."""
+"""Create the job folder of a request."""
 
 from __future__ import annotations
 
@@ -22,39 +22,41 @@ def create_job(
 ) -> JobFolder:
     """Plan a job and write its folder.
 
-    The same request on the same source finds its unfinished job again, so that running a command
-    twice goes on where the first run stopped.
+    An equal request on the same source finds its unfinished job, so that running a command again
+    continues where the first run stopped.
 
     Raises:
         OutputError: the output exists (and ``overwrite`` is off), or cannot be written.
         ModelError: the model is not on the list of ``IP2P_ALLOWED_MODELS``.
-        OutsideRoots: workers elsewhere are to do it, and ``IP2P_ALLOWED_ROOTS`` is set here as it
-        is there.
-        Ip2pError: whatever :func:`survey` raises.
+        OutsideRoots: the job is for the workers of a broker, and a path is outside
+            ``IP2P_ALLOWED_ROOTS``.
+        SourceError, RecipeError: see :func:`~ip2p_batch.planning.prepare.prepare_job`.
     """
     catalog.check_allowed(request.recipe.model, request.recipe.revision, settings.allowed_models)
     if request.recipe.tiny_vae:
         catalog.check_tiny_vae(request.recipe.model, settings.allowed_models)
-    found = prepare_job(request, report)
-    job = found.job
+    prepared = prepare_job(request, report)
+    job = prepared.job
     output = Path(job.output)
     folder = JobFolder(job_path(settings, job.id, output))
     if settings.broker_url is not None:
         for path in (job.source.path, job.output, folder.path.absolute()):
             settings.allowed_roots.allow(path)
     unfinished = folder.exists() and folder.result() is None
-    if job.source.is_video or len(found.items) == 1:
+    if job.source.is_video or len(prepared.items) == 1:
         _check_free(output, overwrite=request.overwrite)
-    _check_writable(output if not job.source.is_video and len(found.items) > 1 else output.parent)
+        _check_writable(output.parent)
+    else:
+        _check_writable(output)
     if not unfinished:
         shutil.rmtree(folder.path, ignore_errors=True)
         folder = JobFolder.create(
             folder.path,
             job,
-            found.plan,
-            frames=found.frames,
-            items=found.items,
-            reference=found.reference,
+            prepared.plan,
+            frames=prepared.frames,
+            items=prepared.items,
+            reference=prepared.reference,
         )
     else:
         if request.allow_mixed_hardware:
@@ -62,18 +64,18 @@ def create_job(
         if request.priority is not None:
             folder.set_priority(request.priority)
     register(settings, folder)
-    if not found.plan.chunks:
-        assemble(folder)  # nothing is left to do: no workers are needed to say so
+    if not prepared.plan.chunks:
+        assemble(folder)  # nothing to edit, so no worker is needed
     report(
         Event(
             kind="planned",
             job=job.id,
-            total=found.plan.frames,
-            message=_planned(found.plan, unfinished=unfinished),
+            total=prepared.plan.frames,
+            message=_planned(prepared.plan, unfinished=unfinished),
             data={"folder": str(folder.path), "resumed": unfinished},
         )
     )
-    for warning in found.plan.warnings:
+    for warning in prepared.plan.warnings:
         report(Event(kind="warning", job=job.id, message=warning))
     return folder
 
@@ -83,7 +85,7 @@ def _planned(plan: Plan, *, unfinished: bool) -> str:
     text = f"{_count(plan.frames, noun)} in {_count(len(plan.chunks), 'chunk')}"
     if plan.shots:
         text += f" of {_count(len(plan.shots), 'shot')}"
-    return f"going on with {text}" if unfinished else text
+    return f"continuing with {text}" if unfinished else text
 
 
 def _count(number: int, noun: str) -> str:
@@ -95,7 +97,7 @@ def _check_free(output: Path, *, overwrite: bool) -> None:
         raise OutputError(
             f"{output} exists already.",
             path=output,
-            hint="Give --overwrite to replace it, or choose another name with -o.",
+            hint="Replace it with --overwrite, or choose another name with -o.",
         )
 
 
@@ -103,7 +105,7 @@ def _check_writable(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
-            pass  # never has a name that a killed command could leave behind
+            pass  # it has no name, so that a killed command leaves no file
     except OSError as error:
         raise OutputError(
             f"{folder} cannot be written: {error.strerror}.",

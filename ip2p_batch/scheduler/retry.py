@@ -1,8 +1,7 @@
-"""Do again what failed, and only that: pictures that were mended, chunks that were given up.
+"""Retry what failed: images that were fixed since, and chunks that failed.
 
-Numbers of items and ids of chunks stay, so that receipts keep their meaning. A picture that is
-tried again gets a chunk of its own beside the one that failed at it, which leaves it out from
-now on.
+Numbers of items and ids of chunks do not change, so receipts keep their meaning. An image that is
+retried gets a new chunk, and the chunk in which it failed excludes it from then on.
 """
 
 from __future__ import annotations
@@ -15,60 +14,61 @@ from ..jobs.folder import JobFolder
 from ..jobs.plan import Plan
 from ..jobs.spec import Item
 from ..media.resize import Resize
-from ..planning.planner import STILLS_PER_CHUNK
-from ..planning.prepare import look_again, picture_warnings
+from ..planning.images import image_warnings, rescan
+from ..planning.planner import IMAGES_PER_CHUNK
 
 
 def retry_job(folder: JobFolder) -> int:
-    """Plan anew what failed of a job; the frames or pictures that are to be done now.
+    """Plan the failed parts of a job again; the number of frames or images to edit now.
 
-    Afterwards the job is one to be taken up, as after a stop: :func:`submit` or :func:`follow`.
-    Where there is nothing to do again, it is left as it is.
+    Run the job afterwards with :func:`submit_job` or :func:`follow_job`. A job without failed
+    parts is left as it is.
 
     Raises:
-        JobError: workers are at it now.
-        SourceError: the folder or the list of the pictures cannot be read any more.
+        JobError: workers are processing the job.
+        SourceError: the folder or the list of images cannot be read any more.
     """
-    with folder.locked() as mine:
-        if not mine or (not folder.ended and live_heartbeats(folder, folder.receipts.ids())):
+    with folder.locked() as is_locked:
+        is_running = not folder.ended and live_heartbeats(folder, folder.receipts.ids())
+        if not is_locked or is_running:
             name = folder.path.name
             raise JobError(
-                f"Workers are at job {name} now.",
+                f"Workers are processing job {name}.",
                 hint=f"Wait for its end (`ip2p-batch watch {name}`), or cancel it first.",
             )
         if not folder.job().source.is_video:
-            _plan_again(folder)
-        plan, done = folder.plan(), folder.receipts.ids()
-        open_ = [chunk for chunk in plan.chunks if chunk.id not in done]
-        if open_:
+            _replan(folder)
+        plan, finished = folder.plan(), folder.receipts.ids()
+        pending = [chunk for chunk in plan.chunks if chunk.id not in finished]
+        if pending:
             folder.drop_result()
-        return sum(plan.frames_by_chunk.get(chunk.id, 1) for chunk in open_)
+        return sum(plan.frames_by_chunk.get(chunk.id, 1) for chunk in pending)
 
 
-def _plan_again(folder: JobFolder) -> None:
-    """Look at the pictures that failed once more, and plan chunks for those that may be edited."""
+def _replan(folder: JobFolder) -> None:
+    """Check failed images again, and plan chunks for those that can be edited now."""
     job, plan = folder.job(), folder.plan()
     items = list(folder.items())
-    failed_at = _failed_in_work(folder, plan)
+    failed = _failed_images(folder, plan)
     planned = {n for c in plan.chunks for n in c.numbers}
-    left = [
+    numbers = [
         n
         for n, item in enumerate(items)
-        if not item.skipped and (n in failed_at or n not in planned or item.error is not None)
+        if not item.skipped and (n in failed or n not in planned or item.error is not None)
     ]
-    again = dict(zip(left, look_again(job, [items[n] for n in left]), strict=True))
-    mended = {n: item for n, item in again.items() if item.error is None}
-    if not mended:
+    rescanned = dict(zip(numbers, rescan(job, [items[n] for n in numbers]), strict=True))
+    editable = {n: item for n, item in rescanned.items() if item.error is None}
+    if not editable:
         return
-    items = [again.get(n, item) for n, item in enumerate(items)]
+    items = [rescanned.get(n, item) for n, item in enumerate(items)]
     folder.replan(
-        plan.with_retried(failed_at, _runs(mended, job.recipe.size), picture_warnings(items)),
+        plan.with_retried(failed, _runs(editable, job.recipe.size), image_warnings(items)),
         items,
     )
 
 
-def _failed_in_work(folder: JobFolder, plan: Plan) -> dict[int, str]:
-    """Numbers of the pictures that receipts call failed, each with its chunk."""
+def _failed_images(folder: JobFolder, plan: Plan) -> dict[int, str]:
+    """Numbers of the images that failed while they were edited, each with its chunk's id."""
     return {
         item.index: receipt.chunk
         for receipt in folder.receipts.all()
@@ -78,16 +78,16 @@ def _failed_in_work(folder: JobFolder, plan: Plan) -> dict[int, str]:
 
 
 def _runs(items: Mapping[int, Item], size: int) -> Iterator[tuple[int, int]]:
-    """Ranges of neighbouring numbers whose pictures are edited at one size."""
+    """Half-open ranges of consecutive numbers whose images have one edit size."""
     run: list[int] = []
-    shape = (0, 0)
+    run_size = (0, 0)
     for number in sorted(items):
         resize = Resize.of_item(items[number], size)
-        own = (resize.width, resize.height)
-        if run and (number != run[-1] + 1 or own != shape or len(run) == STILLS_PER_CHUNK):
+        edit_size = (resize.width, resize.height)
+        if run and (number != run[-1] + 1 or edit_size != run_size or len(run) == IMAGES_PER_CHUNK):
             yield run[0], run[-1] + 1
             run = []
         run.append(number)
-        shape = own
+        run_size = edit_size
     if run:
         yield run[0], run[-1] + 1

@@ -107,7 +107,7 @@ _LONG = "make it snow " * 8000
 
 CASES: tuple[Case, ...] = (
     # -- what stands in a folder
-    Case("an empty folder", lambda parent: _empty(parent / "catalog"), Refused("holds no pictures")),
+    Case("an empty folder", lambda parent: _empty(parent / "catalog"), Refused("contains no pictures")),
     Case("a folder of text", folder(lambda p: (p / "a.txt").write_text("x")), good()),
     Case("a link to the folder itself", folder(link("again", ".")), good()),
     Case("a link to the folder above", folder(link("up", "..")), but("up", "a folder elsewhere")),
@@ -152,8 +152,8 @@ CASES: tuple[Case, ...] = (
     Case("CSV with an open quote", listed('path,instruction\na.png,"snow\n'), Refused("not CSV")),
     Case("CSV without its column", listed("file\na.png\n"), Refused("unknown column")),
     Case("CSV without a header", listed("a.png,snow\n"), Refused("unknown column")),
-    Case("CSV of nothing but a header", listed("path\n"), Refused("holds no pictures")),
-    Case("CSV of empty lines", listed("\n\n\n"), Refused("holds no pictures")),
+    Case("CSV of nothing but a header", listed("path\n"), Refused("contains no pictures")),
+    Case("CSV of empty lines", listed("\n\n\n"), Refused("contains no pictures")),
     Case("a list that is a picture", lambda p: pictures.save(p / "a.png").rename(p / "a.csv"),
          Refused("not UTF-8")),
     Case("an output outside", listed("path,output\na.png,../../x.png\nb.jpg,\n"),

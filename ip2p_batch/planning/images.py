@@ -1,0 +1,149 @@
+"""List the images of a source, check them, and check them again for a retry."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import msgspec
+
+from ..errors import OutputError, SourceError
+from ..jobs.spec import Encoding, Item, Job
+from ..media.images import listing
+from ..media.images.codec import output_suffix
+from ..media.images.formats import SUFFIXES, suffix_format
+from ..media.source import SourceKind, classify_source
+
+
+def list_images(path: Path, output: Path, kind: SourceKind, encoding: Encoding) -> list[Item]:
+    """The images of a folder, of a manifest, or the one image, each with its output path.
+
+    Raises:
+        SourceError: there is no image, or the folder or manifest cannot be read.
+        OutputError: the output has the suffix of no image format.
+    """
+    items = _list(path, output, kind, encoding)
+    if not items:
+        raise SourceError(
+            f"{path} contains no pictures.",
+            path=path,
+            hint="JPEG, PNG, WebP, TIFF, BMP and AVIF files are searched, in all subfolders.",
+        )
+    return items
+
+
+def check_images(
+    items: Sequence[Item], progress: Callable[[str, int, int], None] = lambda *_: None
+) -> tuple[list[Item], str]:
+    """Read the size of each image and note errors.
+
+    Returns:
+        The items with their facts, and a digest of the files. The digest does not depend on
+        outputs: a job that is half done must stay the same job.
+    """
+    measured = listing.measure_items(items, progress=progress)
+    return measured, _digest(measured)
+
+
+def skip_existing(items: Sequence[Item]) -> list[Item]:
+    """Mark the images whose output exists as skipped."""
+    return [_skip_existing(item) for item in items]
+
+
+def nothing_to_edit(path: Path, failed: Sequence[Item]) -> SourceError:
+    """The error for a source of which no image can be edited; gives the first reason."""
+    first = failed[0]
+    if len(failed) == 1 and first.source == str(path):
+        return SourceError(f"{path}: {first.error}.", path=path, hint="Check the file.")
+    more = f" ({len(failed)} pictures have errors)" if len(failed) > 1 else ""
+    return SourceError(
+        f"Nothing in {path} can be edited: {first.source}: {first.error}{more}.",
+        path=path,
+        hint="Check the files named.",
+    )
+
+
+def image_warnings(items: Sequence[Item]) -> list[str]:
+    """Warnings about images that are not edited, one line each."""
+    skipped = sum(item.skipped for item in items)
+    failed = sum(item.error is not None for item in items) - skipped
+    warnings = []
+    if failed:
+        warnings.append(f"{failed} of {len(items)} pictures cannot be edited.")
+    if skipped:
+        warnings.append(
+            f"{skipped} pictures are skipped since their output exists (--overwrite replaces it)."
+        )
+    return warnings
+
+
+def rescan(job: Job, items: Sequence[Item]) -> list[Item]:
+    """Check images of a job again, in the same order.
+
+    An image that is missing from its folder or manifest now is returned unchanged.
+
+    Raises:
+        SourceError: the folder or the manifest cannot be read.
+    """
+    path, output = Path(job.source.path), Path(job.output)
+    kind = classify_source(path)
+    if kind == "still":
+        listed = [msgspec.structs.replace(item, error=None) for item in items]
+    else:
+        listed = _list(path, output, kind, job.encoding)
+    by_paths = {(os.path.normpath(i.source), i.output): i for i in listed}
+    by_source = {os.path.normpath(i.source): i for i in listed}
+    current = []
+    for item in items:
+        source = os.path.normpath(item.source)
+        match = by_paths.get((source, item.output))
+        if match is None and item.error is not None:
+            match = by_source.get(source)  # a row with an error may have had no output path
+        has_instruction = job.recipe.instruction.strip() or (match and match.instruction)
+        if match is not None and not match.error and not has_instruction:
+            match = msgspec.structs.replace(match, error="it has no instruction")
+        current.append(item if match is None else match)
+    measured = listing.measure_items(current)
+    return measured if job.overwrite else skip_existing(measured)
+
+
+def _list(path: Path, output: Path, kind: SourceKind, encoding: Encoding) -> list[Item]:
+    if kind == "folder":
+        return listing.find_items(path, output, format=encoding.format)
+    if kind == "manifest":
+        return listing.read_manifest(path, output, format=encoding.format)
+    return [Item(source=str(path), output=str(_single_output(path, output, encoding)))]
+
+
+def _single_output(path: Path, output: Path, encoding: Encoding) -> Path:
+    """The output file of a single image; a folder as output keeps the name of the image."""
+    if output.is_dir() or not output.suffix:
+        return output / (path.stem + output_suffix(path, encoding))
+    if suffix_format(output) is None:
+        raise OutputError(
+            f"{output.name}: {output.suffix!r} is not the suffix of a supported format.",
+            path=output,
+            hint=f"Use one of: {', '.join(SUFFIXES)}.",
+        )
+    return output
+
+
+def _skip_existing(item: Item) -> Item:
+    if item.error is None and os.path.lexists(item.output):
+        reason = f"{item.output} exists already (--overwrite replaces it)"
+        return msgspec.structs.replace(item, error=reason, skipped=True)
+    return item
+
+
+def _digest(items: Sequence[Item]) -> str:
+    digest = hashlib.sha256()
+    for item in items:
+        digest.update(msgspec.json.encode(item))
+        try:
+            stat = Path(item.source).stat()
+        except OSError:
+            continue
+        digest.update(f"{stat.st_size}:{stat.st_mtime_ns}".encode())
+    return digest.hexdigest()
