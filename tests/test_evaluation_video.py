@@ -1,4 +1,4 @@
-"""Scores of real video files: a copy, a flickering one, a seam, an excerpt, CLIP's measures."""
+"""Scores of real video files: copies, flicker, seams, excerpts, and CLIP similarities."""
 
 import json
 
@@ -21,7 +21,7 @@ def texture(height, width, seed=0):
 
 
 def write(path, images):
-    """Lossless, so that only what is meant differs."""
+    """Encode losslessly, so that only intended differences remain."""
     with av.open(str(path), "w") as container:
         stream = container.add_stream("ffv1", rate=25)
         stream.width, stream.height, stream.pix_fmt = images[0].shape[1], images[0].shape[0], "bgr0"
@@ -37,7 +37,7 @@ def clip():
     return [wide[:, n : n + 160].copy() for n in range(12)]
 
 
-def test_a_copy_adds_nothing(tmp_path, clip):
+def test_a_copy_adds_no_flicker(tmp_path, clip):
     source = write(tmp_path / "a.mkv", clip)
     score, frame_scores = score_video(ScoreRequest(source=source, output=source, cuts=()))
     assert (score.frames, score.width, score.height) == (12, 160, 96)
@@ -45,7 +45,7 @@ def test_a_copy_adds_nothing(tmp_path, clip):
     assert len(frame_scores.pairs) == 11 and len(frame_scores.source_ssim) == 12
 
 
-def test_flicker_shows_and_a_seam_shows_where_it_is(tmp_path, clip):
+def test_flicker_raises_the_score_and_a_seam_shows_at_its_frame(tmp_path, clip):
     source = write(tmp_path / "a.mkv", clip)
     bright = [np.clip(i + 20.0 * (n >= 6), 0, 255).astype(np.uint8) for n, i in enumerate(clip)]
     output = write(tmp_path / "b.mkv", bright)
@@ -58,7 +58,7 @@ def test_flicker_shows_and_a_seam_shows_where_it_is(tmp_path, clip):
     assert cut.seam_ratio is None and cut.excess < 0.05 * score.excess
 
 
-def test_an_excerpt_is_compared_from_its_first_frame_on(tmp_path, clip):
+def test_an_excerpt_is_compared_from_its_first_frame(tmp_path, clip):
     source = write(tmp_path / "a.mkv", clip)
     output = write(tmp_path / "b.mkv", clip[4:10])
     with pytest.raises(SourceError, match="6 frames") as caught:
@@ -76,13 +76,13 @@ def test_an_excerpt_may_begin_with_the_first_frame(tmp_path, clip):
         score_video(ScoreRequest(source=output, output=source, first=0))
 
 
-def test_one_frame_alone_cannot_flicker(tmp_path, clip):
+def test_a_video_of_one_frame_is_refused(tmp_path, clip):
     source = write(tmp_path / "a.mkv", clip[:1])
     with pytest.raises(SourceError, match="only one frame"):
         score_video(ScoreRequest(source=source, output=source))
 
 
-def test_large_videos_are_compared_at_the_size_asked_for(tmp_path, clip):
+def test_large_videos_are_compared_at_the_requested_size(tmp_path, clip):
     source = write(tmp_path / "a.mkv", clip)
     score, _ = score_video(ScoreRequest(source=source, output=source, size=80, cuts=()))
     assert (score.width, score.height) == (80, 48)
@@ -90,7 +90,7 @@ def test_large_videos_are_compared_at_the_size_asked_for(tmp_path, clip):
     assert len(sources) == len(outputs) == 5 and sources[0].shape == (48, 80, 3)
 
 
-def test_the_plot_is_a_picture(tmp_path, clip):
+def test_the_plot_is_written_as_an_image(tmp_path, clip):
     source = write(tmp_path / "a.mkv", clip)
     score, frame_scores = score_video(
         ScoreRequest(source=source, output=source, seams=(6,), cuts=(4,))
@@ -102,7 +102,7 @@ def test_the_plot_is_a_picture(tmp_path, clip):
 # -- CLIP ---------------------------------------------------------------------------------
 
 
-def test_similarities_are_those_of_their_formulas():
+def test_similarities_follow_from_their_formulas():
     same = np.array([[1.0, 0.0], [2.0, 0.0]])
     turned = np.array([[0.0, 1.0], [0.0, 3.0]])
     assert temporal_consistency(same) == pytest.approx(1)
@@ -138,17 +138,18 @@ def clip_folder(tmp_path_factory):
     return folder
 
 
-def test_a_clip_model_of_a_folder_gives_what_its_captions_allow(clip, clip_folder):
+def test_a_clip_model_in_a_folder_computes_what_the_captions_allow(clip, clip_folder):
     negative = [255 - image for image in clip]
     plain = compute_clip_scores(clip, negative, model=str(clip_folder))
     assert plain.frames == 12 and 0 < plain.temporal_consistency <= 1 + 1e-6
     assert plain.text_similarity is None and plain.directional_similarity is None
     captions = {"source_caption": "a texture", "caption": "a negative"}
-    whole = compute_clip_scores(clip, negative, model=str(clip_folder), **captions)
-    assert -1 <= whole.text_similarity <= 1 and -1 <= whole.directional_similarity <= 1
+    with_captions = compute_clip_scores(clip, negative, model=str(clip_folder), **captions)
+    assert -1 <= with_captions.text_similarity <= 1
+    assert -1 <= with_captions.directional_similarity <= 1
 
 
-def test_a_clip_model_that_is_not_there_is_one_clear_line(clip, tmp_path):
+def test_a_missing_clip_model_is_a_model_error(clip, tmp_path):
     with pytest.raises(ModelError, match="CLIP model"):
         compute_clip_scores(clip, clip, model=str(tmp_path))
 
@@ -156,14 +157,14 @@ def test_a_clip_model_that_is_not_there_is_one_clear_line(clip, tmp_path):
 # -- the command ----------------------------------------------------------------------------
 
 
-def test_the_command_says_it_as_text_and_as_json_and_draws(tmp_path, clip, capsys):
+def test_the_command_prints_text_or_json_and_writes_the_plot(tmp_path, clip, capsys):
     from ip2p_batch.cli.app import app
 
     source = write(tmp_path / "a.mkv", clip)
     plot = tmp_path / "p.png"
     assert app(["score", str(source), str(source), "--plot", str(plot)], standalone_mode=False) == 0
-    said = capsys.readouterr().out
-    assert "warp error" in said and "12 frames at 160x96" in said and plot.is_file()
+    printed = capsys.readouterr().out
+    assert "warp error" in printed and "12 frames at 160x96" in printed and plot.is_file()
     assert app(["score", str(source), str(source), "--json"], standalone_mode=False) == 0
     facts = json.loads(capsys.readouterr().out)
     assert facts["excess"] == 0 and len(facts["pairs"]) == 11 and facts["clip"] is None

@@ -1,4 +1,4 @@
-"""How alike pictures are, and how steady a video is: plain functions of pixels, no weights."""
+"""Metrics of image similarity and temporal consistency: pure functions of pixels or embeddings."""
 
 from .clip_metrics import directional_similarity, temporal_consistency, text_similarity
 from .image_metrics import edit_strength, psnr, ssim

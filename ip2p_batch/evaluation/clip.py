@@ -1,4 +1,4 @@
-"""What CLIP sees in a video, where a CLIP model can be loaded."""
+"""Embed frames and captions with a CLIP model, and compute the similarities of a video."""
 
 from __future__ import annotations
 
@@ -14,21 +14,24 @@ from ..errors import ModelError
 from ..frame import Image
 from . import directional_similarity, temporal_consistency, text_similarity
 
-#: The model that InstructPix2Pix's own measurements use.
+#: The model that the InstructPix2Pix paper measures with.
 DEFAULT_CLIP = "openai/clip-vit-large-patch14"
+#: Frames per forward pass.
 _BATCH = 8
 
+#: Embeddings, shape ``(count, width)`` or ``(width,)``.
 Vectors = npt.NDArray[np.float32]
 
 
 class ClipScores(msgspec.Struct, frozen=True, kw_only=True):
-    """Similarities of CLIP's embeddings; None where the captions for it were not given.
+    """Similarities of CLIP embeddings, each -1 to 1; None without the captions for it.
 
     Attributes:
-        temporal_consistency: see :func:`metrics.temporal_consistency`; over the frames looked at.
-        text_similarity: of output and its caption.
-        directional_similarity: see :func:`metrics.directional_similarity`.
-        frames: looked at, spread over the video.
+        model: hub id or folder of the CLIP model.
+        frames: number of frames that were embedded, spread evenly over the video.
+        temporal_consistency: see :func:`clip_metrics.temporal_consistency`.
+        text_similarity: see :func:`clip_metrics.text_similarity`.
+        directional_similarity: see :func:`clip_metrics.directional_similarity`.
     """
 
     model: str
@@ -49,25 +52,28 @@ def compute_clip_scores(
     """Embed frames and captions, and compare them.
 
     Args:
-        sources, outputs: uint8 RGB frames, in order.
+        sources, outputs: the same frames of source and output, in order, uint8 RGB; at least two.
         model: hub id or folder of a CLIP model in transformers' layout.
-        source_caption, caption: what the source shows, and what the output should show.
+        source_caption, caption: what the source shows, and what the output should show; empty:
+            leave out the similarities that need it.
 
     Raises:
         ModelError: the model cannot be loaded.
     """
     clip = _Clip(model)
-    after = clip.images(outputs)
+    output_vectors = clip.images(outputs)
     text = clip.text(caption) if caption else None
     direction = None
     if text is not None and source_caption:
-        before = clip.images(sources)
-        direction = directional_similarity(before, after, clip.text(source_caption), text)
+        source_vectors = clip.images(sources)
+        direction = directional_similarity(
+            source_vectors, output_vectors, clip.text(source_caption), text
+        )
     return ClipScores(
         model=model,
         frames=len(outputs),
-        temporal_consistency=temporal_consistency(after),
-        text_similarity=None if text is None else text_similarity(after, text),
+        temporal_consistency=temporal_consistency(output_vectors),
+        text_similarity=None if text is None else text_similarity(output_vectors, text),
         directional_similarity=direction,
     )
 
@@ -85,22 +91,22 @@ class _Clip:
                 name, local_files_only=local, use_safetensors=True
             ).eval()
             self._tokenizer: Any = CLIPTokenizer.from_pretrained(name, local_files_only=local)
-            self._pictures: Any = CLIPImageProcessorPil.from_pretrained(
+            self._processor: Any = CLIPImageProcessorPil.from_pretrained(
                 name, local_files_only=local
             )
-        except Exception as error:  # transformers and the hub raise whatever they like
+        except Exception as error:  # transformers and the hub raise any exception
             reason = " ".join(str(error).split())[:200]
             raise ModelError(
                 f"The CLIP model {name} cannot be loaded: {reason}",
-                hint="Connect once to download it, give a folder with --clip, or leave --clip out.",
+                hint="Connect once to download it, or give a folder with --clip, or remove --clip.",
             ) from error
 
     def images(self, frames: Sequence[Image]) -> Vectors:
-        found = []
-        for at in range(0, len(frames), _BATCH):
-            pixels = self._pictures(list(frames[at : at + _BATCH]), return_tensors="pt")
-            found.append(self._embed(self._model.get_image_features, **pixels))
-        return np.concatenate(found)
+        embeddings = []
+        for start in range(0, len(frames), _BATCH):
+            pixels = self._processor(list(frames[start : start + _BATCH]), return_tensors="pt")
+            embeddings.append(self._embed(self._model.get_image_features, **pixels))
+        return np.concatenate(embeddings)
 
     def text(self, caption: str) -> Vectors:
         tokens = self._tokenizer(caption, truncation=True, return_tensors="pt")
@@ -110,7 +116,7 @@ class _Clip:
         import torch
 
         with torch.inference_mode():
-            found = features(**inputs)
-        # transformers 5 gives an output with the projected vector in it, 4 the vector itself.
-        vector = getattr(found, "pooler_output", found).float().numpy()
+            result = features(**inputs)
+        # transformers 5 returns an object that holds the projected vector; 4 returns the vector.
+        vector = getattr(result, "pooler_output", result).float().numpy()
         return np.asarray(vector, dtype=np.float32)

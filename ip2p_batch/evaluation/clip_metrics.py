@@ -1,4 +1,4 @@
-"""Similarities of CLIP embeddings; pure functions, whatever model made the embeddings."""
+"""Similarities of CLIP embeddings; pure functions that load no model."""
 
 from __future__ import annotations
 
@@ -9,25 +9,26 @@ Vectors = npt.NDArray[np.floating]
 
 
 def temporal_consistency(images: Vectors) -> float:
-    """Mean cosine of consecutive frames' embeddings ("Tem-Con"), -1 to 1.
+    """Mean cosine similarity of consecutive frames ("Tem-Con"), -1 to 1.
 
-    As in Fairy (Wu et al., CVPR 2024). TGVE's "CLIPFrame" is the mean over all pairs: another
-    figure. Rewards still clips and no edit at all, and hardly tells good methods apart (.972 to
-    .974 where people preferred one to the other by 73 to 16).
+    Follows Fairy (Wu et al., CVPR 2024, https://arxiv.org/abs/2312.13834). "CLIPFrame" of TGVE is
+    the mean over all pairs of frames, which is a different value. Still videos and missing edits
+    score best. Good methods differ little: 0.972 and 0.974 where people preferred one method over
+    the other by 73 to 16.
 
     Args:
-        images: one embedding a frame, shape ``(frames, width)``, at least two frames.
+        images: one embedding per frame, shape ``(frames, width)``, at least two frames.
     """
     unit = _unit(images)
     return float((unit[1:] * unit[:-1]).sum(-1).mean())
 
 
 def text_similarity(images: Vectors, caption: Vectors) -> float:
-    """Mean cosine of frames and a caption of what they should show, -1 to 1; 0.2 to 0.35 is usual.
+    """Mean cosine similarity of frames and a caption, -1 to 1; usual values are 0.2 to 0.35.
 
     Args:
-        images: shape ``(frames, width)``.
-        caption: shape ``(width,)``.
+        images: embeddings of frames, shape ``(frames, width)``.
+        caption: embedding of what they should show, shape ``(width,)``.
     """
     return float((_unit(images) @ _unit(caption)).mean())
 
@@ -35,18 +36,20 @@ def text_similarity(images: Vectors, caption: Vectors) -> float:
 def directional_similarity(
     sources: Vectors, outputs: Vectors, source_caption: Vectors, caption: Vectors
 ) -> float:
-    """Whether pictures changed as their captions did: mean cos(I1 - I0, T1 - T0), -1 to 1.
+    """Whether images change as their captions do: mean cos(I1 - I0, T1 - T0), -1 to 1.
 
-    Gal et al. (StyleGAN-NADA, 2022); as InstructPix2Pix measures it: all four embeddings are
-    scaled to length 1 before the differences are taken. Blind to how much was changed.
+    StyleGAN-NADA (Gal et al., 2022, https://arxiv.org/abs/2108.00946), computed as InstructPix2Pix
+    does: all four embeddings are scaled to length 1 before they are subtracted. The size of the
+    change has no influence.
 
     Args:
-        sources, outputs: shape ``(frames, width)``, frame by frame.
-        source_caption, caption: shape ``(width,)``, of the source and of the wanted result.
+        sources, outputs: embeddings of frames in the same order, shape ``(frames, width)``.
+        source_caption, caption: embeddings of what the source shows and what the output should
+            show, shape ``(width,)``.
     """
     change = _unit(_unit(outputs) - _unit(sources))
-    wanted = _unit(_unit(caption) - _unit(source_caption))
-    return float((change @ wanted).mean())
+    target = _unit(_unit(caption) - _unit(source_caption))
+    return float((change @ target).mean())
 
 
 def _unit(vectors: Vectors) -> Vectors:

@@ -1,4 +1,4 @@
-"""How alike two pictures are, in the field's usual numbers."""
+"""Similarity of two images: PSNR, SSIM, and how far an edit went."""
 
 from __future__ import annotations
 
@@ -12,9 +12,13 @@ Values = npt.NDArray[np.float64]
 
 
 def psnr(first: Image, second: Image) -> float:
-    """Peak signal-to-noise ratio in dB: ``10 log10(255^2 / MSE)`` over all pixels and colours.
+    """Peak signal-to-noise ratio in dB: ``10 log10(255^2 / MSE)`` over all pixels and channels.
 
-    Blind to where the error is and to what eyes see of it. Equal pictures give 100.
+    Takes no account of where an error is or how visible it is. Returns at most 100, the value of
+    equal images.
+
+    Args:
+        first, second: uint8 RGB of the same shape.
 
     Raises:
         ValueError: the shapes differ.
@@ -28,18 +32,24 @@ def psnr(first: Image, second: Image) -> float:
 
 
 def ssim(first: Image, second: Image) -> float:
-    """Structural similarity of the two brightnesses, -1 to 1; equal pictures give 1.
+    """Structural similarity of the grey values of two images, -1 to 1; 1 for equal images.
 
     Wang, Bovik, Sheikh and Simoncelli, "Image Quality Assessment: From Error Visibility to
-    Structural Similarity", IEEE TIP 2004: Gaussian window of 11 pixels with sigma 1.5, K1 0.01,
-    K2 0.03, mean over the places where the window fits. Blind to colour.
+    Structural Similarity", IEEE TIP 2004 (https://doi.org/10.1109/TIP.2003.819861): Gaussian
+    window of 11 pixels with sigma 1.5, K1 0.01, K2 0.03, mean over the positions where the window
+    lies inside the image. Colour has no influence.
+
+    Args:
+        first, second: uint8 RGB of the same shape.
 
     Raises:
         ValueError: the shapes differ, or a side is below 11 pixels.
     """
     _same_shape(first, second)
     if min(first.shape[:2]) < 11:
-        raise ValueError(f"{first.shape[1]}x{first.shape[0]} is too small for a window of 11")
+        raise ValueError(
+            f"{first.shape[1]}x{first.shape[0]} is too small for SSIM's window of 11 pixels"
+        )
     x, y = (cv2.cvtColor(image, cv2.COLOR_RGB2GRAY).astype(np.float64) for image in (first, second))
 
     def local(values: Values) -> Values:
@@ -57,25 +67,28 @@ def ssim(first: Image, second: Image) -> float:
     return float(index.mean())
 
 
-def edit_strength(source: Image, output: Image, wanted: Image) -> float:
-    """How far an output has gone from the source towards what was wanted: 0 not at all, 1 there.
+def edit_strength(source: Image, output: Image, target: Image) -> float:
+    """How far an edit went from the source to the target: 0 is the source, 1 the target.
 
-    ``<output - source, wanted - source> / |wanted - source|^2``. Above 1 the edit is overdone.
-    Blind to whatever else was changed.
+    ``<output - source, target - source> / |target - source|^2``. Above 1, the edit overshoots.
+    Changes in other directions have no influence.
+
+    Args:
+        source, output, target: uint8 RGB of the same shape.
 
     Raises:
-        ValueError: the shapes differ, or nothing was wanted.
+        ValueError: the shapes differ, or the target equals the source.
     """
     _same_shape(source, output)
-    _same_shape(source, wanted)
+    _same_shape(source, target)
     base = source.astype(np.float64)
-    direction = wanted - base
+    direction = target - base
     length = float(np.square(direction).sum())
     if not length:
-        raise ValueError("the wanted picture is the source")
+        raise ValueError("the target is the source")
     return float(((output - base) * direction).sum() / length)
 
 
 def _same_shape(first: Image, second: Image) -> None:
     if first.shape != second.shape:
-        raise ValueError(f"pictures of two shapes, {first.shape} and {second.shape}")
+        raise ValueError(f"images of two shapes, {first.shape} and {second.shape}")

@@ -1,4 +1,4 @@
-"""The figures of a video over its frames, as a picture."""
+"""Plot the scores of a video by frame."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from .video import FrameScores, Score
 
 
 def draw_plot(score: Score, frame_scores: FrameScores, path: Path, title: str) -> None:
-    """Write a PNG: warp error of output and source, and likeness to the source, by frame.
+    """Write a PNG with the warp errors of output and source, and the SSIM of both, by frame.
 
-    Cuts are full lines, chunk borders dotted ones. It appears only when whole.
+    Scene cuts are solid vertical lines, chunk borders dotted ones. The file is written atomically.
 
     Raises:
-        OSError: it cannot be written.
+        OutputError: the file cannot be written.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure

@@ -1,7 +1,7 @@
-"""How steady a video is: what moves along the source's motion may move, all else is flicker.
+"""Temporal consistency of a video: change that follows the source's motion is not flicker.
 
-Every figure here rewards doing nothing, and some reward blur. None means anything without a
-measure of the edit beside it.
+All metrics here score a video without any edit best, and some score blur well. Compare them only
+together with a metric of the edit itself.
 """
 
 from __future__ import annotations
@@ -16,24 +16,29 @@ import numpy as np
 from ..frame import Image
 from ..temporal.flow import Motion, measured_flow, warp_image
 
-#: Pairs to each side of a seam that it is compared with.
+#: Pairs of frames on each side of a seam that the seam is compared with.
 _NEIGHBOURS = 3
 
 
 def warp_error(first: Image, second: Image, motion: Motion) -> float:
-    """Warp error of a pair of neighbouring frames: ``sum M |W(second) - first|^2 / sum M``.
+    """Warp error of two consecutive frames: ``sum M |W(second) - first|^2 / sum M``.
 
-    Pixels from 0 to 1, the mask M counts each colour channel, W moves the second frame back along
-    the SOURCE's motion, M leaves out what the source's motion hides. Lai et al., "Learning Blind
-    Video Temporal Consistency", ECCV 2018; in float: the same on uint8 wraps around and means
-    nothing (StreamV2V's script). Usually told times 1000.
+    Pixel values are scaled to 0 to 1. W warps the second frame back along the motion of the source
+    (not of the output). The mask M excludes pixels that the source's motion occludes, and counts
+    each colour channel. Lai et al., "Learning Blind Video Temporal Consistency", ECCV 2018
+    (https://arxiv.org/abs/1808.00449). Computed in float: in uint8, as in StreamV2V's script,
+    negative differences wrap around. Papers usually report it times 1000.
 
-    From 0 (steady) to 1. Blind to what is occluded, to flow that is wrong, and to whether there
-    is an edit at all; a copy of the source scores what its own noise, light and flow errors give.
+    From 0 (steady) to 1. Takes no account of occluded pixels, and cannot detect a wrong flow or a
+    missing edit. A copy of the source does not score 0, but what its own noise, changes of light
+    and flow errors give.
 
     Args:
-        first, second: frames t and t + 1 of one shape.
-        motion: of the source, target frame t, reference frame t + 1.
+        first, second: frames t and t + 1, uint8 RGB of the same shape.
+        motion: of the source, with frame t as target and frame t + 1 as reference.
+
+    Raises:
+        ValueError: the shapes of the frames differ.
 
     >>> still = Motion(np.zeros((64, 64, 2), np.float32), np.zeros((64, 64), bool))
     >>> dark, light = (np.full((64, 64, 3), v, np.uint8) for v in (0, 51))
@@ -42,27 +47,31 @@ def warp_error(first: Image, second: Image, motion: Motion) -> float:
     """
     if first.shape != second.shape:
         raise ValueError(f"frames of two shapes, {first.shape} and {second.shape}")
-    seen = ~motion.occluded
-    if seen.shape != first.shape[:2]:
+    visible = ~motion.occluded
+    if visible.shape != first.shape[:2]:
         size = (first.shape[1], first.shape[0])
-        seen = cv2.resize(seen.astype(np.uint8), size, interpolation=cv2.INTER_NEAREST) > 0
-    if not seen.any():
+        visible = cv2.resize(visible.astype(np.uint8), size, interpolation=cv2.INTER_NEAREST) > 0
+    if not visible.any():
         return 0.0
-    gap = (warp_image(second, motion.flow) - first.astype(np.float32))[seen] / 255
-    return float(np.square(gap).mean())
+    difference = (warp_image(second, motion.flow) - first.astype(np.float32))[visible] / 255
+    return float(np.square(difference).mean())
 
 
 def video_flicker(first: Image, second: Image) -> float:
-    """Mean absolute difference of a pair, 0 to 1.
+    """Mean absolute difference of two consecutive frames, 0 to 1.
 
-    VBench's "temporal flickering" (Huang et al., CVPR 2024) of a video is one less the mean of
-    this: ``(255 - MAE) / 255``. Takes motion for flicker: compare only outputs of one source.
+    "Temporal flickering" of VBench (Huang et al., CVPR 2024, https://arxiv.org/abs/2311.17982) is
+    1 minus the mean of this over a video: ``(255 - MAE) / 255``. Motion counts as flicker, so
+    compare only outputs of the same source.
+
+    Args:
+        first, second: uint8 RGB of the same shape.
     """
     return float(np.abs(first.astype(np.float32) - second).mean() / 255)
 
 
 class PairErrors(NamedTuple):
-    """Of a pair of frames t and t + 1: warp error of output and source, flicker of both."""
+    """Warp error and flicker of frames t and t + 1, of the output and of the source."""
 
     output: float
     source: float
@@ -71,7 +80,11 @@ class PairErrors(NamedTuple):
 
 
 def pair_errors(sources: tuple[Image, Image], outputs: tuple[Image, Image]) -> PairErrors:
-    """All pair measures of one pair, with the source's motion computed once."""
+    """Measure two consecutive frames of both videos; computes the source's motion once.
+
+    Args:
+        sources, outputs: frames t and t + 1, uint8 RGB, all of the same shape.
+    """
     motion = measured_flow(*sources)
     return PairErrors(
         output=warp_error(*outputs, motion),
@@ -84,27 +97,27 @@ def pair_errors(sources: tuple[Image, Image], outputs: tuple[Image, Image]) -> P
 def seam_ratio(
     errors: Sequence[float], seams: Collection[int], cuts: Collection[int] = ()
 ) -> float | None:
-    """Warp error at chunk borders against that of the pairs around them; 1 is no seam.
+    """Warp error at chunk borders, divided by that of neighbouring pairs; 1 is no visible seam.
 
-    ``sum of e(seam) / sum of mean e(its neighbours)``, where the neighbours are the three pairs on
-    either side that are neither seams nor scene cuts. Local, because a border in a fast passage
-    says nothing about a slow one. Blind to seams that take several frames.
+    ``sum of e(seam) / sum of mean e(neighbours)``. The neighbours are the three pairs on each side
+    that are neither seams nor scene cuts, so that fast passages are not compared with slow ones.
+    Seams that extend over several frames are not detected.
 
     Args:
-        errors: ``errors[t]`` belongs to the frames t and t + 1.
-        seams: first frames of chunks; a seam at frame b lies in the pair b - 1, b.
-        cuts: first frames of shots; nothing is measured there.
+        errors: warp errors; ``errors[t]`` is of frames t and t + 1.
+        seams: first frames of chunks; a seam at frame b is measured in the pair b - 1, b.
+        cuts: first frames of shots; seams there are not measured.
 
     Returns:
-        None where there is no seam, or nothing around it to compare with.
+        the ratio; None without a seam, or without neighbours to compare with.
 
     >>> seam_ratio([1, 1, 3, 1, 1], seams=[3])
     3.0
     >>> seam_ratio([1, 1, 1], seams=[]) is None
     True
     """
-    left_out = {b - 1 for b in seams} | {c - 1 for c in cuts}
-    at, around = 0.0, 0.0
+    excluded = {seam - 1 for seam in seams} | {cut - 1 for cut in cuts}
+    at_seams, around_seams = 0.0, 0.0
     for seam in sorted(set(seams) - set(cuts)):
         pair = seam - 1
         if not 0 <= pair < len(errors):
@@ -112,9 +125,9 @@ def seam_ratio(
         near = [
             errors[n]
             for n in range(pair - _NEIGHBOURS, pair + _NEIGHBOURS + 1)
-            if 0 <= n < len(errors) and n not in left_out
+            if 0 <= n < len(errors) and n not in excluded
         ]
         if near:
-            at += errors[pair]
-            around += statistics.fmean(near)
-    return at / around if around else None
+            at_seams += errors[pair]
+            around_seams += statistics.fmean(near)
+    return at_seams / around_seams if around_seams else None

@@ -16,7 +16,7 @@ from ..media.video.probe import VideoIndex, index_video
 from ..media.video.reader import VideoReader
 from . import PairErrors, pair_errors, seam_ratio, ssim
 
-#: Called with frames done and frames in all.
+#: Called with the numbers of frames done and of all frames.
 Progress = Callable[[int, int], None]
 
 
@@ -24,11 +24,12 @@ class ScoreRequest(msgspec.Struct, frozen=True, kw_only=True):
     """What to measure.
 
     Attributes:
-        first: number of the source's frame that an excerpt begins with; None: the output is of
-            the whole source, and another number of frames is an error.
-        size: longest side, in pixels, at which both are compared; neither is enlarged.
+        source, output: video files.
+        first: number of the source's frame that is the output's first; None: the output covers
+            the whole source, so that a different number of frames is an error.
+        size: longest side in pixels to which both are scaled down; they are never enlarged.
         seams: first frames of chunks, counted in the output.
-        cuts: first frames of shots, counted in the output; None: they are looked for.
+        cuts: first frames of shots, counted in the output; None: detect them in the source.
     """
 
     source: Path
@@ -40,23 +41,24 @@ class ScoreRequest(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def first_frame(self) -> int:
-        """The source's frame that is compared with the output's first."""
+        """Number of the source's frame that is compared with the output's first."""
         return self.first or 0
 
 
 class Score(msgspec.Struct, frozen=True, kw_only=True):
-    """The figures of a whole video. Those of its pairs leave out scene cuts.
+    """Scores of a whole video; pairs of frames across scene cuts are left out.
 
     Attributes:
-        frames: compared.
-        width, height: at which they were compared.
-        warp_error, source_warp_error: see :func:`metrics.warp_error`; times 1000.
-        excess: the one less the other: what the edit added to the source's own flicker.
-        seam_ratio: see :func:`metrics.seam_ratio`; None without seams.
-        flicker, source_flicker: one less the mean of :func:`metrics.video_flicker`, as VBench
-            counts it: 1 is a still.
-        source_ssim: mean SSIM of output and source: how much of its structure is kept.
-        cuts: frames at which shots begin.
+        frames: number of frames compared.
+        width, height: size in pixels at which they were compared.
+        warp_error, source_warp_error: means of :func:`temporal_metrics.warp_error`, times 1000.
+        excess: ``warp_error - source_warp_error``: flicker that the edit added.
+        seam_ratio: see :func:`temporal_metrics.seam_ratio`; None without seams.
+        flicker, source_flicker: 1 minus the mean of :func:`temporal_metrics.video_flicker`, as
+            VBench defines it: 1 is a still video.
+        source_ssim: mean SSIM of output and source, -1 to 1: how much structure is kept.
+        seams: first frames of chunks, counted in the output.
+        cuts: first frames of shots, counted in the output.
     """
 
     frames: int
@@ -74,11 +76,11 @@ class Score(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class FrameScores(msgspec.Struct, frozen=True, kw_only=True):
-    """The same by pair and by frame, for a plot.
+    """Scores by pair of frames and by frame, for a plot.
 
     Attributes:
-        pairs: of the frames t and t + 1, at index t; warp errors times 1000.
-        source_ssim: of each frame.
+        pairs: ``pairs[t]`` is of frames t and t + 1; warp errors are times 1000.
+        source_ssim: SSIM of output and source, by frame.
     """
 
     pairs: tuple[PairErrors, ...]
@@ -88,32 +90,32 @@ class FrameScores(msgspec.Struct, frozen=True, kw_only=True):
 def score_video(
     request: ScoreRequest, progress: Progress = lambda *_: None
 ) -> tuple[Score, FrameScores]:
-    """Measure. Holds two frames of each video at a time.
+    """Compare an edited video with its source, with two frames of each in memory.
 
     Raises:
-        SourceError: one of them cannot be read, or they do not go together.
+        SourceError: a video cannot be read, has only one frame, or their numbers of frames differ.
     """
     source = index_video(request.source, scenes=request.cuts is None)
     output = index_video(request.output, scenes=False)
-    total = _common(request, source, output)
-    found = request.cuts
-    if found is None:
-        found = tuple(cut - request.first_frame for cut in source.cuts)
-    cuts = tuple(cut for cut in found if 0 < cut < total)
+    total = _compared_frames(request, source, output)
+    cuts = request.cuts
+    if cuts is None:
+        cuts = tuple(cut - request.first_frame for cut in source.cuts)
+    cuts = tuple(cut for cut in cuts if 0 < cut < total)
     pairs: list[PairErrors] = []
-    likeness: list[float] = []
-    before: tuple[Image, Image] | None = None
+    source_ssim: list[float] = []
+    previous: tuple[Image, Image] | None = None
     size = (0, 0)
-    for now in _frames(request, source, output, total):
-        size = (now[0].shape[1], now[0].shape[0])
-        likeness.append(ssim(now[1], now[0]))
-        if before is not None:
-            errors = pair_errors((before[0], now[0]), (before[1], now[1]))
+    for current in _frames(request, source, output, total):
+        size = (current[0].shape[1], current[0].shape[0])
+        source_ssim.append(ssim(current[1], current[0]))
+        if previous is not None:
+            errors = pair_errors((previous[0], current[0]), (previous[1], current[1]))
             pairs.append(errors._replace(output=1000 * errors.output, source=1000 * errors.source))
-        before = now
-        progress(len(likeness), total)
-    inside = [pair for t, pair in enumerate(pairs) if t + 1 not in cuts]
-    means = PairErrors(*(statistics.fmean(column) for column in zip(*inside, strict=True)))
+        previous = current
+        progress(len(source_ssim), total)
+    within_shots = [pair for t, pair in enumerate(pairs) if t + 1 not in cuts]
+    means = PairErrors(*(statistics.fmean(values) for values in zip(*within_shots, strict=True)))
     score = Score(
         frames=total,
         width=size[0],
@@ -121,51 +123,64 @@ def score_video(
         warp_error=means.output,
         source_warp_error=means.source,
         excess=means.output - means.source,
-        seam_ratio=seam_ratio([p.output for p in pairs], request.seams, cuts),
+        seam_ratio=seam_ratio([pair.output for pair in pairs], request.seams, cuts),
         flicker=1 - means.output_flicker,
         source_flicker=1 - means.source_flicker,
-        source_ssim=statistics.fmean(likeness),
+        source_ssim=statistics.fmean(source_ssim),
         seams=request.seams,
         cuts=cuts,
     )
-    return score, FrameScores(pairs=tuple(pairs), source_ssim=tuple(likeness))
+    return score, FrameScores(pairs=tuple(pairs), source_ssim=tuple(source_ssim))
 
 
 def sample_frames(request: ScoreRequest, count: int) -> tuple[list[Image], list[Image]]:
-    """Up to ``count`` frames of source and output, spread evenly, at the compared size."""
+    """Read up to ``count`` frames of source and output, spread evenly over the output.
+
+    Returns:
+        the source's and the output's frames, uint8 RGB, scaled as :func:`score_video` does.
+
+    Raises:
+        SourceError: as :func:`score_video`.
+    """
     source = index_video(request.source, scenes=False)
     output = index_video(request.output, scenes=False)
-    total = _common(request, source, output)
-    numbers = sorted({round(n) for n in np.linspace(0, total - 1, min(count, total))})
+    total = _compared_frames(request, source, output)
+    numbers = sorted({round(number) for number in np.linspace(0, total - 1, min(count, total))})
     sources, outputs = [], []
     with (
-        VideoReader(request.source, source.facts, source.pts) as before,
-        VideoReader(request.output, output.facts, output.pts) as after,
+        VideoReader(request.source, source.facts, source.pts) as source_reader,
+        VideoReader(request.output, output.facts, output.pts) as output_reader,
     ):
-        for n in numbers:
-            first = before.frame(request.first_frame + n).image
-            shape = _shape(first, request.size)
-            sources.append(_fitted(first, shape))
-            outputs.append(_fitted(after.frame(n).image, shape))
+        for number in numbers:
+            image = source_reader.frame(request.first_frame + number).image
+            size = _compared_size(image, request.size)
+            sources.append(_scale(image, size))
+            outputs.append(_scale(output_reader.frame(number).image, size))
     return sources, outputs
 
 
-def _common(request: ScoreRequest, source: VideoIndex, output: VideoIndex) -> int:
-    left, found = len(source.pts) - request.first_frame, len(output.pts)
-    if left < found or (left > found and request.first is None):
+def _compared_frames(request: ScoreRequest, source: VideoIndex, output: VideoIndex) -> int:
+    """Number of frames to compare.
+
+    Raises:
+        SourceError: see :func:`score_video`.
+    """
+    frames = len(output.pts)
+    available = len(source.pts) - request.first_frame
+    if available < frames or (available > frames and request.first is None):
         raise SourceError(
-            f"{request.output} has {found} frames, {request.source} has {len(source.pts)}.",
+            f"{request.output} has {frames} frames, and {request.source} has {len(source.pts)}.",
             path=request.output,
-            hint="Give the video that this output was made of; of an excerpt, name its job with"
-            " --job, or its first frame with --first.",
+            hint="Give the video from which this output was made. If the output is an excerpt, add"
+            " --job with its job, or --first with its first frame.",
         )
-    if found < 2:
+    if frames < 2:
         raise SourceError(
             f"{request.output} has only one frame.",
             path=request.output,
-            hint="Steadiness takes two.",
+            hint="Give a video of at least two frames: flicker is measured between frames.",
         )
-    return found
+    return frames
 
 
 def _frames(
@@ -173,27 +188,33 @@ def _frames(
 ) -> Iterator[tuple[Image, Image]]:
     first = request.first_frame
     with (
-        VideoReader(request.source, source.facts, source.pts) as before,
-        VideoReader(request.output, output.facts, output.pts) as after,
+        VideoReader(request.source, source.facts, source.pts) as source_reader,
+        VideoReader(request.output, output.facts, output.pts) as output_reader,
     ):
-        both = zip(before.frames(first, first + total), after.frames(0, total), strict=True)
-        for one, other in both:
-            shape = _shape(one.image, request.size)
-            yield _fitted(one.image, shape), _fitted(other.image, shape)
+        frames = zip(
+            source_reader.frames(first, first + total), output_reader.frames(0, total), strict=True
+        )
+        for source_frame, output_frame in frames:
+            size = _compared_size(source_frame.image, request.size)
+            yield _scale(source_frame.image, size), _scale(output_frame.image, size)
 
 
-def _shape(image: Image, longest: int) -> tuple[int, int]:
+def _compared_size(image: Image, longest: int) -> tuple[int, int]:
+    """``(width, height)`` with a longest side of at most ``longest``; SSIM needs 11 pixels."""
     height, width = image.shape[:2]
     scale = min(1.0, longest / max(height, width))
     return max(11, round(width * scale)), max(11, round(height * scale))
 
 
-def _fitted(image: Image, size: tuple[int, int]) -> Image:
+def _scale(image: Image, size: tuple[int, int]) -> Image:
     if (image.shape[1], image.shape[0]) == size:
         return image
     return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
 
 
 def to_output_frames(numbers: Sequence[int], first: int) -> tuple[int, ...]:
-    """Frame numbers of a source, counted in an output that begins at its frame ``first``."""
-    return tuple(n - first for n in numbers if n > first)
+    """Convert frame numbers of the source to those of an output that begins at frame ``first``.
+
+    Numbers up to ``first`` are left out, because no seam or cut can be there.
+    """
+    return tuple(number - first for number in numbers if number > first)
