@@ -49,7 +49,7 @@ def test_chunks_tile_every_frame_exactly_once_in_order(video):
 
 
 @given(videos())
-def test_no_chunk_crosses_a_cut_or_is_longer_than_asked(video):
+def test_no_chunk_crosses_a_cut_or_is_longer_than_the_limit(video):
     start, stop, cuts, recipe = video
     for chunk in video_chunks(planner.plan_video(start, stop, cuts, recipe, (64, 64))):
         assert len(chunk) <= planner.SPANS_PER_CHUNK * recipe.chunk_frames
@@ -57,7 +57,7 @@ def test_no_chunk_crosses_a_cut_or_is_longer_than_asked(video):
 
 
 @given(videos())
-def test_every_tied_chunk_has_both_its_borders_in_an_earlier_wave_and_in_its_own_shot(video):
+def test_both_borders_of_a_chunk_are_in_an_earlier_wave_and_in_its_shot(video):
     start, stop, cuts, recipe = video
     result = planner.plan_video(start, stop, cuts, recipe, (64, 64))
     wave_of = {f: c.wave for c in border_chunks(result) for f in c.frames}
@@ -72,7 +72,7 @@ def test_every_tied_chunk_has_both_its_borders_in_an_earlier_wave_and_in_its_own
 
 
 @given(videos())
-def test_no_frame_is_further_from_its_borders_than_asked(video):
+def test_no_frame_is_further_from_its_borders_than_a_span(video):
     start, stop, cuts, recipe = video
     for chunk in video_chunks(planner.plan_video(start, stop, cuts, recipe, (64, 64))):
         if chunk.borders:
@@ -90,7 +90,7 @@ def test_a_long_video_has_longer_chunks_and_still_enough_of_them(stop, cuts):
         assert beyond < 1.05
 
 
-def test_how_many_spans_a_chunk_holds_changes_no_border_and_no_anchor(monkeypatch):
+def test_the_number_of_spans_per_chunk_changes_no_border_and_no_anchor(monkeypatch):
     recipe = Recipe(instruction="x", anchors=3)
     many = planner.plan_video(0, 24 * 200, [500], recipe, (64, 64))
     monkeypatch.setattr(planner, "SPANS_PER_CHUNK", 1)
@@ -115,7 +115,7 @@ def test_two_neighbouring_chunks_of_one_shot_share_their_border(video):
 
 
 @given(videos())
-def test_depth_is_two_waves_at_the_most_whatever_the_length(video):
+def test_a_video_of_any_length_has_at_most_two_waves(video):
     start, stop, cuts, recipe = video
     result = planner.plan_video(start, stop, cuts, recipe, (64, 64))
     assert result.waves <= (2 if recipe.edits_borders else 1)
@@ -123,7 +123,7 @@ def test_depth_is_two_waves_at_the_most_whatever_the_length(video):
 
 
 @given(st.lists(st.tuples(st.sampled_from([64, 128]), st.sampled_from([64, 96])), max_size=80))
-def test_each_chunk_of_stills_holds_one_edit_size_and_every_picture_is_planned_once(buckets):
+def test_image_chunks_have_one_edit_size_and_every_image_is_planned_once(buckets):
     result, order = planner.plan_images(buckets)
     assert sorted(order) == list(range(len(buckets)))
     seen = []
@@ -134,7 +134,7 @@ def test_each_chunk_of_stills_holds_one_edit_size_and_every_picture_is_planned_o
     assert seen == list(range(len(buckets)))
 
 
-def test_few_pictures_are_spread_over_several_chunks_of_nearly_one_size():
+def test_few_images_are_split_into_chunks_of_nearly_equal_length():
     sizes = {
         n: [len(c) for c in planner.plan_images([(64, 64)] * n)[0].chunks] for n in (3, 24, 1000)
     }
@@ -150,7 +150,7 @@ def test_without_carryover_there_is_one_wave():
 
 
 @given(videos())
-def test_all_chunks_of_a_shot_look_at_the_same_anchors_of_that_shot(video):
+def test_all_chunks_of_a_shot_share_anchors_of_that_shot(video):
     start, stop, cuts, recipe = video
     recipe = msgspec.structs.replace(recipe, anchor_scope="shot")
     result = planner.plan_video(start, stop, cuts, recipe, (64, 64))
@@ -169,7 +169,7 @@ def test_all_chunks_of_a_shot_look_at_the_same_anchors_of_that_shot(video):
 
 
 @given(videos())
-def test_with_anchors_of_the_video_all_chunks_of_all_shots_look_at_the_same(video):
+def test_with_anchors_of_the_video_all_chunks_share_them(video):
     start, stop, cuts, recipe = video
     recipe = msgspec.structs.replace(recipe, anchor_scope="video")
     result = planner.plan_video(start, stop, cuts, recipe, (64, 64))
@@ -184,7 +184,7 @@ def test_with_anchors_of_the_video_all_chunks_of_all_shots_look_at_the_same(vide
 
 
 @given(videos())
-def test_a_chunk_of_borders_beside_anchors_holds_one_shots_only(video):
+def test_a_border_chunk_with_anchors_belongs_to_one_shot(video):
     start, stop, cuts, recipe = video
     result = planner.plan_video(start, stop, cuts, recipe, (64, 64))
     for chunk in border_chunks(result):
@@ -194,7 +194,7 @@ def test_a_chunk_of_borders_beside_anchors_holds_one_shots_only(video):
 
 
 @given(videos())
-def test_a_chunk_reaches_as_far_as_its_filters_look_within_its_shot(video):
+def test_the_reach_of_a_chunk_covers_its_temporal_filter_within_its_shot(video):
     start, stop, cuts, recipe = video
     result = planner.plan_video(start, stop, cuts, recipe, (64, 64))
     for chunk in video_chunks(result):
@@ -203,14 +203,14 @@ def test_a_chunk_reaches_as_far_as_its_filters_look_within_its_shot(video):
 
 
 @given(videos())
-def test_a_plan_is_the_same_each_time_and_whatever_the_order_of_the_cuts(video):
+def test_a_plan_does_not_depend_on_the_order_of_the_cuts(video):
     start, stop, cuts, recipe = video
     first = encode(planner.plan_video(start, stop, list(cuts), recipe, (64, 64)))
     again = encode(planner.plan_video(start, stop, [*reversed(cuts), *cuts], recipe, (64, 64)))
     assert first == again
 
 
-def test_a_plan_is_the_same_in_another_process_on_another_number_of_cores():
+def test_a_plan_does_not_depend_on_the_process_and_its_cores():
     code = (
         "from ip2p_batch.planning import planner; from ip2p_batch.jobs.codec import encode;"
         "from ip2p_batch.recipe import Recipe; import sys;"

@@ -168,9 +168,7 @@ def _pings(client):
 
 @pytest.mark.slow
 @pytest.mark.timeout(120)
-def test_a_whole_job_goes_through_tls_as_the_documented_user_and_says_no_password(
-    tmp_path, guarded
-):
+def test_a_job_runs_over_tls_as_the_documented_user_and_shows_no_password(tmp_path, guarded):
     url = guarded.url()
     redis_url.check_broker(url)
     job = stills_job(tmp_path, 4, each=2)
@@ -206,9 +204,9 @@ def _family(pid):
         yield from _family(int(child))
 
 
-def test_a_worker_that_cannot_connect_says_so_without_the_password(tmp_path, guarded):
+def test_a_worker_that_cannot_connect_reports_it_without_the_password(tmp_path, guarded):
     log = tmp_path / "log"
-    with run_launcher(guarded.plain().replace("redis://ip2p:", "redis://nobody:"), log):
+    with run_launcher(guarded.plain().replace("redis://ip2p:", "redis://unknown:"), log):
         wait_for(lambda: "Cannot connect" in log.read_text())
     assert _clean(log.read_bytes())
 
@@ -222,7 +220,7 @@ def test_a_worker_that_cannot_connect_says_so_without_the_password(tmp_path, gua
         ("worker", lambda url: re.sub(r":\d+/", ":1/", url)),
     ],
 )
-def test_no_command_says_the_password_where_redis_refuses_or_is_not_there(
+def test_no_command_shows_the_password_when_redis_refuses_or_is_offline(
     tmp_path, guarded, command, change
 ):
     picture = stills_job(tmp_path, 1).job().source.path
@@ -245,7 +243,7 @@ def _written(tmp_path):
 @pytest.mark.parametrize(
     "query", ["ssl_cert_reqs=required&ssl_ca_certs={ca}", "ssl_ca_certs={ca}", "ssl_cert_reqs=none"]
 )
-def test_a_certificate_is_checked_by_the_authority_that_is_given(guarded, query):
+def test_a_certificate_is_checked_against_the_given_authority(guarded, query):
     url = guarded.url(query)
     redis_url.check_broker(url)
     executor = CeleryExecutor(url)
@@ -256,7 +254,7 @@ def test_a_certificate_is_checked_by_the_authority_that_is_given(guarded, query)
 
 @pytest.mark.parametrize("query", ["", "ssl_cert_reqs=required", "ssl_ca_certs={other}"])
 @pytest.mark.parametrize("connect", ["check", "celery"])
-def test_a_certificate_of_somebody_else_is_refused(tmp_path, guarded, query, connect):
+def test_a_certificate_of_another_authority_is_refused(tmp_path, guarded, query, connect):
     if "other" in query:
         query = query.format(other=authority(tmp_path / "other") / "ca.pem")
     url = guarded.url(query).rstrip("?")

@@ -44,7 +44,7 @@ def _line(pid):
         return ""
 
 
-def test_roots_hold_for_the_jobs_of_others_and_not_for_those_of_the_command(tmp_path, monkeypatch):
+def test_allowed_roots_do_not_limit_the_jobs_of_the_own_command(tmp_path, monkeypatch):
     monkeypatch.setenv("IP2P_ALLOWED_ROOTS", "/nowhere")
     monkeypatch.setenv("IP2P_ALLOWED_MODELS", "tiny")
     url = "redis+socket:///no/such/socket"
@@ -57,7 +57,7 @@ def test_roots_hold_for_the_jobs_of_others_and_not_for_those_of_the_command(tmp_
     )  # of `ip2p-batch worker`
 
 
-def test_workers_do_a_job_and_are_gone_after_the_block(tmp_path, redis, executor):
+def test_workers_run_a_job_and_end_with_the_block(tmp_path, redis, executor):
     job = stills_job(tmp_path, 6, model="identity:slow=0.5")
     scheduler.dispatch_next(job, executor)
     with LocalWorkers(redis.url, 2, "cpu", tmp_path / "logs" / "workers.log") as workers:
@@ -87,7 +87,7 @@ def test_a_worker_that_is_killed_is_started_again(tmp_path, redis, executor):
     assert "started again" in (tmp_path / "log").read_text()
 
 
-def test_workers_that_have_ended_are_told_with_their_last_words(tmp_path, redis):
+def test_stopped_workers_are_reported_with_the_last_line_of_their_log(tmp_path, redis):
     with LocalWorkers(redis.url, None, "no-such-device", tmp_path / "log") as workers:
         wait_for(lambda: not workers.alive())
         with pytest.raises(NoWorkerError, match="no-such-device") as error:
@@ -96,7 +96,7 @@ def test_workers_that_have_ended_are_told_with_their_last_words(tmp_path, redis)
         assert "\n" not in error.value.message
 
 
-def test_a_wrong_broker_is_told_without_its_password(tmp_path):
+def test_a_wrong_broker_is_reported_without_its_password(tmp_path):
     url = "redis://:secret@host/not-a-number"
     with LocalWorkers(url, 1, "cpu", tmp_path / "log") as workers:
         wait_for(lambda: not workers.alive())
@@ -116,7 +116,7 @@ with PrivateRedis() as redis, LocalWorkers(redis.url, 1, "cpu", Path(sys.argv[1]
 """
 
 
-def test_redis_and_workers_go_when_the_command_is_killed(tmp_path):
+def test_redis_and_workers_end_when_the_command_is_killed(tmp_path):
     process = subprocess.Popen(
         [sys.executable, "-c", OWNER, str(tmp_path / "log")],
         stdout=subprocess.PIPE,
@@ -137,9 +137,7 @@ def test_redis_and_workers_go_when_the_command_is_killed(tmp_path):
         process.stdout.close()
 
 
-def test_what_lies_in_the_users_folder_does_not_get_in_the_way(
-    tmp_path, redis, executor, monkeypatch
-):
+def test_modules_in_the_current_folder_are_not_imported(tmp_path, redis, executor, monkeypatch):
     for name in ("workers", "celery", "ip2p_batch"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "__init__.py").write_text("raise SystemExit('not this one')")
@@ -154,7 +152,7 @@ def test_what_lies_in_the_users_folder_does_not_get_in_the_way(
     assert job.result() is not None
 
 
-def test_the_brokers_address_travels_in_the_environment_only():
+def test_the_broker_url_is_only_in_the_environment():
     url = "redis://:secret@host/0"
     command = local_workers.launcher_command("0,1", 3, exit_with_parent=True)
     assert not any("redis" in part or "secret" in part for part in command)

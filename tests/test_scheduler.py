@@ -70,7 +70,7 @@ def catalog(tmp_path):
     return folder
 
 
-def test_every_frame_of_a_video_comes_out_once_in_order_with_its_sound(tmp_path, settings):
+def test_every_frame_is_output_once_in_order_with_the_sound(tmp_path, settings):
     out = tmp_path / "out.mp4"
     result = edit(DEMO, out, settings, encoding=Encoding(crf=10))
     before, after = decoded(DEMO), decoded(out)
@@ -104,7 +104,7 @@ def test_a_time_range_is_cut_to_the_frame(tmp_path, settings):
         assert np.abs((255 - a.astype(float)) - b).mean() < 14
 
 
-def test_an_interrupted_job_goes_on_where_it_stopped_and_gives_the_same_pixels(tmp_path, settings):
+def test_an_interrupted_job_continues_with_the_same_pixels(tmp_path, settings):
     whole = tmp_path / "whole.mp4"
     edit(DEMO, whole, settings)
     request = scheduler.EditRequest(source=DEMO, output=tmp_path / "parts.mp4", recipe=RECIPE)
@@ -155,7 +155,7 @@ def test_a_folder_is_mirrored_with_its_names(catalog, tmp_path, settings):
     assert np.abs((255 - source) - target).mean() < 12
 
 
-def test_bad_pictures_are_named_and_the_others_go_on(catalog, tmp_path, settings):
+def test_damaged_pictures_are_reported_and_the_others_are_edited(catalog, tmp_path, settings):
     (catalog / "empty.jpg").write_bytes(b"")
     (catalog / "text.png").write_text("not a picture")
     whole = (catalog / "b.jpg").read_bytes()
@@ -180,7 +180,7 @@ def test_running_a_folder_again_edits_only_what_is_new(catalog, tmp_path, settin
     assert (scheduler.read_result(again).frames, scheduler.read_result(again).skipped) == (0, 4)
 
 
-def test_an_interrupted_folder_goes_on_as_the_same_job(catalog, tmp_path, settings):
+def test_an_interrupted_folder_continues_as_the_same_job(catalog, tmp_path, settings):
     request = scheduler.EditRequest(source=catalog, output=tmp_path / "out", recipe=RECIPE)
     folder = scheduler.create_job(request, settings)
     for event in scheduler.follow_job(folder, local()):
@@ -193,14 +193,14 @@ def test_an_interrupted_folder_goes_on_as_the_same_job(catalog, tmp_path, settin
     assert scheduler.read_result(again).frames == 3
 
 
-def test_a_folder_without_one_good_picture_is_refused(tmp_path, settings):
+def test_a_folder_without_a_readable_picture_is_refused(tmp_path, settings):
     (tmp_path / "catalog").mkdir()
     (tmp_path / "catalog" / "a.jpg").write_bytes(b"")
     with pytest.raises(SourceError, match="Nothing in"):
         edit(tmp_path / "catalog", tmp_path / "out", settings)
 
 
-def test_a_manifest_gives_each_picture_its_own_sentence(catalog, tmp_path, settings):
+def test_a_manifest_gives_each_picture_its_own_instruction(catalog, tmp_path, settings):
     manifest = catalog / "list.csv"
     manifest.write_text("path,instruction,output\na.png,make it night,n/a.png\nb.jpg,add fog,\n")
     result = edit(
@@ -212,7 +212,7 @@ def test_a_manifest_gives_each_picture_its_own_sentence(catalog, tmp_path, setti
     assert "make it night" in comment
 
 
-def test_one_photo_may_change_its_format_by_its_name(catalog, tmp_path, settings):
+def test_the_output_suffix_sets_the_format_of_one_picture(catalog, tmp_path, settings):
     edit(catalog / "b.jpg", tmp_path / "night.png", settings)
     with Pil.open(tmp_path / "night.png") as picture:
         assert picture.format == "PNG" and picture.size == (64, 96)
@@ -224,7 +224,7 @@ def test_an_empty_instruction_is_refused_before_anything_is_read(catalog, tmp_pa
     assert not (tmp_path / "out").exists()
 
 
-def test_a_chunk_that_fails_for_good_fails_the_job_and_keeps_the_rest(tmp_path, settings):
+def test_a_chunk_that_keeps_failing_fails_the_job_and_keeps_finished_chunks(tmp_path, settings):
     calls = []
 
     def fail_late(image):

@@ -1,4 +1,4 @@
-"""How much of a job stands in the queue at a time."""
+"""The in-flight window: how many chunks of a job are queued at once."""
 
 import shutil
 import time
@@ -33,7 +33,7 @@ def ids(folder):
     return [c.id for c in folder.plan().chunks]
 
 
-def test_a_job_hands_over_a_window_and_one_more_for_each_that_is_settled(tmp_path):
+def test_a_job_enqueues_a_window_and_one_chunk_for_each_settled_one(tmp_path):
     folder, executor = stills_job(tmp_path, 10), StubExecutor(4)
     scheduler.dispatch_next(folder, executor)
     every = ids(folder)
@@ -45,7 +45,7 @@ def test_a_job_hands_over_a_window_and_one_more_for_each_that_is_settled(tmp_pat
     assert executor.sent == every[:5]
 
 
-def test_more_workers_are_given_more_at_once(tmp_path):
+def test_a_larger_limit_fills_the_window(tmp_path):
     folder, executor = stills_job(tmp_path, 10), StubExecutor(2)
     scheduler.dispatch_next(folder, executor)
     executor.limit = 8
@@ -53,17 +53,17 @@ def test_more_workers_are_given_more_at_once(tmp_path):
     assert executor.sent == ids(folder)[:8]
 
 
-def test_what_a_worker_that_died_did_not_hand_over_the_next_one_does(tmp_path):
+def test_chunks_that_a_dead_worker_did_not_enqueue_are_enqueued_by_the_next(tmp_path):
     folder, executor = stills_job(tmp_path, 10), StubExecutor(4)
     scheduler.dispatch_next(folder, executor)
     every = ids(folder)
     for chunk in every[:3]:
-        settle(folder, chunk)  # and no word of it
+        settle(folder, chunk)  # and its worker died
     scheduler.dispatch_next(folder, executor)
     assert executor.sent == every[:7]
 
 
-def test_places_of_chunks_that_were_settled_in_silence_are_filled_again(tmp_path):
+def test_places_of_chunks_that_were_settled_unnoticed_are_filled(tmp_path):
     folder, executor = stills_job(tmp_path, 20), StubExecutor(4)
     scheduler.dispatch_next(folder, executor)
     every = ids(folder)
@@ -74,14 +74,14 @@ def test_places_of_chunks_that_were_settled_in_silence_are_filled_again(tmp_path
     assert executor.sent == every[:8]
 
 
-def test_a_window_that_cannot_be_written_is_one_clear_error(tmp_path):
+def test_a_record_that_cannot_be_written_is_an_output_error(tmp_path):
     folder, executor = stills_job(tmp_path, 3), StubExecutor(2)
     (folder.path / "inflight").write_text("a file where a folder should be")
     with pytest.raises(OutputError, match=r"wave\.json cannot be written"):
         scheduler.dispatch_next(folder, executor)
 
 
-def test_a_window_is_neither_read_nor_written_outside_the_allowed_roots(tmp_path):
+def test_the_record_is_neither_read_nor_written_outside_the_allowed_roots(tmp_path):
     folder, executor = stills_job(tmp_path / "in", 3), StubExecutor(2)
     outside = tmp_path / "outside"
     outside.mkdir()
@@ -92,7 +92,7 @@ def test_a_window_is_neither_read_nor_written_outside_the_allowed_roots(tmp_path
     assert not executor.sent and not list(outside.iterdir())
 
 
-def test_a_window_that_is_lost_or_damaged_is_made_anew_from_the_receipts(tmp_path):
+def test_a_lost_or_damaged_record_is_made_again_from_receipts_and_queue(tmp_path):
     folder, executor = stills_job(tmp_path, 6), StubExecutor(4)
     scheduler.dispatch_next(folder, executor)
     every = ids(folder)
@@ -113,7 +113,7 @@ def test_a_window_that_is_lost_or_damaged_is_made_anew_from_the_receipts(tmp_pat
     st.randoms(use_true_random=False),
     st.sets(st.integers(0, 4)),
 )
-def test_each_chunk_is_handed_over_once_whatever_comes_first(
+def test_each_chunk_is_enqueued_once_in_any_order_of_settling(
     tmp_path_factory, count, width, chance, silent
 ):
     tmp_path = tmp_path_factory.mktemp("window")
@@ -129,7 +129,7 @@ def test_each_chunk_is_handed_over_once_whatever_comes_first(
         chunk = chance.choice(open_)
         done.add(chunk)
         settle(folder, chunk)
-        if len(done) % 5 in silent:  # whoever did it died before it could hand over
+        if len(done) % 5 in silent:  # its worker died before it could enqueue the next
             if len(open_) == 1:
                 scheduler.dispatch_next(folder, executor)
         else:
@@ -142,7 +142,7 @@ def test_each_chunk_is_handed_over_once_whatever_comes_first(
 # -- on a real Redis ------------------------------------------------------------------------
 
 
-def test_a_job_that_is_handed_over_twice_stands_in_the_queue_once(tmp_path, executor):
+def test_a_job_that_is_submitted_twice_is_queued_once(tmp_path, executor):
     folder = stills_job(tmp_path, 9)
     scheduler.submit_job(folder, executor)
     assert executor.queue_length() == executor.max_inflight() == 4
@@ -151,11 +151,11 @@ def test_a_job_that_is_handed_over_twice_stands_in_the_queue_once(tmp_path, exec
     assert executor.queued_chunks(folder).waiting == set(ids(folder)[:4])
 
 
-def test_what_a_live_worker_has_in_hand_is_not_handed_over_again(tmp_path, redis, executor):
+def test_a_chunk_of_a_live_worker_is_not_enqueued_again(tmp_path, redis, executor):
     folder = stills_job(tmp_path, 9)
     first, second, *_ = ids(folder)
     scheduler.submit_job(folder, executor)
-    take(redis, 2)  # by a worker that lives, and by one that died
+    take(redis, 2)  # by a live worker and by a dead one
     assert executor.queued_chunks(folder).unacked == {first, second}
     worker = WorkerInfo(host="h", pid=1)
     folder.heartbeats.write(Heartbeat(chunk=first, worker=worker, done=0, at=time.time()))
@@ -176,7 +176,7 @@ def take(redis, count):
     client.close()
 
 
-def test_what_others_put_into_the_queue_is_none_of_a_jobs_messages(tmp_path, redis, executor):
+def test_foreign_messages_in_the_queue_are_ignored(tmp_path, redis, executor):
     folder, other = stills_job(tmp_path / "a", 1), stills_job(tmp_path / "b", 1)
     client = redis_url.connect(redis.url)
     for raw in ("}{", "[]", "[7]", '{"body": "AAAA"}', '{"body": 7}', b"\xff"):
@@ -190,7 +190,7 @@ def test_what_others_put_into_the_queue_is_none_of_a_jobs_messages(tmp_path, red
     assert executor.queued_chunks(folder).waiting == {ASSEMBLY}
 
 
-def test_the_width_is_two_for_each_worker_with_a_message(redis, executor):
+def test_the_limit_is_two_chunks_per_busy_worker(redis, executor):
     assert executor.is_idle() and executor.max_inflight() == 4
     client = redis_url.connect(redis.url)
     for number in range(7):
@@ -199,7 +199,7 @@ def test_the_width_is_two_for_each_worker_with_a_message(redis, executor):
     assert executor.is_idle() and executor.max_inflight() == 14
 
 
-def test_forgetting_a_window_that_was_never_begun_does_no_harm(tmp_path):
+def test_clearing_a_record_that_does_not_exist_is_harmless(tmp_path):
     folder = stills_job(tmp_path, 1)
     assert not folder.dispatch.started
     folder.dispatch.clear()
@@ -208,17 +208,17 @@ def test_forgetting_a_window_that_was_never_begun_does_no_harm(tmp_path):
 
 
 @pytest.mark.timeout(60)
-def test_who_only_watches_hands_over_where_nobody_else_does(tmp_path, executor):
+def test_a_watcher_dispatches_only_while_no_process_leads_the_job(tmp_path, executor):
     """A watcher may have another broker than the command that follows the job."""
     folder = stills_job(tmp_path, 9)
     follower = scheduler.follow_job(folder, StubExecutor(2))
     assert next(follower).kind == "started"
     first, second, *_ = ids(folder)
     see_settled(folder, executor, first)
-    assert executor.queue_length() == 0, "the follower was there"
+    assert executor.queue_length() == 0, "the follower led"
     follower.close()
     see_settled(folder, executor, second)
-    assert executor.queue_length() == 4, "and now nobody was"
+    assert executor.queue_length() == 4, "the watcher leads"
 
 
 def see_settled(folder, executor, chunk):
@@ -227,5 +227,5 @@ def see_settled(folder, executor, chunk):
     assert [next(watching).kind for _ in range(2)] == ["started", "progress"]
     settle(folder, chunk)
     while next(watching).kind != "progress":
-        pass  # this one is told after what is due was handed over
+        pass  # this event follows the dispatch
     watching.close()

@@ -57,7 +57,7 @@ def stamps(folder):
     return {p.name: p.stat().st_mtime_ns for p in (folder.path / "receipts").iterdir()}
 
 
-def test_mended_pictures_are_done_and_no_others(catalog, tmp_path, settings):
+def test_only_fixed_pictures_are_edited(catalog, tmp_path, settings):
     out = tmp_path / "out"
     folder = create(catalog, out, settings)
     finish(folder)
@@ -77,14 +77,12 @@ def test_mended_pictures_are_done_and_no_others(catalog, tmp_path, settings):
     assert {n: t for n, t in stamps(folder).items() if n in before} == before
     for name, stamp in outputs.items():
         assert (out / name).stat().st_mtime_ns == stamp
-    with Pil.open(out / "broken.jpg") as mended:
-        assert mended.size == (64, 96)
+    with Pil.open(out / "broken.jpg") as fixed:
+        assert fixed.size == (64, 96)
     assert scheduler.retry_job(folder) == 0 and scheduler.read_result(folder) == result
 
 
-def test_pictures_that_are_still_bad_stay_named_and_can_be_tried_once_more(
-    catalog, tmp_path, settings
-):
+def test_pictures_that_still_fail_stay_reported_and_can_be_retried(catalog, tmp_path, settings):
     folder = create(catalog, tmp_path / "out", settings)
     finish(folder)
     assert scheduler.retry_job(folder) == 1, (
@@ -104,9 +102,7 @@ def test_pictures_that_are_still_bad_stay_named_and_can_be_tried_once_more(
     assert scheduler.read_result(folder) == result
 
 
-def test_a_picture_that_failed_and_is_worse_now_is_told_with_its_new_reason(
-    catalog, tmp_path, settings
-):
+def test_a_picture_that_fails_for_a_new_reason_reports_it(catalog, tmp_path, settings):
     folder = create(catalog, tmp_path / "out", settings)
     finish(folder)
     (catalog / "cut.png").write_bytes(b"")
@@ -117,9 +113,7 @@ def test_a_picture_that_failed_and_is_worse_now_is_told_with_its_new_reason(
     assert scheduler.read_result(folder).frames == 6
 
 
-def test_a_row_of_a_manifest_that_was_mended_is_done_with_its_own_sentence(
-    catalog, tmp_path, settings
-):
+def test_a_fixed_manifest_row_is_edited_with_its_own_instruction(catalog, tmp_path, settings):
     listed = catalog / "list.csv"
     rows = "path,instruction,output,seed\n0.png,make it night,a.png,\n1.png,add fog,b.png,{}\n"
     listed.write_text(rows.format("seven") + "missing.png,add rain,c.png,\n")
@@ -139,7 +133,7 @@ def test_a_row_of_a_manifest_that_was_mended_is_done_with_its_own_sentence(
     assert scheduler.read_result(folder).frames == 3 and not failed(folder)
 
 
-def test_a_chunk_that_was_given_up_is_tried_again(catalog, tmp_path, settings):
+def test_a_failed_chunk_is_tried_again(catalog, tmp_path, settings):
     folder = create(catalog / "0.png", tmp_path / "o.png", settings)
 
     def fail(image):
@@ -152,7 +146,7 @@ def test_a_chunk_that_was_given_up_is_tried_again(catalog, tmp_path, settings):
     assert scheduler.read_result(folder).frames == 1
 
 
-def test_a_retry_that_stops_half_way_goes_on_as_any_job_does(catalog, tmp_path, settings):
+def test_an_interrupted_retry_continues(catalog, tmp_path, settings):
     folder = create(catalog, tmp_path / "out", settings)
     finish(folder)
     picture(catalog / "cut.png")
@@ -179,7 +173,7 @@ def test_a_job_that_workers_are_processing_is_not_retried(catalog, tmp_path, set
         scheduler.retry_job(folder)
 
 
-def test_a_finished_job_counts_only_the_time_it_was_worked_at(catalog, tmp_path, settings):
+def test_a_finished_job_counts_only_the_time_of_its_runs(catalog, tmp_path, settings):
     folder = create(catalog, tmp_path / "out", settings)
     finish(folder)
     for receipt in folder.receipts.all():  # a day ago

@@ -53,7 +53,7 @@ def skip_existing(items: Sequence[Item]) -> list[Item]:
 
 
 def nothing_to_edit(path: Path, failed: Sequence[Item]) -> SourceError:
-    """The error for a source of which no image can be edited; gives the first reason."""
+    """The error for a source without editable images; it has the first reason."""
     first = failed[0]
     if len(failed) == 1 and first.source == str(path):
         return SourceError(f"{path}: {first.error}.", path=path, hint="Check the file.")
