@@ -1,5 +1,8 @@
 """The contract of editors, tested on each of them."""
 
+import itertools
+
+import av
 import msgspec
 import numpy as np
 import pytest
@@ -7,6 +10,7 @@ import pytest
 from ip2p_batch.editing.editor import EMPTY_CONTEXT, Editor, EditSession, IdentityEditor
 from ip2p_batch.editing.loading import load_editor
 from ip2p_batch.errors import EditError, JobCancelled
+from ip2p_batch.jobs.spec import Encoding
 from ip2p_batch.recipe import Recipe
 from ip2p_batch.scheduler import EditRequest, create_job, follow_job
 from ip2p_batch.scheduler.local_executor import LocalExecutor
@@ -149,6 +153,29 @@ def test_a_custom_editor_needs_two_methods(tmp_path, settings):
     *_, last = follow_job(job, LocalExecutor(lambda _: InvertingEditor()))
     assert last.kind == "done", last
     assert (tmp_path / "out.mkv").stat().st_size > 1000
+
+
+def test_the_temporal_filter_smooths_the_frames_of_any_editor(tmp_path, settings):
+    """Every other frame comes out lighter; the source does not flicker."""
+    brightness = {}
+    for radius in (0, 2):
+        lighter = itertools.cycle((False, True))
+        editor = IdentityEditor(lambda image: image // 2 + 40 * next(lighter))  # noqa: B023
+        recipe = Recipe(
+            instruction="x", model="identity", size=64, carryover=0, temporal_filter=radius
+        )
+        output = tmp_path / f"{radius}.mkv"
+        encoding = Encoding(codec="ffv1")
+        request = EditRequest(source=DEMO, output=output, recipe=recipe, end=0.5, encoding=encoding)
+        job = create_job(request, settings)
+        *_, last = follow_job(job, LocalExecutor(lambda _: editor))  # noqa: B023
+        assert last.kind == "done", last
+        with av.open(str(output)) as container:
+            shown = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
+        brightness[radius] = [image.mean() for image in shown]
+    flicker = {radius: np.abs(np.diff(means)).mean() for radius, means in brightness.items()}
+    assert flicker[0] > 30
+    assert flicker[2] < 0.5 * flicker[0]
 
 
 def test_a_session_says_how_many_frames_it_takes_and_an_editor_where_it_computes(editor):

@@ -39,7 +39,7 @@ def test_a_picture_that_crashes_its_worker_is_named_and_all_others_are_edited(tm
     assert crashes(job) == {"1-000000": 5}
     (receipt,) = job.receipts.all()
     (bad,) = [i for i in receipt.items if i.error]
-    assert bad.index == 6 and "died or hung at this picture" in bad.error
+    assert bad.index == 6 and "crashed or hung at this picture" in bad.error
     assert assemble(job).failed == ((str(tmp_path / "in" / "6.png"), bad.error),)
     names = sorted(p.name for p in (tmp_path / "out").iterdir())
     assert names == sorted(f"{n}.png" for n in range(11) if n != 6)
@@ -98,8 +98,8 @@ def test_a_neighbour_replaces_a_frame_that_crashes(tmp_path, settings, guilty, n
     assert sorted(crashes(job).values()) == [0, 5]
     result = assemble(job)
     (warning,) = result.warnings
-    assert f"Frame {guilty} killed its worker" in warning
-    assert f"frame {neighbour} stands in" in warning
+    assert f"Frame {guilty} crashed or hung its worker" in warning
+    assert f"frame {neighbour} replaces it" in warning
     values[guilty] = values[neighbour]
     assert reds(tmp_path / "a" / "out.mkv") == values
 
