@@ -30,7 +30,7 @@ def columns_of(sheet, color):
     return np.flatnonzero((sheet == color).all(axis=-1).any(axis=0))
 
 
-def test_source_stands_left_and_result_right_at_one_height(tmp_path):
+def test_the_source_is_left_and_the_result_right_at_the_same_height(tmp_path):
     sheet = drawn(tmp_path, [(flat(640, 360, RED), flat(640, 360, BLUE))] * 3)
     assert sheet.shape[1] <= 1400
     red, blue = (sheet == RED).all(axis=-1), (sheet == BLUE).all(axis=-1)
@@ -40,7 +40,7 @@ def test_source_stands_left_and_result_right_at_one_height(tmp_path):
     assert red.sum() == blue.sum()
 
 
-def test_portrait_pairs_stand_side_by_side(tmp_path):
+def test_portrait_pairs_share_a_row(tmp_path):
     sheet = drawn(tmp_path, [(flat(360, 640, RED), flat(360, 640, BLUE))] * 4)
     red = (sheet == RED).all(axis=-1)
     assert np.count_nonzero(np.diff(red.any(axis=0).astype(int)) == 1) == 2
@@ -48,7 +48,7 @@ def test_portrait_pairs_stand_side_by_side(tmp_path):
     assert sheet.shape[1] <= 1400
 
 
-def test_pictures_keep_their_shape_among_others(tmp_path):
+def test_pictures_keep_their_aspect_ratio(tmp_path):
     pairs = [(flat(300, 300, RED), flat(300, 300, BLUE))] * 2
     green = (0, 160, 0)
     sheet = drawn(tmp_path, [*pairs, (flat(400, 100, green), flat(400, 100, BLUE))])
@@ -73,7 +73,7 @@ def test_any_size_is_drawn(tmp_path, width, height):
 
 def test_pairs_and_captions_must_match(tmp_path):
     for pairs, captions in (([], []), ([(scene(), scene())], [])):
-        with pytest.raises(ValueError, match="make no sheet"):
+        with pytest.raises(ValueError, match="give one for each"):
             write_before_after(pairs, tmp_path / "a.png", title="", captions=captions)
 
 
@@ -89,7 +89,7 @@ def test_a_sheet_that_cannot_be_written_leaves_nothing(tmp_path):
     assert sorted(p.name for p in tmp_path.iterdir()) == ["file", "folder.png"]
 
 
-def test_a_contact_sheet_has_a_column_a_heading_and_the_first_in_every_band(tmp_path):
+def test_a_contact_sheet_has_a_column_for_each_heading_and_the_first_in_every_band(tmp_path):
     colors = [(200, 0, 0), (0, 200, 0), (0, 0, 200), (200, 200, 0)]
     columns = [
         (str(n), [np.full((40, 40, 3), color, np.uint8)] * 2) for n, color in enumerate(colors)
@@ -97,11 +97,11 @@ def test_a_contact_sheet_has_a_column_a_heading_and_the_first_in_every_band(tmp_
     write_contact_sheet(columns, tmp_path / "sheet.png", cell=40, across=3)
     sheet = np.asarray(Image.open(tmp_path / "sheet.png").convert("RGB")).reshape(-1, 3)
     counts = [int((sheet == color).all(axis=1).sum()) // 1600 for color in colors]
-    assert counts == [4, 2, 2, 2]  # two bands of two rows: the first column stands in both
+    assert counts == [4, 2, 2, 2]  # two bands of two rows: the first column is in both
 
 
-def test_a_contact_sheet_of_uneven_columns_is_refused(tmp_path):
+def test_columns_of_different_lengths_are_refused(tmp_path):
     one = np.zeros((40, 40, 3), np.uint8)
     for columns in ([], [("a", [one]), ("b", [one, one])]):
-        with pytest.raises(ValueError, match="one length"):
+        with pytest.raises(ValueError, match="the same length"):
             write_contact_sheet(columns, tmp_path / "sheet.png")

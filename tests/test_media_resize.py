@@ -13,7 +13,7 @@ from .pictures import scene
 SIDES = st.integers(1, 400)
 
 
-def test_a_wide_picture_gets_its_longest_side_as_asked():
+def test_a_wide_picture_gets_the_requested_longest_side():
     resize = Resize.for_size(1920, 1080, 512)
     assert resize.content == (512, 288) and (resize.width, resize.height) == (512, 288)
 
@@ -46,7 +46,7 @@ def test_a_very_long_picture_is_not_scaled_to_a_line():
     assert resize.restore(resize.apply(image)).shape == image.shape
 
 
-def test_nothing_is_touched_where_the_sizes_match():
+def test_pixels_are_unchanged_if_the_sizes_match():
     image = scene(61, 43)
     resize = Resize.for_size(61, 43, 61)
     resized = resize.apply(image)
@@ -55,7 +55,7 @@ def test_nothing_is_touched_where_the_sizes_match():
     assert np.array_equal(resize.restore(resized), image)
 
 
-def test_a_flat_picture_stays_flat_to_the_last_bit():
+def test_a_picture_of_one_colour_keeps_it_exactly():
     image = np.full((90, 160, 3), (30, 200, 40), np.uint8)
     resize = Resize.for_size(160, 90, 100)
     assert (resize.apply(image) == (30, 200, 40)).all()
@@ -95,7 +95,7 @@ def test_a_picture_of_another_size_is_refused():
 
 @given(SIDES, SIDES, st.integers(1, 300), st.tuples(st.integers(1, 9), st.integers(1, 9)))
 @settings(max_examples=60, deadline=None)
-def test_any_size_goes_in_as_a_multiple_of_eight_and_comes_back_exactly(width, height, size, sar):
+def test_any_size_becomes_a_multiple_of_eight_and_is_restored_exactly(width, height, size, sar):
     resize = Resize.for_size(width, height, size, sar)
     image = scene(width, height)
     resized = resize.apply(image)
@@ -110,7 +110,7 @@ def test_any_size_goes_in_as_a_multiple_of_eight_and_comes_back_exactly(width, h
 
 @given(SIDES, SIDES, st.sampled_from([8, 16, 64]))
 @settings(max_examples=60, deadline=None)
-def test_a_picture_of_the_asked_size_comes_back_bit_for_bit(width, height, multiple):
+def test_a_picture_of_the_requested_size_is_restored_bit_identical(width, height, multiple):
     image = scene(width, height)
     resize = Resize.for_size(width, height, max(width, height), multiple=multiple)
     assert resize.width % multiple == 0 == resize.height % multiple
@@ -119,7 +119,7 @@ def test_a_picture_of_the_asked_size_comes_back_bit_for_bit(width, height, multi
 
 @given(st.integers(1, 10_000), st.integers(1, 10_000), st.integers(8, 2048))
 @settings(deadline=None)
-def test_the_shape_is_kept_to_half_a_pixel(width, height, size):
+def test_the_aspect_ratio_is_kept_to_half_a_pixel(width, height, size):
     resize = Resize.for_size(width, height, size)
     assert max(resize.content) == size
     exact = [side * size / max(width, height) for side in (width, height)]
@@ -127,7 +127,7 @@ def test_the_shape_is_kept_to_half_a_pixel(width, height, size):
         assert abs(got - wanted) <= 0.5 or got <= 8
 
 
-def test_a_turned_video_is_fitted_upright():
+def test_a_rotated_video_is_resized_upright():
     facts = VideoFacts(
         width=720, height=576, rotation=90, sar=(64, 45), time_base=(1, 25), frame_rate=(25, 1),
         frames=1, duration=0.04, codec="h264", container="mp4", pix_fmt="yuv420p",
@@ -135,6 +135,6 @@ def test_a_turned_video_is_fitted_upright():
     assert Resize.of_video(facts, 512) == Resize.for_size(576, 720, 512, (45, 64))
 
 
-def test_a_picture_is_fitted_by_its_upright_size():
+def test_a_picture_is_resized_by_its_upright_size():
     item = Item(source="/a.png", output="/b.png", width=100, height=50)
     assert Resize.of_item(item, 512) == Resize.for_size(100, 50, 512)

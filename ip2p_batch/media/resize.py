@@ -1,8 +1,8 @@
-"""Between a picture's own size and the size at which it is edited, and back.
+"""Resize pictures to the size at which they are edited, and back.
 
-Models want square pixels and sides that are multiples of 8; pictures have any size, and some
-videos have pixels that are not square. :class:`Resize` scales so that the longest side is as asked,
-then pads, and undoes both, so that a result has exactly the source's size.
+Models need square pixels and sides that are multiples of 8. Pictures have any size, and some
+videos have pixels that are not square. :class:`Resize` scales the longest side to the requested
+length, then pads, and undoes both, so that a result has exactly the source's size.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from ..jobs.spec import Item, VideoFacts
 
 @dataclass(frozen=True, slots=True)
 class Resize:
-    """How one size of picture goes into the editor and comes back.
+    """Resize pictures of one size to their edit size and back.
 
     Attributes:
         stored: ``(width, height)`` of the source, upright, in stored pixels.
-        content: ``(width, height)`` the source is scaled to.
-        padding: pixels added on the right and at the bottom of that.
+        content: ``(width, height)`` that the source is scaled to.
+        padding: pixels added to it at the ``(right, bottom)``.
     """
 
     stored: tuple[int, int]
@@ -39,18 +39,18 @@ class Resize:
         sar: tuple[int, int] = (1, 1),
         multiple: int = 8,
     ) -> Resize:
-        """The resize of pictures of ``width`` x ``height`` stored pixels.
+        """Compute the resize of pictures of ``width`` x ``height`` stored pixels.
 
         Args:
             width, height: upright, at least 1.
             size: longest side of the edited picture before padding, reached by scaling up or
                 down; at least 1.
-            sar: width of a stored pixel divided by its height; anything that is not a positive
-                fraction counts as square.
+            sar: sample aspect ratio, ``(width, height)`` of a stored pixel; a ratio that is not
+                positive counts as square.
             multiple: both sides of the edited picture are padded to a multiple of this.
 
-        A very long and thin picture keeps up to ``multiple`` pixels of its short side rather
-        than be scaled to a line.
+        A very long and thin picture keeps up to ``multiple`` pixels of its short side, so that
+        it is not scaled to a line.
 
         Raises:
             ValueError: a side, ``size`` or ``multiple`` is below 1.
@@ -58,8 +58,8 @@ class Resize:
         if min(width, height, size, multiple) < 1:
             raise ValueError(f"cannot resize {width}x{height} at size {size}, multiple {multiple}")
         across, down = sar if min(sar) > 0 else (1, 1)
-        # Shown at square pixels the picture is width*across by height*down, up to one factor.
-        # Whole numbers only: every machine must come to the same size.
+        # With square pixels, the picture is width*across by height*down, up to a common factor.
+        # Integers only: every machine must compute the same size.
         shown = (width * across, height * down)
         longest = max(shown)
         content_width, content_height = (
@@ -74,22 +74,22 @@ class Resize:
 
     @classmethod
     def of_video(cls, facts: VideoFacts, size: int) -> Resize:
-        """The resize of the upright frames of a video; ``size`` is the recipe's."""
+        """Compute the resize of a video's upright frames; ``size`` is the recipe's."""
         return cls.for_size(*facts.upright, size, facts.upright_sar)
 
     @classmethod
     def of_item(cls, item: Item, size: int) -> Resize:
-        """The resize of a picture that planning could open; ``size`` is the recipe's."""
+        """Compute the resize of a picture that planning could open; ``size`` is the recipe's."""
         return cls.for_size(item.width, item.height, size)
 
     @property
     def width(self) -> int:
-        """Width of the edited picture, padding included."""
+        """Width of the edited picture in pixels, padding included."""
         return self.content[0] + self.padding[0]
 
     @property
     def height(self) -> int:
-        """Height of the edited picture, padding included."""
+        """Height of the edited picture in pixels, padding included."""
         return self.content[1] + self.padding[1]
 
     def apply(self, image: Image) -> Image:
@@ -99,8 +99,8 @@ class Resize:
             image: uint8, shape ``(stored height, stored width, 3)``.
 
         Returns:
-            uint8, shape ``(height, width, 3)``. The padding mirrors the border, so that it adds
-            no edge of its own.
+            uint8, shape ``(height, width, 3)``. The padding mirrors the border, so that it
+            adds no edge.
 
         Raises:
             ValueError: ``image`` is not of the stored size.
@@ -119,8 +119,8 @@ class Resize:
             image: uint8, shape ``(height, width, 3)``.
 
         Returns:
-            uint8, shape ``(stored height, stored width, 3)``. Where nothing was scaled, exactly
-            the pixels that went in.
+            uint8, shape ``(stored height, stored width, 3)``. If nothing was scaled, the
+            pixels are unchanged.
 
         Raises:
             ValueError: ``image`` is not of the edited size.
@@ -131,7 +131,7 @@ class Resize:
 
 
 def _divide(numerator: int, denominator: int) -> int:
-    """The nearest whole number; halves go up."""
+    """Divide and round to the nearest integer, halves up."""
     return (2 * numerator + denominator) // (2 * denominator)
 
 
@@ -147,8 +147,8 @@ def _resized(image: Image, size: tuple[int, int]) -> Image:
     height, width = image.shape[:2]
     if (width, height) == size:
         return image
-    # Lanczos keeps most detail when shrinking (Pillow widens the filter, so nothing aliases);
-    # when enlarging, bicubic rings less around the hard edges that edits bring.
+    # Lanczos keeps most detail when shrinking (Pillow widens the filter, so nothing aliases).
+    # When enlarging, bicubic rings less at hard edges, which edits often have.
     shrinks = size[0] < width or size[1] < height
     method = Pillow.Resampling.LANCZOS if shrinks else Pillow.Resampling.BICUBIC
     picture = Pillow.fromarray(np.ascontiguousarray(image))
