@@ -1,4 +1,4 @@
-"""Orders to jobs under way, and turns between them: one real worker, several jobs."""
+"""Control of running jobs, and fair sharing: one real worker, several jobs."""
 
 import json
 import os
@@ -34,7 +34,7 @@ def worker_options(tmp_path_factory):
 
 
 def busy(tmp_path, worker_options, seconds=1.5):
-    """A job of one chunk that keeps the worker busy so long; waits until it has begun."""
+    """Start a job of one chunk that keeps the worker busy, and wait until it runs."""
     job = stills_job(tmp_path / "busy", 1, model=f"identity:slow={seconds}")
     scheduler.submit_job(job, worker_options.executor)
     wait_for(lambda: list(job.heartbeats.all()))
@@ -48,7 +48,7 @@ def is_settled(worker_options):
     return wait_for(lambda: worker_options.executor.queue_length() == 0)
 
 
-def test_a_small_job_is_not_stuck_behind_a_long_one(tmp_path, worker_options):
+def test_a_short_job_does_not_wait_for_a_long_one(tmp_path, worker_options):
     long, small = stills_job(tmp_path / "long", 40, model=SLOW), stills_job(tmp_path / "s", 3)
     scheduler.submit_job(long, worker_options.executor)
     wait_for(lambda: list(long.heartbeats.all()))
@@ -71,7 +71,7 @@ def test_two_long_jobs_take_turns(tmp_path, worker_options):
     is_settled(worker_options)
 
 
-def test_jobs_of_a_higher_priority_go_first_with_all_their_chunks(tmp_path, worker_options):
+def test_all_chunks_of_a_higher_priority_job_run_first(tmp_path, worker_options):
     jobs = {}
     busy(tmp_path, worker_options, 3)
     for priority in ("low", "normal", "high"):
@@ -84,7 +84,7 @@ def test_jobs_of_a_higher_priority_go_first_with_all_their_chunks(tmp_path, work
     is_settled(worker_options)
 
 
-def test_a_message_that_is_handed_on_keeps_its_priority(tmp_path, worker_options):
+def test_a_requeued_message_keeps_its_priority(tmp_path, worker_options):
     job = stills_job(tmp_path, 1)
     sent = build_message(job, job.plan().chunks[0].id, job.job().fingerprint())
     job.path.rename(tmp_path / "aside")
@@ -106,7 +106,7 @@ def test_a_message_that_is_handed_on_keeps_its_priority(tmp_path, worker_options
     is_settled(worker_options)
 
 
-def test_a_paused_job_finishes_what_is_in_hand_and_others_go_on(tmp_path, worker_options):
+def test_a_paused_job_finishes_its_running_chunks_and_other_jobs_continue(tmp_path, worker_options):
     job, other = stills_job(tmp_path / "a", 12, model=SLOW), stills_job(tmp_path / "b", 3)
     scheduler.submit_job(job, worker_options.executor)
     wait_for(job.receipts.ids)
@@ -120,13 +120,13 @@ def test_a_paused_job_finishes_what_is_in_hand_and_others_go_on(tmp_path, worker
     stamps = {c: (job.path / f"receipts/{c}.json").stat().st_mtime_ns for c in job.receipts.ids()}
     assert len(stamps) < 12
     scheduler.submit_job(job, worker_options.executor)
-    assert wait_for(job.result).frames == 12  # with nobody watching
+    assert wait_for(job.result).frames == 12  # without a follower
     for chunk, stamp in stamps.items():
         assert (job.path / f"receipts/{chunk}.json").stat().st_mtime_ns == stamp
     is_settled(worker_options)
 
 
-def test_a_cancelled_job_can_be_taken_up_again_with_nobody_watching(tmp_path, worker_options):
+def test_a_cancelled_job_can_be_resumed_without_a_follower(tmp_path, worker_options):
     job = stills_job(tmp_path, 12, model=SLOW)
     scheduler.submit_job(job, worker_options.executor)
     wait_for(job.receipts.ids)
@@ -141,9 +141,7 @@ def test_a_cancelled_job_can_be_taken_up_again_with_nobody_watching(tmp_path, wo
 
 
 @pytest.mark.slow
-def test_a_chunk_that_kills_its_process_leaves_its_place_in_the_queue_to_others(
-    tmp_path, worker_options
-):
+def test_a_chunk_that_crashes_its_worker_frees_its_place_in_the_queue(tmp_path, worker_options):
     job = stills_job(tmp_path / "job", 8, model="identity:slow=60")
     poisoned, second, third, fourth, fifth, *_ = job.plan().chunks
     busy(tmp_path, worker_options)
@@ -154,12 +152,12 @@ def test_a_chunk_that_kills_its_process_leaves_its_place_in_the_queue_to_others(
     client = redis_url.connect(worker_options.url)
     client.delete("ip2p:chunks:3")
     client.close()
-    with make_app(worker_options.url) as app:  # as it is after more deaths than are looked into
-        told = build_message(job, poisoned.id, job.job().fingerprint())
-        app.send_task(TASK_CHUNK, kwargs=told, retries=MAX_RETRIES)
+    with make_app(worker_options.url) as app:  # as after more crashes than are isolated
+        values = build_message(job, poisoned.id, job.job().fingerprint())
+        app.send_task(TASK_CHUNK, kwargs=values, retries=MAX_RETRIES)
     os.kill(wait_for(lambda: [c.worker.pid for c in job.heartbeats.all()])[0], signal.SIGKILL)
     wait_for(lambda: job.failures.chunk_ids() == {poisoned.id})
-    # With nobody watching, and with no worker that could have handed it over.
+    # No follower and no worker could have dispatched it.
     wait_for(lambda: [c for c in job.heartbeats.all() if c.chunk == fifth.id])
     job.cancel()
     os.kill(next(c.worker.pid for c in job.heartbeats.all()), signal.SIGKILL)
@@ -167,9 +165,7 @@ def test_a_chunk_that_kills_its_process_leaves_its_place_in_the_queue_to_others(
 
 
 @pytest.mark.parametrize("order", [JobFolder.cancel, JobFolder.pause])
-def test_a_job_that_is_stopped_and_taken_up_again_at_once_still_ends(
-    tmp_path, worker_options, order
-):
+def test_a_job_that_is_stopped_and_resumed_at_once_finishes(tmp_path, worker_options, order):
     job = stills_job(tmp_path, 24, model="identity:slow=0.06", each=6)
     scheduler.submit_job(job, worker_options.executor)
     wait_for(lambda: list(job.heartbeats.all()))
@@ -182,7 +178,7 @@ def test_a_job_that_is_stopped_and_taken_up_again_at_once_still_ends(
     is_settled(worker_options)
 
 
-def test_a_mended_picture_is_done_again_with_nobody_watching(tmp_path, worker_options, settings):
+def test_a_fixed_picture_is_edited_on_retry_without_a_follower(tmp_path, worker_options, settings):
     source = tmp_path / "catalog"
     source.mkdir()
     for name in ("a.png", "b.png"):
@@ -204,7 +200,7 @@ def test_a_mended_picture_is_done_again_with_nobody_watching(tmp_path, worker_op
     is_settled(worker_options)
 
 
-def test_a_pause_that_is_lifted_at_once_puts_nothing_into_the_queue_twice(tmp_path, executor):
+def test_lifting_a_pause_at_once_enqueues_nothing_twice(tmp_path, executor):
     job = stills_job(tmp_path, 9)
     scheduler.submit_job(job, executor)
     job.pause()

@@ -36,11 +36,11 @@ def soon(monkeypatch):
 
 
 def die(lease):
-    """As the kernel has it when a process dies: its files are closed, and no word is said."""
+    """Act as the kernel does when a process dies: close its file and record no end."""
     os.close(lease._file)
 
 
-def test_attempts_are_numbered_and_those_that_end_are_no_deaths(job):
+def test_attempts_are_numbered_and_those_that_end_do_not_count_as_crashes(job):
     for number in (1, 2):
         with attempts.acquire(job, CHUNK, HERE) as lease:
             assert lease.number == number
@@ -50,7 +50,7 @@ def test_attempts_are_numbered_and_those_that_end_are_no_deaths(job):
         assert lease.number == 4 and lease.earlier.crashes == 0
 
 
-def test_an_attempt_that_broke_off_is_counted_with_what_it_had_in_hand(job):
+def test_a_crashed_attempt_counts_and_names_the_frames_that_it_was_editing(job):
     die(attempts.acquire(job, CHUNK, HERE))
     lease = attempts.acquire(job, CHUNK, HERE)
     lease.record_progress(range(100, 140))
@@ -60,13 +60,13 @@ def test_an_attempt_that_broke_off_is_counted_with_what_it_had_in_hand(job):
         assert [a.numbers for a in lease.earlier.crashed] == [(), (7, 8)]
 
 
-def test_a_worker_that_is_told_to_exit_while_it_hangs_leaves_a_death(job):
+def test_a_hung_worker_that_is_made_to_exit_counts_as_a_crash(job):
     with pytest.raises(SystemExit), attempts.acquire(job, CHUNK, HERE):
         raise SystemExit
     assert attempts.history(job, CHUNK).crashes == 1
 
 
-def test_what_was_given_back_or_forgotten_is_no_death(job):
+def test_released_and_forgotten_attempts_do_not_count_as_crashes(job):
     die(attempts.acquire(job, CHUNK, HERE))
     attempts.release(job, CHUNK, host=HERE.host, pid=2)
     assert attempts.history(job, CHUNK).crashes == 1, "that was another process"
@@ -78,7 +78,7 @@ def test_what_was_given_back_or_forgotten_is_no_death(job):
     assert attempts.history(job, CHUNK).crashes == 0 and not job.poisoned.numbers()
 
 
-def test_what_this_hosts_ended_workers_leave_is_no_death_and_others_are_let_be(job, tmp_path):
+def test_release_all_releases_only_dead_attempts_of_this_host_and_job(job, tmp_path):
     other = stills_job(tmp_path / "other", 1)
     for folder, worker in ((job, HERE), (other, THERE)):
         die(attempts.acquire(folder, CHUNK, worker))
@@ -91,14 +91,14 @@ def test_what_this_hosts_ended_workers_leave_is_no_death_and_others_are_let_be(j
         assert attempts.history(job, CHUNK).crashes == 1, "it is alive"
 
 
-def test_a_record_that_a_crash_left_empty_is_a_death_nobody_knows_where(job, soon):
+def test_an_attempt_file_left_empty_counts_as_a_crash_at_an_unknown_frame(job, soon):
     die(attempts.acquire(job, CHUNK, HERE, timing=soon))
     job.attempt_path(CHUNK, 1).write_bytes(b"")
     with attempts.acquire(job, CHUNK, HERE, timing=soon) as lease:
         assert [a.numbers for a in lease.earlier.crashed] == [()]
 
 
-def test_no_two_of_many_who_take_a_chunk_at_once_get_the_same_number(job, soon):
+def test_simultaneous_attempts_at_a_chunk_get_different_numbers(job, soon):
     barrier = threading.Barrier(8)
 
     def take():
@@ -117,7 +117,7 @@ def test_no_two_of_many_who_take_a_chunk_at_once_get_the_same_number(job, soon):
 
 @contextmanager
 def beating(job, worker):
-    """The claim of a chunk, renewed."""
+    """Renew the heartbeat of a chunk."""
     stop = threading.Event()
 
     def beat():
@@ -133,14 +133,14 @@ def beating(job, worker):
         thread.join()
 
 
-def test_a_chunk_in_the_hands_of_a_worker_that_is_alive_is_left_to_it(job, soon):
+def test_a_chunk_held_by_a_live_worker_is_not_taken(job, soon):
     with attempts.acquire(job, CHUNK, THERE, timing=soon) as lease, beating(job, THERE):
         with pytest.raises(ChunkTaken, match="live worker"):
             attempts.acquire(job, CHUNK, HERE, timing=soon)
         assert not lease.superseded()
 
 
-def test_whoever_waits_to_see_stops_when_the_job_is_cancelled(job, soon):
+def test_waiting_for_a_lease_stops_when_the_job_is_cancelled(job, soon):
     def cancelled():
         raise JobCancelled("x")
 
@@ -148,7 +148,7 @@ def test_whoever_waits_to_see_stops_when_the_job_is_cancelled(job, soon):
         attempts.acquire(job, CHUNK, HERE, checkpoint=cancelled, timing=soon)
 
 
-def test_a_dead_process_of_this_host_is_not_waited_for(job):
+def test_a_lease_of_a_dead_process_on_this_host_is_acquired_at_once(job):
     die(attempts.acquire(job, CHUNK, HERE))
     job.heartbeats.write(Heartbeat(chunk=CHUNK, worker=HERE, done=0, at=time.time()))
 
@@ -159,7 +159,7 @@ def test_a_dead_process_of_this_host_is_not_waited_for(job):
         assert lease.number == 2
 
 
-def test_a_folder_that_cannot_be_written_is_an_error_in_words(job):
+def test_a_job_folder_that_cannot_be_written_raises_an_output_error(job):
     (job.path / "attempts").write_text("in the way")
     with pytest.raises(OutputError, match="cannot be written"):
         attempts.acquire(job, CHUNK, HERE)
@@ -168,8 +168,8 @@ def test_a_folder_that_cannot_be_written_is_an_error_in_words(job):
 # -- fencing ----------------------------------------------------------------------------------
 
 
-def test_an_overtaken_worker_writes_nothing_more(job, tmp_path):
-    """One that was held up for longer than a lease."""
+def test_a_superseded_worker_writes_nothing_more(job, tmp_path):
+    """The worker was suspended for longer than its lease."""
     held, go_on = threading.Event(), threading.Event()
 
     @contextmanager
@@ -191,7 +191,7 @@ def test_an_overtaken_worker_writes_nothing_more(job, tmp_path):
     assert job.receipts.get(CHUNK) is None
 
 
-def test_a_file_whose_chunk_was_taken_does_not_get_its_name(job, tmp_path):
+def test_a_file_of_a_superseded_attempt_is_not_renamed_into_place(job, tmp_path):
     target = tmp_path / "segment"
     target.write_text("the newer one's")
     with attempts.acquire(job, CHUNK, HERE) as lease:
@@ -205,14 +205,14 @@ def test_a_file_whose_chunk_was_taken_does_not_get_its_name(job, tmp_path):
     assert [p.name for p in tmp_path.iterdir() if p.name.startswith(".ip2p")] == []
 
 
-def test_a_chunk_with_a_receipt_is_nobodys(job):
+def test_a_receipt_supersedes_every_lease(job):
     with attempts.acquire(job, CHUNK, HERE) as lease:
         lease.check()
         job.receipts.write(receipt())
         assert lease.superseded()
 
 
-def test_no_attempt_comes_back_to_a_job_that_has_ended(job):
+def test_no_attempt_is_recorded_after_the_job_has_ended(job):
     with attempts.acquire(job, CHUNK, HERE) as lease:
         job.drop_media()
         assert lease.superseded()
@@ -225,7 +225,7 @@ def receipt():
     )
 
 
-def test_a_chunk_that_another_holds_is_no_failure_of_a_local_run(job, soon):
+def test_a_local_run_does_not_fail_when_another_worker_holds_a_chunk(job, soon):
     with attempts.acquire(job, CHUNK, THERE, timing=soon), beating(job, THERE):
         executor = LocalExecutor(lambda _: IdentityEditor())
         executor.enqueue(job, job.plan().chunks)

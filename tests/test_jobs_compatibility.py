@@ -1,4 +1,4 @@
-"""What is said of workers of several kinds."""
+"""Messages about workers with different compute profiles."""
 
 import msgspec
 import pytest
@@ -14,7 +14,7 @@ WORKER = WorkerInfo(host="h", pid=1)
 
 
 @pytest.mark.parametrize("field", ComputeProfile.__struct_fields__)
-def test_every_field_counts_and_is_named(field):
+def test_a_difference_in_any_field_is_named(field):
     other = msgspec.structs.replace(H100, **{field: 7 if field == "threads" else "other"})
     (text,) = differences(other, H100)
     assert f"{getattr(other, field)} instead of {getattr(H100, field)}" in text
@@ -31,7 +31,7 @@ def receipts(chunks, *numbers, mismatches=("device A100 instead of H100",)):
     }  # fmt: skip
 
 
-def test_the_frames_that_others_did_are_told_in_one_line():
+def test_frames_edited_on_other_hardware_are_listed_in_one_line():
     chunks = [BorderChunk(id="1-000000", wave=1, frames=(0, 24, 72)), *(
         VideoChunk(
             id=chunk_id(2, n), wave=2, start=24 * n, stop=24 * n + 24, shot=0,
@@ -45,7 +45,7 @@ def test_the_frames_that_others_did_are_told_in_one_line():
     ]
 
 
-def test_pictures_are_counted():
+def test_pictures_edited_on_other_hardware_are_counted():
     chunks = [
         ImageChunk(id=chunk_id(1, n), wave=1, start=start, stop=stop)
         for n, (start, stop) in enumerate([(0, 16), (16, 17)])
@@ -54,7 +54,7 @@ def test_pictures_are_counted():
     assert both.startswith("17 pictures were") and one.startswith("1 picture was")
 
 
-def test_workers_of_one_host_refuse_in_the_same_words():
+def test_incompatible_workers_of_one_host_share_one_message():
     lines = {
         mismatch_message(
             Refusal(node=f"gpu{n}@h", worker=WorkerInfo(host="h", pid=n), mismatches=("x",))

@@ -39,7 +39,7 @@ def receipt(chunk: str) -> Receipt:
     return Receipt(chunk=chunk, fingerprint="f", frames=1, digest="d", worker=WORKER, finished=1.0)
 
 
-def test_what_is_written_is_read_back(folder):
+def test_records_are_read_back_as_written(folder):
     assert folder.exists()
     assert folder.plan() == PLAN
     assert folder.job().recipe.instruction == "x"
@@ -48,20 +48,20 @@ def test_what_is_written_is_read_back(folder):
     assert folder.frame_table().tolist() == list(range(9))
 
 
-def test_pending_is_planned_minus_receipts(folder):
+def test_pending_chunks_are_planned_chunks_without_a_receipt(folder):
     folder.receipts.write(receipt("1-000002"))
     assert [c.id for c in folder.pending(PLAN)] == ["1-000000", "1-000001", "1-000003"]
     assert folder.pending(PLAN, wave=2) == []
 
 
-def test_a_receipt_ends_the_claim_and_any_failure(folder):
+def test_a_receipt_removes_the_heartbeat_and_the_failure(folder):
     folder.heartbeats.write(Heartbeat(chunk="1-000000", worker=WORKER, done=0, at=0))
     folder.failures.write(Failure(chunk="1-000000", error="E", message="m"))
     folder.receipts.write(receipt("1-000000"))
     assert list(folder.heartbeats.all()) == [] and list(folder.failures.all()) == []
 
 
-def test_a_marker_has_one_first_caller_however_many_try(folder):
+def test_only_one_caller_creates_a_marker(folder):
     firsts = []
     threads = [
         threading.Thread(target=lambda: firsts.append(folder.mark_once("inflight/1")))
@@ -74,19 +74,19 @@ def test_a_marker_has_one_first_caller_however_many_try(folder):
     assert firsts.count(True) == 1
 
 
-def test_the_lock_is_held_by_one(folder):
+def test_only_one_process_holds_the_lock(folder):
     with folder.locked() as first, JobFolder(folder.path).locked() as second:
         assert first and not second
     with folder.locked() as again:
         assert again
 
 
-def test_a_folder_that_is_no_job_is_named(tmp_path):
+def test_the_error_names_a_folder_that_is_not_a_job(tmp_path):
     with pytest.raises(JobError, match="is not a job folder"):
         JobFolder(tmp_path).job()
 
 
-def test_a_damaged_file_is_named(folder):
+def test_the_error_names_a_damaged_file(folder):
     (folder.path / "plan.json").write_bytes(b'{"chunks": 3}')
     with pytest.raises(JobError, match=r"plan\.json is damaged"):
         folder.plan()
@@ -98,7 +98,7 @@ def test_unknown_fields_are_refused(folder):
         decode(data, Plan)
 
 
-def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path):
+def test_a_failed_write_leaves_only_the_old_file(tmp_path):
     path = tmp_path / "out.bin"
     write_atomic(path, b"old")
     with pytest.raises(RuntimeError), atomic_path(path) as temporary:
@@ -108,13 +108,13 @@ def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["out.bin"]
 
 
-def test_an_unwritable_place_is_an_output_error(tmp_path):
+def test_a_folder_that_cannot_be_written_raises_an_output_error(tmp_path):
     (tmp_path / "file").write_text("x")
     with pytest.raises(OutputError, match="cannot be written"):
         write_atomic(tmp_path / "file" / "out.bin", b"x")
 
 
-def test_a_finished_file_has_ordinary_permissions(tmp_path):
+def test_a_finished_file_has_the_default_permissions(tmp_path):
     write_atomic(tmp_path / "out.bin", b"x")
     mask = os.umask(0)
     os.umask(mask)
@@ -129,7 +129,7 @@ def test_an_item_with_any_name_is_one_line(source, instruction, seed):
     assert decode(line, Item) == item
 
 
-def test_what_a_killed_process_left_is_swept_and_nothing_else(tmp_path):
+def test_only_temporary_files_of_the_given_paths_are_removed(tmp_path):
     mine, other = tmp_path / "out.mp4", tmp_path / "other.mp4"
     parts = []
     for path in (mine, other):
@@ -143,13 +143,13 @@ def test_what_a_killed_process_left_is_swept_and_nothing_else(tmp_path):
     assert (tmp_path / ".hidden.part.mp4").exists()
 
 
-def test_the_longest_name_there_can_be_is_written(tmp_path):
+def test_a_file_with_the_longest_possible_name_is_written(tmp_path):
     path = tmp_path / ("é" * 125 + ".png")
     write_atomic(path, b"x")
     assert path.read_bytes() == b"x"
 
 
-def test_what_does_not_change_is_read_once(folder):
+def test_an_unchanged_file_is_read_once(folder):
     JobFolder(folder.path).plan(), JobFolder(folder.path).job(), list(folder.items(2, 3))
     with touched(folder.path) as paths:
         for number in range(4):
@@ -160,10 +160,8 @@ def test_what_does_not_change_is_read_once(folder):
     assert paths == ["items.jsonl"] * 4
 
 
-def test_a_chunk_that_was_planned_since_is_found_though_a_share_shows_the_old_file(
-    folder, monkeypatch
-):
-    """As network shares do until a file is opened: its name has the old file's stamp."""
+def test_a_newly_planned_chunk_is_found_when_a_share_shows_the_old_file(folder, monkeypatch):
+    """Network shares report the old file until the new one is opened."""
     assert folder.chunk("1-000003") == PLAN.chunks[3]
     old = folder.path.joinpath("plan.json").stat()
     new = ImageChunk(id="1-000004", wave=1, start=3, stop=4)
@@ -183,7 +181,7 @@ def test_a_chunk_that_was_planned_since_is_found_though_a_share_shows_the_old_fi
         folder.chunk("1-000005")
 
 
-def test_another_job_in_the_same_place_is_read_anew(folder):
+def test_another_job_in_the_same_folder_is_read_again(folder):
     assert folder.plan() == PLAN and list(folder.items(1)) == list(ITEMS[1:])
     job, path = folder.job(), folder.path
     shutil.rmtree(path)
@@ -199,14 +197,14 @@ def test_another_job_in_the_same_place_is_read_anew(folder):
 
 
 @given(st.lists(st.text(), max_size=8), st.integers(0, 9), st.none() | st.integers(0, 9))
-def test_any_range_of_items_is_the_one_asked_for(tmp_path_factory, names, start, stop):
+def test_items_returns_the_requested_range(tmp_path_factory, names, start, stop):
     path = tmp_path_factory.mktemp("j")
     items = [Item(source=name, output="o") for name in names]
     (path / "items.jsonl").write_bytes(b"".join(map(encode_line, items)))
     assert list(JobFolder(path).items(start, stop)) == items[start:stop]
 
 
-def test_only_what_must_outlive_a_crash_waits_for_the_disk(folder, monkeypatch):
+def test_only_durable_files_are_flushed(folder, monkeypatch):
     flushed = []
     monkeypatch.setattr(os, "fsync", flushed.append)
     folder.heartbeats.write(Heartbeat(chunk="1-000000", worker=WORKER, done=0, at=0))
@@ -215,7 +213,7 @@ def test_only_what_must_outlive_a_crash_waits_for_the_disk(folder, monkeypatch):
     assert len(flushed) == 2  # the file, and the name that its folder gives it
 
 
-def test_a_name_with_a_nul_in_it_cannot_be_written_and_is_said_so(tmp_path):
+def test_a_name_that_contains_nul_raises_an_output_error(tmp_path):
     with pytest.raises(OutputError, match=r"a\\x00b.* file names hold no NUL"):
         write_atomic(tmp_path / "a\0b", b"x")
     assert list(tmp_path.iterdir()) == []

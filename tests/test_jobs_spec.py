@@ -1,4 +1,4 @@
-"""What is written to disk or into a message is read back as it was."""
+"""Records and messages round-trip through their encoding."""
 
 import string
 
@@ -67,7 +67,7 @@ values = st.one_of(
 
 
 @given(values)
-def test_every_record_is_read_back_as_it_was_and_has_one_spelling(value):
+def test_every_record_round_trips_and_has_one_encoding(value):
     data = encode(value)
     again = decode(data, type(value))
     assert again == value
@@ -75,7 +75,7 @@ def test_every_record_is_read_back_as_it_was_and_has_one_spelling(value):
 
 
 @given(values, st.floats(0, 1, exclude_max=True))
-def test_a_record_that_was_cut_short_is_no_json_and_is_never_taken_for_a_whole_one(value, share):
+def test_a_truncated_record_is_not_json_and_does_not_decode(value, share):
     data = encode(value)
     part = data[: int(len(data) * share)]
     assert is_json(data) and not is_json(part)
@@ -93,7 +93,7 @@ paths = st.lists(
 
 
 @given(paths, ids)
-def test_a_message_is_read_back_as_it_was_sent(path, chunk_id):
+def test_a_message_round_trips(path, chunk_id):
     from ip2p_batch.jobs.folder import JobFolder
 
     sent = build_message(JobFolder(path), chunk_id, "0" * 64)
@@ -102,7 +102,7 @@ def test_a_message_is_read_back_as_it_was_sent(path, chunk_id):
     )
 
 
-def test_a_result_counts_only_in_the_chunk_that_its_picture_belongs_to():
+def test_an_item_result_counts_only_in_the_chunk_that_has_its_picture():
     first = ImageChunk(id="1-000000", wave=1, start=0, stop=3, excluded=(1,))
     again = ImageChunk(id="1-000001", wave=1, start=1, stop=2)
     plan = Plan(chunks=(first, again))

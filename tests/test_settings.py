@@ -8,7 +8,7 @@ from ip2p_batch.errors import RecipeError
 from ip2p_batch.settings import Settings
 
 
-def test_state_and_cache_lie_where_the_system_wants_them(monkeypatch, tmp_path):
+def test_state_and_cache_follow_the_xdg_variables(monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     settings = Settings.from_env()
@@ -17,7 +17,7 @@ def test_state_and_cache_lie_where_the_system_wants_them(monkeypatch, tmp_path):
 
 
 @pytest.mark.skipif("sys.platform != 'linux'", reason="the folders of Linux")
-def test_without_variables_they_lie_in_the_home_folder(monkeypatch, tmp_path):
+def test_without_xdg_variables_state_and_cache_are_in_the_home_folder(monkeypatch, tmp_path):
     monkeypatch.delenv("XDG_STATE_HOME")
     monkeypatch.delenv("XDG_CACHE_HOME")
     monkeypatch.setenv("HOME", str(tmp_path))

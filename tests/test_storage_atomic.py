@@ -1,4 +1,4 @@
-"""Disks that fill up, folders that may not be written, shares that stumble."""
+"""Full disks, read-only folders and transient errors of network shares."""
 
 import ctypes
 import errno
@@ -41,8 +41,8 @@ def _no_pauses(monkeypatch):
     monkeypatch.setattr(atomic, "RETRY_DELAYS", (0.0, 0.0, 0.0))
 
 
-def stumbling(function, times, number=errno.ESTALE):
-    """``function``, whose first calls end with an error of the operating system."""
+def failing(function, times, number=errno.ESTALE):
+    """``function``, whose first calls raise an OSError."""
     calls = []
 
     def call(*args, **options):
@@ -56,17 +56,17 @@ def stumbling(function, times, number=errno.ESTALE):
 
 
 @pytest.mark.parametrize("number", [errno.ESTALE, errno.EIO, errno.ETIMEDOUT])
-def test_what_a_share_stumbles_over_is_tried_again(tmp_path, monkeypatch, number):
+def test_transient_errors_of_a_share_are_retried(tmp_path, monkeypatch, number):
     for name, module in (("open", os), ("replace", os), ("fsync", os)):
-        monkeypatch.setattr(module, name, stumbling(getattr(module, name), 1, number))
+        monkeypatch.setattr(module, name, failing(getattr(module, name), 1, number))
     write_atomic(tmp_path / "a", b"whole")
     assert (tmp_path / "a").read_bytes() == b"whole"
     assert os.listdir(tmp_path) == ["a"]
-    assert retry_transient(stumbling(lambda: 7, 3, number)) == 7
+    assert retry_transient(failing(lambda: 7, 3, number)) == 7
 
 
-def test_a_share_that_does_not_come_back_is_an_error_worth_another_try(tmp_path, monkeypatch):
-    broken = stumbling(os.replace, 1000)
+def test_a_lasting_transient_error_raises_a_retryable_storage_error(tmp_path, monkeypatch):
+    broken = failing(os.replace, 1000)
     monkeypatch.setattr(os, "replace", broken)
     with pytest.raises(StorageError, match="Stale file handle") as caught:
         write_atomic(tmp_path / "a", b"x")
@@ -74,8 +74,8 @@ def test_a_share_that_does_not_come_back_is_an_error_worth_another_try(tmp_path,
     assert os.listdir(tmp_path) == []
 
 
-def test_a_full_disk_is_told_at_once(monkeypatch):
-    full = stumbling(lambda: 7, 1, errno.ENOSPC)
+def test_a_full_disk_is_reported_without_a_retry(monkeypatch):
+    full = failing(lambda: 7, 1, errno.ENOSPC)
     with pytest.raises(OSError, match="No space"):
         retry_transient(full)
     assert len(full.calls) == 1
@@ -108,15 +108,15 @@ def test_files_get_the_permissions_of_the_umask_and_no_thread_ever_changes_it(
 
 def test_a_retry_waits_for_each_delay_in_turn_and_reports_each_error():
     errors, slept = [], []
-    call = stumbling(lambda: 7, 2)
+    call = failing(lambda: 7, 2)
     found = retry_transient(call, delays=(1, 2, 4), before_retry=errors.append, sleep=slept.append)
     assert (found, slept, [e.errno for e in errors]) == (7, [1, 2], [errno.ESTALE] * 2)
     with pytest.raises(OSError, match="Stale"):
-        retry_transient(stumbling(lambda: 7, 9), delays=(1, 2), sleep=slept.append)
+        retry_transient(failing(lambda: 7, 9), delays=(1, 2), sleep=slept.append)
     assert slept == [1, 2, 1, 2]
 
 
-def test_other_errors_are_retried_where_the_caller_says_so():
+def test_the_caller_may_choose_which_errors_are_retried():
     left = [ValueError(), ValueError()]
 
     def call():
@@ -129,7 +129,7 @@ def test_other_errors_are_retried_where_the_caller_says_so():
     assert retry_transient(call, transient=lambda e: isinstance(e, ValueError), delays=(0.0,)) == 7
 
 
-def test_json_that_is_overwritten_in_place_reads_as_the_new_value_whatever_its_length(tmp_path):
+def test_json_overwritten_in_place_reads_as_the_new_value_at_any_length(tmp_path):
     path = tmp_path / "a.json"
     with path.open("w+b", buffering=0) as file:
         before = os.fstat(file.fileno()).st_ino
@@ -161,13 +161,13 @@ def test_a_lock_excludes_other_open_files_until_its_process_dies(tmp_path):
         child.communicate()
 
 
-def test_a_file_system_without_locks_says_so(tmp_path, monkeypatch):
-    monkeypatch.setattr(fcntl, "flock", stumbling(fcntl.flock, 1, errno.ENOLCK))
+def test_a_file_system_without_locks_returns_unsupported(tmp_path, monkeypatch):
+    monkeypatch.setattr(fcntl, "flock", failing(fcntl.flock, 1, errno.ENOLCK))
     with (tmp_path / "lock").open("w") as file:
         assert lock_file(file.fileno()) is Lock.UNSUPPORTED
 
 
-def test_a_rename_whose_answer_was_lost_was_done(tmp_path, monkeypatch):
+def test_a_rename_whose_answer_was_lost_counts_as_done(tmp_path, monkeypatch):
     real, calls = os.replace, []
 
     def rename(a, b):
@@ -181,8 +181,8 @@ def test_a_rename_whose_answer_was_lost_was_done(tmp_path, monkeypatch):
     assert (tmp_path / "a").read_bytes() == b"whole" and len(calls) == 2
 
 
-def test_a_flush_that_failed_is_not_asked_again_for_the_same_file(tmp_path, monkeypatch):
-    flush = stumbling(os.fsync, 1, errno.EIO)
+def test_a_failed_flush_is_not_repeated_for_the_same_file(tmp_path, monkeypatch):
+    flush = failing(os.fsync, 1, errno.EIO)
     monkeypatch.setattr(os, "fsync", flush)
     with pytest.raises(StorageError), atomic_path(tmp_path / "a") as temporary:
         temporary.write_bytes(b"x")
@@ -201,10 +201,10 @@ def test_a_file_is_flushed_before_its_rename_and_its_folder_after(tmp_path, monk
     assert ".ip2p-" in part and renamed == "rename" and folder == str(tmp_path)
 
 
-def test_a_file_system_that_cannot_flush_folders_is_no_error(tmp_path, monkeypatch):
-    monkeypatch.setattr(os, "fsync", stumbling(os.fsync, 9, errno.EINVAL))
+def test_a_file_system_that_cannot_flush_folders_raises_no_error(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "fsync", failing(os.fsync, 9, errno.EINVAL))
     sync_directory(tmp_path)
-    monkeypatch.setattr(os, "fsync", stumbling(os.fsync, 9, errno.EIO))
+    monkeypatch.setattr(os, "fsync", failing(os.fsync, 9, errno.EIO))
     with pytest.raises(OSError, match="Input/output"):
         sync_directory(tmp_path)
 
@@ -221,7 +221,7 @@ def test_results_of_a_chunk_of_pictures_are_flushed_before_its_receipt(tmp_path,
     assert names.index("out") < names.index("receipts")
 
 
-def test_nothing_grows_where_a_share_is_not_mounted(tmp_path):
+def test_no_folder_is_made_where_a_share_is_not_mounted(tmp_path):
     job = stills_job(tmp_path, 1)
     job.path.rename(tmp_path / "aside")
     with pytest.raises(OutputError, match="No such file"):
@@ -233,16 +233,14 @@ def test_nothing_grows_where_a_share_is_not_mounted(tmp_path):
     assert not job.path.exists()
 
 
-def test_a_lock_that_the_share_does_not_know_is_no_reason_to_wait_for_ever(tmp_path, monkeypatch):
+def test_a_share_without_locks_does_not_block(tmp_path, monkeypatch):
     job = stills_job(tmp_path, 1)
-    monkeypatch.setattr(fcntl, "flock", stumbling(fcntl.flock, 1, errno.ENOLCK))
+    monkeypatch.setattr(fcntl, "flock", failing(fcntl.flock, 1, errno.ENOLCK))
     with job.locked() as mine:
         assert mine
 
 
-def test_what_cannot_be_read_for_a_while_is_worth_another_try_and_never_a_traceback(
-    tmp_path, monkeypatch
-):
+def test_transient_read_errors_are_retried_and_then_raise_a_storage_error(tmp_path, monkeypatch):
     job = stills_job(tmp_path, 1)
     list(scheduler.follow_job(job, LocalExecutor(lambda _: IdentityEditor())))
     job = JobFolder(job.path)
@@ -255,15 +253,15 @@ def test_what_cannot_be_read_for_a_while_is_worth_another_try_and_never_a_traceb
     ):
         real = getattr(module, name)
         with monkeypatch.context() as patch:
-            patch.setattr(module, name, stumbling(real, 2))
+            patch.setattr(module, name, failing(real, 2))
             assert ask()
         with monkeypatch.context() as patch:
-            patch.setattr(module, name, stumbling(real, 1000))
+            patch.setattr(module, name, failing(real, 1000))
             with pytest.raises(StorageError, match=r"cannot be read: Stale file handle\."):
                 ask()
 
 
-# -- real limits, in a process of their own ------------------------------------------------------
+# -- real limits, in a separate process ---------------------------------------------------------
 
 CHILD = """
 import resource, sys
@@ -285,7 +283,7 @@ except Ip2pError as error:
 
 
 def work(job: JobFolder, limit: int = -1) -> str:
-    """Do a job in a process that may write files of ``limit`` bytes; its last words."""
+    """Run a job in a process with a file size limit; return its last line of output."""
     done = subprocess.run(
         [sys.executable, "-c", CHILD, str(job.path), str(limit)],
         env={**os.environ, "PYTHONPATH": str(ROOT)},
@@ -315,7 +313,7 @@ def pixels(path):
 
 
 @pytest.mark.timeout(200)
-def test_a_full_disk_leaves_no_part_of_a_result_and_a_job_that_goes_on(tmp_path, settings):
+def test_a_full_disk_leaves_no_partial_result_and_the_job_can_resume(tmp_path, settings):
     whole = video_job(tmp_path, settings)
     assert work(whole).startswith("done")
     size = (tmp_path / "out" / "o.mp4").stat().st_size
@@ -338,9 +336,7 @@ def test_a_full_disk_leaves_no_part_of_a_result_and_a_job_that_goes_on(tmp_path,
 
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize("where", ["job", "out"])
-def test_a_folder_that_may_not_be_written_is_named_and_the_job_goes_on_later(
-    tmp_path, settings, where
-):
+def test_the_error_names_a_read_only_folder_and_the_job_can_resume(tmp_path, settings, where):
     job = video_job(tmp_path, settings)
     folder = job.path if where == "job" else tmp_path / "out"
     folder.chmod(0o555)

@@ -1,4 +1,4 @@
-"""Which paths a worker may use, and a job folder that leads it elsewhere."""
+"""Paths that a worker may use, and job folders with links to other places."""
 
 import os
 from pathlib import Path
@@ -22,7 +22,7 @@ from .worker_processes import stills_job
 
 @pytest.fixture
 def place(tmp_path):
-    """A root with a file in it, and a secret beside it."""
+    """A root with a file in it, next to a secret file."""
     (tmp_path / "root" / "in").mkdir(parents=True)
     (tmp_path / "root" / "in" / "a.png").write_bytes(b"a")
     (tmp_path / "rootless").mkdir()
@@ -30,7 +30,7 @@ def place(tmp_path):
     return tmp_path
 
 
-def test_what_lies_under_a_root_is_allowed_whether_it_exists_or_not(place):
+def test_paths_under_a_root_are_allowed_even_if_they_do_not_exist(place):
     roots = Roots([place / "root", place / "elsewhere"])
     for name in ("root", "root/in/a.png", "root/new/b.png", "elsewhere/x", "root/x/../in/a.png"):
         assert roots.allow(place / name) == Path(os.path.normpath(place / name))
@@ -43,7 +43,7 @@ def test_what_lies_under_a_root_is_allowed_whether_it_exists_or_not(place):
         "root/../root2", "", "root\0/x", "root/\udcff/../../x", "root/" + "../" * 2000 + "etc",
     ],
 )  # fmt: skip
-def test_what_lies_elsewhere_is_refused(place, name):
+def test_paths_outside_the_roots_are_refused(place, name):
     with pytest.raises(OutsideRoots, match="IP2P_ALLOWED_ROOTS") as error:
         Roots([place / "root"]).allow(f"{place}/{name}")
     assert str(place / "root") in error.value.hint
@@ -52,19 +52,19 @@ def test_what_lies_elsewhere_is_refused(place, name):
 
 
 @pytest.mark.parametrize("path", ["a.png", "./root/in", "http://host/a.mp4", "~/x", "concat:/x|/y"])
-def test_what_is_no_absolute_path_is_refused(place, monkeypatch, path):
+def test_paths_that_are_not_absolute_are_refused(place, monkeypatch, path):
     monkeypatch.chdir(place)
     with pytest.raises(OutsideRoots):
         Roots([place]).allow(path)
 
 
-def test_names_that_are_long_or_not_utf_8_are_names(place):
+def test_long_names_and_names_that_are_not_utf_8_are_allowed(place):
     roots = Roots([place / "root"])
     for name in ("x" * 5000, os.fsdecode(b"caf\xe9.png"), "a\nb"):
         assert roots.allow(place / "root" / name).name == name
 
 
-def test_links_count_as_what_they_lead_to(place):
+def test_links_are_judged_by_their_targets(place):
     root = place / "root"
     links = {"out": place / "secret", "up": place, "dangling": place / "no", "in2": root / "in"}
     for name, target in links.items():
@@ -85,14 +85,14 @@ def test_a_root_may_be_a_link_itself(place):
     assert roots.allow(place / "root" / "in") == place / "root" / "in"
 
 
-def test_links_in_a_circle_lead_nowhere_else(place):
+def test_circular_links_do_not_leave_the_root(place):
     (place / "root" / "a").symlink_to(place / "root" / "b")
     (place / "root" / "b").symlink_to(place / "root" / "a")
     assert Roots([place / "root"]).allow(place / "root" / "a" / "x").is_relative_to(place / "root")
 
 
 @given(st.lists(st.sampled_from(["..", ".", "in", "x", "", "up", "a b"]), max_size=12))
-def test_no_path_gets_out_however_it_is_put_together(tmp_path_factory, parts):
+def test_no_combination_of_path_parts_leaves_the_root(tmp_path_factory, parts):
     base = tmp_path_factory.getbasetemp() / "roots"
     (base / "root" / "in").mkdir(parents=True, exist_ok=True)
     if not (base / "root" / "up").is_symlink():
@@ -107,12 +107,12 @@ def test_no_path_gets_out_however_it_is_put_together(tmp_path_factory, parts):
         assert allowed.is_relative_to(base / "root")
 
 
-def test_without_roots_everything_is_allowed_as_it_is(place):
+def test_without_roots_every_path_is_allowed_unchanged(place):
     assert Settings.from_env({}).allowed_roots == ANYWHERE
     assert not ANYWHERE and ANYWHERE.allow("a/../b") == Path("a/../b")
 
 
-def test_the_variable_is_a_list_as_in_path(place):
+def test_the_variable_is_a_list_like_path(place):
     roots = Settings.from_env(
         {"IP2P_ALLOWED_ROOTS": f"{place}/root{os.pathsep}/data"}
     ).allowed_roots
@@ -120,17 +120,17 @@ def test_the_variable_is_a_list_as_in_path(place):
 
 
 @pytest.mark.parametrize("text", ["data", ":", "/data:", ":/data", "/data:./x", "~/x"])
-def test_a_list_that_could_open_more_than_was_meant_is_refused(text):
+def test_a_list_with_a_relative_or_empty_part_is_refused(text):
     with pytest.raises(RecipeError, match="IP2P_ALLOWED_ROOTS"):
         Settings.from_env({"IP2P_ALLOWED_ROOTS": text})
 
 
-def test_a_root_with_a_nul_in_it_is_refused(place):
+def test_a_root_that_contains_nul_is_refused(place):
     with pytest.raises(RecipeError, match="IP2P_ALLOWED_ROOTS"):
         Roots([f"{place}/ro\0ot"])
 
 
-# -- a job folder of a hostile make ---------------------------------------------------------
+# -- a hostile job folder -------------------------------------------------------------------
 
 
 def rewrite_items(job, **changes):
@@ -153,7 +153,7 @@ def work_off(job, *roots):
 
 
 @pytest.mark.parametrize("limited", [True, False])
-def test_paths_with_a_nul_in_them_cost_their_own_picture_only(tmp_path, limited):
+def test_a_path_that_contains_nul_fails_only_its_own_picture(tmp_path, limited):
     job = stills_job(tmp_path / "root", 3, each=3)
     rewrite_items(
         job,
@@ -167,7 +167,7 @@ def test_paths_with_a_nul_in_them_cost_their_own_picture_only(tmp_path, limited)
     assert [p.name for p in (tmp_path / "root" / "out").iterdir()] == ["2.png"]
 
 
-def test_pictures_that_lead_out_of_the_roots_are_refused_one_by_one(tmp_path):
+def test_each_picture_outside_the_roots_fails_on_its_own(tmp_path):
     root, secret = tmp_path / "root", tmp_path / "secret.png"
     job = stills_job(root, 6, each=6)
     secret.write_bytes((root / "in" / "1.png").read_bytes())
@@ -194,7 +194,7 @@ def test_pictures_that_lead_out_of_the_roots_are_refused_one_by_one(tmp_path):
 
 
 @pytest.mark.parametrize("folder", ["receipts", "heartbeats", "failures", "inflight"])
-def test_folders_of_the_job_that_are_links_elsewhere_are_not_written(tmp_path, folder):
+def test_job_subfolders_that_link_outside_the_roots_are_not_written(tmp_path, folder):
     root, away = tmp_path / "root", tmp_path / "away"
     job = stills_job(root, 1)
     away.mkdir()
@@ -209,7 +209,7 @@ def test_folders_of_the_job_that_are_links_elsewhere_are_not_written(tmp_path, f
 
 
 @pytest.mark.parametrize("name", ["job.json", "plan.json", "items.jsonl", "frames.npy", "lock"])
-def test_files_of_the_job_that_are_links_elsewhere_are_not_opened(tmp_path, name):
+def test_job_files_that_link_outside_the_roots_are_not_opened(tmp_path, name):
     root, away = tmp_path / "root", tmp_path / "away"
     job = JobFolder(stills_job(root, 1).path, Roots([root]))
     away.write_bytes((job.path / name).read_bytes() if (job.path / name).exists() else b"")
@@ -224,14 +224,14 @@ def test_files_of_the_job_that_are_links_elsewhere_are_not_opened(tmp_path, name
 
 
 @pytest.mark.parametrize("name", ["job.json", "plan.json"])
-def test_a_file_of_the_job_may_be_a_link_within_the_roots(tmp_path, name):
+def test_a_job_file_may_link_to_a_file_inside_the_roots(tmp_path, name):
     job = JobFolder(stills_job(tmp_path, 1).path, Roots([tmp_path]))
     (job.path / name).rename(job.path / f"real-{name}")
     (job.path / name).symlink_to(f"real-{name}")
     assert len(job.plan().chunks) == 1 and job.job().output == str(tmp_path / "out")
 
 
-def test_ids_in_a_plan_that_are_no_file_names_are_refused(tmp_path):
+def test_chunk_ids_that_are_not_file_names_are_refused(tmp_path):
     job = stills_job(tmp_path, 1)
     for wrong in ("../../x", "a/b", "", ".", "x" * 65, "1-000000\\n", "\\u0000"):
         text = job.path.joinpath("plan.json").read_text()

@@ -53,7 +53,7 @@ from .spec import Item, Job, Priority
 if TYPE_CHECKING:  # numpy takes a tenth of a second to load, and `status` does not need it
     from ..frame import FrameTable
 
-#: Subfolders that nobody needs after the output is complete.
+#: Subfolders that are not needed after the output is complete.
 _MEDIA = ("segments", "borders", "heartbeats", "attempts", "poisoned")
 
 
