@@ -24,7 +24,7 @@ def digest(change=None, **options):
     return compute_profile.digest(pipe)
 
 
-def test_the_same_weights_have_the_same_digest_however_they_lie_in_memory():
+def test_the_digest_does_not_depend_on_the_memory_layout():
     assert digest() == digest()
     assert digest() == digest(lambda pipe: pipe.unet.to(memory_format=torch.channels_last))
 
@@ -47,7 +47,7 @@ def scale(part, amount):
         lambda pipe: pipe.vae.register_to_config(scaling_factor=0.2),
     ],
 )
-def test_other_weights_precision_or_setup_have_another(change):
+def test_other_weights_precision_or_configuration_have_another_digest(change):
     assert digest(change) != digest()
 
 
@@ -68,7 +68,7 @@ def test_precision_and_device_are_those_in_use():
     assert half.device == full.device == compute_profile.cpu_kind()
 
 
-def test_a_cpu_that_is_held_to_older_instructions_is_another_kind(monkeypatch):
+def test_a_cpu_limited_to_older_instructions_is_another_kind(monkeypatch):
     kind = compute_profile.cpu_kind()
     code = "from ip2p_batch.editing.compute_profile import cpu_kind; print(cpu_kind(), end='')"
     older = subprocess.run(

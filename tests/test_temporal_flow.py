@@ -27,7 +27,7 @@ def test_a_shift_is_found_in_units_of_the_picture():
     assert not occluded[inner].any()
 
 
-def test_what_a_moving_thing_uncovers_is_not_taken_from_the_thing():
+def test_what_a_moving_thing_uncovers_does_not_show_the_thing():
     ground, thing = texture(128, 128) // 2, texture(40, 40, seed=1) // 2 + 127
     before, after = ground.copy(), ground.copy()
     before[44:84, 30:70] = thing
@@ -39,12 +39,12 @@ def test_what_a_moving_thing_uncovers_is_not_taken_from_the_thing():
     assert occluded[5:35, 10:110].mean() < 0.15  # ground, all the while
 
 
-def test_what_is_not_found_at_all_is_occluded():
+def test_pixels_without_correspondence_are_occluded():
     _, occluded = backward_flow(texture(128, 128) // 2, texture(128, 128, seed=1) // 2 + 127)
     assert occluded.mean() > 0.9
 
 
-def test_what_comes_into_the_picture_is_occluded():
+def test_what_enters_the_picture_is_occluded():
     wide = texture(96, 220)
     target, reference = wide[:, 20:180].copy(), wide[:, :160].copy()
     _, occluded = backward_flow(target, reference)
@@ -65,7 +65,7 @@ def test_flow_does_not_depend_on_the_machines_threads():
 @example(8, 8)
 @example(8, 512)  # OpenCV's DIS crashes on so few rows
 @example(512, 8)
-def test_any_size_of_picture_goes(height, width):
+def test_pictures_of_any_size_work(height, width):
     picture = texture(height, width)
     flow, occluded = backward_flow(picture, picture)
     assert flow.shape[:2] == occluded.shape
@@ -74,7 +74,7 @@ def test_any_size_of_picture_goes(height, width):
     assert np.abs(flow).max() < 0.02  # nothing moved
 
 
-def test_without_flow_latents_stay():
+def test_without_motion_latents_do_not_change():
     latents = torch.randn(4, 9, 16)
     moved, visible = warp(
         latents, Motion(np.zeros((144, 256, 2), np.float32), np.zeros((144, 256), bool))
@@ -83,7 +83,7 @@ def test_without_flow_latents_stay():
     assert torch.equal(visible, torch.ones(9, 16))
 
 
-def test_latents_go_where_the_target_has_them():
+def test_latents_are_warped_to_the_target():
     latents = torch.randn(1, 8, 16)
     flow = np.zeros((64, 128, 2), np.float32)
     flow[..., 0] = 3 / 16  # three latent pixels to the right, in the reference

@@ -1,4 +1,4 @@
-"""Steadiness of whole videos through the whole path, with the bundled model: cuts stay cuts."""
+"""Whole videos with the bundled model: cuts, threads and spans do not affect the pixels."""
 
 import importlib.util
 from collections import Counter
@@ -94,7 +94,7 @@ def test_a_cut_is_not_smeared_each_shot_is_edited_as_if_it_were_alone(tmp_path, 
 
 @pytest.mark.slow
 @pytest.mark.timeout(280)
-def test_threads_beside_the_model_change_nothing(tmp_path, settings, monkeypatch):
+def test_cpu_threads_change_nothing(tmp_path, settings, monkeypatch):
     source = lossless(tmp_path / "in.mkv", shot("bigbuckbunny", 14))
     read = []
     some = CrashSafeReader.some

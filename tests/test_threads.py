@@ -71,7 +71,7 @@ def test_an_exception_in_background_work_is_raised_and_ends_it():
             sink.put(i)
 
 
-def test_when_the_caller_fails_the_rest_is_dropped_and_its_own_error_stands():
+def test_if_the_caller_fails_queued_items_are_dropped_and_its_error_is_raised():
     done = []
 
     def slow(item):
@@ -86,7 +86,7 @@ def test_when_the_caller_fails_the_rest_is_dropped_and_its_own_error_stands():
 
 
 @pytest.mark.parametrize("threads", [1, 2, 5])
-def test_helpers_give_results_in_order(threads):
+def test_results_come_in_order(threads):
     def work(item):
         time.sleep(0.002 * (item % 3))
         return item * item
@@ -96,14 +96,14 @@ def test_helpers_give_results_in_order(threads):
 
 
 @pytest.mark.timeout(60)
-def test_helpers_work_at_the_same_time():
+def test_the_threads_of_a_pool_work_at_the_same_time():
     together = threading.Barrier(4)
-    # Nobody passes before all four are there.
+    # No thread continues before all four have started.
     assert len(list(CpuPool(4).map(lambda _: together.wait(30), range(4)))) == 4
 
 
 @pytest.mark.parametrize("threads", [1, 3])
-def test_helpers_read_no_further_ahead_than_there_are_threads(threads):
+def test_a_pool_reads_one_item_ahead_for_each_thread(threads):
     read = []
 
     def items():
@@ -117,14 +117,14 @@ def test_helpers_read_no_further_ahead_than_there_are_threads(threads):
 
 
 @pytest.mark.parametrize("threads", [1, 3])
-def test_an_error_of_helpers_work_is_raised_in_its_place(threads):
+def test_an_error_in_a_pool_is_raised_in_its_place(threads):
     found = CpuPool(threads).map(lambda n: 1 // n, [2, 1, 0, 1])
     assert (next(found), next(found)) == (0, 1)
     with pytest.raises(ZeroDivisionError):
         next(found)
 
 
-def test_two_threads_share_helpers():
+def test_two_threads_share_a_pool():
     cpu_pool = CpuPool(2)
     found = {}
 
