@@ -1,1 +1,1 @@
-"""One chunk, from its message to its receipt; then assembly."""
+"""Edit a chunk, from its lease to its receipt, and assemble the output of a job."""
