@@ -1,4 +1,4 @@
-"""Small videos for tests, made here: numbered frames, and every oddity that a test asks for."""
+"""Write small test videos of numbered frames, with unusual properties where a test needs them."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from pathlib import Path
 import av
 import numpy as np
 
-#: Blocks across the top of a frame that spell its number in binary.
+#: Number of blocks across the top of a frame that encode its number in binary.
 BITS = 8
 _RANGES = {False: 1, True: 2}
 _SWS = {1: 1, 5: 5, 6: 5, 9: 9}
 
 
 def picture(number: int, width: int = 64, height: int = 64) -> np.ndarray:
-    """A frame that says its number: white blocks for ones, on a moving ramp."""
+    """Draw a frame with its number: white blocks for ones, on a moving ramp."""
     y, x = np.mgrid[0:height, 0:width]
     red = 30 + 150 * ((x + 2 * number) % width) / width
     green = 40 + 150 * y / height
@@ -29,7 +29,7 @@ def picture(number: int, width: int = 64, height: int = 64) -> np.ndarray:
 
 
 def number(image: np.ndarray) -> int:
-    """The number that :func:`picture` wrote, read back from a decoded frame."""
+    """Read the number that :func:`picture` drew from a decoded frame."""
     height, width = image.shape[:2]
     edge = width // BITS
     row = image[height // 6]
@@ -61,12 +61,12 @@ def make(
     image=picture,
     container: str | None = None,
 ) -> Path:
-    """A video of numbered frames.
+    """Write a video of numbered frames.
 
     Args:
-        pts: times of the frames, in ``time_base``; evenly spaced by default.
-        matrix: H.273 code the samples are converted with; None for RGB formats.
-        tag: whether the file says so.
+        pts: times of the frames in ``time_base``; evenly spaced by default.
+        matrix: H.273 code of the matrix that converts the samples; None for RGB formats.
+        tag: whether the file names the matrix and range.
         rotation: counterclockwise degrees in the display matrix.
     """
     base = time_base or Fraction(1, rate)
@@ -133,13 +133,13 @@ def make(
 
 
 def frames_of(path: Path) -> list[tuple[int, np.ndarray]]:
-    """``(pts, RGB pixels)`` of every frame, decoded from the beginning."""
+    """Return ``(pts, RGB pixels)`` of every frame, decoded from the beginning."""
     with av.open(str(path)) as container:
         return [(f.pts, f.to_ndarray(format="rgb24")) for f in container.decode(video=0)]
 
 
 def payloads(path: Path, kind: str) -> list[bytes]:
-    """The bytes of every packet of the first stream of ``kind``."""
+    """Return the bytes of every packet of the first stream of ``kind``."""
     with av.open(str(path)) as container:
         stream = getattr(container.streams, kind)[0]
         return [bytes(p) for p in container.demux(stream) if p.size]

@@ -1,4 +1,4 @@
-"""Small pictures for tests, made here, and files of every kind that holds them."""
+"""Write small test images in every format, valid and damaged."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageCms
 
-#: Format -> suffix, for all that can be written.
+#: Suffix of each format that can be written.
 FORMATS = {
     "jpeg": ".jpg",
     "png": ".png",
@@ -22,7 +22,7 @@ FORMATS = {
 
 
 def scene(width: int = 48, height: int = 32) -> np.ndarray:
-    """A picture that looks different in each corner: smooth ramps and one bright square."""
+    """Draw an image whose four corners differ: smooth ramps and one bright square."""
     y, x = np.mgrid[0:height, 0:width]
     red = 40 + 180 * x / max(width - 1, 1)
     green = 40 + 180 * y / max(height - 1, 1)
@@ -33,17 +33,17 @@ def scene(width: int = 48, height: int = 32) -> np.ndarray:
 
 
 def save(path: Path, image: np.ndarray | Image.Image | None = None, **options: object) -> Path:
-    """``image`` (default: a scene) as a file; the suffix decides the format."""
+    """Write ``image`` (default: :func:`scene`) to a file; the suffix decides the format."""
     picture = image if isinstance(image, Image.Image) else Image.fromarray(_or_scene(image))
     path.parent.mkdir(parents=True, exist_ok=True)
     if isinstance(exif := options.get("exif"), Image.Exif):
-        options["exif"] = exif.tobytes()  # Pillow's TIFF writer takes a new block as bytes only
+        options["exif"] = exif.tobytes()  # Pillow's TIFF writer takes new EXIF as bytes only
     picture.save(path, **options)
     return path
 
 
 def oriented(path: Path, orientation: int, **options: object) -> Path:
-    """A file whose stored pixels are turned so that, shown by its EXIF, it is ``scene()``."""
+    """Write a file whose pixels, turned by its EXIF orientation, are ``scene()``."""
     back = {
         1: None,
         2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -63,8 +63,8 @@ def oriented(path: Path, orientation: int, **options: object) -> Path:
 
 
 def wide_gamut_profile() -> bytes:
-    """An ICC matrix profile with the primaries of Display P3 and sRGB's curve, made by hand."""
-    # Columns: the colourants, adapted to D50, of ICC's own registry page for Display P3.
+    """Return an ICC matrix profile with the primaries of Display P3 and sRGB's curve."""
+    # Columns: colourants, adapted to D50, from ICC's registry entry of Display P3.
     colorants = {
         b"rXYZ": (0.51512, 0.2412, -0.00105),
         b"gXYZ": (0.29198, 0.69225, 0.04189),
@@ -88,13 +88,13 @@ def wide_gamut_profile() -> bytes:
     for name, data in tags.items():
         table += name + struct.pack(">LL", start + len(body), len(data))
         body += data + bytes(-len(data) % 4)
-    whole = struct.pack(">L", len(tags)) + table + body
-    header = struct.pack(">L", 128 + len(whole)) + bytes(4) + struct.pack(">L", 0x02100000)
+    content = struct.pack(">L", len(tags)) + table + body
+    header = struct.pack(">L", 128 + len(content)) + bytes(4) + struct.pack(">L", 0x02100000)
     header += b"mntrRGB XYZ " + struct.pack(">6H", 2026, 1, 1, 0, 0, 0) + b"acsp"
     header = header.ljust(68, b"\0") + b"".join(
         fixed.pack(round(v * 65536)) for v in (0.9642, 1.0, 0.8249)
     )
-    return header.ljust(128, b"\0") + whole
+    return header.ljust(128, b"\0") + content
 
 
 def srgb_profile() -> bytes:
@@ -102,7 +102,7 @@ def srgb_profile() -> bytes:
 
 
 def png(samples: np.ndarray, color_type: int, extra: bytes = b"") -> bytes:
-    """A PNG of 16-bit samples, which Pillow itself cannot write in colour.
+    """Return a PNG of 16-bit samples, which Pillow cannot write in colour.
 
     Args:
         samples: uint16, ``(height, width, channels)``.
@@ -122,7 +122,7 @@ def chunk(name: bytes, data: bytes) -> bytes:
 
 
 def bomb() -> bytes:
-    """A small PNG that says it is 30 000 x 30 000."""
+    """Return a small PNG whose header claims 30 000 x 30 000 pixels."""
     header = struct.pack(">LLBBBBB", 30_000, 30_000, 8, 2, 0, 0, 0)
     data = zlib.compress(bytes(1000))
     parts = (chunk(b"IHDR", header), chunk(b"IDAT", data), chunk(b"IEND", b""))
@@ -130,7 +130,7 @@ def bomb() -> bytes:
 
 
 def truncated(format_: str) -> bytes:
-    """The first part of a whole file, header included."""
+    """Return the first two thirds of a valid file, with its header."""
     rng = np.random.default_rng(0)
     buffer = io.BytesIO()
     Image.fromarray(rng.integers(0, 255, (64, 64, 3), np.uint8)).save(buffer, format_)
