@@ -73,7 +73,7 @@ def test_workers_run_a_job_and_end_with_the_block(tmp_path, redis, executor):
     assert len({r.worker.pid for r in job.receipts.all()}) == 2
 
 
-def test_a_worker_that_is_killed_is_started_again(tmp_path, redis, executor):
+def test_a_killed_worker_is_restarted(tmp_path, redis, executor):
     job = stills_job(tmp_path, 1)
     with LocalWorkers(redis.url, 1, "cpu", tmp_path / "log") as workers:
         launcher = workers._process.pid
@@ -84,7 +84,7 @@ def test_a_worker_that_is_killed_is_started_again(tmp_path, redis, executor):
         scheduler.dispatch_next(job, executor)
         wait_for(job.result)
         workers.check()
-    assert "started again" in (tmp_path / "log").read_text()
+    assert "and is restarted" in (tmp_path / "log").read_text()
 
 
 def test_stopped_workers_are_reported_with_the_last_line_of_their_log(tmp_path, redis):

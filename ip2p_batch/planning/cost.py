@@ -18,8 +18,8 @@ def cost(job: Job, plan: Plan, chunk: Chunk) -> float:
     recipe = job.recipe
     width, height = plan.max_edit_size(recipe)
     anchors = () if isinstance(chunk, ImageChunk) else chunk.anchors
-    looks = 2 if anchors or job.reference_digest else 1
-    calls = chunk.edited * looks * 3 * (recipe.num_inference_steps + 1)
+    attention_factor = 2 if anchors or job.reference_digest else 1
+    calls = chunk.edited * attention_factor * 3 * (recipe.num_inference_steps + 1)
     return calls * _CALL * width * height / 512**2
 
 

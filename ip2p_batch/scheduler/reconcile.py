@@ -27,7 +27,7 @@ class ReconcileLimits:
     Attributes:
         heartbeat_timeout: seconds without a change after which the worker of a heartbeat counts
             as dead; ``IP2P_HEARTBEAT_TIMEOUT``.
-        idle_seconds: seconds without any heartbeat between two looks into the queue.
+        idle_seconds: seconds without any heartbeat before each check of the queue.
         max_fruitless: dispatches in a row without a single new frame before the job fails.
         max_broker_silence: seconds without an answer from Redis and without a new receipt before
             the error is raised.
