@@ -1,70 +1,79 @@
 # Public names, in groups. Type checkers read this file; at run time lazy_loader does.
 
 # Editing
+from .api import edit, plan, Progress
+from .jobs.records import Result
+from .planning.prepare import PreparedJob
+
 # Detached jobs
-from .api import JobHandle, Progress, edit, open_job, plan, submit
+from .api import open_job, submit, JobHandle
+from .jobs.events import Event
+from .jobs.status import JobStatus
+
+# What determines the result
+from .recipe import Recipe
+from .planning.recipes import recipe_for
+from .jobs.spec import Encoding
+from .settings import Settings
 
 # Editors of your own
-from .editing.editor import Editor, EditSession, IdentityEditor
+from .editing.editor import ChunkContext, Editor, EditSession, IdentityEditor, Overrides
+from .frame import Frame
 
 # Errors
 from .errors import (
-    BrokerError,
-    EditError,
     Ip2pError,
-    JobCancelled,
-    JobError,
-    JobFailed,
-    ModelError,
-    NoWorkerError,
-    OutputError,
     RecipeError,
-    ResumeMismatch,
     SourceError,
+    OutputError,
+    ModelError,
+    BrokerError,
+    NoWorkerError,
+    EditError,
+    JobError,
+    ResumeMismatch,
+    JobFailed,
+    JobCancelled,
 )
-from .frame import Frame
-from .jobs.events import Event
-from .jobs.records import Result
-
-# What determines the result
-from .jobs.spec import Encoding
-from .jobs.status import JobStatus
-from .planning.prepare import PreparedJob
-from .planning.recipes import recipe_for
-from .recipe import Recipe
-from .settings import Settings
 
 __version__: str
 
 __all__ = [
-    "BrokerError",
-    "EditError",
-    "EditSession",
-    "Editor",
-    "Encoding",
-    "Event",
-    "Frame",
-    "IdentityEditor",
-    "Ip2pError",
-    "JobCancelled",
-    "JobError",
-    "JobFailed",
-    "JobHandle",
-    "JobStatus",
-    "ModelError",
-    "NoWorkerError",
-    "OutputError",
-    "PreparedJob",
-    "Progress",
-    "Recipe",
-    "RecipeError",
-    "Result",
-    "ResumeMismatch",
-    "Settings",
-    "SourceError",
+    # Editing
     "edit",
-    "open_job",
     "plan",
-    "recipe_for",
+    "Progress",
+    "Result",
+    "PreparedJob",
+    # Detached jobs
     "submit",
+    "open_job",
+    "JobHandle",
+    "Event",
+    "JobStatus",
+    # What determines the result
+    "Recipe",
+    "recipe_for",
+    "Encoding",
+    "Settings",
+    # Editors of your own
+    "Editor",
+    "EditSession",
+    "ChunkContext",
+    "Overrides",
+    "IdentityEditor",
+    "Frame",
+    # Errors
+    "Ip2pError",
+    "RecipeError",
+    "SourceError",
+    "OutputError",
+    "ModelError",
+    "BrokerError",
+    "NoWorkerError",
+    "EditError",
+    "JobError",
+    "ResumeMismatch",
+    "JobFailed",
+    "JobCancelled",
 ]

@@ -4,6 +4,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import av
+import numpy as np
 from PIL import Image as Pil
 
 from ip2p_batch.queue.local_workers import LocalWorkers
@@ -49,3 +51,15 @@ def test_the_detached_example_follows_its_job_to_the_end(tmp_path, redis):
         )
     assert "finished: 6 of 6 frames" in said
     assert (tmp_path / "out.mp4").exists()
+
+
+def test_the_custom_editor_example_posterizes_a_video(tmp_path):
+    clip = tmp_path / "clip.mp4"
+    clips.make(clip, 6, size=(128, 96))
+    said = run("custom_editor.py", clip, tmp_path / "out.mp4", "--levels", "2")
+    assert "6 frames" in said
+    with av.open(str(tmp_path / "out.mp4")) as container:
+        images = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
+    assert len(images) == 6
+    extreme = [np.mean((image < 40) | (image > 215)) for image in images]
+    assert min(extreme) > 0.8, "two levels: nearly all samples are black or white"
