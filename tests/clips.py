@@ -9,6 +9,10 @@ from pathlib import Path
 import av
 import numpy as np
 
+import ip2p_batch
+
+#: The clip that the package ships.
+DEMO = Path(ip2p_batch.__file__).parent / "demo" / "clip.mp4"
 #: Number of blocks across the top of a frame that encode its number in binary.
 BITS = 8
 _RANGES = {False: 1, True: 2}
@@ -136,6 +140,11 @@ def frames_of(path: Path) -> list[tuple[int, np.ndarray]]:
     """Return ``(pts, RGB pixels)`` of every frame, decoded from the beginning."""
     with av.open(str(path)) as container:
         return [(f.pts, f.to_ndarray(format="rgb24")) for f in container.decode(video=0)]
+
+
+def images_of(path: Path) -> list[np.ndarray]:
+    """RGB pixels of every frame, decoded from the beginning."""
+    return [image for _, image in frames_of(path)]
 
 
 def payloads(path: Path, kind: str) -> list[bytes]:

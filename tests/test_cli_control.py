@@ -21,7 +21,7 @@ from ip2p_batch.jobs.records import Heartbeat, WorkerInfo
 from ip2p_batch.recipe import Recipe
 from ip2p_batch.scheduler.local_executor import LocalExecutor
 
-from .worker_processes import wait_for
+from .waiting import wait_for
 
 
 def run_cli(*arguments):

@@ -8,7 +8,6 @@ import sys
 import time
 from pathlib import Path
 
-import av
 import numpy as np
 import pytest
 from PIL import Image as Pil
@@ -16,6 +15,8 @@ from PIL import Image as Pil
 from ip2p_batch import scheduler
 from ip2p_batch.cli import demo
 from ip2p_batch.queue.private_redis import PrivateRedis
+
+from .clips import images_of
 
 CLIP = demo.FOLDER / "clip.mp4"
 LIGHT = ["-m", "tiny", "--size", "128", "-n", "3", "--devices", "cpu"]
@@ -39,11 +40,6 @@ def run(*arguments, **options):
     out, err = process.communicate(timeout=250)
     assert "Traceback" not in err, err
     return process.returncode, out, err
-
-
-def frames_of(path):
-    with av.open(str(path)) as container:
-        return [f.to_ndarray(format="rgb24") for f in container.decode(video=0)]
 
 
 @pytest.fixture
@@ -89,7 +85,7 @@ def test_a_video_is_edited_with_json_events_only_on_stdout(tmp_path):
     assert kinds[-1] == "done"
     assert {"planning", "planned", "started", "progress", "chunk"} <= set(kinds)
     assert events[-1]["data"]["output"] == str(out)
-    assert events[-1]["data"]["frames"] == len(frames_of(out)) > 1
+    assert events[-1]["data"]["frames"] == len(images_of(out)) > 1
 
 
 @pytest.mark.slow
@@ -116,7 +112,7 @@ def test_a_stopped_job_names_resume_which_continues_it(tmp_path, number, code, s
     assert code == 0, errors
     first = next(json.loads(x) for x in text.splitlines() if json.loads(x)["kind"] == "progress")
     assert first["done"] >= 8 * finished, "finished chunks are kept"
-    assert len(frames_of(out)) == 96
+    assert len(images_of(out)) == 96
 
 
 def test_an_output_that_exists_is_not_overwritten(tmp_path):
@@ -184,7 +180,7 @@ def test_a_detached_job_is_finished_by_workers_that_come_later(tmp_path, setting
 def test_the_demo_writes_a_video_and_a_contact_sheet(tmp_path):
     code, text, errors = run("demo", "-o", tmp_path / "demo", "--devices", "cpu")
     assert code == 0, errors
-    assert len(frames_of(tmp_path / "demo" / "out.mp4")) == 96
+    assert len(images_of(tmp_path / "demo" / "out.mp4")) == 96
     with Pil.open(tmp_path / "demo" / "sheet.png") as sheet:
         assert sheet.format == "PNG"
         assert min(sheet.size) > 200

@@ -7,12 +7,10 @@ import sys
 import time
 from pathlib import Path
 
-import av
 import msgspec
 import numpy as np
 import pytest
 
-import ip2p_batch
 from ip2p_batch import scheduler
 from ip2p_batch.jobs.spec import Encoding
 from ip2p_batch.queue.celery_executor import CeleryExecutor
@@ -20,27 +18,14 @@ from ip2p_batch.queue.local_workers import LocalWorkers
 from ip2p_batch.queue.private_redis import PrivateRedis
 from ip2p_batch.recipe import Recipe
 
-DEMO = Path(ip2p_batch.__file__).parent / "demo" / "clip.mp4"
-TINY = Recipe(
-    instruction="make it night",
-    model="tiny",
-    size=128,
-    num_inference_steps=5,
-    guidance_scale=1.5,
-    image_guidance_scale=1.2,
-    chunk_frames=6,
-    anchors=2,  # in addition to carryover and the temporal filter, which are on by default
-)
+from .clips import DEMO, images_of
+from .jobs import TINY
+
 SLOW = Recipe(instruction="x", model="identity:slow=0.05", size=64, chunk_frames=8, carryover=0)
 
 
-def frames_of(path: Path) -> list[np.ndarray]:
-    with av.open(str(path)) as container:
-        return [f.to_ndarray(format="rgb24") for f in container.decode(video=0)]
-
-
 def identical(a: Path, b: Path) -> bool:
-    left, right = frames_of(a), frames_of(b)
+    left, right = images_of(a), images_of(b)
     return len(left) == len(right) and all(map(np.array_equal, left, right))
 
 
@@ -131,7 +116,7 @@ def test_a_detached_job_finishes_while_no_command_follows_it(tmp_path, settings,
         while folder.result() is None and time.monotonic() < deadline:
             time.sleep(0.2)
     assert scheduler.read_status(folder).state == "finished"
-    assert len(frames_of(tmp_path / "o.mp4")) == 25
+    assert len(images_of(tmp_path / "o.mp4")) == 25
 
 
 def command(*arguments: str) -> list[str]:
@@ -160,7 +145,7 @@ def test_the_redis_and_workers_of_a_killed_command_end_and_the_job_resumes(tmp_p
     assert not out.exists()
     (job,) = (tmp_path / "state" / "ip2p-batch" / "jobs").iterdir()
     done = subprocess.run(command("resume", job.name, "--workers", "1"), env=env, check=False)
-    assert done.returncode == 0 and len(frames_of(out)) == 96
+    assert done.returncode == 0 and len(images_of(out)) == 96
 
 
 def _running(marker: str) -> list[str]:

@@ -7,7 +7,8 @@ from diffusers.models.attention_processor import Attention, AttnProcessor2_0
 
 from ip2p_batch.editing.attention import AnchorKVCache, AnchorProcessor, install
 from ip2p_batch.editing.pix2pix import Pix2PixEditor
-from tests.tiny_pipelines import border_latents, context, editor, frames, pipeline, recipe
+
+from .tiny_pipelines import border_latents, context, editor, frames, pipeline, recipe
 
 BRANCHES, FRAMES, ANCHORS, TOKENS, WIDTH = 3, 2, 2, 5, 16
 

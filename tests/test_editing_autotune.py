@@ -21,8 +21,8 @@ from ip2p_batch.recipe import Recipe
 from ip2p_batch.scheduler import follow_job
 from ip2p_batch.scheduler.local_executor import LocalExecutor
 
+from .jobs import stills_job
 from .tiny_pipelines import frames, pipeline, recipe
-from .worker_processes import stills_job
 
 
 def device_with(memory, fixed=1.0, each=0.1):

@@ -22,7 +22,8 @@ from ip2p_batch.editing.loading import load_editor
 from ip2p_batch.errors import EditError
 from ip2p_batch.frame import Frame
 from ip2p_batch.recipe import SCHEDULERS
-from tests.tiny_pipelines import border_latents, context, editor, frames, recipe
+
+from .tiny_pipelines import border_latents, context, editor, frames, recipe
 
 SHAPE = (4, 16, 16)
 SCALE = (1.0, 2.5)

@@ -11,8 +11,8 @@ from ip2p_batch.editing import compute_profile
 from ip2p_batch.editing.loading import load_editor
 from ip2p_batch.editing.pix2pix import Pix2PixEditor
 from ip2p_batch.models import catalog
-from tests.tiny_pipelines import pipeline
 
+from .tiny_pipelines import pipeline
 from .worker_processes import worker_env
 
 

@@ -15,8 +15,9 @@ from ip2p_batch.recipe import Recipe
 from ip2p_batch.scheduler import EditRequest, create_job, follow_job
 from ip2p_batch.scheduler.local_executor import LocalExecutor
 from tests.test_scheduler import DEMO
-from tests.tiny_pipelines import border_latents, context, frames, recipe
-from tests.tiny_pipelines import editor as random_editor
+
+from .tiny_pipelines import border_latents, context, frames, recipe
+from .tiny_pipelines import editor as random_editor
 
 RECIPE = recipe(guidance_scale=1.5, image_guidance_scale=1.2, num_inference_steps=4, carryover=0.5)
 

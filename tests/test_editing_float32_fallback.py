@@ -8,8 +8,9 @@ from ip2p_batch.editing import float32_fallback
 from ip2p_batch.editing.carryover import BorderLatents, from_bytes, to_bytes
 from ip2p_batch.editing.pix2pix import Pix2PixEditor
 from ip2p_batch.errors import EditError, JobCancelled, NotFinite
-from tests.tiny_pipelines import border_latents, context, frames, pipeline, recipe
-from tests.tiny_pipelines import editor as shared_editor
+
+from .tiny_pipelines import border_latents, context, frames, pipeline, recipe
+from .tiny_pipelines import editor as shared_editor
 
 HALF = torch.bfloat16
 NAN = float("nan")

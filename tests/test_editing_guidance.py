@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from ip2p_batch.editing.guidance import branches, combine, weights
 from ip2p_batch.errors import RecipeError
-from tests.tiny_pipelines import context, editor, frames, recipe
+
+from .tiny_pipelines import context, editor, frames, recipe
 
 SCALES = st.floats(1.0, 20.0)
 

@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from ip2p_batch.editing.onednn_workaround import NarrowSafeConv2d, install
-from tests.tiny_pipelines import pipeline
+
+from .tiny_pipelines import pipeline
 
 
 def strided(padding=1, bias=True):

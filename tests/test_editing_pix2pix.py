@@ -16,7 +16,8 @@ from ip2p_batch.editing.pix2pix import Pix2PixEditor
 from ip2p_batch.errors import EditError, JobCancelled, ModelError, RecipeError
 from ip2p_batch.models import catalog
 from ip2p_batch.recipe import SCHEDULERS
-from tests.tiny_pipelines import editor, frames, pipeline, recipe
+
+from .tiny_pipelines import editor, frames, pipeline, recipe
 
 #: diffusers passes tensors to numpy in a deprecated way; our code suppresses that warning.
 reference = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")

@@ -118,7 +118,7 @@ def clip_folder(tmp_path_factory):
     """A CLIP model with random weights, in transformers' layout."""
     from transformers import CLIPConfig, CLIPImageProcessorPil, CLIPModel
 
-    from tests.tiny_pipelines import tokenizer
+    from .tiny_pipelines import tokenizer
 
     folder, words = tmp_path_factory.mktemp("clip"), tokenizer()
     small = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1}

@@ -15,7 +15,7 @@ from ip2p_batch.errors import (
 from ip2p_batch.execution.attempt import MAX_ATTEMPTS, run_attempts
 from ip2p_batch.scheduler.local_executor import LocalExecutor
 
-from .worker_processes import stills_job
+from .jobs import stills_job
 
 
 class Loop:

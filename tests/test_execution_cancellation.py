@@ -13,17 +13,8 @@ from ip2p_batch.jobs.folder import JobFolder
 from ip2p_batch.jobs.records import WorkerInfo
 from ip2p_batch.scheduler.local_executor import LocalExecutor
 
-from .worker_processes import stills_job
-
-
-class Clock:
-    """A clock that a test sets."""
-
-    def __init__(self):
-        self.now = 100.0
-
-    def __call__(self):
-        return self.now
+from .jobs import stills_job
+from .waiting import Clock
 
 
 def test_a_cancel_order_is_seen_before_the_next_step_and_never_taken_back(tmp_path):

@@ -14,9 +14,9 @@ from ip2p_batch.jobs.folder import JobFolder
 from ip2p_batch.jobs.records import ComputeProfile, WorkerInfo
 from ip2p_batch.scheduler.local_executor import LocalExecutor
 
+from .jobs import stills_job
 from .tiny_pipelines import editor as full_editor
 from .tiny_pipelines import pipeline
-from .worker_processes import stills_job
 
 PROFILE = ComputeProfile(model="m", torch="t", diffusers="d", device="H100", dtype="float16")
 

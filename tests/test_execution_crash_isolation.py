@@ -23,9 +23,9 @@ from ip2p_batch.scheduler.local_executor import LocalExecutor
 from workers.editor_cache import editor_for
 
 from . import clips
-from .crashing_editors import crashes
-from .test_distributed import DEMO, TINY, frames_of
-from .worker_processes import stills_job
+from .clips import DEMO, images_of
+from .forked_attempts import crashes
+from .jobs import TINY, stills_job
 
 WORKER = WorkerInfo(host=platform.node(), pid=1)
 
@@ -244,6 +244,6 @@ def test_crash_isolation_gives_the_same_pixels_as_an_undisturbed_run(tmp_path, s
                 isolation = CrashIsolation(attempts.history(job, chunk.id).crashed, len(chunk))
                 assert all(len(part) == 1 for part in isolation.split(numbers))
         assert list(scheduler.follow_job(job, LocalExecutor(lambda _: editor)))[-1].kind == "done"
-    undisturbed, disturbed = map(frames_of, outputs)
+    undisturbed, disturbed = map(images_of, outputs)
     assert len(undisturbed) == len(disturbed) == 6
     assert all(map(np.array_equal, undisturbed, disturbed))

@@ -1,13 +1,10 @@
 """A frame without a picture is replaced by a neighbour, and the user is warned."""
 
-from pathlib import Path
-
 import av
 import numpy as np
 import pytest
 import torch
 
-import ip2p_batch
 from ip2p_batch import scheduler
 from ip2p_batch.editing.editor import EMPTY_CONTEXT, IdentityEditor
 from ip2p_batch.editing.pix2pix import Pix2PixEditor
@@ -18,10 +15,10 @@ from ip2p_batch.jobs.spec import Encoding
 from ip2p_batch.recipe import Recipe
 from ip2p_batch.scheduler.local_executor import LocalExecutor
 
+from .clips import DEMO
+from .jobs import stills_job
 from .tiny_pipelines import frames, pipeline
-from .worker_processes import stills_job
 
-DEMO = Path(ip2p_batch.__file__).parent / "demo" / "clip.mp4"
 VIDEO = Recipe(
     instruction="x", model="identity", size=128, chunk_frames=10, carryover=0, temporal_filter=0
 )

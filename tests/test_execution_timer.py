@@ -7,8 +7,8 @@ from ip2p_batch.execution.timer import StageTimer
 from ip2p_batch.jobs.records import Receipt, WorkerInfo
 from ip2p_batch.planning.cost import cost, planned_seconds
 
-from .test_execution_cancellation import Clock
-from .worker_processes import stills_job
+from .jobs import stills_job
+from .waiting import Clock
 
 
 def test_stages_add_up_and_idle_is_the_time_without_work_for_the_editor():

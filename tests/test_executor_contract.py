@@ -17,7 +17,9 @@ from ip2p_batch.queue.private_redis import PrivateRedis
 from ip2p_batch.queue.stub_executor import StubExecutor
 from ip2p_batch.scheduler.local_executor import LocalExecutor
 
-from .worker_processes import run_launcher, stills_job, wait_for
+from .jobs import stills_job
+from .waiting import wait_for
+from .worker_processes import run_launcher
 
 KINDS = ("local", "celery", "stub")
 

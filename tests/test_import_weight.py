@@ -13,7 +13,8 @@ import pytest
 
 import ip2p_batch.queue
 
-from .worker_processes import stills_job, worker_env
+from .jobs import stills_job
+from .worker_processes import worker_env
 
 HEAVY = ("av", "PIL", "cv2", "torch", "numpy", "diffusers", "transformers", "scenedetect")
 QUEUE = [f"ip2p_batch.queue.{m.name}" for m in pkgutil.iter_modules(ip2p_batch.queue.__path__)]

@@ -16,7 +16,7 @@ from ip2p_batch.jobs.records import Heartbeat, Receipt, WorkerInfo
 from ip2p_batch.scheduler.local_executor import LocalExecutor
 from ip2p_batch.storage.atomic import atomic_path
 
-from .worker_processes import stills_job
+from .jobs import stills_job
 
 HERE = WorkerInfo(host=platform.node(), pid=1)
 THERE = WorkerInfo(host="elsewhere", pid=1)

@@ -19,7 +19,7 @@ from ip2p_batch.jobs.spec import Item, Job, Source
 from ip2p_batch.recipe import Recipe
 from ip2p_batch.storage.atomic import atomic_path, remove_temp_files, write_atomic
 
-from .waiting import touched
+from .file_audit import touched
 
 WORKER = WorkerInfo(host="here", pid=1)
 PLAN = Plan(

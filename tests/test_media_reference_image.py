@@ -16,7 +16,8 @@ from ip2p_batch.media.reference_image import (
 )
 from ip2p_batch.recipe import Recipe
 from ip2p_batch.scheduler.local_executor import LocalExecutor
-from tests.test_scheduler import DEMO
+
+from .clips import DEMO
 
 
 def photo(path, size=(300, 200), seed=0):

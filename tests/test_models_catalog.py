@@ -16,7 +16,7 @@ from ip2p_batch.recipe import Recipe
 from ip2p_batch.settings import Settings
 from workers.editor_cache import editor_for
 
-from .worker_processes import stills_job
+from .jobs import stills_job
 
 TINY = catalog.BUNDLED["tiny"]
 LIST = ("tiny", "timbrooks/instruct-pix2pix", "owner/pinned@abc123")

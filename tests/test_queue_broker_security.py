@@ -22,7 +22,9 @@ from ip2p_batch.errors import BrokerError
 from ip2p_batch.queue import private_redis, redis_url
 from ip2p_batch.queue.celery_executor import CeleryExecutor
 
-from .worker_processes import ROOT, run_launcher, stills_job, wait_for, worker_env
+from .jobs import stills_job
+from .waiting import wait_for
+from .worker_processes import ROOT, run_launcher, worker_env
 
 PASSWORD = "tell-n0body/of#this"
 

@@ -14,7 +14,7 @@ from ip2p_batch.queue.celery_app import make_app
 from ip2p_batch.queue.celery_executor import CeleryExecutor
 from ip2p_batch.queue.messages import build_message, read_message
 
-from .worker_processes import stills_job
+from .jobs import stills_job
 
 
 def waiting(redis) -> list[dict]:

@@ -14,7 +14,9 @@ from ip2p_batch.queue import local_workers
 from ip2p_batch.queue.local_workers import LocalWorkers
 from ip2p_batch.queue.private_redis import PrivateRedis
 
-from .worker_processes import running, stills_job, wait_for, worker_env
+from .jobs import stills_job
+from .waiting import wait_for
+from .worker_processes import running, worker_env
 
 
 @pytest.fixture(scope="module")

@@ -17,7 +17,8 @@ from ip2p_batch.errors import BrokerError
 from ip2p_batch.queue import private_redis, redis_url
 from ip2p_batch.queue.private_redis import PrivateRedis
 
-from .worker_processes import running, wait_for
+from .waiting import wait_for
+from .worker_processes import running
 
 
 def server_pid(folder: Path) -> int:

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 from PIL import Image as Pil
 
-import ip2p_batch
 from ip2p_batch import scheduler
 from ip2p_batch.editing.editor import IdentityEditor
 from ip2p_batch.errors import (
@@ -26,10 +25,10 @@ from ip2p_batch.queue.stub_executor import StubExecutor
 from ip2p_batch.recipe import Recipe
 from ip2p_batch.scheduler.local_executor import LocalExecutor
 
-from .waiting import touched
-from .worker_processes import stills_job
+from .clips import DEMO, frames_of
+from .file_audit import touched
+from .jobs import stills_job
 
-DEMO = Path(ip2p_batch.__file__).parent / "demo" / "clip.mp4"
 RECIPE = Recipe(instruction="invert the colors", model="identity", size=128, chunk_frames=10)
 
 
@@ -54,11 +53,6 @@ def edit(source, output, settings, recipe=RECIPE, **options):
     return scheduler.read_result(folder)
 
 
-def decoded(path):
-    with av.open(str(path)) as container:
-        return [(f.pts, f.to_ndarray(format="rgb24")) for f in container.decode(video=0)]
-
-
 @pytest.fixture
 def catalog(tmp_path):
     folder = tmp_path / "catalog"
@@ -73,7 +67,7 @@ def catalog(tmp_path):
 def test_every_frame_is_output_once_in_order_with_the_sound(tmp_path, settings):
     out = tmp_path / "out.mp4"
     result = edit(DEMO, out, settings, encoding=Encoding(crf=10))
-    before, after = decoded(DEMO), decoded(out)
+    before, after = frames_of(DEMO), frames_of(out)
     assert result.frames == len(before) == len(after) == 96
     assert [t for t, _ in before] == [t for t, _ in after]
     for (_, a), (_, b) in zip(before, after, strict=True):
@@ -99,7 +93,7 @@ def test_a_finished_job_keeps_its_records_and_drops_its_media(tmp_path, settings
 def test_a_time_range_is_cut_to_the_frame(tmp_path, settings):
     result = edit(DEMO, tmp_path / "o.mp4", settings, start=1.0, end=2.0)
     assert result.frames == 25
-    before, after = decoded(DEMO)[25:50], decoded(tmp_path / "o.mp4")
+    before, after = frames_of(DEMO)[25:50], frames_of(tmp_path / "o.mp4")
     for (_, a), (_, b) in zip(before, after, strict=True):
         assert np.abs((255 - a.astype(float)) - b).mean() < 14
 
@@ -119,7 +113,7 @@ def test_an_interrupted_job_continues_with_the_same_pixels(tmp_path, settings):
     finish(again)
     for chunk, stamp in stamps.items():
         assert (folder.path / "receipts" / f"{chunk}.json").stat().st_mtime_ns == stamp
-    for (_, a), (_, b) in zip(decoded(whole), decoded(tmp_path / "parts.mp4"), strict=True):
+    for (_, a), (_, b) in zip(frames_of(whole), frames_of(tmp_path / "parts.mp4"), strict=True):
         assert np.array_equal(a, b)
 
 
@@ -140,7 +134,7 @@ def test_an_output_that_exists_is_refused_without_overwrite(tmp_path, settings):
         edit(DEMO, out, settings)
     assert out.read_text() == "precious"
     edit(DEMO, out, settings, overwrite=True, end=0.5)
-    assert len(decoded(out)) == 12 or len(decoded(out)) == 13
+    assert len(frames_of(out)) == 12 or len(frames_of(out)) == 13
 
 
 def test_a_folder_is_mirrored_with_its_names(catalog, tmp_path, settings):
@@ -240,7 +234,7 @@ def test_a_chunk_that_keeps_failing_fails_the_job_and_keeps_finished_chunks(tmp_
     assert folder.receipts.ids() and not (tmp_path / "o.mp4").exists()
     assert scheduler.read_status(folder).state == "failed"
     finish(folder)
-    assert len(decoded(tmp_path / "o.mp4")) == 96
+    assert len(frames_of(tmp_path / "o.mp4")) == 96
 
 
 def test_a_cancelled_job_stops_and_resumes(tmp_path, settings):

@@ -17,7 +17,7 @@ from ip2p_batch.queue.executor import QueuedChunks
 from ip2p_batch.queue.stub_executor import StubExecutor
 from ip2p_batch.storage.roots import Roots
 
-from .worker_processes import stills_job
+from .jobs import stills_job
 
 
 def settle(folder, chunk):

@@ -9,7 +9,7 @@ from ip2p_batch.jobs.plan import ASSEMBLY
 from ip2p_batch.jobs.records import Failure, Heartbeat, Receipt, WorkerInfo
 from ip2p_batch.scheduler.progress import JobMonitor
 
-from .worker_processes import stills_job
+from .jobs import stills_job
 
 WORKER = WorkerInfo(host="h", pid=1)
 

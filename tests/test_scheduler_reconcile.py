@@ -5,7 +5,6 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-import av
 import numpy as np
 import pytest
 
@@ -30,7 +29,8 @@ from ip2p_batch.scheduler.reconcile import Reconciler
 from ip2p_batch.storage.atomic import atomic_path
 
 from . import clips
-from .worker_processes import stills_job
+from .clips import images_of
+from .jobs import stills_job
 
 WORKER = WorkerInfo(host="h", pid=1)
 SOON = scheduler.ReconcileLimits(heartbeat_timeout=15.0, idle_seconds=0.1)
@@ -52,13 +52,8 @@ def create(clip, output, settings):
     )
 
 
-def pixels(path):
-    with av.open(str(path)) as container:
-        return [f.to_ndarray(format="rgb24") for f in container.decode(video=0)]
-
-
 def alike(a, b):
-    left, right = pixels(a), pixels(b)
+    left, right = images_of(a), images_of(b)
     return len(left) == len(right) == 40 and all(map(np.array_equal, left, right))
 
 
@@ -280,7 +275,7 @@ def test_a_chunk_that_ends_after_its_job_leaves_no_files(clip, tmp_path, setting
         process_chunk(folder, late, editor_for=editor, worker=WORKER)
     assert not (folder.path / "segments").exists()
     assert not list(Path(folder.path).rglob("heartbeats/*"))
-    assert len(pixels(tmp_path / "o.mp4")) == 40
+    assert len(images_of(tmp_path / "o.mp4")) == 40
 
 
 def test_a_redelivered_task_enqueues_an_assembly_that_was_marked_but_not_sent(tmp_path):

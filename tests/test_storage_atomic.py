@@ -10,7 +10,6 @@ import sys
 import threading
 from pathlib import Path
 
-import av
 import numpy as np
 import pytest
 
@@ -31,7 +30,8 @@ from ip2p_batch.storage.atomic import (
 from ip2p_batch.storage.locks import Lock, lock_file
 
 from . import clips
-from .worker_processes import ROOT, stills_job
+from .jobs import stills_job
+from .worker_processes import ROOT
 
 RECIPE = Recipe(instruction="x", model="identity", size=64, chunk_frames=8, carryover=0.3)
 
@@ -307,11 +307,6 @@ def video_job(tmp_path, settings, name="o.mp4") -> JobFolder:
     return scheduler.create_job(request, settings)
 
 
-def pixels(path):
-    with av.open(str(path)) as container:
-        return [f.to_ndarray(format="rgb24") for f in container.decode(video=0)]
-
-
 @pytest.mark.timeout(200)
 def test_a_full_disk_leaves_no_partial_result_and_the_job_can_resume(tmp_path, settings):
     whole = video_job(tmp_path, settings)
@@ -330,7 +325,7 @@ def test_a_full_disk_leaves_no_partial_result_and_the_job_can_resume(tmp_path, s
         largest = len(job.receipts.ids())
     assert largest == len(job.plan().chunks)
     assert work(job).startswith("done")
-    a, b = pixels(tmp_path / "out" / "o.mp4"), pixels(tmp_path / "out" / "p.mp4")
+    a, b = clips.images_of(tmp_path / "out" / "o.mp4"), clips.images_of(tmp_path / "out" / "p.mp4")
     assert len(a) == 40 and all(map(np.array_equal, a, b))
 
 
@@ -347,4 +342,4 @@ def test_the_error_names_a_read_only_folder_and_the_job_can_resume(tmp_path, set
     assert "Permission denied" in said and str(folder) in said and "\n" not in said, said
     assert os.listdir(tmp_path / "out") == []
     assert work(job).startswith("done")
-    assert len(pixels(tmp_path / "out" / "o.mp4")) == 40
+    assert len(clips.images_of(tmp_path / "out" / "o.mp4")) == 40

@@ -17,7 +17,7 @@ from ip2p_batch.settings import Settings
 from ip2p_batch.storage.atomic import write_atomic
 from ip2p_batch.storage.roots import ANYWHERE, Roots
 
-from .worker_processes import stills_job
+from .jobs import stills_job
 
 
 @pytest.fixture

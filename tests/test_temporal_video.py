@@ -18,7 +18,8 @@ from ip2p_batch.jobs.spec import Encoding
 from ip2p_batch.planning import planner
 from ip2p_batch.recipe import Recipe
 from ip2p_batch.scheduler.local_executor import LocalExecutor
-from tests.test_distributed import frames_of
+
+from .clips import images_of
 
 SIZE = (128, 72)
 EVERYTHING = Recipe(
@@ -67,7 +68,7 @@ def edited(source, output, settings, threads=1):
     here = LocalExecutor(lambda _: load_editor("tiny", device="cpu"), WorkerCache(threads))
     for event in scheduler.follow_job(folder, here):
         assert event.kind != "failed", event
-    return shots, frames_of(output)
+    return shots, images_of(output)
 
 
 @pytest.mark.slow

@@ -24,7 +24,9 @@ from workers import devices
 from workers.editor_cache import editor_for
 from workers.launcher import Launcher, Slot, slots
 
-from .worker_processes import notes, run_worker, running, stills_job, wait_for, worker_env
+from .jobs import stills_job
+from .waiting import wait_for
+from .worker_processes import notes, run_worker, running, worker_env
 
 
 def send(redis, name, **kwargs):

@@ -12,7 +12,9 @@ from ip2p_batch.editing.compute_profile import cpu_kind
 from ip2p_batch.queue.celery_executor import CeleryExecutor
 from ip2p_batch.queue.private_redis import PrivateRedis
 
-from .worker_processes import run_launcher, stills_job, wait_for
+from .jobs import stills_job
+from .waiting import wait_for
+from .worker_processes import run_launcher
 
 OTHER = {"ONEDNN_MAX_CPU_ISA": "AVX512_CORE_AMX"}
 

@@ -16,7 +16,9 @@ from ip2p_batch.queue.celery_app import make_app
 from ip2p_batch.queue.messages import LEAST_TIME_LIMIT, TIME_LIMIT
 from ip2p_batch.settings import Settings
 
-from .worker_processes import running, stills_job, wait_for, worker_env
+from .jobs import stills_job
+from .waiting import wait_for
+from .worker_processes import running, worker_env
 
 LAUNCH = """
 import sys

@@ -9,7 +9,9 @@ import pytest
 from ip2p_batch import scheduler
 from ip2p_batch.jobs.plan import ASSEMBLY
 
-from .worker_processes import run_launcher, stills_job, wait_for, worker_env
+from .jobs import stills_job
+from .waiting import wait_for
+from .worker_processes import run_launcher, worker_env
 
 
 def trace(log, job, chunk_id):

@@ -23,7 +23,9 @@ from ip2p_batch.queue.private_redis import PrivateRedis
 from ip2p_batch.storage.atomic import write_atomic
 from workers import message_filter
 
-from .worker_processes import run_launcher, stills_job, wait_for
+from .jobs import stills_job
+from .waiting import wait_for
+from .worker_processes import run_launcher
 
 
 @pytest.fixture(scope="module")

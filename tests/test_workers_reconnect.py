@@ -9,7 +9,9 @@ from ip2p_batch import scheduler
 from ip2p_batch.queue.celery_executor import CeleryExecutor
 
 from .faults.rig import Proxy
-from .worker_processes import run_launcher, stills_job, wait_for
+from .jobs import stills_job
+from .waiting import wait_for
+from .worker_processes import run_launcher
 
 
 @pytest.mark.slow

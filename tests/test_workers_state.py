@@ -11,7 +11,7 @@ from ip2p_batch.storage.roots import Roots
 from workers.compatibility import RefusedJobs
 from workers.job_folders import JobFolders
 
-from .worker_processes import stills_job
+from .jobs import stills_job
 
 
 class Clock:

@@ -8,7 +8,9 @@ import pytest
 from ip2p_batch import scheduler
 
 from .faults.rig import children
-from .worker_processes import run_launcher, stills_job, wait_for
+from .jobs import stills_job
+from .waiting import wait_for
+from .worker_processes import run_launcher
 
 
 @pytest.mark.slow

@@ -1,30 +1,23 @@
-"""What a piece of code opens and lists, as Python's own audit events tell it."""
+"""Wait for a condition instead of a fixed time, and a clock that a test sets."""
 
-import os
-import sys
-from contextlib import contextmanager
-from pathlib import Path
-
-_EVENTS = {"open", "os.listdir", "os.scandir"}
-_told = None
+import time
 
 
-def _hear(event, arguments):
-    if _told is not None and event in _EVENTS and isinstance(arguments[0], str | bytes | Path):
-        _told.append(Path(os.fsdecode(arguments[0])))
+def wait_for(condition, seconds=120.0):
+    """Wait until ``condition()`` is true and return its value; fail after ``seconds``."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if value := condition():
+            return value
+        time.sleep(0.05)
+    raise AssertionError(f"not true within {seconds} s")
 
 
-sys.addaudithook(_hear)  # cannot be taken away again, so there is one
+class Clock:
+    """A clock that a test sets, in place of ``time.monotonic``."""
 
+    def __init__(self):
+        self.now = 100.0
 
-@contextmanager
-def touched(folder):
-    """Paths below ``folder`` that are opened or listed in the block, in order, relative to it."""
-    global _told
-    paths, told = [], []
-    _told = told
-    try:
-        yield paths
-    finally:
-        _told = None
-        paths += [p.relative_to(folder).as_posix() for p in told if p.is_relative_to(folder)]
+    def __call__(self):
+        return self.now

@@ -1,4 +1,4 @@
-"""Worker processes and small jobs for tests, and a Celery app with the project's configuration.
+"""Worker processes for tests, and a Celery app with the project's configuration.
 
 As a module of a worker process (``run_worker``) it needs IP2P_BROKER_URL. Its tasks append a line
 to a file, so that a test sees what ran, how often, and in which process.
@@ -12,26 +12,10 @@ import time
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from PIL import Image
-
-from ip2p_batch.jobs.folder import JobFolder
-from ip2p_batch.jobs.plan import ImageChunk, Plan, chunk_id
-from ip2p_batch.jobs.spec import Item, Job, Source
 from ip2p_batch.queue.celery_app import make_app
-from ip2p_batch.recipe import Recipe
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent
-
-
-def wait_for(condition, seconds=120.0):
-    """Wait until ``condition()`` is true and return its value; fail after ``seconds``."""
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        if value := condition():
-            return value
-        time.sleep(0.05)
-    raise AssertionError(f"not true within {seconds} s")
 
 
 def running(pid):
@@ -40,31 +24,6 @@ def running(pid):
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except FileNotFoundError:
         return False
-
-
-def stills_job(folder, pictures=4, *, model="identity", each=1, size=64):
-    """A job folder with ``pictures`` small pictures, ``each`` in a chunk."""
-    source, output = folder / "in", folder / "out"
-    source.mkdir(parents=True)
-    items = []
-    for number in range(pictures):
-        path = source / f"{number}.png"
-        Image.new("RGB", (16, 16), (number, 0, 0)).save(path)
-        items.append(Item(source=str(path), output=str(output / path.name), width=16, height=16))
-    chunks = tuple(
-        ImageChunk(id=chunk_id(1, n), wave=1, start=n, stop=min(n + each, pictures))
-        for n in range(0, pictures, each)
-    )
-    job = Job(
-        id="catalog",
-        source=Source(path=str(source), stamp="s", items=pictures),
-        recipe=Recipe(instruction="make it snow", model=model, size=size),
-        output=str(output),
-    )
-    return JobFolder.create(folder / "job", job, Plan(chunks=chunks), items=items)
-
-
-# -- a worker with tasks of its own ---------------------------------------------------------
 
 
 def make_test_app():

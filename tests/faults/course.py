@@ -163,9 +163,9 @@ class Course:
                 return
             idle = not running and not self.job.ended and not self._heals
             # A detached job goes on with nobody looking; one that stands still is looked after.
-            hang_detector = 12.0 if detached and self.ending.resumes == 0 else 0.0
+            patience = 12.0 if detached and self.ending.resumes == 0 else 0.0
             waited = waited + 0.03 if idle and not holders(self.job) else 0.0
-            if idle and waited >= hang_detector:
+            if idle and waited >= patience:
                 self.ending.resumes += 1
                 if self.ending.resumes > RESUMES:
                     raise Broken(f"not done after {RESUMES} resumes; {self._where()}")

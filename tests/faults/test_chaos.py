@@ -16,7 +16,8 @@ from ip2p_batch.editing.editor import IdentityEditor
 from ip2p_batch.jobs.records import Result
 from ip2p_batch.scheduler.local_executor import LocalExecutor
 
-from ..worker_processes import ROOT, stills_job
+from ..jobs import stills_job
+from ..worker_processes import ROOT
 from . import chaos, course, jobs
 from .injections import FAULTS
 from .judge import Broken

@@ -1,6 +1,6 @@
 """Edit all chunks of a job, each attempt in a process of its own, until every chunk is settled.
 
-As a script: ``python crashing_editors.py JOB``. Prints the number of crashes of each chunk as JSON.
+As a script: ``python forked_attempts.py JOB``. Prints the number of crashes of each chunk as JSON.
 Attempts are forked from a process that has imported everything and runs no thread, so a crash
 costs little.
 """
