@@ -14,8 +14,8 @@ from ip2p_batch.jobs.spec import Encoding
 from ip2p_batch.recipe import Recipe
 from ip2p_batch.scheduler import EditRequest, create_job, follow_job
 from ip2p_batch.scheduler.local_executor import LocalExecutor
-from tests.test_scheduler import DEMO
 
+from .clips import DEMO
 from .tiny_pipelines import border_latents, context, frames, recipe
 from .tiny_pipelines import editor as random_editor
 

@@ -8,7 +8,8 @@ from ip2p_batch.jobs.plan import BorderChunk, VideoChunk
 from ip2p_batch.jobs.records import WorkerInfo
 from ip2p_batch.recipe import Recipe
 from ip2p_batch.scheduler import EditRequest, create_job
-from tests.test_scheduler import DEMO
+
+from .clips import DEMO
 
 WORKER = WorkerInfo(host="here", pid=1)
 
