@@ -27,7 +27,7 @@ from ip2p_batch.editing.loading import load_editor, quiet_libraries
 from ip2p_batch.evaluation import edit_strength, psnr, ssim
 from ip2p_batch.frame import Frame, Image
 from ip2p_batch.media.contact_sheet import write_contact_sheet
-from ip2p_batch.media.images.codec import read_still
+from ip2p_batch.media.images.reader import read_still
 from ip2p_batch.models import catalog
 from ip2p_batch.recipe import Recipe
 from ip2p_batch.training.instructions import PHRASES

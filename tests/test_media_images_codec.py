@@ -13,14 +13,9 @@ from PIL import Image, ImageCms
 
 from ip2p_batch.errors import OutputError, SourceError
 from ip2p_batch.jobs.spec import Encoding
-from ip2p_batch.media.images.codec import (
-    output_suffix,
-    read_comment,
-    read_still,
-    still_size,
-    write_still,
-)
 from ip2p_batch.media.images.color import srgb_profile
+from ip2p_batch.media.images.reader import read_comment, read_still, still_size
+from ip2p_batch.media.images.writer import output_suffix, write_still
 
 from . import pictures
 from .pictures import FORMATS, save, scene

@@ -7,7 +7,8 @@ import pytest
 from PIL import Image
 
 from ip2p_batch.jobs.spec import Encoding
-from ip2p_batch.media.images.codec import read_comment, read_still, write_still
+from ip2p_batch.media.images.reader import read_comment, read_still
+from ip2p_batch.media.images.writer import write_still
 
 from . import pictures
 from .pictures import FORMATS, save

@@ -6,7 +6,7 @@ import pytest
 
 from ip2p_batch.errors import RecipeError, SourceError
 from ip2p_batch.media import limits
-from ip2p_batch.media.images.codec import read_still
+from ip2p_batch.media.images.reader import read_still
 from ip2p_batch.media.video import probe
 
 from . import clips, pictures

@@ -167,7 +167,7 @@ def _instructions(pairs: Sequence[Pair]) -> int:
 def _draw(pairs: Sequence[Pair], path: Path) -> None:
     """Draw a contact sheet of pairs that are spread over the dataset."""
     from ..media.contact_sheet import write_before_after
-    from ..media.images.codec import read_still
+    from ..media.images.reader import read_still
     from .demo import spread_over
 
     chosen = [pairs[n] for n in spread_over(0, len(pairs), _SHEET_PAIRS)]

@@ -24,7 +24,8 @@ from ..jobs.plan import ImageChunk
 from ..jobs.records import ItemResult
 from ..jobs.spec import Item, Job
 from ..media import limits
-from ..media.images.codec import Still, read_still, write_still
+from ..media.images.reader import Still, read_still
+from ..media.images.writer import write_still
 from ..media.resize import Resize
 from ..storage.atomic import atomic_path, sync_directory, write_error
 from .chunk_run import ChunkOutput, ChunkRun

@@ -1,7 +1,7 @@
-"""How much one input may hold, in one place: a small file can promise more than a machine has.
+"""Limits on the size of one input: a small file can announce more data than a machine can hold.
 
-Each limit is far above what people edit, and an environment variable raises it. Where workers run
-on other machines, what planning let through is not refused there.
+Each limit is far above usual inputs, and an environment variable replaces it. Workers on other
+machines accept every input that planning accepted.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ class Limit:
 
     Attributes:
         variable: the environment variable that replaces ``default``.
-        default: the most that is let through.
+        default: the largest value allowed.
         unit: what is counted, in the plural.
-        hint: what to do with an input that holds more.
+        hint: what to do with a larger input.
     """
 
     variable: str
@@ -30,39 +30,39 @@ class Limit:
     hint: str
 
     def value(self) -> int:
-        """The limit that holds now.
+        """The limit from the environment, or the default.
 
         Raises:
             RecipeError: the environment variable is not a whole number from 1 up.
         """
-        hint = f"Unset it, or give the most {self.unit} to let through."
+        hint = f"Unset it, or set it to the largest number of {self.unit} to allow."
         return number(self.variable, Count, self.default, hint=hint)
 
-    def check(self, found: float, path: Path, what: str, limit: int | None = None) -> None:
-        """Refuse an input that holds more.
+    def check(self, value: float, path: Path, what: str, limit: int | None = None) -> None:
+        """Refuse an input beyond the limit.
 
         Args:
-            found: how much it holds.
+            value: what the input holds, in ``unit``.
             path: of the input.
-            what: begins the reason, ``3000 x 3000 is``.
-            limit: instead of :meth:`value`.
+            what: start of the reason, ``3000x3000 is``.
+            limit: replaces :meth:`value`.
 
         Raises:
             SourceError: its message is ``PATH: REASON``.
             RecipeError: as :meth:`value`.
         """
-        most = self.value() if limit is None else limit
-        if found > most:
+        maximum = self.value() if limit is None else limit
+        if value > maximum:
             raise SourceError(
-                f"{path}: {what} {_count(found)} {self.unit}, more than the limit of"
-                f" {_count(most)} ({self.variable})",
+                f"{path}: {what} {_count(value)} {self.unit}, more than the limit of"
+                f" {_count(maximum)} ({self.variable})",
                 path=path,
                 hint=f"{self.hint}, or set {self.variable} higher.",
             )
 
 
 def _count(number: float) -> str:
-    """For a reader.
+    """Format a number for messages.
 
     >>> _count(900_000_000), _count(1_500_000), _count(150)
     ('900 million', '1.5 million', '150')
@@ -74,19 +74,19 @@ def _short(number: float) -> str:
     return f"{number:.0f}" if number >= 10 or number == round(number) else f"{number:.1f}"
 
 
-#: Of a picture. Phones make 200 megapixels by now; decoded as RGB they take 600 MB.
+#: Pixels of a picture. Phones take pictures of 200 megapixels: 600 MB decoded as RGB.
 PIXELS = Limit("IP2P_MAX_PIXELS", 200_000_000, "pixels", "Scale the picture down first")
-#: Of one frame of a video: 12288 x 6480 is the largest that cameras make. A decoder holds dozens.
+#: Pixels of a video frame. The largest cameras record 12288 x 6480. A decoder holds dozens.
 FRAME_PIXELS = Limit("IP2P_MAX_FRAME_PIXELS", 80_000_000, "pixels", "Scale the video down first")
-#: Of a video: 46 hours at 60 frames a second. Planning holds 16 bytes for each.
+#: Frames of a video: 46 hours at 60 frames per second. Planning holds 16 bytes for each.
 FRAMES = Limit("IP2P_MAX_FRAMES", 10_000_000, "frames", "Cut it into parts first")
-#: From a video's first frame to its last. More is a clock that jumped rather than a film.
+#: Hours from a video's first frame to its last. More means broken timestamps.
 HOURS = Limit(
-    "IP2P_MAX_HOURS", 48, "hours", "If its clock jumps, mend it: ffmpeg -i FILE -c copy NEW.mkv"
+    "IP2P_MAX_HOURS", 48, "hours", "If its clock jumps, repair it: ffmpeg -i FILE -c copy NEW.mkv"
 )
-#: Of a file, of every kind. Each is tried in the output's container before anything is edited.
+#: Streams of a file, of every kind. Each is tried in the output's container before editing.
 STREAMS = Limit(
     "IP2P_MAX_STREAMS", 128, "streams", "Keep the ones you need: ffmpeg -i FILE -c copy NEW.mkv"
 )
-#: Every limit there is, for the documentation.
+#: Every limit, for the documentation.
 ALL = (PIXELS, FRAME_PIXELS, FRAMES, HOURS, STREAMS)

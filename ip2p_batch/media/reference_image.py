@@ -11,8 +11,8 @@ from PIL import Image as Pillow
 
 from ..errors import EditError, SourceError
 from ..frame import Image
-from .images.codec import read_still
-from .images.formats import opened
+from .images.formats import open_image
+from .images.reader import read_still
 from .resize import Resize
 from .source import classify_source
 from .video.probe import index_video
@@ -68,7 +68,7 @@ def load_reference_image(path: Path, expected: str) -> Image:
         EditError: the file is missing or damaged, or has another digest.
     """
     try:
-        with opened(path) as (picture, _):
+        with open_image(path) as (picture, _):
             image = np.ascontiguousarray(np.asarray(picture.convert("RGB"), dtype=np.uint8))
     except (SourceError, OSError) as error:
         raise EditError(

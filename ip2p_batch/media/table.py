@@ -1,4 +1,4 @@
-"""Tables that people write: CSV or JSONL, a row a line, read with the line each fault is in."""
+"""Read CSV and JSONL tables; errors name the line they are in."""
 
 from __future__ import annotations
 
@@ -14,28 +14,28 @@ from ..errors import SourceError
 
 #: Suffixes of the files that are read.
 TABLES = (".csv", ".tsv", ".jsonl", ".ndjson")
-#: Key of a CSV row that counts the cells beyond the header's; no column can be called that.
-SURPLUS = "\0"
+#: Key of a CSV row for the number of cells beyond the header; no column can have this name.
+EXTRA_CELLS = "\0"
 
 Row = dict[str, Any]
 
 
 def read_rows(
-    path: Path, columns: Sequence[str], *, required: Sequence[str], others: bool = False
+    path: Path, columns: Sequence[str], *, required: Sequence[str], allow_others: bool = False
 ) -> Iterator[tuple[int, Row]]:
-    """``(line, row)`` of each row; a row holds known columns only, and in CSV only text.
+    """Yield ``(line, row)`` of each row; a row has known columns only, and in CSV only text.
 
     Args:
         path: ``.csv``, ``.tsv``, ``.jsonl`` or ``.ndjson``, in UTF-8.
         columns: all names that a column may have.
-        required: names that the header of a CSV must have.
-        others: whether columns of other names may be there, and are passed over.
+        required: columns that the header of a CSV must have.
+        allow_others: whether to ignore columns of other names instead of refusing them.
 
     Raises:
         SourceError: the file cannot be read, is not well-formed (names the line), or has
             columns that are not known.
     """
-    form = _Form(path, tuple(columns), tuple(required), others)
+    form = _Schema(path, tuple(columns), tuple(required), allow_others)
     suffix = path.suffix.lower()
     try:
         text = path.read_text(encoding="utf-8-sig")
@@ -52,18 +52,18 @@ def read_rows(
 
 
 @dataclass(frozen=True, slots=True)
-class _Form:
-    """Which file, and what its rows may hold."""
+class _Schema:
+    """A file, and the columns its rows may have."""
 
     path: Path
     columns: tuple[str, ...]
     required: tuple[str, ...]
-    others: bool
+    allow_others: bool
 
     def check(self, names: Sequence[str], where: str, *, whole: bool) -> None:
         hint = f"Columns are: {', '.join(self.columns)}."
         unknown = [name for name in names if name not in self.columns]
-        if unknown and not self.others:
+        if unknown and not self.allow_others:
             _fail(self.path, f"{where} names an unknown column {unknown[0]!r}", hint)
         twice = [name for name in names if names.count(name) > 1]
         if twice:
@@ -73,7 +73,7 @@ class _Form:
             _fail(self.path, f"{where} names no column {missing[0]!r}", hint)
 
 
-def _csv_rows(form: _Form, text: str, delimiter: str) -> Iterator[tuple[int, Row]]:
+def _csv_rows(form: _Schema, text: str, delimiter: str) -> Iterator[tuple[int, Row]]:
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     header: list[str] | None = None
     start = 1
@@ -90,7 +90,7 @@ def _csv_rows(form: _Form, text: str, delimiter: str) -> Iterator[tuple[int, Row
             # Cells left out at the end are empty ones.
             row |= dict.fromkeys(header[len(cells) :], "")
             if len(cells) > len(header):
-                row[SURPLUS] = len(cells) - len(header)
+                row[EXTRA_CELLS] = len(cells) - len(header)
             yield line, row
     except csv.Error as error:
         _fail(
@@ -98,7 +98,7 @@ def _csv_rows(form: _Form, text: str, delimiter: str) -> Iterator[tuple[int, Row
         )
 
 
-def _json_rows(form: _Form, text: str) -> Iterator[tuple[int, Row]]:
+def _json_rows(form: _Schema, text: str) -> Iterator[tuple[int, Row]]:
     for line, part in enumerate(text.split("\n"), start=1):
         if not part.strip():
             continue

@@ -12,8 +12,8 @@ import msgspec
 from ..errors import OutputError, SourceError
 from ..jobs.spec import Encoding, Item, Job
 from ..media.images import listing
-from ..media.images.codec import output_suffix
 from ..media.images.formats import SUFFIXES, suffix_format
+from ..media.images.writer import output_suffix
 from ..media.source import SourceKind, classify_source
 
 

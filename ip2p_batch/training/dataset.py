@@ -16,8 +16,9 @@ import msgspec
 from ..errors import OutputError, RecipeError, SourceError
 from ..frame import Image
 from ..jobs.spec import Encoding
-from ..media.images.codec import Still, read_still, write_still
 from ..media.images.listing import find_items
+from ..media.images.reader import Still, read_still
+from ..media.images.writer import write_still
 from ..media.resize import Resize
 from ..storage.atomic import atomic_path, write_atomic
 from .instructions import sample_instruction

@@ -13,7 +13,7 @@ import torch
 
 from ..frame import Image
 from ..media.contact_sheet import write_before_after
-from ..media.images.codec import read_still
+from ..media.images.reader import read_still
 from .conditioning import dropout_masks
 from .denoising import DenoisingLoss, Objective
 from .pairs import Pair

@@ -20,7 +20,7 @@ from typing import Any
 import msgspec
 
 from ..errors import SourceError
-from ..media.images.codec import still_size
+from ..media.images.reader import still_size
 from ..media.table import TABLES, read_rows
 
 #: Accepted column names -> our names.
@@ -138,7 +138,7 @@ def _rows(table: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     Raises:
         SourceError: two columns have the same meaning.
     """
-    for line, row in read_rows(table, tuple(ALIASES), required=(), others=True):
+    for line, row in read_rows(table, tuple(ALIASES), required=(), allow_others=True):
         renamed: dict[str, Any] = {}
         for alias, value in row.items():
             name = ALIASES.get(alias)

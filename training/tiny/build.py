@@ -15,8 +15,8 @@ from diffusers import StableDiffusionInstructPix2PixPipeline
 from safetensors.torch import load_file, save_file
 
 from ip2p_batch.errors import RecipeError, SourceError
-from ip2p_batch.media.images.codec import read_still
 from ip2p_batch.media.images.listing import find_items
+from ip2p_batch.media.images.reader import read_still
 from ip2p_batch.training.config import TrainingConfig
 from ip2p_batch.training.denoising import DenoisingLoss, Objective
 from ip2p_batch.training.saving import save_pipeline

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from ip2p_batch.errors import SourceError
 from ip2p_batch.frame import Image
-from ip2p_batch.media.images.codec import read_still
+from ip2p_batch.media.images.reader import read_still
 from ip2p_batch.storage.atomic import atomic_path
 from ip2p_batch.training.reference_edits import REFERENCE_EDITS
 

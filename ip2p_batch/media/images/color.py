@@ -1,7 +1,7 @@
-"""From whatever a picture file holds to 8-bit sRGB and alpha, knowingly.
+"""Convert decoded pictures of any mode to 8-bit sRGB and alpha, and report every loss.
 
-Pillow's own conversions lose silently: 16-bit grey is clipped to white, 16-bit colour is cut to
-its high byte, profiles are ignored. Here each loss is either avoided or said.
+Pillow's own conversions lose data silently: they clip 16-bit grey to white, cut 16-bit colour to
+its high byte, and ignore ICC profiles.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from PIL import Image as Pillow
 from PIL import ImageCms
 
 from ...frame import Image
-from .formats import Unsupported
+from .formats import UnsupportedSamplesError
 
 Alpha = npt.NDArray[np.uint8]
 
 _INTENT = ImageCms.Intent.RELATIVE_COLORIMETRIC
 _FLAGS = ImageCms.Flags.BLACKPOINTCOMPENSATION
-#: A profile whose colours differ from sRGB's by no more than this, in 8-bit steps, is sRGB.
-_SAME = 1
+#: A profile is sRGB if its colours differ from sRGB's by at most this, in 8-bit steps.
+_SRGB_TOLERANCE = 1
 
 
 @dataclass(slots=True)
@@ -33,8 +33,8 @@ class Pixels:
 
     Attributes:
         rgb: uint8 sRGB, ``(height, width, 3)``.
-        alpha: uint8 opacity, ``(height, width)``; None where every pixel is opaque by nature.
-        profile: ICC profile to embed in the result; None where the source had none of use.
+        alpha: uint8 opacity, ``(height, width)``; None if the format or mode has none.
+        profile: ICC profile to embed in the result; None if the source has no usable one.
         warnings: one line for each loss.
     """
 
@@ -45,11 +45,12 @@ class Pixels:
 
 
 def to_srgb(image: Pillow.Image, name: str) -> Pixels:
-    """Decode and convert an opened picture of format ``name``.
+    """Decode an opened picture of format ``name`` and convert it.
 
     Raises:
-        Unsupported: samples whose white nobody can know (32-bit integers, unbounded floats).
-        Exception: whatever Pillow's decoders raise on damaged files.
+        UnsupportedSamplesError: samples without a known white value (32-bit integers, floats
+            beyond 0 to 1).
+        Exception: Pillow's decoders raise errors of any kind on damaged files.
     """
     warnings: list[str] = []
     deep, white = _depth(image, name)  # before load(), which forgets it
@@ -58,20 +59,20 @@ def to_srgb(image: Pillow.Image, name: str) -> Pixels:
         warnings.append(f"{deep}-bit samples reduced to 8 bits")
     alpha: Alpha | None = None
     if image.mode.startswith("I;16") or image.mode in ("I", "F"):
-        image, alpha = _grey_to_8_bits(image, white, warnings)
+        image, alpha = _reduce_grey(image, white, warnings)
     elif image.mode == "RGBa" or image.mode == "La":
         image = image.convert("RGBA" if image.mode == "RGBa" else "LA")
     if image.has_transparency_data:
-        image, alpha = _parted(image)
-    rgb, profile = _colors(image, image.info.get("icc_profile"), warnings)
+        image, alpha = _split_alpha(image)
+    rgb, profile = _convert_to_rgb(image, image.info.get("icc_profile"), warnings)
     return Pixels(np.ascontiguousarray(np.asarray(rgb)), alpha, profile, warnings)
 
 
 @cache
 def srgb_profile() -> bytes:
-    """An sRGB ICC profile that is the same bytes every time."""
+    """An sRGB ICC profile, byte-identical in every process."""
     data = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
-    # ICC.1, 7.2.8: bytes 24 to 35 are the time of creation, which would be now.
+    # ICC.1, 7.2.8: bytes 24 to 35 are the time of creation; set a fixed one.
     data[24:36] = b"\x07\xd0\x00\x01\x00\x01" + bytes(6)
     return bytes(data)
 
@@ -101,22 +102,22 @@ def _avif_depth(image: Pillow.Image) -> int:
     return bits[0] if at >= 0 and bits and bits[0] in (10, 12) else 8
 
 
-def _grey_to_8_bits(
+def _reduce_grey(
     image: Pillow.Image, white: int, warnings: list[str]
 ) -> tuple[Pillow.Image, Alpha | None]:
-    """Deep grey as mode L, rounded to nearest; and alpha from a PNG's transparent grey."""
+    """Round deep grey to mode L; also returns alpha from a PNG's transparent grey value."""
     samples = np.asarray(image)
     if image.mode == "F":
         low, high = (float(samples.min()), float(samples.max())) if samples.size else (0.0, 0.0)
         if not 0 <= low <= high <= 1:  # also refuses NaN
-            raise Unsupported(
+            raise UnsupportedSamplesError(
                 f"floating-point samples from {low:g} to {high:g}; only 0 to 1 have a known white"
             )
         warnings.append("floating-point samples, 0 to 1, reduced to 8 bits")
         grey = np.rint(samples * 255.0).astype(np.uint8)
     else:
         if samples.size and not 0 <= samples.min() <= samples.max() <= white:
-            raise Unsupported("32-bit samples beyond 16 bits have no known white")
+            raise UnsupportedSamplesError("32-bit samples beyond 16 bits have no known white")
         # For white 65535 this divides by 257: 0 stays 0 and 65535 becomes 255.
         grey = ((samples.astype(np.int64) * 510 + white) // (2 * white)).astype(np.uint8)
     alpha: Alpha | None = None
@@ -128,8 +129,8 @@ def _grey_to_8_bits(
     return result, alpha
 
 
-def _parted(image: Pillow.Image) -> tuple[Pillow.Image, Alpha]:
-    """Colours and alpha of a picture that has both; colours under full transparency are kept."""
+def _split_alpha(image: Pillow.Image) -> tuple[Pillow.Image, Alpha]:
+    """Split a picture into colours and alpha; colours under full transparency are kept."""
     info = image.info
     if image.mode != "LA":
         image = image.convert("RGBA")
@@ -139,27 +140,27 @@ def _parted(image: Pillow.Image) -> tuple[Pillow.Image, Alpha]:
     return colors, np.ascontiguousarray(alpha)
 
 
-def _colors(
+def _convert_to_rgb(
     image: Pillow.Image, icc: object, warnings: list[str]
 ) -> tuple[Pillow.Image, bytes | None]:
-    """RGB in sRGB, and the profile to embed beside it."""
+    """Convert to sRGB; also returns the ICC profile to embed, if any."""
     if image.mode in ("1", "P", "PA", "RGBX", "HSV", "YCbCr"):
         image = image.convert("L" if image.mode == "1" else "RGB")
     if isinstance(icc, bytes) and icc:
         try:
-            return _by_profile(image, icc, warnings)
+            return _convert_by_profile(image, icc, warnings)
         except (ImageCms.PyCMSError, OSError, ValueError, TypeError):
-            warnings.append("colour profile is damaged or of another kind; ignored")
+            warnings.append("colour profile is damaged or does not match the picture; ignored")
     if image.mode == "CMYK":
-        warnings.append("CMYK without a profile; its colours are a guess")
+        warnings.append("CMYK without a profile; its colours are approximate")
     elif image.mode == "LAB":
         lab = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB"))
         warnings.append("Lab colours converted to sRGB")
-        return _transformed(image, lab), None
+        return _transform(image, lab), None
     return image.convert("RGB"), None
 
 
-def _by_profile(
+def _convert_by_profile(
     image: Pillow.Image, icc: bytes, warnings: list[str]
 ) -> tuple[Pillow.Image, bytes | None]:
     profile = ImageCms.ImageCmsProfile(io.BytesIO(icc))
@@ -169,14 +170,14 @@ def _by_profile(
     if {"L": "GRAY", "RGB": "RGB", "CMYK": "CMYK", "LAB": "Lab"}.get(image.mode) != space:
         raise ValueError(f"a {space} profile for a picture in {image.mode}")
     if image.mode == "RGB" and _is_srgb(icc):
-        return image, icc  # its very pixels
+        return image, icc  # unchanged pixels
     what = (profile.profile.profile_description or "").strip().split("\n")[0] or space
     if image.mode != "L":
         warnings.append(f"colours converted from {what[:60]} to sRGB")
-    return _transformed(image, profile), srgb_profile()
+    return _transform(image, profile), srgb_profile()
 
 
-def _transformed(image: Pillow.Image, profile: ImageCms.ImageCmsProfile) -> Pillow.Image:
+def _transform(image: Pillow.Image, profile: ImageCms.ImageCmsProfile) -> Pillow.Image:
     target = ImageCms.ImageCmsProfile(io.BytesIO(srgb_profile()))
     transform = ImageCms.buildTransform(profile, target, image.mode, "RGB", _INTENT, _FLAGS)
     result = ImageCms.applyTransform(image, transform)
@@ -187,7 +188,7 @@ def _transformed(image: Pillow.Image, profile: ImageCms.ImageCmsProfile) -> Pill
 
 @cache
 def _grid() -> Pillow.Image:
-    """All colours on a 9 x 9 x 9 grid."""
+    """Colours on a 9 x 9 x 9 grid of RGB."""
     steps = np.linspace(0, 255, 9).round().astype(np.uint8)
     cube = np.stack(np.meshgrid(steps, steps, steps, indexing="ij"), axis=-1)
     return Pillow.fromarray(np.ascontiguousarray(cube.reshape(27, 27, 3)))
@@ -195,6 +196,6 @@ def _grid() -> Pillow.Image:
 
 def _is_srgb(icc: bytes) -> bool:
     grid = _grid()
-    there = _transformed(grid, ImageCms.ImageCmsProfile(io.BytesIO(icc)))
+    there = _transform(grid, ImageCms.ImageCmsProfile(io.BytesIO(icc)))
     difference = np.asarray(there).astype(int) - np.asarray(grid)
-    return int(np.abs(difference).max()) <= _SAME
+    return int(np.abs(difference).max()) <= _SRGB_TOLERANCE

@@ -1,7 +1,7 @@
-"""Picture files up to their header: which formats there are, and opening one safely.
+"""Formats of pictures, and how to open a picture file safely.
 
-Only the six formats that can also be written are opened. Pillow knows dozens more, some of which
-start other programs or have no header to trust.
+Only the six formats that can also be written are opened. Pillow supports dozens more; some of them
+start other programs or have no reliable signature.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ from PIL import Image as Pillow
 from ...errors import Ip2pError, SourceError
 from .. import limits
 
-#: File name suffix -> format, for all that can be edited. The first suffix of a format is its own.
+#: Formats that can be edited, by suffix. The first suffix of a format is its default.
 SUFFIXES: Mapping[str, str] = {
     ".jpg": "jpeg", ".jpeg": "jpeg", ".png": "png", ".webp": "webp", ".tiff": "tiff",
     ".tif": "tiff", ".bmp": "bmp", ".avif": "avif",
 }  # fmt: skip
-#: Suffixes of pictures that are noticed, so that they are not left out in silence.
+#: Suffixes of pictures that cannot be edited, but are reported.
 UNSUPPORTED: Mapping[str, str] = {
     ".gif": "GIF", ".heic": "HEIC", ".heif": "HEIF", ".jxl": "JPEG XL", ".jp2": "JPEG 2000",
     ".psd": "Photoshop", ".dng": "camera raw", ".cr2": "camera raw", ".cr3": "camera raw",
     ".nef": "camera raw", ".arw": "camera raw",
 }  # fmt: skip
-#: Longest side, in pixels, that a format or its encoder can hold, where it is within reach.
+#: Longest side in pixels that a format or its encoder can hold, if inputs may exceed it.
 MAX_SIDE: Mapping[str, int] = {"jpeg": 65500, "webp": 16383, "avif": 65535}
 
 FORMATS_TEXT = "JPEG, PNG, WebP, TIFF, BMP and AVIF"
@@ -55,22 +55,22 @@ _SIGNATURES: tuple[tuple[bytes, str], ...] = (
 )
 
 
-class Unsupported(ValueError):
-    """A whole picture of a kind that cannot be edited."""
+class UnsupportedSamplesError(ValueError):
+    """An intact picture whose samples cannot be converted to 8 bits."""
 
 
 def suffix_format(path: Path | str) -> str | None:
-    """The format that a file name's suffix stands for; None for a suffix of no such format."""
+    """The format of a file name's suffix; None if it is not a supported one."""
     return SUFFIXES.get(os.path.splitext(path)[1].lower())  # noqa: PTH122 - half the time, 100 000 times
 
 
 def format_suffix(name: str) -> str:
-    """The suffix that files of format ``name`` get: ``jpeg`` -> ``.jpg``."""
+    """The default suffix of a format: ``jpeg`` -> ``.jpg``."""
     return next(suffix for suffix, own in SUFFIXES.items() if own == name)
 
 
-def too_large(width: int, height: int, name: str | None) -> str:
-    """Why a picture of this size cannot be written in format ``name``; empty if it can."""
+def size_error(width: int, height: int, name: str | None) -> str:
+    """Why format ``name`` cannot hold a picture of this size; empty if it can."""
     limit = MAX_SIDE.get(name or "", 0)
     if limit and max(width, height) > limit:
         return f"{width}x{height} is too large for {str(name).upper()} ({limit} pixels a side)"
@@ -78,10 +78,10 @@ def too_large(width: int, height: int, name: str | None) -> str:
 
 
 @contextmanager
-def opened(path: Path, *, max_pixels: int | None = None) -> Iterator[tuple[Pillow.Image, str]]:
-    """Open a picture's header; gives Pillow's image, not yet decoded, and our format name.
+def open_image(path: Path, *, max_pixels: int | None = None) -> Iterator[tuple[Pillow.Image, str]]:
+    """Open a picture and read its header; yields Pillow's image, not yet decoded, and the format.
 
-    Whatever Pillow raises inside the block, decoding included, becomes a SourceError, and its
+    Errors that Pillow raises inside the block, decoding included, become SourceErrors, and its
     warnings are not shown.
 
     Raises:
@@ -89,11 +89,11 @@ def opened(path: Path, *, max_pixels: int | None = None) -> Iterator[tuple[Pillo
             of more than ``max_pixels`` pixels (None: of ``limits.PIXELS``). Its message is
             ``PATH: REASON``.
     """
-    with quiet():
+    with silence_pillow():
         try:
-            # Before open(): a named pipe would wait for its writer for ever.
+            # Before open(), which would wait for ever for the writer of a named pipe.
             if not stat.S_ISREG(path.stat().st_mode):
-                raise _error(path, "not a regular file", "Leave it out.")
+                raise _error(path, "not a regular file", "Remove it from the input.")
             with path.open("rb") as file:
                 image, name = _open(path, file)
                 with image:
@@ -102,7 +102,7 @@ def opened(path: Path, *, max_pixels: int | None = None) -> Iterator[tuple[Pillo
                     yield image, name
         except Ip2pError:
             raise
-        except Unsupported as error:
+        except UnsupportedSamplesError as error:
             raise _error(path, str(error), "Convert it to 8 or 16 bits first.") from None
         except MemoryError:
             reason = "not enough memory to decode it"
@@ -114,29 +114,29 @@ def opened(path: Path, *, max_pixels: int | None = None) -> Iterator[tuple[Pillo
             if error.errno is not None:
                 reason = f"cannot be read: {error.strerror or error}"
                 raise _error(path, reason, "Check that the file is there and readable.") from error
-            raise _error(path, f"damaged or cut short ({_line(error)})", _DAMAGED) from error
+            raise _error(path, f"damaged or truncated ({_line(error)})", _DAMAGED) from error
         except Exception as error:
-            # Decoders meet files that nobody thought of; what they raise then can be anything.
+            # Pillow's decoders raise errors of any kind on damaged files.
             raise _error(path, f"damaged ({_line(error)})", _DAMAGED) from error
 
 
-_DAMAGED = "Get the file again from where it came from, or leave it out."
+_DAMAGED = "Copy or download the file again, or remove it from the input."
 
 
 def orientation(image: Pillow.Image, name: str) -> int:
-    """The EXIF orientation, 1 to 8, that is still to be applied to an opened picture's pixels."""
-    if name == "tiff":  # Pillow gives the upright size already and turns the pixels on load
+    """The EXIF orientation, 1 to 8, that an opened picture's pixels still need."""
+    if name == "tiff":  # Pillow turns a TIFF upright on load, and gives its upright size
         return 1
     try:
-        # Not image.getexif(): for PNG that would decode the picture, to look behind the pixels.
+        # Not image.getexif(): for PNG it decodes the picture, to search after the pixels.
         value = Pillow.Image.getexif(image).get(ExifTags.Base.Orientation, 1)
-    except Exception:  # damaged EXIF is no reason to refuse the picture
+    except Exception:  # a picture with damaged EXIF is still editable
         return 1
     return value if isinstance(value, int) and 1 <= value <= 8 else 1
 
 
 def upright_size(image: Pillow.Image, name: str) -> tuple[int, int]:
-    """``(width, height)`` of an opened picture once it is turned upright."""
+    """Upright ``(width, height)`` of an opened picture."""
     width, height = image.size
     return (height, width) if orientation(image, name) >= 5 else (width, height)
 
@@ -150,15 +150,15 @@ def _open(path: Path, file: IO[bytes]) -> tuple[ImageFile.ImageFile, str]:
         if name not in Pillow.OPEN:
             continue
         factory, accept = Pillow.OPEN[name]
-        # The registry instead of Image.open(), since that one goes by a process-wide limit of
-        # 179 million pixels; ours is checked by the caller before anything is decoded.
+        # The registry instead of Image.open(), which has a process-wide limit of 179 million
+        # pixels. The caller checks our limit before anything is decoded.
         if accept is not None and accept(head[:16]) is True:
             file.seek(0)
             try:
                 return factory(file, os.fspath(path)), own
             except SyntaxError as error:
                 if name == "AVIF" and b"avi" not in head[8:40]:
-                    break  # another HEIF brand
+                    break  # HEIF of another brand
                 raise _error(path, f"damaged ({_line(error)})", _DAMAGED) from error
     raise _error(path, _what_else(head), f"{FORMATS_TEXT} can be edited.")
 
@@ -173,9 +173,9 @@ def _load_plugins() -> None:
 def _what_else(head: bytes) -> str:
     for pattern, what in _SIGNATURES:
         if re.match(pattern, head, re.DOTALL):
-            return f"{what}, whatever its name says"
+            return f"{what}, despite its suffix"
     with suppress(UnicodeDecodeError):
-        # A full head may end inside a character.
+        # A full head may end within a character.
         if (
             head[: 509 if len(head) == 512 else None]
             .decode("utf-8")
@@ -196,19 +196,17 @@ def _line(error: BaseException) -> str:
     return text[:200] or type(error).__name__
 
 
-# -- Pillow's warnings --------------------------------------------------------------------
-
 _quiet_lock = threading.Lock()
 _quiet_users = 0
 _QUIET = ("ignore", None, Warning, re.compile(r"PIL\."), 0)
 
 
 @contextmanager
-def quiet() -> Iterator[None]:
-    """Keep Pillow's warnings from being shown; what matters of them is said in our own words.
+def silence_pillow() -> Iterator[None]:
+    """Hide Pillow's warnings inside the block; thread-safe.
 
-    Not ``warnings.catch_warnings``: that swaps the whole list of filters and puts it back, which
-    goes wrong when two threads overlap, and pictures are read and written in threads.
+    ``warnings.catch_warnings`` replaces and restores the list of all filters, which fails when
+    two threads overlap, and pictures are read and written in threads.
     """
     global _quiet_users
     with _quiet_lock:

@@ -1,4 +1,4 @@
-"""Which pictures a folder holds, where each result goes, and how large they are."""
+"""List the pictures of a folder, with the path of each result, and measure them."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ import msgspec
 
 from ...errors import SourceError
 from ...jobs.spec import Item
-from .formats import SUFFIXES, UNSUPPORTED, opened, suffix_format, too_large, upright_size
+from .formats import SUFFIXES, UNSUPPORTED, open_image, size_error, suffix_format, upright_size
 from .manifest import read_manifest
-from .naming import is_text, printable, refuse_clashes, renamed
+from .naming import is_text, printable, reject_conflicts, with_format_suffix
 
 __all__ = ["find_items", "measure_items", "read_manifest"]
 
-#: Called with a stage, and how much of how much is done.
+#: Called with a stage, items done and items in all.
 Progress = Callable[[str, int, int], None]
 
 _KNOWN = SUFFIXES.keys() | UNSUPPORTED.keys()
-_THREADS = 8  # most of the wait is for the file system
-_AT_ONCE = 512
+_THREADS = 8  # most of the time is spent waiting for the file system
+_ITEMS_PER_SLICE = 512
 
 
 def find_items(
@@ -31,12 +31,12 @@ def find_items(
     *,
     format: str | None = None,
 ) -> list[Item]:
-    """All pictures below ``folder``, by their suffixes, in the order of their paths.
+    """List all pictures below ``folder`` by their suffixes, sorted by path.
 
-    Results mirror the tree under ``output``. Hidden files and folders and the output folder
-    itself are passed over. Links are followed to files inside ``folder`` only; other links to
-    pictures or folders become items with an error, as do pictures of formats that cannot be
-    edited, and the later of two whose results would get one name.
+    Results mirror the tree under ``output``. Hidden files, hidden folders and the
+    output folder are skipped. Links are followed only to files inside ``folder``. Other links to
+    pictures or folders become items with an error; so do pictures in unsupported formats, and the
+    later one of two pictures whose results would have the same name.
 
     Args:
         format: format of the results; None keeps each picture's own.
@@ -45,9 +45,9 @@ def find_items(
         SourceError: the folder itself cannot be listed.
     """
     folder, output = folder.absolute(), output.absolute()
-    found = sorted(_walk(folder, output.resolve()), key=lambda entry: entry[0])
+    entries = sorted(_walk(folder, output.resolve()), key=lambda entry: entry[0])
     items = []
-    for parts, error in found:
+    for parts, error in entries:
         relative = Path(*(os.fsdecode(part) for part in parts))
         source = folder / relative
         if error is None and not is_text(str(source)):
@@ -55,9 +55,9 @@ def find_items(
         suffix = relative.suffix.lower()
         if error is None and suffix in UNSUPPORTED:
             error = f"{UNSUPPORTED[suffix]} pictures are not supported"
-        target = output / (relative if error else renamed(relative, format))
+        target = output / (relative if error else with_format_suffix(relative, format))
         items.append(Item(source=printable(source), output=printable(target), error=error))
-    return refuse_clashes(items)
+    return reject_conflicts(items)
 
 
 def measure_items(
@@ -66,41 +66,44 @@ def measure_items(
     progress: Progress | None = None,
     max_pixels: int | None = None,
 ) -> list[Item]:
-    """Fill in each picture's upright size from its header, or why it cannot be edited.
+    """Read each picture's upright size from its header, or the reason why it cannot be edited.
 
-    Pixels are not decoded, so a picture that is cut short passes here and fails when it is read.
+    Pixels are not decoded, so a truncated picture passes here and fails when it is read.
 
     Args:
-        max_pixels: pictures of more are refused as decompression bombs; None: ``limits.PIXELS``.
+        max_pixels: larger pictures are refused as decompression bombs; None: ``limits.PIXELS``.
     """
-    done: list[Item] = []
+    measured: list[Item] = []
     with ThreadPoolExecutor(_THREADS, thread_name_prefix="measure-items") as pool:
-        # In slices: so an interrupt waits for one slice and not for 100 000 files.
-        for start in range(0, len(items), _AT_ONCE):
-            part = items[start : start + _AT_ONCE]
-            done.extend(pool.map(lambda item: _measured(item, max_pixels), part))
+        # In slices, so that an interrupt waits for one slice instead of 100 000 files.
+        for start in range(0, len(items), _ITEMS_PER_SLICE):
+            batch = items[start : start + _ITEMS_PER_SLICE]
+            measured.extend(pool.map(lambda item: _measure(item, max_pixels), batch))
             if progress is not None:
-                progress("reading picture headers", len(done), len(items))
-    return done
+                progress("reading picture headers", len(measured), len(items))
+    return measured
 
 
-def _measured(item: Item, max_pixels: int | None) -> Item:
+def _measure(item: Item, max_pixels: int | None) -> Item:
     if item.error is not None:
         return item
     path = Path(item.source)
     try:
-        with opened(path, max_pixels=max_pixels) as (image, name):
+        with open_image(path, max_pixels=max_pixels) as (image, name):
             width, height = upright_size(image, name)
     except SourceError as error:
-        # The item names the file already.
+        # The item already names the file.
         reason = error.message.removeprefix(f"{path}: ")
         return msgspec.structs.replace(item, error=reason)
-    reason = too_large(width, height, suffix_format(item.output))
+    reason = size_error(width, height, suffix_format(item.output))
     return msgspec.structs.replace(item, width=width, height=height, error=reason or None)
 
 
 def _walk(folder: Path, output: Path) -> Iterator[tuple[tuple[bytes, ...], str | None]]:
-    """``(parts of the relative path, error)`` of every picture; bytes sort alike everywhere."""
+    """Yield ``(parts of the relative path, error)`` of every picture, in any order.
+
+    Parts are bytes, which sort the same on every machine.
+    """
     root = folder.resolve()
     waiting: list[tuple[bytes, ...]] = [()]
     while waiting:
@@ -136,15 +139,15 @@ def _walk(folder: Path, output: Path) -> Iterator[tuple[tuple[bytes, ...], str |
 
 
 def _refused_link(link: Path, root: Path, *, known: bool) -> str | None:
-    """Why a link is not followed; empty to follow it, None to pass over it in silence."""
+    """Why a link is not followed; empty to follow it, None to skip it silently."""
     try:
         target = link.resolve(strict=True)
     except (OSError, RuntimeError):  # RuntimeError: a loop, before Python 3.13
-        return "a link to nowhere" if known else None
+        return "a broken link" if known else None
     inside = target.is_relative_to(root)
     if target.is_dir():
-        # Inside, its pictures are found by their own path; following it could lead in circles.
-        return None if inside else "a link to a folder elsewhere; such links are not followed"
+        # Pictures of a folder inside are found by their own path; following it could loop.
+        return None if inside else "a link to a folder outside; such links are not followed"
     if not known:
         return None
-    return "" if inside else "a link to a file elsewhere; such links are not followed"
+    return "" if inside else "a link to a file outside; such links are not followed"

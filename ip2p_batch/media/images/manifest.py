@@ -1,12 +1,12 @@
-"""A list of pictures, each with its own instruction: a CSV or JSONL file.
+"""Read a manifest: a CSV or JSONL file of pictures, each with its own instruction.
 
 ::
 
     path,instruction,output,seed,negative_prompt       {"path": "a.jpg", "instruction": "..."}
     a.jpg,make it snow,,7,                             {"path": "b.jpg", "seed": 3}
 
-Only ``path`` is needed. A fault of the file's form ends the reading; a fault in one row becomes
-an item with an error that names its line, so that the other rows go on.
+Only ``path`` is required. A malformed file is an error; an invalid row becomes an item with an
+error that names its line, and the other rows are used.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ import os
 from pathlib import Path
 
 from ...jobs.spec import Item
-from ..table import SURPLUS, Row, read_rows
+from ..table import EXTRA_CELLS, Row, read_rows
 from .formats import FORMATS_TEXT, suffix_format
-from .naming import is_text, printable, refuse_clashes, renamed
+from .naming import is_text, printable, reject_conflicts, with_format_suffix
 
 COLUMNS = ("path", "instruction", "output", "seed", "negative_prompt")
 _SEED_LIMIT = 2**63
@@ -29,7 +29,7 @@ def read_manifest(
     *,
     format: str | None = None,
 ) -> list[Item]:
-    """The pictures that a manifest lists, in its order.
+    """Read the pictures that a manifest lists, in its order.
 
     Args:
         path: ``.csv``, ``.tsv``, ``.jsonl`` or ``.ndjson``, in UTF-8. Pictures are relative to
@@ -55,7 +55,7 @@ def read_manifest(
             known = isinstance(name, str) and name.strip() and is_text(name)
             source = path.parent / str(name) if known else path
             items.append(Item(source=printable(source), output="", error=f"line {line}: {error}"))
-    return refuse_clashes(items)
+    return reject_conflicts(items)
 
 
 def _item(row: Row, folder: Path, output: Path, format: str | None) -> Item:
@@ -64,9 +64,9 @@ def _item(row: Row, folder: Path, output: Path, format: str | None) -> Item:
     Raises:
         ValueError: says what is wrong with it.
     """
-    if SURPLUS in row:
+    if EXTRA_CELLS in row:
         raise ValueError(
-            f"{row[SURPLUS]} cells more than the header names; put texts with commas in quotes"
+            f"{row[EXTRA_CELLS]} cells more than the header names; put texts with commas in quotes"
         )
     for key in COLUMNS:
         value = row.get(key)
@@ -83,7 +83,7 @@ def _item(row: Row, folder: Path, output: Path, format: str | None) -> Item:
     source = folder / name
     return Item(
         source=os.path.normpath(source),
-        output=str(renamed(_output(row, source, folder, output), format)),
+        output=str(with_format_suffix(_output(row, source, folder, output), format)),
         instruction=instruction,
         negative_prompt=row.get("negative_prompt"),
         seed=_seed(row.get("seed")),
@@ -91,17 +91,17 @@ def _item(row: Row, folder: Path, output: Path, format: str | None) -> Item:
 
 
 def _output(row: Row, source: Path, folder: Path, output: Path) -> Path:
-    asked = (row.get("output") or "").strip()
-    if asked:
-        target = Path(os.path.normpath(output / asked))
+    requested = (row.get("output") or "").strip()
+    if requested:
+        target = Path(os.path.normpath(output / requested))
         if not target.is_relative_to(output) or target == output:
-            raise ValueError(f"output {asked} is not inside {output}")
+            raise ValueError(f"output {requested} is not inside {output}")
     else:
         own = Path(os.path.normpath(source))
         home = os.path.normpath(folder)
         target = output / (own.relative_to(home) if own.is_relative_to(home) else own.name)
     if suffix_format(target) is None:
-        what = f"output {asked}" if asked else target.name
+        what = f"output {requested}" if requested else target.name
         raise ValueError(f"{what} has no suffix of a known format ({FORMATS_TEXT})")
     return target
 

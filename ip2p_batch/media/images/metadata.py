@@ -1,4 +1,4 @@
-"""What a picture says of itself besides pixels: EXIF, XMP, and the recipe that made it."""
+"""Metadata of pictures: EXIF, XMP, and the recipe that made a picture."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ from PIL import Image as Pillow
 _BASE = ExifTags.Base
 _EXIF, _GPS, _INTEROP = ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo, ExifTags.IFD.Interop
 
-#: Tags under this number describe how a TIFF file stores its pixels, except for _DESCRIPTIVE.
+#: Key of the PNG text chunk that holds the recipe. Other formats have it in EXIF's UserComment.
+COMMENT_KEY = "ip2p-batch"
+
+#: Tags below this number describe how a TIFF file stores its pixels, except for _DESCRIPTIVE.
 _FIRST_PRIVATE_TAG = 0x8000
 _DESCRIPTIVE = {
     0x010D, 0x010E, 0x010F, 0x0110, 0x011A, 0x011B, 0x011D, 0x0128, 0x0131, 0x0132, 0x013B,
@@ -30,15 +33,15 @@ _XMP_ORIENTATION = re.compile(rb'(tiff:Orientation(?:="|>))[0-9]+')
 
 
 def clean_exif(exif: Pillow.Exif, size: tuple[int, int]) -> bytes:
-    """EXIF for a picture that was turned upright: orientation 1, no thumbnail, no TIFF layout.
+    """Build EXIF for a picture turned upright: orientation 1, no thumbnail, no TIFF layout.
 
     Args:
-        exif: of the source; may hold anything, since files do.
+        exif: of the source; its values may have any type.
         size: ``(width, height)`` upright.
 
     Returns:
-        A whole EXIF block, or nothing if the source says nothing worth keeping. Tags that
-        cannot be written back are left out.
+        An EXIF block; empty if no tag of the source is kept. Tags that cannot be written back
+        are left out.
     """
     kept = {tag: value for tag, value in exif.items() if _is_kept(tag)}
     photo = {k: v for k, v in exif.get_ifd(_EXIF).items() if k != _INTEROP}
@@ -63,7 +66,8 @@ def with_comment(
         endian: byte order to write, ``<`` or ``>``; None keeps the block's.
 
     Returns:
-        The block, and what had to be left out for it to fit, in words for the user.
+        ``(block, loss)``: ``loss`` names in one line what was left out because of ``limit``; it is
+        empty if nothing was.
     """
     source = Pillow.Exif()
     if exif:
@@ -79,28 +83,28 @@ def with_comment(
     photo.pop(_BASE.MakerNote, None)
     block = _dump(endian, plain, photo, gps)
     if len(block) <= limit:
-        return block, "the camera maker's notes did not fit in and were left out"
+        return block, "the camera maker's notes are too large for the format and were left out"
     block = _dump(endian, {}, {_BASE.UserComment: photo[_BASE.UserComment]}, {})
     if len(block) <= limit:
-        return block, "the EXIF data did not fit in and was left out"
-    return exif if len(exif) <= limit else b"", "the recipe is too long to be written in"
+        return block, "the EXIF data is too large for the format and was left out"
+    return exif if len(exif) <= limit else b"", "the recipe is too long to be embedded"
 
 
 def insert_exif(tiff: bytes, exif: bytes, extra: dict[int, bytes]) -> bytes:
-    """A TIFF file with the tags of an EXIF block, sub-directories included.
+    """Add the tags of an EXIF block to a TIFF file, sub-directories included.
 
-    libtiff's encoder, through Pillow, writes no EXIF directory, so the first directory is
-    written anew behind the pixels: its own entries, and those of the block.
+    Pillow's libtiff encoder writes no EXIF directory. So the first directory is written anew
+    after the pixels, with its own entries and those of the block.
 
     Args:
         tiff: a little-endian classic TIFF file of one picture.
         exif: a little-endian block as :func:`with_comment` gives it.
-        extra: more tags of that directory (XMP).
+        extra: more tags for the first directory (XMP).
     """
     block = Pillow.Exif()
     block.load(exif)
     block.update(extra)
-    block.pop(_BASE.Orientation, None)  # 1 unless it says otherwise
+    block.pop(_BASE.Orientation, None)  # absent means 1
     at = len(tiff) + len(tiff) % 2
     added = block.tobytes(at)[6 + 8 :]  # without "Exif\0\0" and the TIFF header
     (own,) = struct.unpack_from("<L", tiff, 4)
@@ -119,14 +123,14 @@ def _entries(data: bytes, at: int) -> list[bytes]:
 
 
 def encode_comment(text: str, endian: str) -> bytes:
-    """A UserComment: ASCII where that will do, else UTF-16 in the block's byte order."""
+    """Encode a UserComment: as ASCII if possible, else as UTF-16 in the block's byte order."""
     if text.isascii():
         return _ASCII + text.encode("ascii")
     return _UNICODE + text.encode("utf-16-le" if endian == "<" else "utf-16-be")
 
 
 def decode_comment(data: bytes, endian: str) -> str | None:
-    """The reverse of :func:`encode_comment`; None for other codes and for damaged text."""
+    """Decode a UserComment; None for other character codes and for damaged text."""
     code, text = data[:8], data[8:]
     try:
         if code == _ASCII:
@@ -139,13 +143,13 @@ def decode_comment(data: bytes, endian: str) -> str | None:
 
 
 def exif_comment(exif: Pillow.Exif) -> str | None:
-    """The UserComment of an opened picture."""
+    """Read the UserComment of an opened picture."""
     data = exif.get_ifd(_EXIF).get(_BASE.UserComment)
     return decode_comment(data, exif.endian or "<") if isinstance(data, bytes) else None
 
 
 def upright_xmp(xmp: object) -> bytes | None:
-    """An XMP packet whose orientation, if it names one, is 1; None if there is no packet."""
+    """Set the orientation in an XMP packet to 1, if it has one; None if there is no packet."""
     if isinstance(xmp, str):
         xmp = xmp.encode("utf-8", "replace")
     if not isinstance(xmp, bytes) or not xmp.strip(b"\0 \r\n\t"):
@@ -155,7 +159,7 @@ def upright_xmp(xmp: object) -> bytes | None:
 
 def _is_kept(tag: int) -> bool:
     if tag in (_EXIF, _GPS):
-        return False  # dealt with on their own
+        return False  # directories, copied separately
     if tag < _FIRST_PRIVATE_TAG:
         return tag in _DESCRIPTIVE
     return tag not in _PRIVATE_DROPPED
@@ -177,7 +181,7 @@ def _dump(
 
 
 def _is_writable(endian: str, ifd: int | None, tag: int, value: object) -> bool:
-    """Whether Pillow can write this tag: values read from a file need not fit their own type."""
+    """Whether Pillow can write this tag: a damaged file's value may not match its tag's type."""
     probe = Pillow.Exif()
     probe.endian = endian
     probe[tag if ifd is None else ifd] = value if ifd is None else {tag: value}

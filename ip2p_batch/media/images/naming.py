@@ -1,4 +1,4 @@
-"""Where a picture's result goes, and which names cannot be used."""
+"""Names of results: suffixes, text encoding, and conflicts."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ import msgspec
 from ...jobs.spec import Item
 from .formats import format_suffix, suffix_format
 
-#: Bytes in one name, on nearly all file systems.
-_LONGEST = 255
+#: Longest file name in bytes, on nearly all file systems.
+_MAX_NAME_BYTES = 255
 
 
-def renamed(path: Path, format: str | None) -> Path:
-    """``path`` with the suffix of ``format``, unless it has one of that format already."""
+def with_format_suffix(path: Path, format: str | None) -> Path:
+    """Give ``path`` the suffix of ``format``, unless its suffix already is one of that format."""
     if format is None or suffix_format(path) == format:
         return path
     return path.with_suffix(format_suffix(format))
@@ -32,14 +32,14 @@ def is_text(name: str) -> bool:
 
 
 def printable(path: Path | str) -> str:
-    """A path as text; bytes that are not UTF-8 become escapes."""
+    """Convert a path to printable text; bytes that are not UTF-8 become escapes."""
     text = str(path).encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
     return text.replace("\0", "\\x00")
 
 
-def refuse_clashes(items: Iterable[Item]) -> list[Item]:
-    """Refuse each item whose output belongs to an earlier one, is a picture to be read, or is
-    called by a name that file systems do not take.
+def reject_conflicts(items: Iterable[Item]) -> list[Item]:
+    """Add an error to each item whose output is another item's output, is a picture to edit, or
+    has a name that is too long for file systems.
     """
     items = list(items)
     sources = {item.source for item in items if item.error is None}
@@ -48,14 +48,17 @@ def refuse_clashes(items: Iterable[Item]) -> list[Item]:
     for item in items:
         if item.error is None:
             owner = owners.setdefault(item.output, item.source)
-            why = None
+            reason = None
             if owner is not item.source:
-                why = f"{item.output} is the output of {owner} already"
-            elif len(os.fsencode(os.path.basename(item.output))) > _LONGEST:  # noqa: PTH119
-                why = f"its result's name would be longer than {_LONGEST} bytes; rename the picture"
+                reason = f"{item.output} is already the output of {owner}"
+            elif len(os.fsencode(os.path.basename(item.output))) > _MAX_NAME_BYTES:  # noqa: PTH119
+                reason = (
+                    f"its result's name would be longer than {_MAX_NAME_BYTES} bytes; rename"
+                    " the picture"
+                )
             elif item.output in sources:
-                why = f"its output {item.output} is a picture that is to be edited"
-            if why is not None:
-                item = msgspec.structs.replace(item, error=why)
+                reason = f"its output {item.output} is itself a picture to edit"
+            if reason is not None:
+                item = msgspec.structs.replace(item, error=reason)
         result.append(item)
     return result
