@@ -326,14 +326,14 @@ def test_a_profile_that_does_not_fit_is_ignored_and_said(tmp_path, profile):
         profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")).tobytes()
     still = read_still(save(tmp_path / "a.png", icc_profile=profile))
     assert np.array_equal(still.image, scene()) and still.icc is None
-    assert still.warnings == ["colour profile is damaged or of another kind; ignored"]
+    assert still.warnings == ["colour profile is damaged or does not match the picture; ignored"]
 
 
 @pytest.mark.parametrize("suffix", [".jpg", ".tif"])
 def test_cmyk_without_a_profile_is_converted_and_said(tmp_path, suffix):
     still = read_still(save(tmp_path / f"a{suffix}", Image.fromarray(scene()).convert("CMYK")))
     assert np.abs(still.image.astype(int) - scene()).mean() < 4
-    assert still.warnings == ["CMYK without a profile; its colours are a guess"]
+    assert still.warnings == ["CMYK without a profile; its colours are approximate"]
     write(tmp_path / f"b{suffix}", still)
     with Image.open(tmp_path / f"b{suffix}") as picture:
         assert picture.mode == "RGB"

@@ -75,7 +75,7 @@ def test_of_two_pictures_with_one_output_the_later_is_refused(tmp_path):
     items = find_items(tmp_path / "in", tmp_path / "out", format="png")
     assert [item.error for item in items] == [
         None,
-        f"{tmp_path}/out/a.png is the output of {tmp_path}/in/a.jpg already",
+        f"{tmp_path}/out/a.png is already the output of {tmp_path}/in/a.jpg",
         None,
     ]
 
@@ -84,30 +84,30 @@ def test_a_result_never_lands_on_another_source(tmp_path):
     touch(tmp_path, "in/in/x.png", "in/x.png")
     items = find_items(tmp_path / "in", tmp_path)
     assert found(items, tmp_path / "in") == ["in/x.png", "x.png"]
-    assert "is a picture that is to be edited" in (items[0].error or "")
+    assert "is itself a picture to edit" in (items[0].error or "")
     assert items[1].error is None and items[1].output == str(tmp_path / "x.png")
     assert all(item.error for item in find_items(tmp_path / "in", tmp_path / "in"))
 
 
 def test_links_are_followed_inside_the_folder_only(tmp_path):
-    touch(tmp_path, "in/real.png", "in/sub/more.png", "elsewhere/secret.png")
+    touch(tmp_path, "in/real.png", "in/sub/more.png", "outside/secret.png")
     folder = tmp_path / "in"
     (folder / "inside.png").symlink_to("real.png")
-    (folder / "leaves.png").symlink_to(tmp_path / "elsewhere/secret.png")
+    (folder / "leaves.png").symlink_to(tmp_path / "outside/secret.png")
     (folder / "broken.png").symlink_to("nothing.png")
-    (folder / "folder").symlink_to(tmp_path / "elsewhere")
+    (folder / "folder").symlink_to(tmp_path / "outside")
     (folder / "sub" / "up").symlink_to(folder)
     (folder / "sub" / "loop.png").symlink_to("loop.png")
     (folder / "notes").symlink_to(tmp_path / "nothing")
     items = find_items(folder, tmp_path / "out")
     errors = dict(zip(found(items, folder), [item.error for item in items], strict=True))
     assert errors == {
-        "broken.png": "a link to nowhere",
-        "folder": "a link to a folder elsewhere; such links are not followed",
+        "broken.png": "a broken link",
+        "folder": "a link to a folder outside; such links are not followed",
         "inside.png": None,
-        "leaves.png": "a link to a file elsewhere; such links are not followed",
+        "leaves.png": "a link to a file outside; such links are not followed",
         "real.png": None,
-        "sub/loop.png": "a link to nowhere",
+        "sub/loop.png": "a broken link",
         "sub/more.png": None,
     }
 

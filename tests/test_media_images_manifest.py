@@ -76,14 +76,14 @@ def test_a_picture_may_be_edited_twice_under_two_names(tmp_path):
         tmp_path, "path,instruction,output\na.jpg,x,1.jpg\na.jpg,y,2.jpg\na.jpg,z,2.jpg\n"
     )
     assert [i.error is None for i in items] == [True, True, False]
-    assert "is the output of" in items[2].error
+    assert "is already the output of" in items[2].error
 
 
 def test_an_output_on_a_source_is_refused(tmp_path):
     path = tmp_path / "list.csv"
     path.write_text("path,output\na.jpg,b.jpg\nb.jpg,c.jpg\n")
     items = read_manifest(path, tmp_path)
-    assert "is a picture that is to be edited" in (items[0].error or "")
+    assert "is itself a picture to edit" in (items[0].error or "")
     assert items[1].error is None
 
 

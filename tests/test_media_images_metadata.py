@@ -39,7 +39,7 @@ def test_bmp_says_that_it_holds_no_recipe(tmp_path):
     still = read_still(save(tmp_path / "in.bmp"))
     write(tmp_path / "out.bmp", still)
     assert read_comment(tmp_path / "out.bmp") is None
-    assert still.warnings == ["BMP holds no metadata; the recipe was not written in"]
+    assert still.warnings == ["BMP holds no metadata; the recipe is not embedded"]
 
 
 def test_a_second_edit_replaces_the_first_ones_recipe(tmp_path):

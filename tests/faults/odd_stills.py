@@ -145,7 +145,7 @@ def one(size: tuple[int, int] | None = SIZE, warns: str | None = "") -> Edited:
     return Edited(1, size, warns)
 
 
-def bad(name: str, says: str = "damaged or cut short") -> Edited:
+def bad(name: str, says: str = "damaged or truncated") -> Edited:
     """It opens, and then its pixels are not there."""
     return Edited(0, None, None, {name: says})
 
