@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,22 +14,88 @@ from ..jobs.plan import VideoChunk
 from ..models import catalog
 from ..settings import Settings
 from . import exits, formatting
+from .command import OptionGroup
 from .help_format import COMPARISON, OUTPUT
 from .options import ReportOptions, option
 from .report import reporter_for
 
 if TYPE_CHECKING:
     from ..evaluation.clip import ClipScores
-    from ..evaluation.video import Score, ScoreRequest
+    from ..evaluation.video import FrameScores, Score, ScoreRequest
     from ..jobs.folder import JobFolder
 
 #: Frames that CLIP compares.
 _CLIP_FRAMES = 32
 
 
+@dataclass(frozen=True, kw_only=True)
+class ComparisonOptions(OptionGroup):
+    """Which frames are compared, and how."""
+
+    job: Annotated[
+        str | None,
+        option(
+            "--job",
+            metavar="JOB",
+            help="The job that made OUTPUT; its chunk borders and cuts are used.",
+            panel=COMPARISON,
+            default="the last job here that wrote OUTPUT",
+        ),
+    ] = None
+    first: Annotated[
+        int | None,
+        option(
+            "--first",
+            metavar="N",
+            help="Frame of SOURCE that is the first of OUTPUT.",
+            panel=COMPARISON,
+            default="the job's, or 0",
+        ),
+    ] = None
+    size: Annotated[
+        int,
+        option(
+            "--size",
+            metavar="PX",
+            help="Longest side, in pixels, at which frames are compared.",
+            panel=COMPARISON,
+            default="512",
+        ),
+    ] = 512
+    clip: Annotated[
+        str | None,
+        option(
+            "--clip",
+            metavar="MODEL",
+            help="Also compute CLIP scores with this model, a hub id or a folder, such as"
+            " openai/clip-vit-large-patch14.",
+            panel=COMPARISON,
+        ),
+    ] = None
+    caption: Annotated[
+        str,
+        option(
+            "--caption",
+            metavar="TEXT",
+            help="What OUTPUT shows, for CLIP scores.",
+            panel=COMPARISON,
+        ),
+    ] = ""
+    source_caption: Annotated[
+        str,
+        option(
+            "--source-caption",
+            metavar="TEXT",
+            help="What SOURCE shows, for CLIP scores.",
+            panel=COMPARISON,
+        ),
+    ] = ""
+
+
 def score(
     source: Annotated[Path, typer.Argument(metavar="SOURCE", help="The source video.")],
     output: Annotated[Path, typer.Argument(metavar="OUTPUT", help="The edited video.")],
+    comparison: ComparisonOptions,
     report_options: ReportOptions,
     plot: Annotated[
         Path | None,
@@ -39,64 +106,6 @@ def score(
             panel=OUTPUT,
         ),
     ] = None,
-    job: Annotated[
-        str | None,
-        option(
-            "--job",
-            metavar="JOB",
-            help="The job that made OUTPUT; its chunk borders and cuts are used.",
-            panel=COMPARISON,
-            default="the last job here that wrote OUTPUT",
-        ),
-    ] = None,
-    first: Annotated[
-        int | None,
-        option(
-            "--first",
-            metavar="N",
-            help="Frame of SOURCE that is the first of OUTPUT.",
-            panel=COMPARISON,
-            default="the job's, or 0",
-        ),
-    ] = None,
-    size: Annotated[
-        int,
-        option(
-            "--size",
-            metavar="PX",
-            help="Longest side, in pixels, at which frames are compared.",
-            panel=COMPARISON,
-            default="512",
-        ),
-    ] = 512,
-    clip: Annotated[
-        str | None,
-        option(
-            "--clip",
-            metavar="MODEL",
-            help="Also compute CLIP scores with this model, a hub id or a folder, such as"
-            " openai/clip-vit-large-patch14.",
-            panel=COMPARISON,
-        ),
-    ] = None,
-    caption: Annotated[
-        str,
-        option(
-            "--caption",
-            metavar="TEXT",
-            help="What OUTPUT shows, for CLIP scores.",
-            panel=COMPARISON,
-        ),
-    ] = "",
-    source_caption: Annotated[
-        str,
-        option(
-            "--source-caption",
-            metavar="TEXT",
-            help="What SOURCE shows, for CLIP scores.",
-            panel=COMPARISON,
-        ),
-    ] = "",
 ) -> int:
     """Measure flicker and consistency of an edited video against its source.
 
@@ -108,26 +117,10 @@ def score(
       ip2p-batch score clip.mp4 clip-edited.mp4 --json
     """
     from ..evaluation.plot import draw_plot
-    from ..evaluation.video import ScoreRequest, score_video
 
-    folder = _job(job, output)
-    request = ScoreRequest(source=source, output=output, size=size, first=first)
-    if folder is not None:
-        request = _with_job(request, folder, first)
-    # Progress is no part of the JSON, which is one object.
-    reporter = reporter_for(ReportOptions(quiet=report_options.quiet or report_options.json))
-    try:
-        scores, frame_scores = score_video(
-            request,
-            lambda done, total: reporter(
-                Event(kind="planning", stage="comparing frames", done=done, total=total)
-            ),
-        )
-    finally:
-        reporter.close()
-    clip_scores = None
-    if clip is not None:
-        clip_scores = _clip_scores(request, clip, source_caption, caption)
+    request = _request(source, output, comparison)
+    scores, frame_scores = _compare(request, report_options)
+    clip_scores = _clip_scores(request, comparison) if comparison.clip is not None else None
     if plot is not None:
         draw_plot(scores, frame_scores, plot, f"{output.name} compared with {source.name}")
     if report_options.json:
@@ -141,6 +134,31 @@ def score(
     if plot is not None:
         typer.echo(f"{plot.absolute()}: scores of each frame")
     return exits.DONE
+
+
+def _request(source: Path, output: Path, comparison: ComparisonOptions) -> ScoreRequest:
+    from ..evaluation.video import ScoreRequest
+
+    folder = _job(comparison.job, output)
+    request = ScoreRequest(
+        source=source, output=output, size=comparison.size, first=comparison.first
+    )
+    return request if folder is None else _with_job(request, folder, comparison.first)
+
+
+def _compare(request: ScoreRequest, report_options: ReportOptions) -> tuple[Score, FrameScores]:
+    """Score the video, with progress where the output is not one JSON object."""
+    from ..evaluation.video import score_video
+
+    reporter = reporter_for(ReportOptions(quiet=report_options.quiet or report_options.json))
+
+    def progress(done: int, total: int) -> None:
+        reporter(Event(kind="planning", stage="comparing frames", done=done, total=total))
+
+    try:
+        return score_video(request, progress)
+    finally:
+        reporter.close()
 
 
 def describe(score: Score, clip_scores: ClipScores | None) -> list[str]:
@@ -210,12 +228,17 @@ def _with_job(request: ScoreRequest, folder: JobFolder, first: int | None) -> Sc
     )
 
 
-def _clip_scores(request: ScoreRequest, clip: str, source_caption: str, caption: str) -> ClipScores:
+def _clip_scores(request: ScoreRequest, comparison: ComparisonOptions) -> ClipScores:
     from ..evaluation.clip import compute_clip_scores
     from ..evaluation.video import sample_frames
 
-    catalog.check_allowed(clip, None, Settings.from_env().allowed_models)
+    assert comparison.clip is not None
+    catalog.check_allowed(comparison.clip, None, Settings.from_env().allowed_models)
     sources, outputs = sample_frames(request, _CLIP_FRAMES)
     return compute_clip_scores(
-        sources, outputs, model=clip, source_caption=source_caption, caption=caption
+        sources,
+        outputs,
+        model=comparison.clip,
+        source_caption=comparison.source_caption,
+        caption=comparison.caption,
     )
