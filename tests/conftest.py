@@ -1,24 +1,47 @@
 """Fixtures for all tests: nothing of the user's own settings, and one thread per process."""
 
+import itertools
 import os
 import signal
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+import hypothesis
 import pytest
 
 from ip2p_batch.queue.celery_executor import CeleryExecutor
 from ip2p_batch.queue.private_redis import PrivateRedis
 from ip2p_batch.settings import Settings
 
+# A deadline would be an assertion on the speed of the machine. A fixture per test is enough: no
+# property test relies on a fresh one for each example.
+hypothesis.settings.register_profile(
+    "tests",
+    deadline=None,
+    print_blob=True,
+    suppress_health_check=[
+        hypothesis.HealthCheck.too_slow,
+        hypothesis.HealthCheck.function_scoped_fixture,
+    ],
+)
+hypothesis.settings.load_profile("tests")
+
+_count = itertools.count()
+
+
+@pytest.fixture(scope="session")
+def _user_folders(tmp_path_factory):
+    return tmp_path_factory.mktemp("user")
+
 
 @pytest.fixture(autouse=True)
-def _own_settings(monkeypatch, tmp_path_factory):
+def _own_settings(monkeypatch, _user_folders):
     """Keep the user's environment, job index and hub cache out of the tests."""
     for name in [n for n in os.environ if n.startswith("IP2P_")]:
         monkeypatch.delenv(name)
-    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+    own = _user_folders / str(next(_count))  # created only by tests that write to it
+    monkeypatch.setenv("XDG_STATE_HOME", str(own / "state"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(own / "cache"))
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
 
 
@@ -48,11 +71,10 @@ def pytest_configure():
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-def pytest_collection_modifyitems(items):
-    """Tests marked gpu run where there is one."""
-    import torch
+def pytest_runtest_setup(item):
+    """Skip tests marked gpu on machines without one; only these tests import torch for it."""
+    if item.get_closest_marker("gpu"):
+        import torch
 
-    if not torch.cuda.is_available():
-        for item in items:
-            if item.get_closest_marker("gpu"):
-                item.add_marker(pytest.mark.skip(reason="no CUDA device here"))
+        if not torch.cuda.is_available():
+            pytest.skip("no CUDA device here")

@@ -177,7 +177,7 @@ def test_a_manifest_without_rows_lists_nothing(tmp_path):
 
 
 @given(text=st.text(max_size=80), name=st.sampled_from(["l.csv", "l.jsonl"]))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_no_text_makes_reading_a_manifest_fail_in_another_way(tmp_path_factory, text, name):
     folder = tmp_path_factory.mktemp("m")
     for content in (text, f"path,instruction\n{text}", json.dumps({"path": text})):

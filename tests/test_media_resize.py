@@ -94,7 +94,7 @@ def test_a_picture_of_another_size_is_refused():
 
 
 @given(SIDES, SIDES, st.integers(1, 300), st.tuples(st.integers(1, 9), st.integers(1, 9)))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_any_size_becomes_a_multiple_of_eight_and_is_restored_exactly(width, height, size, sar):
     resize = Resize.for_size(width, height, size, sar)
     image = scene(width, height)
@@ -109,7 +109,7 @@ def test_any_size_becomes_a_multiple_of_eight_and_is_restored_exactly(width, hei
 
 
 @given(SIDES, SIDES, st.sampled_from([8, 16, 64]))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_a_picture_of_the_requested_size_is_restored_bit_identical(width, height, multiple):
     image = scene(width, height)
     resize = Resize.for_size(width, height, max(width, height), multiple=multiple)
@@ -118,7 +118,6 @@ def test_a_picture_of_the_requested_size_is_restored_bit_identical(width, height
 
 
 @given(st.integers(1, 10_000), st.integers(1, 10_000), st.integers(8, 2048))
-@settings(deadline=None)
 def test_the_aspect_ratio_is_kept_to_half_a_pixel(width, height, size):
     resize = Resize.for_size(width, height, size)
     assert max(resize.content) == size

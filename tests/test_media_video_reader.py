@@ -6,7 +6,7 @@ from fractions import Fraction
 import av
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ip2p_batch.errors import SourceError
@@ -50,9 +50,7 @@ def test_the_whole_video_is_read_in_order(source):
     assert all(np.array_equal(f.image, linear[f.index]) for f in frames)
 
 
-@settings(
-    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=25)
 @given(data=st.data())
 def test_any_ranges_one_after_the_other_are_as_in_a_linear_decode(source, data):
     path, index, linear = source
@@ -68,9 +66,7 @@ def test_any_ranges_one_after_the_other_are_as_in_a_linear_decode(source, data):
         assert reader.warnings == []
 
 
-@settings(
-    max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=15)
 @given(numbers=st.sets(st.integers(0, 79), max_size=6).map(sorted))
 def test_single_frames_are_as_in_a_linear_decode(source, numbers):
     path, index, linear = source

@@ -52,7 +52,7 @@ def test_messages_are_small_json_references_without_pixels(tmp_path, redis, exec
     assert max(len(json.dumps(p)) for p in payload) < 1000
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.text("abc/é", min_size=1, max_size=60))
 def test_a_message_names_an_absolute_job_folder(path):
     values = build_message(JobFolder(path), "2-000017", "0" * 64)

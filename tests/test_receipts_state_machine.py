@@ -7,7 +7,7 @@ workers fail and finish twice, files vanish. The job folder, dispatch and assemb
 import tempfile
 from pathlib import Path
 
-from hypothesis import HealthCheck, settings
+from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
@@ -197,9 +197,4 @@ class JobFolderMachine(RuleBasedStateMachine):
 
 
 TestJobFolder = JobFolderMachine.TestCase
-TestJobFolder.settings = settings(
-    max_examples=60,
-    stateful_step_count=30,
-    deadline=None,
-    suppress_health_check=[HealthCheck.too_slow],
-)
+TestJobFolder.settings = settings(max_examples=60, stateful_step_count=30)

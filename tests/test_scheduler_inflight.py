@@ -106,7 +106,7 @@ def test_a_lost_or_damaged_record_is_made_again_from_receipts_and_queue(tmp_path
     assert executor.sent == every[:5] + every[1:5]
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(
     st.integers(1, 25),
     st.integers(1, 9),

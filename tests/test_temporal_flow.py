@@ -60,7 +60,7 @@ def test_flow_does_not_depend_on_the_machines_threads():
     assert np.array_equal(*found)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(st.integers(1, 40).map(lambda n: 8 * n), st.integers(1, 40).map(lambda n: 8 * n))
 @example(8, 8)
 @example(8, 512)  # OpenCV's DIS crashes on so few rows
