@@ -1,4 +1,4 @@
-"""Which pictures a folder or a manifest means, and where their results go."""
+"""List the images of a folder, with their sizes and the paths of their results."""
 
 import os
 
@@ -28,7 +28,7 @@ def found(items, folder):
 # -- folders ------------------------------------------------------------------------------
 
 
-def test_pictures_are_found_in_all_subfolders_and_mirrored(tmp_path):
+def test_images_in_all_subfolders_are_listed_and_mirrored(tmp_path):
     source, out = tmp_path / "in", tmp_path / "out"
     touch(source, "b.JPG", "a.png", "deep/er/c.webp", "deep/d.tif", "e.avif", "f.bmp", "g.jpeg")
     touch(source, "notes.txt", "clip.mp4", "png")
@@ -39,7 +39,7 @@ def test_pictures_are_found_in_all_subfolders_and_mirrored(tmp_path):
     assert not any(item.error for item in items)
 
 
-def test_the_order_does_not_depend_on_when_files_were_made(tmp_path):
+def test_the_order_does_not_depend_on_file_creation(tmp_path):
     names = [f"{n}.png" for n in ("z", "a", "Z", "10", "9", "é", "a b")]
     touch(tmp_path / "1", *names)
     touch(tmp_path / "2", *reversed(names))
@@ -53,14 +53,14 @@ def test_names_change_only_with_the_format(tmp_path):
     assert [os.path.basename(i.output) for i in items] == ["a.jpeg", "b.jpg", "c.tar.jpg"]
 
 
-def test_hidden_files_and_the_output_folder_are_passed_over(tmp_path):
+def test_hidden_files_and_the_output_folder_are_skipped(tmp_path):
     touch(tmp_path, "a.png", ".b.png", ".git/c.png", "edited/a.png", "edited/deep/x.png")
     assert found(find_items(tmp_path, tmp_path / "edited"), tmp_path) == ["a.png"]
     (tmp_path / "same").symlink_to(tmp_path / "edited")
     assert found(find_items(tmp_path, tmp_path / "same"), tmp_path) == ["a.png"]
 
 
-def test_formats_that_cannot_be_edited_are_named(tmp_path):
+def test_formats_that_cannot_be_edited_become_errors(tmp_path):
     touch(tmp_path, "a.gif", "b.heic", "c.CR2")
     errors = [item.error for item in find_items(tmp_path, tmp_path / "out")]
     assert errors == [
@@ -70,7 +70,7 @@ def test_formats_that_cannot_be_edited_are_named(tmp_path):
     ]
 
 
-def test_of_two_pictures_with_one_output_the_later_is_refused(tmp_path):
+def test_the_later_of_two_images_with_one_output_is_refused(tmp_path):
     touch(tmp_path, "in/a.jpg", "in/a.png", "in/b.png")
     items = find_items(tmp_path / "in", tmp_path / "out", format="png")
     assert [item.error for item in items] == [
@@ -80,7 +80,7 @@ def test_of_two_pictures_with_one_output_the_later_is_refused(tmp_path):
     ]
 
 
-def test_a_result_never_lands_on_another_source(tmp_path):
+def test_a_result_never_replaces_another_source(tmp_path):
     touch(tmp_path, "in/in/x.png", "in/x.png")
     items = find_items(tmp_path / "in", tmp_path)
     assert found(items, tmp_path / "in") == ["in/x.png", "x.png"]
@@ -89,7 +89,7 @@ def test_a_result_never_lands_on_another_source(tmp_path):
     assert all(item.error for item in find_items(tmp_path / "in", tmp_path / "in"))
 
 
-def test_links_are_followed_inside_the_folder_only(tmp_path):
+def test_links_are_followed_only_inside_the_folder(tmp_path):
     touch(tmp_path, "in/real.png", "in/sub/more.png", "outside/secret.png")
     folder = tmp_path / "in"
     (folder / "inside.png").symlink_to("real.png")
@@ -112,7 +112,7 @@ def test_links_are_followed_inside_the_folder_only(tmp_path):
     }
 
 
-def test_names_with_line_breaks_are_taken_and_undecodable_ones_named(tmp_path):
+def test_names_with_line_breaks_are_accepted_and_undecodable_ones_refused(tmp_path):
     touch(tmp_path, "line\nbreak.png", "tab\t.png")
     try:
         with open(os.fsencode(tmp_path) + b"/caf\xe9.png", "wb"):
@@ -128,13 +128,13 @@ def test_names_with_line_breaks_are_taken_and_undecodable_ones_named(tmp_path):
         assert decode(encode(item), Item) == item
 
 
-def test_a_pipe_named_like_a_picture_is_named_and_not_opened(tmp_path):
+def test_a_pipe_with_an_image_suffix_is_refused_without_opening_it(tmp_path):
     os.mkfifo(tmp_path / "a.png")
     items = find_items(tmp_path, tmp_path / "out")
     assert items[0].error == "not a regular file"
 
 
-def test_a_folder_that_is_not_there_is_an_error(tmp_path):
+def test_a_missing_folder_is_an_error(tmp_path):
     with pytest.raises(SourceError, match="cannot be listed") as caught:
         find_items(tmp_path / "missing", tmp_path / "out")
     assert caught.value.hint
@@ -143,7 +143,7 @@ def test_a_folder_that_is_not_there_is_an_error(tmp_path):
 # -- measure_items ------------------------------------------------------------------------
 
 
-def test_sizes_are_read_upright_and_bad_files_named(tmp_path):
+def test_sizes_are_upright_and_damaged_files_become_errors(tmp_path):
     folder = tmp_path / "in"
     save(folder / "a.png")
     for orientation, suffix in ((6, ".jpg"), (8, ".tiff"), (5, ".webp"), (7, ".avif"), (6, ".png")):
@@ -167,7 +167,7 @@ def test_sizes_are_read_upright_and_bad_files_named(tmp_path):
         "gone.png": "cannot be read: No such file or directory",
     }
     sizes = {os.path.basename(i.source): (i.width, i.height) for i in done if not i.error}
-    assert sizes.pop("cut.jpg") == (64, 64)  # only reading all of it shows that it is cut short
+    assert sizes.pop("cut.jpg") == (64, 64)  # only a complete read shows that it is truncated
     assert set(sizes.values()) == {(48, 32)} and len(sizes) == 6
     assert steps == [("reading picture headers", len(items), len(items))]
 
@@ -178,13 +178,13 @@ def test_the_limit_on_pixels_can_be_set(tmp_path):
     assert "limit" in (measure_items(items, max_pixels=100)[0].error or "")
 
 
-def test_what_the_output_format_cannot_hold_is_said_before_any_work(tmp_path):
+def test_a_size_that_the_output_format_cannot_hold_is_an_error_at_planning(tmp_path):
     save(tmp_path / "a.png", np.zeros((2, 17_000, 3), np.uint8))
     items = measure_items(find_items(tmp_path, tmp_path / "out", format="webp"))
     assert items[0].error == "17000x2 is too large for WEBP (16383 pixels a side)"
 
 
-def test_items_with_an_error_are_left_as_they_are(tmp_path):
+def test_items_with_an_error_do_not_change(tmp_path):
     item = Item(source=str(tmp_path / "a"), output="", error="line 3: no")
     assert measure_items([item]) == [item]
     assert measure_items([]) == []

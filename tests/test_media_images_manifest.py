@@ -1,4 +1,4 @@
-"""Lists of pictures, each with its own sentence."""
+"""Manifests: lists of images, each with its own instruction."""
 
 import json
 import os
@@ -20,7 +20,7 @@ def manifest(tmp_path, text, name="list.csv", **options):
     return read_manifest(path, tmp_path / "out", format=options.get("format"))
 
 
-def test_each_row_has_its_own_sentence(tmp_path):
+def test_each_row_has_its_own_instruction(tmp_path):
     items = manifest(
         tmp_path,
         "path,instruction,output,seed,negative_prompt\r\n"
@@ -51,7 +51,7 @@ def test_each_row_has_its_own_sentence(tmp_path):
     ]
 
 
-def test_json_lines_say_the_same(tmp_path):
+def test_json_lines_give_the_same_items_as_csv(tmp_path):
     rows = [
         {"path": "a.jpg", "instruction": "füge Schnee hinzu", "seed": 3},
         {"path": "../b.png", "negative_prompt": "", "output": "deep/b.webp"},
@@ -66,12 +66,12 @@ def test_json_lines_say_the_same(tmp_path):
     assert items[2].instruction is None and items[2].seed is None
 
 
-def test_a_byte_order_mark_and_tabs_are_taken(tmp_path):
+def test_a_byte_order_mark_and_tabs_are_accepted(tmp_path):
     assert manifest(tmp_path, "\ufeffpath,instruction\na.jpg,x\n")[0].error is None
     assert manifest(tmp_path, "Path\tInstruction\na.jpg\tx, y\n", "a.tsv")[0].instruction == "x, y"
 
 
-def test_a_picture_may_be_edited_twice_under_two_names(tmp_path):
+def test_an_image_may_be_edited_twice_with_two_outputs(tmp_path):
     items = manifest(
         tmp_path, "path,instruction,output\na.jpg,x,1.jpg\na.jpg,y,2.jpg\na.jpg,z,2.jpg\n"
     )
@@ -79,7 +79,7 @@ def test_a_picture_may_be_edited_twice_under_two_names(tmp_path):
     assert "is already the output of" in items[2].error
 
 
-def test_an_output_on_a_source_is_refused(tmp_path):
+def test_an_output_that_is_a_source_is_refused(tmp_path):
     path = tmp_path / "list.csv"
     path.write_text("path,output\na.jpg,b.jpg\nb.jpg,c.jpg\n")
     items = read_manifest(path, tmp_path)
@@ -87,7 +87,7 @@ def test_an_output_on_a_source_is_refused(tmp_path):
     assert items[1].error is None
 
 
-def test_the_format_changes_outputs_as_in_a_folder(tmp_path):
+def test_the_format_changes_suffixes_as_in_a_folder(tmp_path):
     items = manifest(tmp_path, "path,output\na.jpg,\nb.jpg,x.jpeg\n", format="png")
     assert [os.path.basename(i.output) for i in items] == ["a.png", "x.png"]
 
@@ -112,7 +112,7 @@ def test_the_format_changes_outputs_as_in_a_folder(tmp_path):
         ("a\0.jpg,x,,", "line 2: path holds characters"),
     ],
 )
-def test_a_bad_row_is_named_by_its_line_and_the_others_go_on(tmp_path, row, error):
+def test_an_invalid_row_becomes_an_error_with_its_line(tmp_path, row, error):
     items = manifest(tmp_path, f"path,instruction,output,seed\n{row}\nz.jpg,x,,1\n")
     assert (items[0].error or "").startswith(error)
     assert items[1].error is None and items[1].seed == 1
@@ -132,7 +132,7 @@ def test_a_bad_row_is_named_by_its_line_and_the_others_go_on(tmp_path, row, erro
         ('{"path": "a.jpg", "instruction": "\\ud800"}', "line 1: instruction holds characters"),
     ],
 )
-def test_a_bad_json_row_is_named_likewise(tmp_path, row, error):
+def test_an_invalid_json_row_becomes_an_error_with_its_line(tmp_path, row, error):
     items = manifest(tmp_path, f'{row}\n{{"path": "z.jpg"}}\n', "list.jsonl")
     assert (items[0].error or "").startswith(error) and items[1].error is None
     assert all(decode(encode(item), Item) == item for item in items)
@@ -156,13 +156,13 @@ def test_a_bad_json_row_is_named_likewise(tmp_path, row, error):
         ("l.txt", "a.jpg\n", "not a table"),
     ],
 )
-def test_a_broken_manifest_is_refused_with_its_line(tmp_path, name, text, reason):
+def test_a_malformed_manifest_is_refused_with_its_line(tmp_path, name, text, reason):
     with pytest.raises(SourceError) as caught:
         manifest(tmp_path, text, name)
     assert caught.value.message.startswith(f"{tmp_path / name}: {reason}") and caught.value.hint
 
 
-def test_a_manifest_that_is_not_utf8_or_not_there_is_refused(tmp_path):
+def test_a_missing_or_non_utf8_manifest_is_refused(tmp_path):
     path = tmp_path / "l.csv"
     path.write_bytes(b"path,instruction\na.jpg,caf\xe9\n")
     with pytest.raises(SourceError, match="line 2 is not UTF-8"):
@@ -178,7 +178,7 @@ def test_a_manifest_without_rows_lists_nothing(tmp_path):
 
 @given(text=st.text(max_size=80), name=st.sampled_from(["l.csv", "l.jsonl"]))
 @settings(max_examples=150)
-def test_no_text_makes_reading_a_manifest_fail_in_another_way(tmp_path_factory, text, name):
+def test_any_text_gives_items_or_a_source_error(tmp_path_factory, text, name):
     folder = tmp_path_factory.mktemp("m")
     for content in (text, f"path,instruction\n{text}", json.dumps({"path": text})):
         (folder / name).write_bytes(content.encode("utf-8", "surrogatepass"))

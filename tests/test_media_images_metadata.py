@@ -1,4 +1,4 @@
-"""What comes along with a picture: the recipe, EXIF, XMP, resolution, texts."""
+"""Metadata of results: the recipe, EXIF, XMP, resolution and text chunks."""
 
 import json
 
@@ -22,27 +22,27 @@ def write(path, still):
 
 @pytest.mark.parametrize("comment", [COMMENT, '{"instruction": "füge Schnee hinzu, 雪"}'])
 @pytest.mark.parametrize("format_", [f for f in FORMATS if f != "bmp"])
-def test_the_recipe_is_written_in_and_read_back(tmp_path, format_, comment):
+def test_the_recipe_is_embedded_and_read_back(tmp_path, format_, comment):
     still = read_still(save(tmp_path / "in.png"))
     out = tmp_path / "out"
     write_still(out, still.image, still, comment=comment, encoding=Encoding(format=format_))
     assert read_comment(out) == comment
 
 
-def test_png_has_the_recipe_where_any_reader_shows_it(tmp_path):
+def test_a_png_holds_the_recipe_in_a_standard_text_chunk(tmp_path):
     write(tmp_path / "a.png", read_still(save(tmp_path / "in.png")))
     with Image.open(tmp_path / "a.png") as picture:
         assert picture.text["ip2p-batch"] == COMMENT
 
 
-def test_bmp_says_that_it_holds_no_recipe(tmp_path):
+def test_bmp_warns_that_it_holds_no_recipe(tmp_path):
     still = read_still(save(tmp_path / "in.bmp"))
     write(tmp_path / "out.bmp", still)
     assert read_comment(tmp_path / "out.bmp") is None
     assert still.warnings == ["BMP holds no metadata; the recipe is not embedded"]
 
 
-def test_a_second_edit_replaces_the_first_ones_recipe(tmp_path):
+def test_a_second_edit_replaces_the_recipe_of_the_first(tmp_path):
     for format_ in ("png", "jpeg"):
         still = read_still(save(tmp_path / "in.png"))
         out = tmp_path / f"out{FORMATS[format_]}"
@@ -54,9 +54,9 @@ def test_a_second_edit_replaces_the_first_ones_recipe(tmp_path):
 
 @pytest.mark.parametrize("target", ["jpeg", "png", "webp", "tiff", "avif"])
 @pytest.mark.parametrize("source", ["jpeg", "png", "webp", "tiff"])
-def test_exif_xmp_and_resolution_come_along_from_format_to_format(tmp_path, source, target):
+def test_exif_xmp_and_resolution_are_kept_between_formats(tmp_path, source, target):
     exif = Image.Exif()
-    exif[0x013B], exif[0x8298] = "An Artist", "Somebody"
+    exif[0x013B], exif[0x8298] = "An Artist", "J. Doe"
     exif[0x8769] = {0x829A: 0.008, 0x9003: "2026:01:02 03:04:05"}
     exif[0x8825] = {1: "N", 2: (48.0, 8.0, 14.0)}
     xmp = b'<x:xmpmeta xmlns:x="adobe:ns:meta/">hello</x:xmpmeta>'
@@ -71,7 +71,7 @@ def test_exif_xmp_and_resolution_come_along_from_format_to_format(tmp_path, sour
     with Image.open(out) as picture:
         picture.load()
         written = picture.getexif()
-        assert written[0x013B] == "An Artist" and written[0x8298] == "Somebody"
+        assert written[0x013B] == "An Artist" and written[0x8298] == "J. Doe"
         assert written.get_ifd(0x8769)[0x9003] == "2026:01:02 03:04:05"
         assert float(written.get_ifd(0x8769)[0x829A]) == pytest.approx(0.008)
         assert written.get_ifd(0x8825)[1] == "N"
@@ -83,18 +83,18 @@ def test_exif_xmp_and_resolution_come_along_from_format_to_format(tmp_path, sour
     assert read_comment(out) == COMMENT
 
 
-def test_texts_of_a_png_come_along(tmp_path):
+def test_text_chunks_of_a_png_are_kept(tmp_path):
     from PIL.PngImagePlugin import PngInfo
 
     info = PngInfo()
-    info.add_text("Author", "Somebody")
+    info.add_text("Author", "J. Doe")
     still = read_still(save(tmp_path / "in.png", pnginfo=info))
     write(tmp_path / "out.png", still)
     with Image.open(tmp_path / "out.png") as picture:
-        assert picture.text["Author"] == "Somebody"
+        assert picture.text["Author"] == "J. Doe"
 
 
-def test_a_thumbnail_of_the_old_picture_is_not_carried_on(tmp_path):
+def test_the_thumbnail_of_the_source_is_removed(tmp_path):
     # IFD1 of an EXIF block, with a thumbnail, made by hand.
     thumbnail = b"\xff\xd8thumb\xff\xd9"
     block = (
@@ -114,14 +114,14 @@ def test_a_thumbnail_of_the_old_picture_is_not_carried_on(tmp_path):
     assert b"thumb" not in (tmp_path / "out.jpg").read_bytes()
 
 
-def test_damaged_exif_does_not_cost_the_picture(tmp_path):
+def test_an_image_with_damaged_exif_is_read(tmp_path):
     rubbish = b"Exif\0\0II*\0\x08\0\0\0" + bytes(range(200))
     still = read_still(save(tmp_path / "in.jpg", exif=rubbish))
     write(tmp_path / "out.jpg", still)
     assert read_comment(tmp_path / "out.jpg") == COMMENT
 
 
-def test_exif_that_does_not_fit_beside_the_recipe_gives_way(tmp_path):
+def test_exif_that_is_too_large_together_with_the_recipe_is_left_out(tmp_path):
     exif = Image.Exif()
     exif[0x8769] = {0x927C: bytes(65_000), 0x9003: "2026:01:02 03:04:05"}
     still = read_still(save(tmp_path / "in.jpg", exif=exif))

@@ -1,4 +1,4 @@
-"""Limits on what one input may hold: where they lie, what they say, and what raises them."""
+"""Limits on one input: their values, error messages and environment variables."""
 
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from ip2p_batch.media.video import probe
 from . import clips, pictures
 
 
-def test_what_is_at_the_limit_passes_and_one_more_does_not(monkeypatch):
+def test_an_input_at_the_limit_passes_and_one_above_does_not(monkeypatch):
     monkeypatch.setenv("IP2P_MAX_PIXELS", "100")
     limits.PIXELS.check(100, Path("a.png"), "10x10 is")
     with pytest.raises(SourceError) as caught:
@@ -24,7 +24,7 @@ def test_what_is_at_the_limit_passes_and_one_more_does_not(monkeypatch):
 
 
 @pytest.mark.parametrize("text", ["0", "-1", "1.5", "1e-9", "many", "٣", "9" * 5000])
-def test_a_limit_that_is_no_number_is_refused_by_its_name(text, monkeypatch):
+def test_a_limit_that_is_not_a_number_is_refused_with_its_name(text, monkeypatch):
     monkeypatch.setenv("IP2P_MAX_PIXELS", text)
     with pytest.raises(RecipeError, match="IP2P_MAX_PIXELS is"):
         limits.PIXELS.value()
@@ -37,7 +37,7 @@ def test_a_limit_is_read_from_its_variable(text, value, monkeypatch):
     assert (found, type(found)) == (value, int)
 
 
-def test_the_environment_lowers_and_raises_the_limit_of_pictures(tmp_path, monkeypatch):
+def test_the_environment_lowers_and_raises_the_limit_of_images(tmp_path, monkeypatch):
     path = pictures.save(tmp_path / "a.png")
     monkeypatch.setenv("IP2P_MAX_PIXELS", "1000")
     with pytest.raises(SourceError, match="48x32 is 1 536 pixels"):
@@ -47,7 +47,7 @@ def test_the_environment_lowers_and_raises_the_limit_of_pictures(tmp_path, monke
 
 
 @pytest.mark.parametrize(
-    ("variable", "value", "says"),
+    ("variable", "value", "message"),
     [
         ("IP2P_MAX_FRAME_PIXELS", "4000", "its frames are 64x64, 4 096 pixels"),
         ("IP2P_MAX_FRAMES", "19", "it has at least 20 frames"),
@@ -55,11 +55,11 @@ def test_the_environment_lowers_and_raises_the_limit_of_pictures(tmp_path, monke
     ],
 )
 @pytest.mark.parametrize("scenes", [True, False])
-def test_a_video_over_a_limit_is_refused(variable, value, says, scenes, tmp_path, monkeypatch):
+def test_a_video_over_a_limit_is_refused(variable, value, message, scenes, tmp_path, monkeypatch):
     path = clips.make(tmp_path / "a.mp4", audio="aac")
     assert probe.index_video(path, scenes=scenes).facts.frames == 20
     monkeypatch.setenv(variable, value)
-    with pytest.raises(SourceError, match=says):
+    with pytest.raises(SourceError, match=message):
         probe.index_video(path, scenes=scenes)
     monkeypatch.setenv(variable, "4096")
     assert probe.index_video(path, scenes=scenes).facts.frames == 20

@@ -1,4 +1,4 @@
-"""Golden patches through every conversion: a colour comes back as itself."""
+"""Colour patches through every conversion are restored within rounding."""
 
 import av
 import numpy as np
@@ -26,7 +26,7 @@ def read(path):
 
 @pytest.mark.parametrize("matrix", [1, 6, 9])
 @pytest.mark.parametrize("full_range", [False, True])
-def test_tagged_samples_are_read_by_their_tag(tmp_path, matrix, full_range):
+def test_tagged_samples_are_converted_by_their_tag(tmp_path, matrix, full_range):
     clip = clips.make(tmp_path / "c.mp4", 2, matrix=matrix, full_range=full_range, image=patch)
     facts, image = read(clip)
     assert (facts.color.matrix, facts.color.full_range) == (matrix, full_range)
@@ -37,7 +37,7 @@ def test_tagged_samples_are_read_by_their_tag(tmp_path, matrix, full_range):
 @pytest.mark.parametrize(
     ("size", "matrix"), [((64, 64), 6), ((1280, 720), 1), ((1280, 528), 1), ((720, 576), 6)]
 )
-def test_untagged_samples_are_read_as_players_do_by_size(tmp_path, size, matrix):
+def test_untagged_samples_are_converted_by_frame_size_as_in_players(tmp_path, size, matrix):
     clip = clips.make(tmp_path / "c.mp4", 1, size=size, matrix=matrix, tag=False, image=patch)
     facts, image = read(clip)
     assert facts.color == ColorFacts(matrix=matrix)
@@ -54,7 +54,7 @@ def test_rgb_video_needs_no_matrix(tmp_path):
 
 @pytest.mark.parametrize("pix_fmt", ["yuv420p", "yuv444p", "bgr0"])
 @pytest.mark.parametrize("facts", [ColorFacts(), ColorFacts(matrix=6, full_range=True)])
-def test_there_and_back_again_is_where_one_was(pix_fmt, facts):
+def test_a_round_trip_restores_the_colours(pix_fmt, facts):
     image = clips.picture(5)
     smooth = np.repeat(np.repeat(image[::8, ::8], 8, 0), 8, 1)
     frame = color.from_rgb(smooth, facts, pix_fmt)
@@ -64,7 +64,7 @@ def test_there_and_back_again_is_where_one_was(pix_fmt, facts):
 
 
 @pytest.mark.parametrize(("transfer", "name"), [(16, "PQ"), (18, "HLG")])
-def test_high_dynamic_range_is_refused_with_what_to_do(tmp_path, transfer, name):
+def test_high_dynamic_range_is_refused_with_a_hint(tmp_path, transfer, name):
     clip = clips.make(tmp_path / "hdr.mp4", 2, matrix=9, transfer=transfer)
     with pytest.raises(SourceError, match=rf"hdr\.mp4.*{name}") as caught:
         probe.index_video(clip)

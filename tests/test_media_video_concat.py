@@ -1,4 +1,4 @@
-"""Joining: decoded frames of the output are those of the segments, and all else is the source's."""
+"""Joined videos: frames bit-identical to the segments, other streams copied from the source."""
 
 from fractions import Fraction
 from itertools import pairwise
@@ -49,7 +49,7 @@ def segments_of(source, index, encoding, folder, edges):
 
 
 def joined(source, folder, encoding, edges=(0, 3, 4, 11, 20), suffix=None):
-    """The output of a job that changes nothing, and the frames its segments decode to."""
+    """Join unedited segments; returns the output and the frames that its segments decode to."""
     index = probe.index_video(source)
     suffix = suffix or output_suffix(source.suffix, encoding)
     output = folder / f"out{suffix}"
@@ -69,7 +69,7 @@ def source(request, tmp_path_factory):
 
 @pytest.mark.parametrize("codec", CODECS)
 @pytest.mark.parametrize("edges", [(0, 3, 4, 11, 20), (5, 6, 15)])
-def test_frames_are_exactly_those_of_the_segments(source, tmp_path, codec, edges):
+def test_frames_are_bit_identical_to_those_of_the_segments(source, tmp_path, codec, edges):
     output, index, expected = joined(source, tmp_path, Encoding(codec=codec), edges)
     frames = clips.frames_of(output)
     assert len(frames) == len(expected) == edges[-1] - edges[0]
@@ -85,7 +85,7 @@ def test_frames_are_exactly_those_of_the_segments(source, tmp_path, codec, edges
     assert max(error) <= (0 if exact else Fraction(1, 1000))
 
 
-def test_sound_is_copied_byte_for_byte(source, tmp_path):
+def test_sound_packets_are_byte_identical(source, tmp_path):
     with av.open(str(source)) as container:
         if not container.streams.audio:
             pytest.skip("a silent film")
@@ -98,7 +98,7 @@ def test_sound_is_copied_byte_for_byte(source, tmp_path):
     assert [packet[adts:] for packet in before[lost:]] == after
 
 
-def test_subtitles_chapters_tags_and_languages_come_along(tmp_path):
+def test_subtitles_chapters_tags_and_languages_are_copied(tmp_path):
     for name in ("all.mp4", "all.mkv"):
         source = clips.make(tmp_path / name, 20, **SOURCES[name])
         output, _, _ = joined(source, tmp_path, Encoding())
@@ -106,10 +106,10 @@ def test_subtitles_chapters_tags_and_languages_come_along(tmp_path):
         with av.open(str(output)) as container:
             assert container.metadata["title"] == "A film"
             assert container.streams.audio[0].language == "eng"
-            told = [
+            chapters = [
                 (c["start"] * c["time_base"], c["metadata"]["title"]) for c in container.chapters()
             ]
-            assert told == [(0, "part 0"), (Fraction(2, 5), "part 1")]
+            assert chapters == [(0, "part 0"), (Fraction(2, 5), "part 1")]
 
 
 def test_a_part_of_a_video_has_its_own_sound_subtitles_and_chapters(tmp_path):
@@ -132,7 +132,7 @@ def test_a_part_of_a_video_has_its_own_sound_subtitles_and_chapters(tmp_path):
     assert len(shown) == 1 and shown[0].pts == 0
 
 
-def test_a_turned_picture_is_written_upright_with_its_pixel_shape(tmp_path):
+def test_a_rotated_video_is_written_upright_with_its_aspect_ratio(tmp_path):
     source = clips.make(tmp_path / "turned.mp4", 20, **SOURCES["turned.mp4"])
     output, _, _ = joined(source, tmp_path, Encoding())
     with av.open(str(output)) as container:
@@ -151,7 +151,7 @@ def test_a_time_code_is_left_out_with_a_warning(tmp_path):
     assert len(clips.frames_of(output)) == 20
 
 
-def test_a_sound_that_is_only_announced_is_no_obstacle(tmp_path):
+def test_an_empty_sound_stream_is_ignored(tmp_path):
     source = tmp_path / "empty.mkv"
     plain = clips.make(tmp_path / "plain.mkv", 20)
     with av.open(str(plain)) as film, av.open(str(source), "w") as target:
@@ -166,7 +166,7 @@ def test_a_sound_that_is_only_announced_is_no_obstacle(tmp_path):
     assert check_output(source, tmp_path / "o.webm", facts, Encoding(codec="av1")) == []
 
 
-def test_a_cover_picture_comes_along(tmp_path):
+def test_a_cover_image_is_copied(tmp_path):
     plain = clips.make(tmp_path / "plain.mp4", 20, audio="aac")
     source = tmp_path / "cover.mp4"
     with av.open(str(plain)) as film, av.open(str(source), "w") as target:
@@ -186,7 +186,7 @@ def test_a_cover_picture_comes_along(tmp_path):
         assert [is_cover(s) for s in container.streams.video] == [False, True]
 
 
-def test_what_does_not_fit_is_found_out_before_any_work(tmp_path):
+def test_an_output_that_cannot_hold_the_codec_or_sound_is_refused_at_planning(tmp_path):
     facts = probe.index_video(source := clips.make(tmp_path / "s.mkv", 5, audio="libopus")).facts
     pcm = clips.make(tmp_path / "pcm.mkv", 5, audio="flac")
     cases = [
@@ -205,7 +205,7 @@ def test_what_does_not_fit_is_found_out_before_any_work(tmp_path):
         assert caught.value.hint
 
 
-def test_nothing_is_left_out_of_a_container_of_the_same_kind(tmp_path):
+def test_a_container_of_the_same_kind_keeps_every_stream(tmp_path):
     for name in ("all.mp4", "all.mkv"):
         source = clips.make(tmp_path / name, 5, **SOURCES[name])
         facts = probe.index_video(source).facts
@@ -213,7 +213,7 @@ def test_nothing_is_left_out_of_a_container_of_the_same_kind(tmp_path):
         assert check_output(source, output, facts, Encoding()) == []
 
 
-def test_subtitles_that_do_not_fit_are_named_and_left_out(tmp_path):
+def test_subtitles_that_the_container_cannot_hold_are_left_out_with_a_warning(tmp_path):
     source = clips.make(tmp_path / "s.mkv", 20, subtitles=True)
     facts = probe.index_video(source).facts
     warnings = check_output(source, tmp_path / "o.mp4", facts, Encoding())
@@ -223,7 +223,7 @@ def test_subtitles_that_do_not_fit_are_named_and_left_out(tmp_path):
         assert [s.type for s in container.streams] == ["video"]
 
 
-def test_segments_of_other_settings_are_refused(tmp_path):
+def test_segments_with_different_settings_are_refused(tmp_path):
     source = clips.make(tmp_path / "s.mp4", 20)
     index = probe.index_video(source)
     first = segments_of(source, index, Encoding(), tmp_path, (0, 10))
@@ -247,7 +247,7 @@ def test_segments_of_other_settings_are_refused(tmp_path):
         concat.join([*first, damaged], *rest, **span)
 
 
-def test_verify_notices_a_frame_too_few_and_a_frame_out_of_place(tmp_path):
+def test_verify_detects_a_missing_frame_and_a_wrong_time(tmp_path):
     source = clips.make(tmp_path / "s.mp4", 20)
     output, index, _ = joined(source, tmp_path, Encoding())
     with pytest.raises(EditError, match="20 frames instead of 19"):
@@ -266,5 +266,5 @@ def test_verify_notices_a_frame_too_few_and_a_frame_out_of_place(tmp_path):
         (".gif", "h264", ".mp4"), (".gif", "ffv1", ".mkv"), (".ts", "hevc", ".mkv"),
     ],
 )  # fmt: skip
-def test_an_output_nobody_named_gets_a_container_that_holds_it(suffix, codec, expected):
+def test_a_default_output_has_a_container_that_holds_the_codec(suffix, codec, expected):
     assert output_suffix(suffix, Encoding(codec=codec)) == expected

@@ -1,4 +1,4 @@
-"""What is found out about a source before anything is edited."""
+"""Classify sources, index videos, and convert ranges in seconds to frames."""
 
 import shutil
 from fractions import Fraction
@@ -23,13 +23,13 @@ from . import clips
         ("a.tsv", "manifest"),
     ],
 )  # fmt: skip
-def test_a_source_is_what_its_name_says(tmp_path, name, kind):
+def test_a_source_is_classified_by_its_suffix(tmp_path, name, kind):
     (tmp_path / name).write_bytes(b"x")
     assert classify_source(tmp_path / name) == kind
     assert classify_source(tmp_path) == "folder"
 
 
-def test_what_is_missing_or_empty_is_named(tmp_path):
+def test_a_missing_or_empty_source_is_refused(tmp_path):
     (tmp_path / "empty.mp4").touch()
     with pytest.raises(SourceError, match=r"empty\.mp4: the file is empty"):
         classify_source(tmp_path / "empty.mp4")
@@ -65,21 +65,21 @@ def test_every_frame_is_counted_in_every_container(tmp_path, name, options, scen
     assert np.allclose(steps, 0.04, atol=0.0011)
 
 
-def test_facts_of_shape_are_those_of_the_upright_picture(tmp_path):
+def test_sizes_are_those_of_upright_frames(tmp_path):
     clip = clips.make(tmp_path / "c.mp4", 2, rotation=90, sar=Fraction(4, 3))
     facts = probe.index_video(clip).facts
     assert (facts.width, facts.height, facts.rotation, facts.sar) == (64, 64, 270, (4, 3))
     assert facts.upright == (64, 64) and facts.upright_sar == (3, 4)
 
 
-def test_variable_frame_rates_keep_each_time(tmp_path):
+def test_variable_frame_rates_keep_every_time(tmp_path):
     times = [0, 1000, 1500, 9000, 9001, 30000]
     clip = clips.make(tmp_path / "c.mp4", 6, pts=times, time_base=Fraction(1, 90000))
     index = probe.index_video(clip)
     assert index.pts.tolist() == times and index.facts.time_base == (1, 90000)
 
 
-def test_notes_say_what_is_not_kept(tmp_path):
+def test_notes_name_what_is_not_kept(tmp_path):
     clip = clips.make(tmp_path / "c.mkv", 2, codec="prores_ks", pix_fmt="yuva444p10le")
     notes = " ".join(probe.index_video(clip).facts.notes)
     assert "12-bit" in notes and "Transparency" in notes
@@ -96,7 +96,7 @@ def noisy(index, width, height):
     return np.random.default_rng(index).integers(0, 255, (height, width, 3), dtype=np.uint8)
 
 
-def test_a_video_cut_short_is_indexed_as_far_as_it_decodes(tmp_path):
+def test_a_truncated_video_is_indexed_as_far_as_it_decodes(tmp_path):
     whole = clips.make(tmp_path / "whole.mkv", 60, image=noisy)
     index = probe.index_video(cut_short(whole, 0.5))
     facts = index.facts
@@ -105,14 +105,14 @@ def test_a_video_cut_short_is_indexed_as_far_as_it_decodes(tmp_path):
     assert any("truncated" in note for note in facts.notes)
 
 
-def test_a_clock_that_ran_already_is_no_loss(tmp_path):
+def test_a_late_first_time_does_not_count_as_missing_frames(tmp_path):
     late = [90_000 + n * 40 for n in range(10)]
     clip = clips.make(tmp_path / "late.mkv", 10, pts=late, time_base=Fraction(1, 1000))
     facts = probe.index_video(clip).facts
     assert facts.missing == 0 and facts.notes == ()
 
 
-def test_damage_in_the_middle_costs_only_the_damaged_frames(tmp_path):
+def test_damage_in_the_middle_loses_only_the_damaged_frames(tmp_path):
     clip = clips.make(tmp_path / "c.ts", 60, image=noisy, gop=6)
     data = bytearray(clip.read_bytes())
     middle = len(data) // 2
@@ -122,13 +122,13 @@ def test_damage_in_the_middle_costs_only_the_damaged_frames(tmp_path):
     assert 45 <= facts.frames <= 60 and facts.notes
 
 
-def test_an_mp4_that_lost_its_index_is_refused_in_words(tmp_path):
+def test_an_mp4_without_its_index_is_refused(tmp_path):
     clip = cut_short(clips.make(tmp_path / "c.mp4", 30), 0.5)
     with pytest.raises(SourceError, match=r"short\.mp4: not a readable video, or truncated"):
         probe.index_video(clip)
 
 
-def test_files_that_are_no_video_are_refused_in_words(tmp_path):
+def test_files_that_are_not_videos_are_refused_with_a_reason(tmp_path):
     from . import pictures
 
     text = tmp_path / "notes.mp4"
@@ -156,7 +156,7 @@ def test_files_that_are_no_video_are_refused_in_words(tmp_path):
 
 @pytest.mark.parametrize("name", ["list.m3u8", "list.mp4", "list.mkv", "list.sdp", "list.mpd"])
 @pytest.mark.parametrize("target", ["{secret}", "{relative}", "http://127.0.0.1:9/x.mp4"])
-def test_lists_of_other_files_are_not_read_as_videos(tmp_path, name, target):
+def test_playlists_are_not_read_as_videos(tmp_path, name, target):
     secret = clips.make(tmp_path / "film.ts", 5)
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "film.ts").symlink_to(secret)
@@ -177,13 +177,13 @@ def test_lists_of_other_files_are_not_read_as_videos(tmp_path, name, target):
         assert error.value.hint
 
 
-def test_a_name_that_looks_like_an_address_is_a_name(tmp_path, monkeypatch):
+def test_a_file_name_that_looks_like_a_url_is_a_file_name(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     clips.make(tmp_path / "concat:a.mp4", 5)
     assert probe.index_video(Path("concat:a.mp4")).facts.frames == 5
 
 
-def test_a_codec_that_nobody_knows_is_named(tmp_path):
+def test_an_unknown_codec_is_refused(tmp_path):
     clip = clips.make(tmp_path / "c.avi", 5, codec="mpeg4")
     data = clip.read_bytes()
     clip.write_bytes(data.replace(b"FMP4", b"QQ9Z").replace(b"fmp4", b"QQ9Z"))
@@ -192,10 +192,10 @@ def test_a_codec_that_nobody_knows_is_named(tmp_path):
 
 
 def test_progress_ends_at_the_number_of_frames(tmp_path):
-    told = []
-    probe.index_video(clips.make(tmp_path / "c.mp4", 60), progress=lambda *now: told.append(now))
-    assert told[-1] == ("finding scene cuts", 60, 60)
-    assert len(told) >= 3 and all(done <= total for _, done, total in told)
+    calls = []
+    probe.index_video(clips.make(tmp_path / "c.mp4", 60), progress=lambda *call: calls.append(call))
+    assert calls[-1] == ("finding scene cuts", 60, 60)
+    assert len(calls) >= 3 and all(done <= total for _, done, total in calls)
 
 
 @pytest.fixture(scope="module")
@@ -211,7 +211,7 @@ class TestTimeRange:
             (0.04, 0.12, (1, 3)), (0.05, 0.12, (2, 3)), (None, 99.0, (0, 50)),
         ],
     )  # fmt: skip
-    def test_seconds_become_frames_shown_from_there_on(self, index, start, end, frames):
+    def test_seconds_are_converted_to_frame_numbers(self, index, start, end, frames):
         assert frame_range(index.facts, index.pts, start, end) == frames
 
     @pytest.mark.parametrize(("start", "end"), [(2.0, None), (1.0, 1.0), (1.0, 0.5), (None, 0.0)])
@@ -219,7 +219,7 @@ class TestTimeRange:
         with pytest.raises(RecipeError, match=r"No frame lies between.*1\.96 s"):
             frame_range(index.facts, index.pts, start, end)
 
-    def test_times_count_from_the_first_frame_wherever_the_clock_began(self, tmp_path):
+    def test_seconds_count_from_the_first_frame_whatever_its_time(self, tmp_path):
         index = probe.index_video(clips.make(tmp_path / "c.ts", 50))
         assert index.pts[0] > 0
         assert frame_range(index.facts, index.pts, 1.0, 1.2) == (25, 30)

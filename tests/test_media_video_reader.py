@@ -1,4 +1,4 @@
-"""Any range of frames, read exactly: compared with a decode from the beginning."""
+"""Read any range of frames, compared with frames decoded from the beginning."""
 
 import os
 from fractions import Fraction
@@ -31,7 +31,7 @@ CLIPS = {
 
 @pytest.fixture(scope="module", params=CLIPS)
 def source(request, tmp_path_factory):
-    """A clip of 80 frames, its index, and its frames as decoded from the beginning."""
+    """Return a video of 80 frames, its index, and its frames decoded from the beginning."""
     os.environ.setdefault("SVT_LOG", "0")
     path = clips.make(tmp_path_factory.mktemp("clips") / request.param, 80, **CLIPS[request.param])
     index = probe.index_video(path)
@@ -52,7 +52,7 @@ def test_the_whole_video_is_read_in_order(source):
 
 @settings(max_examples=25)
 @given(data=st.data())
-def test_any_ranges_one_after_the_other_are_as_in_a_linear_decode(source, data):
+def test_any_sequence_of_ranges_equals_a_linear_decode(source, data):
     path, index, linear = source
     ranges = data.draw(
         st.lists(st.tuples(st.integers(0, 79), st.integers(1, 9)), min_size=1, max_size=4)
@@ -68,7 +68,7 @@ def test_any_ranges_one_after_the_other_are_as_in_a_linear_decode(source, data):
 
 @settings(max_examples=15)
 @given(numbers=st.sets(st.integers(0, 79), max_size=6).map(sorted))
-def test_single_frames_are_as_in_a_linear_decode(source, numbers):
+def test_single_frames_equal_a_linear_decode(source, numbers):
     path, index, linear = source
     with VideoReader(path, index.facts, index.pts) as reader:
         frames = list(reader.frames_at(numbers))
@@ -77,7 +77,7 @@ def test_single_frames_are_as_in_a_linear_decode(source, numbers):
         assert reader.warnings == []
 
 
-def test_single_frames_that_lie_near_one_another_are_read_in_one_pass(tmp_path, monkeypatch):
+def test_single_frames_near_each_other_are_read_in_one_pass(tmp_path, monkeypatch):
     clip = clips.make(tmp_path / "c.mp4", 80, gop=80)
     index = probe.index_video(clip, scenes=False)
     seeks = []
@@ -90,7 +90,7 @@ def test_single_frames_that_lie_near_one_another_are_read_in_one_pass(tmp_path, 
     assert len(seeks) == 2
 
 
-def test_frames_come_upright(tmp_path):
+def test_frames_are_upright(tmp_path):
     for rotation in (90, 180, -90):
         clip = clips.make(tmp_path / f"{rotation}.mp4", 3, rotation=rotation)
         index = probe.index_video(clip)
@@ -102,7 +102,7 @@ def test_frames_come_upright(tmp_path):
         assert np.abs(shown.astype(int) - expected).mean() < 8
 
 
-def test_a_picture_that_changes_its_size_comes_out_at_the_first(tmp_path):
+def test_frames_of_another_size_are_scaled_to_the_first(tmp_path):
     parts = [clips.make(tmp_path / f"{width}.ts", 10, size=(width, 64)) for width in (64, 128)]
     clip = tmp_path / "both.ts"
     with av.open(str(clip), "w") as target:
@@ -140,8 +140,8 @@ def test_a_frame_that_does_not_decode_is_replaced_by_a_neighbour(tmp_path):
         assert reader.warnings[0] == "Frame 8 does not decode; a neighbour replaces it."
 
 
-def test_single_frames_are_the_same_whatever_is_read_beside_them(tmp_path):
-    """Where packets are damaged, too: another frame stands in, and always the same one."""
+def test_a_single_frame_does_not_depend_on_the_other_frames_of_the_read(tmp_path):
+    """This includes damaged packets: a frame is always replaced by the same neighbour."""
     whole = clips.make(tmp_path / "whole.avi", 40, codec="mjpeg", pix_fmt="yuvj420p")
     index = probe.index_video(whole, scenes=False)
     data = bytearray(whole.read_bytes())
@@ -155,11 +155,11 @@ def test_single_frames_are_the_same_whatever_is_read_beside_them(tmp_path):
         alone = {n: clips.number(reader.frame(n).image) for n in range(40)}
         assert alone[12] == 12 and alone[24] != 24
         for numbers in ([12, 24], [0, 12, 24, 39], [13, 15, 30], [5, 14], [20, 24, 26]):
-            found = {f.index: clips.number(f.image) for f in reader.frames_at(numbers)}
-            assert found == {n: alone[n] for n in numbers}
+            numbers_read = {f.index: clips.number(f.image) for f in reader.frames_at(numbers)}
+            assert numbers_read == {n: alone[n] for n in numbers}
 
 
-def test_a_file_that_ends_before_the_frame_says_so(tmp_path):
+def test_a_file_that_ends_before_the_frame_is_a_source_error(tmp_path):
     whole = clips.make(tmp_path / "whole.mkv", 60, gop=6)
     index = probe.index_video(whole)
     short = tmp_path / "short.mkv"

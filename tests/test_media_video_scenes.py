@@ -1,4 +1,4 @@
-"""Scene cuts: found at the frame, on real footage too, and not where there is only motion."""
+"""Scene cuts are detected at their frame, also in real footage, and not in mere motion."""
 
 import os
 from pathlib import Path
@@ -28,12 +28,12 @@ def test_cuts_are_found_at_their_frame_even_close_together(tmp_path):
     assert probe.index_video(clip).cuts == (20, 26, 50)
 
 
-def test_without_scene_detection_there_are_none(tmp_path):
+def test_without_scene_detection_no_cuts_are_listed(tmp_path):
     clip = clips.make(tmp_path / "c.mp4", 40, image=shots(20, 20))
     assert probe.index_video(clip, scenes=False).cuts == ()
 
 
-def test_motion_and_noise_are_no_cuts(tmp_path):
+def test_motion_and_noise_are_not_cuts(tmp_path):
     rng = np.random.default_rng(0)
 
     def shaken(index, width, height):

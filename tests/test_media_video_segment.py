@@ -1,4 +1,4 @@
-"""Segments: encoded once, tagged, and equal in their headers."""
+"""Segments: frames, colour tags, and identical codec headers."""
 
 import numpy as np
 import pytest
@@ -29,7 +29,7 @@ def write(path, facts, encoding, numbers):
 
 @pytest.mark.parametrize("codec", CODECS)
 @pytest.mark.parametrize("count", [1, 2, 3, 5, 17])
-def test_every_frame_comes_back_with_its_number_whatever_the_length(tmp_path, codec, count):
+def test_every_frame_of_a_segment_of_any_length_decodes(tmp_path, codec, count):
     encoding = Encoding(codec=codec)
     path = write(tmp_path / f"s{segment_suffix(encoding)}", FACTS, encoding, range(40, 40 + count))
     frames = clips.frames_of(path)
@@ -37,7 +37,7 @@ def test_every_frame_comes_back_with_its_number_whatever_the_length(tmp_path, co
 
 
 @pytest.mark.parametrize("codec", CODECS)
-def test_the_same_frames_give_the_same_bytes_and_all_segments_one_header(tmp_path, codec):
+def test_segments_are_reproducible_and_share_one_codec_header(tmp_path, codec):
     import av
 
     encoding = Encoding(codec=codec)
@@ -55,7 +55,7 @@ def test_the_same_frames_give_the_same_bytes_and_all_segments_one_header(tmp_pat
 
 @pytest.mark.parametrize("codec", ["h264", "hevc", "av1"])
 @pytest.mark.parametrize("full_range", [False, True])
-def test_colours_are_tagged_as_they_were_converted(tmp_path, codec, full_range):
+def test_colour_tags_match_the_conversion(tmp_path, codec, full_range):
     import av
     import msgspec
 
@@ -82,7 +82,7 @@ def test_odd_sizes_keep_every_pixel(tmp_path, codec, size):
     assert pixel_format(facts, Encoding()) == "yuv444p"
 
 
-def test_ffv1_keeps_the_editors_pixels_to_the_bit(tmp_path):
+def test_ffv1_keeps_pixels_bit_identical(tmp_path):
     path = write(tmp_path / "s.mkv", FACTS, Encoding(codec="ffv1"), range(3))
     for n, (_, image) in enumerate(clips.frames_of(path)):
         assert np.array_equal(image, clips.picture(n))
@@ -97,7 +97,7 @@ def test_quality_follows_crf(tmp_path):
 
 
 @pytest.mark.parametrize("codec", ["hevc", "av1"])
-def test_a_size_that_an_encoder_does_not_take_is_an_output_error(tmp_path, codec):
+def test_a_size_that_the_encoder_rejects_is_an_output_error(tmp_path, codec):
     import msgspec
 
     facts = msgspec.structs.replace(FACTS, width=70, height=35)
@@ -107,7 +107,7 @@ def test_a_size_that_an_encoder_does_not_take_is_an_output_error(tmp_path, codec
 
 
 @given(st.permutations(range(9)), st.lists(st.integers(1, 500), min_size=9, max_size=9))
-def test_decoding_times_rise_and_come_no_later_than_the_picture(order, steps):
+def test_decoding_times_rise_and_never_exceed_presentation_times(order, steps):
     times = np.cumsum(steps)
     shown = times[list(order)]
     decoding = decoding_times(shown)

@@ -1,4 +1,4 @@
-"""Write contact sheets: before and after in pairs, or grids of pictures, as PNG."""
+"""Write contact sheets: before and after in pairs, or grids of images, as PNG."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from ..storage.atomic import atomic_path
 
 _MAX_WIDTH = 1400
 _MARGIN = 40
-_GAP = 8  # pixels between a picture and its result
+_GAP = 8  # pixels between an image and its result
 _GUTTER = 36  # pixels between two pairs in a row
-_MAX_CELL_HEIGHT = 460  # keeps portrait pictures smaller than a screen
+_MAX_CELL_HEIGHT = 460  # keeps portrait images smaller than a screen
 _MAX_ENLARGEMENT = 3.0
 _BACKGROUND, _TEXT, _MUTED_TEXT, _CELL_BACKGROUND = "#f6f5f2", "#1c1c1e", "#77777c", "#e6e4df"
 _TITLE, _LABEL, _CAPTION = 32, 17, 17  # font sizes
@@ -26,7 +26,7 @@ _TITLE, _LABEL, _CAPTION = 32, 17, 17  # font sizes
 
 @dataclass(frozen=True, slots=True)
 class _Layout:
-    """Sizes in pixels. A cell holds one picture; a pair has two cells and a caption."""
+    """Sizes in pixels. A cell holds one image; a pair has two cells and a caption."""
 
     cell: tuple[int, int]
     columns: int
@@ -89,13 +89,13 @@ def write_before_after(
 def write_contact_sheet(
     columns: Sequence[tuple[str, Sequence[Image]]], path: Path, *, cell: int = 144, across: int = 10
 ) -> None:
-    """Write a grid: one column for each heading, one row for each of its pictures.
+    """Write a grid: one column for each heading, one row for each of its images.
 
     Args:
-        columns: ``(heading, pictures)``, all of the same length. The first column is repeated at
+        columns: ``(heading, images)``, all of the same length. The first column is repeated at
             the left of every band of columns.
         path: the PNG to write, atomically.
-        cell: side of a picture in pixels; pictures are scaled to fit.
+        cell: side of an image in pixels; images are scaled to fit.
         across: columns in a band, at least 2; further columns go into bands below.
 
     Raises:
@@ -137,7 +137,7 @@ def _layout(shapes: Sequence[tuple[int, ...]], pairs: int) -> _Layout:
 def _paste(
     sheet: Pillow.Image, image: Image, corner: tuple[int, int], cell: tuple[int, int]
 ) -> None:
-    """Paste a picture into the middle of its cell, on a background if it does not fill it."""
+    """Paste an image into the middle of its cell, on a background if it does not fill it."""
     height, width = image.shape[:2]
     scale = min(cell[0] / width, cell[1] / height)
     size = (max(1, round(width * scale)), max(1, round(height * scale)))

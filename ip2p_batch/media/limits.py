@@ -74,7 +74,7 @@ def _short(number: float) -> str:
     return f"{number:.0f}" if number >= 10 or number == round(number) else f"{number:.1f}"
 
 
-#: Pixels of a picture. Phones take pictures of 200 megapixels: 600 MB decoded as RGB.
+#: Pixels of an image. Phones take photos of 200 megapixels: 600 MB decoded as RGB.
 PIXELS = Limit("IP2P_MAX_PIXELS", 200_000_000, "pixels", "Scale the picture down first")
 #: Pixels of a video frame. The largest cameras record 12288 x 6480. A decoder holds dozens.
 FRAME_PIXELS = Limit("IP2P_MAX_FRAME_PIXELS", 80_000_000, "pixels", "Scale the video down first")

@@ -1,6 +1,6 @@
-"""Resize pictures to the size at which they are edited, and back.
+"""Resize images to the size at which they are edited, and back.
 
-Models need square pixels and sides that are multiples of 8. Pictures have any size, and some
+Models need square pixels and sides that are multiples of 8. Images have any size, and some
 videos have pixels that are not square. :class:`Resize` scales the longest side to the requested
 length, then pads, and undoes both, so that a result has exactly the source's size.
 """
@@ -18,7 +18,7 @@ from ..jobs.spec import Item, VideoFacts
 
 @dataclass(frozen=True, slots=True)
 class Resize:
-    """Resize pictures of one size to their edit size and back.
+    """Resize images of one size to their edit size and back.
 
     Attributes:
         stored: ``(width, height)`` of the source, upright, in stored pixels.
@@ -39,17 +39,17 @@ class Resize:
         sar: tuple[int, int] = (1, 1),
         multiple: int = 8,
     ) -> Resize:
-        """Compute the resize of pictures of ``width`` x ``height`` stored pixels.
+        """Compute the resize of images of ``width`` x ``height`` stored pixels.
 
         Args:
             width, height: upright, at least 1.
-            size: longest side of the edited picture before padding, reached by scaling up or
+            size: longest side of the edited image before padding, reached by scaling up or
                 down; at least 1.
             sar: sample aspect ratio, ``(width, height)`` of a stored pixel; a ratio that is not
                 positive counts as square.
-            multiple: both sides of the edited picture are padded to a multiple of this.
+            multiple: both sides of the edited image are padded to a multiple of this.
 
-        A very long and thin picture keeps up to ``multiple`` pixels of its short side, so that
+        A very long and thin image keeps up to ``multiple`` pixels of its short side, so that
         it is not scaled to a line.
 
         Raises:
@@ -58,7 +58,7 @@ class Resize:
         if min(width, height, size, multiple) < 1:
             raise ValueError(f"cannot resize {width}x{height} at size {size}, multiple {multiple}")
         across, down = sar if min(sar) > 0 else (1, 1)
-        # With square pixels, the picture is width*across by height*down, up to a common factor.
+        # With square pixels, the image is width*across by height*down, up to a common factor.
         # Integers only: every machine must compute the same size.
         shown = (width * across, height * down)
         longest = max(shown)
@@ -79,21 +79,21 @@ class Resize:
 
     @classmethod
     def of_item(cls, item: Item, size: int) -> Resize:
-        """Compute the resize of a picture that planning could open; ``size`` is the recipe's."""
+        """Compute the resize of an image that planning could open; ``size`` is the recipe's."""
         return cls.for_size(item.width, item.height, size)
 
     @property
     def width(self) -> int:
-        """Width of the edited picture in pixels, padding included."""
+        """Width of the edited image in pixels, padding included."""
         return self.content[0] + self.padding[0]
 
     @property
     def height(self) -> int:
-        """Height of the edited picture in pixels, padding included."""
+        """Height of the edited image in pixels, padding included."""
         return self.content[1] + self.padding[1]
 
     def apply(self, image: Image) -> Image:
-        """Scale and pad a source picture.
+        """Scale and pad a source image.
 
         Args:
             image: uint8, shape ``(stored height, stored width, 3)``.
@@ -113,7 +113,7 @@ class Resize:
         return np.ascontiguousarray(scaled)
 
     def restore(self, image: Image) -> Image:
-        """Undo :meth:`apply` on an edited picture.
+        """Undo :meth:`apply` on an edited image.
 
         Args:
             image: uint8, shape ``(height, width, 3)``.

@@ -1,4 +1,4 @@
-"""Convert decoded pictures of any mode to 8-bit sRGB and alpha, and report every loss.
+"""Convert decoded images of any mode to 8-bit sRGB and alpha, and report every loss.
 
 Pillow's own conversions lose data silently: they clip 16-bit grey to white, cut 16-bit colour to
 its high byte, and ignore ICC profiles.
@@ -29,7 +29,7 @@ _SRGB_TOLERANCE = 1
 
 @dataclass(slots=True)
 class Pixels:
-    """A decoded picture, not yet turned upright.
+    """A decoded image, not yet turned upright.
 
     Attributes:
         rgb: uint8 sRGB, ``(height, width, 3)``.
@@ -45,7 +45,7 @@ class Pixels:
 
 
 def to_srgb(image: Pillow.Image, name: str) -> Pixels:
-    """Decode an opened picture of format ``name`` and convert it.
+    """Decode an opened image of format ``name`` and convert it.
 
     Raises:
         UnsupportedSamplesError: samples without a known white value (32-bit integers, floats
@@ -130,7 +130,7 @@ def _reduce_grey(
 
 
 def _split_alpha(image: Pillow.Image) -> tuple[Pillow.Image, Alpha]:
-    """Split a picture into colours and alpha; colours under full transparency are kept."""
+    """Split an image into colours and alpha; colours under full transparency are kept."""
     info = image.info
     if image.mode != "LA":
         image = image.convert("RGBA")

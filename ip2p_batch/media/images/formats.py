@@ -1,4 +1,4 @@
-"""Formats of pictures, and how to open a picture file safely.
+"""Formats of images, and how to open an image file safely.
 
 Only the six formats that can also be written are opened. Pillow supports dozens more; some of them
 start other programs or have no reliable signature.
@@ -27,7 +27,7 @@ SUFFIXES: Mapping[str, str] = {
     ".jpg": "jpeg", ".jpeg": "jpeg", ".png": "png", ".webp": "webp", ".tiff": "tiff",
     ".tif": "tiff", ".bmp": "bmp", ".avif": "avif",
 }  # fmt: skip
-#: Suffixes of pictures that cannot be edited, but are reported.
+#: Suffixes of images that cannot be edited, but are reported.
 UNSUPPORTED: Mapping[str, str] = {
     ".gif": "GIF", ".heic": "HEIC", ".heif": "HEIF", ".jxl": "JPEG XL", ".jp2": "JPEG 2000",
     ".psd": "Photoshop", ".dng": "camera raw", ".cr2": "camera raw", ".cr3": "camera raw",
@@ -56,7 +56,7 @@ _SIGNATURES: tuple[tuple[bytes, str], ...] = (
 
 
 class UnsupportedSamplesError(ValueError):
-    """An intact picture whose samples cannot be converted to 8 bits."""
+    """An intact image whose samples cannot be converted to 8 bits."""
 
 
 def suffix_format(path: Path | str) -> str | None:
@@ -70,7 +70,7 @@ def format_suffix(name: str) -> str:
 
 
 def size_error(width: int, height: int, name: str | None) -> str:
-    """Why format ``name`` cannot hold a picture of this size; empty if it can."""
+    """Why format ``name`` cannot hold an image of this size; empty if it can."""
     limit = MAX_SIDE.get(name or "", 0)
     if limit and max(width, height) > limit:
         return f"{width}x{height} is too large for {str(name).upper()} ({limit} pixels a side)"
@@ -79,7 +79,7 @@ def size_error(width: int, height: int, name: str | None) -> str:
 
 @contextmanager
 def open_image(path: Path, *, max_pixels: int | None = None) -> Iterator[tuple[Pillow.Image, str]]:
-    """Open a picture and read its header; yields Pillow's image, not yet decoded, and the format.
+    """Open an image and read its header; yields Pillow's image, not yet decoded, and the format.
 
     Errors that Pillow raises inside the block, decoding included, become SourceErrors, and its
     warnings are not shown.
@@ -124,19 +124,19 @@ _DAMAGED = "Copy or download the file again, or remove it from the input."
 
 
 def orientation(image: Pillow.Image, name: str) -> int:
-    """The EXIF orientation, 1 to 8, that an opened picture's pixels still need."""
+    """The EXIF orientation, 1 to 8, that an opened image's pixels still need."""
     if name == "tiff":  # Pillow turns a TIFF upright on load, and gives its upright size
         return 1
     try:
-        # Not image.getexif(): for PNG it decodes the picture, to search after the pixels.
+        # Not image.getexif(): for PNG it decodes the image, to search after the pixels.
         value = Pillow.Image.getexif(image).get(ExifTags.Base.Orientation, 1)
-    except Exception:  # a picture with damaged EXIF is still editable
+    except Exception:  # an image with damaged EXIF is still editable
         return 1
     return value if isinstance(value, int) and 1 <= value <= 8 else 1
 
 
 def upright_size(image: Pillow.Image, name: str) -> tuple[int, int]:
-    """Upright ``(width, height)`` of an opened picture."""
+    """Upright ``(width, height)`` of an opened image."""
     width, height = image.size
     return (height, width) if orientation(image, name) >= 5 else (width, height)
 
@@ -206,7 +206,7 @@ def silence_pillow() -> Iterator[None]:
     """Hide Pillow's warnings inside the block; thread-safe.
 
     ``warnings.catch_warnings`` replaces and restores the list of all filters, which fails when
-    two threads overlap, and pictures are read and written in threads.
+    two threads overlap, and images are read and written in threads.
     """
     global _quiet_users
     with _quiet_lock:

@@ -1,4 +1,4 @@
-"""List the pictures of a folder, with the path of each result, and measure them."""
+"""List the images of a folder, with the path of each result, and measure them."""
 
 from __future__ import annotations
 
@@ -31,15 +31,15 @@ def find_items(
     *,
     format: str | None = None,
 ) -> list[Item]:
-    """List all pictures below ``folder`` by their suffixes, sorted by path.
+    """List all images below ``folder`` by their suffixes, sorted by path.
 
     Results mirror the tree under ``output``. Hidden files, hidden folders and the
     output folder are skipped. Links are followed only to files inside ``folder``. Other links to
-    pictures or folders become items with an error; so do pictures in unsupported formats, and the
-    later one of two pictures whose results would have the same name.
+    images or folders become items with an error; so do images in unsupported formats, and the
+    later one of two images whose results would have the same name.
 
     Args:
-        format: format of the results; None keeps each picture's own.
+        format: format of the results; None keeps each image's own.
 
     Raises:
         SourceError: the folder itself cannot be listed.
@@ -66,12 +66,12 @@ def measure_items(
     progress: Progress | None = None,
     max_pixels: int | None = None,
 ) -> list[Item]:
-    """Read each picture's upright size from its header, or the reason why it cannot be edited.
+    """Read each image's upright size from its header, or the reason why it cannot be edited.
 
-    Pixels are not decoded, so a truncated picture passes here and fails when it is read.
+    Pixels are not decoded, so a truncated image passes here and fails when it is read.
 
     Args:
-        max_pixels: larger pictures are refused as decompression bombs; None: ``limits.PIXELS``.
+        max_pixels: larger images are refused as decompression bombs; None: ``limits.PIXELS``.
     """
     measured: list[Item] = []
     with ThreadPoolExecutor(_THREADS, thread_name_prefix="measure-items") as pool:
@@ -100,7 +100,7 @@ def _measure(item: Item, max_pixels: int | None) -> Item:
 
 
 def _walk(folder: Path, output: Path) -> Iterator[tuple[tuple[bytes, ...], str | None]]:
-    """Yield ``(parts of the relative path, error)`` of every picture, in any order.
+    """Yield ``(parts of the relative path, error)`` of every image, in any order.
 
     Parts are bytes, which sort the same on every machine.
     """
@@ -146,7 +146,7 @@ def _refused_link(link: Path, root: Path, *, known: bool) -> str | None:
         return "a broken link" if known else None
     inside = target.is_relative_to(root)
     if target.is_dir():
-        # Pictures of a folder inside are found by their own path; following it could loop.
+        # Images of a folder inside are found by their own path; following it could loop.
         return None if inside else "a link to a folder outside; such links are not followed"
     if not known:
         return None

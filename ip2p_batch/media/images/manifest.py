@@ -1,4 +1,4 @@
-"""Read a manifest: a CSV or JSONL file of pictures, each with its own instruction.
+"""Read a manifest: a CSV or JSONL file of images, each with its own instruction.
 
 ::
 
@@ -29,13 +29,13 @@ def read_manifest(
     *,
     format: str | None = None,
 ) -> list[Item]:
-    """Read the pictures that a manifest lists, in its order.
+    """Read the images that a manifest lists, in its order.
 
     Args:
-        path: ``.csv``, ``.tsv``, ``.jsonl`` or ``.ndjson``, in UTF-8. Pictures are relative to
+        path: ``.csv``, ``.tsv``, ``.jsonl`` or ``.ndjson``, in UTF-8. Images are relative to
             its folder.
         output: folder of the results. Outputs are relative to it; by default they are the
-            pictures' own relative paths, or only their names for pictures from elsewhere.
+            images' own relative paths, or only their names for images from elsewhere.
         format: format of the results; None goes by each output's suffix.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Metadata of pictures: EXIF, XMP, and the recipe that made a picture."""
+"""Metadata of images: EXIF, XMP, and the recipe that made an image."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _XMP_ORIENTATION = re.compile(rb'(tiff:Orientation(?:="|>))[0-9]+')
 
 
 def clean_exif(exif: Pillow.Exif, size: tuple[int, int]) -> bytes:
-    """Build EXIF for a picture turned upright: orientation 1, no thumbnail, no TIFF layout.
+    """Build EXIF for an image turned upright: orientation 1, no thumbnail, no TIFF layout.
 
     Args:
         exif: of the source; its values may have any type.
@@ -97,7 +97,7 @@ def insert_exif(tiff: bytes, exif: bytes, extra: dict[int, bytes]) -> bytes:
     after the pixels, with its own entries and those of the block.
 
     Args:
-        tiff: a little-endian classic TIFF file of one picture.
+        tiff: a little-endian classic TIFF file of one image.
         exif: a little-endian block as :func:`with_comment` gives it.
         extra: more tags for the first directory (XMP).
     """
@@ -143,7 +143,7 @@ def decode_comment(data: bytes, endian: str) -> str | None:
 
 
 def exif_comment(exif: Pillow.Exif) -> str | None:
-    """Read the UserComment of an opened picture."""
+    """Read the UserComment of an opened image."""
     data = exif.get_ifd(_EXIF).get(_BASE.UserComment)
     return decode_comment(data, exif.endian or "<") if isinstance(data, bytes) else None
 

@@ -38,7 +38,7 @@ def printable(path: Path | str) -> str:
 
 
 def reject_conflicts(items: Iterable[Item]) -> list[Item]:
-    """Add an error to each item whose output is another item's output, is a picture to edit, or
+    """Add an error to each item whose output is another item's output, is an image to edit, or
     has a name that is too long for file systems.
     """
     items = list(items)

@@ -1,4 +1,4 @@
-"""Write edited pictures with their source's metadata: alpha, EXIF, XMP, resolution, ICC profile.
+"""Write edited images with their source's metadata: alpha, EXIF, XMP, resolution, ICC profile.
 
 The recipe is embedded, too: in a text chunk of a PNG, else in EXIF's UserComment.
 """
@@ -54,7 +54,7 @@ def write_still(path: Path, image: Image, still: Still, *, comment: str, encodin
         SHA-256 of the file, in hexadecimal. Equal arguments give equal files.
 
     Raises:
-        OutputError: the format cannot hold this picture.
+        OutputError: the format cannot hold this image.
         OSError: the file cannot be written.
     """
     name = output_format(path, still, encoding)

@@ -1,4 +1,4 @@
-"""Pictures in and out: pixels, alpha, colour, metadata, and files that are not what they say."""
+"""Read and write image files: pixels, alpha, colours, damaged and mislabelled files."""
 
 import hashlib
 import io
@@ -32,7 +32,7 @@ def write(path, still, **encoding):
 
 
 @pytest.mark.parametrize("format_", FORMATS)
-def test_every_format_is_read_written_in_kind_and_read_again(tmp_path, format_):
+def test_every_format_is_read_and_written_in_the_same_format(tmp_path, format_):
     still = read_still(save(tmp_path / f"in{FORMATS[format_]}"))
     assert still.format == format_ and still.image.shape == (32, 48, 3) and not still.warnings
     assert still.image.dtype == np.uint8 and still.image.flags.c_contiguous
@@ -47,7 +47,7 @@ def test_every_format_is_read_written_in_kind_and_read_again(tmp_path, format_):
 
 
 @pytest.mark.parametrize("format_", FORMATS)
-def test_writing_the_same_twice_gives_the_same_file(tmp_path, format_):
+def test_writing_twice_gives_identical_files(tmp_path, format_):
     still = read_still(save(tmp_path / "in.png", icc_profile=pictures.wide_gamut_profile()))
     first = write(tmp_path / "a.part", still, format=format_)
     assert write(tmp_path / "b.part", still, format=format_) == first
@@ -55,14 +55,14 @@ def test_writing_the_same_twice_gives_the_same_file(tmp_path, format_):
 
 @pytest.mark.parametrize("target", FORMATS)
 @pytest.mark.parametrize("format_", ["jpeg", "png"])
-def test_a_format_can_be_asked_for_whatever_the_paths_suffix(tmp_path, format_, target):
+def test_a_requested_format_overrides_the_suffix(tmp_path, format_, target):
     still = read_still(save(tmp_path / f"in{FORMATS[format_]}"))
     out = tmp_path / "out.part"
     write(out, still, format=target)
     assert read_still(out).format == target
 
 
-def test_the_outputs_name_decides_where_no_format_is_asked_for(tmp_path):
+def test_the_suffix_decides_without_a_requested_format(tmp_path):
     still = read_still(save(tmp_path / "in.jpg"))
     write(tmp_path / "out.png", still)
     assert read_still(tmp_path / "out.png").format == "png"
@@ -70,7 +70,7 @@ def test_the_outputs_name_decides_where_no_format_is_asked_for(tmp_path):
     assert read_still(tmp_path / "out.part").format == "jpeg"
 
 
-def test_a_picture_with_the_wrong_suffix_is_read_as_what_it_is(tmp_path):
+def test_a_wrong_suffix_does_not_change_the_format_that_is_read(tmp_path):
     os.rename(save(tmp_path / "a.png"), tmp_path / "a.jpg")
     assert read_still(tmp_path / "a.jpg").format == "png"
 
@@ -82,7 +82,7 @@ def test_suffixes_change_only_with_the_format(tmp_path):
     assert output_suffix(tmp_path / "a.png", Encoding(format="jpeg")) == ".jpg"
 
 
-def test_quality_is_obeyed(tmp_path):
+def test_quality_is_applied(tmp_path):
     still = read_still(save(tmp_path / "in.png", scene(200, 200)))
     for format_ in ("jpeg", "webp", "avif"):
         out = tmp_path / "out"
@@ -104,7 +104,7 @@ def test_lossless_webp_stays_lossless(tmp_path):
     assert np.array_equal(read_still(tmp_path / "out.webp").image, still.image)
 
 
-def test_a_size_that_the_format_cannot_hold_is_refused_in_words(tmp_path):
+def test_a_size_that_the_format_cannot_hold_is_an_output_error(tmp_path):
     still = read_still(save(tmp_path / "in.png", np.zeros((2, 17_000, 3), np.uint8)))
     with pytest.raises(OutputError, match="17000x2 is too large for WEBP") as caught:
         write(tmp_path / "out.webp", still)
@@ -116,7 +116,7 @@ def test_a_size_that_the_format_cannot_hold_is_refused_in_words(tmp_path):
 
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("format_", ["png", "tiff", "jpeg", "webp", "avif"])
-def test_pictures_are_turned_upright_and_stay_so(tmp_path, format_, orientation):
+def test_images_are_turned_upright_and_written_upright(tmp_path, format_, orientation):
     path = pictures.oriented(tmp_path / f"in{FORMATS[format_]}", orientation)
     assert still_size(path) == (48, 32)
     still = read_still(path)
@@ -174,7 +174,7 @@ def test_colours_under_full_transparency_are_kept(tmp_path, format_):
 
 
 @pytest.mark.parametrize("format_", ["jpeg", "bmp"])
-def test_a_format_without_alpha_gets_white_and_says_so(tmp_path, format_):
+def test_a_format_without_alpha_gets_a_white_background_and_a_warning(tmp_path, format_):
     alpha = np.zeros((32, 48), np.uint8)
     alpha[:, 24:] = 255
     still = read_still(save(tmp_path / "in.png", np.dstack([scene(), alpha])))
@@ -230,13 +230,13 @@ def test_16_bit_grey_is_scaled_and_not_clipped(tmp_path, suffix):
     assert still.warnings == ["16-bit samples reduced to 8 bits"]
 
 
-def test_big_endian_16_bit_tiff_is_read_alike(tmp_path):
+def test_a_big_endian_16_bit_tiff_is_read(tmp_path):
     picture = Image.frombytes("I;16B", (6, 1), DEEP.astype(">u2").tobytes())
     assert read_still(save(tmp_path / "a.tif", picture)).image[0, :, 0].tolist() == SHALLOW
 
 
 @pytest.mark.parametrize(("color_type", "channels"), [(0, 1), (2, 3), (4, 2), (6, 4)])
-def test_16_bit_png_of_every_kind_is_read_and_said(tmp_path, color_type, channels):
+def test_16_bit_png_of_every_color_type_is_read_with_a_warning(tmp_path, color_type, channels):
     levels = np.repeat(np.array([[0, 0x1234, 0xFFFF]], np.uint16)[..., None], channels, axis=2)
     path = tmp_path / "a.png"
     path.write_bytes(pictures.png(levels, color_type))
@@ -254,7 +254,7 @@ def test_a_transparent_grey_of_16_bits_becomes_alpha(tmp_path):
     assert alpha is not None and alpha[0].tolist() == [255, 0, 255]
 
 
-def test_floating_point_is_read_from_0_to_1_and_refused_beyond(tmp_path):
+def test_floating_point_samples_outside_0_to_1_are_refused(tmp_path):
     unit = Image.fromarray(np.array([[0.0, 0.5, 1.0]], np.float32))
     still = read_still(save(tmp_path / "a.tiff", unit))
     assert still.image[0, :, 0].tolist() == [0, 128, 255]
@@ -291,7 +291,7 @@ def test_wide_gamut_is_converted_to_srgb(tmp_path):
 
 
 def p3_to_srgb(rgb):
-    """By arithmetic of its own: linear light, the two sets of primaries with D65, back."""
+    """Convert independently of ICC: to linear light, between the primaries with D65, and back."""
 
     def matrix(primaries, white=(0.3127, 0.3290)):
         columns = np.array([[x / y, 1, (1 - x - y) / y] for x, y in primaries]).T
@@ -307,13 +307,13 @@ def p3_to_srgb(rgb):
     return np.rint(coded * 255).astype(int)
 
 
-def test_an_srgb_profile_leaves_every_pixel_alone(tmp_path):
+def test_an_srgb_profile_changes_no_pixel(tmp_path):
     profile = pictures.srgb_profile()
     still = read_still(save(tmp_path / "a.png", icc_profile=profile))
     assert np.array_equal(still.image, scene()) and still.icc == profile and not still.warnings
 
 
-def test_alpha_passes_by_the_colour_conversion(tmp_path):
+def test_alpha_is_not_colour_converted(tmp_path):
     image = np.dstack([scene(), alpha_ramp()])
     still = read_still(save(tmp_path / "a.png", image, icc_profile=pictures.wide_gamut_profile()))
     assert np.array_equal(still.alpha, alpha_ramp())
@@ -321,7 +321,7 @@ def test_alpha_passes_by_the_colour_conversion(tmp_path):
 
 
 @pytest.mark.parametrize("profile", [b"not a profile", "lab"])
-def test_a_profile_that_does_not_fit_is_ignored_and_said(tmp_path, profile):
+def test_a_profile_that_does_not_match_is_ignored_with_a_warning(tmp_path, profile):
     if profile == "lab":
         profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")).tobytes()
     still = read_still(save(tmp_path / "a.png", icc_profile=profile))
@@ -330,7 +330,7 @@ def test_a_profile_that_does_not_fit_is_ignored_and_said(tmp_path, profile):
 
 
 @pytest.mark.parametrize("suffix", [".jpg", ".tif"])
-def test_cmyk_without_a_profile_is_converted_and_said(tmp_path, suffix):
+def test_cmyk_without_a_profile_is_converted_with_a_warning(tmp_path, suffix):
     still = read_still(save(tmp_path / f"a{suffix}", Image.fromarray(scene()).convert("CMYK")))
     assert np.abs(still.image.astype(int) - scene()).mean() < 4
     assert still.warnings == ["CMYK without a profile; its colours are approximate"]
@@ -343,7 +343,7 @@ def test_cmyk_without_a_profile_is_converted_and_said(tmp_path, suffix):
 
 
 @pytest.mark.parametrize("format_", ["JPEG", "PNG", "WEBP", "TIFF", "BMP", "AVIF"])
-def test_a_truncated_picture_is_named(tmp_path, format_):
+def test_a_truncated_image_is_a_source_error(tmp_path, format_):
     path = tmp_path / "cut.jpg"
     path.write_bytes(pictures.truncated(format_))
     with pytest.raises(SourceError, match=r"cut\.jpg: damaged") as caught:
@@ -366,7 +366,7 @@ def test_a_truncated_picture_is_named(tmp_path, format_):
         (pictures.bomb(), "30000x30000 is 900 million pixels, more than the limit of 200 million"),
     ],
 )
-def test_what_is_no_picture_is_refused_with_its_reason(tmp_path, data, reason):
+def test_a_file_that_is_not_an_image_is_refused_with_a_reason(tmp_path, data, reason):
     path = tmp_path / "a.jpg"
     path.write_bytes(data)
     for read in (read_still, still_size, read_comment):
@@ -382,7 +382,7 @@ def test_the_limit_on_pixels_can_be_set(tmp_path):
     assert read_still(path, max_pixels=48 * 32).image.shape == (32, 48, 3)
 
 
-def test_a_large_picture_is_taken_without_touching_the_process_wide_limit(tmp_path):
+def test_a_large_image_is_read_without_changing_pillows_global_limit(tmp_path):
     before = Image.MAX_IMAGE_PIXELS
     path = tmp_path / "a.png"
     Image.new("1", (16_000, 12_000)).save(path)  # 192 million pixels: Pillow itself refuses it
@@ -390,19 +390,19 @@ def test_a_large_picture_is_taken_without_touching_the_process_wide_limit(tmp_pa
     assert before == Image.MAX_IMAGE_PIXELS
 
 
-def test_what_is_no_file_is_refused(tmp_path):
+def test_a_path_that_is_not_a_file_is_refused(tmp_path):
     for path in (tmp_path / "missing.png", tmp_path):
         with pytest.raises(SourceError, match=str(path)):
             read_still(path)
 
 
-def test_a_named_pipe_is_refused_and_not_waited_for(tmp_path):
+def test_a_named_pipe_is_refused_without_waiting(tmp_path):
     os.mkfifo(tmp_path / "a.png")
     with pytest.raises(SourceError, match="not a regular file"):
         read_still(tmp_path / "a.png")
 
 
-def test_of_several_pictures_in_a_file_the_first_is_read(tmp_path):
+def test_the_first_of_several_images_in_a_file_is_read(tmp_path):
     frames = [Image.new("RGB", (8, 8), color) for color in ("red", "green", "blue")]
     for suffix in (".webp", ".tiff", ".png"):
         path = tmp_path / f"a{suffix}"
@@ -415,7 +415,7 @@ def test_of_several_pictures_in_a_file_the_first_is_read(tmp_path):
 # -- warnings and threads -----------------------------------------------------------------
 
 
-def test_pillows_warnings_are_not_shown_and_no_filter_is_left_behind(tmp_path):
+def test_pillows_warnings_are_hidden_and_no_filter_remains(tmp_path):
     # A tag count that runs past the end of the file: Pillow warns of it.
     picture = Image.fromarray(scene())
     exif = Image.Exif()
