@@ -93,45 +93,55 @@ def _process(
             config = _inference_config(folder, job, editor)
         if hang_detector is not None:  # not before the model is loaded: that may be a download
             hang_detector.watch(run.watchdog, folder, job, chunk, device=editor.device)
-        reference = None
-        if job.reference_digest:
-            path = folder.reference_image_path
-            reference = load_reference_image(path, job.reference_digest)
-
-        def new_session(context: ChunkContext) -> EditSession:
-            return editor.session(
-                job.recipe,
-                replace(context, reference_image=reference),
-                inference_config=config,
-                cpu_pool=run.cpu_pool,
-                checkpoint=lease.checkpoint,
-            )
-
-        output = _edit(run, new_session)
+        output = _edit(run, _session_factory(run, editor, config))
         chunk_log(log, folder, chunk.id, "files-written", digest=output.digest[:12])
         lease.checkpoint()
         # Check again: a resume may have fixed another compute profile meanwhile.
         mismatches = require_compatible(folder, folder.job(), profile)
-        receipt = Receipt(
-            chunk=chunk.id,
-            fingerprint=fingerprint,
-            frames=len(chunk),
-            digest=output.digest,
-            seconds=timer.seconds(),
-            worker=lease.worker,
-            finished=time.time(),
-            items=output.items,
-            warnings=tuple(dict.fromkeys(output.warnings)),
-            mismatches=mismatches,
-        )
-        folder.receipts.write(receipt, lease.check)
-        chunk_log(
-            log, folder, chunk.id, "receipt-written", frames=receipt.frames, **receipt.seconds
-        )
+        receipt = _write_receipt(run, fingerprint, output, mismatches)
     if hang_detector is not None:
         hang_detector.observe(folder, job, chunk, receipt)
     if folder.ended:  # another worker had this chunk, too, and was faster
         folder.drop_media()
+    return receipt
+
+
+def _session_factory(run: ChunkRun, editor: Editor, config: InferenceConfig) -> NewSession:
+    """Return a function that creates the session of the run's chunk from its context."""
+    job, reference = run.job, None
+    if job.reference_digest:
+        reference = load_reference_image(run.folder.reference_image_path, job.reference_digest)
+
+    def new_session(context: ChunkContext) -> EditSession:
+        return editor.session(
+            job.recipe,
+            replace(context, reference_image=reference),
+            inference_config=config,
+            cpu_pool=run.cpu_pool,
+            checkpoint=run.lease.checkpoint,
+        )
+
+    return new_session
+
+
+def _write_receipt(
+    run: ChunkRun, fingerprint: str, output: ChunkOutput, mismatches: tuple[str, ...]
+) -> Receipt:
+    receipt = Receipt(
+        chunk=run.chunk.id,
+        fingerprint=fingerprint,
+        frames=len(run.chunk),
+        digest=output.digest,
+        seconds=run.timer.seconds(),
+        worker=run.lease.worker,
+        finished=time.time(),
+        items=output.items,
+        warnings=tuple(dict.fromkeys(output.warnings)),
+        mismatches=mismatches,
+    )
+    run.folder.receipts.write(receipt, run.lease.check)
+    facts = {"frames": receipt.frames, **receipt.seconds}
+    chunk_log(log, run.folder, receipt.chunk, "receipt-written", **facts)
     return receipt
 
 

@@ -168,17 +168,18 @@ class DispatchState:
         """Whether the assembly was dispatched."""
         return self._files.marked("inflight/assembly")
 
-    def dispatch_assembly(self, enqueue: Callable[[], None], *, again: bool = False) -> None:
+    def dispatch_assembly(self, enqueue: Callable[[], None], *, redelivered: bool = False) -> None:
         """Call ``enqueue`` once, whichever of several callers comes first.
 
         If ``enqueue`` raises, the next caller tries again.
 
         Args:
-            again: enqueue once more if an earlier caller stopped before its message was sent.
+            redelivered: the caller replaces one that died: enqueue again if that one stopped
+                before its message was sent.
         """
         marker, sent = "inflight/assembly", "inflight/assembly.whole"
         first = self._files.mark_once(marker)
-        if not first and not (again and not self._files.marked(sent)):
+        if not first and not (redelivered and not self._files.marked(sent)):
             return
         try:
             enqueue()

@@ -117,4 +117,4 @@ def dispatch_next(
                 executor.enqueue_assembly(folder)
                 chunk_log(log, folder, ASSEMBLY, "dispatched")
 
-            folder.dispatch.dispatch_assembly(enqueue_assembly, again=redelivered)
+            folder.dispatch.dispatch_assembly(enqueue_assembly, redelivered=redelivered)
