@@ -59,27 +59,42 @@ def start(folder):
 # -- watch ----------------------------------------------------------------------------------
 
 
-def test_watch_follows_a_job_of_other_workers_and_ends_like_edit(folder):
-    thread = threading.Timer(1.0, finish, [folder])
-    thread.start()
-    done = run_cli("watch", folder.path.name, "--json")
-    thread.join()
-    events = [json.loads(line) for line in done.stdout.splitlines()]
-    kinds = [e["kind"] for e in events]
-    assert kinds[:2] == ["started", "progress"] and kinds[-1] == "done"
-    assert "chunk" in kinds
-    assert events[-1]["data"]["frames"] == 3
-    assert done.exit_code == 1, "one picture failed"
-
-
-def test_watch_needs_no_broker_and_does_not_change_the_job(folder):
-    before = sorted(p.name for p in folder.path.iterdir())
-    process = subprocess.Popen(
-        [sys.executable, "-m", "ip2p_batch", "watch", folder.path.name, "--json"],
+def watch(*arguments):
+    """Start `ip2p-batch watch` in a process of its own."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "ip2p_batch", "watch", *arguments],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
     )
+
+
+def read_until(stream, text):
+    """Read lines from ``stream`` until one contains ``text``."""
+    lines = []
+    for line in stream:
+        lines.append(line)
+        if text in line:
+            return
+    raise AssertionError(f"{text!r} is not in {lines}")
+
+
+def test_watch_follows_a_job_of_other_workers_and_ends_like_edit(folder):
+    process = watch(folder.path.name, "--json")
+    first = process.stdout.readline()
+    finish(folder)
+    rest, _ = process.communicate(timeout=60)
+    events = [json.loads(line) for line in (first + rest).splitlines()]
+    kinds = [e["kind"] for e in events]
+    assert kinds[:2] == ["started", "progress"] and kinds[-1] == "done"
+    assert "chunk" in kinds
+    assert events[-1]["data"]["frames"] == 3
+    assert process.returncode == 1, "one picture failed"
+
+
+def test_watch_needs_no_broker_and_does_not_change_the_job(folder):
+    before = sorted(p.name for p in folder.path.iterdir())
+    process = watch(folder.path.name, "--json")
     assert json.loads(process.stdout.readline())["kind"] == "started"
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=30)
@@ -97,18 +112,14 @@ def test_watch_reports_that_a_job_was_cancelled(folder):
 
 
 def test_watch_reports_a_pause_and_its_end(folder):
-    def orders():
-        folder.pause()
-        time.sleep(1)
-        scheduler.lift_pause(folder)
-        finish(folder)
-
-    thread = threading.Timer(0.5, orders)
-    thread.start()
-    done = run_cli("watch", folder.path.name)
-    thread.join()
-    assert "paused; continue with `ip2p-batch resume" in done.stderr
-    assert "resumed" in done.stderr
+    folder.pause()
+    process = watch(folder.path.name)
+    read_until(process.stderr, "paused; continue with `ip2p-batch resume")
+    scheduler.lift_pause(folder)
+    read_until(process.stderr, "resumed")
+    finish(folder)
+    process.communicate(timeout=60)
+    assert process.returncode == 1, "one picture failed"
 
 
 def test_watch_without_a_job_follows_the_running_one(tmp_path, settings, folder):
@@ -117,11 +128,11 @@ def test_watch_without_a_job_follows_the_running_one(tmp_path, settings, folder)
     assert done.exit_code == 7
     assert folder.path.name in done.stderr and other.path.name in done.stderr
     start(other)
-    thread = threading.Timer(0.5, finish, [other])
-    thread.start()
-    done = run_cli("watch", "--json")
-    thread.join()
-    assert json.loads(done.stdout.splitlines()[0])["job"] == other.path.name
+    process = watch("--json")
+    assert json.loads(process.stdout.readline())["job"] == other.path.name
+    finish(other)
+    process.communicate(timeout=60)
+    assert process.returncode == 1, "one picture failed"
 
 
 def test_watch_without_any_job_is_an_error_and_a_finished_job_is_reported_at_once(folder):

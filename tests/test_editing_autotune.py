@@ -20,6 +20,7 @@ from ip2p_batch.jobs.records import InferenceConfig
 from ip2p_batch.recipe import Recipe
 from ip2p_batch.scheduler import follow_job
 from ip2p_batch.scheduler.local_executor import LocalExecutor
+from ip2p_batch.storage.locks import Lock, lock_file
 
 from .jobs import stills_job
 from .tiny_pipelines import frames, pipeline, recipe
@@ -75,23 +76,12 @@ def test_a_batch_size_that_needs_much_padding_is_not_chosen():
     assert tuning_cache.best_batch(latency, {100: 60}, 32) == 16
 
 
-@pytest.mark.timeout(60)
 def test_two_processes_do_not_measure_at_the_same_time(tmp_path):
-    order, inside = [], threading.Event()
-
-    def second():
-        inside.wait()
-        with tuning_cache.TuningCache(tmp_path / "inference-config.json").measuring():
-            order.append("second")
-
-    thread = threading.Thread(target=second)
-    thread.start()
-    with tuning_cache.TuningCache(tmp_path / "inference-config.json").measuring():
-        inside.set()
-        thread.join(0.3)
-        order.append("first")
-    thread.join()
-    assert order == ["first", "second"]
+    cache = tuning_cache.TuningCache(tmp_path / "inference-config.json")
+    with cache.measuring(), (tmp_path / "inference-config.lock").open("w") as other:
+        assert lock_file(other.fileno()) is Lock.HELD
+    with (tmp_path / "inference-config.lock").open("w") as other:
+        assert lock_file(other.fileno()) is Lock.OURS
 
 
 def test_a_larger_batch_without_gain_is_not_chosen():
@@ -155,10 +145,12 @@ def test_a_damaged_cache_is_ignored(tmp_path, text):
 
 
 def test_a_cache_that_cannot_be_written_is_ignored(tmp_path):
-    (tmp_path / "file").write_text("")
-    tuning_cache.TuningCache(tmp_path / "file" / "inference-config.json").keep_latency(
-        "a", {8: 1.0}
-    )
+    (tmp_path / "file").write_text("a file, no folder")
+    cache = tuning_cache.TuningCache(tmp_path / "file" / "inference-config.json")
+    cache.keep_latency("a", {8: 1.0})
+    with cache.measuring():
+        assert cache.latency("a") is None
+    assert (tmp_path / "file").read_text() == "a file, no folder"
 
 
 def tuner(owner, cache, **values):

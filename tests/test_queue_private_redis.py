@@ -5,7 +5,6 @@ import signal
 import stat
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -17,7 +16,7 @@ from ip2p_batch.errors import BrokerError
 from ip2p_batch.queue import private_redis, redis_url
 from ip2p_batch.queue.private_redis import PrivateRedis
 
-from .waiting import wait_for
+from .waiting import wait_for, wait_until_logged
 from .worker_processes import running
 
 
@@ -170,8 +169,8 @@ def test_a_killed_server_is_restarted_with_its_queues():
     with PrivateRedis() as server:
         client = redis_url.connect(server.url)
         client.lpush("queue", "message")
+        wait_until_logged(client)
         client.close()
-        time.sleep(1.5)  # the file is flushed every second
         first = server_pid(server.folder)
         os.kill(first, signal.SIGKILL)
 

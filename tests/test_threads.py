@@ -5,6 +5,8 @@ import pytest
 
 from ip2p_batch.threads import Background, CpuPool, prefetched
 
+from .waiting import wait_for
+
 
 def test_items_come_in_order_and_all_of_them():
     with prefetched(range(100), 3) as items:
@@ -12,18 +14,23 @@ def test_items_come_in_order_and_all_of_them():
 
 
 def test_the_producer_is_never_more_than_its_depth_ahead():
-    made = []
+    made, ahead, read = 0, [], 0
 
     def produce():
+        nonlocal made
         for i in range(50):
-            made.append(i)
+            made += 1
+            ahead.append(made - read)
             yield i
 
     with prefetched(produce(), 4) as items:
         assert next(items) == 0
-        time.sleep(0.3)
-        # one handed out, four waiting, one in the producer's hand
-        assert len(made) <= 6
+        read = 1
+        # One is with the reader, four wait in the queue, and the producer holds one.
+        wait_for(lambda: made == 6)
+        for _ in items:
+            read += 1
+    assert made == read == 50 and max(ahead) <= 6
 
 
 def test_the_producers_exception_is_raised_in_its_place():

@@ -1,4 +1,4 @@
-"""Wait for a condition instead of a fixed time, and a clock that a test sets."""
+"""Wait for conditions instead of fixed times, and a clock that a test sets."""
 
 import time
 
@@ -11,6 +11,16 @@ def wait_for(condition, seconds=120.0):
             return value
         time.sleep(0.05)
     raise AssertionError(f"not true within {seconds} s")
+
+
+def wait_until_logged(client):
+    """Wait until a Redis server has written all commands so far to its append-only file."""
+
+    def is_written():
+        facts = client.info("persistence")
+        return facts["aof_buffer_length"] == facts["aof_pending_bio_fsync"] == 0
+
+    wait_for(is_written)
 
 
 class Clock:
