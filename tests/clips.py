@@ -122,7 +122,7 @@ def make(
                 )
             frame.pts = pts[index] if pts is not None else index
             frame.time_base = base
-            target.mux(video.encode(frame))
+            target.mux(video.encode(frame))  # type: ignore[arg-type]
         target.mux(video.encode(None))
         if sound is not None:
             _write_sound(target, sound, frames / rate)

@@ -6,6 +6,7 @@ import io
 import struct
 import zlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageCms
@@ -32,7 +33,7 @@ def scene(width: int = 48, height: int = 32) -> np.ndarray:
     return image
 
 
-def save(path: Path, image: np.ndarray | Image.Image | None = None, **options: object) -> Path:
+def save(path: Path, image: np.ndarray | Image.Image | None = None, **options: Any) -> Path:
     """Write ``image`` (default: :func:`scene`) to a file; the suffix decides the format."""
     picture = image if isinstance(image, Image.Image) else Image.fromarray(_or_scene(image))
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -42,7 +43,7 @@ def save(path: Path, image: np.ndarray | Image.Image | None = None, **options: o
     return path
 
 
-def oriented(path: Path, orientation: int, **options: object) -> Path:
+def oriented(path: Path, orientation: int, **options: Any) -> Path:
     """Write a file whose pixels, turned by its EXIF orientation, are ``scene()``."""
     back = {
         1: None,

@@ -60,7 +60,7 @@ def test_help_names_every_option_of_a_recipe():
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_only_recipe_options_are_under_the_recipe_heading(command):
-    options = get_command(app).commands[command].params
+    options = get_command(app).commands[command].params  # type: ignore[attr-defined]
     under = {o.name for o in options if getattr(o, "rich_help_panel", None) == help_format.RECIPE}
     assert under <= {*FIELDS, "recipe"}
 

@@ -124,9 +124,9 @@ def test_a_choice_ignores_case_knows_aliases_and_completes():
 
 def test_choices_are_those_of_the_encoding():
     for codec in CODECS:
-        assert OutputOptions(codec=codec).encoding() == Encoding(codec=codec)
+        assert OutputOptions(codec=codec).encoding() == Encoding(codec=codec)  # type: ignore[arg-type]
     for name in FORMATS:
-        assert OutputOptions(format=name, quality=7).encoding() == Encoding(format=name, quality=7)
+        assert OutputOptions(format=name, quality=7).encoding() == Encoding(format=name, quality=7)  # type: ignore[arg-type]
 
 
 def test_devices_are_auto_cpu_or_numbers():

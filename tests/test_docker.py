@@ -15,6 +15,7 @@ import yaml
 
 from ip2p_batch.cli.app import app
 from ip2p_batch.queue.local_workers import LocalWorkers
+from ip2p_batch.queue.messages import SOFT_SHUTDOWN
 from ip2p_batch.queue.private_redis import PrivateRedis
 from workers import launcher
 
@@ -98,7 +99,7 @@ def test_compose_builds_what_there_is(services):
 
 
 def test_compose_gives_commands_that_there_are(services):
-    known = typer.main.get_command(app).commands
+    known = typer.main.get_command(app).commands  # type: ignore[attr-defined]
     for name in ("worker", "worker-cpu", "cli"):
         first, *options = services[name]["command"]
         declared = {o for parameter in known[first].params for o in parameter.opts}
@@ -106,7 +107,7 @@ def test_compose_gives_commands_that_there_are(services):
 
 
 def test_containers_are_given_the_time_that_workers_take_to_leave(services):
-    needed = launcher.SOFT_SHUTDOWN + launcher._RELEASE_SECONDS
+    needed = SOFT_SHUTDOWN + launcher._RELEASE_SECONDS
     for name in ("worker", "worker-cpu"):
         assert int(services[name]["stop_grace_period"].removesuffix("s")) >= 1.5 * needed
 

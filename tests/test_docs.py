@@ -41,7 +41,7 @@ def options() -> dict[str, set[str]]:
     """The options of each command."""
     group = typer.main.get_command(app)
     found = {}
-    for name, command in group.commands.items():
+    for name, command in group.commands.items():  # type: ignore[attr-defined]
         names = [n for p in command.params for n in (*p.opts, *p.secondary_opts)]
         found[name] = {"--help", *names}
     return found

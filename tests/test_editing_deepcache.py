@@ -56,7 +56,7 @@ def test_outer_layers_on_features_of_the_same_step_equal_the_full_unet(build, ke
     whole, deep = deepcache.full(*call)
     expected = unet(call[0], call[1], encoder_hidden_states=call[2], return_dict=False)[0]
     assert torch.equal(whole, expected)
-    assert torch.equal(deepcache.outer(*call, deep), whole)
+    assert torch.equal(deepcache.outer(*call, deep), whole)  # type: ignore[call-arg]
 
 
 @torch.inference_mode()

@@ -22,10 +22,11 @@ def equation_3(text, image, none, s_t, s_i):
 @given(s_t=st.floats(1.01, 20.0), s_i=SCALES)
 def test_the_rewritten_sum_equals_equation_3(s_t, s_i):
     outputs = torch.randn(3, 2, 4, 3, 3, generator=torch.Generator().manual_seed(0))
+    text, image, none = outputs
     found = weights(s_t, s_i)
     used = [{"text": 0, "image": 1, "none": 2}[b] for b in branches(found)]
     torch.testing.assert_close(
-        combine(outputs[used], found), equation_3(*outputs, s_t, s_i), rtol=1e-4, atol=1e-4
+        combine(outputs[used], found), equation_3(text, image, none, s_t, s_i), rtol=1e-4, atol=1e-4
     )
 
 

@@ -11,7 +11,7 @@ from .tiny_pipelines import pipeline
 def strided(padding=1, bias=True):
     torch.manual_seed(0)
     model = torch.nn.Sequential(torch.nn.Conv2d(128, 64, 3, 2, padding, bias=bias))
-    model.to(torch.bfloat16, memory_format=torch.channels_last)
+    model.to(torch.bfloat16, memory_format=torch.channels_last)  # type: ignore[call-overload]
     install(model)
     return model
 

@@ -110,7 +110,7 @@ def test_similarities_follow_from_their_formulas():
     assert text_similarity(same, np.array([1.0, 1.0])) == pytest.approx(2**-0.5)
     along = directional_similarity(same, turned, same[0], turned[0])
     against = directional_similarity(same, turned, turned[0], same[0])
-    assert (along, against) == (pytest.approx(1), pytest.approx(-1))
+    assert (along, against) == (pytest.approx(1), pytest.approx(-1))  # type: ignore[comparison-overlap]
 
 
 @pytest.fixture(scope="module")

@@ -199,11 +199,13 @@ def test_a_job_is_followed_to_its_end(executor, tmp_path):
 @pytest.mark.parametrize("kind", ["celery", "stub"])
 def test_every_method_reports_a_broker_that_does_not_answer(kind, tmp_path):
     folder = stills_job(tmp_path, 1)
+    executor: Executor
     if kind == "celery":
         executor = CeleryExecutor("redis://127.0.0.1:1/0")
     else:
-        executor = StubExecutor()
-        executor.is_offline = True
+        stub = StubExecutor()
+        stub.is_offline = True
+        executor = stub
     for call in (
         lambda: executor.enqueue(folder, folder.plan().chunks),
         lambda: executor.enqueue_assembly(folder),

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ip2p_batch.jobs.compatibility import differences, mismatch_message, mixed, ranges_text
-from ip2p_batch.jobs.plan import BorderChunk, ImageChunk, VideoChunk, chunk_id
+from ip2p_batch.jobs.plan import BorderChunk, Chunk, ImageChunk, VideoChunk, chunk_id
 from ip2p_batch.jobs.records import ComputeProfile, Receipt, Refusal, WorkerInfo
 
 H100 = ComputeProfile(model="a1", torch="2.9", diffusers="0.42", device="H100", dtype="float16")
@@ -32,7 +32,7 @@ def receipts(chunks, *numbers, mismatches=("device A100 instead of H100",)):
 
 
 def test_frames_edited_on_other_hardware_are_listed_in_one_line():
-    chunks = [BorderChunk(id="1-000000", wave=1, frames=(0, 24, 72)), *(
+    chunks: list[Chunk] = [BorderChunk(id="1-000000", wave=1, frames=(0, 24, 72)), *(
         VideoChunk(
             id=chunk_id(2, n), wave=2, start=24 * n, stop=24 * n + 24, shot=0,
             reach=(24 * n, 24 * n + 24), borders=(24 * n, 24 * n + 24),

@@ -95,7 +95,7 @@ def test_quality_is_applied(tmp_path):
 def test_a_jpeg_keeps_its_colours_at_full_resolution(tmp_path):
     write(tmp_path / "out.jpg", read_still(save(tmp_path / "in.png")))
     with Image.open(tmp_path / "out.jpg") as picture:
-        assert [layer[1:3] for layer in picture.layer] == [(1, 1)] * 3
+        assert [layer[1:3] for layer in picture.layer] == [(1, 1)] * 3  # type: ignore[attr-defined]
 
 
 def test_lossless_webp_stays_lossless(tmp_path):

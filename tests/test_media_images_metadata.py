@@ -1,6 +1,7 @@
 """Metadata of results: the recipe, EXIF, XMP, resolution and text chunks."""
 
 import json
+from typing import Any
 
 import numpy as np
 import pytest
@@ -32,7 +33,7 @@ def test_the_recipe_is_embedded_and_read_back(tmp_path, format_, comment):
 def test_a_png_holds_the_recipe_in_a_standard_text_chunk(tmp_path):
     write(tmp_path / "a.png", read_still(save(tmp_path / "in.png")))
     with Image.open(tmp_path / "a.png") as picture:
-        assert picture.text["ip2p-batch"] == COMMENT
+        assert picture.text["ip2p-batch"] == COMMENT  # type: ignore[attr-defined]
 
 
 def test_bmp_warns_that_it_holds_no_recipe(tmp_path):
@@ -60,7 +61,7 @@ def test_exif_xmp_and_resolution_are_kept_between_formats(tmp_path, source, targ
     exif[0x8769] = {0x829A: 0.008, 0x9003: "2026:01:02 03:04:05"}
     exif[0x8825] = {1: "N", 2: (48.0, 8.0, 14.0)}
     xmp = b'<x:xmpmeta xmlns:x="adobe:ns:meta/">hello</x:xmpmeta>'
-    options = {"exif": exif}
+    options: dict[str, Any] = {"exif": exif}
     if source in ("jpeg", "png", "tiff"):
         options["dpi"] = (300, 300)
     if source in ("jpeg", "webp"):
@@ -91,7 +92,7 @@ def test_text_chunks_of_a_png_are_kept(tmp_path):
     still = read_still(save(tmp_path / "in.png", pnginfo=info))
     write(tmp_path / "out.png", still)
     with Image.open(tmp_path / "out.png") as picture:
-        assert picture.text["Author"] == "J. Doe"
+        assert picture.text["Author"] == "J. Doe"  # type: ignore[attr-defined]
 
 
 def test_the_thumbnail_of_the_source_is_removed(tmp_path):

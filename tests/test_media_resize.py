@@ -88,7 +88,7 @@ def test_a_picture_of_another_size_is_refused():
     with pytest.raises(ValueError, match="expected uint8 pixels"):
         resize.apply(scene(32, 64))
     with pytest.raises(ValueError, match="expected uint8 pixels"):
-        resize.restore(np.zeros((32, 64, 3), np.float32))  # type: ignore[arg-type]
+        resize.restore(np.zeros((32, 64, 3), np.float32))
     with pytest.raises(ValueError, match="cannot resize"):
         Resize.for_size(0, 5, 64)
 

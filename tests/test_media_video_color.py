@@ -75,4 +75,4 @@ def test_a_matrix_without_a_conversion_is_refused(tmp_path):
     frame = av.VideoFrame(64, 64, "yuv420p")
     frame.colorspace = 8  # YCgCo
     with pytest.raises(SourceError, match="matrix"):
-        color.color_facts(frame, tmp_path / "x.mp4")
+        color.color_facts(frame, tmp_path / "x.mp4")  # type: ignore[arg-type]

@@ -2,6 +2,7 @@
 
 from fractions import Fraction
 from itertools import pairwise
+from typing import Any
 
 import av
 import msgspec
@@ -19,7 +20,7 @@ from ip2p_batch.media.video.streams import is_cover
 from . import clips
 
 VFR = [int(t) for t in np.cumsum(np.random.default_rng(1).integers(300, 9000, 20))]
-SOURCES = {
+SOURCES: dict[str, dict[str, Any]] = {
     "all.mp4": {
         "audio": "aac", "subtitles": True, "chapters": True, "metadata": {"title": "A film"},
     },
@@ -182,7 +183,7 @@ def test_a_cover_image_is_copied(tmp_path):
     output, index, _ = joined(source, tmp_path, Encoding())
     assert index.facts.width == 64
     with av.open(str(output)) as container:
-        assert [is_cover(s) for s in container.streams.video] == [False, True]
+        assert [is_cover(s) for s in container.streams.video] == [False, True]  # type: ignore[arg-type]
 
 
 def test_an_output_that_cannot_hold_the_codec_or_sound_is_refused_at_planning(tmp_path):
@@ -201,7 +202,7 @@ def test_an_output_that_cannot_hold_the_codec_or_sound_is_refused_at_planning(tm
     for path, name, encoding, kind, words in cases:
         with pytest.raises(kind, match=words) as caught:
             check_output(path, tmp_path / name, facts, encoding)
-        assert caught.value.hint
+        assert caught.value.hint  # type: ignore[attr-defined]
 
 
 def test_a_container_of_the_same_kind_keeps_every_stream(tmp_path):
@@ -234,7 +235,7 @@ def test_segments_with_different_settings_are_refused(tmp_path):
     ):
         for frame in reader.frames(10, 20):
             writer.write(frame)
-    span = {"start": 0, "stop": 20, "suffix": ".mp4"}
+    span: dict[str, Any] = {"start": 0, "stop": 20, "suffix": ".mp4"}
     rest = (source, tmp_path / "o.mp4", index.facts, Encoding(), index.pts)
     with pytest.raises(EditError, match=r"other\.mp4 was encoded with other settings"):
         concat.join([*first, other], *rest, **span)

@@ -2,6 +2,7 @@
 
 import os
 from fractions import Fraction
+from typing import Any
 
 import av
 import numpy as np
@@ -17,7 +18,7 @@ from ip2p_batch.media.video.reader import VideoReader
 from . import clips
 
 VFR = [int(t) for t in np.cumsum(np.random.default_rng(0).integers(300, 6000, 80))]
-CLIPS = {
+CLIPS: dict[str, dict[str, Any]] = {
     "closed.mp4": {"gop": 12},
     "open.mp4": {"options": {"x264-params": "open-gop=1:keyint=14:bframes=4:b-pyramid=2"}},
     "hevc.mkv": {"codec": "libx265", "options": {"x265-params": "log-level=none:keyint=15"}},
@@ -36,7 +37,7 @@ def source(request, tmp_path_factory):
     path = clips.make(tmp_path_factory.mktemp("clips") / request.param, 80, **CLIPS[request.param])
     index = probe.index_video(path)
     with av.open(str(path)) as container:
-        linear = [to_rgb(f, index.facts.color) for f in container.decode(video=0)]
+        linear = [to_rgb(f, index.facts.color) for f in container.decode(video=0)]  # type: ignore[arg-type]
     return path, index, linear
 
 

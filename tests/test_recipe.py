@@ -105,7 +105,7 @@ def test_every_field_has_a_description_and_each_number_a_range():
 
 
 def test_a_whole_number_for_a_fraction_gives_the_same_fingerprint():
-    whole = Recipe(instruction="x", guidance_scale=7, guidance_interval=[0, 1])
+    whole = Recipe(instruction="x", guidance_scale=7, guidance_interval=[0, 1])  # type: ignore[arg-type]
     assert whole == Recipe(instruction="x", guidance_scale=7.0)
     assert whole.fingerprint() == Recipe(instruction="x", guidance_scale=7.0).fingerprint()
     assert whole.fingerprint() == decode(encode(whole), Recipe).fingerprint()

@@ -202,7 +202,7 @@ def test_a_manifest_gives_each_picture_its_own_instruction(catalog, tmp_path, se
     )
     assert result.frames == 2
     assert (tmp_path / "out" / "n" / "a.png").is_file() and (tmp_path / "out" / "b.jpg").is_file()
-    comment = Pil.open(tmp_path / "out" / "n" / "a.png").text["ip2p-batch"]
+    comment = Pil.open(tmp_path / "out" / "n" / "a.png").text["ip2p-batch"]  # type: ignore[attr-defined]
     assert "make it night" in comment
 
 

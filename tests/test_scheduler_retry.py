@@ -125,7 +125,7 @@ def test_a_fixed_manifest_row_is_edited_with_its_own_instruction(catalog, tmp_pa
     finish(folder)
     assert failed(folder).keys() == {"missing.png"}
     with Pil.open(tmp_path / "out" / "b.png") as edited:
-        comment = edited.text["ip2p-batch"]
+        comment = edited.text["ip2p-batch"]  # type: ignore[attr-defined]
     assert "add fog" in comment and '"seed":7' in comment.replace(" ", "")
     picture(catalog / "missing.png")
     assert scheduler.retry_job(folder) == 1

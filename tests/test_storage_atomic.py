@@ -51,7 +51,7 @@ def failing(function, times, number=errno.ESTALE):
             raise OSError(number, os.strerror(number))
         return function(*args, **options)
 
-    call.calls = calls
+    call.calls = calls  # type: ignore[attr-defined]
     return call
 
 

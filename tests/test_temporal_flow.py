@@ -53,11 +53,11 @@ def test_what_enters_the_picture_is_occluded():
 
 def test_flow_does_not_depend_on_the_machines_threads():
     one, two = texture(64, 96), texture(64, 96, seed=3)
-    found = []
+    flows = []
     for threads in (1, 4):
         cv2.setNumThreads(threads)
-        found.append(backward_flow(one, two)[0])
-    assert np.array_equal(*found)
+        flows.append(backward_flow(one, two)[0])
+    assert np.array_equal(flows[0], flows[1])
 
 
 @settings(max_examples=15)

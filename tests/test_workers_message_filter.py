@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 import ip2p_batch
 from ip2p_batch import scheduler
-from ip2p_batch.jobs.folder import encode
+from ip2p_batch.jobs.codec import encode
 from ip2p_batch.jobs.spec import Job
 from ip2p_batch.queue import redis_url
 from ip2p_batch.queue.celery_app import make_app

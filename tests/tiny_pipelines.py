@@ -2,6 +2,7 @@
 
 import warnings
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import torch
@@ -106,7 +107,8 @@ def editor(prediction_type="epsilon"):
 
 def recipe(**values):
     return Recipe(
-        **{"instruction": "make it night", "num_inference_steps": 4, "guidance_scale": 3.0} | values
+        **dict[str, Any](instruction="make it night", num_inference_steps=4, guidance_scale=3.0)
+        | values
     )
 
 
@@ -133,10 +135,10 @@ def frames(count, height=32, width=32, first=0, shift=1):
     for axis in (0, 1):
         for _ in range(3):
             wide = (wide + np.roll(wide, 1, axis) + np.roll(wide, -1, axis)) / 3
-    wide = np.clip(128 + 400 * wide, 0, 255).astype(np.uint8)
+    texture = np.clip(128 + 400 * wide, 0, 255).astype(np.uint8)
     result = []
     for i in range(count):
         left = (count - 1 - i) * shift
-        picture = np.ascontiguousarray(wide[:, left : left + width])
+        picture = np.ascontiguousarray(texture[:, left : left + width])
         result.append(Frame(first + i, 100 * (first + i), picture))
     return result

@@ -88,8 +88,8 @@ def nudge_length(data: bytearray, chance: random.Random) -> None:
     width, order = chance.choice((1, 2, 4)), chance.choice(("big", "little"))
     if len(data) > width:
         at = chance.randrange(len(data) - width)
-        number = int.from_bytes(data[at : at + width], order) + chance.choice((-8, -1, 1, 2, 16))
-        data[at : at + width] = (number % (1 << 8 * width)).to_bytes(width, order)
+        number = int.from_bytes(data[at : at + width], order) + chance.choice((-8, -1, 1, 2, 16))  # type: ignore[arg-type]
+        data[at : at + width] = (number % (1 << 8 * width)).to_bytes(width, order)  # type: ignore[arg-type]
 
 
 def swap(data: bytearray, chance: random.Random) -> None:

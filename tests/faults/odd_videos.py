@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -25,12 +26,12 @@ UNREADABLE = Refused("not a readable video, or truncated")
 NO_FRAME = Refused("no frame decodes")
 
 
-def clip(path: Path, frames: int = FRAMES, **options: object) -> Path:
+def clip(path: Path, frames: int = FRAMES, **options: Any) -> Path:
     """A small good video."""
-    return clips.make(path, frames, **({"size": SIZE, "gop": 4} | options))
+    return clips.make(path, frames, **(dict[str, Any](size=SIZE, gop=4) | options))
 
 
-def plain(name: str = "a.mp4", **options: object) -> Make:
+def plain(name: str = "a.mp4", **options: Any) -> Make:
     return lambda folder: clip(folder / name, **options)
 
 
@@ -62,7 +63,7 @@ def edited_bytes(change: Callable[[bytearray], object], name: str = "a.mp4", **o
     return make
 
 
-def cut(share: float, name: str, *, fast: bool = False, **options: object) -> Make:
+def cut(share: float, name: str, *, fast: bool = False, **options: Any) -> Make:
     """The first part of a file. ``fast``: the index of an MP4 stands at its beginning."""
 
     def make(folder: Path) -> Path:
@@ -112,7 +113,7 @@ def frames_in(
                 frame = av.VideoFrame.from_ndarray(image, format="rgb24")
                 frame = frame.reformat(format=pix_fmt)
                 frame.pts, frame.time_base = number, Fraction(1, 25)
-                target.mux(stream.encode(frame))
+                target.mux(stream.encode(frame))  # type: ignore[arg-type]
             target.mux(stream.encode(None))
         return path
 
@@ -287,7 +288,7 @@ def two_videos(folder: Path) -> Path:
     return path
 
 
-def gif(count: int, size: tuple[int, int] = (16, 16), **options: object) -> Make:
+def gif(count: int, size: tuple[int, int] = (16, 16), **options: Any) -> Make:
     def make(folder: Path) -> Path:
         path = folder / "a.gif"
         frames = [Pil.fromarray(clips.picture(n, *size)).convert("P") for n in range(count)]

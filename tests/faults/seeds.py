@@ -6,8 +6,9 @@ import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
-from functools import cache, partial
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 from PIL import Image as Pil
 
@@ -30,12 +31,14 @@ class Kind:
     is_video: bool = False
 
 
-def _video(suffix: str, **options: object) -> Kind:
-    make = partial(clips.make, frames=10, size=SIZE, gop=4, **options)
-    return Kind(suffix, lambda path: make(path), is_video=True)
+def _video(suffix: str, **options: Any) -> Kind:
+    def make(path: Path) -> None:
+        clips.make(path, 10, size=SIZE, gop=4, **options)
+
+    return Kind(suffix, make, is_video=True)
 
 
-def _picture(suffix: str, mode: str = "RGB", **options: object) -> Kind:
+def _picture(suffix: str, mode: str = "RGB", **options: Any) -> Kind:
     def make(path: Path) -> None:
         Pil.fromarray(pictures.scene(40, 24)).convert(mode).save(path, **options)
 

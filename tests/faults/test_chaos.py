@@ -16,6 +16,7 @@ from ip2p_batch.editing.editor import IdentityEditor
 from ip2p_batch.jobs.records import Result
 from ip2p_batch.scheduler.local_executor import LocalExecutor
 
+from .. import clips
 from ..jobs import stills_job
 from ..worker_processes import ROOT
 from . import chaos, course, jobs
@@ -81,11 +82,11 @@ def done(tmp_path):
 def test_a_film_with_a_frame_less_or_another_is_noticed(done, tmp_path):
     kind, job, outputs = done("film")
     path = outputs / kind.output
-    jobs.clips.make(tmp_path / "less.mp4", 59, audio="aac")
+    clips.make(tmp_path / "less.mp4", 59, audio="aac")
     path.write_bytes((tmp_path / "less.mp4").read_bytes())
     with pytest.raises(Broken, match="59 frames instead of 60"):
         kind.compare(job, outputs)
-    jobs.clips.make(tmp_path / "other.mp4", 60, audio="aac", options={"crf": "40"})
+    clips.make(tmp_path / "other.mp4", 60, audio="aac", options={"crf": "40"})
     path.write_bytes((tmp_path / "other.mp4").read_bytes())
     with pytest.raises(Broken, match="not the same pixels"):
         kind.compare(job, outputs)
