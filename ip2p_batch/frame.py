@@ -1,4 +1,4 @@
-"""One frame of a video, or one picture, on its way through the editor."""
+"""One frame of a video, or one image, on its way through the editor."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ FrameTable = npt.NDArray[np.int64]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Frame:
-    """A picture and its place.
+    """An image and its place.
 
     Attributes:
         index: position in the source, from 0, in display order; for stills the item's number.

@@ -37,9 +37,7 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
     instruction: Annotated[
         str,
-        Meta(
-            description="What to change, in a sentence. A manifest may give each picture its own."
-        ),
+        Meta(description="What to change, in a sentence. A manifest may give each image its own."),
     ]
     negative_prompt: Annotated[str, Meta(description="What to avoid in the result.")] = ""
     model: Annotated[

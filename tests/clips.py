@@ -33,7 +33,7 @@ def picture(number: int, width: int = 64, height: int = 64) -> np.ndarray:
 
 
 def number(image: np.ndarray) -> int:
-    """Read the number that :func:`picture` drew from a decoded frame."""
+    """Read the number that :func:`image` drew from a decoded frame."""
     height, width = image.shape[:2]
     edge = width // BITS
     row = image[height // 6]

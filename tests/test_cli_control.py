@@ -33,7 +33,7 @@ def create(tmp_path, settings, name="catalog", pictures=3):
     source.mkdir(exist_ok=True)
     for number in range(pictures):
         Pil.fromarray(np.full((64, 96, 3), number, np.uint8)).save(source / f"{number}.png")
-    (source / "broken.jpg").write_bytes(b"not a picture")
+    (source / "broken.jpg").write_bytes(b"not an image")
     recipe = Recipe(instruction="invert", model="identity", size=64)
     request = scheduler.EditRequest(source=source, output=tmp_path / f"{name}-out", recipe=recipe)
     return scheduler.create_job(request, settings)
@@ -41,7 +41,7 @@ def create(tmp_path, settings, name="catalog", pictures=3):
 
 @pytest.fixture
 def folder(tmp_path, settings):
-    """A job of three pictures and a broken one, that has not started."""
+    """A job of three images and a broken one, that has not started."""
     return create(tmp_path, settings)
 
 
@@ -89,7 +89,7 @@ def test_watch_follows_a_job_of_other_workers_and_ends_like_edit(folder):
     assert kinds[:2] == ["started", "progress"] and kinds[-1] == "done"
     assert "chunk" in kinds
     assert events[-1]["data"]["frames"] == 3
-    assert process.returncode == 1, "one picture failed"
+    assert process.returncode == 1, "one image failed"
 
 
 def test_watch_needs_no_broker_and_does_not_change_the_job(folder):
@@ -119,7 +119,7 @@ def test_watch_reports_a_pause_and_its_end(folder):
     read_until(process.stderr, "resumed")
     finish(folder)
     process.communicate(timeout=60)
-    assert process.returncode == 1, "one picture failed"
+    assert process.returncode == 1, "one image failed"
 
 
 def test_watch_without_a_job_follows_the_running_one(tmp_path, settings, folder):
@@ -132,7 +132,7 @@ def test_watch_without_a_job_follows_the_running_one(tmp_path, settings, folder)
     assert json.loads(process.stdout.readline())["job"] == other.path.name
     finish(other)
     process.communicate(timeout=60)
-    assert process.returncode == 1, "one picture failed"
+    assert process.returncode == 1, "one image failed"
 
 
 def test_watch_without_any_job_is_an_error_and_a_finished_job_is_reported_at_once(folder):
@@ -188,7 +188,7 @@ def test_resume_of_a_paused_job_that_a_command_follows_lifts_the_pause_and_watch
     thread.join()
     assert kinds.index("paused") < kinds.index("resumed") < kinds.index("chunk")
     assert kinds[-1] == "done"
-    assert resumed[0].exit_code == 1, "one picture failed"
+    assert resumed[0].exit_code == 1, "one image failed"
     assert json.loads(resumed[0].stdout.splitlines()[-1])["kind"] == "done"
     assert not (folder.path / "workers.log").exists(), "resume started no workers"
 
@@ -224,7 +224,7 @@ def test_retry_edits_what_failed_again_with_local_workers(tmp_path, folder, sett
     assert f"ip2p-batch retry {name}" in run_cli("status", name).stdout
     assert "with `ip2p-batch retry`" in run_cli("resume", name).stderr
     done = run_cli("retry", name)
-    assert done.exit_code == 1 and "no failed pictures can be retried" in done.stderr
+    assert done.exit_code == 1 and "no failed images can be retried" in done.stderr
     Pil.new("RGB", (96, 64)).save(tmp_path / "catalog" / "broken.jpg")
     done = run_cli("retry", name, "--workers", "1", "--json")
     assert done.exit_code == 0, done.output

@@ -56,7 +56,7 @@ def catalog(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_folder_is_edited_and_failed_pictures_are_listed_with_the_reason(catalog, tmp_path):
+def test_a_folder_is_edited_and_failed_images_are_listed_with_the_reason(catalog, tmp_path):
     out = tmp_path / "edited"
     code, text, errors = run("edit", catalog, "make it night", "-o", out, *LIGHT)
     assert code == 1, errors
@@ -64,14 +64,14 @@ def test_a_folder_is_edited_and_failed_pictures_are_listed_with_the_reason(catal
         "a.png",
         "deep/b.jpg",
     ]
-    assert "2 pictures" in text
+    assert "2 images" in text
     assert "2 of 4 failed" in text
     for name in ("text.jpg", "zero.png"):
         assert name in text
     # All results exist now: the same command skips them and names --overwrite.
     code, text, errors = run("edit", catalog, "make it night", "-o", out, *LIGHT)
     assert code == 1  # two still fail
-    assert "2 pictures skipped" in text and "--overwrite" in errors
+    assert "2 images skipped" in text and "--overwrite" in errors
 
 
 @pytest.mark.slow

@@ -21,12 +21,12 @@ def run(*arguments):
 
 @pytest.fixture
 def folder(tmp_path, settings):
-    """A job of three pictures, one of them broken, that has not started."""
+    """A job of three images, one of them broken, that has not started."""
     source = tmp_path / "catalog"
     source.mkdir()
     for name in ("a.png", "b.png"):
         Pil.fromarray(np.full((64, 96, 3), 90, np.uint8)).save(source / name)
-    (source / "broken.jpg").write_bytes(b"not a picture")
+    (source / "broken.jpg").write_bytes(b"not an image")
     request = scheduler.EditRequest(
         source=source,
         output=tmp_path / "out",
@@ -107,7 +107,7 @@ def test_a_finished_job_is_neither_cancelled_nor_edited_again(folder):
     assert "nothing to cancel" in run("cancel", folder.path.name).stdout
     assert not folder.cancelled
     done = run("resume", folder.path.name)
-    assert done.exit_code == 1, "one picture failed, and resume does not retry it"
+    assert done.exit_code == 1, "one image failed, and resume does not retry it"
     assert "broken.jpg" in done.stdout
     assert "is finished. Edit what failed again" in done.stderr
 

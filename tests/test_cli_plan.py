@@ -30,7 +30,7 @@ def catalog(tmp_path):
     folder.mkdir()
     for name, size in [("a.png", (96, 64)), ("b.jpg", (64, 96))]:
         Pil.fromarray(np.zeros((*size[::-1], 3), np.uint8)).save(folder / name)
-    (folder / "broken.jpg").write_bytes(b"not a picture")
+    (folder / "broken.jpg").write_bytes(b"not an image")
     return folder
 
 
@@ -57,10 +57,10 @@ def test_a_plan_as_json_is_one_object_with_the_whole_plan(tmp_path):
     assert plan["memory"][0]["weights"] > 2e9
 
 
-def test_a_plan_of_a_folder_names_excluded_pictures_and_the_reasons(catalog, tmp_path):
+def test_a_plan_of_a_folder_names_excluded_images_and_the_reasons(catalog, tmp_path):
     done = run(catalog, "make it snow", "-o", tmp_path / "out")
     assert done.exit_code == 0, done.output
-    assert "2 pictures" in done.stdout
+    assert "2 images" in done.stdout
     assert "broken.jpg" in done.stdout
     assert not (tmp_path / "out").exists()
 

@@ -15,7 +15,7 @@ RESULT = Result(
     output="out.mp4",
     frames=96,
     seconds=48.0,
-    failed=(("a/b.jpg", "it is empty"), ("c.png", "not a picture")),
+    failed=(("a/b.jpg", "it is empty"), ("c.png", "not an image")),
     skipped=2,
     warnings=("10-bit video is edited in 8 bits.",),
     finished=0.0,
@@ -62,15 +62,15 @@ def test_plain_lines_name_each_planning_stage_once(capsys):
 
 def test_the_summary_has_output_speed_and_failures(capsys):
     reporter = LinesReporter()
-    reporter.noun = "picture"
+    reporter.noun = "image"
     reporter.result(RESULT)
     captured = capsys.readouterr()
     assert captured.out.splitlines() == [
-        "out.mp4: 96 pictures in 48.0 s (2.00 pictures/s)",
-        "2 pictures skipped: the output exists",
+        "out.mp4: 96 images in 48.0 s (2.00 images/s)",
+        "2 images skipped: the output exists",
         "2 of 98 failed:",
         "  a/b.jpg: it is empty",
-        "  c.png: not a picture",
+        "  c.png: not an image",
     ]
     assert captured.err == "warning: 10-bit video is edited in 8 bits.\n"
 

@@ -182,7 +182,7 @@ def tiny():
 
 
 def decibels(one, two):
-    """Peak signal-to-noise ratio of two pictures."""
+    """Peak signal-to-noise ratio of two images."""
     gap = np.square(one.image.astype(float) - two.image).mean()
     return 10 * np.log10(255**2 / max(gap, 1e-9))
 
@@ -262,7 +262,7 @@ def test_a_thing_that_passes_between_borders_leaves_no_ghost_and_is_edited(
 def test_a_frame_hidden_from_both_borders_is_edited_from_noise():
     look = recipe(carryover=0.5, batch_size=2)
     clip = frames(9)
-    # Halfway something else fills the picture, as when a car drives by.
+    # Halfway something else fills the image, as when a car drives by.
     clip[4] = clip[4].with_image(255 - clip[4].image)
     session = carried(editor(), look, clip, (0, 8))
     together = session.edit(clip)

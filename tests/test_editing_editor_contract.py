@@ -45,7 +45,7 @@ def images(edited):
     return np.stack([f.image for f in edited])
 
 
-def test_places_stay_and_pictures_keep_their_shape_and_type(editor, clip):
+def test_places_stay_and_images_keep_their_shape_and_type(editor, clip):
     edited = editor.session(RECIPE).edit(clip)
     assert [(f.index, f.pts) for f in edited] == [(f.index, f.pts) for f in clip]
     for frame in edited:

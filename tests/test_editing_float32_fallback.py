@@ -93,7 +93,7 @@ def test_a_frame_that_decodes_badly_is_decoded_again_in_float32_and_no_other(val
     assert list(session.warnings) == []
 
 
-def test_a_flat_picture_of_a_flat_source_is_no_defect():
+def test_a_flat_image_of_a_flat_source_is_no_defect():
     owner = half()
     calls = spoil_decoding(owner, BLACK, slot=0)
     clip = [f.with_image(np.full_like(f.image, 90)) for f in frames(1)]
@@ -102,7 +102,7 @@ def test_a_flat_picture_of_a_flat_source_is_no_defect():
     assert calls == [(HALF, 1)] and session.notes == {}
 
 
-def test_a_picture_that_is_black_in_float32_too_is_the_models_own_and_left():
+def test_an_image_that_is_black_in_float32_too_is_the_models_own_and_left():
     owner, clip = half(), frames(3)
     calls = spoil_decoding(owner, BLACK, precisions=(HALF, torch.float32))
     expected = half().session(recipe(**LOOK)).edit(clip)
@@ -215,7 +215,7 @@ def test_a_job_can_be_cancelled_while_a_frame_is_repeated():
     assert owner.pipe.unet.dtype == owner.pipe.vae.dtype == HALF
 
 
-def test_float16_that_really_overflows_gives_the_pictures_of_float32():
+def test_float16_that_really_overflows_gives_the_images_of_float32():
     """The known fault of some autoencoders: beyond 65504 inside, ordinary values at the end."""
     pipe = pipeline().to(torch.float16)
     with torch.no_grad():

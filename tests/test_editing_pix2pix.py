@@ -91,7 +91,7 @@ def test_the_bundled_model_equals_the_stock_pipeline():
         assert np.abs(a.image - b).max() < 0.55
 
 
-def test_every_option_changes_the_picture():
+def test_every_option_changes_the_image():
     """Else the comparisons above would prove little."""
     clip = frames(1)
     base = {"negative_prompt": "blurry", "image_guidance_scale": 1.5}

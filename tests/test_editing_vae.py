@@ -1,4 +1,4 @@
-"""Encode and decode pictures with the model's VAE and with a tiny VAE."""
+"""Encode and decode images with the model's VAE and with a tiny VAE."""
 
 import numpy as np
 import pytest

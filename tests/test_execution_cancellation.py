@@ -59,7 +59,7 @@ def test_on_a_slow_share_reading_takes_at_most_a_fiftieth_of_the_time(tmp_path):
     assert 0.5 * len(polls) <= 0.02 * 1000.0 + 0.5
 
 
-def test_no_picture_is_edited_after_a_cancel_order(tmp_path):
+def test_no_image_is_edited_after_a_cancel_order(tmp_path):
     folder = stills_job(tmp_path, 12, each=12)
     edited = []
 

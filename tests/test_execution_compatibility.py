@@ -67,7 +67,7 @@ def test_with_mixed_hardware_receipts_and_summary_name_the_differences(tmp_path,
     assert second.worker.compute_profile.dtype == "bfloat16"
     assert second.worker.model == second.worker.compute_profile.model
     (line,) = scheduler.read_result(job).warnings
-    assert line.startswith("1 picture was edited on other hardware: precision bfloat16")
+    assert line.startswith("1 image was edited on other hardware: precision bfloat16")
     status = scheduler.read_status(job)
     assert status.compute_profile == full_editor().compute_profile
 

@@ -30,22 +30,22 @@ from .jobs import TINY, stills_job
 WORKER = WorkerInfo(host=platform.node(), pid=1)
 
 
-# -- pictures -------------------------------------------------------------------------------
+# -- images -------------------------------------------------------------------------------
 
 
-def test_a_picture_that_crashes_its_worker_is_named_and_all_others_are_edited(tmp_path):
+def test_an_image_that_crashes_its_worker_is_named_and_all_others_are_edited(tmp_path):
     job = stills_job(tmp_path, 11, model="identity:crash=6", each=11)
-    # One that is not located, two in the batch, two at the picture alone.
+    # One that is not located, two in the batch, two at the image alone.
     assert crashes(job) == {"1-000000": 5}
     (receipt,) = job.receipts.all()
     (bad,) = [i for i in receipt.items if i.error]
-    assert bad.index == 6 and "crashed or hung at this picture" in bad.error
+    assert bad.index == 6 and "crashed or hung at this image" in bad.error
     assert assemble(job).failed == ((str(tmp_path / "in" / "6.png"), bad.error),)
     names = sorted(p.name for p in (tmp_path / "out").iterdir())
     assert names == sorted(f"{n}.png" for n in range(11) if n != 6)
 
 
-def test_a_picture_that_hangs_is_skipped_like_one_that_crashes(tmp_path):
+def test_an_image_that_hangs_is_skipped_like_one_that_crashes(tmp_path):
     job = stills_job(tmp_path, 2, model="identity:hang=1")
     assert crashes(job, HANGS_AFTER="0.2") == {"1-000000": 0, "1-000001": 3}
     assert [(i.index, bool(i.error)) for r in job.receipts.all() for i in r.items] == [
@@ -163,12 +163,12 @@ def test_a_chunk_that_crashes_before_its_first_frame_fails(tmp_path):
     assert run_here(job) == "done", "resume tries again"
 
 
-def test_a_chunk_that_crashes_at_a_skipped_picture_fails_and_names_it(tmp_path):
+def test_a_chunk_that_crashes_at_a_skipped_image_fails_and_names_it(tmp_path):
     job = stills_job(tmp_path, 8, each=8)
     record_crashes(job, "1-000000", (), *[(5,)] * 4)
     assert run_here(job) == "failed"
     (failure,) = job.failures.all()
-    assert "picture 5" in failure.message
+    assert "image 5" in failure.message
 
 
 def run_here(job):

@@ -1,4 +1,4 @@
-"""A frame without a picture is replaced by a neighbour, and the user is warned."""
+"""A frame without an image is replaced by a neighbour, and the user is warned."""
 
 import av
 import numpy as np
@@ -25,7 +25,7 @@ VIDEO = Recipe(
 
 
 class LosingEditor(IdentityEditor):
-    """Gives no picture for some frames, by their numbers."""
+    """Gives no image for some frames, by their numbers."""
 
     def __init__(self, *lost):
         super().__init__()
@@ -39,7 +39,7 @@ class LosingEditor(IdentityEditor):
             edited = edit_all(batch, **own)
             good = [f for f in edited if f.index not in self.lost]
             if len(good) < len(edited):
-                raise NotFinite("no picture", edited=good)
+                raise NotFinite("no image", edited=good)
             return edited
 
         session.edit = edit
@@ -47,7 +47,7 @@ class LosingEditor(IdentityEditor):
 
 
 def filled(lost, groups):
-    """Numbers of the sources, and of the pictures that they got, over one chunk."""
+    """Numbers of the sources, and of the images that they got, over one chunk."""
     clip = {f.index: f for f in frames(sum(groups), 16, 16, first=50)}
     fallback = FrameFallback(LosingEditor(*lost).session(VIDEO))
     numbers, pairs = iter(sorted(clip)), []
@@ -60,18 +60,18 @@ def filled(lost, groups):
 
 
 @pytest.mark.parametrize("groups", [[6], [1] * 6, [2, 4], [5, 1]])
-def test_the_frame_before_or_the_first_picture_replaces_a_gap(groups):
+def test_the_frame_before_or_the_first_image_replaces_a_gap(groups):
     pairs, notes = filled({50, 51, 54}, groups)
     assert pairs == [(50, 52), (51, 52), (52, 52), (53, 53), (54, 53), (55, 55)]
     assert sorted(notes) == [50, 51, 54]
 
 
-def test_a_chunk_without_any_picture_is_an_error():
+def test_a_chunk_without_any_image_is_an_error():
     with pytest.raises(NotFinite):
         filled(range(50, 56), [2, 2, 2])
 
 
-def test_only_so_many_frames_wait_for_the_first_picture():
+def test_only_so_many_frames_wait_for_the_first_image():
     fallback = FrameFallback(LosingEditor(*range(99)).session(VIDEO))
     clip = frames(frame_fallback._MAX_WAITING + 1, 8, 8)
     assert fallback.edit(clip[:-1]) == []
@@ -94,9 +94,9 @@ def test_a_video_is_finished_and_the_frames_are_named(tmp_path, settings):
         assert np.array_equal(picture, shown[number - 1]) == (number in (4, 5, 10))
     warnings = scheduler.read_result(folder).warnings
     # Frame 9 is the first of its chunk, so the next frame replaces it.
-    assert [w for w in warnings if "picture" in w] == [
-        "Frames 4-5 gave no finite picture; a neighbour replaces it.",
-        "Frame 9 gave no finite picture; a neighbour replaces it.",
+    assert [w for w in warnings if "image" in w] == [
+        "Frames 4-5 gave no finite image; a neighbour replaces it.",
+        "Frame 9 gave no finite image; a neighbour replaces it.",
     ]
 
 
@@ -122,21 +122,21 @@ def overflow(module, arguments, output):
     return output if output.dtype == torch.float32 else torch.full_like(output, float("nan"))
 
 
-# -- pictures -------------------------------------------------------------------------------
+# -- images -------------------------------------------------------------------------------
 
 
-def test_a_picture_without_a_result_is_named_and_the_others_are_written(tmp_path):
+def test_an_image_without_a_result_is_named_and_the_others_are_written(tmp_path):
     job = stills_job(tmp_path, 4, each=4)
     events = list(scheduler.follow_job(job, LocalExecutor(lambda _: LosingEditor(2))))
     assert events[-1].kind == "done"
     result = scheduler.read_result(job)
     assert result.frames == 3
     ((path, why),) = result.failed
-    assert path == str(tmp_path / "in" / "2.png") and "no finite picture" in why
+    assert path == str(tmp_path / "in" / "2.png") and "no finite image" in why
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["0.png", "1.png", "3.png"]
 
 
-def test_a_picture_that_was_recovered_is_named_by_its_path(tmp_path):
+def test_an_image_that_was_recovered_is_named_by_its_path(tmp_path):
     owner = Pix2PixEditor(pipeline(), device="cpu", dtype=torch.bfloat16)
     owner.pipe.vae.decoder.register_forward_hook(overflow)
     job = stills_job(tmp_path, 1)

@@ -180,12 +180,12 @@ def test_a_job_that_is_stopped_and_resumed_at_once_finishes(tmp_path, worker, or
     wait_until_idle(worker)
 
 
-def test_a_fixed_picture_is_edited_on_retry_without_a_follower(tmp_path, worker, settings):
+def test_a_fixed_image_is_edited_on_retry_without_a_follower(tmp_path, worker, settings):
     source = tmp_path / "catalog"
     source.mkdir()
     for name in ("a.png", "b.png"):
         Pil.new("RGB", (96, 64)).save(source / name)
-    (source / "broken.png").write_bytes(b"not a picture")
+    (source / "broken.png").write_bytes(b"not an image")
     recipe = Recipe(instruction="x", model="identity", size=64)
     request = scheduler.EditRequest(source=source, output=tmp_path / "out", recipe=recipe)
     job = scheduler.create_job(request, settings)

@@ -45,13 +45,13 @@ def test_frames_edited_on_other_hardware_are_listed_in_one_line():
     ]
 
 
-def test_pictures_edited_on_other_hardware_are_counted():
+def test_images_edited_on_other_hardware_are_counted():
     chunks = [
         ImageChunk(id=chunk_id(1, n), wave=1, start=start, stop=stop)
         for n, (start, stop) in enumerate([(0, 16), (16, 17)])
     ]
     both, one = (mixed(chunks, receipts(chunks, *n))[0] for n in ((0, 1), (1,)))
-    assert both.startswith("17 pictures were") and one.startswith("1 picture was")
+    assert both.startswith("17 images were") and one.startswith("1 image was")
 
 
 def test_incompatible_workers_of_one_host_share_one_message():

@@ -102,7 +102,7 @@ def test_a_message_round_trips(path, chunk_id):
     )
 
 
-def test_an_item_result_counts_only_in_the_chunk_that_has_its_picture():
+def test_an_item_result_counts_only_in_the_chunk_that_has_its_image():
     first = ImageChunk(id="1-000000", wave=1, start=0, stop=3, excluded=(1,))
     again = ImageChunk(id="1-000001", wave=1, start=1, stop=2)
     plan = Plan(chunks=(first, again))
@@ -119,7 +119,7 @@ def test_an_item_result_counts_only_in_the_chunk_that_has_its_picture():
     assert decode(encode(plan), Plan) == plan
 
 
-def test_retried_pictures_move_to_a_new_chunk_with_an_id_of_its_own():
+def test_retried_images_move_to_a_new_chunk_with_an_id_of_its_own():
     chunks = [ImageChunk(id=name, wave=1, start=at, stop=at + 2) for name, at in
               (("1-000000", 0), ("1-000002", 2))]  # fmt: skip
     plan = Plan(chunks=tuple(chunks), warnings=("old",))

@@ -48,7 +48,7 @@ def test_portrait_pairs_share_a_row(tmp_path):
     assert sheet.shape[1] <= 1400
 
 
-def test_pictures_keep_their_aspect_ratio(tmp_path):
+def test_images_keep_their_aspect_ratio(tmp_path):
     pairs = [(flat(300, 300, RED), flat(300, 300, BLUE))] * 2
     green = (0, 160, 0)
     sheet = drawn(tmp_path, [*pairs, (flat(400, 100, green), flat(400, 100, BLUE))])

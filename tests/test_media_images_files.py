@@ -326,7 +326,7 @@ def test_a_profile_that_does_not_match_is_ignored_with_a_warning(tmp_path, profi
         profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")).tobytes()
     still = read_still(save(tmp_path / "a.png", icc_profile=profile))
     assert np.array_equal(still.image, scene()) and still.icc is None
-    assert still.warnings == ["colour profile is damaged or does not match the picture; ignored"]
+    assert still.warnings == ["colour profile is damaged or does not match the image; ignored"]
 
 
 @pytest.mark.parametrize("suffix", [".jpg", ".tif"])
@@ -355,12 +355,12 @@ def test_a_truncated_image_is_a_source_error(tmp_path, format_):
     ("data", "reason"),
     [
         (b"", "the file is empty"),
-        (b"just some notes\n", "text, not a picture"),
+        (b"just some notes\n", "text, not an image"),
         (b"<!DOCTYPE html><html>404</html>", "a web page"),
-        (b"GIF89a" + bytes(20), "a GIF picture"),
-        (b"\0\0\0\x18ftypheic" + bytes(40), "a HEIF picture"),
+        (b"GIF89a" + bytes(20), "a GIF image"),
+        (b"\0\0\0\x18ftypheic" + bytes(40), "a HEIF image"),
         (b"%PDF-1.7", "a PDF document"),
-        (bytes(range(256)), "not a picture of a known format"),
+        (bytes(range(256)), "not an image of a known format"),
         (b"\xff\xd8\xff", "damaged"),
         (b"\x89PNG\r\n\x1a\n", "damaged"),
         (pictures.bomb(), "30000x30000 is 900 million pixels, more than the limit of 200 million"),
@@ -408,7 +408,7 @@ def test_the_first_of_several_images_in_a_file_is_read(tmp_path):
         path = tmp_path / f"a{suffix}"
         frames[0].save(path, save_all=True, append_images=frames[1:])
         still = read_still(path)
-        assert still.warnings == ["holds 3 pictures; only the first is edited"]
+        assert still.warnings == ["holds 3 images; only the first is edited"]
         assert still.image[4, 4, 0] > 240
 
 

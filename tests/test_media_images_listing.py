@@ -64,9 +64,9 @@ def test_formats_that_cannot_be_edited_become_errors(tmp_path):
     touch(tmp_path, "a.gif", "b.heic", "c.CR2")
     errors = [item.error for item in find_items(tmp_path, tmp_path / "out")]
     assert errors == [
-        "GIF pictures are not supported",
-        "HEIC pictures are not supported",
-        "camera raw pictures are not supported",
+        "GIF images are not supported",
+        "HEIC images are not supported",
+        "camera raw images are not supported",
     ]
 
 
@@ -84,7 +84,7 @@ def test_a_result_never_replaces_another_source(tmp_path):
     touch(tmp_path, "in/in/x.png", "in/x.png")
     items = find_items(tmp_path / "in", tmp_path)
     assert found(items, tmp_path / "in") == ["in/x.png", "x.png"]
-    assert "is itself a picture to edit" in (items[0].error or "")
+    assert "is itself an image to edit" in (items[0].error or "")
     assert items[1].error is None and items[1].output == str(tmp_path / "x.png")
     assert all(item.error for item in find_items(tmp_path / "in", tmp_path / "in"))
 
@@ -151,7 +151,7 @@ def test_sizes_are_upright_and_damaged_files_become_errors(tmp_path):
     (folder / "bomb.png").write_bytes(pictures.bomb())
     (folder / "cut.jpg").write_bytes(pictures.truncated("JPEG"))
     (folder / "empty.jpg").write_bytes(b"")
-    (folder / "text.jpg").write_text("not a picture at all")
+    (folder / "text.jpg").write_text("not an image at all")
     (folder / "gone.png").write_bytes(b"")
     items = find_items(folder, tmp_path / "out")
     (folder / "gone.png").unlink()
@@ -163,13 +163,13 @@ def test_sizes_are_upright_and_damaged_files_become_errors(tmp_path):
         "bomb.png": "30000x30000 is 900 million pixels, more than the limit of 200 million"
         " (IP2P_MAX_PIXELS)",
         "empty.jpg": "the file is empty",
-        "text.jpg": "text, not a picture",
+        "text.jpg": "text, not an image",
         "gone.png": "cannot be read: No such file or directory",
     }
     sizes = {os.path.basename(i.source): (i.width, i.height) for i in done if not i.error}
     assert sizes.pop("cut.jpg") == (64, 64)  # only a complete read shows that it is truncated
     assert set(sizes.values()) == {(48, 32)} and len(sizes) == 6
-    assert steps == [("reading picture headers", len(items), len(items))]
+    assert steps == [("reading image headers", len(items), len(items))]
 
 
 def test_the_limit_on_pixels_can_be_set(tmp_path):

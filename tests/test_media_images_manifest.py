@@ -83,7 +83,7 @@ def test_an_output_that_is_a_source_is_refused(tmp_path):
     path = tmp_path / "list.csv"
     path.write_text("path,output\na.jpg,b.jpg\nb.jpg,c.jpg\n")
     items = read_manifest(path, tmp_path)
-    assert "is itself a picture to edit" in (items[0].error or "")
+    assert "is itself an image to edit" in (items[0].error or "")
     assert items[1].error is None
 
 

@@ -1,4 +1,4 @@
-"""The reference image: from a picture or a video, kept in the job folder."""
+"""The reference image: from an image or a video, kept in the job folder."""
 
 import av
 import numpy as np
@@ -26,7 +26,7 @@ def photo(path, size=(300, 200), seed=0):
     return path
 
 
-def test_a_picture_is_brought_to_the_size_of_the_edit(tmp_path):
+def test_an_image_is_brought_to_the_size_of_the_edit(tmp_path):
     image = read_reference_image(photo(tmp_path / "reference.png"), 128)
     assert image.dtype == np.uint8 and max(image.shape[:2]) == 128
     assert all(side % 8 == 0 for side in image.shape[:2])
@@ -43,7 +43,7 @@ def test_the_middle_frame_of_a_video_is_used():
 
 def test_a_folder_is_refused_with_the_remedy(tmp_path):
     photo(tmp_path / "a.png")
-    with pytest.raises(SourceError, match="neither a picture nor a video") as caught:
+    with pytest.raises(SourceError, match="neither an image nor a video") as caught:
         read_reference_image(tmp_path, 128)
     assert "--reference-image" in caught.value.hint
 

@@ -13,12 +13,12 @@ from .pictures import scene
 SIDES = st.integers(1, 400)
 
 
-def test_a_wide_picture_gets_the_requested_longest_side():
+def test_a_wide_image_gets_the_requested_longest_side():
     resize = Resize.for_size(1920, 1080, 512)
     assert resize.content == (512, 288) and (resize.width, resize.height) == (512, 288)
 
 
-def test_a_small_picture_is_scaled_up():
+def test_a_small_image_is_scaled_up():
     assert Resize.for_size(100, 50, 512).content == (512, 256)
 
 
@@ -39,7 +39,7 @@ def test_an_unknown_pixel_aspect_counts_as_square(sar):
     assert Resize.for_size(64, 32, 64, sar) == Resize.for_size(64, 32, 64)
 
 
-def test_a_very_long_picture_is_not_scaled_to_a_line():
+def test_a_very_long_image_is_not_scaled_to_a_line():
     resize = Resize.for_size(10_000, 20, 512)
     assert resize.content == (512, 8)
     image = scene(10_000, 20)
@@ -55,7 +55,7 @@ def test_pixels_are_unchanged_if_the_sizes_match():
     assert np.array_equal(resize.restore(resized), image)
 
 
-def test_a_picture_of_one_colour_keeps_it_exactly():
+def test_an_image_of_one_colour_keeps_it_exactly():
     image = np.full((90, 160, 3), (30, 200, 40), np.uint8)
     resize = Resize.for_size(160, 90, 100)
     assert (resize.apply(image) == (30, 200, 40)).all()
@@ -69,7 +69,7 @@ def test_shrinking_does_not_alias():
     assert abs(float(resized[:, 8:-8].mean()) - 127.5) < 3 and resized[:, 8:-8].std() < 8
 
 
-def test_a_round_trip_keeps_the_picture_in_place():
+def test_a_round_trip_keeps_the_image_in_place():
     image = scene(320, 180)
     resize = Resize.for_size(320, 180, 200)
     back = resize.restore(resize.apply(image))
@@ -83,7 +83,7 @@ def test_padding_mirrors_the_border():
     assert np.array_equal(resized[60:64, :60], image[59:55:-1])
 
 
-def test_a_picture_of_another_size_is_refused():
+def test_an_image_of_another_size_is_refused():
     resize = Resize.for_size(64, 32, 64)
     with pytest.raises(ValueError, match="expected uint8 pixels"):
         resize.apply(scene(32, 64))
@@ -110,7 +110,7 @@ def test_any_size_becomes_a_multiple_of_eight_and_is_restored_exactly(width, hei
 
 @given(SIDES, SIDES, st.sampled_from([8, 16, 64]))
 @settings(max_examples=60)
-def test_a_picture_of_the_requested_size_is_restored_bit_identical(width, height, multiple):
+def test_an_image_of_the_requested_size_is_restored_bit_identical(width, height, multiple):
     image = scene(width, height)
     resize = Resize.for_size(width, height, max(width, height), multiple=multiple)
     assert resize.width % multiple == 0 == resize.height % multiple
@@ -134,6 +134,6 @@ def test_a_rotated_video_is_resized_upright():
     assert Resize.of_video(facts, 512) == Resize.for_size(576, 720, 512, (45, 64))
 
 
-def test_a_picture_is_resized_by_its_upright_size():
+def test_an_image_is_resized_by_its_upright_size():
     item = Item(source="/a.png", output="/b.png", width=100, height=50)
     assert Resize.of_item(item, 512) == Resize.for_size(100, 50, 512)

@@ -149,9 +149,9 @@ def test_a_folder_is_mirrored_with_its_names(catalog, tmp_path, settings):
     assert np.abs((255 - source) - target).mean() < 12
 
 
-def test_damaged_pictures_are_reported_and_the_others_are_edited(catalog, tmp_path, settings):
+def test_damaged_images_are_reported_and_the_others_are_edited(catalog, tmp_path, settings):
     (catalog / "empty.jpg").write_bytes(b"")
-    (catalog / "text.png").write_text("not a picture")
+    (catalog / "text.png").write_text("not an image")
     whole = (catalog / "b.jpg").read_bytes()
     (catalog / "cut.jpg").write_bytes(whole[: len(whole) // 2])
     result = edit(catalog, tmp_path / "edited", settings)
@@ -187,14 +187,14 @@ def test_an_interrupted_folder_continues_as_the_same_job(catalog, tmp_path, sett
     assert scheduler.read_result(again).frames == 3
 
 
-def test_a_folder_without_a_readable_picture_is_refused(tmp_path, settings):
+def test_a_folder_without_a_readable_image_is_refused(tmp_path, settings):
     (tmp_path / "catalog").mkdir()
     (tmp_path / "catalog" / "a.jpg").write_bytes(b"")
     with pytest.raises(SourceError, match="Nothing in"):
         edit(tmp_path / "catalog", tmp_path / "out", settings)
 
 
-def test_a_manifest_gives_each_picture_its_own_instruction(catalog, tmp_path, settings):
+def test_a_manifest_gives_each_image_its_own_instruction(catalog, tmp_path, settings):
     manifest = catalog / "list.csv"
     manifest.write_text("path,instruction,output\na.png,make it night,n/a.png\nb.jpg,add fog,\n")
     result = edit(
@@ -206,7 +206,7 @@ def test_a_manifest_gives_each_picture_its_own_instruction(catalog, tmp_path, se
     assert "make it night" in comment
 
 
-def test_the_output_suffix_sets_the_format_of_one_picture(catalog, tmp_path, settings):
+def test_the_output_suffix_sets_the_format_of_one_image(catalog, tmp_path, settings):
     edit(catalog / "b.jpg", tmp_path / "night.png", settings)
     with Pil.open(tmp_path / "night.png") as picture:
         assert picture.format == "PNG" and picture.size == (64, 96)

@@ -24,11 +24,11 @@ def picture(path, size=(96, 64), value=90):
 
 @pytest.fixture
 def catalog(tmp_path):
-    """Five good pictures, one that is no picture, and one that is cut short."""
+    """Five good images, one that is no image, and one that is cut short."""
     source = tmp_path / "catalog"
     for number in range(5):
         picture(source / f"{number}.png", value=number)
-    (source / "broken.jpg").write_bytes(b"not a picture")
+    (source / "broken.jpg").write_bytes(b"not an image")
     cut(source / "1.png", source / "cut.png")
     return source
 
@@ -57,7 +57,7 @@ def stamps(folder):
     return {p.name: p.stat().st_mtime_ns for p in (folder.path / "receipts").iterdir()}
 
 
-def test_only_fixed_pictures_are_edited(catalog, tmp_path, settings):
+def test_only_fixed_images_are_edited(catalog, tmp_path, settings):
     out = tmp_path / "out"
     folder = create(catalog, out, settings)
     finish(folder)
@@ -82,7 +82,7 @@ def test_only_fixed_pictures_are_edited(catalog, tmp_path, settings):
     assert scheduler.retry_job(folder) == 0 and scheduler.read_result(folder) == result
 
 
-def test_pictures_that_still_fail_stay_reported_and_can_be_retried(catalog, tmp_path, settings):
+def test_images_that_still_fail_stay_reported_and_can_be_retried(catalog, tmp_path, settings):
     folder = create(catalog, tmp_path / "out", settings)
     finish(folder)
     assert scheduler.retry_job(folder) == 1, (
@@ -102,7 +102,7 @@ def test_pictures_that_still_fail_stay_reported_and_can_be_retried(catalog, tmp_
     assert scheduler.read_result(folder) == result
 
 
-def test_a_picture_that_fails_for_a_new_reason_reports_it(catalog, tmp_path, settings):
+def test_an_image_that_fails_for_a_new_reason_reports_it(catalog, tmp_path, settings):
     folder = create(catalog, tmp_path / "out", settings)
     finish(folder)
     (catalog / "cut.png").write_bytes(b"")

@@ -209,7 +209,7 @@ def test_a_file_system_that_cannot_flush_folders_raises_no_error(tmp_path, monke
         sync_directory(tmp_path)
 
 
-def test_results_of_a_chunk_of_pictures_are_flushed_before_its_receipt(tmp_path, monkeypatch):
+def test_results_of_a_chunk_of_images_are_flushed_before_its_receipt(tmp_path, monkeypatch):
     job = stills_job(tmp_path, 2, each=2)
     seen = []
     fsync = os.fsync

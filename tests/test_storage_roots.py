@@ -153,7 +153,7 @@ def work_off(job, *roots):
 
 
 @pytest.mark.parametrize("limited", [True, False])
-def test_a_path_that_contains_nul_fails_only_its_own_picture(tmp_path, limited):
+def test_a_path_that_contains_nul_fails_only_its_own_image(tmp_path, limited):
     job = stills_job(tmp_path / "root", 3, each=3)
     rewrite_items(
         job,
@@ -167,7 +167,7 @@ def test_a_path_that_contains_nul_fails_only_its_own_picture(tmp_path, limited):
     assert [p.name for p in (tmp_path / "root" / "out").iterdir()] == ["2.png"]
 
 
-def test_each_picture_outside_the_roots_fails_on_its_own(tmp_path):
+def test_each_image_outside_the_roots_fails_on_its_own(tmp_path):
     root, secret = tmp_path / "root", tmp_path / "secret.png"
     job = stills_job(root, 6, each=6)
     secret.write_bytes((root / "in" / "1.png").read_bytes())

@@ -53,7 +53,7 @@ def test_threads_change_nothing():
     assert all(np.array_equal(a, b) for a, b in zip(alone, helped, strict=True))
 
 
-def test_flicker_goes_and_the_edit_stays_in_a_moving_picture():
+def test_flicker_goes_and_the_edit_stays_in_a_moving_image():
     sources = panned(8)
     wanted = [255 - source for source in sources]
     edited = [noisy(image, n) for n, image in enumerate(wanted)]

@@ -17,7 +17,7 @@ def texture(height, width, seed=0):
     return np.clip(128 + 250 * noise, 0, 255).astype(np.uint8)
 
 
-def test_a_shift_is_found_in_units_of_the_picture():
+def test_a_shift_is_found_in_units_of_the_image():
     wide = texture(96, 200)
     target, reference = wide[:, 6:166].copy(), wide[:, :160].copy()  # moved by 6 pixels
     flow, occluded = backward_flow(target, reference)
@@ -44,7 +44,7 @@ def test_pixels_without_correspondence_are_occluded():
     assert occluded.mean() > 0.9
 
 
-def test_what_enters_the_picture_is_occluded():
+def test_what_enters_the_image_is_occluded():
     wide = texture(96, 220)
     target, reference = wide[:, 20:180].copy(), wide[:, :160].copy()
     _, occluded = backward_flow(target, reference)
@@ -65,7 +65,7 @@ def test_flow_does_not_depend_on_the_machines_threads():
 @example(8, 8)
 @example(8, 512)  # OpenCV's DIS crashes on so few rows
 @example(512, 8)
-def test_pictures_of_any_size_work(height, width):
+def test_images_of_any_size_work(height, width):
     picture = texture(height, width)
     flow, occluded = backward_flow(picture, picture)
     assert flow.shape[:2] == occluded.shape

@@ -8,7 +8,7 @@ from ip2p_batch.temporal.pipeline import TemporalPipeline
 
 
 class Sum:
-    """Adds up the edited pictures that it sees."""
+    """Adds up the edited images that it sees."""
 
     def __init__(self, radius):
         self.radius = radius

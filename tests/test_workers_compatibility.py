@@ -69,7 +69,7 @@ def test_chunks_wait_for_a_compatible_worker_and_the_job_fails_without_one(fleet
     job.permit_mixed_hardware()
     assert list(scheduler.follow_job(job, executor))[-1].kind == "done"
     assert scheduler.read_result(job).warnings == (
-        f"2 pictures were edited on other hardware: {differs}.",
+        f"2 images were edited on other hardware: {differs}.",
     )
 
     # A compatible worker edits the rest, however late it starts.

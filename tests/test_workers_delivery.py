@@ -70,7 +70,7 @@ def attempts_by_chunk(job):
     return sorted(p.name.split(".")[0] for p in (job.path / "attempts").glob("*.json"))
 
 
-def test_a_picture_that_kills_its_process_is_skipped_and_the_job_ends(tmp_path, redis, executor):
+def test_an_image_that_kills_its_process_is_skipped_and_the_job_ends(tmp_path, redis, executor):
     job = stills_job(tmp_path, 2, model="identity:crash=1")
     scheduler.dispatch_next(job, executor)
     with run_workers(redis, tmp_path / "log"):
@@ -80,7 +80,7 @@ def test_a_picture_that_kills_its_process_is_skipped_and_the_job_ends(tmp_path, 
 
 @pytest.mark.slow
 @pytest.mark.timeout(300)
-def test_a_picture_that_kills_its_whole_worker_is_skipped_too(tmp_path, redis, executor):
+def test_an_image_that_kills_its_whole_worker_is_skipped_too(tmp_path, redis, executor):
     """No command follows the job: Redis alone redelivers the messages."""
     job = stills_job(tmp_path, 2, model="identity:crash-group=1")
     scheduler.dispatch_next(job, executor)

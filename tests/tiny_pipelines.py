@@ -72,7 +72,7 @@ def pipeline(prediction_type="epsilon", unet_channels=8, seed=0):
         )
     )
     with torch.no_grad():
-        # Fresh weights answer faintly. Louder ones let every input show in the picture.
+        # Fresh weights answer faintly. Louder ones let every input show in the image.
         unet.conv_out.weight *= 4
         vae.decoder.conv_out.weight *= 2
         for block in unet.modules():

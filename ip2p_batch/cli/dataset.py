@@ -64,7 +64,7 @@ class DatasetOptions(OptionGroup):
         option(
             "--size",
             metavar="PX",
-            help="Longest side of the pictures, in pixels.",
+            help="Longest side of the images, in pixels.",
             panel=PAIRS,
             default="256",
         ),

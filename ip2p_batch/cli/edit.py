@@ -1,4 +1,4 @@
-"""``edit``, ``resume`` and ``retry``: the commands that edit videos and pictures."""
+"""``edit``, ``resume`` and ``retry``: the commands that edit videos and images."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ SourceArgument = Annotated[
     Path,
     typer.Argument(
         metavar="INPUT",
-        help="A video, a picture, a folder of pictures, or a .csv or .jsonl list of pictures with"
+        help="A video, an image, a folder of images, or a .csv or .jsonl list of images with"
         " the columns path, instruction and, optionally, output, seed and negative_prompt.",
     ),
 ]
@@ -78,9 +78,9 @@ def edit(
     detached: DetachOption = False,
     mixed_hardware: MixedHardwareOption = False,
 ) -> int:
-    """Edit a video, a picture or a folder of pictures by a sentence.
+    """Edit a video, an image or a folder of images by a sentence.
 
-    Audio, subtitles, chapters and metadata of a video are copied. Pictures keep their names,
+    Audio, subtitles, chapters and metadata of a video are copied. Images keep their names,
     folders and formats. Stop with Ctrl-C; continue with `resume`, or run the same command again.
 
     Examples:
@@ -122,10 +122,10 @@ def retry(
     priority: PriorityOption = None,
     detached: DetachOption = False,
 ) -> int:
-    """Edit the failed pictures and chunks of a job again, and nothing else.
+    """Edit the failed images and chunks of a job again, and nothing else.
 
-    Use it after you fix the pictures, or the rows of the list, that failed. Finished work is
-    kept, and the job's result is updated. For new pictures, run `edit` again. If the job has not
+    Use it after you fix the images, or the rows of the list, that failed. Finished work is
+    kept, and the job's result is updated. For new images, run `edit` again. If the job has not
     ended, its remaining chunks are edited, too.
 
     Examples:

@@ -29,7 +29,7 @@ INTERRUPTED = 130  # 128 + SIGINT, the convention of shells
 #: What each exit code means, for ``--help`` and the documentation.
 MEANINGS: dict[int, str] = {
     DONE: "done",
-    SOME_FAILED: "finished, but some pictures failed (each is listed with the reason)",
+    SOME_FAILED: "finished, but some images failed (each is listed with the reason)",
     2: "an option, the recipe or the instruction is wrong",
     3: "the source cannot be read",
     4: "the output cannot be written, or exists already",

@@ -94,10 +94,10 @@ class OutputOptions(OptionGroup):
         option(
             "--format",
             metavar="NAME",
-            help=f"Picture format: {', '.join(FORMATS)}.",
+            help=f"Image format: {', '.join(FORMATS)}.",
             **choice(FORMATS, {"jpg": "jpeg", "tif": "tiff"}),
             panel=OUTPUT,
-            default="the source picture's",
+            default="the source image's",
         ),
     ] = None
     quality: Annotated[
@@ -107,7 +107,7 @@ class OutputOptions(OptionGroup):
             min=1,
             max=100,
             metavar="N",
-            help="Quality of JPEG, WebP and AVIF pictures.",
+            help="Quality of JPEG, WebP and AVIF images.",
             panel=OUTPUT,
             default="the format's",
         ),

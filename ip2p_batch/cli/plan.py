@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from ..jobs.spec import Job, VideoFacts
     from ..planning.prepare import PreparedJob
 
-#: Shots and failed pictures that are listed; the rest is counted.
+#: Shots and failed images that are listed; the rest is counted.
 LISTED = 12
 #: Replaces a missing instruction: a dry run does not need one.
 _NO_INSTRUCTION = "(none given)"
@@ -97,7 +97,7 @@ def describe(prepared: PreparedJob) -> list[str]:
         pairs += [("", _video(facts)), ("edit", _edit(plan, job, "frame"))]
         pairs += [("shots", _shots(plan, facts))]
     else:
-        pairs += [("edit", _edit(plan, job, "picture"))]
+        pairs += [("edit", _edit(plan, job, "image"))]
     pairs += [
         ("chunks", _chunks(plan, job)),
         ("memory", _memory(prepared)),
@@ -160,7 +160,7 @@ def _chunks(plan: Plan, job: Job) -> str:
 
 
 def _edit_size(prepared: PreparedJob) -> tuple[int, int]:
-    """Size at which frames are edited; for pictures the largest possible one."""
+    """Size at which frames are edited; for images the largest possible one."""
     width, height = prepared.plan.size
     longest = prepared.job.recipe.size
     return (width, height) if width and height else (longest, longest)

@@ -28,7 +28,7 @@ class Reporter:
     """Base of reporters: takes events, then the result. This one is ``--quiet``: errors only.
 
     Attributes:
-        noun: what is counted: ``frame`` or ``picture``.
+        noun: what is counted: ``frame`` or ``image``.
     """
 
     noun = "frame"

@@ -180,7 +180,7 @@ def describe(score: Score, clip_scores: ClipScores | None) -> list[str]:
         (
             "flicker (VBench)",
             f"{score.flicker:.4f}",
-            f"1 is a still picture; source {score.source_flicker:.4f}",
+            f"1 is a still image; source {score.source_flicker:.4f}",
         ),
         ("SSIM to the source", f"{score.source_ssim:.3f}", "1 has the structure of the source"),
     ]

@@ -1,4 +1,4 @@
-"""``train``: fine-tune a model on pairs of pictures."""
+"""``train``: fine-tune a model on pairs of images."""
 
 from __future__ import annotations
 
@@ -157,9 +157,9 @@ def train(
     train_options: TrainOptions,
     report_options: ReportOptions,
 ) -> int:
-    """Fine-tune InstructPix2Pix on pairs of pictures.
+    """Fine-tune InstructPix2Pix on pairs of images.
 
-    Each pair is a source picture, an instruction and the edited picture; `ip2p-batch dataset`
+    Each pair is a source image, an instruction and the edited image; `ip2p-batch dataset`
     makes and checks them. If training is interrupted, run the same command again: it continues
     from the last checkpoint, with the same result.
 

@@ -52,7 +52,7 @@ class ChunkContext:
         borders: ascending, each with latents; every frame of the chunk lies between two of them.
             Empty: frames are edited independently.
         anchors: frames that all frames of the chunk attend to. Either all have latents or none.
-        reference_image: a finished picture that all frames attend to; uint8 RGB of any size with
+        reference_image: a finished image that all frames attend to; uint8 RGB of any size with
             sides that are multiples of 8.
     """
 
@@ -66,7 +66,7 @@ EMPTY_CONTEXT = ChunkContext()
 
 @dataclass(frozen=True, slots=True)
 class Overrides:
-    """What one picture replaces in the recipe; None keeps the recipe's value."""
+    """What one image replaces in the recipe; None keeps the recipe's value."""
 
     instruction: str | None = None
     negative_prompt: str | None = None
@@ -131,7 +131,7 @@ class EditSession(Protocol):
             A frame's result does not depend on the other frames of the call.
 
         Raises:
-            NotFinite: the model gave no finite picture for some frames; holds the others.
+            NotFinite: the model gave no finite image for some frames; holds the others.
             EditError: the model failed.
         """
 

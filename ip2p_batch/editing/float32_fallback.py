@@ -1,4 +1,4 @@
-"""Repeat in float32 what half precision spoils: pictures that are not finite, black or flat.
+"""Repeat in float32 what half precision spoils: images that are not finite, black or flat.
 
 float16 ends at 65504, and some VAEs and UNets exceed it (diffusers #1484). The result is then not a
 number, which shows as black. Such a frame is decoded again in float32 and, if that does not help,
@@ -24,11 +24,11 @@ from .vae import VaeCodec
 
 T = TypeVar("T")
 
-#: A picture whose channels all have a standard deviation below this many levels is flat ...
+#: An image whose channels all have a standard deviation below this many levels is flat ...
 _FLAT = 1.0
 #: ... which is a defect if its source has a channel with more than this.
 _NOT_FLAT = 8.0
-_DARK = 8.0  # mean level up to which a flat picture is called black
+_DARK = 8.0  # mean level up to which a flat image is called black
 _HALF_TYPES = (torch.float16, torch.bfloat16)
 
 NOT_FINITE = "came out not finite (black)"
@@ -40,7 +40,7 @@ class Decoded(NamedTuple):
     """A decoded frame.
 
     Attributes:
-        image: the picture; None if it is not finite.
+        image: the image; None if it is not finite.
         defect: what is wrong with it, in words that follow "Frame 17"; empty if nothing is.
     """
 
@@ -70,7 +70,7 @@ def decode(
     if vae.dtype not in _HALF_TYPES:
         return decoded
     half = vae.dtype
-    # Latents that are not finite themselves have no better picture.
+    # Latents that are not finite themselves have no better image.
     repeat = [n for n, d in enumerate(decoded) if d.defect and bool(latents[n].isfinite().all())]
     for n in repeat:
 
@@ -98,11 +98,11 @@ def _decode_once(codec: VaeCodec, latents: torch.Tensor, frames: Sequence[Frame]
 def choose(
     frame: Frame, half: Decoded, full: Decoded | None, dtype: torch.dtype, notes: Notes
 ) -> Image | None:
-    """Choose between two pictures of a frame; None if neither is finite.
+    """Choose between two images of a frame; None if neither is finite.
 
     Args:
-        half: the picture in ``dtype``, with a defect.
-        full: the picture in float32; None if there is none (``dtype`` is float32 already, or
+        half: the image in ``dtype``, with a defect.
+        full: the image in float32; None if there is none (``dtype`` is float32 already, or
             memory ran out).
     """
     if full is not None and full.image is not None and (half.image is None or not full.defect):
@@ -127,7 +127,7 @@ def find_defect(image: Image, source: Image) -> str:
     >>> find_defect(varied // 255, varied // 99)  # a source that is nearly flat
     ''
     """
-    # A sixteenth of the pixels suffices for nearly every picture that is not flat.
+    # A sixteenth of the pixels suffices for nearly every image that is not flat.
     if _spread(image[::4, ::4]) >= _FLAT or _spread(image) >= _FLAT or _spread(source) < _NOT_FLAT:
         return ""
     return _BLACK if float(image.mean()) <= _DARK else _ONE_COLOUR

@@ -1,4 +1,4 @@
-"""Edit a group of frames: from samples to batches of one shape, through all steps, to pictures.
+"""Edit a group of frames: from samples to batches of one shape, through all steps, to images.
 
 A frame gets the same pixels whatever frames are edited with it, because the model is always called
 with one batch shape: convolutions and matrix products round differently for other shapes (by about
@@ -48,7 +48,7 @@ class Sample(NamedTuple):
 
 
 def make_sample(frame: Frame, recipe: Recipe, own: Overrides = _NONE, step: int = 0) -> Sample:
-    """A sample of ``frame`` by the recipe and what its picture overrides."""
+    """A sample of ``frame`` by the recipe and what its image overrides."""
     return Sample(
         frame,
         recipe.instruction if own.instruction is None else own.instruction,

@@ -2,7 +2,7 @@
 
 One generator for a whole batch would make a frame's noise depend on its slot. With one generator
 per frame and one seed per shot, all frames of a shot share their starting noise and every
-ancestral noise, as the two pictures of an InstructPix2Pix training pair do.
+ancestral noise, as the two images of an InstructPix2Pix training pair do.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 On CPUs with AMX, oneDNN (as shipped in torch 2.13) computes a bfloat16 convolution with stride 2
 wrongly if its output is one column wide: the result contains uninitialised memory and differs from
 call to call. A similar error, an underestimated buffer, was fixed in uxlfoundation/oneDNN#5494. The
-last downsampling layer of Stable Diffusion's UNet has such an output for pictures that are up to
+last downsampling layer of Stable Diffusion's UNet has such an output for images that are up to
 64 pixels wide.
 """
 

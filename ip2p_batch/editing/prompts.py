@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-#: Texts whose embeddings are cached: a manifest may have a text for each picture.
+#: Texts whose embeddings are cached: a manifest may have a text for each image.
 _CACHE_SIZE = 256
 
 

@@ -114,9 +114,9 @@ class ReferenceFrames:
         return AnchorBatch(batch, lambda at: latents if at == start_step else None)
 
     def _reference_batch(self, reference: Frame, step: int, make_batch: MakeBatch) -> AnchorBatch:
-        """The finished picture as an anchor, before each step with the noise of that step.
+        """The finished image as an anchor, before each step with the noise of that step.
 
-        Its source is not known, so the picture itself is its image condition, too.
+        Its source is not known, so the image itself is its image condition, too.
         """
         if self._encoded_reference is None:
             self._encoded_reference = self._encode([reference])

@@ -173,7 +173,7 @@ class Pix2PixSession(EditSession):
     def _recovered(
         self, samples: Sequence[Sample], decoded: Sequence[Decoded]
     ) -> list[Image | None]:
-        """The frames' pictures; those with a defect are edited again in float32, each alone."""
+        """The frames' images; those with a defect are edited again in float32, each alone."""
         images = [half.image for half in decoded]
         dtype = self._group.denoiser.unet.dtype
         for n, half in enumerate(decoded):
@@ -225,7 +225,7 @@ class Pix2PixSession(EditSession):
     def _not_finite(self, frame: Frame, edited: Sequence[Frame] = ()) -> NotFinite:
         half = float32_fallback.is_half(self._group.denoiser.unet)
         return NotFinite(
-            f"The model gave no finite picture for frame {frame.index}"
+            f"The model gave no finite image for frame {frame.index}"
             f"{', not even in float32' if half else ''}.",
             hint="Check that the model's files are complete, or try scales closer to 1.",
             edited=edited,

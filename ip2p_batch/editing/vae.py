@@ -1,4 +1,4 @@
-"""Encode pictures to latents and decode them with a model's VAE."""
+"""Encode images to latents and decode them with a model's VAE."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class VaeCodec:
         self._scaled = scaled
 
     def encode(self, images: Sequence[Image]) -> Tensor:
-        """Encode source pictures to unscaled latents, the UNet's image condition.
+        """Encode source images to unscaled latents, the UNet's image condition.
 
         Args:
             images: uint8 RGB of one shape, sides multiples of 8.
@@ -58,13 +58,13 @@ class VaeCodec:
         return latents / self.scaling_factor if self._scaled else latents
 
     def decode(self, latents: Tensor) -> tuple[list[Image], list[int]]:
-        """Decode finished latents to pictures.
+        """Decode finished latents to images.
 
         Args:
             latents: scaled, shape ``(frames, channels, height, width)``.
 
         Returns:
-            uint8 RGB pictures, and the positions of those that were not finite; see
+            uint8 RGB images, and the positions of those that were not finite; see
             :mod:`.float32_fallback`.
         """
         vae = self.vae

@@ -99,7 +99,7 @@ def worked(receipts: Iterable[Receipt], started: float, now: float) -> float:
 
 
 def _item_results(plan: Plan, receipts: dict[str, Receipt]) -> dict[int, ItemResult]:
-    """Return the result of each picture, by its number."""
+    """Return the result of each image, by its number."""
     return {item.index: item for receipt in receipts.values() for item in plan.valid_items(receipt)}
 
 
@@ -167,7 +167,7 @@ def _join(folder: JobFolder, job: Job, plan: Plan, receipts: dict[str, Receipt])
 def _outcomes(
     folder: JobFolder, results: dict[int, ItemResult]
 ) -> tuple[list[tuple[str, str]], int, list[str]]:
-    """Return the failed pictures with their errors, the number of skipped ones, and warnings."""
+    """Return the failed images with their errors, the number of skipped ones, and warnings."""
     failed: list[tuple[str, str]] = []
     skipped = 0
     warnings: list[str] = []

@@ -34,7 +34,7 @@ class ChunkOutput:
     Attributes:
         digest: SHA-256 of the segment, or over the digests of all files.
         warnings: one line each.
-        items: of a chunk of pictures, the result of each.
+        items: of a chunk of images, the result of each.
     """
 
     digest: str
@@ -50,7 +50,7 @@ class ChunkRun:
     is read, without helper threads and without the caches of the process.
 
     Attributes:
-        poisoned: numbers of the frames or pictures that crash, or hang, the process that edits
+        poisoned: numbers of the frames or images that crash, or hang, the process that edits
             them.
         lease: to be checked before a file gets its name.
         cpu_pool: threads for small pieces of work.

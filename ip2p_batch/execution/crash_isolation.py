@@ -1,4 +1,4 @@
-"""Find the frame or picture that crashes the workers that edit its chunk.
+"""Find the frame or image that crashes the workers that edit its chunk.
 
 The first crash does not say which frame is at fault. From then on every batch is recorded on disk
 before it is edited. A batch at which two attempts crashed is edited frame by frame, and a frame at
@@ -37,7 +37,7 @@ class CrashIsolation:
 
     Args:
         crashed: those attempts, in their order.
-        frames: number of frames or pictures in the chunk.
+        frames: number of frames or images in the chunk.
     """
 
     def __init__(self, crashed: Sequence[Attempt] = (), frames: int = 0) -> None:
@@ -64,7 +64,7 @@ class CrashIsolation:
 
         Args:
             items: one for each of ``numbers``.
-            numbers: of the frames or pictures.
+            numbers: of the frames or images.
             record: called with the numbers of the next batch; with none after the last one.
         """
         if not self.isolating:
@@ -85,7 +85,7 @@ class CrashIsolation:
             yield from ((number,) for number in batch)
 
     def poisoned(self) -> list[int]:
-        """Return the numbers of the frames or pictures at fault, ascending."""
+        """Return the numbers of the frames or images at fault, ascending."""
         return sorted(n for n, crashes in self._alone().items() if crashes >= _MAX_CRASHES)
 
     def check_crash_budget(self, chunk: Chunk) -> None:

@@ -32,7 +32,7 @@ class CrashSafeReader:
         return [*self._reader.warnings, *self._warnings]
 
     def frame(self, number: int) -> Frame:
-        """Frame ``number``, with a neighbour's picture if it is poisoned."""
+        """Frame ``number``, with a neighbour's image if it is poisoned."""
         if number not in self._poisoned:
             return self._reader.frame(number)
         neighbour = self._neighbour(number)

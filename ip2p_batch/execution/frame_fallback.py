@@ -1,4 +1,4 @@
-"""Replace frames for which the model gave no picture by a neighbour."""
+"""Replace frames for which the model gave no image by a neighbour."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from ..errors import NotFinite
 from ..frame import Frame
 from ..jobs.compatibility import ranges_text
 
-#: Frames at the start of a chunk that may wait for the first one with a picture.
+#: Frames at the start of a chunk that may wait for the first one with an image.
 _MAX_WAITING = 32
 
 Pair = tuple[Frame, Frame]
@@ -18,8 +18,8 @@ Pair = tuple[Frame, Frame]
 class FrameFallback:
     """Edits a chunk's frames in order and fills gaps.
 
-    A frame without a picture is replaced by the frame before it; at the start of a chunk by the
-    next frame with a picture.
+    A frame without an image is replaced by the frame before it; at the start of a chunk by the
+    next frame with an image.
 
     Attributes:
         notes: by frame number, as :attr:`EditSession.notes`.
@@ -33,10 +33,10 @@ class FrameFallback:
         self._error: NotFinite | None = None
 
     def edit(self, batch: Sequence[Frame]) -> list[Pair]:
-        """Edit a batch; return the source and the picture of frames that are ready, in order.
+        """Edit a batch; return the source and the image of frames that are ready, in order.
 
         Raises:
-            NotFinite: too many frames at the start of the chunk have no picture.
+            NotFinite: too many frames at the start of the chunk have no image.
             EditError: as :meth:`EditSession.edit`.
         """
         try:
@@ -48,7 +48,7 @@ class FrameFallback:
         for source in batch:
             picture = edited.get(source.index)
             if picture is None:
-                self.notes[source.index] = "gave no finite picture; a neighbour replaces it"
+                self.notes[source.index] = "gave no finite image; a neighbour replaces it"
                 self._waiting.append(source)
             else:
                 self._last = picture
@@ -66,7 +66,7 @@ class FrameFallback:
         """Call after the last frame of the chunk.
 
         Raises:
-            NotFinite: no frame of the chunk has a picture.
+            NotFinite: no frame of the chunk has an image.
         """
         if self._waiting and self._error is not None:
             raise self._error

@@ -1,8 +1,8 @@
-"""Edit the chunks of pictures. The receipt names pictures that fail; the others are written.
+"""Edit the chunks of images. The receipt names images that fail; the others are written.
 
-Reading and resizing run ahead in one thread, writing follows in another. The pixels of a picture
+Reading and resizing run ahead in one thread, writing follows in another. The pixels of an image
 are freed once it is resized. So memory depends on the size of the edit and on the one or two
-pictures that are being read and written, not on the size of all pictures in the queues.
+images that are being read and written, not on the size of all images in the queues.
 """
 
 from __future__ import annotations
@@ -33,17 +33,17 @@ from .video import NewSession
 
 log = logging.getLogger(__name__)
 
-#: Names no number: the user knows pictures by their paths, which the report adds.
-_NO_PICTURE = NotFinite("The model gave no finite picture, not even in float32.")
-_POISONED = "the worker process crashed or hung at this picture repeatedly; it is skipped"
+#: Names no number: the user knows images by their paths, which the report adds.
+_NO_IMAGE = NotFinite("The model gave no finite image, not even in float32.")
+_POISONED = "the worker process crashed or hung at this image repeatedly; it is skipped"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Picture:
-    """A picture in the queues.
+class _LoadedImage:
+    """An image in the queues.
 
     Attributes:
-        still: the picture without its pixels.
+        still: the image without its pixels.
         frame: its resized pixels, before or after the edit.
     """
 
@@ -54,10 +54,10 @@ class _Picture:
 
 
 def edit_images(run: ChunkRun, chunk: ImageChunk, new_session: NewSession) -> ChunkOutput:
-    """Edit the pictures of one bucket.
+    """Edit the images of one bucket.
 
     Raises:
-        OutputError: the disk is full or the folder cannot be written, so the next picture would
+        OutputError: the disk is full or the folder cannot be written, so the next image would
             fail, too.
     """
     session = new_session(ChunkContext())
@@ -68,7 +68,7 @@ def edit_images(run: ChunkRun, chunk: ImageChunk, new_session: NewSession) -> Ch
         results[index] = ItemResult(index=index, error=error, warning=warning)
         run.lease.advance(1)
 
-    def finish(picture: _Picture) -> None:
+    def finish(picture: _LoadedImage) -> None:
         index, still = picture.frame.index, picture.still
         try:
             digests.update(_write(run, picture).encode())
@@ -100,7 +100,9 @@ def edit_images(run: ChunkRun, chunk: ImageChunk, new_session: NewSession) -> Ch
                     settle(picture.frame.index, error=edited.message)
                 else:
                     with run.timer.stage("encode"):
-                        writer.put(_Picture(picture.item, picture.still, picture.resize, edited))
+                        writer.put(
+                            _LoadedImage(picture.item, picture.still, picture.resize, edited)
+                        )
             first = batch[0][0]
             chunk_log(log, run.folder, run.chunk.id, "batch-edited", first=first, frames=len(batch))
     _sync_output_folders(run, chunk)
@@ -113,7 +115,7 @@ def _sync_output_folders(run: ChunkRun, chunk: ImageChunk) -> None:
     items = run.folder.items(chunk.start, chunk.stop)
     for folder in sorted({Path(item.output).parent for item in items}):
         try:
-            if folder.is_dir():  # it does not exist if all of its pictures failed
+            if folder.is_dir():  # it does not exist if all of its images failed
                 sync_directory(run.folder.roots.allow(folder))
         except OutsideRoots:
             continue  # nothing was written there
@@ -121,8 +123,8 @@ def _sync_output_folders(run: ChunkRun, chunk: ImageChunk) -> None:
             raise write_error(folder, error) from error
 
 
-def _read(run: ChunkRun, chunk: ImageChunk) -> Iterator[tuple[int, _Picture | str]]:
-    """Read and resize the chunk's pictures; yield the reason for one that cannot be read."""
+def _read(run: ChunkRun, chunk: ImageChunk) -> Iterator[tuple[int, _LoadedImage | str]]:
+    """Read and resize the chunk's images; yield the reason for one that cannot be read."""
     size = run.job.recipe.size
     for index, item in enumerate(run.folder.items(chunk.start, chunk.stop), chunk.start):
         if index in chunk.excluded:
@@ -131,7 +133,7 @@ def _read(run: ChunkRun, chunk: ImageChunk) -> Iterator[tuple[int, _Picture | st
             yield index, _POISONED
             continue
         try:
-            # A picture that planning accepted is not refused because of another limit here.
+            # An image that planning accepted is not refused because of another limit here.
             most = max(limits.PIXELS.value(), item.width * item.height)
             still = read_still(run.folder.roots.allow(item.source), max_pixels=most)
         except SourceError as error:
@@ -144,10 +146,10 @@ def _read(run: ChunkRun, chunk: ImageChunk) -> Iterator[tuple[int, _Picture | st
         resize = Resize.for_size(width, height, size)
         frame = Frame(index, 0, resize.apply(still.image))
         still.image = np.empty((0, 0, 3), np.uint8)
-        yield index, _Picture(item, still, resize, frame)
+        yield index, _LoadedImage(item, still, resize, frame)
 
 
-def _write(run: ChunkRun, picture: _Picture) -> str:
+def _write(run: ChunkRun, picture: _LoadedImage) -> str:
     """Write one result; returns its SHA-256."""
     output = run.folder.roots.allow(picture.item.output)
     temporary = output
@@ -166,15 +168,15 @@ def _write(run: ChunkRun, picture: _Picture) -> str:
 
 
 def _edit_each(
-    run: ChunkRun, session: EditSession, pictures: Sequence[_Picture]
-) -> Iterator[tuple[_Picture, Frame | EditError]]:
-    """Edit a batch; if that fails, each picture alone, so that only the faulty one is lost."""
-    # A picture may have changed its size since it was assigned to its bucket: group by shape.
-    shapes: dict[tuple[int, ...], list[_Picture]] = {}
+    run: ChunkRun, session: EditSession, pictures: Sequence[_LoadedImage]
+) -> Iterator[tuple[_LoadedImage, Frame | EditError]]:
+    """Edit a batch; if that fails, each image alone, so that only the faulty one is lost."""
+    # An image may have changed its size since it was assigned to its bucket: group by shape.
+    shapes: dict[tuple[int, ...], list[_LoadedImage]] = {}
     for picture in pictures:
         shapes.setdefault(picture.frame.image.shape, []).append(picture)
 
-    def edit(group: Sequence[_Picture]) -> list[Frame]:
+    def edit(group: Sequence[_LoadedImage]) -> list[Frame]:
         items = [picture.item for picture in group]
         overrides = [Overrides(i.instruction, i.negative_prompt, i.seed) for i in items]
         with run.timer.stage("edit"):
@@ -186,7 +188,7 @@ def _edit_each(
         except NotFinite as error:
             edited = {frame.index: frame for frame in error.edited}
             for picture in group:
-                yield picture, edited.get(picture.frame.index, _NO_PICTURE)
+                yield picture, edited.get(picture.frame.index, _NO_IMAGE)
         except EditError as error:
             for picture in group:
                 if len(group) == 1:
@@ -199,7 +201,7 @@ def _edit_each(
 
 
 def _comment(job: Job, item: Item) -> str:
-    """The recipe of this picture, as JSON text for its metadata."""
+    """The recipe of this image, as JSON text for its metadata."""
     own = {
         "instruction": item.instruction,
         "negative_prompt": item.negative_prompt,

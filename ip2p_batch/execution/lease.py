@@ -87,12 +87,12 @@ class LeaseKeeper:
             raise
 
     def advance(self, frames: int) -> None:
-        """Count finished frames or pictures; called from the encoding thread, too."""
+        """Count finished frames or images; called from the encoding thread, too."""
         with self._lock:
             self._done += frames
 
     def record_progress(self, numbers: Iterable[int]) -> None:
-        """Record which frames or pictures are edited from now on; on disk when this returns."""
+        """Record which frames or images are edited from now on; on disk when this returns."""
         self._lease.record_progress(numbers)
 
     def _run(self) -> None:

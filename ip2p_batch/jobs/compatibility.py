@@ -107,6 +107,6 @@ def ranges_text(numbers: Sequence[int]) -> str:
 def _subject(kind: type[Chunk], numbers: list[int]) -> str:
     many = len(numbers) > 1
     if kind is ImageChunk:
-        return f"{len(numbers)} pictures were" if many else "1 picture was"
+        return f"{len(numbers)} images were" if many else "1 image was"
     noun = kind.noun.capitalize() + ("s" if many else "")
     return f"{noun} {ranges_text(numbers)} {'were' if many else 'was'}"

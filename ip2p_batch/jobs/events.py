@@ -18,7 +18,7 @@ class Event(FrozenStruct, frozen=True, kw_only=True):
     """Something a user may want to see; one JSON object a line with ``--json``.
 
     Attributes:
-        done, total: frames or pictures.
+        done, total: frames or images.
         stage: what ``planning`` is at ("reading frames", "finding scene cuts"), or ``training``.
         data: anything else, JSON types only.
     """

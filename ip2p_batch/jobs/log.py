@@ -27,7 +27,7 @@ ChunkState = Literal[
     "received",  # a worker has read its message
     "leased",  # an attempt has begun; attempt= is the fencing token
     "batch-edited",
-    "files-written",  # the segment, latents or pictures
+    "files-written",  # the segment, latents or images
     "receipt-written",
     "receipt-seen",  # by the process that follows the job
     "assembled",  # of the assembly only

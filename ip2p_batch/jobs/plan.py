@@ -31,7 +31,7 @@ class ChunkBase(FrozenStruct, frozen=True, kw_only=True, tag_field="kind"):
     Attributes:
         id: unique in the job, also the name of its files (``2-000017``).
         wave: chunks of one wave can all run at once; waves run in order, from 1.
-        noun: what messages call one of its frames or pictures.
+        noun: what messages call one of its frames or images.
     """
 
     id: ChunkId
@@ -45,7 +45,7 @@ class ChunkBase(FrozenStruct, frozen=True, kw_only=True, tag_field="kind"):
 
     @property
     def edited(self) -> int:
-        """Frames or pictures that are edited for it, including those beyond its ends."""
+        """Frames or images that are edited for it, including those beyond its ends."""
         return len(self)
 
     def __len__(self) -> int:
@@ -103,14 +103,14 @@ class VideoChunk(ChunkBase, frozen=True, kw_only=True, tag="video"):
 
 
 class ImageChunk(ChunkBase, frozen=True, kw_only=True, tag="images"):
-    """Pictures: lines ``[start, stop)`` of ``items.jsonl``, except for ``excluded``.
+    """Images: lines ``[start, stop)`` of ``items.jsonl``, except for ``excluded``.
 
     Attributes:
-        excluded: numbers of pictures in ``[start, stop)`` that belong to other chunks: they
+        excluded: numbers of images in ``[start, stop)`` that belong to other chunks: they
             failed here, and were planned again.
     """
 
-    noun = "picture"
+    noun = "image"
 
     start: int
     stop: int
@@ -138,7 +138,7 @@ def chunk_id(wave: int, number: int) -> ChunkId:
 
 
 class BatchHistogram(NamedTuple):
-    """How many frames or pictures editors get at a time, and how often.
+    """How many frames or images editors get at a time, and how often.
 
     Attributes:
         frames: chunks that end up in the output: count by size.
@@ -160,7 +160,7 @@ class Plan(FrozenStruct, frozen=True, kw_only=True, dict=True):
     Attributes:
         shots: in order, covering the edited range of a video without gaps.
         chunks: in order of wave, then of frames. A retry appends chunks and removes none.
-        size: ``(width, height)`` at which frames are edited; ``(0, 0)`` for pictures of several
+        size: ``(width, height)`` at which frames are edited; ``(0, 0)`` for images of several
             sizes.
         warnings: one line each, for the user.
     """
@@ -171,7 +171,7 @@ class Plan(FrozenStruct, frozen=True, kw_only=True, dict=True):
     warnings: tuple[str, ...] = ()
 
     def max_edit_size(self, recipe: Recipe) -> tuple[int, int]:
-        """The largest ``(width, height)`` at which frames or pictures are edited."""
+        """The largest ``(width, height)`` at which frames or images are edited."""
         return self.size if all(self.size) else (recipe.size, recipe.size)
 
     def batch_histogram(self) -> BatchHistogram:
@@ -194,7 +194,7 @@ class Plan(FrozenStruct, frozen=True, kw_only=True, dict=True):
     def valid_items(self, receipt: Receipt) -> Iterator[ItemResult]:
         """The results of a receipt that count.
 
-        A picture that failed in one chunk and was planned again belongs to another chunk since,
+        An image that failed in one chunk and was planned again belongs to another chunk since,
         and the first receipt's result for it is void.
         """
         excluded = self._excluded.get(receipt.chunk, ())
@@ -203,11 +203,11 @@ class Plan(FrozenStruct, frozen=True, kw_only=True, dict=True):
     def with_retried(
         self, failed: Mapping[int, str], ranges: Iterable[tuple[int, int]], warnings: Iterable[str]
     ) -> Plan:
-        """Move pictures into chunks of their own.
+        """Move images into chunks of their own.
 
         Args:
-            failed: the pictures that failed in a chunk, with its id.
-            ranges: half-open ranges of pictures, one for each new chunk.
+            failed: the images that failed in a chunk, with its id.
+            ranges: half-open ranges of images, one for each new chunk.
             warnings: replace those of this plan.
         """
         by_chunk: dict[str, set[int]] = {}
@@ -224,17 +224,17 @@ class Plan(FrozenStruct, frozen=True, kw_only=True, dict=True):
 
     @cached_property
     def _excluded(self) -> dict[str, tuple[int, ...]]:
-        """By chunk: the pictures of its range that belong to other chunks."""
+        """By chunk: the images of its range that belong to other chunks."""
         return {c.id: c.excluded for c in self.chunks if isinstance(c, ImageChunk) and c.excluded}
 
     @property
     def frames_by_chunk(self) -> dict[str, int]:
-        """By chunk: the frames or pictures that it adds to the output."""
+        """By chunk: the frames or images that it adds to the output."""
         return {c.id: len(c) for c in self.chunks if not isinstance(c, BorderChunk)}
 
     @property
     def frames(self) -> int:
-        """Frames or pictures that end up in the output."""
+        """Frames or images that end up in the output."""
         return sum(self.frames_by_chunk.values())
 
 

@@ -104,8 +104,8 @@ class Source(FrozenStruct, frozen=True, kw_only=True):
 
     @property
     def noun(self) -> str:
-        """Unit of progress: ``frame`` or ``picture``."""
-        return "frame" if self.is_video else "picture"
+        """Unit of progress: ``frame`` or ``image``."""
+        return "frame" if self.is_video else "image"
 
     @property
     def is_video(self) -> bool:

@@ -75,7 +75,7 @@ def _short(number: float) -> str:
 
 
 #: Pixels of an image. Phones take photos of 200 megapixels: 600 MB decoded as RGB.
-PIXELS = Limit("IP2P_MAX_PIXELS", 200_000_000, "pixels", "Scale the picture down first")
+PIXELS = Limit("IP2P_MAX_PIXELS", 200_000_000, "pixels", "Scale the image down first")
 #: Pixels of a video frame. The largest cameras record 12288 x 6480. A decoder holds dozens.
 FRAME_PIXELS = Limit("IP2P_MAX_FRAME_PIXELS", 80_000_000, "pixels", "Scale the video down first")
 #: Frames of a video: 46 hours at 60 frames per second. Planning holds 16 bytes for each.

@@ -20,7 +20,7 @@ from .video.reader import VideoReader
 
 
 def read_reference_image(path: Path, size: int) -> Image:
-    """Read a finished picture, or the middle frame of a finished video, at the size of the edit.
+    """Read a finished image, or the middle frame of a finished video, at the size of the edit.
 
     Args:
         size: longest side in pixels, as for frames; both sides become multiples of 8.
@@ -39,7 +39,7 @@ def read_reference_image(path: Path, size: int) -> Image:
         resize = Resize.of_video(index.facts, size)
     else:
         raise SourceError(
-            f"{path} is neither a picture nor a video, so it cannot be a reference image.",
+            f"{path} is neither an image nor a video, so it cannot be a reference image.",
             path=path,
             hint="Give --reference-image one edited image, or a video (its middle frame is used).",
         )
@@ -47,19 +47,19 @@ def read_reference_image(path: Path, size: int) -> Image:
 
 
 def digest(image: Image) -> str:
-    """SHA-256 of a picture's pixels and shape."""
+    """SHA-256 of an image's pixels and shape."""
     return hashlib.sha256(repr(image.shape).encode() + image.tobytes()).hexdigest()
 
 
 def to_png(image: Image) -> bytes:
-    """Encode a picture as PNG, lossless."""
+    """Encode an image as PNG, lossless."""
     data = io.BytesIO()
     Pillow.fromarray(image).save(data, format="PNG")
     return data.getvalue()
 
 
 def load_reference_image(path: Path, expected: str) -> Image:
-    """Read the picture that :func:`to_png` wrote.
+    """Read the image that :func:`to_png` wrote.
 
     Args:
         expected: its :func:`digest`.

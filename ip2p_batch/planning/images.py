@@ -27,7 +27,7 @@ def list_images(path: Path, output: Path, kind: SourceKind, encoding: Encoding) 
     items = _list(path, output, kind, encoding)
     if not items:
         raise SourceError(
-            f"{path} contains no pictures.",
+            f"{path} contains no images.",
             path=path,
             hint="JPEG, PNG, WebP, TIFF, BMP and AVIF files are searched, in all subfolders.",
         )
@@ -57,7 +57,7 @@ def nothing_to_edit(path: Path, failed: Sequence[Item]) -> SourceError:
     first = failed[0]
     if len(failed) == 1 and first.source == str(path):
         return SourceError(f"{path}: {first.error}.", path=path, hint="Check the file.")
-    more = f" ({len(failed)} pictures have errors)" if len(failed) > 1 else ""
+    more = f" ({len(failed)} images have errors)" if len(failed) > 1 else ""
     return SourceError(
         f"Nothing in {path} can be edited: {first.source}: {first.error}{more}.",
         path=path,
@@ -71,10 +71,10 @@ def image_warnings(items: Sequence[Item]) -> list[str]:
     failed = sum(item.error is not None for item in items) - skipped
     warnings = []
     if failed:
-        warnings.append(f"{failed} of {len(items)} pictures cannot be edited.")
+        warnings.append(f"{failed} of {len(items)} images cannot be edited.")
     if skipped:
         warnings.append(
-            f"{skipped} pictures are skipped since their output exists (--overwrite replaces it)."
+            f"{skipped} images are skipped since their output exists (--overwrite replaces it)."
         )
     return warnings
 

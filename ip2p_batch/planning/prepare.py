@@ -160,7 +160,7 @@ def _prepare_video(request: EditRequest, path: Path, output: Path, report: Repor
     recipe = request.recipe
     check_instruction(recipe.instruction, path.name)
     if request.encoding.format is not None:
-        raise RecipeError("--format is for pictures.", hint="Use --codec for a video.")
+        raise RecipeError("--format is for images.", hint="Use --codec for a video.")
     if output.is_dir():
         output = output / path.name
     index = probe.index_video(path, scenes=recipe.scenes, progress=_progress(report))
@@ -182,7 +182,7 @@ def _prepare_images(
     recipe = request.recipe
     if request.start is not None or request.end is not None:
         raise RecipeError("--start and --end are for videos.", hint="Omit them.")
-    report(Event(kind="planning", stage="listing pictures"))
+    report(Event(kind="planning", stage="listing images"))
     items = images.list_images(path, output, kind, request.encoding)
     if not recipe.instruction.strip() and not all(i.instruction or i.error for i in items):
         check_instruction("", path.name)

@@ -26,7 +26,7 @@ class Loader(AppLoader):
     """Import modules the normal way.
 
     Celery's own loader puts the current folder first in the import path, and a user's folder of
-    pictures may contain a ``workers`` folder or a ``random.py``.
+    images may contain a ``workers`` folder or a ``random.py``.
     """
 
     def import_from_cwd(self, module: str, imp: Any = None, package: Any = None) -> ModuleType:

@@ -81,7 +81,7 @@ def create_job(
 
 
 def _planned(plan: Plan, *, unfinished: bool) -> str:
-    noun = "frame" if plan.shots else "picture"
+    noun = "frame" if plan.shots else "image"
     text = f"{_count(plan.frames, noun)} in {_count(len(plan.chunks), 'chunk')}"
     if plan.shots:
         text += f" of {_count(len(plan.shots), 'shot')}"

@@ -45,7 +45,7 @@ class JobMonitor:
         clock: monotonic time in seconds.
 
     Attributes:
-        done: frames or pictures finished, including those of chunks in flight; never decreases.
+        done: frames or images finished, including those of chunks in flight; never decreases.
         finished: ids of chunks that had a receipt at the last scan.
         heartbeats: by chunk id, of chunks without a receipt at the last scan.
         changed: whether the last :meth:`poll` found receipts added or removed.

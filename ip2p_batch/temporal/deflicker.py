@@ -1,13 +1,13 @@
 """Deflicker: smooth the brightness of whole frames within a shot.
 
-The brightness of some edits pulses: the whole picture is lighter in one frame and darker in the
+The brightness of some edits pulses: the whole image is lighter in one frame and darker in the
 next. Each frame's mean luma l is scaled to a mean over its neighbours, like ffmpeg's ``deflicker``.
 Unlike there, a neighbour is weighted by the similarity of the SOURCE's mean luma s, so that a
 flash, a fade or a lamp in the scene remains::
 
     gain_t = (sum_s w_s l_s / sum_s w_s) / l_t,   w_s = exp(-(s_s - s_t)^2 / (2 sigma^2)),  w_t = 1
 
-It does not treat flicker of parts of a picture, or of colour.
+It does not treat flicker of parts of an image, or of colour.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class Deflicker:
 
 
 def luma(image: Image) -> float:
-    """Mean brightness of a uint8 RGB picture, 0 to 255."""
+    """Mean brightness of a uint8 RGB image, 0 to 255."""
     return float(image.reshape(-1, 3).mean(axis=0) @ _LUMA)
 
 

@@ -32,7 +32,7 @@ class Aligned(NamedTuple):
     """A neighbour, warped to the frame.
 
     Attributes:
-        weighted: its edited picture times the weight, float32, shape ``(height, width, 3)``.
+        weighted: its edited image times the weight, float32, shape ``(height, width, 3)``.
         weight: 0 to 1, float32, shape ``(height, width)``.
     """
 
@@ -81,7 +81,7 @@ class TemporalFilter:
 def align(
     source: Image, neighbour_source: Image, neighbour_edited: Image, motion: Motion
 ) -> Aligned:
-    """Warp a neighbour's edited picture to the frame, and weight its pixels.
+    """Warp a neighbour's edited image to the frame, and weight its pixels.
 
     Args:
         source, neighbour_source, neighbour_edited: uint8 RGB of one shape.

@@ -27,7 +27,7 @@ class Motion(NamedTuple):
     """Where each pixel of a target frame is in a reference frame.
 
     Attributes:
-        flow: shape ``(h, w, 2)``, x and y, in units of the picture's width and height:
+        flow: shape ``(h, w, 2)``, x and y, in units of the image's width and height:
             ``target(p)`` looks like ``reference(p + flow(p))``.
         occluded: shape ``(h, w)``, True where the reference does not show that pixel.
     """
@@ -56,9 +56,9 @@ def backward_flow(target: Image, reference: Image) -> Motion:
 def bidirectional_flow(target: Image, reference: Image) -> tuple[Motion, Motion]:
     """:func:`backward_flow` from target to reference and from reference to target, in one search.
 
-    >>> pictures = np.random.default_rng(0).integers(0, 256, (2, 64, 64, 3), dtype=np.uint8)
-    >>> _, reverse = bidirectional_flow(*pictures)
-    >>> np.array_equal(reverse.flow, backward_flow(pictures[1], pictures[0]).flow)
+    >>> images = np.random.default_rng(0).integers(0, 256, (2, 64, 64, 3), dtype=np.uint8)
+    >>> _, reverse = bidirectional_flow(*images)
+    >>> np.array_equal(reverse.flow, backward_flow(images[1], images[0]).flow)
     True
     """
     grays, (forward, backward) = _working_size_flows(target, reference)
@@ -71,7 +71,7 @@ def bidirectional_flow(target: Image, reference: Image) -> tuple[Motion, Motion]
 def _working_size_flows(
     target: Image, reference: Image
 ) -> tuple[tuple[Image, Image], tuple[Flow, Flow]]:
-    """Both pictures in grey at working size, and the flows between them in pixels."""
+    """Both images in grey at working size, and the flows between them in pixels."""
     grays = (_gray(target, LONGEST_SIDE), _gray(reference, LONGEST_SIDE))
     return grays, _dis_flows(*grays, cv2.DISOPTICAL_FLOW_PRESET_FAST)
 
@@ -85,7 +85,7 @@ def _checked_motion(grays: tuple[Image, Image], flows: tuple[Flow, Flow]) -> Mot
 
 
 def measured_flow(target: Image, reference: Image) -> Motion:
-    """Flow for metrics: at the pictures' own size, with the usual consistency check only.
+    """Flow for metrics: at the images' own size, with the usual consistency check only.
 
     DIS with the slower "medium" preset; occlusion as in Lai et al. (ECCV 2018) and UnFlow.
 
@@ -102,7 +102,7 @@ def inconsistent(forward: Flow, backward: Flow) -> Mask:
     """Where two flows in opposite directions, in pixels, do not cancel out.
 
     ``|f + b|^2 > 0.01 (|f|^2 + |b|^2) + 0.5``, with b at the end of f (Sundaram, Brox, Keutzer,
-    ECCV 2010). A flow that leads out of the picture is inconsistent, too.
+    ECCV 2010). A flow that leads out of the image is inconsistent, too.
     """
     returned = cv2.remap(
         backward,
@@ -119,7 +119,7 @@ def inconsistent(forward: Flow, backward: Flow) -> Mask:
 
 
 def warp_image(reference: Image, flow: Flow) -> npt.NDArray[np.float32]:
-    """Warp the reference picture to the target: ``reference(p + flow(p))``, bilinear.
+    """Warp the reference image to the target: ``reference(p + flow(p))``, bilinear.
 
     Args:
         reference: uint8 or float, shape ``(h, w, channels)``.
@@ -134,11 +134,11 @@ def warp_image(reference: Image, flow: Flow) -> npt.NDArray[np.float32]:
 
 
 def target_coordinates(flow: Flow, size: tuple[int, int]) -> Flow:
-    """Where the flow leads from each pixel of a picture.
+    """Where the flow leads from each pixel of an image.
 
     Args:
         flow: of :class:`Motion`, of any size.
-        size: width and height of the picture.
+        size: width and height of the image.
 
     Returns:
         x and y in pixels, shape ``(height, width, 2)``, for :func:`remap`.
@@ -150,7 +150,7 @@ def target_coordinates(flow: Flow, size: tuple[int, int]) -> Flow:
 
 
 def remap(picture: npt.NDArray[Any], coordinates: Flow) -> npt.NDArray[Any]:
-    """Sample a picture at coordinates, bilinear, in its own type; edges are replicated."""
+    """Sample an image at coordinates, bilinear, in its own type; edges are replicated."""
     return np.asarray(
         cv2.remap(picture, coordinates, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     )
@@ -163,7 +163,7 @@ def _grid(size: tuple[int, int]) -> Flow:
 
 
 def _dis_flows(target: Image, reference: Image, preset: int) -> tuple[Flow, Flow]:
-    # DIS splits the picture among threads: use one, so that results do not depend on the machine.
+    # DIS splits the image among threads: use one, so that results do not depend on the machine.
     cv2.setNumThreads(1)
     dis = cv2.DISOpticalFlow.create(preset)
     return dis.calc(target, reference, None), dis.calc(reference, target, None)

@@ -1,6 +1,6 @@
 """Smooth finished frames over time, in stages that each see a frame's neighbours.
 
-The stages work on pictures, without the model. A chunk edits as many frames beyond its ends as its
+The stages work on images, without the model. A chunk edits as many frames beyond its ends as its
 stages see together (``Recipe.temporal_radius``), so a frame's result does not depend on its chunk.
 """
 

@@ -21,10 +21,10 @@ class Edited:
     """It comes out.
 
     Attributes:
-        frames: how many frames or pictures; None: at least one.
+        frames: how many frames or images; None: at least one.
         size: ``(width, height)`` of all of them; None where they differ.
         warns: what some warning says; empty: there is none. None: either.
-        failed: pictures that fail, by name: what the reason says.
+        failed: images that fail, by name: what the reason says.
     """
 
     frames: int | None = 1

@@ -138,7 +138,7 @@ def _short_clip(folder: Path) -> Path:
 
 
 def _album(folder: Path) -> Path:
-    """Pictures of three shapes, in folders, one of them bad."""
+    """Images of three shapes, in folders, one of them bad."""
     for number in range(60):
         size = ((64, 64), (96, 64), (64, 96))[number % 3]
         path = folder / f"{'ab'[number % 2]}" / f"{number:02d}.{('png', 'jpg', 'webp')[number % 3]}"

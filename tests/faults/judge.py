@@ -24,7 +24,7 @@ from ip2p_batch.scheduler.local_executor import LocalExecutor
 from ip2p_batch.settings import Settings
 
 RECIPE = Recipe(instruction="leave it", model="identity", size=64, chunk_frames=12)
-#: Of a picture that came out; a reader's own limit, not the one that is under test.
+#: Of an image that came out; a reader's own limit, not the one that is under test.
 Pil.MAX_IMAGE_PIXELS = None
 
 
@@ -40,10 +40,10 @@ class Verdict:
         error: class of the error that refused the source as a whole; empty where it was edited.
         message: of that error.
         hint: of that error.
-        frames: frames or pictures that are there, counted by reading the output.
+        frames: frames or images that are there, counted by reading the output.
         sizes: ``(width, height)`` of each, as a set.
-        failed: pictures that failed, by name: why.
-        warnings: of the job and of its pictures.
+        failed: images that failed, by name: why.
+        warnings: of the job and of its images.
     """
 
     error: str = ""
@@ -121,7 +121,7 @@ def watch(path: Path) -> tuple[int, set[tuple[int, int]]]:
 
 
 def look(path: Path) -> tuple[int, int]:
-    """Size of a picture, all of it decoded."""
+    """Size of an image, all of it decoded."""
     with Pil.open(path) as picture:
         picture.load()
         return picture.size

@@ -15,7 +15,7 @@ from .corpus import Case, Edited, Make, Refused
 
 
 def folder(*steps: Callable[[Path], object]) -> Make:
-    """A folder with one good picture, and what the steps put beside it."""
+    """A folder with one good image, and what the steps put beside it."""
 
     def make(parent: Path) -> Path:
         path = parent / "catalog"
@@ -107,7 +107,7 @@ _LONG = "make it snow " * 8000
 
 CASES: tuple[Case, ...] = (
     # -- what stands in a folder
-    Case("an empty folder", lambda parent: _empty(parent / "catalog"), Refused("contains no pictures")),
+    Case("an empty folder", lambda parent: _empty(parent / "catalog"), Refused("contains no images")),
     Case("a folder of text", folder(lambda p: (p / "a.txt").write_text("x")), good()),
     Case("a link to the folder itself", folder(link("again", ".")), good()),
     Case("a link to the folder above", folder(link("up", "..")), but("up", "a folder outside")),
@@ -118,23 +118,23 @@ CASES: tuple[Case, ...] = (
     Case("a link to a folder elsewhere", folder(outside, link("l", "../elsewhere")),
          but("l", "a folder outside")),
     Case("a link to the root", folder(link("l", "/")), but("l", "a folder outside")),
-    Case("a link to a picture inside", folder(link("l.png", "good.png")), good(2)),
+    Case("a link to an image inside", folder(link("l.png", "good.png")), good(2)),
     Case("a named pipe in it", folder(pipe), but("pipe.png", "not a regular file")),
     Case("a socket in it", folder(server), but("s.png", "not a regular file")),
     Case("a link to a device in it", folder(link("z.png", "/dev/zero")),
          but("z.png", "a file outside")),
     Case("a folder called x.png", folder(sub("x.png")), good()),
-    Case("a picture in a folder called x.png", folder(picture("x.png/y.png")), good(2)),
-    Case("a picture nobody may read", folder(closed), but("closed.png", "ermission"), root_can=True),
+    Case("an image in a folder called x.png", folder(picture("x.png/y.png")), good(2)),
+    Case("an image nobody may read", folder(closed), but("closed.png", "ermission"), root_can=True),
     Case("200 folders deep", folder(deep), good(2)),
-    Case("a hidden picture", folder(picture(".hidden.png")), good()),
+    Case("a hidden image", folder(picture(".hidden.png")), good()),
     # -- names
-    Case("a picture's name of two lines", folder(picture("a\nb.png")), good(2)),
-    Case("a picture's name with control characters", folder(picture("a\a\x1b[31m.png")), good(2)),
-    Case("a picture's name that is not UTF-8", folder(picture(b"caf\xe9.png")),
+    Case("an image's name of two lines", folder(picture("a\nb.png")), good(2)),
+    Case("an image's name with control characters", folder(picture("a\a\x1b[31m.png")), good(2)),
+    Case("an image's name that is not UTF-8", folder(picture(b"caf\xe9.png")),
          but("caf\\xe9.png", "not UTF-8")),
-    Case("a picture's name of 255 bytes", folder(picture("n" * 251 + ".png")), good(2)),
-    Case("a picture's name of 255 bytes, as JPEG", folder(picture("n" * 251 + ".png")),
+    Case("an image's name of 255 bytes", folder(picture("n" * 251 + ".png")), good(2)),
+    Case("an image's name of 255 bytes, as JPEG", folder(picture("n" * 251 + ".png")),
          but("n" * 251 + ".png", "longer than 255 bytes"), Encoding(format="webp")),
     Case("names that begin with a dash", folder(picture("-rf.png")), good(2)),
     Case("names that end with a space", folder(picture("a .png"), picture("b.png ")), good(2)),
@@ -152,9 +152,9 @@ CASES: tuple[Case, ...] = (
     Case("CSV with an open quote", listed('path,instruction\na.png,"snow\n'), Refused("not CSV")),
     Case("CSV without its column", listed("file\na.png\n"), Refused("unknown column")),
     Case("CSV without a header", listed("a.png,snow\n"), Refused("unknown column")),
-    Case("CSV of nothing but a header", listed("path\n"), Refused("contains no pictures")),
-    Case("CSV of empty lines", listed("\n\n\n"), Refused("contains no pictures")),
-    Case("a list that is a picture", lambda p: pictures.save(p / "a.png").rename(p / "a.csv"),
+    Case("CSV of nothing but a header", listed("path\n"), Refused("contains no images")),
+    Case("CSV of empty lines", listed("\n\n\n"), Refused("contains no images")),
+    Case("a list that is an image", lambda p: pictures.save(p / "a.png").rename(p / "a.csv"),
          Refused("not UTF-8")),
     Case("an output outside", listed("path,output\na.png,../../x.png\nb.jpg,\n"),
          but("a.png", "is not inside")),
@@ -163,9 +163,9 @@ CASES: tuple[Case, ...] = (
     Case("one output twice", listed("path,output\na.png,x.png\nb.jpg,x.png\n"),
          but("b.jpg", "already")),
     Case("one row twice", listed("path\na.png\na.png\n"), but("a.png", "already")),
-    Case("a picture that is not there", listed("path\na.png\nz.png\n"), but("z.png", "o such file")),
-    Case("a picture outside", listed("path\na.png\n../in/b.jpg\n"), good(2)),
-    Case("a picture at /dev/zero", listed("path,output\na.png,\n/dev/zero,z.png\n"),
+    Case("an image that is not there", listed("path\na.png\nz.png\n"), but("z.png", "o such file")),
+    Case("an image outside", listed("path\na.png\n../in/b.jpg\n"), good(2)),
+    Case("an image at /dev/zero", listed("path,output\na.png,\n/dev/zero,z.png\n"),
          but("zero", "not a regular file")),
     Case("a very long instruction", listed(f"path,instruction\na.png,{_LONG}\n"), good()),
     Case("an even longer one", jsonl({"path": "b.jpg", "instruction": _LONG * 3}), good()),

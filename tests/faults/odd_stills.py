@@ -1,4 +1,4 @@
-"""Pictures that lie, break off, or are merely unusual; each alone, as one picture to edit."""
+"""Images that lie, break off, or are merely unusual; each alone, as one image to edit."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SIZE = (48, 32)
 
 
 def saved(name: str, mode: str = "RGB", size: tuple[int, int] = SIZE, **options: object) -> Make:
-    """A good picture of that mode."""
+    """A good image of that mode."""
 
     def make(folder: Path) -> Path:
         path = folder / name
@@ -45,7 +45,7 @@ def saved(name: str, mode: str = "RGB", size: tuple[int, int] = SIZE, **options:
 
 
 def changed(make: Make, change: Callable[[bytearray], object]) -> Make:
-    """A good picture, and then ``change`` has its bytes."""
+    """A good image, and then ``change`` has its bytes."""
 
     def made(folder: Path) -> Path:
         path = make(folder)
@@ -152,7 +152,7 @@ def bad(name: str, says: str = "damaged or truncated") -> Edited:
 
 _KINDS = (("a.jpg", {}), ("a.png", {}), ("a.webp", {}), ("a.tif", {"compression": "tiff_lzw"}),
           ("a.bmp", {}), ("a.avif", {}))  # fmt: skip
-#: What a header alone does not show is found when the picture is read: one that failed.
+#: What a header alone does not show is found when the image is read: one that failed.
 _CUTS: dict[str, dict[float, Edited | Refused]] = {
     "a.jpg": {0.02: Refused(""), 0.5: bad("a.jpg"), 0.9: bad("a.jpg")},
     "a.png": {0.02: Refused(""), 0.5: bad("a.png"), 0.7: bad("a.png")},
@@ -171,14 +171,14 @@ CASES: tuple[Case, ...] = (
         for name, options in _KINDS
         for share, expected in _CUTS[name].items()
     ),
-    *(Case(f"{name[2:]}: random bytes", noise(name), Refused("not a picture")) for name, _ in _KINDS),
+    *(Case(f"{name[2:]}: random bytes", noise(name), Refused("not an image")) for name, _ in _KINDS),
     *(Case(f"{name[2:]}: nothing in it", data(name, b""), Refused("empty")) for name, _ in _KINDS),
-    Case("text called PNG", data("a.png", "hello\n" * 20), Refused("text, not a picture")),
+    Case("text called PNG", data("a.png", "hello\n" * 20), Refused("text, not an image")),
     Case("a web page called JPEG", data("a.jpg", "<!DOCTYPE html><p>404"), Refused("a web page")),
     Case("PNG called JPEG", lambda f: saved("a.png")(f).rename(f / "a.jpg"), one()),
     Case("GIF called PNG", lambda f: saved("a.gif", "P")(f).rename(f / "a.png"),
-         Refused("a GIF picture")),
-    Case("a HEIC picture", data("a.heic", b"\0\0\0\x18ftypheic" + bytes(40)), Refused("HEI"), suffix=".png"),
+         Refused("a GIF image")),
+    Case("a HEIC image", data("a.heic", b"\0\0\0\x18ftypheic" + bytes(40)), Refused("HEI"), suffix=".png"),
     Case("a PDF called PNG", data("a.png", b"%PDF-1.7\n" + bytes(50)), Refused("PDF document")),
     # -- more pixels than there are
     Case("PNG of 65535 x 65535", data("a.png", png(65535, 65535, ROWS)), _TOO_MANY),
@@ -223,12 +223,12 @@ CASES: tuple[Case, ...] = (
             ("zstd", "RGB"), ("group3", "1"), ("group4", "1"),
         )
     ),
-    # -- more than one picture, unusual order
-    Case("animated PNG", animated("a.png"), one(warns="holds 4 pictures")),
-    Case("animated WebP", animated("a.webp"), one(warns="holds 4 pictures")),
-    Case("TIFF of four pages", animated("a.tif"), one(warns="holds 4 pictures")),
+    # -- more than one image, unusual order
+    Case("animated PNG", animated("a.png"), one(warns="holds 4 images")),
+    Case("animated WebP", animated("a.webp"), one(warns="holds 4 images")),
+    Case("TIFF of four pages", animated("a.tif"), one(warns="holds 4 images")),
     Case("TIFF that goes in circles", looping_tiff, one(warns=None)),
-    Case("JPEG of two pictures (MPO)", mpo, one(warns="holds 2 pictures")),
+    Case("JPEG of two images (MPO)", mpo, one(warns="holds 2 images")),
     Case("progressive JPEG", saved("a.jpg", progressive=True), one()),
     Case("interlaced PNG", data("a.png", interlaced()), one((8, 8))),
     *(Case(f"turned by EXIF {turn}", oriented(turn), one()) for turn in range(1, 9)),

@@ -197,7 +197,7 @@ def sound_only(name: str, codec: str = "aac") -> Make:
 
 
 def cover_only(folder: Path) -> Path:
-    """Music with a picture on its sleeve."""
+    """Music with an image on its sleeve."""
     path = folder / "song.mp3"
     buffer = io.BytesIO()
     Pil.fromarray(pictures.scene()).save(buffer, "png")
@@ -216,7 +216,7 @@ def cover_only(folder: Path) -> Path:
 
 
 def no_packets(name: str) -> Make:
-    """A header that announces a picture, and nothing else."""
+    """A header that announces an image, and nothing else."""
 
     def make(folder: Path) -> Path:
         path = folder / name
@@ -252,7 +252,7 @@ def many_streams(count: int, kind: str = "audio") -> Make:
 
 
 def changing_size(folder: Path) -> Path:
-    """A transport stream whose picture grows halfway: two broadcasts, one after the other."""
+    """A transport stream whose image grows halfway: two broadcasts, one after the other."""
     first = clip(folder / "1.ts")
     later = range(FRAMES + 2, 2 * FRAMES + 2)
     second = clip(folder / "2.ts", size=(64, 48), pts=list(later))
@@ -299,7 +299,7 @@ def gif(count: int, size: tuple[int, int] = (16, 16), **options: Any) -> Make:
 
 
 def huge_gif(side: int) -> Make:
-    """A screen of ``side`` x ``side``, and one small picture on it."""
+    """A screen of ``side`` x ``side``, and one small image on it."""
 
     def make(folder: Path) -> Path:
         path = gif(1)(folder)
@@ -432,8 +432,8 @@ CASES: tuple[Case, ...] = (
     ),
     Case("text", data("a.mp4", "not a video\n" * 50), Refused("")),
     Case("a web page", data("a.mp4", "<!DOCTYPE html><html>404</html>"), Refused("")),
-    Case("a PNG picture", picture_as("a.mp4", "png"), Refused("an image, not a video")),
-    Case("a JPEG picture", picture_as("a.mkv", "jpeg"), Refused("an image, not a video")),
+    Case("a PNG image", picture_as("a.mp4", "png"), Refused("an image, not a video")),
+    Case("a JPEG image", picture_as("a.mkv", "jpeg"), Refused("an image, not a video")),
     Case("a playlist that calls a host", data("a.mp4", _HLS), Refused("")),
     Case("a playlist by its name", data("a.m3u8", _HLS), Refused("playlist")),
     Case("a list of other files", list_of_files("a.mp4", _CONCAT), Refused("playlist")),
@@ -553,7 +553,7 @@ CASES: tuple[Case, ...] = (
     Case("a link to nowhere", link_to("nowhere.mp4"), Refused("no such file")),
     Case("a link to itself", link_to("a.mp4"), Refused("symbolic links")),
     Case("a file without read permission", read_error, Refused("ermission denied"), root_can=True),
-    Case("a folder called a.mp4", lambda folder: _folder(folder / "a.mp4"), Refused("no pictures")),
+    Case("a folder called a.mp4", lambda folder: _folder(folder / "a.mp4"), Refused("no images")),
     # -- names
     Case("a name of two lines", named("a\nb.mp4"), whole()),
     Case("a name with a bell and an escape", named("a\a\x1b[31mb.mp4"), whole()),

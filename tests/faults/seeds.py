@@ -83,7 +83,7 @@ KINDS = {
     "csv": _text(".csv", _CSV),
     "jsonl": _text(".jsonl", _JSONL),
 }
-#: Kinds that list pictures instead of being one.
+#: Kinds that list images instead of being one.
 TABLES = ("csv", "jsonl")
 
 
@@ -97,6 +97,6 @@ def good(kind: str) -> bytes:
 
 
 def pictures_beside(table: Path) -> None:
-    """The two pictures that the lists name."""
+    """The two images that the lists name."""
     (table.parent / "a.png").write_bytes(good("png"))
     (table.parent / "b.jpg").write_bytes(good("jpeg"))

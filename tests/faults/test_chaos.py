@@ -92,7 +92,7 @@ def test_a_film_with_a_frame_less_or_another_is_noticed(done, tmp_path):
         kind.compare(job, outputs)
 
 
-def test_a_picture_that_is_lost_added_or_changed_is_noticed(done):
+def test_an_image_that_is_lost_added_or_changed_is_noticed(done):
     kind, job, outputs = done("album")
     picture = next(outputs.rglob("*.png"))
     data = picture.read_bytes()

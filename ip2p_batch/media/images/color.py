@@ -150,7 +150,7 @@ def _convert_to_rgb(
         try:
             return _convert_by_profile(image, icc, warnings)
         except (ImageCms.PyCMSError, OSError, ValueError, TypeError):
-            warnings.append("colour profile is damaged or does not match the picture; ignored")
+            warnings.append("colour profile is damaged or does not match the image; ignored")
     if image.mode == "CMYK":
         warnings.append("CMYK without a profile; its colours are approximate")
     elif image.mode == "LAB":
@@ -168,7 +168,7 @@ def _convert_by_profile(
     if image.mode == "L" and space == "RGB":
         image = image.convert("RGB")
     if {"L": "GRAY", "RGB": "RGB", "CMYK": "CMYK", "LAB": "Lab"}.get(image.mode) != space:
-        raise ValueError(f"a {space} profile for a picture in {image.mode}")
+        raise ValueError(f"a {space} profile for an image in {image.mode}")
     if image.mode == "RGB" and _is_srgb(icc):
         return image, icc  # unchanged pixels
     what = (profile.profile.profile_description or "").strip().split("\n")[0] or space
@@ -182,7 +182,7 @@ def _transform(image: Pillow.Image, profile: ImageCms.ImageCmsProfile) -> Pillow
     transform = ImageCms.buildTransform(profile, target, image.mode, "RGB", _INTENT, _FLAGS)
     result = ImageCms.applyTransform(image, transform)
     if result is None:  # only for transforms in place
-        raise ValueError("the transform gave no picture")
+        raise ValueError("the transform gave no image")
     return result
 
 

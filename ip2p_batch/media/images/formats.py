@@ -42,15 +42,15 @@ _OPENERS: Mapping[str, str] = {  # Pillow's name -> ours; MPO is several JPEGs i
     "AVIF": "avif",
 }  # fmt: skip
 _SIGNATURES: tuple[tuple[bytes, str], ...] = (
-    (rb"GIF8", "a GIF picture"),
-    (rb"....ftypavi[fs]", "an AVIF picture, which this Pillow was built without,"),
-    (rb"....ftyp(hei|hev|mif1|msf1)", "a HEIF picture"),
+    (rb"GIF8", "a GIF image"),
+    (rb"....ftypavi[fs]", "an AVIF image, which this Pillow was built without,"),
+    (rb"....ftyp(hei|hev|mif1|msf1)", "a HEIF image"),
     (rb"....ftyp", "a video"),
     (rb"%PDF", "a PDF document"),
     (rb"PK\x03\x04", "a ZIP archive"),
     (rb"8BPS", "a Photoshop document"),
-    (rb"\xff\x0a|\x00\x00\x00\x0cJXL ", "a JPEG XL picture"),
-    (rb"\x00\x00\x00\x0cjP  ", "a JPEG 2000 picture"),
+    (rb"\xff\x0a|\x00\x00\x00\x0cJXL ", "a JPEG XL image"),
+    (rb"\x00\x00\x00\x0cjP  ", "a JPEG 2000 image"),
     (rb"(?i)\s*(<!doctype html|<html)", "a web page"),
 )
 
@@ -106,10 +106,10 @@ def open_image(path: Path, *, max_pixels: int | None = None) -> Iterator[tuple[P
             raise _error(path, str(error), "Convert it to 8 or 16 bits first.") from None
         except MemoryError:
             reason = "not enough memory to decode it"
-            raise _error(path, reason, "Scale the picture down first.") from None
+            raise _error(path, reason, "Scale the image down first.") from None
         except Pillow.DecompressionBombError:
             reason = "too many pixels to be decoded safely"
-            raise _error(path, reason, "Scale the picture down first.") from None
+            raise _error(path, reason, "Scale the image down first.") from None
         except OSError as error:
             if error.errno is not None:
                 reason = f"cannot be read: {error.strerror or error}"
@@ -183,8 +183,8 @@ def _what_else(head: bytes) -> str:
             .replace("\r", "")
             .isprintable()
         ):
-            return "text, not a picture"
-    return "not a picture of a known format"
+            return "text, not an image"
+    return "not an image of a known format"
 
 
 def _error(path: Path, reason: str, hint: str) -> SourceError:

@@ -54,7 +54,7 @@ def find_items(
             error = "its name is not UTF-8; rename the file"
         suffix = relative.suffix.lower()
         if error is None and suffix in UNSUPPORTED:
-            error = f"{UNSUPPORTED[suffix]} pictures are not supported"
+            error = f"{UNSUPPORTED[suffix]} images are not supported"
         target = output / (relative if error else with_format_suffix(relative, format))
         items.append(Item(source=printable(source), output=printable(target), error=error))
     return reject_conflicts(items)
@@ -80,7 +80,7 @@ def measure_items(
             batch = items[start : start + _ITEMS_PER_SLICE]
             measured.extend(pool.map(lambda item: _measure(item, max_pixels), batch))
             if progress is not None:
-                progress("reading picture headers", len(measured), len(items))
+                progress("reading image headers", len(measured), len(items))
     return measured
 
 

@@ -54,10 +54,10 @@ def reject_conflicts(items: Iterable[Item]) -> list[Item]:
             elif len(os.fsencode(os.path.basename(item.output))) > _MAX_NAME_BYTES:  # noqa: PTH119
                 reason = (
                     f"its result's name would be longer than {_MAX_NAME_BYTES} bytes; rename"
-                    " the picture"
+                    " the image"
                 )
             elif item.output in sources:
-                reason = f"its output {item.output} is itself a picture to edit"
+                reason = f"its output {item.output} is itself an image to edit"
             if reason is not None:
                 item = msgspec.structs.replace(item, error=reason)
         result.append(item)

@@ -75,7 +75,7 @@ def read_still(path: Path, *, max_pixels: int | None = None) -> Still:
         warnings = pixels.warnings
         frames = getattr(image, "n_frames", 1)
         if isinstance(frames, int) and frames > 1:
-            warnings.append(f"holds {frames} pictures; only the first is edited")
+            warnings.append(f"holds {frames} images; only the first is edited")
         source_exif = _exif(image) if early_exif is None else early_exif
         exif = None if source_exif is None else _clean_exif(source_exif, size)
         if exif is None:
