@@ -1,4 +1,4 @@
-"""What can be known of the images without an engine that builds them."""
+"""The Docker images, as far as they can be tested without an engine that builds them."""
 
 import importlib.util
 import re
@@ -79,7 +79,7 @@ def test_the_package_is_let_through_whole():
         assert any(fnmatch(line, f"!{pattern}") for line in let_through)
 
 
-def test_images_run_as_nobody_in_particular_and_get_signals_themselves():
+def test_images_run_without_root_and_receive_signals_directly():
     for dockerfile in DOCKERFILES:
         said = instructions(dockerfile)
         assert [rest for word, rest in said if word == "USER"][-1] == "1000:1000"

@@ -60,7 +60,7 @@ def test_an_interval_of_all_steps_is_no_interval():
         assert not np.array_equal(a.image, c.image)
 
 
-def test_outside_of_its_interval_guidance_is_off_also_beside_anchors():
+def test_outside_of_its_interval_guidance_is_off_with_anchors_too():
     """With an empty interval the scales do nothing, and only one branch is run."""
     clip, calls = frames(2), []
     owner = editor()

@@ -211,17 +211,17 @@ def test_another_error_of_torch_is_not_taken_for_memory():
 
 
 def test_a_job_can_be_cancelled_between_two_steps():
-    asked = []
+    calls = []
 
     def checkpoint():
-        asked.append(1)
-        if len(asked) == 3:
+        calls.append(1)
+        if len(calls) == 3:
             raise JobCancelled("stop")
 
     session = editor().session(recipe(num_inference_steps=50), checkpoint=checkpoint)
     with pytest.raises(JobCancelled):
         session.edit(frames(1))
-    assert len(asked) == 3
+    assert len(calls) == 3
 
 
 def test_a_text_that_is_too_long_is_truncated_with_one_warning():

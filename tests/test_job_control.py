@@ -95,11 +95,11 @@ def test_a_requeued_message_keeps_its_priority(tmp_path, worker):
         app.send_task(TASK_CHUNK, kwargs=sent | {"job": str(unseen)}, priority=6)
     client = redis_url.connect(worker.url)
 
-    def handed_on():
+    def requeued():
         found = [json.loads(raw)[0] for raw in client.hvals("ip2p:unacked")]
         return [m for m in found if m["headers"].get("ip2p_seen")]
 
-    (again,) = wait_for(handed_on)
+    (again,) = wait_for(requeued)
     client.close()
     assert again["properties"]["priority"] == 6
     unseen.parent.mkdir(parents=True)

@@ -1,3 +1,5 @@
+"""Attempts at a chunk, their leases, and crashes."""
+
 import os
 import platform
 import threading

@@ -1,3 +1,5 @@
+"""Records, markers and locks of a job folder."""
+
 import os
 import shutil
 import stat

@@ -1,3 +1,5 @@
+"""Plans: chunks tile all frames, in waves, within shots."""
+
 import os
 import subprocess
 import sys

@@ -1,3 +1,5 @@
+"""Prefetching, background work, and the pool of CPU threads."""
+
 import threading
 import time
 

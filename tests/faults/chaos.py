@@ -1,13 +1,13 @@
-"""A seeded fault harness: real jobs on a real Redis with real workers, and something breaks.
+"""A seeded fault harness: real jobs on a real Redis with real workers, with injected faults.
 
-    python -m tests.faults.chaos --minutes 60          # new seeds on and on, and a table
+    python -m tests.faults.chaos --minutes 60          # new seeds until then, and a table
     python -m tests.faults.chaos --seeds 0-39          # these
-    python -m tests.faults.chaos --seed 123            # one, with what is done and seen
+    python -m tests.faults.chaos --seed 123            # one, with every step
     python -m tests.faults.chaos --seed 123 --plan     # what it would do
 
-A seed says the job, the number of workers, and which faults come at which moments. Afterwards,
-and after as many ``resume`` as it takes, the result must be that of an undisturbed run to the bit,
-with nothing beside it, and ``status`` must not have lied on the way.
+A seed determines the job, the number of workers, and which faults are injected when. Afterwards,
+and after as many ``resume`` as it takes, the result must be bit-identical to that of an undisturbed
+run, without any other file, and every answer of ``status`` must have been true.
 """
 
 from __future__ import annotations
@@ -34,19 +34,19 @@ def hunt(
     seeds: Iterable[int],
     *,
     until: float | None = None,
-    tell: Callable[[str], None] = lambda _: None,
+    report: Callable[[str], None] = lambda _: None,
     log: Path | None = None,
 ) -> tuple[list[Ending], list[str]]:
     """Run cases one after the other on one rig.
 
     Args:
         until: ``time.monotonic()`` at which to stop; None to do all.
-        log: where the log of workers and commands goes when something was wrong.
+        log: where the log of workers and commands goes of a failed case.
 
-    Ctrl-C ends it, too.
+    Ctrl-C stops it.
 
     Returns:
-        how each went, and what was left running at the end.
+        how each case ended, and the processes that were left running.
     """
     folder = new_folder()
     os.environ["TMPDIR"] = str(folder)
@@ -63,12 +63,12 @@ def hunt(
                 rig.workers = case.workers
                 rig.hire()
             jobs.KINDS[case.job].reference(rig)
-            tell(str(case))
-            ending = Course(rig, case, lambda text: tell(f"    {text}")).do()
+            report(str(case))
+            ending = Course(rig, case, lambda text: report(f"    {text}")).do()
             endings.append(ending)
-            tell(f"    {ending.seconds:.1f} s, {ending.resumes} resumes, came: {ending.came}")
+            report(f"    {ending.seconds:.1f} s, {ending.resumes} resumes, came: {ending.came}")
             if ending.wrong:
-                tell(f"FAULT {case}\n  {ending.wrong}\n  replay: {replay(seed)}")
+                report(f"FAULT {case}\n  {ending.wrong}\n  replay: {replay(seed)}")
                 if log is not None:
                     with log.open("a") as file:
                         file.write(f"== {case}\n{ending.wrong}\n")
@@ -77,7 +77,7 @@ def hunt(
                             file.write(f"-- {name}\n{text[-6000:]}\n")
                 rig.hire()
     except KeyboardInterrupt:
-        tell("stopped")  # and what was seen is told
+        report("stopped")  # the summary follows
     finally:
         left = rig.close()
         if os.path.ismount(folder / "disk"):
@@ -165,14 +165,16 @@ def table(found: dict[str, object]) -> str:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--seed", type=int, help="one case, told in full")
-    parser.add_argument("--seeds", metavar="3,8-10", help="these")
-    parser.add_argument("--minutes", type=float, help="new seeds for so long")
+    parser.add_argument("--seed", type=int, help="one case, with every step")
+    parser.add_argument("--seeds", metavar="3,8-10", help="seeds to run")
+    parser.add_argument("--minutes", type=float, help="run new seeds for this long")
     parser.add_argument("--first", type=int, help="first seed; the clock by default")
-    parser.add_argument("--plan", action="store_true", help="only say what would be done")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="the summary as JSON, too")
-    parser.add_argument("--log", type=Path, metavar="FILE", help="logs of cases that went wrong")
-    parser.add_argument("--verbose", action="store_true", help="tell each case in full")
+    parser.add_argument("--plan", action="store_true", help="print the cases only")
+    parser.add_argument(
+        "--json", type=Path, metavar="FILE", help="write the summary as JSON in addition"
+    )
+    parser.add_argument("--log", type=Path, metavar="FILE", help="logs of failed cases")
+    parser.add_argument("--verbose", action="store_true", help="print every step of each case")
     options = parser.parse_args()
     if options.seed is not None:
         seeds: Iterable[int] = [options.seed]
@@ -187,16 +189,16 @@ def main() -> int:
         return 0
     _own_namespace()
     _as_everybody()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # tidily
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # cleanup runs
     until = time.monotonic() + 60 * options.minutes if options.minutes else None
     if until is None and not (options.seeds or options.seed is not None):
         parser.error("give --seed, --seeds or --minutes")
 
-    def tell(text: str) -> None:
+    def report(text: str) -> None:
         if options.seed is not None or options.verbose or not text.startswith("    "):
             print(text, flush=True)
 
-    endings, left = hunt(seeds, until=until, tell=tell, log=options.log)
+    endings, left = hunt(seeds, until=until, report=report, log=options.log)
     found = summary(endings, left)
     print(table(found))
     if options.json:
@@ -210,7 +212,7 @@ def main() -> int:
 
 
 def _own_namespace() -> None:
-    """Mounts of our own, where that is allowed: a small disk that goes when we go."""
+    """Enter a mount namespace if that is allowed, so that mounts end with this process."""
     if os.environ.get("CHAOS_NAMESPACE") or shutil.which("unshare") is None:
         return
     unshare = ["unshare", "-m"] if os.geteuid() == 0 else ["unshare", "-rm"]
@@ -222,7 +224,7 @@ def _own_namespace() -> None:
 
 
 def _as_everybody() -> None:
-    """What we start may not pass over a folder's permissions, also where we are root."""
+    """Make child processes respect the permissions of folders, even as root."""
     for capability in (1, 2, 3):  # CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH, CAP_FOWNER
         ctypes.CDLL(None).prctl(24, capability, 0, 0, 0)  # PR_CAPBSET_DROP
 

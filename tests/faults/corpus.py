@@ -1,7 +1,7 @@
-"""Bad and odd inputs, each made by a small pure function, each with what must come of it.
+"""Bad and unusual inputs, each made by a small pure function, with the expected outcome.
 
 A case is a name, a function that writes the input into an empty folder and gives its path, and the
-expected outcome as data. The cases themselves stand in ``odd_stills``, ``odd_videos`` and
+expected outcome as data. The cases are in ``odd_stills``, ``odd_videos`` and
 ``odd_folders``.
 """
 
@@ -18,7 +18,7 @@ Make = Callable[[Path], Path]
 
 @dataclass(frozen=True, slots=True)
 class Edited:
-    """It comes out.
+    """The input is edited.
 
     Attributes:
         frames: how many frames or images; None: at least one.
@@ -35,7 +35,7 @@ class Edited:
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """It does not, and an error says why.
+    """The input is refused with an error.
 
     Attributes:
         says: what its message says.

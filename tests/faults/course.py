@@ -1,4 +1,4 @@
-"""One case of the fault harness: what a seed means, the job with its faults, and the judgement."""
+"""One case of the fault harness: a seed's scenario, the job with its faults, and the verdict."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from .rig import Rig, holders, wait
 from .scene import Injection, Missed, Scene
 from .witness import Witness
 
-#: Seconds for one case, resumes and all, on a very busy machine; one takes some ten.
+#: Seconds for one case, resumes included, on a very busy machine; about ten on an idle one.
 LIMIT = 300
-#: How often a job may be resumed until it has to be done.
+#: How often a job may be resumed before it must be finished.
 RESUMES = 8
 
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """When a fault comes: after so many receipts and seconds, or when assembly is handed over."""
+    """When a fault is injected: after some receipts and seconds, or when assembly is dispatched."""
 
     receipts: int
     seconds: float
@@ -42,13 +42,13 @@ class Moment:
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
-    """What a seed means.
+    """The scenario of a seed.
 
     Attributes:
         job: name in ``jobs.KINDS``.
         workers: how many.
-        way: ``resume`` (a command follows, workers are there), ``detached`` (nobody follows), or
-            ``own`` (the command has a Redis and workers of its own).
+        way: ``resume`` (a command follows, workers exist already), ``detached`` (no command
+            follows), or ``own`` (the command has a Redis and workers of its own).
     """
 
     seed: int
@@ -63,7 +63,7 @@ class Scenario:
 
 
 def scenario(seed: int) -> Scenario:
-    """The same on every machine."""
+    """Return the scenario of a seed; the same on every machine."""
     # Neighbouring seeds have the same number of workers, which need not be started anew then.
     workers = 1 + seed // 8 % 3
     chance = random.Random(f"chaos:{seed}")
@@ -86,11 +86,11 @@ def scenario(seed: int) -> Scenario:
 
 @dataclass
 class Ending:
-    """How a case went.
+    """How a case ended.
 
     Attributes:
-        came: names of the faults that came, in order.
-        wrong: what must not be; empty when all is well.
+        came: names of the injected faults, in order.
+        wrong: the violated guarantee; empty if there is none.
         resumes: how often the job was resumed.
     """
 
@@ -102,12 +102,12 @@ class Ending:
 
 
 class Course:
-    """One case, from a new job to the judgement."""
+    """One case, from a new job to the verdict."""
 
-    def __init__(self, rig: Rig, case: Scenario, tell: Callable[[str], None]) -> None:
+    def __init__(self, rig: Rig, case: Scenario, report: Callable[[str], None]) -> None:
         self.rig, self.case = rig, case
         self.ending = Ending(case, [])
-        self._tell = tell
+        self._log = report
         self._began = time.monotonic()
         self._said_before = len(rig.said())
         kind = jobs.KINDS[case.job]
@@ -121,7 +121,7 @@ class Course:
         )  # fmt: skip
 
     def do(self) -> Ending:
-        """Run it; never raises for what goes wrong in the job."""
+        """Run the case; failures of the job are in the result, not raised."""
         watching = Witness(self.job, lambda: self.scene.storage_is_ill)
         try:
             with watching:
@@ -134,7 +134,7 @@ class Course:
             for _, heal in self._heals:
                 heal()
             self._clean()
-        self._tell("; ".join([*self.scene.notes, " -> ".join(watching.states)]))
+        self._log("; ".join([*self.scene.notes, " -> ".join(watching.states)]))
         self.ending.seconds = time.monotonic() - self._began
         return self.ending
 
@@ -144,7 +144,7 @@ class Course:
         more = ("--workers", str(self.case.workers)) if self.scene.own else ()
         if detach:
             more = ("--detach",)
-        self._tell(f"{self._at()} resume {' '.join(more)}")
+        self._log(f"{self._at()} resume {' '.join(more)}")
         return self.rig.command("resume", str(self.job.path), *more, own=self.scene.own)
 
     def _follow(self) -> None:
@@ -162,7 +162,7 @@ class Course:
             if self.job.ended and not self._heals and not running:
                 return
             idle = not running and not self.job.ended and not self._heals
-            # A detached job goes on with nobody looking; one that stands still is looked after.
+            # A detached job continues without a command; resume it only if it stalls.
             patience = 12.0 if detached and self.ending.resumes == 0 else 0.0
             waited = waited + 0.03 if idle and not holders(self.job) else 0.0
             if idle and waited >= patience:
@@ -178,9 +178,9 @@ class Course:
             try:
                 heal = fault(self.scene)
             except (Missed, FileNotFoundError) as why:
-                self._tell(f"{self._at()} {fault.__name__} missed {why}")
+                self._log(f"{self._at()} {fault.__name__} missed {why}")
                 continue
-            self._tell(f"{self._at()} {fault.__name__}")
+            self._log(f"{self._at()} {fault.__name__}")
             self.ending.came.append(fault.__name__)
             if heal is not None:
                 self._heals.append((time.monotonic() + heal[1], heal[0]))
@@ -210,18 +210,18 @@ class Course:
             if now >= due:
                 heal()
                 self._heals.remove((due, heal))
-                self._tell(f"{self._at()} healed")
+                self._log(f"{self._at()} healed")
 
     def _rest(self) -> None:
-        """Let those finish who do not know yet that the job has ended."""
+        """Wait for processes that have not noticed the end of the job."""
         if injections.DOUBLE & set(self.ending.came):
-            time.sleep(1.3)  # a heart beats every second
+            time.sleep(1.3)  # workers send a heartbeat every second
         wait(lambda: not holders(self.job), 30)
         far = injections.FAR & set(self.ending.came)
         if far and not self.scene.own and not self.rig.all_answer(40):
             raise Broken(f"after {sorted(far)} a worker answers no more")
 
-    # -- what came of it ---------------------------------------------------------------
+    # -- the verdict ---------------------------------------------------------------
 
     def _judge(self) -> str:
         kind = jobs.KINDS[self.case.job]

@@ -1,4 +1,4 @@
-"""A seeded fuzzer: good small files, broken by a number that says how.
+"""A seeded fuzzer: small valid files, damaged as a seed determines.
 
     python -m tests.faults.fuzz --minutes 5             # prints what fails, and how to replay it
     python -m tests.faults.fuzz --replay mp4:1234       # one case, in this process, with traceback
@@ -26,6 +26,7 @@ import traceback
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import av
 
@@ -63,7 +64,7 @@ def flip_bits(data: bytearray, chance: random.Random) -> None:
 
 
 def flip_early_bits(data: bytearray, chance: random.Random) -> None:
-    """Headers stand at the beginning, and all that they say is worth a lie."""
+    """Flip bits of the header, at the beginning."""
     for _ in range(chance.choice((1, 2, 4))):
         if data:
             data[chance.randrange(min(len(data), 600))] ^= 1 << chance.randrange(8)
@@ -74,7 +75,7 @@ def truncate(data: bytearray, chance: random.Random) -> None:
 
 
 def lie_of_length(data: bytearray, chance: random.Random) -> None:
-    """Two or four bytes become a number that somebody will take for a length."""
+    """Replace two to eight bytes by a number that a decoder may read as a length."""
     width = chance.choice((2, 4, 4, 8))
     number = chance.choice((0, 1, 7, 0x7F, 0xFF, 0xFFFF, 0x7FFFFFFF, 0xFFFFFFFF, len(data)))
     number &= (1 << 8 * width) - 1
@@ -84,16 +85,17 @@ def lie_of_length(data: bytearray, chance: random.Random) -> None:
 
 
 def nudge_length(data: bytearray, chance: random.Random) -> None:
-    """A number becomes one that is near it."""
-    width, order = chance.choice((1, 2, 4)), chance.choice(("big", "little"))
+    """Change a number by a small amount."""
+    width = chance.choice((1, 2, 4))
+    order: Literal["big", "little"] = chance.choice(("big", "little"))
     if len(data) > width:
         at = chance.randrange(len(data) - width)
-        number = int.from_bytes(data[at : at + width], order) + chance.choice((-8, -1, 1, 2, 16))  # type: ignore[arg-type]
-        data[at : at + width] = (number % (1 << 8 * width)).to_bytes(width, order)  # type: ignore[arg-type]
+        number = int.from_bytes(data[at : at + width], order) + chance.choice((-8, -1, 1, 2, 16))
+        data[at : at + width] = (number % (1 << 8 * width)).to_bytes(width, order)
 
 
 def swap(data: bytearray, chance: random.Random) -> None:
-    """Two pieces change places."""
+    """Swap two pieces."""
     if len(data) < 8:
         return
     size = chance.randrange(1, len(data) // 4 + 1)
@@ -102,7 +104,7 @@ def swap(data: bytearray, chance: random.Random) -> None:
 
 
 def double(data: bytearray, chance: random.Random) -> None:
-    """A piece comes twice."""
+    """Repeat a piece."""
     if data:
         at = chance.randrange(len(data))
         data[at:at] = data[at : at + chance.randrange(1, 4096)]
@@ -115,7 +117,7 @@ def remove(data: bytearray, chance: random.Random) -> None:
 
 
 def blank(data: bytearray, chance: random.Random) -> None:
-    """A piece is lost and the file as long as before, as after a disk's fault."""
+    """Overwrite a piece with 0x00 or 0xFF, as after a disk fault."""
     if data:
         at = chance.randrange(len(data))
         size = min(chance.randrange(1, 2048), len(data) - at)
@@ -123,7 +125,7 @@ def blank(data: bytearray, chance: random.Random) -> None:
 
 
 def splice(data: bytearray, chance: random.Random) -> None:
-    """The rest is that of another file."""
+    """Replace the end by that of another file."""
     other = seeds.good(chance.choice(tuple(seeds.KINDS)))
     at = chance.randrange(len(data) + 1)
     data[at:] = other[chance.randrange(len(other)) :]
@@ -136,13 +138,13 @@ MUTATIONS: tuple[Callable[[bytearray, random.Random], None], ...] = (
 
 
 def case(kind: str, seed: int) -> bytes:
-    """The broken file of that kind and number: the same on every machine that made the seeds."""
+    """Return the damaged file of a kind and seed; the same on every machine."""
     chance = random.Random(f"{kind}:{seed}")
     return mutated(seeds.good(kind), chance)
 
 
 def run_file(source: Path) -> str:
-    """Edit a file that stands somewhere; how it ended, in a word. Raises as :func:`run_case`."""
+    """Edit an existing file and return the outcome in a word. Raises as :func:`run_case`."""
     with tempfile.TemporaryDirectory(prefix="fuzz-") as name:
         folder = Path(name)
         (folder / "out").mkdir()
@@ -153,10 +155,10 @@ def run_file(source: Path) -> str:
 
 
 def run_case(kind: str, seed: int) -> str:
-    """Edit one case; how it ended, in a word.
+    """Edit one case and return the outcome in a word.
 
     Raises:
-        Exception: what must not be; see the module.
+        Exception: an outcome that is not allowed; see the module.
     """
     data = case(kind, seed)
     with tempfile.TemporaryDirectory(prefix="fuzz-") as name:
@@ -179,7 +181,7 @@ def run_case(kind: str, seed: int) -> str:
 
 
 def _compare(path: Path, frames: int) -> None:
-    """Where plain decoding goes to the end without a complaint, no frame may be lost or added."""
+    """Check that no frame is lost or added if FFmpeg decodes the file without an error."""
     try:
         with av.open(str(path)) as container:
             stream = next(s for s in container.streams.video if not s.disposition.value & 0x400)
@@ -195,7 +197,7 @@ def _compare(path: Path, frames: int) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """A case that did what it must not."""
+    """A case with an outcome that is not allowed."""
 
     kind: str
     seed: int | str
@@ -210,7 +212,7 @@ def hunt(
     *,
     until: float | None = None,
     seconds: float = SECONDS,
-    tell: Callable[[str], None] = lambda _: None,
+    report: Callable[[str], None] = lambda _: None,
 ) -> tuple[list[Fault], dict[str, int]]:
     """Run cases in child processes, one after the other.
 
@@ -218,7 +220,7 @@ def hunt(
         until: ``time.monotonic()`` at which to stop; None to do all.
 
     Returns:
-        what failed, and how many cases ended in which way.
+        the failures, and the number of cases by outcome.
     """
     faults: list[Fault] = []
     counts: dict[str, int] = {}
@@ -232,7 +234,7 @@ def hunt(
             if not answer.startswith("fine "):
                 fault = Fault(kind, seed, answer.removeprefix("fault "))
                 faults.append(fault)
-                tell(str(fault))
+                report(str(fault))
                 answer = "fine fault"
                 if not child.is_alive:
                     child.close()
@@ -246,7 +248,7 @@ def hunt(
 
 
 class _Child:
-    """A process that runs the cases it is told on stdin, one a line."""
+    """A process that runs the cases named on its stdin, one per line."""
 
     def __init__(self) -> None:
         self._process = subprocess.Popen(
@@ -331,19 +333,19 @@ def main() -> int:
         every = sorted(p for folder in options.files for p in folder.rglob("*") if p.is_file())
         known = [p for p in every if p.suffix.lower() in (*SUFFIXES, *VIDEOS) and p.stat().st_size]
         print(f"{len(known)} files", flush=True)
-        return _report(*hunt(((FILE, str(p)) for p in known), tell=_tell))
+        return _report(*hunt(((FILE, str(p)) for p in known), report=_print))
     first = options.first if options.first is not None else int(time.time())
     endless = ((kind, seed) for seed in itertools.count(first) for kind in options.kinds)
     print(f"fuzzing for {options.minutes:g} minutes from seed {first}", flush=True)
     faults, counts = hunt(
         endless,
         until=time.monotonic() + 60 * options.minutes,
-        tell=_tell,
+        report=_print,
     )
     return _report(faults, counts)
 
 
-def _tell(text: str) -> None:
+def _print(text: str) -> None:
     print(f"FAULT {text}", flush=True)
 
 

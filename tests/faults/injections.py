@@ -1,7 +1,7 @@
-"""The faults: what each does to a job in work, and what puts it right again.
+"""The faults: what each does to a running job, and how it is undone.
 
-A fault gets a :class:`Scene` and returns what heals it, with the seconds after which that is due;
-None where nothing has to be healed.
+A fault gets a :class:`Scene`. It returns a function that heals it, with the seconds after which to
+call that, or None where nothing has to be healed.
 """
 
 from __future__ import annotations
@@ -42,37 +42,37 @@ def _kill_group(pid: int, number: int = signal.SIGKILL) -> None:
 
 
 def kill_worker(scene: Scene) -> None:
-    """A worker and its child are gone in one moment, as when a host loses power."""
+    """Kill a worker and its child at once, as when a host loses power."""
     scene.rig.kills += 1
     _kill_group(scene.worker())
 
 
 def kill_child(scene: Scene) -> None:
-    """The process at the chunk dies, as for want of memory; its worker lives."""
+    """Kill the process that edits a chunk, as when memory runs out; its worker survives."""
     _kill(scene.holder())
 
 
 def kill_parent(scene: Scene) -> None:
-    """The worker's main process dies; its child is at a chunk."""
+    """Kill a worker's main process while its child edits a chunk."""
     scene.rig.kills += 1
     _kill(scene.worker())
 
 
 def kill_launcher(scene: Scene) -> tuple[Heal, float] | None:
-    """All workers of a host are gone."""
+    """Kill all workers of a host."""
     if scene.own:
         main = parent(parent(scene.holder()))
         if main <= 1:
             raise Missed
         _kill(main)
-        return None  # the command sees it, and says so
+        return None  # the command reports it
     assert scene.rig.launcher is not None
     _kill(scene.rig.launcher.pid)
     return lambda: scene.rig.hire(and_wait=False), scene.chance.uniform(0.2, 2)
 
 
 def stop_worker(scene: Scene) -> tuple[Heal, float]:
-    """A worker stands still for longer than its lease, and then goes on as if nothing were."""
+    """Stop a worker for longer than its lease, then let it continue."""
     main = scene.worker()
     _kill_group(main, signal.SIGSTOP)
     seconds = scene.chance.uniform(STALE + 1, STALE + VISIBILITY + 5)
@@ -80,25 +80,25 @@ def stop_worker(scene: Scene) -> tuple[Heal, float]:
 
 
 def stop_child(scene: Scene) -> tuple[Heal, float]:
-    """The process at the chunk stands still; its worker renews the lease for it."""
+    """Stop the process that edits a chunk; its worker keeps renewing the lease."""
     child = scene.holder()
     _kill(child, signal.SIGSTOP)
     return lambda: _kill(child, signal.SIGCONT), scene.chance.uniform(STALE + 1, STALE + 4)
 
 
 def kill_command(scene: Scene) -> None:
-    """Whoever follows the job dies."""
+    """Kill the command that follows the job."""
     _kill(scene.commands[-1].pid)
 
 
 def interrupt_command(scene: Scene) -> None:
-    """Ctrl-C, or the terminal's end."""
+    """Send Ctrl-C, or close the terminal."""
     number = scene.chance.choice((signal.SIGINT, signal.SIGTERM, signal.SIGHUP))
     _kill(scene.commands[-1].pid, number)
 
 
 def second_command(scene: Scene) -> None:
-    """Two follow one job; each hands over what is not done."""
+    """Let two commands follow one job; each dispatches unfinished chunks."""
     scene.commands.insert(0, scene.start())
 
 
@@ -106,12 +106,12 @@ def second_command(scene: Scene) -> None:
 
 
 def kill_redis(scene: Scene) -> None:
-    """Redis dies and comes back with what it had written."""
+    """Kill Redis; it restarts with what it had written."""
     _kill(_redis_pid(scene))
 
 
 def wipe_redis(scene: Scene) -> None:
-    """Redis comes back with nothing."""
+    """Restart Redis without its data."""
     pid = _redis_pid(scene)
     from ip2p_batch.queue import redis_url
 
@@ -123,7 +123,7 @@ def wipe_redis(scene: Scene) -> None:
 
 
 def empty_redis(scene: Scene) -> None:
-    """Somebody says FLUSHALL to a Redis that goes on."""
+    """Send FLUSHALL to a running Redis."""
     from ip2p_batch.queue import redis_url
 
     client = redis_url.connect(f"redis+socket://{scene.redis_folder() / 'redis.sock'}")
@@ -139,20 +139,20 @@ def _redis_pid(scene: Scene) -> int:
 
 
 def cut_connections(scene: Scene) -> None:
-    """Every connection to Redis ends, once or a few times in a row."""
+    """Cut every connection to Redis, once or a few times in a row."""
     for _ in range(scene.chance.choice((1, 1, 2, 5))):
         scene.rig.proxy.cut()
         time.sleep(scene.chance.uniform(0, 0.3))
 
 
 def close_the_way(scene: Scene) -> tuple[Heal, float]:
-    """Redis cannot be reached for some seconds."""
+    """Make Redis unreachable for some seconds."""
     scene.rig.proxy.refuse(True)
     return lambda: scene.rig.proxy.refuse(False), scene.chance.uniform(0.5, 6)
 
 
 def hold_the_way(scene: Scene) -> tuple[Heal, float]:
-    """What is sent to Redis arrives seconds later."""
+    """Delay what is sent to Redis by seconds."""
     scene.rig.proxy.hold(True)
     return lambda: scene.rig.proxy.hold(False), scene.chance.uniform(0.5, 6)
 
@@ -165,7 +165,7 @@ def _lists(scene: Scene, change: Callable[[Any, str, list[bytes]], None]) -> Non
             if messages := client.lrange(key, 0, -1):
                 found = True
                 change(client, key, messages)
-    except RedisError:  # an earlier fault has it on its way up again
+    except RedisError:  # it is restarting after an earlier fault
         raise Missed from None
     finally:
         client.close()
@@ -174,7 +174,7 @@ def _lists(scene: Scene, change: Callable[[Any, str, list[bytes]], None]) -> Non
 
 
 def double_messages(scene: Scene) -> None:
-    """Every message that waits comes twice, and some three times."""
+    """Duplicate every queued message, some of them twice."""
 
     def change(client: Any, key: str, messages: list[bytes]) -> None:
         copies = messages + scene.chance.sample(messages, len(messages) // 2)
@@ -184,7 +184,7 @@ def double_messages(scene: Scene) -> None:
 
 
 def shuffle_messages(scene: Scene) -> None:
-    """The messages that wait change places."""
+    """Shuffle the queued messages."""
 
     def change(client: Any, key: str, messages: list[bytes]) -> None:
         scene.chance.shuffle(messages)
@@ -197,7 +197,7 @@ def shuffle_messages(scene: Scene) -> None:
 
 
 def lose_messages(scene: Scene) -> None:
-    """Some of the messages that wait are gone."""
+    """Delete some of the queued messages."""
 
     def change(client: Any, key: str, messages: list[bytes]) -> None:
         for message in scene.chance.sample(messages, (len(messages) + 1) // 2):
@@ -207,7 +207,7 @@ def lose_messages(scene: Scene) -> None:
 
 
 def steal_message(scene: Scene) -> None:
-    """What a worker holds comes to another, too: the lease is not what it seemed."""
+    """Deliver the message of a busy worker to another one, as if its lease had expired."""
     client = scene.rig.redis()
     try:
         held = list(client.hvals("ip2p:unacked"))
@@ -226,12 +226,12 @@ def steal_message(scene: Scene) -> None:
 
 
 def cancel(scene: Scene) -> None:
-    """The job is cancelled, and taken up again."""
+    """Cancel the job and resume it."""
 
     scene.job.cancel()
 
 
-#: Every kind, with the number of shares it has in the drawing.
+#: Every fault, with its weight in the random choice.
 FAULTS: dict[Injection, int] = {
     kill_worker: 3, kill_child: 3, kill_parent: 2, kill_launcher: 2, stop_worker: 3, stop_child: 1,
     kill_command: 3, interrupt_command: 1, second_command: 2,

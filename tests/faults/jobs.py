@@ -1,4 +1,4 @@
-"""The jobs that the fault harness breaks: small, and of every way through the program."""
+"""The jobs that the fault harness breaks: small, and of every kind."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ SLOW = Recipe(
 
 @dataclass
 class Kind:
-    """A job, made anew for each case, and what comes of it undisturbed.
+    """A kind of job, created anew for each case, and its undisturbed result.
 
     Attributes:
         source: makes the source below a folder, once for a rig; its path.
@@ -64,7 +64,7 @@ class Kind:
         )
 
     def reference(self, rig: Rig) -> None:
-        """Run it undisturbed, if that was not done yet."""
+        """Run the job undisturbed, once."""
         if self.good:
             return
         outputs = rig.folder / "disk" / f"out-{self.name}"
@@ -82,10 +82,10 @@ class Kind:
         shutil.rmtree(job.path)
 
     def compare(self, job: JobFolder, outputs: Path) -> None:
-        """See that it came out as undisturbed.
+        """Check that the result equals the undisturbed one.
 
         Raises:
-            Broken: a file is missing, is too many, or is another.
+            Broken: a file is missing, unexpected, or different.
         """
         result = scheduler.read_result(job)
         if result.frames + len(result.failed) != job.plan().frames + _bad(job):

@@ -1,8 +1,8 @@
-"""One source through the whole way: survey, job, chunks, output; and an independent look at it.
+"""Edit one source from preparation to output, and check the output independently.
 
-Nothing here knows what should come out. It only tells "edited" from "refused", and raises
-:class:`Broken` for what may never be: another exception than ours, a hang (the caller's limit), an
-output that is not what its job says, or a part of one left behind.
+This module does not know the expected outcome. It only distinguishes "edited" from "refused", and
+raises :class:`Broken` for what is never allowed: an exception that is not ours, a hang (the
+caller's limit), an output that is not what its job says, or a part of one left behind.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ Pil.MAX_IMAGE_PIXELS = None
 
 
 class Broken(AssertionError):
-    """What may not happen, whatever the input."""
+    """An outcome that no input may cause."""
 
 
 @dataclass(slots=True)
 class Verdict:
-    """How it ended.
+    """The outcome.
 
     Attributes:
         error: class of the error that refused the source as a whole; empty where it was edited.
@@ -114,7 +114,7 @@ def judge(
 
 
 def watch(path: Path) -> tuple[int, set[tuple[int, int]]]:
-    """Frames of a video and their sizes, decoded by nobody but FFmpeg; every one must decode."""
+    """Frames of a video and their sizes, decoded by FFmpeg alone; every one must decode."""
     with av.open(str(path)) as container:
         sizes = [(f.width, f.height) for f in container.decode(video=0)]
     return len(sizes), set(sizes)
@@ -128,7 +128,7 @@ def look(path: Path) -> tuple[int, int]:
 
 
 def _nothing_left(output: Path, *, whole: bool) -> None:
-    """No part under a temporary name, and nothing at all where the source was refused."""
+    """Check that no temporary file is left, and no file at all if the source was refused."""
     if output.exists() and not whole:
         raise Broken(f"{output} stands, although the source was refused")
     folder = output if output.is_dir() else output.parent
@@ -137,7 +137,7 @@ def _nothing_left(output: Path, *, whole: bool) -> None:
 
 
 def _readable(error: Ip2pError, source: Path) -> None:
-    """An error on a source or output is for a reader: one line, and it names a file."""
+    """Check that an error on a source or output is one line that names a file."""
     if not isinstance(error, SourceError | OutputError):
         return
     name = source.name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")

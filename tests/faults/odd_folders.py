@@ -15,7 +15,7 @@ from .corpus import Case, Edited, Make, Refused
 
 
 def folder(*steps: Callable[[Path], object]) -> Make:
-    """A folder with one good image, and what the steps put beside it."""
+    """A folder with one good image, and what the steps add."""
 
     def make(parent: Path) -> Path:
         path = parent / "catalog"
@@ -78,7 +78,7 @@ def deep(path: Path) -> None:
 
 
 def listed(content: str | bytes, name: str = "list.csv") -> Make:
-    """A list beside ``a.png`` and ``b.jpg``."""
+    """A list next to ``a.png`` and ``b.jpg``."""
 
     def make(parent: Path) -> Path:
         pictures.save(parent / "a.png")
@@ -106,7 +106,7 @@ def but(name: str, why: str, count: int = 1) -> Edited:
 _LONG = "make it snow " * 8000
 
 CASES: tuple[Case, ...] = (
-    # -- what stands in a folder
+    # -- contents of a folder
     Case("an empty folder", lambda parent: _empty(parent / "catalog"), Refused("contains no images")),
     Case("a folder of text", folder(lambda p: (p / "a.txt").write_text("x")), good()),
     Case("a link to the folder itself", folder(link("again", ".")), good()),

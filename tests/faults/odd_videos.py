@@ -1,4 +1,4 @@
-"""Videos that lie, break off, or are merely unusual."""
+"""Videos that are mislabelled, truncated, or merely unusual."""
 
 from __future__ import annotations
 
@@ -442,7 +442,7 @@ CASES: tuple[Case, ...] = (
     Case("MP4 called MKV", renamed(plain(), "a.mkv"), whole()),
     Case("MKV called MP4", renamed(plain("a.mkv"), "a.mp4"), whole()),
     Case("without a suffix", renamed(plain(), "clip"), whole()),
-    Case("a suffix nobody knows", renamed(plain(), "a.final"), whole()),
+    Case("an unknown suffix", renamed(plain(), "a.final"), whole()),
     Case("raw H.264", renamed(plain("a.h264"), "a.mp4"), Refused("no timestamps")),
     Case("sound only, MP4", sound_only("a.mp4"), Refused("no video stream")),
     Case("sound only, WAV called MP4", renamed(sound_only("a.wav", "pcm_s16le"), "a.mp4"),
@@ -528,7 +528,7 @@ CASES: tuple[Case, ...] = (
          whole(warns=None)),
     Case("MP4: a huge frame by its sample table", edited_bytes(patch(b"avc1", 24, b"\xff" * 4)),
          whole(warns=None)),
-    Case("MP4: a codec nobody knows", edited_bytes(lambda c: c.__setitem__(slice(None), bytes(c).replace(b"avc1", b"zzzz"))),
+    Case("MP4: an unknown codec", edited_bytes(lambda c: c.__setitem__(slice(None), bytes(c).replace(b"avc1", b"zzzz"))),
          Refused("codec is not supported")),
     Case("frames of 16383 x 16383, JPEG", huge_frames("a.avi", "mjpeg"), NO_FRAME),
     Case("frames of 32000 x 32000, PNG", huge_frames("a.mov", "png"), NO_FRAME),

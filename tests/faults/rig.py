@@ -1,7 +1,7 @@
-"""What the fault harness breaks: a Redis behind a proxy, worker processes, commands that follow.
+"""The system under test: a Redis behind a proxy, worker processes, and commands that follow jobs.
 
-All of it is real. Every process carries ``CHAOS_RIG`` in its environment, so that none is missed
-when they are counted at the end.
+All of it is real. Every process carries ``CHAOS_RIG`` in its environment, so that all
+are found when they are counted at the end.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ KEYS = ("ip2p:chunks", "ip2p:chunks:3", "ip2p:chunks:6", "ip2p:chunks:9")
 
 
 class Proxy:
-    """Passes connections on to a unix socket, until told to cut them or to hold back."""
+    """Forwards connections to a unix socket; can cut or delay them."""
 
     def __init__(self, target: Path) -> None:
         self._target = target
@@ -49,7 +49,7 @@ class Proxy:
         threading.Thread(target=self._serve, daemon=True).start()
 
     def cut(self) -> int:
-        """End every connection in this moment; how many those were."""
+        """Close every connection and return their number."""
         with self._lock:
             ends, self._open = self._open, set()
         for end in ends:
@@ -58,13 +58,13 @@ class Proxy:
         return len(ends) // 2
 
     def refuse(self, refuse: bool) -> None:
-        """Take no new connections, and cut those there are."""
+        """Refuse new connections and cut the existing ones."""
         self._refuse = refuse
         if refuse:
             self.cut()
 
     def hold(self, hold: bool) -> None:
-        """Keep what is on its way: the network hangs, and nobody is told."""
+        """Hold data back: the network hangs, without an error on either side."""
         if hold:
             self._flow.clear()
         else:
@@ -154,7 +154,7 @@ class Rig:
             raise RuntimeError(f"no workers: {self.log.read_text()[-2000:]}")
 
     def all_answer(self, seconds: float) -> bool:
-        """Whether every worker answers within so many seconds."""
+        """Return whether every worker answers within ``seconds``."""
         with closing(CeleryExecutor(self.url)) as executor:
 
             def answer() -> bool:
@@ -196,11 +196,11 @@ class Rig:
         return self._redis.folder
 
     def redis(self) -> Any:
-        """A client that goes around the proxy."""
+        """A client that bypasses the proxy."""
         return redis_url.connect(self._redis.url)
 
     def forget_messages(self) -> None:
-        """What is left of the last case."""
+        """Remove what the last case left."""
         client = self.redis()
         for _ in range(100):
             with suppress(Exception):
@@ -224,7 +224,7 @@ class Rig:
             )  # fmt: skip
 
     def said(self) -> str:
-        """What all commands said so far."""
+        """Return the output of all commands so far."""
         path = self.folder / "commands.log"
         return path.read_text(errors="replace") if path.exists() else ""
 
@@ -262,7 +262,7 @@ def parent(pid: int) -> int:
 
 
 def marked(mark: str) -> Iterator[str]:
-    """Command lines of running processes that carry the mark, but for this one."""
+    """Command lines of running processes that carry the mark, except this one."""
     for entry in Path("/proc").iterdir():
         if not entry.name.isdigit() or int(entry.name) == os.getpid():
             continue
@@ -285,7 +285,7 @@ def wait(condition: Callable[[], object], seconds: float, step: float = 0.02) ->
 
 
 def small_disk(folder: Path, size: str) -> bool:
-    """Put a small file system at ``folder``; False where this process may not."""
+    """Mount a small file system at ``folder``; False where this process may not."""
     folder.mkdir(parents=True, exist_ok=True)
     if os.environ.get("CHAOS_NAMESPACE") != "own" or shutil.which("mount") is None:
         return False
@@ -294,5 +294,5 @@ def small_disk(folder: Path, size: str) -> bool:
 
 
 def new_folder() -> Path:
-    """A short one: paths of sockets lie below it."""
+    """A folder with a short path: the paths of sockets are limited."""
     return Path(tempfile.mkdtemp(prefix="chaos-"))

@@ -1,4 +1,4 @@
-"""A job in work, as the faults of ``injections`` see it."""
+"""A running job, as the faults of ``injections`` see it."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ Injection = Callable[["Scene"], "tuple[Heal, float] | None"]
 
 
 class Missed(Exception):
-    """There was nothing to break at that moment."""
+    """There was nothing to break at this moment."""
 
 
 @dataclass
 class Scene:
-    """A job in work.
+    """A running job.
 
     Attributes:
         own: whether the command runs a Redis and workers of its own.
-        commands: that follow the job, the oldest first.
+        commands: commands that follow the job, the oldest first.
         outputs: the folder into which the result goes.
-        storage_is_ill: while it is, ``status`` may say that it cannot read.
+        storage_is_ill: while true, ``status`` may report a read error.
     """
 
     rig: Rig

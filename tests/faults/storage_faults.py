@@ -13,7 +13,7 @@ from .scene import Heal, Missed, Scene
 
 
 def fill_disk(scene: Scene) -> tuple[Heal, float]:
-    """Not a block is left, where there is a small disk to fill; else no file may grow."""
+    """Fill the small disk if there is one; otherwise no file may grow."""
     if not os.path.ismount(scene.rig.folder / "disk"):
         return limit_files(scene)
     scene.storage_is_ill = True
@@ -32,7 +32,7 @@ def fill_disk(scene: Scene) -> tuple[Heal, float]:
 
 
 def limit_files(scene: Scene) -> tuple[Heal, float]:
-    """Workers can write no file beyond so many bytes; the first bytes go well."""
+    """Limit the size of files that workers write."""
     limit = scene.chance.choice((0, 200, 2000, 6000))
     pids = scene.processes()
     _, most = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -47,7 +47,7 @@ def limit_files(scene: Scene) -> tuple[Heal, float]:
 
 
 def lock_folder(scene: Scene) -> tuple[Heal, float]:
-    """The job folder, or the result's, can be read and not written."""
+    """The job folder, or the result's, becomes read-only."""
     scene.storage_is_ill = True
     top = scene.chance.choice((scene.job.path, scene.job.path, scene.outputs))
     folders = [Path(where) for where, _, _ in os.walk(top)]
@@ -67,7 +67,7 @@ def lock_folder(scene: Scene) -> tuple[Heal, float]:
 
 
 def lose_share(scene: Scene) -> tuple[Heal, float]:
-    """The job folder is gone for a while, as when a share is not mounted."""
+    """Remove the job folder for a while, as when a share is not mounted."""
     scene.storage_is_ill = True
     path = scene.job.path
     aside = path.with_name(f"{path.name}.aside")
@@ -96,14 +96,14 @@ def _some_file(scene: Scene) -> Path:
 
 
 def delete_file(scene: Scene) -> None:
-    """A receipt, a segment or a border's latents are gone."""
+    """Delete a receipt, a segment or a border's latents."""
     path = _some_file(scene)
     scene.notes.append(f"deleted {path.parent.name}/{path.name}")
     path.unlink(missing_ok=True)
 
 
 def truncate_file(scene: Scene) -> None:
-    """A receipt, a segment or a border's latents end too early."""
+    """Truncate a receipt, a segment or a border's latents."""
     path = _some_file(scene)
     with suppress(FileNotFoundError):
         size = path.stat().st_size
@@ -113,7 +113,7 @@ def truncate_file(scene: Scene) -> None:
 
 
 def flip_byte(scene: Scene) -> None:
-    """A segment, or a border's latents, has another byte than the worker wrote."""
+    """Change a byte of a segment or of a border's latents."""
     folder = scene.job.path / scene.chance.choice(("segments", "segments", "borders"))
     found = sorted(p for p in folder.iterdir() if p.name[0] != ".") if folder.is_dir() else []
     if not found:

@@ -1,6 +1,6 @@
-"""A fixed part of the fault harness; `make chaos` goes on for as long as it is told.
+"""A fixed part of the fault harness; `make chaos` runs for a given time.
 
-It runs as a command, for it drops what root may do and mounts a small disk of its own.
+It runs as a command because it drops root privileges and mounts a small disk.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""A fixed number of broken files of every kind; `make fuzz` goes on for as long as it is told."""
+"""A fixed number of broken files of every kind; `make fuzz` runs for a given time."""
 
 import pytest
 
@@ -23,7 +23,7 @@ def test_a_case_is_the_same_each_time():
     assert fuzz.case("png", 7) == fuzz.case("png", 7) != fuzz.case("png", 8)
 
 
-def test_a_hang_and_a_dead_process_are_noticed_and_the_next_case_goes_on():
+def test_a_hang_and_a_dead_process_are_noticed_and_the_next_case_runs():
     faults, counts = fuzz.hunt([("png", 0), ("png", 1)], seconds=0)
     assert [f.seed for f in faults] == [0, 1] and all("hangs" in f.what for f in faults)
     assert counts == {"fault": 2}

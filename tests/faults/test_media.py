@@ -1,4 +1,4 @@
-"""Every bad and odd input of the corpus on the whole way through, in this process."""
+"""Every bad and odd input of the corpus from source to output, in this process."""
 
 import os
 

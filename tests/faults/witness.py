@@ -1,4 +1,4 @@
-"""Asks for a job's status all the time, and holds each answer against the ones before."""
+"""Poll a job's status, and check each answer against the earlier ones."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ NEXT = {
 
 
 class Witness:
-    """Watches for the time of a ``with`` block.
+    """Polls during a ``with`` block.
 
     Attributes:
         lie: the first answer that cannot be true; empty if there was none.
@@ -38,7 +38,7 @@ class Witness:
         self._excused = excused
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
-        self._doubts = 0  # errors in a row that nothing excuses
+        self._doubts = 0  # errors in a row without a cause
 
     def __enter__(self) -> Witness:
         self._thread.start()
@@ -47,7 +47,7 @@ class Witness:
     def __exit__(self, *_: object) -> None:
         self._stop.set()
         self._thread.join()
-        self._look()  # the last word
+        self._look()  # the final state
 
     def _watch(self) -> None:
         while not self.lie and not self._stop.wait(0.1):
