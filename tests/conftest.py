@@ -1,4 +1,4 @@
-"""Fixtures for all tests: nothing of the user's own settings, and one thread per process."""
+"""Fixtures for all tests; each test runs with default settings and one thread per process."""
 
 import itertools
 import os
@@ -13,8 +13,8 @@ from ip2p_batch.queue.celery_executor import CeleryExecutor
 from ip2p_batch.queue.private_redis import PrivateRedis
 from ip2p_batch.settings import Settings
 
-# A deadline would be an assertion on the speed of the machine. A fixture per test is enough: no
-# property test relies on a fresh one for each example.
+# A deadline would be an assertion on the speed of the machine. The examples of a
+# property test share its fixtures.
 hypothesis.settings.register_profile(
     "tests",
     deadline=None,

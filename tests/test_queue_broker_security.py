@@ -1,5 +1,6 @@
-"""A Redis as it should stand in a network: behind TLS, with a user who may do what docs/deploy.md
-says and no more. A whole job goes through it, and its password is found nowhere.
+"""A Redis on a network: TLS, and a user with only the rights that docs/deploy.md lists.
+
+A whole job runs through it, and its password appears in no file, log or process list.
 """
 
 import os

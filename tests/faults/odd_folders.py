@@ -125,7 +125,7 @@ CASES: tuple[Case, ...] = (
          but("z.png", "a file outside")),
     Case("a folder called x.png", folder(sub("x.png")), good()),
     Case("an image in a folder called x.png", folder(picture("x.png/y.png")), good(2)),
-    Case("an image nobody may read", folder(closed), but("closed.png", "ermission"), root_can=True),
+    Case("an image without read permission", folder(closed), but("closed.png", "ermission"), root_can=True),
     Case("200 folders deep", folder(deep), good(2)),
     Case("a hidden image", folder(picture(".hidden.png")), good()),
     # -- names
