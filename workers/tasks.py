@@ -74,7 +74,7 @@ def chunk(self: Task[Any, Any], /, **fields: object) -> None:
     is_repeated = request.retries > 0 or bool(
         (request.delivery_info or {}).get("redelivered", False)
     )
-    chunk_log(log, folder, planned.id, "received", node=request.hostname, again=is_repeated)
+    chunk_log(log, folder, planned.id, "received", node=request.hostname, redelivered=is_repeated)
     _dispatch_if_idle(state, folder)
 
     def work() -> None:
