@@ -95,7 +95,7 @@ def stills(folder: Path, arguments: argparse.Namespace) -> tuple[dict[str, Any],
     source, output = folder / "catalog", folder / "edited"
     make_tree(source, arguments.pictures)
     settings = settings_in(folder)
-    request = scheduler.EditRequest(source=source, output=output, recipe=compute_profile())
+    request = scheduler.EditRequest(source=source, output=output, recipe=identity_recipe())
     clock = Clock()
     found = scheduler.prepare_job(request, clock)
     clock.lap("stamps and plan")
@@ -318,7 +318,7 @@ def start(folder: Path, arguments: argparse.Namespace) -> tuple[dict[str, Any], 
     for number in range(3):
         output = folder / f"edited-{number}"
         job = scheduler.create_job(
-            scheduler.EditRequest(source=source, output=output, recipe=compute_profile()), settings
+            scheduler.EditRequest(source=source, output=output, recipe=identity_recipe()), settings
         )
         expect_done(scheduler.follow_job(job, LocalExecutor(lambda _: IdentityEditor())))
     rows = [["command", "median", "least", "loads torch"]]
@@ -346,7 +346,7 @@ def start(folder: Path, arguments: argparse.Namespace) -> tuple[dict[str, Any], 
 # -- what the parts share -----------------------------------------------------------------------
 
 
-def compute_profile(model: str = "identity") -> Recipe:
+def identity_recipe(model: str = "identity") -> Recipe:
     return Recipe(instruction="make it snow", model=model, size=64)
 
 
@@ -374,7 +374,7 @@ def tiny_job(folder: Path, chunks: int, *, model: str = "identity") -> JobFolder
     )
     source = Source(path=str(picture), stamp="s", items=chunks)
     job = Job(
-        id=folder.name, source=source, recipe=compute_profile(model), output=str(folder / "out")
+        id=folder.name, source=source, recipe=identity_recipe(model), output=str(folder / "out")
     )
     return JobFolder.create(folder / "job", job, plan, items=items)
 

@@ -35,7 +35,7 @@ def main() -> int:
             progress=show,
         )
     except ip2p_batch.Ip2pError as error:
-        print(f"{error.message} {error.hint}", file=sys.stderr)
+        print(error, file=sys.stderr)
         return 1
     print(f"\n{result.frames} images in {result.output}, {result.fps:.2f} a second")
     for path, reason in result.failed:

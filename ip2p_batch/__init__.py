@@ -4,7 +4,7 @@
 
     import ip2p_batch
 
-    recipe = ip2p_batch.recipe_for("tiny")  # the bundled model; leave it out for the large one
+    recipe = ip2p_batch.recipe_for("tiny")  # the bundled model; the default is InstructPix2Pix
     result = ip2p_batch.edit("clip.mp4", "make it winter", output="out.mp4", recipe=recipe)
     print(result.output, result.frames)
 

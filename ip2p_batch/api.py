@@ -232,7 +232,7 @@ class JobHandle:
     def events(self, *, check: Callable[[], None] = lambda: None) -> Generator[Event, None, None]:
         """Yield the job's events until it is done, failed or cancelled.
 
-        With a broker, this also repairs: chunks whose messages were lost are enqueued again.
+        With a broker, this also repairs: chunks whose messages were lost are requeued.
 
         Args:
             check: called about once a second; raises to stop.

@@ -1,7 +1,7 @@
 """Settings from the environment: broker, device, folders, limits.
 
-Commands and the Python API read them once and pass them on as one object. Workers read them when
-they start a chunk.
+Commands, the Python API and worker processes read them once, at their start. What needs only the
+heartbeat timeout reads it from the environment if its caller passes none.
 """
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ TINY = Recipe(
 )
 
 
-def stills_job(folder: Path, pictures=4, *, model="identity", each=1, size=64) -> JobFolder:
+def image_job(folder: Path, pictures=4, *, model="identity", each=1, size=64) -> JobFolder:
     """A job folder with ``images`` small images, ``each`` in a chunk."""
     source, output = folder / "in", folder / "out"
     source.mkdir(parents=True)

@@ -107,25 +107,25 @@ def negative(frame):
     return frame.with_image(255 - frame.image)
 
 
-def edited(anchors, clip, look, owner=None):
-    session = (owner or loud()).session(look, context(anchors=anchors))
+def edited(anchors, clip, edit_recipe, owner=None):
+    session = (owner or loud()).session(edit_recipe, context(anchors=anchors))
     return [frame.image for frame in session.edit(clip)]
 
 
 def test_anchors_change_the_frames_and_no_anchors_do_not():
-    clip, look, owner = frames(4), recipe(anchors=2), loud()
-    plain = edited([], clip, look, owner)
+    clip, edit_recipe, owner = frames(4), recipe(anchors=2), loud()
+    plain = edited([], clip, edit_recipe, owner)
     assert all(map(np.array_equal, plain, edited([], clip, recipe(), owner)))
-    anchored = edited([negative(clip[0]), clip[3]], clip, look, owner)
+    anchored = edited([negative(clip[0]), clip[3]], clip, edit_recipe, owner)
     assert not any(map(np.array_equal, plain, anchored))
 
 
 def test_the_result_of_a_frame_does_not_depend_on_the_other_frames():
-    clip, look, owner = frames(5), recipe(anchors=2, batch_size=2), loud()
+    clip, edit_recipe, owner = frames(5), recipe(anchors=2, batch_size=2), loud()
     anchors = [clip[1], clip[3]]
-    whole = edited(anchors, clip, look, owner)
+    whole = edited(anchors, clip, edit_recipe, owner)
     for n, frame in enumerate(clip):
-        assert np.array_equal(edited(anchors, [frame], look, owner)[0], whole[n])
+        assert np.array_equal(edited(anchors, [frame], edit_recipe, owner)[0], whole[n])
 
 
 def test_anchors_in_no_step_change_nothing():
@@ -148,22 +148,22 @@ def test_anchors_in_half_the_steps_differ_from_anchors_in_all():
 def test_anchors_continue_from_the_latents_of_wave_one():
     """Borders run after anchors that start from noise, frames after anchors with latents."""
     clip, owner = frames(9), loud()
-    look = recipe(num_inference_steps=6, carryover=0.5, anchors=2)
+    edit_recipe = recipe(num_inference_steps=6, carryover=0.5, anchors=2)
     anchors, ends = [clip[0], clip[8]], [clip[0], clip[4]]
-    first = owner.session(look, context(anchors=anchors))
+    first = owner.session(edit_recipe, context(anchors=anchors))
     latents = border_latents(first, [clip[n] for n in (0, 4, 8)])
-    second = owner.session(look, context(borders=ends, anchors=anchors, latents=latents))
+    second = owner.session(edit_recipe, context(borders=ends, anchors=anchors, latents=latents))
     carried = second.edit(ends)
-    whole = edited(anchors, ends, look, owner)
+    whole = edited(anchors, ends, edit_recipe, owner)
     for a, b in zip(carried, whole, strict=True):
         gap = np.abs(a.image.astype(int) - b)
         assert gap.max() <= 1  # a batch of three anchors rounds differently than one frame
 
 
-def with_reference_image(look, clip, values, owner, anchors=()):
+def with_reference_image(style, clip, values, owner, anchors=()):
     session = owner.session(
         recipe(reference_image="reference.png", **values),
-        context(anchors=anchors, reference_image=look),
+        context(anchors=anchors, reference_image=style),
     )
     return [frame.image for frame in session.edit(clip)]
 
@@ -179,9 +179,9 @@ def test_a_reference_image_changes_all_frames_and_another_one_differently():
 
 def test_a_reference_image_and_anchors_work_together():
     clip, owner = frames(3), loud()
-    look = frames(1, 48, 64, shift=3)[0].image
-    alone = with_reference_image(look, clip, {"anchors": 1}, owner)
-    both = with_reference_image(look, clip, {"anchors": 1}, owner, anchors=[negative(clip[0])])
+    style = frames(1, 48, 64, shift=3)[0].image
+    alone = with_reference_image(style, clip, {"anchors": 1}, owner)
+    both = with_reference_image(style, clip, {"anchors": 1}, owner, anchors=[negative(clip[0])])
     assert not any(map(np.array_equal, alone, both))
 
 

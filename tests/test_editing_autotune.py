@@ -22,7 +22,7 @@ from ip2p_batch.scheduler import follow_job
 from ip2p_batch.scheduler.local_executor import LocalExecutor
 from ip2p_batch.storage.locks import Lock, lock_file
 
-from .jobs import stills_job
+from .jobs import image_job
 from .tiny_pipelines import frames, pipeline, recipe
 
 
@@ -259,7 +259,7 @@ def test_deepcache_and_compiling_exclude_each_other():
 
 
 def test_all_workers_use_the_first_proposed_config(tmp_path):
-    folder = stills_job(tmp_path)
+    folder = image_job(tmp_path)
     assert folder.inference_config() is None
     said = []
     threads = [
@@ -295,7 +295,7 @@ def test_a_session_gets_the_inference_config_of_the_job(tmp_path):
         def autotune(self, recipe, size, batch_histogram):
             raise AssertionError("the job has an inference config")
 
-    folder = stills_job(tmp_path)
+    folder = image_job(tmp_path)
     agreed = folder.propose_inference_config(InferenceConfig(batch_size=5, compiled=True))
     *_, last = follow_job(folder, LocalExecutor(lambda _: Asking()))
     assert last.kind == "done"

@@ -167,13 +167,13 @@ def test_a_frame_outside_its_borders_is_refused(index):
 # -- through the model --------------------------------------------------------------------
 
 
-def carried(owner, look, clip, numbers):
+def carried(owner, edit_recipe, clip, numbers):
     """A session with borders, whose latents are computed first."""
     ends = [clip[n] for n in numbers]
     latents = {}
     for end in ends:
-        latents |= border_latents(owner.session(look), [end])
-    return owner.session(look, context(borders=ends, latents=latents))
+        latents |= border_latents(owner.session(edit_recipe), [end])
+    return owner.session(edit_recipe, context(borders=ends, latents=latents))
 
 
 @pytest.fixture(scope="module")
@@ -190,49 +190,49 @@ def decibels(one, two):
 @pytest.mark.parametrize("name", ["euler-ancestral", "euler", "ddim"])
 @pytest.mark.parametrize("kind", ["epsilon", "v_prediction"])
 def test_a_border_equals_its_full_edit(name, kind):
-    look = recipe(scheduler=name, num_inference_steps=6, carryover=0.5)
+    edit_recipe = recipe(scheduler=name, num_inference_steps=6, carryover=0.5)
     clip = frames(5)
-    whole = editor(kind).session(look).edit([clip[0], clip[4]])
-    again = carried(editor(kind), look, clip, (0, 4)).edit([clip[0], clip[4]])
+    whole = editor(kind).session(edit_recipe).edit([clip[0], clip[4]])
+    again = carried(editor(kind), edit_recipe, clip, (0, 4)).edit([clip[0], clip[4]])
     for a, b in zip(whole, again, strict=True):
         assert np.array_equal(a.image, b.image)
 
 
 @pytest.mark.parametrize("name", ["dpm++", "unipc"])
 def test_a_border_is_close_to_its_full_edit_if_the_solver_has_a_history(name, tiny):
-    look = recipe(**TINY, scheduler=name)
+    edit_recipe = recipe(**TINY, scheduler=name)
     clip = frames(5, 64, 64)
-    whole = tiny.session(look).edit([clip[0], clip[4]])
-    again = carried(tiny, look, clip, (0, 4)).edit([clip[0], clip[4]])
+    whole = tiny.session(edit_recipe).edit([clip[0], clip[4]])
+    again = carried(tiny, edit_recipe, clip, (0, 4)).edit([clip[0], clip[4]])
     for a, b in zip(whole, again, strict=True):
         assert decibels(a, b) > 30
 
 
 @pytest.mark.parametrize("name", SCHEDULERS)
 def test_frames_between_borders_are_near_their_full_edit(name, tiny):
-    look = recipe(**TINY, scheduler=name)
+    edit_recipe = recipe(**TINY, scheduler=name)
     clip = frames(5, 64, 64)
-    whole = tiny.session(look).edit(clip)
-    between = carried(tiny, look, clip, (0, 4)).edit(clip)
+    whole = tiny.session(edit_recipe).edit(clip)
+    between = carried(tiny, edit_recipe, clip, (0, 4)).edit(clip)
     for source, a, b in zip(clip, whole, between, strict=True):
         assert decibels(a, b) > 25
         assert decibels(a, b) > decibels(source, b) + 6
 
 
 def test_both_chunks_at_a_border_give_that_frame_the_same_pixels():
-    look = recipe(carryover=0.5)
+    edit_recipe = recipe(carryover=0.5)
     clip = frames(9)
-    first = carried(editor(), look, clip, (0, 4)).edit([clip[4]])
-    second = carried(editor(), look, clip, (4, 8)).edit([clip[4]])
+    first = carried(editor(), edit_recipe, clip, (0, 4)).edit([clip[4]])
+    second = carried(editor(), edit_recipe, clip, (4, 8)).edit([clip[4]])
     assert np.array_equal(first[0].image, second[0].image)
 
 
 def test_without_steps_to_skip_borders_change_nothing():
-    look = recipe(carryover=0.1)
-    assert look.carried_steps() == 0
+    edit_recipe = recipe(carryover=0.1)
+    assert edit_recipe.carried_steps() == 0
     clip = frames(3)
-    free = editor().session(look).edit(clip)
-    bound = carried(editor(), look, clip, (0, 2)).edit(clip)
+    free = editor().session(edit_recipe).edit(clip)
+    bound = carried(editor(), edit_recipe, clip, (0, 2)).edit(clip)
     assert all(np.array_equal(a.image, b.image) for a, b in zip(free, bound, strict=True))
 
 
@@ -248,10 +248,10 @@ def test_a_thing_that_passes_between_borders_leaves_no_ghost_and_is_edited(
         image[48:80, left : left + 32] = (220, 40, 40)
         clip.append(Frame(n, n, image))
         places.append(left)
-    look = recipe(**{**TINY, "num_inference_steps": 10, "carryover": 0.7})
-    look = msgspec.structs.replace(look, instruction="make it night")
-    whole = tiny.session(look).edit(clip)
-    between = carried(tiny, look, clip, (0, 8)).edit(clip)
+    edit_recipe = recipe(**{**TINY, "num_inference_steps": 10, "carryover": 0.7})
+    edit_recipe = msgspec.structs.replace(edit_recipe, instruction="make it night")
+    whole = tiny.session(edit_recipe).edit(clip)
+    between = carried(tiny, edit_recipe, clip, (0, 8)).edit(clip)
     for n in range(1, 8):
         a, b = (images[n].image.astype(int) for images in (whole, between))
         for left in places:  # where it is, and where it was or will be
@@ -260,14 +260,14 @@ def test_a_thing_that_passes_between_borders_leaves_no_ghost_and_is_edited(
 
 
 def test_a_frame_hidden_from_both_borders_is_edited_from_noise():
-    look = recipe(carryover=0.5, batch_size=2)
+    edit_recipe = recipe(carryover=0.5, batch_size=2)
     clip = frames(9)
     # Halfway something else fills the image, as when a car drives by.
     clip[4] = clip[4].with_image(255 - clip[4].image)
-    session = carried(editor(), look, clip, (0, 8))
+    session = carried(editor(), edit_recipe, clip, (0, 8))
     together = session.edit(clip)
     assert [f.index for f in together] == list(range(9))
-    free = editor().session(look).edit(clip)
+    free = editor().session(edit_recipe).edit(clip)
     assert np.array_equal(together[4].image, free[4].image)
     assert not np.array_equal(together[5].image, free[5].image)
     for frame, expected in zip(clip, together, strict=True):

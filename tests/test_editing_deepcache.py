@@ -101,19 +101,19 @@ def calls_of(part, work):
 
 @pytest.mark.parametrize(("deepcache_interval", "whole"), [(1, 6), (2, 3), (3, 2), (10, 1)])
 def test_the_deep_part_runs_in_every_nth_step_only(deepcache_interval, whole):
-    look = recipe(num_inference_steps=6, deepcache_interval=deepcache_interval)
+    edit_recipe = recipe(num_inference_steps=6, deepcache_interval=deepcache_interval)
     unet = editor().pipe.unet
-    _, deep = calls_of(unet.mid_block, lambda: editor().session(look).edit(frames(1)))
-    _, outer = calls_of(unet.conv_in, lambda: editor().session(look).edit(frames(1)))
+    _, deep = calls_of(unet.mid_block, lambda: editor().session(edit_recipe).edit(frames(1)))
+    _, outer = calls_of(unet.conv_in, lambda: editor().session(edit_recipe).edit(frames(1)))
     assert (deep, outer) == (whole, 6)
 
 
 def test_deepcache_works_with_anchors_and_a_guidance_interval():
-    look = recipe(
+    edit_recipe = recipe(
         num_inference_steps=6, deepcache_interval=3, anchors=1, guidance_interval=(0.3, 0.8)
     )
     clip = frames(3)
-    session, alone = (editor().session(look, context(anchors=[clip[0]])) for _ in range(2))
+    session, alone = (editor().session(edit_recipe, context(anchors=[clip[0]])) for _ in range(2))
     edited = session.edit(clip)
     assert (edited[2].image == alone.edit(clip[2:])[0].image).all()
 

@@ -145,15 +145,15 @@ def test_a_frame_the_model_overflows_at_is_edited_again_in_float32_alone():
 
 
 def test_frames_between_borders_with_anchors_are_recovered_too():
-    look = recipe(**LOOK, anchors=2, carryover=0.5)
+    edit_recipe = recipe(**LOOK, anchors=2, carryover=0.5)
     clip = frames(5, shift=5)
 
     ends = [clip[0], clip[4]]
 
     def carried(owner):
-        session = owner.session(look, context(anchors=ends))
+        session = owner.session(edit_recipe, context(anchors=ends))
         latents = border_latents(session, ends)
-        return owner.session(look, context(borders=ends, anchors=ends, latents=latents))
+        return owner.session(edit_recipe, context(borders=ends, anchors=ends, latents=latents))
 
     expected = carried(half()).edit(clip)
     owner = half()
@@ -235,13 +235,13 @@ def test_float16_that_really_overflows_gives_the_images_of_float32():
 
 def test_latents_of_a_border_come_from_float32_if_they_overflow():
     owner, clip = half(), frames(3, first=40, shift=5)
-    look = recipe(**LOOK, carryover=0.5)
-    in_half = half().session(look).border_latents(clip)
+    edit_recipe = recipe(**LOOK, carryover=0.5)
+    in_half = half().session(edit_recipe).border_latents(clip)
     (in_full,) = (
         float32_editor().session(recipe(batch_size=1, carryover=0.5)).border_latents([clip[1]])
     )
     spoil_steps(owner, clip[1])
-    session = owner.session(look)
+    session = owner.session(edit_recipe)
     assert session.border_latents(clip) == [in_half[0], in_full, in_half[2]]
     assert session.notes == {41: "came out not finite (black) in bfloat16; edited again in float32"}
 

@@ -68,8 +68,8 @@ def test_outside_of_its_interval_guidance_is_off_with_anchors_too():
     try:
         found = []
         for scale in (3.0, 9.0):
-            look = recipe(guidance_scale=scale, guidance_interval=(0.0, 0.0), anchors=1)
-            session = owner.session(look, context(anchors=[clip[1]]))
+            edit_recipe = recipe(guidance_scale=scale, guidance_interval=(0.0, 0.0), anchors=1)
+            session = owner.session(edit_recipe, context(anchors=[clip[1]]))
             found.append(session.edit(clip))
         off = owner.session(recipe(guidance_scale=1.0, anchors=1), context(anchors=[clip[1]]))
         found.append(off.edit(clip))

@@ -23,19 +23,19 @@ from .tiny_pipelines import editor, frames, pipeline, recipe
 reference = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 
 
-def stock(pipe, look, clip):
+def stock(pipe, edit_recipe, clip):
     """What ``StableDiffusionInstructPix2PixPipeline`` gives, floats from 0 to 255."""
-    pipe.scheduler = schedule.make(look.scheduler, pipe.scheduler.config, 1, "cpu")
+    pipe.scheduler = schedule.make(edit_recipe.scheduler, pipe.scheduler.config, 1, "cpu")
     return (
         255
         * pipe(
-            [look.instruction] * len(clip),
+            [edit_recipe.instruction] * len(clip),
             image=[Pil.fromarray(f.image) for f in clip],
-            negative_prompt=[look.negative_prompt] * len(clip),
-            num_inference_steps=look.num_inference_steps,
-            guidance_scale=look.guidance_scale,
-            image_guidance_scale=look.image_guidance_scale,
-            generator=[torch.Generator("cpu").manual_seed(look.seed) for _ in clip],
+            negative_prompt=[edit_recipe.negative_prompt] * len(clip),
+            num_inference_steps=edit_recipe.num_inference_steps,
+            guidance_scale=edit_recipe.guidance_scale,
+            image_guidance_scale=edit_recipe.image_guidance_scale,
+            generator=[torch.Generator("cpu").manual_seed(edit_recipe.seed) for _ in clip],
             output_type="np",
         ).images
     )
@@ -67,7 +67,7 @@ def same(one, two):
 )
 @pytest.mark.parametrize("kind", ["epsilon", "v_prediction"])
 def test_frames_equal_the_stock_pipelines(name, s_t, s_i, negative, kind):
-    look = recipe(
+    edit_recipe = recipe(
         scheduler=name,
         guidance_scale=s_t,
         image_guidance_scale=s_i,
@@ -75,8 +75,8 @@ def test_frames_equal_the_stock_pipelines(name, s_t, s_i, negative, kind):
         seed=11,
     )
     clip = frames(2)
-    ours = editor(kind).session(look).edit(clip)
-    theirs = stock(editor(kind).pipe, look, clip)
+    ours = editor(kind).session(edit_recipe).edit(clip)
+    theirs = stock(editor(kind).pipe, edit_recipe, clip)
     for a, b in zip(ours, theirs, strict=True):
         assert np.abs(a.image - b).max() < 0.52  # ours are rounded to whole levels
 
@@ -84,10 +84,10 @@ def test_frames_equal_the_stock_pipelines(name, s_t, s_i, negative, kind):
 @reference
 def test_the_bundled_model_equals_the_stock_pipeline():
     owner = load_editor("tiny", device="cpu", dtype="float32")
-    look = recipe(model="tiny", guidance_scale=1.5, image_guidance_scale=1.2, seed=5)
+    edit_recipe = recipe(model="tiny", guidance_scale=1.5, image_guidance_scale=1.2, seed=5)
     clip = frames(2, 64, 96)
-    theirs = stock(owner.pipe, look, clip)
-    for a, b in zip(owner.session(look).edit(clip), theirs, strict=True):
+    theirs = stock(owner.pipe, edit_recipe, clip)
+    for a, b in zip(owner.session(edit_recipe).edit(clip), theirs, strict=True):
         assert np.abs(a.image - b).max() < 0.55
 
 
@@ -114,11 +114,11 @@ def test_every_option_changes_the_image():
 
 @pytest.mark.parametrize("size", [1, 3])
 def test_a_frame_does_not_depend_on_its_slot_its_neighbours_or_the_grouping(size):
-    look = recipe(batch_size=size)
+    edit_recipe = recipe(batch_size=size)
     clip = frames(7)
-    whole = editor().session(look).edit(clip)
-    assert same(whole, [editor().session(look).edit([f])[0] for f in clip])
-    assert same(whole[::-1], editor().session(look).edit(clip[::-1]))
+    whole = editor().session(edit_recipe).edit(clip)
+    assert same(whole, [editor().session(edit_recipe).edit([f])[0] for f in clip])
+    assert same(whole[::-1], editor().session(edit_recipe).edit(clip[::-1]))
 
 
 def test_frames_may_have_their_own_instruction_negative_prompt_and_seed():
@@ -130,10 +130,10 @@ def test_frames_may_have_their_own_instruction_negative_prompt_and_seed():
         .edit(clip, overrides=list(map(Overrides, texts, negatives, seeds)))
     )
     for i, frame in enumerate(clip):
-        look = recipe(
+        edit_recipe = recipe(
             batch_size=2, instruction=texts[i], negative_prompt=negatives[i], seed=seeds[i]
         )
-        assert same([together[i]], editor().session(look).edit([frame]))
+        assert same([together[i]], editor().session(edit_recipe).edit([frame]))
 
 
 def test_a_list_of_overrides_of_another_length_is_an_error():
@@ -166,9 +166,9 @@ def test_out_of_memory_halves_the_batch_of_this_and_later_sessions():
             raise torch.OutOfMemoryError("CUDA out of memory.")
 
     owner.pipe.unet.register_forward_pre_hook(small_memory)
-    look = recipe(batch_size=8, image_guidance_scale=1.0)
+    edit_recipe = recipe(batch_size=8, image_guidance_scale=1.0)
     clip = frames(5)
-    session = owner.session(look)
+    session = owner.session(edit_recipe)
     edited = session.edit(clip)
     expected = editor().session(recipe(batch_size=2, image_guidance_scale=1.0)).edit(clip)
     assert same(edited, expected)
@@ -176,7 +176,7 @@ def test_out_of_memory_halves_the_batch_of_this_and_later_sessions():
         "Out of memory with 8 frames at once",
         "Out of memory with 4 frames at once",
     ]
-    later = owner.session(look)
+    later = owner.session(edit_recipe)
     later.edit(clip)
     assert list(later.warnings) == []
 

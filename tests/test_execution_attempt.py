@@ -15,7 +15,7 @@ from ip2p_batch.errors import (
 from ip2p_batch.execution.attempt import MAX_ATTEMPTS, run_attempts
 from ip2p_batch.scheduler.local_executor import LocalExecutor
 
-from .jobs import stills_job
+from .jobs import image_job
 
 
 class Loop:
@@ -85,7 +85,7 @@ def test_a_cancelled_job_ends_the_attempts_without_a_failure():
 
 @pytest.mark.parametrize("raises", [ZeroDivisionError("division by zero\nat 3"), KeyError("x")])
 def test_a_local_run_records_an_unforeseen_error_as_the_failure_of_its_chunk(tmp_path, raises):
-    job = stills_job(tmp_path, 1)
+    job = image_job(tmp_path, 1)
     calls = []
 
     def fail(image):
@@ -101,7 +101,7 @@ def test_a_local_run_records_an_unforeseen_error_as_the_failure_of_its_chunk(tmp
 
 
 def test_a_local_run_retries_an_unforeseen_error(tmp_path):
-    job = stills_job(tmp_path, 1)
+    job = image_job(tmp_path, 1)
     calls = []
 
     def fail_once(image):

@@ -13,12 +13,12 @@ from ip2p_batch.jobs.folder import JobFolder
 from ip2p_batch.jobs.records import WorkerInfo
 from ip2p_batch.scheduler.local_executor import LocalExecutor
 
-from .jobs import stills_job
+from .jobs import image_job
 from .waiting import Clock
 
 
 def test_a_cancel_order_is_seen_before_the_next_step_and_never_taken_back(tmp_path):
-    folder, clock = stills_job(tmp_path, 1), Clock()
+    folder, clock = image_job(tmp_path, 1), Clock()
     cancellation = CancellationCheck(folder, "castle", clock)
     cancellation.check()
     folder.cancel()
@@ -31,7 +31,7 @@ def test_a_cancel_order_is_seen_before_the_next_step_and_never_taken_back(tmp_pa
 
 
 def test_the_job_folder_is_read_at_most_every_few_hundredths_of_a_second(tmp_path):
-    folder, clock = stills_job(tmp_path, 1), Clock()
+    folder, clock = image_job(tmp_path, 1), Clock()
     cancellation = CancellationCheck(folder, "castle", clock)
     cancellation.check()
     folder.cancel()
@@ -51,7 +51,7 @@ def test_on_a_slow_share_reading_takes_at_most_a_fiftieth_of_the_time(tmp_path):
             clock.now += 0.5
             return False
 
-    cancellation = CancellationCheck(SlowFolder(stills_job(tmp_path, 1).path), "castle", clock)
+    cancellation = CancellationCheck(SlowFolder(image_job(tmp_path, 1).path), "castle", clock)
     end = clock.now + 1000.0
     while clock.now < end:
         cancellation.check()
@@ -60,7 +60,7 @@ def test_on_a_slow_share_reading_takes_at_most_a_fiftieth_of_the_time(tmp_path):
 
 
 def test_no_image_is_edited_after_a_cancel_order(tmp_path):
-    folder = stills_job(tmp_path, 12, each=12)
+    folder = image_job(tmp_path, 12, each=12)
     edited = []
 
     def edit(image):
@@ -79,7 +79,7 @@ def test_no_image_is_edited_after_a_cancel_order(tmp_path):
 
 def test_a_chunk_whose_job_is_resumed_while_it_stops_is_edited_all_the_same(tmp_path):
     """The resuming command sees the chunk at this worker, and does not dispatch it again."""
-    folder = stills_job(tmp_path, 1)
+    folder = image_job(tmp_path, 1)
     calls = []
 
     def edit(image):

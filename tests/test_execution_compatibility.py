@@ -14,7 +14,7 @@ from ip2p_batch.jobs.folder import JobFolder
 from ip2p_batch.jobs.records import ComputeProfile, WorkerInfo
 from ip2p_batch.scheduler.local_executor import LocalExecutor
 
-from .jobs import stills_job
+from .jobs import image_job
 from .tiny_pipelines import editor as full_editor
 from .tiny_pipelines import pipeline
 
@@ -37,7 +37,7 @@ def bfloat16_executor(bfloat16_editor):
 
 def started_job(tmp_path, chunks=2):
     """A job whose first chunk was edited in float32."""
-    job = stills_job(tmp_path, chunks)
+    job = image_job(tmp_path, chunks)
     for event in scheduler.follow_job(job, float32_executor()):
         if event.kind == "chunk":
             break
@@ -73,14 +73,14 @@ def test_with_mixed_hardware_receipts_and_summary_name_the_differences(tmp_path,
 
 
 def test_a_job_without_finished_chunks_takes_the_profile_of_any_worker(tmp_path, bfloat16_executor):
-    job = stills_job(tmp_path, 1)
+    job = image_job(tmp_path, 1)
     job.hardware.fix_profile(PROFILE)  # by a worker that died at its first chunk
     assert list(scheduler.follow_job(job, bfloat16_executor))[-1].kind == "done"
     assert job.hardware.profile().dtype == "bfloat16"
 
 
 def test_a_chunk_gets_no_receipt_where_the_jobs_profile_changed_meanwhile(tmp_path):
-    job = stills_job(tmp_path, 1)
+    job = image_job(tmp_path, 1)
     owner = Pix2PixEditor(pipeline(), device="cpu", dtype=torch.float32)
 
     def meanwhile(module, arguments):
@@ -94,7 +94,7 @@ def test_a_chunk_gets_no_receipt_where_the_jobs_profile_changed_meanwhile(tmp_pa
 
 
 def test_an_editor_without_a_model_is_compatible_with_every_job(tmp_path):
-    job = stills_job(tmp_path, 1)
+    job = image_job(tmp_path, 1)
     job.hardware.fix_profile(PROFILE)
     (chunk,) = job.plan().chunks
     worker = WorkerInfo(host="h", pid=1)
@@ -110,7 +110,7 @@ def test_of_many_workers_that_start_at_once_one_fixes_the_profile(tmp_path):
         profile = msgspec.structs.replace(PROFILE, threads=number)
         profiles.append(JobFolder(tmp_path / "job").hardware.fix_profile(profile))
 
-    stills_job(tmp_path, 1)
+    image_job(tmp_path, 1)
     threads = [threading.Thread(target=begin, args=(n,)) for n in range(8)]
     for thread in threads:
         thread.start()
@@ -121,7 +121,7 @@ def test_of_many_workers_that_start_at_once_one_fixes_the_profile(tmp_path):
 
 
 def test_the_same_request_again_may_allow_mixed_hardware(tmp_path, settings):
-    recipe = stills_job(tmp_path, 2).job().recipe
+    recipe = image_job(tmp_path, 2).job().recipe
     request = scheduler.EditRequest(source=tmp_path / "in", recipe=recipe, output=tmp_path / "o")
     first = scheduler.create_job(request, settings)
     assert not first.job().allow_mixed_hardware

@@ -25,7 +25,7 @@ from workers.editor_cache import editor_for
 from . import clips
 from .clips import DEMO, images_of
 from .forked_attempts import crashes
-from .jobs import TINY, stills_job
+from .jobs import TINY, image_job
 
 WORKER = WorkerInfo(host=platform.node(), pid=1)
 
@@ -34,7 +34,7 @@ WORKER = WorkerInfo(host=platform.node(), pid=1)
 
 
 def test_an_image_that_crashes_its_worker_is_named_and_all_others_are_edited(tmp_path):
-    job = stills_job(tmp_path, 11, model="identity:crash=6", each=11)
+    job = image_job(tmp_path, 11, model="identity:crash=6", each=11)
     # One that is not located, two in the batch, two at the image alone.
     assert crashes(job) == {"1-000000": 5}
     (receipt,) = job.receipts.all()
@@ -46,7 +46,7 @@ def test_an_image_that_crashes_its_worker_is_named_and_all_others_are_edited(tmp
 
 
 def test_an_image_that_hangs_is_skipped_like_one_that_crashes(tmp_path):
-    job = stills_job(tmp_path, 2, model="identity:hang=1")
+    job = image_job(tmp_path, 2, model="identity:hang=1")
     assert crashes(job, HANGS_AFTER="0.2") == {"1-000000": 0, "1-000001": 3}
     assert [(i.index, bool(i.error)) for r in job.receipts.all() for i in r.items] == [
         (0, False), (1, True),
@@ -54,7 +54,7 @@ def test_an_image_that_hangs_is_skipped_like_one_that_crashes(tmp_path):
 
 
 def test_a_healthy_chunk_records_no_batches_and_no_crash(tmp_path):
-    job = stills_job(tmp_path, 4, each=4)
+    job = image_job(tmp_path, 4, each=4)
     assert crashes(job) == {"1-000000": 0}
     names = sorted(p.name for p in (job.path / "attempts").iterdir())
     assert names == ["1-000000.1.end", "1-000000.1.json"]
@@ -145,14 +145,14 @@ def record_crashes(job, chunk, *parts):
 
 
 def test_four_machines_lost_at_a_chunk_do_not_fail_it(tmp_path):
-    job = stills_job(tmp_path, 8, each=8)
+    job = image_job(tmp_path, 8, each=8)
     record_crashes(job, "1-000000", (), (0, 1, 2, 3), (4, 5, 6, 7), ())
     assert run_here(job) == "done"
     assert len(list((tmp_path / "out").iterdir())) == 8
 
 
 def test_a_chunk_that_crashes_before_its_first_frame_fails(tmp_path):
-    job = stills_job(tmp_path, 8, each=8)
+    job = image_job(tmp_path, 8, each=8)
     record_crashes(job, "1-000000", (), (), (), ())
     assert run_here(job) == "failed"
     (failure,) = job.failures.all()
@@ -164,7 +164,7 @@ def test_a_chunk_that_crashes_before_its_first_frame_fails(tmp_path):
 
 
 def test_a_chunk_that_crashes_at_a_skipped_image_fails_and_names_it(tmp_path):
-    job = stills_job(tmp_path, 8, each=8)
+    job = image_job(tmp_path, 8, each=8)
     record_crashes(job, "1-000000", (), *[(5,)] * 4)
     assert run_here(job) == "failed"
     (failure,) = job.failures.all()

@@ -16,7 +16,7 @@ from ip2p_batch.recipe import Recipe
 from ip2p_batch.scheduler.local_executor import LocalExecutor
 
 from .clips import DEMO
-from .jobs import stills_job
+from .jobs import image_job
 from .tiny_pipelines import frames, pipeline
 
 VIDEO = Recipe(
@@ -126,7 +126,7 @@ def overflow(module, arguments, output):
 
 
 def test_an_image_without_a_result_is_named_and_the_others_are_written(tmp_path):
-    job = stills_job(tmp_path, 4, each=4)
+    job = image_job(tmp_path, 4, each=4)
     events = list(scheduler.follow_job(job, LocalExecutor(lambda _: LosingEditor(2))))
     assert events[-1].kind == "done"
     result = scheduler.read_result(job)
@@ -139,7 +139,7 @@ def test_an_image_without_a_result_is_named_and_the_others_are_written(tmp_path)
 def test_an_image_that_was_recovered_is_named_by_its_path(tmp_path):
     owner = Pix2PixEditor(pipeline(), device="cpu", dtype=torch.bfloat16)
     owner.pipe.vae.decoder.register_forward_hook(overflow)
-    job = stills_job(tmp_path, 1)
+    job = image_job(tmp_path, 1)
     list(scheduler.follow_job(job, LocalExecutor(lambda _: owner)))
     assert scheduler.read_result(job).warnings == (
         f"{tmp_path / 'in' / '0.png'}: came out not finite (black) in bfloat16;"

@@ -7,7 +7,7 @@ from ip2p_batch.execution.timer import StageTimer
 from ip2p_batch.jobs.records import Receipt, WorkerInfo
 from ip2p_batch.planning.cost import cost, planned_seconds
 
-from .jobs import stills_job
+from .jobs import image_job
 from .waiting import Clock
 
 
@@ -71,7 +71,7 @@ def receipt_of(folder, chunk, seconds, device="gpu"):
 
 
 def test_without_a_measurement_a_chunk_may_take_what_the_slowest_machine_needs(tmp_path):
-    folder = stills_job(tmp_path, 2, model="tiny")
+    folder = image_job(tmp_path, 2, model="tiny")
     job, plan = folder.job(), folder.plan()
     detector = HangDetector(lambda line: None, device="cuda", minimum=7.0)
     expected = 7.0 + planned_seconds(job, plan, plan.chunks[1], "cuda")
@@ -82,7 +82,7 @@ def test_without_a_measurement_a_chunk_may_take_what_the_slowest_machine_needs(t
 
 
 def test_a_chunk_may_take_twenty_times_as_long_as_the_slowest_one_measured(tmp_path):
-    folder = stills_job(tmp_path, 4, model="tiny")
+    folder = image_job(tmp_path, 4, model="tiny")
     job, plan = folder.job(), folder.plan()
     folder.receipts.write(receipt_of(folder, plan.chunks[0], 100.0))
     detector = HangDetector(lambda line: None, device="cuda", minimum=7.0)
@@ -94,7 +94,7 @@ def test_a_chunk_may_take_twenty_times_as_long_as_the_slowest_one_measured(tmp_p
 
 
 def test_the_minimum_holds_for_fast_chunks(tmp_path):
-    folder = stills_job(tmp_path, 2, model="tiny")
+    folder = image_job(tmp_path, 2, model="tiny")
     job, plan = folder.job(), folder.plan()
     folder.receipts.write(receipt_of(folder, plan.chunks[0], 0.001))
     detector = HangDetector(lambda line: None, device="cuda", minimum=7.0)
@@ -102,7 +102,7 @@ def test_the_minimum_holds_for_fast_chunks(tmp_path):
 
 
 def test_the_report_of_a_hang_names_chunk_job_and_limit(tmp_path):
-    folder, clock, lines = stills_job(tmp_path, 1), Clock(), []
+    folder, clock, lines = image_job(tmp_path, 1), Clock(), []
     job, (chunk,) = folder.job(), folder.plan().chunks
     detector = HangDetector(lines.append, device="cuda", minimum=7.0)
     watchdog = Watchdog(clock)

@@ -17,7 +17,7 @@ from ip2p_batch.queue.private_redis import PrivateRedis
 from ip2p_batch.queue.stub_executor import StubExecutor
 from ip2p_batch.scheduler.local_executor import LocalExecutor
 
-from .jobs import stills_job
+from .jobs import image_job
 from .waiting import wait_for
 from .worker_processes import run_launcher
 
@@ -89,11 +89,11 @@ def poll_until(executor, condition):
 def test_a_new_queue_is_empty(queue, tmp_path):
     assert queue.queue_length() == 0
     assert queue.is_idle()
-    assert queue.queued_chunks(stills_job(tmp_path, 1)) == QueuedChunks()
+    assert queue.queued_chunks(image_job(tmp_path, 1)) == QueuedChunks()
 
 
 def test_enqueued_chunks_are_waiting(queue, tmp_path):
-    folder = stills_job(tmp_path, 3)
+    folder = image_job(tmp_path, 3)
     queue.enqueue(folder, folder.plan().chunks[:2])
     assert queue.queue_length() == 2
     assert not queue.is_idle()
@@ -101,7 +101,7 @@ def test_enqueued_chunks_are_waiting(queue, tmp_path):
 
 
 def test_an_enqueued_assembly_is_waiting(queue, tmp_path):
-    folder = stills_job(tmp_path, 1)
+    folder = image_job(tmp_path, 1)
     queue.enqueue_assembly(folder)
     assert queue.queue_length() == 1
     assert not queue.is_idle()
@@ -109,12 +109,12 @@ def test_an_enqueued_assembly_is_waiting(queue, tmp_path):
 
 
 def test_enqueuing_no_chunks_changes_nothing(queue, tmp_path):
-    queue.enqueue(stills_job(tmp_path, 1), [])
+    queue.enqueue(image_job(tmp_path, 1), [])
     assert queue.queue_length() == 0 and queue.is_idle()
 
 
 def test_queued_chunks_are_those_of_one_job(queue, tmp_path):
-    first, second = stills_job(tmp_path / "a", 2), stills_job(tmp_path / "b", 3)
+    first, second = image_job(tmp_path / "a", 2), image_job(tmp_path / "b", 3)
     queue.enqueue(first, first.plan().chunks[:1])
     queue.enqueue(second, second.plan().chunks[1:])
     queue.enqueue_assembly(second)
@@ -126,13 +126,13 @@ def test_queued_chunks_are_those_of_one_job(queue, tmp_path):
 def test_at_least_one_chunk_may_be_in_flight(queue, tmp_path):
     before = queue.max_inflight()
     assert before >= 1
-    folder = stills_job(tmp_path, 20)
+    folder = image_job(tmp_path, 20)
     queue.enqueue(folder, folder.plan().chunks)
     assert queue.max_inflight() == before, "waiting chunks are no workers"
 
 
 def test_a_job_puts_at_most_max_inflight_chunks_into_the_queue(queue, tmp_path):
-    folder = stills_job(tmp_path, 100)
+    folder = image_job(tmp_path, 100)
     scheduler.submit_job(folder, queue)
     assert queue.queue_length() == queue.max_inflight() < 100
 
@@ -147,14 +147,14 @@ def test_polling_an_empty_queue_returns(executor):
 
 @pytest.mark.timeout(180)
 def test_polling_runs_the_queued_chunks(executor, tmp_path):
-    folder = stills_job(tmp_path, 2)
+    folder = image_job(tmp_path, 2)
     executor.enqueue(folder, folder.plan().chunks)
     poll_until(executor, lambda: folder.receipts.ids() == {"1-000000", "1-000001"})
 
 
 @pytest.mark.timeout(180)
 def test_chunks_that_are_enqueued_twice_are_done_once(executor, tmp_path):
-    folder = stills_job(tmp_path, 2)
+    folder = image_job(tmp_path, 2)
     executor.enqueue(folder, [*folder.plan().chunks, *folder.plan().chunks])
     poll_until(executor, lambda: executor.queue_length() == 0)
     receipts = list(folder.receipts.all())
@@ -166,7 +166,7 @@ def test_chunks_that_are_enqueued_twice_are_done_once(executor, tmp_path):
 
 @pytest.mark.timeout(180)
 def test_an_assembly_that_is_enqueued_twice_is_done_once(executor, tmp_path):
-    folder = stills_job(tmp_path, 1)
+    folder = image_job(tmp_path, 1)
     assert list(scheduler.follow_job(folder, executor))[-1].kind == "done"
     result = folder.result()
     executor.enqueue_assembly(folder)
@@ -176,7 +176,7 @@ def test_an_assembly_that_is_enqueued_twice_is_done_once(executor, tmp_path):
 
 @pytest.mark.timeout(180)
 def test_a_paused_jobs_chunks_leave_the_queue_undone(executor, tmp_path):
-    folder = stills_job(tmp_path, 3)
+    folder = image_job(tmp_path, 3)
     folder.pause()
     executor.enqueue(folder, folder.plan().chunks)
     poll_until(executor, lambda: executor.queue_length() == 0)
@@ -185,7 +185,7 @@ def test_a_paused_jobs_chunks_leave_the_queue_undone(executor, tmp_path):
 
 @pytest.mark.timeout(180)
 def test_a_job_is_followed_to_its_end(executor, tmp_path):
-    folder = stills_job(tmp_path, 5, each=2)
+    folder = image_job(tmp_path, 5, each=2)
     events = list(scheduler.follow_job(folder, executor))
     assert [e.kind for e in events][-1] == "done"
     assert events[-1].data["frames"] == 5
@@ -198,7 +198,7 @@ def test_a_job_is_followed_to_its_end(executor, tmp_path):
 
 @pytest.mark.parametrize("kind", ["celery", "stub"])
 def test_every_method_reports_a_broker_that_does_not_answer(kind, tmp_path):
-    folder = stills_job(tmp_path, 1)
+    folder = image_job(tmp_path, 1)
     executor: Executor
     if kind == "celery":
         executor = CeleryExecutor("redis://127.0.0.1:1/0")

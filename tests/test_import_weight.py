@@ -13,7 +13,7 @@ import pytest
 
 import ip2p_batch.queue
 
-from .jobs import stills_job
+from .jobs import image_job
 from .worker_processes import worker_env
 
 HEAVY = ("av", "PIL", "cv2", "torch", "numpy", "diffusers", "transformers", "scenedetect")
@@ -65,7 +65,7 @@ def test_commands_that_edit_nothing_load_no_torch(command, tmp_path):
         demo = Path(ip2p_batch.__file__).parent / "demo" / "clip.mp4"
         arguments += [str(demo), "make it snow"]
     elif command == "status":
-        arguments += [str(stills_job(tmp_path, 2).path)]
+        arguments += [str(image_job(tmp_path, 2).path)]
     folders = {"XDG_STATE_HOME": str(tmp_path / "state"), "XDG_CACHE_HOME": str(tmp_path / "cache")}
     done = run(COMMAND, *arguments, **folders)
     assert done.returncode == 0, done.stdout + done.stderr

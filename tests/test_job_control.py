@@ -17,7 +17,7 @@ from ip2p_batch.queue.messages import MAX_RETRIES, TASK_CHUNK, build_message
 from ip2p_batch.queue.private_redis import PrivateRedis
 from ip2p_batch.recipe import Recipe
 
-from .jobs import stills_job
+from .jobs import image_job
 from .waiting import wait_for
 from .worker_processes import run_launcher
 
@@ -37,7 +37,7 @@ def worker(tmp_path_factory):
 
 def busy(tmp_path, worker, seconds=1.5):
     """Start a job of one chunk that keeps the worker busy, and wait until it runs."""
-    job = stills_job(tmp_path / "busy", 1, model=f"identity:slow={seconds}")
+    job = image_job(tmp_path / "busy", 1, model=f"identity:slow={seconds}")
     scheduler.submit_job(job, worker.executor)
     wait_for(lambda: list(job.heartbeats.all()))
 
@@ -51,7 +51,7 @@ def wait_until_idle(worker):
 
 
 def test_a_short_job_does_not_wait_for_a_long_one(tmp_path, worker):
-    long, small = stills_job(tmp_path / "long", 40, model=SLOW), stills_job(tmp_path / "s", 3)
+    long, small = image_job(tmp_path / "long", 40, model=SLOW), image_job(tmp_path / "s", 3)
     scheduler.submit_job(long, worker.executor)
     wait_for(lambda: list(long.heartbeats.all()))
     scheduler.submit_job(small, worker.executor)
@@ -63,7 +63,7 @@ def test_a_short_job_does_not_wait_for_a_long_one(tmp_path, worker):
 
 
 def test_two_long_jobs_take_turns(tmp_path, worker):
-    first, second = stills_job(tmp_path / "1", 12, model=SLOW), stills_job(tmp_path / "2", 12)
+    first, second = image_job(tmp_path / "1", 12, model=SLOW), image_job(tmp_path / "2", 12)
     busy(tmp_path, worker)
     scheduler.submit_job(first, worker.executor)
     scheduler.submit_job(second, worker.executor)
@@ -77,7 +77,7 @@ def test_all_chunks_of_a_higher_priority_job_run_first(tmp_path, worker):
     jobs = {}
     busy(tmp_path, worker, 3)
     for priority in ("low", "normal", "high"):
-        jobs[priority] = stills_job(tmp_path / priority, 6)  # more than a window
+        jobs[priority] = image_job(tmp_path / priority, 6)  # more than a window
         jobs[priority].set_priority(priority)
         scheduler.submit_job(jobs[priority], worker.executor)
     wait_for(lambda: all(job.result() for job in jobs.values()))
@@ -87,7 +87,7 @@ def test_all_chunks_of_a_higher_priority_job_run_first(tmp_path, worker):
 
 
 def test_a_requeued_message_keeps_its_priority(tmp_path, worker):
-    job = stills_job(tmp_path, 1)
+    job = image_job(tmp_path, 1)
     sent = build_message(job, job.plan().chunks[0].id, job.job().fingerprint())
     job.path.rename(tmp_path / "aside")
     unseen = tmp_path / "share" / "jobs" / "catalog"
@@ -97,7 +97,7 @@ def test_a_requeued_message_keeps_its_priority(tmp_path, worker):
 
     def requeued():
         found = [json.loads(raw)[0] for raw in client.hvals("ip2p:unacked")]
-        return [m for m in found if m["headers"].get("ip2p_seen")]
+        return [m for m in found if m["headers"].get("ip2p_folder_missing")]
 
     (again,) = wait_for(requeued)
     client.close()
@@ -109,7 +109,7 @@ def test_a_requeued_message_keeps_its_priority(tmp_path, worker):
 
 
 def test_a_paused_job_finishes_its_running_chunks_and_other_jobs_continue(tmp_path, worker):
-    job, other = stills_job(tmp_path / "a", 12, model=SLOW), stills_job(tmp_path / "b", 3)
+    job, other = image_job(tmp_path / "a", 12, model=SLOW), image_job(tmp_path / "b", 3)
     scheduler.submit_job(job, worker.executor)
     wait_for(job.receipts.ids)
     held = {heartbeat.chunk for heartbeat in wait_for(lambda: list(job.heartbeats.all()))}
@@ -129,7 +129,7 @@ def test_a_paused_job_finishes_its_running_chunks_and_other_jobs_continue(tmp_pa
 
 
 def test_a_cancelled_job_can_be_resumed_without_a_follower(tmp_path, worker):
-    job = stills_job(tmp_path, 12, model=SLOW)
+    job = image_job(tmp_path, 12, model=SLOW)
     scheduler.submit_job(job, worker.executor)
     wait_for(job.receipts.ids)
     job.cancel()
@@ -144,7 +144,7 @@ def test_a_cancelled_job_can_be_resumed_without_a_follower(tmp_path, worker):
 
 @pytest.mark.slow
 def test_a_chunk_that_crashes_its_worker_frees_its_place_in_the_queue(tmp_path, worker):
-    job = stills_job(tmp_path / "job", 8, model="identity:slow=60")
+    job = image_job(tmp_path / "job", 8, model="identity:slow=60")
     poisoned, second, third, fourth, fifth, *_ = job.plan().chunks
     busy(tmp_path, worker)
     scheduler.submit_job(job, worker.executor)
@@ -168,7 +168,7 @@ def test_a_chunk_that_crashes_its_worker_frees_its_place_in_the_queue(tmp_path, 
 
 @pytest.mark.parametrize("order", [JobFolder.cancel, JobFolder.pause])
 def test_a_job_that_is_stopped_and_resumed_at_once_finishes(tmp_path, worker, order):
-    job = stills_job(tmp_path, 24, model="identity:slow=0.06", each=6)
+    job = image_job(tmp_path, 24, model="identity:slow=0.06", each=6)
     scheduler.submit_job(job, worker.executor)
     wait_for(lambda: list(job.heartbeats.all()))
     for pause in range(0, 12, 2):
@@ -203,7 +203,7 @@ def test_a_fixed_image_is_edited_on_retry_without_a_follower(tmp_path, worker, s
 
 
 def test_lifting_a_pause_at_once_enqueues_nothing_twice(tmp_path, executor):
-    job = stills_job(tmp_path, 9)
+    job = image_job(tmp_path, 9)
     scheduler.submit_job(job, executor)
     job.pause()
     scheduler.submit_job(job, executor)

@@ -18,7 +18,7 @@ from ip2p_batch.jobs.records import Heartbeat, Receipt, WorkerInfo
 from ip2p_batch.scheduler.local_executor import LocalExecutor
 from ip2p_batch.storage.atomic import atomic_path
 
-from .jobs import stills_job
+from .jobs import image_job
 
 HERE = WorkerInfo(host=platform.node(), pid=1)
 THERE = WorkerInfo(host="elsewhere", pid=1)
@@ -27,7 +27,7 @@ CHUNK = "1-000000"
 
 @pytest.fixture
 def job(tmp_path):
-    return stills_job(tmp_path, 2, each=2)
+    return image_job(tmp_path, 2, each=2)
 
 
 @pytest.fixture
@@ -81,7 +81,7 @@ def test_released_and_forgotten_attempts_do_not_count_as_crashes(job):
 
 
 def test_release_all_releases_only_dead_attempts_of_this_host_and_job(job, tmp_path):
-    other = stills_job(tmp_path / "other", 1)
+    other = image_job(tmp_path / "other", 1)
     for folder, worker in ((job, HERE), (other, THERE)):
         die(attempts.acquire(folder, CHUNK, worker))
         folder.heartbeats.write(Heartbeat(chunk=CHUNK, worker=worker, done=0, at=time.time()))

@@ -16,7 +16,7 @@ from ip2p_batch.recipe import Recipe
 from ip2p_batch.settings import Settings
 from workers.editor_cache import editor_for
 
-from .jobs import stills_job
+from .jobs import image_job
 
 TINY = catalog.BUNDLED["tiny"]
 LIST = ("tiny", "timbrooks/instruct-pix2pix", "owner/pinned@abc123")
@@ -68,7 +68,7 @@ def test_a_folder_on_the_list_allows_models_in_it_but_no_link_out_of_it(tmp_path
 
 
 def test_a_forbidden_model_is_refused_before_planning(tmp_path, monkeypatch):
-    picture = stills_job(tmp_path, 1).job().source.path
+    picture = image_job(tmp_path, 1).job().source.path
     monkeypatch.setenv("IP2P_ALLOWED_MODELS", "tiny")
     recipe = Recipe(instruction="x", model="owner/other")
     request = scheduler.EditRequest(source=Path(picture), recipe=recipe, output=tmp_path / "o")
@@ -78,7 +78,7 @@ def test_a_forbidden_model_is_refused_before_planning(tmp_path, monkeypatch):
 
 
 def test_a_job_for_remote_workers_is_limited_to_the_allowed_roots(tmp_path):
-    picture = stills_job(tmp_path / "out", 1).job().source.path
+    picture = image_job(tmp_path / "out", 1).job().source.path
     (tmp_path / "root").mkdir()
     request = scheduler.EditRequest(
         source=Path(picture),

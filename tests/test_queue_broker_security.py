@@ -23,7 +23,7 @@ from ip2p_batch.errors import BrokerError
 from ip2p_batch.queue import private_redis, redis_url
 from ip2p_batch.queue.celery_executor import CeleryExecutor
 
-from .jobs import stills_job
+from .jobs import image_job
 from .waiting import wait_for
 from .worker_processes import ROOT, run_launcher, worker_env
 
@@ -174,7 +174,7 @@ def _pings(client):
 def test_a_job_runs_over_tls_as_the_documented_user_and_shows_no_password(tmp_path, guarded):
     url = guarded.url()
     redis_url.check_broker(url)
-    job = stills_job(tmp_path, 4, each=2)
+    job = image_job(tmp_path, 4, each=2)
     executor = CeleryExecutor(url)
     log = tmp_path / "log"
     with run_launcher(url, log) as process:
@@ -226,7 +226,7 @@ def test_a_worker_that_cannot_connect_reports_it_without_the_password(tmp_path, 
 def test_no_command_shows_the_password_when_redis_refuses_or_is_offline(
     tmp_path, guarded, command, change
 ):
-    picture = stills_job(tmp_path, 1).job().source.path
+    picture = image_job(tmp_path, 1).job().source.path
     arguments = {"edit": [picture, "x", "-o", str(tmp_path / "o"), "--json"], "doctor": ["--json"]}
     done = subprocess.run(
         [sys.executable, "-m", "ip2p_batch", command, *arguments.get(command, [])],

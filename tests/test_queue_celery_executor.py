@@ -14,7 +14,7 @@ from ip2p_batch.queue.celery_app import make_app
 from ip2p_batch.queue.celery_executor import CeleryExecutor
 from ip2p_batch.queue.messages import build_message, read_message
 
-from .jobs import stills_job
+from .jobs import image_job
 
 
 def waiting(redis) -> list[dict]:
@@ -33,7 +33,7 @@ def body(message) -> list:
 
 
 def test_messages_are_small_json_references_without_pixels(tmp_path, redis, executor):
-    job = stills_job(tmp_path, 3)
+    job = image_job(tmp_path, 3)
     executor.enqueue(job, job.plan().chunks)
     executor.enqueue_assembly(job)
     messages = waiting(redis)
@@ -72,7 +72,7 @@ def test_a_message_with_an_invalid_path_is_refused(path):
 
 
 def test_waiting_and_unacknowledged_messages_are_counted(tmp_path, redis, executor):
-    job = stills_job(tmp_path, 5)
+    job = image_job(tmp_path, 5)
     assert executor.queue_length() == 0
     executor.enqueue(job, job.plan().chunks)
     assert executor.queue_length() == 5
@@ -84,7 +84,7 @@ def test_waiting_and_unacknowledged_messages_are_counted(tmp_path, redis, execut
 
 
 def test_everything_in_redis_is_under_one_prefix(tmp_path, redis, executor):
-    job = stills_job(tmp_path, 1)
+    job = image_job(tmp_path, 1)
     executor.enqueue(job, job.plan().chunks)
     executor.workers(timeout=0.1)
     client = redis_url.connect(redis.url)
@@ -94,7 +94,7 @@ def test_everything_in_redis_is_under_one_prefix(tmp_path, redis, executor):
 
 
 def test_a_thousand_chunks_are_enqueued_over_one_connection(tmp_path, redis, executor):
-    job = stills_job(tmp_path, 1)
+    job = image_job(tmp_path, 1)
     (chunk,) = job.plan().chunks
     client = redis_url.connect(redis.url)
     before = client.info("stats")["total_connections_received"]
@@ -115,7 +115,7 @@ def test_a_wrong_url_is_refused_at_once():
 
 
 def test_a_lost_connection_is_one_line_without_the_password(tmp_path):
-    job = stills_job(tmp_path, 1)
+    job = image_job(tmp_path, 1)
     executor = CeleryExecutor("redis://:secret@127.0.0.1:1/0")
     calls = (
         lambda: executor.enqueue(job, job.plan().chunks),

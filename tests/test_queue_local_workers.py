@@ -14,7 +14,7 @@ from ip2p_batch.queue import local_workers
 from ip2p_batch.queue.local_workers import LocalWorkers
 from ip2p_batch.queue.private_redis import PrivateRedis
 
-from .jobs import stills_job
+from .jobs import image_job
 from .waiting import wait_for
 from .worker_processes import running, worker_env
 
@@ -60,7 +60,7 @@ def test_allowed_roots_do_not_limit_the_jobs_of_the_own_command(tmp_path, monkey
 
 
 def test_workers_run_a_job_and_end_with_the_block(tmp_path, redis, executor):
-    job = stills_job(tmp_path, 6, model="identity:slow=0.5")
+    job = image_job(tmp_path, 6, model="identity:slow=0.5")
     scheduler.dispatch_next(job, executor)
     with LocalWorkers(redis.url, 2, "cpu", tmp_path / "logs" / "workers.log") as workers:
         wait_for(job.result)
@@ -76,7 +76,7 @@ def test_workers_run_a_job_and_end_with_the_block(tmp_path, redis, executor):
 
 
 def test_a_killed_worker_is_restarted(tmp_path, redis, executor):
-    job = stills_job(tmp_path, 1)
+    job = image_job(tmp_path, 1)
     with LocalWorkers(redis.url, 1, "cpu", tmp_path / "log") as workers:
         launcher = workers._process.pid
         child = wait_for(lambda: child_of(launcher))
@@ -146,7 +146,7 @@ def test_modules_in_the_current_folder_are_not_imported(tmp_path, redis, executo
     for name in ("random", "redis", "av"):
         (tmp_path / f"{name}.py").write_text("raise SystemExit('not this one')")
     monkeypatch.chdir(tmp_path)
-    job = stills_job(tmp_path / "jobs", 1)
+    job = image_job(tmp_path / "jobs", 1)
     scheduler.dispatch_next(job, executor)
     with LocalWorkers(redis.url, 1, "cpu", tmp_path / "log") as workers:
         wait_for(lambda: job.result() or not workers.alive())

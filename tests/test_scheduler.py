@@ -27,7 +27,7 @@ from ip2p_batch.scheduler.local_executor import LocalExecutor
 
 from .clips import DEMO, frames_of
 from .file_audit import touched
-from .jobs import stills_job
+from .jobs import image_job
 
 RECIPE = Recipe(instruction="invert the colors", model="identity", size=128, chunk_frames=10)
 
@@ -279,7 +279,7 @@ def settle(folder, *chunks):
 
 
 def test_dispatch_after_a_finished_chunk_does_not_read_all_receipts(tmp_path):
-    folder, executor = stills_job(tmp_path, 40), StubExecutor(64)
+    folder, executor = image_job(tmp_path, 40), StubExecutor(64)
     scheduler.dispatch_next(folder, executor)
     ids = [c.id for c in folder.plan().chunks]
     for chunk in ids[:-1]:
@@ -295,7 +295,7 @@ def test_dispatch_after_a_finished_chunk_does_not_read_all_receipts(tmp_path):
 
 
 def test_a_job_is_assembled_in_whatever_order_its_chunks_are_settled(tmp_path):
-    folder, executor = stills_job(tmp_path, 8), StubExecutor(64)
+    folder, executor = image_job(tmp_path, 8), StubExecutor(64)
     scheduler.dispatch_next(folder, executor)
     ids = [c.id for c in folder.plan().chunks]
     order = [7, 2, 6, 0, 5, 1, 4, 3]
@@ -307,7 +307,7 @@ def test_a_job_is_assembled_in_whatever_order_its_chunks_are_settled(tmp_path):
 
 
 def test_a_submitted_job_dispatches_lost_chunks_and_chunks_without_a_receipt(tmp_path):
-    folder, executor = stills_job(tmp_path, 3), StubExecutor(64)
+    folder, executor = image_job(tmp_path, 3), StubExecutor(64)
     scheduler.dispatch_next(folder, executor)
     ids = [c.id for c in folder.plan().chunks]
     settle(folder, ids[0])
@@ -321,7 +321,7 @@ def test_a_submitted_job_dispatches_lost_chunks_and_chunks_without_a_receipt(tmp
 
 
 def test_the_status_of_a_long_job_opens_few_receipts(tmp_path):
-    folder = stills_job(tmp_path, 300)
+    folder = image_job(tmp_path, 300)
     ids = [c.id for c in folder.plan().chunks]
     settle(folder, *ids[:250])
     bad = ItemResult(index=7, error="it is empty")
@@ -335,7 +335,7 @@ def test_the_status_of_a_long_job_opens_few_receipts(tmp_path):
 
 
 def test_the_status_of_an_ended_job_reads_no_receipt(tmp_path):
-    folder = stills_job(tmp_path, 3)
+    folder = image_job(tmp_path, 3)
     finish(folder)
     with touched(folder.path) as paths:
         found = scheduler.read_status(folder)

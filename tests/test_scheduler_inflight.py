@@ -17,7 +17,7 @@ from ip2p_batch.queue.executor import QueuedChunks
 from ip2p_batch.queue.stub_executor import StubExecutor
 from ip2p_batch.storage.roots import Roots
 
-from .jobs import stills_job
+from .jobs import image_job
 
 
 def settle(folder, chunk):
@@ -34,7 +34,7 @@ def ids(folder):
 
 
 def test_a_job_enqueues_a_window_and_one_chunk_for_each_settled_one(tmp_path):
-    folder, executor = stills_job(tmp_path, 10), StubExecutor(4)
+    folder, executor = image_job(tmp_path, 10), StubExecutor(4)
     scheduler.dispatch_next(folder, executor)
     every = ids(folder)
     assert executor.sent == every[:4]
@@ -46,7 +46,7 @@ def test_a_job_enqueues_a_window_and_one_chunk_for_each_settled_one(tmp_path):
 
 
 def test_a_larger_limit_fills_the_window(tmp_path):
-    folder, executor = stills_job(tmp_path, 10), StubExecutor(2)
+    folder, executor = image_job(tmp_path, 10), StubExecutor(2)
     scheduler.dispatch_next(folder, executor)
     executor.limit = 8
     scheduler.dispatch_next(folder, executor, ())
@@ -54,7 +54,7 @@ def test_a_larger_limit_fills_the_window(tmp_path):
 
 
 def test_chunks_that_a_dead_worker_did_not_enqueue_are_enqueued_by_the_next(tmp_path):
-    folder, executor = stills_job(tmp_path, 10), StubExecutor(4)
+    folder, executor = image_job(tmp_path, 10), StubExecutor(4)
     scheduler.dispatch_next(folder, executor)
     every = ids(folder)
     for chunk in every[:3]:
@@ -64,7 +64,7 @@ def test_chunks_that_a_dead_worker_did_not_enqueue_are_enqueued_by_the_next(tmp_
 
 
 def test_places_of_chunks_that_were_settled_unnoticed_are_filled(tmp_path):
-    folder, executor = stills_job(tmp_path, 20), StubExecutor(4)
+    folder, executor = image_job(tmp_path, 20), StubExecutor(4)
     scheduler.dispatch_next(folder, executor)
     every = ids(folder)
     for chunk in every[:3]:
@@ -75,14 +75,14 @@ def test_places_of_chunks_that_were_settled_unnoticed_are_filled(tmp_path):
 
 
 def test_a_record_that_cannot_be_written_is_an_output_error(tmp_path):
-    folder, executor = stills_job(tmp_path, 3), StubExecutor(2)
+    folder, executor = image_job(tmp_path, 3), StubExecutor(2)
     (folder.path / "inflight").write_text("a file where a folder should be")
     with pytest.raises(OutputError, match=r"wave\.json cannot be written"):
         scheduler.dispatch_next(folder, executor)
 
 
 def test_the_record_is_neither_read_nor_written_outside_the_allowed_roots(tmp_path):
-    folder, executor = stills_job(tmp_path / "in", 3), StubExecutor(2)
+    folder, executor = image_job(tmp_path / "in", 3), StubExecutor(2)
     outside = tmp_path / "outside"
     outside.mkdir()
     (folder.path / "inflight").symlink_to(outside)
@@ -93,7 +93,7 @@ def test_the_record_is_neither_read_nor_written_outside_the_allowed_roots(tmp_pa
 
 
 def test_a_lost_or_damaged_record_is_made_again_from_receipts_and_queue(tmp_path):
-    folder, executor = stills_job(tmp_path, 6), StubExecutor(4)
+    folder, executor = image_job(tmp_path, 6), StubExecutor(4)
     scheduler.dispatch_next(folder, executor)
     every = ids(folder)
     settle(folder, every[0])
@@ -117,7 +117,7 @@ def test_each_chunk_is_enqueued_once_in_any_order_of_settling(
     tmp_path_factory, count, width, chance, silent
 ):
     tmp_path = tmp_path_factory.mktemp("window")
-    folder, executor = stills_job(tmp_path, count), StubExecutor(width)
+    folder, executor = image_job(tmp_path, count), StubExecutor(width)
     every = ids(folder)
     scheduler.dispatch_next(folder, executor)
     done = set()
@@ -143,7 +143,7 @@ def test_each_chunk_is_enqueued_once_in_any_order_of_settling(
 
 
 def test_a_job_that_is_submitted_twice_is_queued_once(tmp_path, executor):
-    folder = stills_job(tmp_path, 9)
+    folder = image_job(tmp_path, 9)
     scheduler.submit_job(folder, executor)
     assert executor.queue_length() == executor.max_inflight() == 4
     scheduler.submit_job(folder, executor)
@@ -152,7 +152,7 @@ def test_a_job_that_is_submitted_twice_is_queued_once(tmp_path, executor):
 
 
 def test_a_chunk_of_a_live_worker_is_not_enqueued_again(tmp_path, redis, executor):
-    folder = stills_job(tmp_path, 9)
+    folder = image_job(tmp_path, 9)
     first, second, *_ = ids(folder)
     scheduler.submit_job(folder, executor)
     take(redis, 2)  # by a live worker and by a dead one
@@ -177,7 +177,7 @@ def take(redis, count):
 
 
 def test_foreign_messages_in_the_queue_are_ignored(tmp_path, redis, executor):
-    folder, other = stills_job(tmp_path / "a", 1), stills_job(tmp_path / "b", 1)
+    folder, other = image_job(tmp_path / "a", 1), image_job(tmp_path / "b", 1)
     client = redis_url.connect(redis.url)
     for raw in ("}{", "[]", "[7]", '{"body": "AAAA"}', '{"body": 7}', b"\xff"):
         client.lpush("ip2p:chunks", raw)
@@ -200,7 +200,7 @@ def test_the_limit_is_two_chunks_per_busy_worker(redis, executor):
 
 
 def test_clearing_a_record_that_does_not_exist_is_harmless(tmp_path):
-    folder = stills_job(tmp_path, 1)
+    folder = image_job(tmp_path, 1)
     assert not folder.dispatch.started
     folder.dispatch.clear()
     scheduler.dispatch_next(folder, StubExecutor())
@@ -210,7 +210,7 @@ def test_clearing_a_record_that_does_not_exist_is_harmless(tmp_path):
 @pytest.mark.timeout(60)
 def test_a_watcher_dispatches_only_while_no_process_leads_the_job(tmp_path, executor):
     """A watcher may have another broker than the command that follows the job."""
-    folder = stills_job(tmp_path, 9)
+    folder = image_job(tmp_path, 9)
     follower = scheduler.follow_job(folder, StubExecutor(2))
     assert next(follower).kind == "started"
     first, second, *_ = ids(folder)

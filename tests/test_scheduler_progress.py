@@ -9,7 +9,7 @@ from ip2p_batch.jobs.plan import ASSEMBLY
 from ip2p_batch.jobs.records import Failure, Heartbeat, Receipt, WorkerInfo
 from ip2p_batch.scheduler.progress import JobMonitor
 
-from .jobs import stills_job
+from .jobs import image_job
 
 WORKER = WorkerInfo(host="h", pid=1)
 
@@ -37,7 +37,7 @@ def beat(folder, chunk_id, *, done=0, at=0.0):
 
 
 def test_each_receipt_is_reported_once(tmp_path):
-    folder = stills_job(tmp_path, 3)
+    folder = image_job(tmp_path, 3)
     monitor = JobMonitor(folder, folder.plan())
     settle(folder, "1-000001")
     monitor.poll(force=True)
@@ -49,7 +49,7 @@ def test_each_receipt_is_reported_once(tmp_path):
 
 
 def test_progress_counts_frames_in_flight_and_never_decreases(tmp_path):
-    folder = stills_job(tmp_path, 8, each=4)
+    folder = image_job(tmp_path, 8, each=4)
     monitor = JobMonitor(folder, folder.plan())
     beat(folder, "1-000000", done=3)
     monitor.poll(force=True)
@@ -63,7 +63,7 @@ def test_progress_counts_frames_in_flight_and_never_decreases(tmp_path):
 
 
 def test_a_lost_receipt_is_a_change(tmp_path):
-    folder = stills_job(tmp_path, 2)
+    folder = image_job(tmp_path, 2)
     monitor = JobMonitor(folder, folder.plan())
     settle(folder, "1-000000")
     monitor.poll(force=True)
@@ -81,7 +81,7 @@ def test_a_slow_folder_is_scanned_rarely_and_every_receipt_is_reported(tmp_path,
             clock.now += 0.02
             return super().ids()
 
-    folder = stills_job(tmp_path, 12)
+    folder = image_job(tmp_path, 12)
     folder.receipts = SlowReceipts(folder)
     monitor = JobMonitor(folder, folder.plan(), scan_share=0.01, clock=clock)
     reported = []
@@ -98,7 +98,7 @@ def test_a_slow_folder_is_scanned_rarely_and_every_receipt_is_reported(tmp_path,
 
 
 def test_a_job_without_heartbeats_and_receipts_is_idle(tmp_path, clock):
-    folder = stills_job(tmp_path, 2)
+    folder = image_job(tmp_path, 2)
     monitor = JobMonitor(folder, folder.plan(), clock=clock)
     clock.now += 10
     monitor.poll(force=True)
@@ -115,7 +115,7 @@ def test_a_job_without_heartbeats_and_receipts_is_idle(tmp_path, clock):
 
 
 def test_heartbeats_are_dated_by_the_monitors_own_clock(tmp_path, clock):
-    folder = stills_job(tmp_path, 2)
+    folder = image_job(tmp_path, 2)
     monitor = JobMonitor(folder, folder.plan(), clock=clock)
     beat(folder, "1-000000", at=time.time() + 3600)  # a host whose clock is wrong
     monitor.poll(force=True)
@@ -128,7 +128,7 @@ def test_heartbeats_are_dated_by_the_monitors_own_clock(tmp_path, clock):
 
 
 def test_failures_are_final_once_their_wave_is_settled(tmp_path):
-    folder = stills_job(tmp_path, 2)
+    folder = image_job(tmp_path, 2)
     monitor = JobMonitor(folder, folder.plan())
     folder.failures.write(Failure(chunk="1-000000", error="EditError", message="no"))
     monitor.poll(force=True)
@@ -140,7 +140,7 @@ def test_failures_are_final_once_their_wave_is_settled(tmp_path):
 
 
 def test_a_failed_assembly_is_final(tmp_path):
-    folder = stills_job(tmp_path, 1)
+    folder = image_job(tmp_path, 1)
     monitor = JobMonitor(folder, folder.plan())
     folder.failures.write(Failure(chunk=ASSEMBLY, error="EditError", message="no"))
     assert [f.chunk for f in monitor.final_failures()] == [ASSEMBLY]

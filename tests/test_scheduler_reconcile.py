@@ -30,7 +30,7 @@ from ip2p_batch.storage.atomic import atomic_path
 
 from . import clips
 from .clips import images_of
-from .jobs import stills_job
+from .jobs import image_job
 
 WORKER = WorkerInfo(host="h", pid=1)
 SOON = scheduler.ReconcileLimits(heartbeat_timeout=15.0, idle_seconds=0.1)
@@ -124,7 +124,7 @@ def receipt(job, chunk):
 
 
 def test_a_chunk_that_failed_in_one_worker_and_finished_in_another_is_finished(tmp_path):
-    job, executor = stills_job(tmp_path, 2), StubExecutor()
+    job, executor = image_job(tmp_path, 2), StubExecutor()
     scheduler.dispatch_next(job, executor)
     for chunk in job.plan().chunks:
         job.receipts.write(receipt(job, chunk.id))
@@ -162,7 +162,7 @@ class Leader:
 
 @pytest.fixture
 def leader(tmp_path):
-    folder, executor = stills_job(tmp_path, 2), StubExecutor()
+    folder, executor = image_job(tmp_path, 2), StubExecutor()
     scheduler.dispatch_next(folder, executor)
     return Leader(folder, executor)
 
@@ -179,14 +179,14 @@ def test_messages_that_redis_lost_are_sent_again(leader):
 
 def test_lost_messages_are_sent_again_while_the_queue_has_those_of_other_jobs(leader, tmp_path):
     leader.executor.wipe()
-    other = stills_job(tmp_path / "other", 3)
+    other = image_job(tmp_path / "other", 3)
     leader.executor.enqueue(other, other.plan().chunks)
     leader.lead(seconds=2)
     assert leader.executor.queued_chunks(leader.folder).waiting == set(ALL)
 
 
 def test_messages_that_wait_behind_those_of_other_jobs_are_not_sent_again(leader, tmp_path):
-    other = stills_job(tmp_path / "other", 3)
+    other = image_job(tmp_path / "other", 3)
     leader.executor.enqueue(other, other.plan().chunks)
     before = list(leader.executor.sent)
     leader.lead(seconds=1000)
@@ -279,7 +279,7 @@ def test_a_chunk_that_ends_after_its_job_leaves_no_files(clip, tmp_path, setting
 
 
 def test_a_redelivered_task_enqueues_an_assembly_that_was_marked_but_not_sent(tmp_path):
-    job, executor = stills_job(tmp_path, 2), StubExecutor()
+    job, executor = image_job(tmp_path, 2), StubExecutor()
     for chunk in ALL:
         job.receipts.write(receipt(job, chunk))
     job.mark_once("inflight/assembly")  # and the process died

@@ -30,7 +30,7 @@ from ip2p_batch.storage.atomic import (
 from ip2p_batch.storage.locks import Lock, lock_file
 
 from . import clips
-from .jobs import stills_job
+from .jobs import image_job
 from .worker_processes import ROOT
 
 RECIPE = Recipe(instruction="x", model="identity", size=64, chunk_frames=8, carryover=0.3)
@@ -210,7 +210,7 @@ def test_a_file_system_that_cannot_flush_folders_raises_no_error(tmp_path, monke
 
 
 def test_results_of_a_chunk_of_images_are_flushed_before_its_receipt(tmp_path, monkeypatch):
-    job = stills_job(tmp_path, 2, each=2)
+    job = image_job(tmp_path, 2, each=2)
     seen = []
     fsync = os.fsync
     monkeypatch.setattr(
@@ -222,7 +222,7 @@ def test_results_of_a_chunk_of_images_are_flushed_before_its_receipt(tmp_path, m
 
 
 def test_no_folder_is_made_where_a_share_is_not_mounted(tmp_path):
-    job = stills_job(tmp_path, 1)
+    job = image_job(tmp_path, 1)
     job.path.rename(tmp_path / "aside")
     with pytest.raises(OutputError, match="No such file"):
         write_atomic(job.path / "receipts" / "1.json", b"{}", parents=False)
@@ -234,14 +234,14 @@ def test_no_folder_is_made_where_a_share_is_not_mounted(tmp_path):
 
 
 def test_a_share_without_locks_does_not_block(tmp_path, monkeypatch):
-    job = stills_job(tmp_path, 1)
+    job = image_job(tmp_path, 1)
     monkeypatch.setattr(fcntl, "flock", failing(fcntl.flock, 1, errno.ENOLCK))
     with job.locked() as mine:
         assert mine
 
 
 def test_transient_read_errors_are_retried_and_then_raise_a_storage_error(tmp_path, monkeypatch):
-    job = stills_job(tmp_path, 1)
+    job = image_job(tmp_path, 1)
     list(scheduler.follow_job(job, LocalExecutor(lambda _: IdentityEditor())))
     job = JobFolder(job.path)
     for module, name, ask in (

@@ -17,7 +17,7 @@ from ip2p_batch.settings import Settings
 from ip2p_batch.storage.atomic import write_atomic
 from ip2p_batch.storage.roots import ANYWHERE, Roots
 
-from .jobs import stills_job
+from .jobs import image_job
 
 
 @pytest.fixture
@@ -154,7 +154,7 @@ def work_off(job, *roots):
 
 @pytest.mark.parametrize("limited", [True, False])
 def test_a_path_that_contains_nul_fails_only_its_own_image(tmp_path, limited):
-    job = stills_job(tmp_path / "root", 3, each=3)
+    job = image_job(tmp_path / "root", 3, each=3)
     rewrite_items(
         job,
         i0={"source": f"{tmp_path}/root/in/a\0.png"},
@@ -169,7 +169,7 @@ def test_a_path_that_contains_nul_fails_only_its_own_image(tmp_path, limited):
 
 def test_each_image_outside_the_roots_fails_on_its_own(tmp_path):
     root, secret = tmp_path / "root", tmp_path / "secret.png"
-    job = stills_job(root, 6, each=6)
+    job = image_job(root, 6, each=6)
     secret.write_bytes((root / "in" / "1.png").read_bytes())
     (root / "in" / "1.png").unlink()
     (root / "in" / "1.png").symlink_to(secret)
@@ -196,7 +196,7 @@ def test_each_image_outside_the_roots_fails_on_its_own(tmp_path):
 @pytest.mark.parametrize("folder", ["receipts", "heartbeats", "failures", "inflight"])
 def test_job_subfolders_that_link_outside_the_roots_are_not_written(tmp_path, folder):
     root, away = tmp_path / "root", tmp_path / "away"
-    job = stills_job(root, 1)
+    job = image_job(root, 1)
     away.mkdir()
     (away / "1-000000.json").write_text("keep me")
     (job.path / folder).symlink_to(away)
@@ -211,7 +211,7 @@ def test_job_subfolders_that_link_outside_the_roots_are_not_written(tmp_path, fo
 @pytest.mark.parametrize("name", ["job.json", "plan.json", "items.jsonl", "frames.npy", "lock"])
 def test_job_files_that_link_outside_the_roots_are_not_opened(tmp_path, name):
     root, away = tmp_path / "root", tmp_path / "away"
-    job = JobFolder(stills_job(root, 1).path, Roots([root]))
+    job = JobFolder(image_job(root, 1).path, Roots([root]))
     away.write_bytes((job.path / name).read_bytes() if (job.path / name).exists() else b"")
     (job.path / name).unlink(missing_ok=True)
     (job.path / name).symlink_to(away)
@@ -225,14 +225,14 @@ def test_job_files_that_link_outside_the_roots_are_not_opened(tmp_path, name):
 
 @pytest.mark.parametrize("name", ["job.json", "plan.json"])
 def test_a_job_file_may_link_to_a_file_inside_the_roots(tmp_path, name):
-    job = JobFolder(stills_job(tmp_path, 1).path, Roots([tmp_path]))
+    job = JobFolder(image_job(tmp_path, 1).path, Roots([tmp_path]))
     (job.path / name).rename(job.path / f"real-{name}")
     (job.path / name).symlink_to(f"real-{name}")
     assert len(job.plan().chunks) == 1 and job.job().output == str(tmp_path / "out")
 
 
 def test_chunk_ids_that_are_not_file_names_are_refused(tmp_path):
-    job = stills_job(tmp_path, 1)
+    job = image_job(tmp_path, 1)
     for wrong in ("../../x", "a/b", "", ".", "x" * 65, "1-000000\\n", "\\u0000"):
         text = job.path.joinpath("plan.json").read_text()
         write_atomic(tmp_path / "other" / "plan.json", text.replace("1-000000", wrong).encode())

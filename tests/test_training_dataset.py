@@ -69,7 +69,7 @@ def test_bad_photos_are_listed_and_the_others_are_used(photos, tmp_path):
     result = make_dataset(photos, tmp_path / "p", SMALL)
     assert result.pairs == 9
     assert [row.location for row in result.bad] == ["text.jpg"]
-    assert result.bad[0].reason == "text, not a picture"
+    assert result.bad[0].reason == "text, not an image"
 
 
 def test_an_existing_dataset_and_an_empty_folder_are_refused(photos, tmp_path):

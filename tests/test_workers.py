@@ -24,7 +24,7 @@ from workers import devices
 from workers.editor_cache import editor_for
 from workers.launcher import Launcher, Slot, slots
 
-from .jobs import stills_job
+from .jobs import image_job
 from .waiting import wait_for, wait_until_logged
 from .worker_processes import notes, run_worker, running, worker_env
 
@@ -147,7 +147,7 @@ def process_at_work(job):
 
 
 def test_sigterm_lets_a_worker_finish_its_chunk_and_no_other(tmp_path, redis, executor):
-    job = stills_job(tmp_path, 2, model="identity:slow=2")
+    job = image_job(tmp_path, 2, model="identity:slow=2")
     scheduler.dispatch_next(job, executor)
     with RunningLauncher(redis, tmp_path / "log") as launcher:
         process_at_work(job)
@@ -158,7 +158,7 @@ def test_sigterm_lets_a_worker_finish_its_chunk_and_no_other(tmp_path, redis, ex
 
 
 def test_a_chunk_that_outlasts_the_soft_shutdown_is_released(tmp_path, redis, executor):
-    job = stills_job(tmp_path, 1, model="identity:slow=60")
+    job = image_job(tmp_path, 1, model="identity:slow=60")
     scheduler.dispatch_next(job, executor)
     with RunningLauncher(redis, tmp_path / "log", soft_shutdown=1.0) as launcher:
         child = process_at_work(job)
@@ -173,7 +173,7 @@ def test_a_chunk_that_outlasts_the_soft_shutdown_is_released(tmp_path, redis, ex
 
 
 def test_a_second_signal_kills_the_workers(tmp_path, redis, executor):
-    job = stills_job(tmp_path, 1, model="identity:slow=60")
+    job = image_job(tmp_path, 1, model="identity:slow=60")
     scheduler.dispatch_next(job, executor)
     with RunningLauncher(redis, tmp_path / "log", soft_shutdown=60.0) as launcher:
         child = process_at_work(job)
@@ -186,7 +186,7 @@ def test_a_second_signal_kills_the_workers(tmp_path, redis, executor):
 
 
 def test_workers_end_when_their_launcher_is_killed(tmp_path, redis, executor):
-    job = stills_job(tmp_path, 1, model="identity:slow=60")
+    job = image_job(tmp_path, 1, model="identity:slow=60")
     scheduler.dispatch_next(job, executor)
     with RunningLauncher(redis, tmp_path / "log") as launcher:
         child = process_at_work(job)
@@ -234,7 +234,7 @@ def wait_until_idle(launcher):
 
 
 def test_a_job_is_edited_and_assembled_while_no_command_follows_it(tmp_path, launcher):
-    job = stills_job(tmp_path, 4, each=2)
+    job = image_job(tmp_path, 4, each=2)
     scheduler.dispatch_next(job, launcher.executor)
     result = wait_for(job.result)
     assert result.frames == 4
@@ -244,7 +244,7 @@ def test_a_job_is_edited_and_assembled_while_no_command_follows_it(tmp_path, lau
 
 
 def test_a_chunk_with_a_receipt_is_not_edited_again_and_the_job_continues(tmp_path, launcher):
-    job = stills_job(tmp_path, 1)
+    job = image_job(tmp_path, 1)
     (chunk,) = job.plan().chunks
     worker = WorkerInfo(host="elsewhere", pid=1)
     receipt = Receipt(
@@ -259,7 +259,7 @@ def test_a_chunk_with_a_receipt_is_not_edited_again_and_the_job_continues(tmp_pa
 
 
 def test_an_error_that_no_retry_can_fix_is_a_failure_at_once(tmp_path, launcher):
-    job = stills_job(tmp_path, 1, model="identity:fast=1")
+    job = image_job(tmp_path, 1, model="identity:fast=1")
     scheduler.dispatch_next(job, launcher.executor)
     (failure,) = wait_for(lambda: list(job.failures.all()))
     assert failure.chunk == "1-000000"
@@ -269,7 +269,7 @@ def test_an_error_that_no_retry_can_fix_is_a_failure_at_once(tmp_path, launcher)
 
 
 def test_an_unforeseen_error_is_retried_twice_and_reported_in_one_line(tmp_path, launcher):
-    job = stills_job(tmp_path, 1)
+    job = image_job(tmp_path, 1)
     (tmp_path / "job" / "items.jsonl").unlink()
     scheduler.dispatch_next(job, launcher.executor)
     (failure,) = wait_for(lambda: list(job.failures.all()))
@@ -280,7 +280,7 @@ def test_an_unforeseen_error_is_retried_twice_and_reported_in_one_line(tmp_path,
 
 
 def test_messages_of_a_cancelled_job_are_dropped_without_a_failure(tmp_path, launcher):
-    job = stills_job(tmp_path, 3)
+    job = image_job(tmp_path, 3)
     job.cancel()
     launcher.executor.enqueue(job, job.plan().chunks)
     wait_until_idle(launcher)
@@ -288,7 +288,7 @@ def test_messages_of_a_cancelled_job_are_dropped_without_a_failure(tmp_path, lau
 
 
 def test_a_job_that_is_cancelled_stops_within_a_chunk(tmp_path, launcher):
-    job = stills_job(tmp_path, 40, model="identity:slow=1", each=40)
+    job = image_job(tmp_path, 40, model="identity:slow=1", each=40)
     scheduler.dispatch_next(job, launcher.executor)
     process_at_work(job)
     job.cancel()
@@ -297,7 +297,7 @@ def test_a_job_that_is_cancelled_stops_within_a_chunk(tmp_path, launcher):
 
 
 def test_invalid_messages_are_dropped_and_the_worker_continues(tmp_path, launcher):
-    job = stills_job(tmp_path, 1)
+    job = image_job(tmp_path, 1)
     good = build_message(job, job.plan().chunks[0].id, job.job().fingerprint())
     for wrong in (
         {"job": "relative/job"},
@@ -319,7 +319,7 @@ def test_invalid_messages_are_dropped_and_the_worker_continues(tmp_path, launche
 
 
 def test_a_worker_that_lacks_the_shared_folder_requeues_the_message(tmp_path, launcher):
-    job = stills_job(tmp_path, 1)
+    job = image_job(tmp_path, 1)
     sent = build_message(job, job.plan().chunks[0].id, job.job().fingerprint())
     job.path.rename(tmp_path / "aside")
     unseen = tmp_path / "share" / "jobs" / "catalog"
@@ -331,7 +331,7 @@ def test_a_worker_that_lacks_the_shared_folder_requeues_the_message(tmp_path, la
 
 
 def test_a_duplicate_assembly_message_does_no_harm(tmp_path, launcher):
-    job = stills_job(tmp_path, 1)
+    job = image_job(tmp_path, 1)
     scheduler.dispatch_next(job, launcher.executor)
     result = wait_for(job.result)
     wait_until_idle(launcher)  # the worker holds the lock for a while after the result
@@ -348,14 +348,14 @@ def test_a_duplicate_assembly_message_does_no_harm(tmp_path, launcher):
 
 
 def test_an_assembly_without_receipts_dispatches_their_chunks(tmp_path, launcher):
-    job = stills_job(tmp_path, 2)
+    job = image_job(tmp_path, 2)
     launcher.executor.enqueue_assembly(job)
     assert wait_for(job.result).frames == 2
     wait_until_idle(launcher)
 
 
 def test_an_assembly_that_lacks_receipts_every_time_fails(tmp_path, launcher):
-    job = stills_job(tmp_path, 2)
+    job = image_job(tmp_path, 2)
     while job.dispatch.redispatch():
         pass
     launcher.executor.enqueue_assembly(job)
@@ -372,7 +372,7 @@ def test_no_command_line_contains_the_brokers_address(launcher):
 
 
 def test_the_log_of_a_worker_is_quiet(tmp_path, launcher):
-    job = stills_job(tmp_path, 1)
+    job = image_job(tmp_path, 1)
     scheduler.dispatch_next(job, launcher.executor)
     wait_for(job.result)
     text = launcher.log.read_text()

@@ -12,7 +12,7 @@ from ip2p_batch.editing.compute_profile import cpu_kind
 from ip2p_batch.queue.celery_executor import CeleryExecutor
 from ip2p_batch.queue.private_redis import PrivateRedis
 
-from .jobs import stills_job
+from .jobs import image_job
 from .waiting import wait_for
 from .worker_processes import run_launcher
 
@@ -32,7 +32,7 @@ def fleet(tmp_path_factory):
 def receipt_of(fleet, folder):
     """A receipt of the worker, whose model is loaded afterwards."""
     _, _, executor = fleet
-    job = stills_job(folder, 1, model="tiny")
+    job = image_job(folder, 1, model="tiny")
     scheduler.dispatch_next(job, executor)
     wait_for(job.result, 90)
     return next(job.receipts.all())
@@ -82,7 +82,7 @@ def test_chunks_wait_for_a_compatible_worker_and_the_job_fails_without_one(fleet
     assert len(rest) == 2 and {r.worker.compute_profile for r in rest} == {one}
 
     # A job without finished chunks takes the profile of any worker.
-    job = stills_job(tmp_path / "anew", 1, model="tiny")
+    job = image_job(tmp_path / "anew", 1, model="tiny")
     job.hardware.fix_profile(one)
     scheduler.dispatch_next(job, executor)
     wait_for(job.result, 120)
@@ -91,7 +91,7 @@ def test_chunks_wait_for_a_compatible_worker_and_the_job_fails_without_one(fleet
 
 def started_job(folder, profile, receipt):
     """A job of three chunks; a worker with ``profile`` has finished one of them."""
-    job = stills_job(folder, 3, model="tiny")
+    job = image_job(folder, 3, model="tiny")
     job.hardware.fix_profile(profile)
     fingerprint, done = job.job().fingerprint(), job.plan().chunks[0].id
     job.receipts.write(msgspec.structs.replace(receipt, chunk=done, fingerprint=fingerprint))

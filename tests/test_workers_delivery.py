@@ -13,10 +13,10 @@ from ip2p_batch import scheduler
 from ip2p_batch.jobs import attempts
 from ip2p_batch.queue import celery_executor
 from ip2p_batch.queue.celery_app import make_app
-from ip2p_batch.queue.messages import LEAST_TIME_LIMIT, TIME_LIMIT
+from ip2p_batch.queue.messages import MIN_TIME_LIMIT, TIME_LIMIT
 from ip2p_batch.settings import Settings
 
-from .jobs import stills_job
+from .jobs import image_job
 from .waiting import wait_for
 from .worker_processes import running, worker_env
 
@@ -71,7 +71,7 @@ def attempts_by_chunk(job):
 
 
 def test_an_image_that_kills_its_process_is_skipped_and_the_job_ends(tmp_path, redis, executor):
-    job = stills_job(tmp_path, 2, model="identity:crash=1")
+    job = image_job(tmp_path, 2, model="identity:crash=1")
     scheduler.dispatch_next(job, executor)
     with run_workers(redis, tmp_path / "log"):
         assert failed_pictures(job) == ["1.png"]
@@ -82,14 +82,14 @@ def test_an_image_that_kills_its_process_is_skipped_and_the_job_ends(tmp_path, r
 @pytest.mark.timeout(300)
 def test_an_image_that_kills_its_whole_worker_is_skipped_too(tmp_path, redis, executor):
     """No command follows the job: Redis alone redelivers the messages."""
-    job = stills_job(tmp_path, 2, model="identity:crash-group=1")
+    job = image_job(tmp_path, 2, model="identity:crash-group=1")
     scheduler.dispatch_next(job, executor)
     with run_workers(redis, tmp_path / "log"):
         assert failed_pictures(job) == ["1.png"]
 
 
 def test_a_chunk_that_hangs_is_killed_by_its_own_process(tmp_path, redis, executor):
-    job = stills_job(tmp_path, 2, model="identity:hang=1")
+    job = image_job(tmp_path, 2, model="identity:hang=1")
     scheduler.dispatch_next(job, executor)
     with run_workers(redis, tmp_path / "log", IP2P_CHUNK_TIMEOUT="1"):
         assert_retried_after_a_crash(job)
@@ -102,7 +102,7 @@ def test_a_chunk_that_hangs_is_killed_by_its_worker_at_the_launchers_limit(
     tmp_path, redis, executor
 ):
     """... which applies although the message allows an hour; and the chunk is retried."""
-    job = stills_job(tmp_path, 2, model="identity:hang=1")
+    job = image_job(tmp_path, 2, model="identity:hang=1")
     scheduler.dispatch_next(job, executor)
     with run_workers(redis, tmp_path / "log", time_limit=2):
         assert_retried_after_a_crash(job)
@@ -110,7 +110,7 @@ def test_a_chunk_that_hangs_is_killed_by_its_worker_at_the_launchers_limit(
 
 
 def test_a_long_chunk_is_edited_once_though_its_message_is_queued_twice(tmp_path, redis, executor):
-    job = stills_job(tmp_path, 1, model="identity:slow=4")
+    job = image_job(tmp_path, 1, model="identity:slow=4")
     (chunk,) = job.plan().chunks
     with run_workers(redis, tmp_path / "log", workers=2):
         wait_for(lambda: len(executor.workers(timeout=1.0)) == 2)
@@ -127,7 +127,7 @@ def test_a_long_chunk_is_edited_once_though_its_message_is_queued_twice(tmp_path
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_a_stopped_worker_cannot_overwrite_another_workers_files(tmp_path, redis, executor):
-    job = stills_job(tmp_path, 2, model="identity:slow=2", each=2)
+    job = image_job(tmp_path, 2, model="identity:slow=2", each=2)
     scheduler.dispatch_next(job, executor)
     with run_workers(redis, tmp_path / "log"):
         stopped = process_at_work(job)
@@ -153,7 +153,7 @@ def test_a_stopped_worker_cannot_overwrite_another_workers_files(tmp_path, redis
 
 
 def test_a_released_chunk_counts_no_crash(tmp_path, redis, executor):
-    job = stills_job(tmp_path, 1, model="identity:slow=60")
+    job = image_job(tmp_path, 1, model="identity:slow=60")
     scheduler.dispatch_next(job, executor)
     with run_workers(redis, tmp_path / "log", soft_shutdown=0.5) as launcher:
         process_at_work(job)
@@ -177,9 +177,9 @@ def test_a_dead_workers_message_is_redelivered_within_two_minutes():
 
 
 def test_the_time_limit_of_a_message_follows_its_chunk(tmp_path):
-    small = stills_job(tmp_path / "small", 2)
-    large = stills_job(tmp_path / "large", 64, each=64, size=2048)
-    assert celery_executor.time_limit(small, small.plan().chunks[0]) == LEAST_TIME_LIMIT
+    small = image_job(tmp_path / "small", 2)
+    large = image_job(tmp_path / "large", 64, each=64, size=2048)
+    assert celery_executor.time_limit(small, small.plan().chunks[0]) == MIN_TIME_LIMIT
     assert celery_executor.time_limit(large, large.plan().chunks[0]) == TIME_LIMIT
 
 

@@ -9,7 +9,7 @@ import pytest
 from ip2p_batch import scheduler
 from ip2p_batch.jobs.plan import ASSEMBLY
 
-from .jobs import stills_job
+from .jobs import image_job
 from .waiting import wait_for
 from .worker_processes import run_launcher, worker_env
 
@@ -45,7 +45,7 @@ def run(tmp_path, redis, executor):
 
 
 def test_one_chunk_can_be_searched_in_the_log_from_message_to_receipt(tmp_path, run):
-    job = stills_job(tmp_path, 4, each=2)
+    job = image_job(tmp_path, 4, each=2)
     log = run(job, lambda job: job.result(), IP2P_LOG_LEVEL="DEBUG")
     for chunk_id in ("1-000000", "1-000002"):
         facts = trace(log, job, chunk_id)
@@ -64,7 +64,7 @@ def test_one_chunk_can_be_searched_in_the_log_from_message_to_receipt(tmp_path, 
 
 
 def test_retries_and_the_failure_of_a_chunk_are_in_its_trace(tmp_path, run):
-    job = stills_job(tmp_path, 1)
+    job = image_job(tmp_path, 1)
     (job.path / "items.jsonl").unlink()
     log = run(job, lambda job: list(job.failures.all()), IP2P_LOG_LEVEL="debug")
     facts = trace(log, job, "1-000000")
@@ -76,7 +76,7 @@ def test_retries_and_the_failure_of_a_chunk_are_in_its_trace(tmp_path, run):
 
 
 def test_a_frame_that_crashes_its_worker_is_in_the_trace(tmp_path, run):
-    job = stills_job(tmp_path, 1, model="identity:crash=0")
+    job = image_job(tmp_path, 1, model="identity:crash=0")
     log = run(job, lambda job: job.result(), IP2P_LOG_LEVEL="DEBUG")
     facts = trace(log, job, "1-000000")
     assert [line["frame"] for line in facts if line["state"] == "poisoned"] == ["0"]
@@ -86,13 +86,13 @@ def test_a_frame_that_crashes_its_worker_is_in_the_trace(tmp_path, run):
 
 
 def test_without_the_variable_no_state_change_is_logged(tmp_path, run):
-    job = stills_job(tmp_path, 1)
+    job = image_job(tmp_path, 1)
     log = run(job, lambda job: job.result())
     assert "state=" not in log.read_text()
 
 
 def test_a_command_logs_the_chunks_that_it_dispatches(tmp_path, redis):
-    job = stills_job(tmp_path, 2)
+    job = image_job(tmp_path, 2)
     output, jobs = tmp_path / "results", tmp_path / "jobs"
     command = ["edit", job.job().source.path, "x", "-o", str(output), "--model", "identity"]
     env = {"IP2P_LOG_LEVEL": "DEBUG", "IP2P_JOBS_DIR": str(jobs), "XDG_STATE_HOME": str(jobs)}

@@ -23,7 +23,7 @@ from ip2p_batch.queue.private_redis import PrivateRedis
 from ip2p_batch.storage.atomic import write_atomic
 from workers import message_filter
 
-from .jobs import stills_job
+from .jobs import image_job
 from .waiting import wait_for
 from .worker_processes import run_launcher
 
@@ -49,7 +49,7 @@ class Target:
 
     def job(self, pictures=1, root=None, **options):
         self.number += 1
-        return stills_job((root or self.root) / str(self.number), pictures, **options)
+        return image_job((root or self.root) / str(self.number), pictures, **options)
 
     def push(self, *raw):
         client = redis_url.connect(self.redis.url)
@@ -130,8 +130,8 @@ def hostile(job, tmp_path):
         "no task": good(job, headers={"task": None}), "no id": good(job, headers={"id": None}),
         "a time to wait": good(job, headers={"eta": "2999-01-01T00:00:00"}),
         "a limit to die of": good(job, headers={"timelimit": [1, None]}),
-        "no number": good(job, headers={"ip2p_seen": "x"}),
-        "many times": good(job, headers={"ip2p_again": "1000"}),
+        "no number": good(job, headers={"ip2p_folder_missing": "x"}),
+        "many times": good(job, headers={"ip2p_chunk_taken": "1000"}),
         "many retries": good(job, headers={"retries": -1000}),
         "positional": good(job, args=["/etc"]),
         "a callback": good(job, embed={"callbacks": [call]}),
@@ -181,12 +181,12 @@ def test_any_other_json_is_refused_with_a_reason(value):
 
 
 def test_a_valid_message_passes_unchanged(tmp_path):
-    text = good(stills_job(tmp_path, 1))
+    text = good(image_job(tmp_path, 1))
     assert message_filter.read(text.encode()) == json.loads(text)
 
 
 def test_a_job_folder_outside_the_roots_is_refused_by_name(target, tmp_path):
-    outside = stills_job(tmp_path, 1)
+    outside = image_job(tmp_path, 1)
     (target.root / "gate").symlink_to(outside.path)
     (target.root / "gate2").symlink_to(tmp_path)
     for path in (outside.path, target.root / "gate", target.root / "gate2" / "job"):

@@ -9,7 +9,7 @@ from ip2p_batch import scheduler
 from ip2p_batch.queue.celery_executor import CeleryExecutor
 
 from .faults.rig import Proxy
-from .jobs import stills_job
+from .jobs import image_job
 from .waiting import wait_for
 from .worker_processes import run_launcher
 
@@ -25,7 +25,7 @@ def test_a_worker_whose_connections_are_cut_takes_chunks_again(tmp_path, redis):
             wait_for(lambda: direct.workers(0.5))
             for number, pause in enumerate((0.1, 0.0, 0.2, 0.05, 0.15, 0.1)):
                 # Idle, while reconnecting, or while editing a chunk.
-                job = stills_job(tmp_path / str(number), 2, model="identity:slow=0.2")
+                job = image_job(tmp_path / str(number), 2, model="identity:slow=0.2")
                 if number % 2:
                     scheduler.dispatch_next(job, direct)
                 proxy.cut()

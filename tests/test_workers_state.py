@@ -11,7 +11,7 @@ from ip2p_batch.storage.roots import Roots
 from workers.compatibility import RefusedJobs
 from workers.job_folders import JobFolders
 
-from .jobs import stills_job
+from .jobs import image_job
 
 
 class Clock:
@@ -34,7 +34,7 @@ def job_folders(clock, roots=""):
 
 
 def test_a_job_folder_that_appears_late_is_opened(tmp_path):
-    job = stills_job(tmp_path, 1)
+    job = image_job(tmp_path, 1)
     fingerprint, aside = job.job().fingerprint(), tmp_path / "aside"
     job.path.rename(aside)
 
@@ -67,7 +67,7 @@ def test_a_missing_job_folder_is_waited_for_once_a_minute(tmp_path):
 
 def test_a_folder_with_another_job_is_refused(tmp_path):
     with pytest.raises(JobError, match="another job"):
-        job_folders(Clock()).open(str(stills_job(tmp_path, 1).path), "0" * 64)
+        job_folders(Clock()).open(str(image_job(tmp_path, 1).path), "0" * 64)
 
 
 def test_a_folder_outside_the_roots_is_refused_without_a_look_at_the_disk(tmp_path):
@@ -100,7 +100,7 @@ ERROR = IncompatibleWorker("differs", mismatches=("device A instead of B",))
 @pytest.fixture
 def refused(tmp_path, worker):
     """A job of three chunks, begun elsewhere, and a call that refuses one of its chunks."""
-    job = stills_job(tmp_path, 3)
+    job = image_job(tmp_path, 3)
     job.hardware.fix_profile(profile("B"))
     clock = Clock()
     jobs = RefusedJobs(sleep=clock.sleep)

@@ -9,7 +9,7 @@ from ip2p_batch import scheduler
 from ip2p_batch.queue import redis_url
 
 from .faults.rig import children
-from .jobs import stills_job
+from .jobs import image_job
 from .waiting import wait_for
 from .worker_processes import run_launcher
 
@@ -29,7 +29,7 @@ def returned(redis):
 @pytest.mark.slow
 @pytest.mark.timeout(120)
 def test_a_detached_job_waits_in_the_queue_for_its_disk(tmp_path, redis, executor):
-    job = stills_job(tmp_path, 3)
+    job = image_job(tmp_path, 3)
     log = tmp_path / "log"
     with run_launcher(redis.url, log) as launcher:
         wait_for(lambda: executor.workers(0.5))

@@ -27,7 +27,7 @@ def running(pid):
 
 
 def make_test_app():
-    from workers.lease import LeaseRenewal
+    from workers.visibility import VisibilityRenewal
 
     app = make_app(
         os.environ["IP2P_BROKER_URL"],
@@ -35,7 +35,7 @@ def make_test_app():
     )
     app.conf.imports = ("worker_processes",)
     app.conf.worker_soft_shutdown_timeout = 0
-    app.steps["consumer"].add(LeaseRenewal)
+    app.steps["consumer"].add(VisibilityRenewal)
     app.task(name="test.nap", max_retries=2, default_retry_delay=0)(nap)
     app.task(name="test.die", max_retries=2, default_retry_delay=0)(die)
     return app

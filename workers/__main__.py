@@ -34,7 +34,7 @@ def main() -> int:
         set_log_level(settings.log_level)
         url = settings.broker_url
         if url is None:
-            raise BrokerError("A worker needs a broker to listen to.", hint="Set IP2P_BROKER_URL.")
+            raise BrokerError("A worker needs a broker.", hint="Set IP2P_BROKER_URL.")
         redis_url.connect(
             url
         ).close()  # rejects a wrong URL; workers wait for a Redis that is not up yet

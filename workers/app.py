@@ -9,14 +9,12 @@ from ip2p_batch.queue.messages import VISIBILITY_TIMEOUT
 from ip2p_batch.settings import Settings
 
 from . import message_filter
-from .lease import LeaseRenewal
+from .visibility import VisibilityRenewal
 
 _settings = Settings.from_env()
 _url = _settings.broker_url
 if _url is None:
-    raise BrokerError(
-        "A worker needs a broker to listen to.", hint="Set IP2P_BROKER_URL or give --broker."
-    )
+    raise BrokerError("A worker needs a broker.", hint="Set IP2P_BROKER_URL or give --broker.")
 
 set_log_level(_settings.log_level)
 message_filter.install()
@@ -24,4 +22,4 @@ app = make_app(_url, visibility_timeout=_settings.visibility_timeout or VISIBILI
 app.conf.worker_log_format = "[%(asctime)s: %(levelname)s/%(processName)s] %(name)s: %(message)s"
 # A spawned child imports only the modules that are listed here.
 app.conf.imports = ("workers.tasks",)
-app.steps["consumer"].add(LeaseRenewal)
+app.steps["consumer"].add(VisibilityRenewal)

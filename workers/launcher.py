@@ -209,7 +209,7 @@ class Launcher:
         self._wake.set()
 
     def _stop(self) -> None:
-        """Send the workers the signals that are due: finish the chunk, release it, or die."""
+        """Send the workers the signals that are due: finish the chunk, release it, or kill."""
         now = time.monotonic()
         self._stop_requested_at = self._stop_requested_at or now
         waited = now - self._stop_requested_at

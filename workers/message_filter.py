@@ -18,7 +18,7 @@ from kombu.transport.virtual import Empty
 from kombu.utils.encoding import bytes_to_str
 
 from ip2p_batch.jobs.plan import ASSEMBLY
-from ip2p_batch.queue.messages import LEAST_TIME_LIMIT, QUEUE, TASK_CHUNK, TIME_LIMIT, Message
+from ip2p_batch.queue.messages import MIN_TIME_LIMIT, QUEUE, TASK_CHUNK, TIME_LIMIT, Message
 
 log = logging.getLogger(__name__)
 
@@ -32,7 +32,7 @@ _DISABLED_QUERIES = frozenset({"objgraph", "memdump", "memsample"})  # write fil
 _Text = Annotated[str, msgspec.Meta(max_length=512)]
 _Small = Annotated[int, msgspec.Meta(ge=0, le=100)]
 #: Time limits that an executor sets; a shorter one would kill a chunk.
-_Seconds = Annotated[float, msgspec.Meta(ge=LEAST_TIME_LIMIT, le=TIME_LIMIT)]
+_Seconds = Annotated[float, msgspec.Meta(ge=MIN_TIME_LIMIT, le=TIME_LIMIT)]
 _Count = Annotated[str, msgspec.Meta(pattern=r"\A[0-9]{1,3}\Z")]
 _Nothing = Annotated[list[object], msgspec.Meta(max_length=0)]
 
@@ -43,8 +43,8 @@ class _Headers(msgspec.Struct):
     task: Literal["ip2p.chunk", "ip2p.assemble"]
     id: _Text
     retries: _Small = 0
-    ip2p_seen: _Count = "0"
-    ip2p_again: _Count = "0"
+    ip2p_folder_missing: _Count = "0"
+    ip2p_chunk_taken: _Count = "0"
     compression: None = None
     eta: None = None
     expires: None = None

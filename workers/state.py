@@ -14,7 +14,7 @@ from celery import signals
 from ip2p_batch.execution.timeout import HangDetector
 from ip2p_batch.execution.worker_cache import WorkerCache
 from ip2p_batch.jobs.records import WorkerInfo
-from ip2p_batch.planning.cost import LEAST_SECONDS
+from ip2p_batch.planning.cost import MIN_CHUNK_SECONDS
 from ip2p_batch.queue.celery_executor import CeleryExecutor
 from ip2p_batch.settings import Settings
 
@@ -62,7 +62,7 @@ class WorkerState:
     def hang_detector(self) -> HangDetector:
         """Kills this process where a chunk hangs."""
         device = "cuda" if self.settings.device.startswith("cuda") else "cpu"
-        minimum = self.settings.chunk_timeout or LEAST_SECONDS
+        minimum = self.settings.chunk_timeout or MIN_CHUNK_SECONDS
         return HangDetector(_kill_this_process, device=device, minimum=minimum)
 
     def worker_info(self) -> WorkerInfo:

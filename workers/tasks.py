@@ -45,7 +45,7 @@ from .task_request import ChunkRequest
 log = logging.getLogger(__name__)
 
 #: How often a message is requeued to find a worker that sees its job folder.
-_MAX_SEEN = 10
+_MAX_FOLDER_MISSING = 10
 _REQUEUE_DELAY_SECONDS = 1.0
 _DISK_DELAY_SECONDS = 5.0
 _BROKER_DELAYS = (1.0, 2.0, 5.0, 10.0, 20.0, 30.0, 60.0)
@@ -64,7 +64,7 @@ def chunk(self: Task[Any, Any], /, **fields: object) -> None:
     try:
         message = read_message(fields)
         folder = _open_folder(self, state, message)
-        if folder is None or folder.cancelled or folder.paused:
+        if folder is None or _is_dropped(folder, message.chunk):
             return
         planned = folder.chunk(message.chunk)
     except Ip2pError as error:
@@ -95,10 +95,10 @@ def chunk(self: Task[Any, Any], /, **fields: object) -> None:
         _pass_on(self, state, folder, message, planned, error)
     except ChunkTaken as error:
         # The holder may still die, and this message may be the only one left of the two.
-        times = int((request.headers or {}).get("ip2p_again", 0))
+        times = int((request.headers or {}).get("ip2p_chunk_taken", 0))
         log.log(logging.DEBUG if times else logging.WARNING, "%s", error)
         time.sleep(_REQUEUE_DELAY_SECONDS)
-        _requeue(self, state, folder, message, {"ip2p_again": str(min(times + 1, 999))})
+        _requeue(self, state, folder, message, {"ip2p_chunk_taken": str(min(times + 1, 999))})
 
 
 @app.task(
@@ -113,7 +113,7 @@ def assemble_job(self: Task[Any, Any], /, **fields: object) -> None:
     state = process_state()
     try:
         folder = _open_folder(self, state, read_message(fields))
-        if folder is None or folder.cancelled or folder.paused:
+        if folder is None or _is_dropped(folder, ASSEMBLY):
             return
     except Ip2pError as error:
         _drop(error)
@@ -265,15 +265,23 @@ def _open_folder(task: Task[Any, Any], state: WorkerState, message: Message) -> 
     if folder is not None:
         return folder
     path = Path(message.job)
-    seen = int((task.request.headers or {}).get("ip2p_seen", 0)) + 1
-    if path.parent.is_dir() or seen > _MAX_SEEN:
+    seen = int((task.request.headers or {}).get("ip2p_folder_missing", 0)) + 1
+    if path.parent.is_dir() or seen > _MAX_FOLDER_MISSING:
         log.error("message dropped: there is no job folder %s", path)
         return None
     # Perhaps only this machine lacks the shared folder.
     log.error("%s is not on this machine; workers must share the job folders", path.parent)
     time.sleep(_REQUEUE_DELAY_SECONDS)
-    _requeue(task, state, JobFolder(path), message, {"ip2p_seen": str(seen)})
+    _requeue(task, state, JobFolder(path), message, {"ip2p_folder_missing": str(seen)})
     return None
+
+
+def _is_dropped(folder: JobFolder, chunk_id: str) -> bool:
+    """Whether a message needs no work, since its job is paused or cancelled."""
+    reason = "cancelled" if folder.cancelled else "paused" if folder.paused else ""
+    if reason:
+        chunk_log(log, folder, chunk_id, "dropped", reason=reason)
+    return bool(reason)
 
 
 def _pass_on(

@@ -48,7 +48,7 @@ def about(
         typer.Option("--version", callback=_version, is_eager=True, help="Print the version."),
     ] = False,
 ) -> None:
-    """Edit whole videos and folders of images by a sentence.
+    """Edit whole videos and folders of images with a one-sentence instruction.
 
     Start with: ip2p-batch demo
     """

@@ -78,7 +78,7 @@ def edit(
     detached: DetachOption = False,
     mixed_hardware: MixedHardwareOption = False,
 ) -> int:
-    """Edit a video, an image or a folder of images by a sentence.
+    """Edit a video, an image or a folder of images with a one-sentence instruction.
 
     Audio, subtitles, chapters and metadata of a video are copied. Images keep their names,
     folders and formats. Stop with Ctrl-C; continue with `resume`, or run the same command again.

@@ -65,7 +65,7 @@ class LeaseKeeper:
             self._folder.heartbeats.remove(self._chunk_id)
 
     def checkpoint(self) -> None:
-        """Raise where the work has no use any more; cheap enough for every denoising step.
+        """Raise if the work is no longer needed; cheap enough for every denoising step.
 
         Raises:
             JobCancelled, ChunkTaken

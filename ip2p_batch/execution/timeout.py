@@ -17,7 +17,7 @@ from ..jobs.folder import JobFolder
 from ..jobs.plan import Chunk
 from ..jobs.records import Receipt
 from ..jobs.spec import Job
-from ..planning.cost import LEAST_SECONDS, cost, planned_seconds
+from ..planning.cost import MIN_CHUNK_SECONDS, cost, planned_seconds
 
 #: The limit, as a multiple of the measured time.
 _FACTOR = 20.0
@@ -63,7 +63,7 @@ class HangDetector:
     """
 
     def __init__(
-        self, on_hang: Callable[[str], None], *, device: str, minimum: float = LEAST_SECONDS
+        self, on_hang: Callable[[str], None], *, device: str, minimum: float = MIN_CHUNK_SECONDS
     ) -> None:
         self._on_hang = on_hang
         self._device = device

@@ -1,1 +1,1 @@
-"""The job folder: what was asked, what is planned, what happened. Disk is the truth."""
+"""The job folder: specification, plan and records of a job. Disk is the truth."""

@@ -36,7 +36,7 @@ class LeaseTiming:
     Attributes:
         heartbeat_timeout: age at which a heartbeat is no sign of life any more.
         min_watch: least time for which a heartbeat is watched: clocks of hosts differ.
-        poll: time between two looks at it.
+        poll: time between two reads of the heartbeat.
     """
 
     heartbeat_timeout: float

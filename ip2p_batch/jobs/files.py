@@ -86,7 +86,7 @@ PROCESS_CACHES = FileCaches()
 
 
 class JobFiles:
-    """Access to the files of a folder; opens nothing until asked.
+    """Access to the files of a folder; opens no file before a method needs it.
 
     Args:
         path: the folder.

@@ -19,11 +19,16 @@
     JOB/failures/ID.json        Failure, after the last attempt
     JOB/failed-items/ID.json    marker: some images of chunk ID failed, see its receipt
     JOB/poisoned/N              marker: frame or image N crashes its worker
-    JOB/inflight/               chunks that were dispatched
+    JOB/inflight/wave.json      chunks in flight
+    JOB/inflight/assembly       marker: the assembly was dispatched; assembly.sent: its message, too
     JOB/redispatched/N          marker: segments were missing N times
     JOB/refusals/NODE.json      Refusal of an incompatible worker
     JOB/cancel, JOB/pause       markers: stop, pause
     JOB/result.json             Result, when the job has ended
+    JOB/lock                    lock of assembly and retry
+    JOB/dispatch.lock           lock of those who dispatch
+    JOB/leader.lock             lock of the leader
+    JOB/workers.log             output of local workers
 
 Disk is the truth and Redis is transport: a chunk is finished when its receipt exists, and a
 receipt is written after the files that it vouches for. Every file appears under its name only
@@ -58,7 +63,7 @@ _MEDIA = ("segments", "borders", "heartbeats", "attempts", "poisoned")
 
 
 class JobFolder(JobFiles):
-    """A job folder by its path; opens nothing until asked.
+    """A job folder by its path; opens no file before a method needs it.
 
     Attributes:
         receipts: of finished chunks.
@@ -80,7 +85,7 @@ class JobFolder(JobFiles):
         self.dispatch = DispatchState(self)
         self.hardware = Hardware(self, self.receipts)
 
-    # -- what was asked ---------------------------------------------------------------
+    # -- job and plan -------------------------------------------------------------------
 
     @classmethod
     def create(
@@ -165,7 +170,7 @@ class JobFolder(JobFiles):
         raise JobError(f"{self.path} has no chunk {chunk_id!r} in its plan.")
 
     def refresh(self) -> None:
-        """Notice replaced files: a network share looks at the server when a file is opened."""
+        """Notice replaced files: opening a file makes an NFS client ask the server."""
         for name in ("job.json", "plan.json"):
             with suppress(OSError), self.at(name).open("rb"):
                 pass

@@ -20,7 +20,7 @@ from .folder import JobFolder
 #: The loggers above those of all modules.
 _LOGGERS = ("ip2p_batch", "workers")
 
-#: States in the order in which a chunk usually passes through them; the last seven replace the
+#: States in the order in which a chunk usually passes through them; the last eight replace the
 #: rest of the sequence, or repeat it.
 ChunkState = Literal[
     "dispatched",  # its message is in the queue, or the local executor has it
@@ -36,6 +36,7 @@ ChunkState = Literal[
     "superseded",  # another worker has it, so this one stops
     "stalled",  # its worker is dead: the heartbeat has stopped
     "requeued",  # its message is back in the queue
+    "dropped",  # its message is acknowledged without work: the job is paused or cancelled
     "released",  # stopped on purpose: the attempt does not count as a crash
     "poisoned",  # a frame that crashed its worker too often is skipped; frame= names it
 ]

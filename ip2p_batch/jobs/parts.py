@@ -169,7 +169,7 @@ class DispatchState:
         return self._files.marked("inflight/assembly")
 
     def dispatch_assembly(self, enqueue: Callable[[], None], *, redelivered: bool = False) -> None:
-        """Call ``enqueue`` once, whichever of several callers comes first.
+        """Call ``enqueue`` once, even if several processes call this.
 
         If ``enqueue`` raises, the next caller tries again.
 
@@ -177,7 +177,7 @@ class DispatchState:
             redelivered: the caller replaces one that died: enqueue again if that one stopped
                 before its message was sent.
         """
-        marker, sent = "inflight/assembly", "inflight/assembly.whole"
+        marker, sent = "inflight/assembly", "inflight/assembly.sent"
         first = self._files.mark_once(marker)
         if not first and not (redelivered and not self._files.marked(sent)):
             return
@@ -215,7 +215,7 @@ class Hardware:
         return self._files.read("compute-profile.json", ComputeProfile)
 
     def fix_profile(self, ours: ComputeProfile) -> ComputeProfile:
-        """The job's compute profile; becomes ``ours`` if no worker was earlier."""
+        """Return the job's compute profile; it becomes ``ours`` if the job has none yet."""
         profile = self.profile()
         if profile is None:
             self._files.write_first("compute-profile.json", ours)
@@ -223,7 +223,7 @@ class Hardware:
         return profile
 
     def add_refusal(self, refusal: Refusal) -> None:
-        """Record that a worker edits no chunks of this job, and why."""
+        """Record that a worker refuses this job, and why."""
         name = hashlib.sha256(refusal.node.encode()).hexdigest()[:16]
         self._files.write(f"refusals/{name}.json", refusal, durable=False)
 

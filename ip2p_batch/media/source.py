@@ -32,7 +32,7 @@ def classify_source(path: Path) -> SourceKind:
         ) from None
     except OSError as error:
         raise SourceError(f"{path}: {describe_error(error)}.", path=path, hint=_NAME_HINT) from None
-    if not stat.S_ISREG(status.st_mode):  # opening a pipe would wait for its writer for ever
+    if not stat.S_ISREG(status.st_mode):  # opening a pipe would wait for its writer forever
         raise SourceError(
             f"{path}: not a regular file.", path=path, hint="Write its content to a file first."
         )

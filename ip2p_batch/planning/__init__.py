@@ -1,1 +1,1 @@
-"""Plans: from source facts and a recipe to shots, chunks and waves. Pure; loads no torch."""
+"""Plan jobs: from source facts and a recipe to shots, chunks and waves. Loads no torch."""

@@ -6,7 +6,7 @@ from ..jobs.plan import Chunk, ImageChunk, Plan
 from ..jobs.spec import Job
 
 #: Seconds allowed for any chunk, in addition to the time for its frames.
-LEAST_SECONDS = 600.0
+MIN_CHUNK_SECONDS = 600.0
 #: TFLOP per UNet call at 512x512 for Stable Diffusion 1.5, including its share of all other work.
 _CALL = 1.0
 #: TFLOP per second of the slowest supported device of each kind.

@@ -82,7 +82,7 @@ def make_app(url: str, *, visibility_timeout: float = VISIBILITY_TIMEOUT) -> Cel
         worker_hijack_root_logger=False,
         worker_redirect_stdouts=False,
         # Acknowledge after the task, so that a worker's death returns the chunk to the queue.
-        # reject_on_worker_lost alone would run a poisoned chunk for ever; retries are counted.
+        # reject_on_worker_lost alone would run a poisoned chunk forever; retries are counted.
         task_acks_late=True,
         task_reject_on_worker_lost=True,
         task_retry_on_worker_lost=True,

@@ -16,13 +16,13 @@ import msgspec
 from ..errors import BrokerError
 from ..jobs.folder import JobFolder
 from ..jobs.plan import ASSEMBLY, Chunk
-from ..planning.cost import LEAST_SECONDS, planned_seconds
+from ..planning.cost import MIN_CHUNK_SECONDS, planned_seconds
 from . import redis_url
 from .celery_app import make_app
 from .executor import QueuedChunks
 from .messages import (
     KEY_PREFIX,
-    LEAST_TIME_LIMIT,
+    MIN_TIME_LIMIT,
     PRIORITIES,
     QUEUE_KEYS,
     TASK_ASSEMBLE,
@@ -39,8 +39,8 @@ _MIN_INFLIGHT = 4
 
 def time_limit(folder: JobFolder, chunk: Chunk) -> int:
     """Seconds after which a chunk counts as hung: the estimate for the slowest supported CPU."""
-    seconds = LEAST_SECONDS + planned_seconds(folder.job(), folder.plan(), chunk, "cpu")
-    return int(min(max(seconds, LEAST_TIME_LIMIT), TIME_LIMIT))
+    seconds = MIN_CHUNK_SECONDS + planned_seconds(folder.job(), folder.plan(), chunk, "cpu")
+    return int(min(max(seconds, MIN_TIME_LIMIT), TIME_LIMIT))
 
 
 class CeleryExecutor:

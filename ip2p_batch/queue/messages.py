@@ -21,17 +21,17 @@ KEY_PREFIX = "ip2p:"
 MAX_RETRIES = 60
 
 #: Seconds until a dead worker's message goes to another worker, plus up to ten until Kombu checks.
-#: Workers renew it meanwhile (``workers/lease.py``), so a long chunk does not run twice.
+#: Workers renew it meanwhile (``workers/visibility.py``), so a long chunk does not run twice.
 VISIBILITY_TIMEOUT = 90
 #: Seconds that a worker which was asked to stop may spend on its current chunk.
 SOFT_SHUTDOWN = 20
 #: A chunk that runs longer than this many seconds has hung, and its process is killed: with a
-#: renewed lease nothing else would notice. A chunk of a large model can take hours on a CPU, so
+#: renewed message nothing else would notice. A chunk of a large model can take hours on a CPU, so
 #: each message carries a limit of its own, and the launcher lowers it for GPUs. The worker's
 #: process notices a hang sooner (``execution/timeout.py``), unless the whole process hangs.
 TIME_LIMIT = 24 * 3600
 #: Lowest limit of a message, in seconds: loading a model may include a download.
-LEAST_TIME_LIMIT = 3600
+MIN_TIME_LIMIT = 3600
 
 PRIORITY_STEPS = (0, 3, 6, 9)
 SEPARATOR = ":"

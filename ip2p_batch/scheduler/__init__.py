@@ -1,8 +1,9 @@
-"""Start, follow, resume and cancel jobs. All state is in the job folder.
+"""Create, dispatch, follow, reconcile and retry jobs. All state is in the job folder.
 
 Workers call :func:`dispatch_next` after each chunk, so a detached job runs from wave to wave to
 its output while no process follows it. :func:`follow_job` also repairs what a queue can lose: it
-enqueues chunks again that no worker has and no queue holds.
+requeues chunks that no worker has and no queue holds. Also exports what callers need to prepare,
+find and read jobs.
 """
 
 from __future__ import annotations

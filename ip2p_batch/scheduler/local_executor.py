@@ -25,12 +25,7 @@ _MAX_INFLIGHT = 64
 
 
 class LocalExecutor:
-    """Executor that runs one chunk or assembly per :meth:`poll`: for tests and debugging.
-
-    Args:
-        editor_for: makes the editor of a recipe.
-        worker_cache: what is kept between chunks; None makes a new one.
-    """
+    """Runs one chunk or assembly per :meth:`poll`, in the calling process; for custom editors."""
 
     def __init__(self, editor_for: EditorFor, worker_cache: WorkerCache | None = None) -> None:
         self._editor_for = editor_for
@@ -70,8 +65,9 @@ class LocalExecutor:
         return _MAX_INFLIGHT
 
     def _run_chunk(self, folder: JobFolder, chunk: Chunk) -> None:
-        if folder.paused:
-            return  # as workers do: the scheduler enqueues it again when the job is resumed
+        if folder.paused:  # as workers do: the scheduler enqueues it again on resume
+            chunk_log(log, folder, chunk.id, "dropped", reason="paused")
+            return
 
         def work() -> None:
             process_chunk(

@@ -1,4 +1,4 @@
-"""Reconcile a job with its queue: enqueue again what dead workers and a restarted Redis lost."""
+"""Reconcile a job with its queue: requeue what dead workers and a restarted Redis lost."""
 
 from __future__ import annotations
 

@@ -145,13 +145,13 @@ def cut_connections(scene: Scene) -> None:
         time.sleep(scene.chance.uniform(0, 0.3))
 
 
-def close_the_way(scene: Scene) -> tuple[Heal, float]:
+def refuse_connections(scene: Scene) -> tuple[Heal, float]:
     """Make Redis unreachable for some seconds."""
     scene.rig.proxy.refuse(True)
     return lambda: scene.rig.proxy.refuse(False), scene.chance.uniform(0.5, 6)
 
 
-def hold_the_way(scene: Scene) -> tuple[Heal, float]:
+def delay_connections(scene: Scene) -> tuple[Heal, float]:
     """Delay what is sent to Redis by seconds."""
     scene.rig.proxy.hold(True)
     return lambda: scene.rig.proxy.hold(False), scene.chance.uniform(0.5, 6)
@@ -235,14 +235,15 @@ def cancel(scene: Scene) -> None:
 FAULTS: dict[Injection, int] = {
     kill_worker: 3, kill_child: 3, kill_parent: 2, kill_launcher: 2, stop_worker: 3, stop_child: 1,
     kill_command: 3, interrupt_command: 1, second_command: 2,
-    kill_redis: 2, wipe_redis: 2, empty_redis: 1, cut_connections: 2, close_the_way: 2,
-    hold_the_way: 1, double_messages: 2, shuffle_messages: 1, lose_messages: 2, steal_message: 1,
+    kill_redis: 2, wipe_redis: 2, empty_redis: 1, cut_connections: 2, refuse_connections: 2,
+    delay_connections: 1, double_messages: 2, shuffle_messages: 1, lose_messages: 2,
+    steal_message: 1,
     fill_disk: 2, limit_files: 2, lock_folder: 2, lose_share: 2, delete_file: 2, truncate_file: 2,
     flip_byte: 1, cancel: 1,
 }  # fmt: skip
 #: These need the rig's own Redis and workers.
 SHARED_ONLY = frozenset(
-    {cut_connections, close_the_way, hold_the_way, double_messages, shuffle_messages,
+    {cut_connections, refuse_connections, delay_connections, double_messages, shuffle_messages,
      lose_messages, steal_message}
 )  # fmt: skip
 #: These need a command that follows the job.
@@ -252,15 +253,15 @@ DOUBLE = frozenset(
     f.__name__
     for f in (
         stop_worker, stop_child, second_command, double_messages, lose_messages, steal_message,
-        cut_connections, close_the_way, hold_the_way, kill_command, interrupt_command, wipe_redis,
-        empty_redis,
+        cut_connections, refuse_connections, delay_connections, kill_command, interrupt_command,
+        wipe_redis, empty_redis,
     )
 )  # fmt: skip
 #: After these all workers must be at work again.
 FAR = frozenset(
     f.__name__
     for f in (
-        kill_redis, wipe_redis, empty_redis, cut_connections, close_the_way, hold_the_way,
+        kill_redis, wipe_redis, empty_redis, cut_connections, refuse_connections, delay_connections,
         double_messages, steal_message,
     )
 )  # fmt: skip

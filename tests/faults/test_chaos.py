@@ -17,7 +17,7 @@ from ip2p_batch.jobs.records import Result
 from ip2p_batch.scheduler.local_executor import LocalExecutor
 
 from .. import clips
-from ..jobs import stills_job
+from ..jobs import image_job
 from ..worker_processes import ROOT
 from . import chaos, course, jobs
 from .injections import FAULTS
@@ -110,13 +110,13 @@ def test_an_image_that_is_lost_added_or_changed_is_noticed(done):
 
 
 def test_a_status_that_lies_is_noticed(tmp_path):
-    job = stills_job(tmp_path, 2)
+    job = image_job(tmp_path, 2)
     with Witness(job) as witness:
         assert not witness.lie
         job.write_result(Result(output=job.job().output, frames=2, seconds=1, finished=1))
     assert "is not there" in witness.lie
 
-    other = stills_job(tmp_path / "other", 2)
+    other = image_job(tmp_path / "other", 2)
     with Witness(other) as witness:
         list(scheduler.follow_job(other, LocalExecutor(lambda _: IdentityEditor())))
         seen = threading.Event()

@@ -91,7 +91,7 @@ def open_image(path: Path, *, max_pixels: int | None = None) -> Iterator[tuple[P
     """
     with silence_pillow():
         try:
-            # Before open(), which would wait for ever for the writer of a named pipe.
+            # Before open(), which would wait forever for the writer of a named pipe.
             if not stat.S_ISREG(path.stat().st_mode):
                 raise _error(path, "not a regular file", "Remove it from the input.")
             with path.open("rb") as file:

@@ -18,7 +18,7 @@ from celery import bootsteps
 log = logging.getLogger(__name__)
 
 
-class LeaseRenewal(bootsteps.StartStopStep):
+class VisibilityRenewal(bootsteps.StartStopStep):
     """A thread next to the consumer that renews its messages, four times per timeout."""
 
     requires = ("celery.worker.consumer.tasks:Tasks",)
@@ -32,7 +32,7 @@ class LeaseRenewal(bootsteps.StartStopStep):
         self._stop = threading.Event()
         # A new event per thread, so that a later start does not resume an old thread.
         threading.Thread(
-            target=_keep_renewing, args=(parent, self._stop), name="lease", daemon=True
+            target=_keep_renewing, args=(parent, self._stop), name="visibility", daemon=True
         ).start()
 
     def stop(self, parent: Any) -> None:
