@@ -76,7 +76,8 @@ def edit(
         overwrite: replace an output that exists.
         devices: ``auto``, ``cpu`` or GPU numbers such as ``0,1``, for local workers.
         editor: an editor of your own; it runs in this process and no worker is started.
-        settings: None reads the environment (``IP2P_*``).
+        settings: broker, device, folders and allowed models of this call; None reads the
+            environment. Local workers read the rest (threads, timeouts) from ``IP2P_*``.
 
     Returns:
         What was written. ``result.failed`` lists images that could not be edited.
@@ -105,7 +106,9 @@ def edit(
     if editor is not None:
         events = run_in_process(folder, editor)
     else:
-        selection = WorkerSelection(broker=settings.broker_url, workers=workers, devices=devices)
+        selection = WorkerSelection(
+            broker=settings.broker_url, workers=workers, devices=devices or settings.device
+        )
         events = run_job(folder, selection)
     return _result(folder, events, report)
 

@@ -18,8 +18,8 @@ class Frame:
     """An image and its place.
 
     Attributes:
-        index: position in the source, from 0, in display order; for stills the item's number.
-        pts: presentation time in the source stream's time base; 0 for stills.
+        index: position in the source, from 0, in display order; for images the item's number.
+        pts: presentation time in the source stream's time base; 0 for images.
         image: pixels, see :data:`Image`.
     """
 

@@ -208,10 +208,8 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
     def __post_init__(self) -> None:
         for name, field in FIELDS.items():
-            given = getattr(self, name)
-            value = field.convert(given)
-            if type(value) is not type(given):  # 7 for 7.0 would have another fingerprint
-                msgspec.structs.force_setattr(self, name, value)
+            # Converted: 7 for 7.0, also inside a tuple, would have another fingerprint.
+            msgspec.structs.force_setattr(self, name, field.convert(getattr(self, name)))
         begin, end = self.guidance_interval
         if begin > end:
             raise RecipeError(

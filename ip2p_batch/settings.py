@@ -144,7 +144,7 @@ def number(
     if not text:
         return default
     try:
-        value: T = msgspec.convert(text, kind, strict=False)
+        value: T = msgspec.convert(text.strip(), kind, strict=False)
     except msgspec.ValidationError:
         (meta,) = kind.__metadata__
         raise RecipeError(

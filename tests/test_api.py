@@ -11,7 +11,10 @@ import pytest
 from PIL import Image as Pil
 
 import ip2p_batch
+from ip2p_batch import scheduler
+from ip2p_batch.jobs.attempts import history, live_heartbeats
 from ip2p_batch.queue.local_workers import LocalWorkers
+from ip2p_batch.scheduler.local_run import WorkerSelection, run_job
 
 from . import clips
 
@@ -197,3 +200,23 @@ def test_the_examples_of_the_readme_and_the_package_agree_with_the_signature(cli
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.split() == [str(Path(clip.parent / "out.mp4")), "12"]
+
+
+def test_a_run_that_its_check_stops_counts_no_crash(clip, tmp_path, settings):
+    class Stop(Exception):
+        pass
+
+    slow = ip2p_batch.recipe_for("identity:slow=30", "x", size=64, carryover=0.0)
+    folder = scheduler.create_job(
+        scheduler.EditRequest(source=clip, output=tmp_path / "out.mp4", recipe=slow),
+        settings,
+    )
+
+    def stop_once_a_chunk_is_edited():
+        if live_heartbeats(folder, ()):
+            raise Stop
+
+    events = run_job(folder, WorkerSelection(workers=1), check=stop_once_a_chunk_is_edited)
+    with pytest.raises(Stop):
+        list(events)
+    assert [history(folder, chunk.id).crashes for chunk in folder.plan().chunks] == [0]

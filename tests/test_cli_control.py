@@ -17,9 +17,12 @@ from typer.testing import CliRunner
 from ip2p_batch import scheduler
 from ip2p_batch.cli.app import app
 from ip2p_batch.editing.editor import IdentityEditor
+from ip2p_batch.jobs.folder import JobFolder
 from ip2p_batch.jobs.records import Heartbeat, WorkerInfo
 from ip2p_batch.recipe import Recipe
+from ip2p_batch.scheduler.dispatch import lift_pause
 from ip2p_batch.scheduler.local_executor import LocalExecutor
+from ip2p_batch.storage.locks import Lock
 
 from .waiting import wait_for
 
@@ -115,7 +118,7 @@ def test_watch_reports_a_pause_and_its_end(folder):
     folder.pause()
     process = watch(folder.path.name)
     read_until(process.stderr, "paused; continue with `ip2p-batch resume")
-    scheduler.lift_pause(folder)
+    lift_pause(folder)
     read_until(process.stderr, "resumed")
     finish(folder)
     process.communicate(timeout=60)
@@ -193,11 +196,29 @@ def test_resume_of_a_paused_job_that_a_command_follows_lifts_the_pause_and_watch
     assert not (folder.path / "workers.log").exists(), "resume started no workers"
 
 
-def test_a_job_that_no_command_follows_is_not_followed(folder):
-    assert not scheduler.is_followed(folder)
+def test_a_pause_is_lifted_only_where_a_leader_continues_the_job(folder):
+    folder.pause()
+    assert not scheduler.continue_paused(folder)
+    assert folder.paused
     with folder.locked("leader.lock"):
-        assert scheduler.is_followed(folder)
-    assert not scheduler.is_followed(folder)
+        assert scheduler.continue_paused(folder)
+    assert not folder.paused
+
+
+def test_on_a_share_without_locks_a_leader_shows_by_dispatching(folder, monkeypatch):
+    monkeypatch.setattr(JobFolder, "lock_state", lambda *_: Lock.UNSUPPORTED)
+    folder.pause()
+    assert not scheduler.continue_paused(folder, wait_seconds=0.0)
+    folder.pause()
+    leader = threading.Thread(target=_dispatch_when_resumed, args=[folder])
+    leader.start()
+    assert scheduler.continue_paused(folder, wait_seconds=60.0)
+    leader.join()
+
+
+def _dispatch_when_resumed(folder):
+    wait_for(lambda: not folder.paused)
+    folder.mark_once("inflight/wave.json")
 
 
 def test_a_job_that_is_resumed_is_no_longer_paused(folder):

@@ -148,3 +148,12 @@ def test_the_defaults_of_a_model_may_set_only_some_fields(tmp_path: Path):
     (tmp_path / catalog.DEFAULTS_FILE).write_text('{"seed": 3}')
     with pytest.raises(ModelError, match="may set only"):
         catalog.defaults(str(tmp_path))
+
+
+def test_equal_recipes_have_equal_fingerprints_whatever_numbers_they_were_made_of():
+    whole = Recipe(instruction="x", guidance_scale=7, guidance_interval=(0, 1))
+    assert whole == Recipe(instruction="x", guidance_scale=7.0, guidance_interval=(0.0, 1.0))
+    assert (
+        whole.fingerprint()
+        == Recipe(instruction="x", guidance_scale=7.0, guidance_interval=(0.0, 1.0)).fingerprint()
+    )

@@ -73,3 +73,7 @@ def test_an_unknown_log_level_is_refused_with_the_known_ones(text):
     with pytest.raises(RecipeError, match="DEBUG, INFO, WARNING, ERROR") as caught:
         Settings.from_env({"IP2P_LOG_LEVEL": text})
     assert "Unset it" in caught.value.hint
+
+
+def test_blanks_around_a_number_are_ignored():
+    assert Settings.from_env({"IP2P_HEARTBEAT_TIMEOUT": " 20 "}).heartbeat_timeout == 20.0

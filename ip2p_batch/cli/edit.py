@@ -188,8 +188,7 @@ def resume(
         folder.set_priority(priority)
     if detached:
         return detach(folder, worker_options, reporter)
-    if folder.paused and scheduler.is_followed(folder):
-        scheduler.lift_pause(folder)
+    if folder.paused and scheduler.continue_paused(folder):
         return watch_until_end(folder, None, reporter)
     return run_job(folder, worker_options, reporter)
 

@@ -86,8 +86,8 @@ class GroupEditor:
             denoise(batches, self._anchors(batches), self.denoiser.num_steps, self.checkpoint)
             for batch, numbers in zip(batches, members, strict=True):
                 frames = [samples[n].frame for n in numbers]
-                pictures = float32_fallback.decode(self.vae, batch.x, frames, self.notes)
-                decoded.update(zip(numbers, pictures, strict=True))
+                images = float32_fallback.decode(self.vae, batch.x, frames, self.notes)
+                decoded.update(zip(numbers, images, strict=True))
         return [decoded[n] for n in range(len(samples))]
 
     def border_latents(

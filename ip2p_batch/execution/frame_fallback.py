@@ -45,19 +45,20 @@ class FrameFallback:
             self._error = error
             edited = {frame.index: frame for frame in error.edited}
         pairs: list[Pair] = []
-        for source in batch:
-            picture = edited.get(source.index)
-            if picture is None:
+        # A prepared frame carries its optical flow, which nothing needs after the edit.
+        for source in (frame.with_image(frame.image) for frame in batch):
+            result = edited.get(source.index)
+            if result is None:
                 self.notes[source.index] = "gave no finite image; a neighbour replaces it"
                 self._waiting.append(source)
             else:
-                self._last = picture
+                self._last = result
             if self._last is not None:
                 last = self._last
                 pairs += [(gap, gap.with_image(last.image)) for gap in self._waiting]
                 self._waiting.clear()
-            if picture is not None:
-                pairs.append((source, picture))
+            if result is not None:
+                pairs.append((source, result))
         if len(self._waiting) > _MAX_WAITING:
             self.finish()
         return pairs

@@ -145,6 +145,15 @@ class JobFiles:
                 ours = False
             yield ours
 
+    def lock_state(self, name: str) -> Lock:
+        """State of a lock file at this moment: ``OURS`` is free, ``UNSUPPORTED`` is unknown."""
+        path = self.at(name)
+        try:
+            with retry_transient(lambda: path.open("ab")) as file:
+                return lock_file(file.fileno())
+        except OSError as error:
+            raise write_error(path, error) from error
+
     # -- markers: empty files whose existence is the fact ---------------------------------
 
     def mark_once(self, name: str) -> bool:

@@ -12,8 +12,8 @@ from ..jobs.registry import find_job, list_jobs
 from ..jobs.status import JobStatus, read_status
 from ..planning.prepare import EditRequest, PreparedJob, Report, prepare_job
 from .create import create_job
-from .dispatch import dispatch_next, lift_pause, submit_job
-from .follow import done_event, follow_job, is_followed, read_result, watch_job
+from .dispatch import dispatch_next, submit_job
+from .follow import continue_paused, done_event, follow_job, read_result, watch_job
 from .reconcile import ReconcileLimits
 from .retry import retry_job
 
@@ -23,13 +23,12 @@ __all__ = [
     "PreparedJob",
     "ReconcileLimits",
     "Report",
+    "continue_paused",
     "create_job",
     "dispatch_next",
     "done_event",
     "find_job",
     "follow_job",
-    "is_followed",
-    "lift_pause",
     "list_jobs",
     "prepare_job",
     "read_result",

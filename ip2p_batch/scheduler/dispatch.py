@@ -43,7 +43,7 @@ def submit_job(folder: JobFolder, executor: Executor) -> None:
 
 def lift_pause(folder: JobFolder) -> None:
     """Lift a pause. The process that leads the job dispatches it; see
-    :func:`~ip2p_batch.scheduler.follow.is_followed`.
+    :func:`~ip2p_batch.scheduler.follow.continue_paused`.
     """
     with inflight.dispatch_lock(folder):
         # Workers drop messages of a paused job, so the record of what is in flight is void.

@@ -13,12 +13,14 @@ from ..jobs.folder import JobFolder
 from ..jobs.records import Failure, Result
 from ..queue.executor import Executor
 from ..settings import Settings
-from .dispatch import dispatch_next, submit_job
+from ..storage.locks import Lock
+from .dispatch import dispatch_next, lift_pause, submit_job
 from .progress import JobMonitor
 from .reconcile import ReconcileLimits, Reconciler
 
 _POLL_SECONDS = 0.2
 _CHECK_SECONDS = 1.0
+_LEADER_LOCK = "leader.lock"
 
 
 def follow_job(
@@ -71,10 +73,25 @@ def watch_job(
         yield from _Follower(folder, executor, leader, check, limits).events()
 
 
-def is_followed(folder: JobFolder) -> bool:
-    """Whether a process leads the job: it dispatches and repairs it."""
-    with LeaderLock(folder) as lock:
-        return not lock.acquire()
+def continue_paused(folder: JobFolder, *, wait_seconds: float = 5.0) -> bool:
+    """Lift the pause of a job that another process leads, so that it continues there.
+
+    Args:
+        wait_seconds: on a share without file locks, time for a leader to dispatch the job.
+
+    Returns:
+        False if no process leads the job: the caller has to run it.
+    """
+    state = folder.lock_state(_LEADER_LOCK)
+    if state is Lock.OURS:
+        return False
+    lift_pause(folder)
+    deadline = time.monotonic() + (wait_seconds if state is Lock.UNSUPPORTED else 0.0)
+    while state is Lock.UNSUPPORTED and not folder.dispatch.started and not folder.ended:
+        if time.monotonic() >= deadline:
+            return False
+        time.sleep(0.1)
+    return True
 
 
 class LeaderLock:
@@ -98,7 +115,7 @@ class LeaderLock:
         """Try to take the lock; whether this process holds it. Call again after a failure."""
         if not self._is_held:
             with ExitStack() as stack:
-                self._is_held = stack.enter_context(self._folder.locked("leader.lock"))
+                self._is_held = stack.enter_context(self._folder.locked(_LEADER_LOCK))
                 if self._is_held:
                     self._stack = stack.pop_all()
         return self._is_held

@@ -144,13 +144,16 @@ def _with_broker(
 
 @contextmanager
 def _released_on_stop(folder: JobFolder) -> Iterator[None]:
-    """On Ctrl-C or an early close, record that the local workers were stopped, not crashed.
+    """When the run stops early, record that the local workers were stopped, not crashed.
 
-    Attempts without an end count as crashes of the chunk; these were ended on purpose.
+    Attempts without an end count as crashes of the chunk; these were ended on purpose. Only
+    workers that ended by themselves (NoWorkerError) crashed.
     """
     try:
         yield
-    except (KeyboardInterrupt, GeneratorExit):
+    except NoWorkerError:
+        raise
+    except BaseException:
         with suppress(Ip2pError, OSError):
             release_all(folder, platform.node())
         raise
