@@ -11,9 +11,9 @@ import dataclasses
 import os
 import time
 from collections.abc import Callable, Generator
-from contextlib import closing
+from contextlib import AbstractContextManager, closing
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -26,6 +26,7 @@ from .jobs.spec import Encoding, Priority
 from .jobs.status import JobStatus, read_status
 from .planning.prepare import EditRequest, PreparedJob, prepare_job
 from .planning.recipes import resolve_recipe
+from .queue.celery_executor import connect_executor
 from .recipe import Recipe
 from .scheduler import create_job, read_result, submit_job, watch_job
 from .scheduler.local_run import WorkerSelection, run_in_process, run_job
@@ -33,6 +34,7 @@ from .settings import Settings
 
 if TYPE_CHECKING:
     from .editing.editor import Editor
+    from .queue.executor import Executor
 
 #: Called for every event of a job, in the caller's thread.
 Progress = Callable[[Event], None]
@@ -284,18 +286,14 @@ class JobHandle:
         with self._executor() as executor:
             submit_job(self.folder, executor)
 
-    def _executor(self) -> closing[Any]:
-        from .queue import redis_url
-        from .queue.celery_executor import CeleryExecutor
-
+    def _executor(self) -> AbstractContextManager[Executor]:
         url = self._settings.broker_url
         if url is None:
             raise BrokerError(
                 f"Job {self.id} was opened without a broker.",
                 hint="Pass broker='redis://host/0' to open_job(), or set IP2P_BROKER_URL.",
             )
-        redis_url.check_broker(url)
-        return closing(CeleryExecutor(url))
+        return connect_executor(url)
 
 
 def _settings(settings: Settings | None, broker: str | None) -> Settings:

@@ -39,7 +39,7 @@ from .warp import warp
 
 Tensor = torch.Tensor
 
-#: A frame of which both borders hide more than this share takes nothing over.
+#: A frame takes nothing over if both borders hide more than this share of it.
 MAX_HIDDEN = 0.9
 #: Up to this hidden share no x0 estimate is made: it would not be worth its steps.
 NEGLIGIBLE_HIDDEN = 0.01

@@ -17,7 +17,6 @@ import time
 from collections.abc import Callable, Collection, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
-from enum import Enum
 from typing import Self
 
 from ..errors import ChunkTaken, Ip2pError, OutputError
@@ -53,14 +52,6 @@ class History:
     @property
     def crashes(self) -> int:
         return len(self.crashed)
-
-
-class HolderState(Enum):
-    """Outcome of :func:`holder_state`."""
-
-    ALIVE = "alive"
-    GONE = "gone"
-    UNKNOWN = "unknown"
 
 
 class ChunkLease:
@@ -153,10 +144,10 @@ def acquire(
         ChunkTaken: the holder is alive, or another worker took the lease just now.
         OutputError: the job folder cannot be written.
     """
-    timing = timing or LeaseTiming(Settings.from_env().heartbeat_timeout)
     attempts = _read(folder, chunk_id)
     number = len(attempts)
-    if _holder_state(folder, chunk_id, attempts, worker.host, timing) is not HolderState.GONE:
+    if not _is_gone(folder, chunk_id, attempts, worker.host):
+        timing = timing or LeaseTiming(Settings.from_env().heartbeat_timeout)
         _wait_until_gone(folder, chunk_id, number, checkpoint, timing)
     path = folder.attempt_path(chunk_id, number + 1)
     try:
@@ -179,22 +170,6 @@ def acquire(
     except OutputError:
         os.close(file)
         raise
-
-
-def holder_state(
-    folder: JobFolder, chunk_id: str, *, host: str, timing: LeaseTiming | None = None
-) -> HolderState:
-    """Whether the worker that holds a chunk is alive, as far as this host can see at once.
-
-    ``GONE``: no attempt was made, the last one ended, or its process on this host died. ``ALIVE``:
-    its heartbeat is recent. ``UNKNOWN``: on another host, or hung; watch its heartbeat.
-
-    Args:
-        host: name of this host: locks of other hosts prove nothing on every file system.
-        timing: None uses ``IP2P_HEARTBEAT_TIMEOUT``.
-    """
-    timing = timing or LeaseTiming(Settings.from_env().heartbeat_timeout)
-    return _holder_state(folder, chunk_id, _read(folder, chunk_id), host, timing)
 
 
 def live_heartbeats(folder: JobFolder, finished: Collection[str]) -> list[Heartbeat]:
@@ -265,21 +240,16 @@ def _read(folder: JobFolder, chunk_id: str) -> list[Attempt | None]:
     return attempts
 
 
-def _holder_state(
-    folder: JobFolder,
-    chunk_id: str,
-    attempts: list[Attempt | None],
-    host: str,
-    timing: LeaseTiming,
-) -> HolderState:
+def _is_gone(folder: JobFolder, chunk_id: str, attempts: list[Attempt | None], host: str) -> bool:
+    """Whether certainly no worker holds a chunk. Otherwise its heartbeat must be watched.
+
+    No attempt was made, the last one ended, or its process died on this host. Of other hosts a
+    lock proves nothing on every file system, and a hung process keeps its lock.
+    """
     last = attempts[-1] if attempts else None
-    if last is None:
-        return HolderState.GONE
-    if last.worker.host == host and _is_unlocked(folder, chunk_id, len(attempts)):
-        return HolderState.GONE
-    heartbeat = folder.heartbeats.get(chunk_id)
-    recent = heartbeat is not None and time.time() - heartbeat.at < timing.heartbeat_timeout
-    return HolderState.ALIVE if recent else HolderState.UNKNOWN
+    return last is None or (
+        last.worker.host == host and _is_unlocked(folder, chunk_id, len(attempts))
+    )
 
 
 def _wait_until_gone(

@@ -14,7 +14,7 @@ from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, BinaryIO, TypeVar
 
 from ..errors import JobError, OutsideRoots
 from ..storage.atomic import read_error, retry_transient, write_atomic, write_error
@@ -130,27 +130,28 @@ class JobFiles:
             name: of the lock file; the default one is for assembly.
             wait: block until the lock is free, then yield True.
         """
-        path = self.at(name)
-        try:
-            file = retry_transient(lambda: path.open("ab"))
-        except OSError as error:
-            raise write_error(path, error) from error
-        with file:
+        with self._open_lock(name) as file:
             try:
                 # A share without locks: two may do the same; the last file to appear is complete.
                 ours = lock_file(file.fileno(), wait=wait) is not Lock.HELD
             except OSError as error:
                 if wait:
-                    raise write_error(path, error) from error
+                    raise write_error(Path(file.name), error) from error
                 ours = False
             yield ours
 
     def lock_state(self, name: str) -> Lock:
         """State of a lock file at this moment: ``OURS`` is free, ``UNSUPPORTED`` is unknown."""
+        with self._open_lock(name) as file:
+            try:
+                return lock_file(file.fileno())
+            except OSError as error:
+                raise write_error(Path(file.name), error) from error
+
+    def _open_lock(self, name: str) -> BinaryIO:
         path = self.at(name)
         try:
-            with retry_transient(lambda: path.open("ab")) as file:
-                return lock_file(file.fileno())
+            return retry_transient(lambda: path.open("ab"))
         except OSError as error:
             raise write_error(path, error) from error
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from typing import Any
 
 import msgspec
@@ -211,3 +212,15 @@ def _chunk_ids(job: str, messages: Iterable[bytes]) -> Iterator[str]:
             continue
         if message.job == job:
             yield message.chunk
+
+
+@contextmanager
+def connect_executor(url: str) -> Iterator[CeleryExecutor]:
+    """Check a broker and yield an executor for it, which is closed at the end.
+
+    Raises:
+        BrokerError: Redis does not answer at ``url``, or cannot serve as a broker.
+    """
+    redis_url.check_broker(url)
+    with closing(CeleryExecutor(url)) as executor:
+        yield executor

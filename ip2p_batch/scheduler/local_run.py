@@ -21,7 +21,7 @@ from ..jobs.attempts import release_all
 from ..jobs.events import Event
 from ..jobs.folder import JobFolder
 from ..queue import redis_url
-from ..queue.celery_executor import CeleryExecutor
+from ..queue.celery_executor import CeleryExecutor, connect_executor
 from ..queue.local_workers import LocalWorkers
 from ..queue.private_redis import PrivateRedis
 from .dispatch import submit_job
@@ -97,8 +97,7 @@ def submit_to_broker(folder: JobFolder, selection: WorkerSelection) -> bool:
         BrokerError: Redis cannot be reached.
     """
     assert selection.broker is not None
-    redis_url.check_broker(selection.broker)
-    with closing(CeleryExecutor(selection.broker)) as executor:
+    with connect_executor(selection.broker) as executor:
         submit_job(folder, executor)
         return _answers(executor, selection.answer_seconds)
 
@@ -130,8 +129,7 @@ def _with_local_workers(
 def _with_broker(
     folder: JobFolder, selection: WorkerSelection, url: str, check: Callable[[], None]
 ) -> Generator[Event, None, None]:
-    redis_url.check_broker(url)
-    with closing(CeleryExecutor(url)) as executor:
+    with connect_executor(url) as executor:
         if not _answers(executor, selection.answer_seconds):
             raise NoWorkerError(
                 f"No worker answers at {redis_url.redact_url(url)}.",
