@@ -89,8 +89,9 @@ def test_watch_follows_a_job_of_other_workers_and_ends_like_edit(folder):
     rest, _ = process.communicate(timeout=60)
     events = [json.loads(line) for line in (first + rest).splitlines()]
     kinds = [e["kind"] for e in events]
-    assert kinds[:2] == ["started", "progress"] and kinds[-1] == "done"
-    assert "chunk" in kinds
+    # The first look may already find the chunk finished, so "progress" need not come second.
+    assert kinds[0] == "started" and kinds[-1] == "done"
+    assert {"progress", "chunk"} <= set(kinds)
     assert events[-1]["data"]["frames"] == 3
     assert process.returncode == 1, "one image failed"
 
