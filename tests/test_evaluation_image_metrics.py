@@ -1,5 +1,9 @@
 """PSNR, SSIM and edit strength: values that follow from their formulas."""
 
+import subprocess
+import sys
+
+import cv2
 import numpy as np
 import pytest
 
@@ -43,8 +47,6 @@ def test_ssim_equals_the_papers_formula_computed_window_by_window():
     first, second = noisy(scene(24, 20), 15, 1), noisy(scene(24, 20), 15, 2)
     axis = np.exp(-(np.arange(-5, 6) ** 2) / (2 * 1.5**2))
     window = np.outer(axis, axis) / axis.sum() ** 2
-    import cv2
-
     x, y = (cv2.cvtColor(i, cv2.COLOR_RGB2GRAY).astype(float) for i in (first, second))
     values = []
     for top in range(x.shape[0] - 10):
@@ -57,7 +59,45 @@ def test_ssim_equals_the_papers_formula_computed_window_by_window():
                 ((2 * ma * mb + 6.5025) * (2 * cov + 58.5225))
                 / ((ma**2 + mb**2 + 6.5025) * (va + vb + 58.5225))
             )
-    assert ssim(first, second) == pytest.approx(np.mean(values), abs=1e-9)
+    assert ssim(first, second) == pytest.approx(np.mean(values), abs=1e-5)
+
+
+@pytest.mark.parametrize("height", [11, 74, 75, 200])
+def test_ssim_in_strips_equals_ssim_of_the_whole_image_in_float64(height):
+    bright = np.clip(scene(90, height).astype(int) + 120, 0, 255).astype(np.uint8)
+    for first, second in ((bright, noisy(bright, 4)), (bright, bright), (bright // 8, bright // 9)):
+        assert ssim(first, second) == pytest.approx(float64_ssim(first, second), abs=1e-5)
+
+
+def float64_ssim(first, second):
+    x, y = (cv2.cvtColor(image, cv2.COLOR_RGB2GRAY).astype(np.float64) for image in (first, second))
+
+    def local(values):
+        return cv2.GaussianBlur(values, (11, 11), 1.5)[5:-5, 5:-5]
+
+    mx, my = local(x), local(y)
+    vx, vy, cov = local(x * x) - mx**2, local(y * y) - my**2, local(x * y) - mx * my
+    index = (2 * mx * my + 6.5025) * (2 * cov + 58.5225)
+    return (index / ((mx**2 + my**2 + 6.5025) * (vx + vy + 58.5225))).mean()
+
+
+def test_metrics_of_a_large_image_need_little_memory():
+    """In a process of its own, whose peak memory no other test has raised."""
+    code = """
+import resource
+import numpy as np
+from ip2p_batch.evaluation import edge_match, gradient_energy, psnr, ssim
+
+image = np.random.default_rng(0).integers(0, 256, (4000, 3000, 3), dtype=np.uint8)
+other = image[::-1].copy()
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+for measure in (psnr, ssim, edge_match):
+    measure(image, other)
+gradient_energy(image)
+print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert float(done.stdout) < 250  # MiB for 12 megapixels; SSIM in float64 took a GiB
 
 
 def test_edit_strength_is_the_distance_covered_from_source_to_target():
