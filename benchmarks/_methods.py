@@ -141,8 +141,8 @@ def apply(images: Sequence[Image], clip: Clip, recipe: Recipe) -> list[Image]:
 def _filtered(sources: Sequence[Frame], edited: Sequence[Frame], recipe: Recipe) -> list[Frame]:
     """Frames of one shot through the recipe's filters."""
     pipeline = TemporalPipeline(stages_for(recipe))
-    frames = [f for pair in zip(sources, edited, strict=True) for f in pipeline.push(*pair)]
-    return [*frames, *pipeline.flush()]
+    pairs = [p for pair in zip(sources, edited, strict=True) for p in pipeline.push(*pair)]
+    return [pair.edited for pair in (*pairs, *pipeline.flush())]
 
 
 def cross_frame(editor: Any, frames: list[Frame], recipe: Recipe) -> list[Image]:

@@ -9,6 +9,9 @@ import numpy.typing as npt
 
 #: 8-bit sRGB pixels, shape ``(height, width, 3)``, C-contiguous.
 Image = npt.NDArray[np.uint8]
+#: sRGB pixels at the source's size and depth: as :data:`Image`, or uint16 with 65535 for white if
+#: the source has more than 8 bits a sample.
+FullImage = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
 #: Presentation times of all frames of a video, in its time base, shape ``(frames,)``, sorted.
 FrameTable = npt.NDArray[np.int64]
 

@@ -19,6 +19,7 @@ from msgspec import Meta
 
 from .errors import RecipeError
 
+Detail = Literal["source", "edit"]
 Scheduler = Literal["euler-ancestral", "euler", "ddim", "dpm++", "unipc"]
 SCHEDULERS: tuple[str, ...] = get_args(Scheduler)
 #: A part of the denoising steps.
@@ -96,6 +97,14 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
             " source's size.",
         ),
     ] = 512
+    # transfer/, execution/full_size.py
+    detail: Annotated[
+        Detail,
+        Meta(
+            description="Where the detail of the full-size result comes from. `source`: the edit is"
+            " transferred to the source's own pixels. `edit`: the edited frame is enlarged."
+        ),
+    ] = "source"
     tiny_vae: Annotated[
         bool,
         Meta(

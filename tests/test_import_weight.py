@@ -16,7 +16,7 @@ import ip2p_batch.queue
 from .jobs import image_job
 from .worker_processes import worker_env
 
-HEAVY = ("av", "PIL", "cv2", "torch", "numpy", "diffusers", "transformers", "scenedetect")
+HEAVY = ("av", "PIL", "cv2", "torch", "numba", "numpy", "diffusers", "transformers", "scenedetect")
 QUEUE = [f"ip2p_batch.queue.{m.name}" for m in pkgutil.iter_modules(ip2p_batch.queue.__path__)]
 
 IMPORT = """

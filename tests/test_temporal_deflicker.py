@@ -17,8 +17,9 @@ def deflickered(sources, edited, radius=2):
     for n, pair in enumerate(zip(sources, edited, strict=True)):
         given += pipeline.push(*(Frame(n, n, flat(value)) for value in pair))
     given += pipeline.flush()
-    assert [frame.index for frame in given] == list(range(len(sources)))
-    return [luma(frame.image) for frame in given]
+    frames = [pair.edited for pair in given]
+    assert [frame.index for frame in frames] == list(range(len(sources)))
+    return [luma(frame.image) for frame in frames]
 
 
 def test_an_edit_that_pumps_is_deflickered():
@@ -44,7 +45,7 @@ def test_a_steady_edit_is_not_changed():
     image = rng.integers(0, 256, (16, 24, 3), dtype=np.uint8)
     pipeline = TemporalPipeline([Deflicker(2)])
     given = [f for n in range(5) for f in pipeline.push(Frame(n, n, image), Frame(n, n, image))]
-    assert all(np.array_equal(f.image, image) for f in [*given, *pipeline.flush()])
+    assert all(np.array_equal(f.edited.image, image) for f in [*given, *pipeline.flush()])
 
 
 def test_no_frame_is_changed_beyond_the_bound_even_a_black_one():

@@ -29,9 +29,10 @@ def filtered(sources, edited, radius=2, cpu_pool=None):
     for n, (source, image) in enumerate(zip(sources, edited, strict=True)):
         given += pipeline.push(Frame(n, 10 * n, source), Frame(n, 10 * n, image))
     given += pipeline.flush()
-    assert [frame.index for frame in given] == list(range(len(sources)))
-    assert [frame.pts for frame in given] == [10 * n for n in range(len(sources))]
-    return [frame.image for frame in given]
+    frames = [pair.edited for pair in given]
+    assert [frame.index for frame in frames] == list(range(len(sources)))
+    assert [frame.pts for frame in frames] == [10 * n for n in range(len(sources))]
+    return [frame.image for frame in frames]
 
 
 def noisy(image, seed):

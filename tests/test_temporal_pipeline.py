@@ -23,7 +23,7 @@ class Sum:
 def run(stages, numbers):
     pipeline = TemporalPipeline(stages)
     given = [f for n in numbers for f in pipeline.push(*[Frame(n, n, np.full(1, 1))] * 2)]
-    return [*given, *pipeline.flush()]
+    return [pair.edited for pair in (*given, *pipeline.flush())]
 
 
 @pytest.mark.parametrize("stages", [[], [Sum(1)], [Sum(3)], [Sum(2), Sum(1)]])

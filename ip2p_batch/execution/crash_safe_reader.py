@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 
 from ..frame import Frame
 from ..jobs.plan import Shot
@@ -47,7 +47,7 @@ class CrashSafeReader:
             return list(self._reader.frames_at(numbers))
         return [self.frame(number) for number in numbers]
 
-    def frames(self, start: int, stop: int) -> Iterator[Frame]:
+    def frames(self, start: int, stop: int) -> Generator[Frame, None, None]:
         """Frames ``[start, stop)``, each once, in order."""
         # Read first, since the reader is at one position at a time.
         replacements = {n: self.frame(n) for n in sorted(self._poisoned) if start <= n < stop}

@@ -1,24 +1,27 @@
 """Edit the chunks of images. The receipt names images that fail; the others are written.
 
-Reading and resizing run ahead in one thread, writing follows in another. The pixels of an image
-are freed once it is resized. So memory depends on the size of the edit and on the one or two
-images that are being read and written, not on the size of all images in the queues.
+Reading and resizing run ahead in one thread, writing follows in another. The pixels of a large
+image are freed once it is resized, and read again where the result is made from them. So memory
+depends on the size of the edit and on the one or two images that are being read and written, not on
+the size of all images in the queues.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import msgspec
 import numpy as np
 
 from ..editing.editor import ChunkContext, EditSession, Overrides
 from ..errors import EditError, Ip2pError, NotFinite, OutputError, OutsideRoots, SourceError
-from ..frame import Frame
+from ..frame import Frame, FullImage, Image
 from ..jobs.log import chunk_log
 from ..jobs.plan import ImageChunk
 from ..jobs.records import ItemResult
@@ -29,9 +32,15 @@ from ..media.images.writer import write_still
 from ..media.resize import Resize
 from ..storage.atomic import atomic_path, sync_directory, write_error
 from .chunk_run import ChunkOutput, ChunkRun
+from .full_size import needs_source, transferred
 from .video import NewSession
 
 log = logging.getLogger(__name__)
+
+#: The pixels of an image up to this size are kept until its result is written; reading a larger one
+#: again takes less time than its edit.
+_MAX_KEPT_PIXELS = 1 << 21
+_NO_PIXELS = np.empty((0, 0, 3), np.uint8)
 
 #: Names no number: the user knows images by their paths, which the report adds.
 _NO_IMAGE = NotFinite("The model gave no finite image, not even in float32.")
@@ -43,14 +52,19 @@ class _LoadedImage:
     """An image in the queues.
 
     Attributes:
-        still: the image without its pixels.
-        frame: its resized pixels, before or after the edit.
+        still: the image; without its pixels if they are not needed, or many.
+        source: its resized pixels.
+        frame: the same, or the edit.
     """
 
     item: Item
     still: Still
     resize: Resize
+    source: Image
     frame: Frame
+
+    def edited(self, frame: Frame) -> _LoadedImage:
+        return dataclasses.replace(self, frame=frame)
 
 
 def edit_images(run: ChunkRun, chunk: ImageChunk, new_session: NewSession) -> ChunkOutput:
@@ -78,6 +92,8 @@ def edit_images(run: ChunkRun, chunk: ImageChunk, new_session: NewSession) -> Ch
             settle(index, error=error.message)
         except OutsideRoots as error:
             settle(index, error=error.message)
+        except SourceError as error:
+            settle(index, error=error.message.removeprefix(f"{error.path}: "))
         else:
             notes = filter(None, (*still.warnings, session.notes.get(index)))
             settle(index, warning="; ".join(notes))
@@ -100,9 +116,7 @@ def edit_images(run: ChunkRun, chunk: ImageChunk, new_session: NewSession) -> Ch
                     settle(picture.frame.index, error=edited.message)
                 else:
                     with run.timer.stage("encode"):
-                        writer.put(
-                            _LoadedImage(picture.item, picture.still, picture.resize, edited)
-                        )
+                        writer.put(picture.edited(edited))
             first = batch[0][0]
             chunk_log(log, run.folder, run.chunk.id, "batch-edited", first=first, frames=len(batch))
     _sync_output_folders(run, chunk)
@@ -125,7 +139,7 @@ def _sync_output_folders(run: ChunkRun, chunk: ImageChunk) -> None:
 
 def _read(run: ChunkRun, chunk: ImageChunk) -> Iterator[tuple[int, _LoadedImage | str]]:
     """Read and resize the chunk's images; yield the reason for one that cannot be read."""
-    size = run.job.recipe.size
+    recipe = run.job.recipe
     for index, item in enumerate(run.folder.items(chunk.start, chunk.stop), chunk.start):
         if index in chunk.excluded:
             continue
@@ -133,9 +147,7 @@ def _read(run: ChunkRun, chunk: ImageChunk) -> Iterator[tuple[int, _LoadedImage 
             yield index, _POISONED
             continue
         try:
-            # An image that planning accepted is not refused because of another limit here.
-            most = max(limits.PIXELS.value(), item.width * item.height)
-            still = read_still(run.folder.roots.allow(item.source), max_pixels=most)
+            still = _read_still(run, item)
         except SourceError as error:
             yield index, error.message.removeprefix(f"{error.path}: ")  # the report names the path
             continue
@@ -143,10 +155,37 @@ def _read(run: ChunkRun, chunk: ImageChunk) -> Iterator[tuple[int, _LoadedImage 
             yield index, error.message
             continue
         height, width = still.image.shape[:2]
-        resize = Resize.for_size(width, height, size)
-        frame = Frame(index, 0, resize.apply(still.image))
-        still.image = np.empty((0, 0, 3), np.uint8)
-        yield index, _LoadedImage(item, still, resize, frame)
+        resize = Resize.for_size(width, height, recipe.size)
+        small = resize.apply(still.image)
+        if width * height > _MAX_KEPT_PIXELS or not needs_source(recipe, resize):
+            still.image = _NO_PIXELS
+        yield index, _LoadedImage(item, still, resize, small, Frame(index, 0, small))
+
+
+def _read_still(run: ChunkRun, item: Item) -> Still:
+    # An image that planning accepted is not refused because of another limit here.
+    most = max(limits.PIXELS.value(), item.width * item.height)
+    return read_still(run.folder.roots.allow(item.source), max_pixels=most)
+
+
+def _full_size(run: ChunkRun, picture: _LoadedImage) -> FullImage:
+    """The result's pixels.
+
+    Raises:
+        SourceError: the source cannot be read again, or has another size now.
+    """
+    resize = picture.resize
+    if not needs_source(run.job.recipe, resize):
+        return resize.restore(picture.frame.image)
+    pixels = picture.still.image
+    if not pixels.size:
+        pixels = _read_still(run, picture.item).image
+        if (pixels.shape[1], pixels.shape[0]) != resize.stored:
+            path = picture.item.source
+            raise SourceError(
+                f"{path}: it changed while it was edited", path=path, hint="Run `ip2p-batch retry`."
+            )
+    return transferred(resize, picture.source, picture.frame.image, pixels)
 
 
 def _write(run: ChunkRun, picture: _LoadedImage) -> str:
@@ -157,7 +196,7 @@ def _write(run: ChunkRun, picture: _LoadedImage) -> str:
         with atomic_path(output, sync_parent=False, check=run.lease.check) as temporary:
             return write_still(
                 temporary,
-                picture.resize.restore(picture.frame.image),
+                cast(Image, _full_size(run, picture)),
                 picture.still,
                 comment=_comment(run.job, picture.item),
                 encoding=run.job.encoding,

@@ -1,7 +1,9 @@
 """Edit the chunks of a video: borders in wave 1, and frames that become a segment.
 
 Decoding runs ahead in one thread and encoding follows in another; the editor runs in the caller's
-thread between them. The queues are bounded, so memory depends only on the size of the frames.
+thread between them. The queues are bounded and hold frames of the edit size. Where a result is made
+from the full-size source, the encoding thread decodes it a second time: that takes less memory than
+to keep the frames, and less time than to encode them.
 """
 
 from __future__ import annotations
@@ -10,10 +12,11 @@ import hashlib
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
+from typing import cast
 
 from ..editing.editor import ChunkContext, ContextFrame, EditSession
 from ..errors import EditError
-from ..frame import Frame
+from ..frame import Frame, Image
 from ..jobs.log import chunk_log
 from ..jobs.plan import BorderChunk, VideoChunk
 from ..media.resize import Resize
@@ -21,11 +24,12 @@ from ..media.video.reader import VideoReader
 from ..media.video.segment import SegmentWriter, segment_suffix
 from ..storage.atomic import atomic_path
 from ..storage.atomic import digest as sha256
-from ..temporal.pipeline import TemporalPipeline
+from ..temporal.pipeline import Pair, TemporalPipeline
 from ..temporal.stages import stages_for
 from .chunk_run import ChunkOutput, ChunkRun
 from .crash_safe_reader import CrashSafeReader
 from .frame_fallback import FrameFallback, note_lines
+from .full_size import needs_source, transferred
 
 log = logging.getLogger(__name__)
 
@@ -92,13 +96,40 @@ class _Video:
 
 @contextmanager
 def _open(run: ChunkRun) -> Iterator[_Video]:
-    source = run.job.source
-    facts = source.video
+    facts = run.job.source.video
     assert facts is not None
-    table = run.folder.frame_table()
-    with VideoReader(run.folder.roots.allow(source.path), facts, table) as opened:
-        reader = CrashSafeReader(opened, table, run.poisoned, run.folder.plan().shots)
+    with _open_reader(run) as reader:
         yield _Video(run, reader, Resize.of_video(facts, run.job.recipe.size))
+
+
+@contextmanager
+def _open_reader(run: ChunkRun) -> Iterator[CrashSafeReader]:
+    source, table = run.job.source, run.folder.frame_table()
+    assert source.video is not None
+    with VideoReader(run.folder.roots.allow(source.path), source.video, table) as reader:
+        yield CrashSafeReader(reader, table, run.poisoned, run.folder.plan().shots)
+
+
+@contextmanager
+def _open_results(
+    run: ChunkRun, chunk: VideoChunk, resize: Resize
+) -> Iterator[Callable[[Sequence[Pair]], Iterator[Frame]]]:
+    """A function that makes full-size results of the chunk's own frames, which come in order."""
+    if not needs_source(run.job.recipe, resize):
+
+        def enlarged(pair: Pair) -> Frame:
+            return pair.edited.with_image(resize.restore(pair.edited.image))
+
+        yield lambda pairs: run.cpu_pool.map(enlarged, pairs)
+        return
+
+    def transfer(work: tuple[Pair, Frame]) -> Frame:
+        (source, edited), full = work
+        image = transferred(resize, source.image, edited.image, full.image)
+        return full.with_image(cast(Image, image))
+
+    with _open_reader(run) as reader, closing(reader.frames(chunk.start, chunk.stop)) as sources:
+        yield lambda pairs: run.cpu_pool.map(transfer, zip(pairs, sources, strict=False))
 
 
 def _write_segment(
@@ -118,15 +149,13 @@ def _write_segment(
         closing(frames),
         atomic_path(target, parents=False, check=run.lease.check) as temporary,
         run.ahead(batches, _READ_AHEAD) as ready,
+        _open_results(run, chunk, video.resize) as results,
     ):
         with SegmentWriter(temporary, facts, job.encoding) as writer:
 
-            def restored(frame: Frame) -> Frame:
-                return frame.with_image(video.resize.restore(frame.image))
-
-            def write(filtered: Sequence[Frame]) -> None:
-                own = [frame for frame in filtered if chunk.start <= frame.index < chunk.stop]
-                for frame in run.cpu_pool.map(restored, own):
+            def write(filtered: Sequence[Pair]) -> None:
+                own = [pair for pair in filtered if pair.edited.index in chunk.numbers]
+                for frame in results(own):
                     writer.write(frame)
                 run.lease.advance(len(own))
 

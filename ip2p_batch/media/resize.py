@@ -15,6 +15,9 @@ from PIL import Image as Pillow
 from ..frame import Image
 from ..jobs.spec import Item, VideoFacts
 
+#: Enlarging an image by less than this loses no visible detail.
+_DETAIL_FACTOR = 1.25
+
 
 @dataclass(frozen=True, slots=True)
 class Resize:
@@ -112,6 +115,21 @@ class Resize:
             scaled = np.pad(scaled, ((0, bottom), (0, right), (0, 0)), mode="symmetric")
         return np.ascontiguousarray(scaled)
 
+    @property
+    def enlarges(self) -> bool:
+        """Whether :meth:`restore` enlarges the image so much that detail is missing."""
+        return max(self.stored) > _DETAIL_FACTOR * max(self.content)
+
+    def without_padding(self, image: Image) -> Image:
+        """Cut the padding off an image of the edited size.
+
+        Raises:
+            ValueError: ``image`` is not of the edited size.
+        """
+        _check(image, (self.width, self.height))
+        width, height = self.content
+        return np.ascontiguousarray(image[:height, :width])
+
     def restore(self, image: Image) -> Image:
         """Undo :meth:`apply` on an edited image.
 
@@ -125,9 +143,7 @@ class Resize:
         Raises:
             ValueError: ``image`` is not of the edited size.
         """
-        _check(image, (self.width, self.height))
-        width, height = self.content
-        return np.ascontiguousarray(_resized(image[:height, :width], self.stored))
+        return np.ascontiguousarray(_resized(self.without_padding(image), self.stored))
 
 
 def _divide(numerator: int, denominator: int) -> int:

@@ -48,19 +48,19 @@ class TemporalPipeline:
     def __init__(self, stages: Sequence[Stage]) -> None:
         self._windows = [_Window(stage) for stage in stages]
 
-    def push(self, source: Frame, edited: Frame) -> list[Frame]:
+    def push(self, source: Frame, edited: Frame) -> list[Pair]:
         """Add the next frame; return those that now have all their neighbours, filtered."""
         return self._run([Pair(source, edited)], end=False)
 
-    def flush(self) -> list[Frame]:
+    def flush(self) -> list[Pair]:
         """Return the remaining frames, filtered; call it after the last frame of the shot."""
         return self._run([], end=True)
 
-    def _run(self, pairs: list[Pair], *, end: bool) -> list[Frame]:
+    def _run(self, pairs: list[Pair], *, end: bool) -> list[Pair]:
         for window in self._windows:
             filtered = [done for pair in pairs for done in window.push(pair)]
             pairs = filtered + (window.flush() if end else [])
-        return [pair.edited for pair in pairs]
+        return pairs
 
 
 class _Window:

@@ -1,0 +1,212 @@
+"""Loops over pixels, compiled by numba: one pass over the image, outside the interpreter lock.
+
+They release the lock, so that other threads decode, encode and run the model meanwhile. Floats are
+single precision, and every sum has one fixed order: no result depends on the number of threads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar, cast
+
+import numba
+import numpy as np
+import numpy.typing as npt
+
+F = TypeVar("F", bound=Callable[..., Any])
+Floats = npt.NDArray[np.float32]
+Samples = npt.NDArray[Any]
+#: Planes of red, green and blue, each ``(h, w)``.
+Colours = tuple[Samples, Samples, Samples]
+Doubles = npt.NDArray[np.float64]
+#: Maps one plane to another of its shape.
+PlaneFilter = Callable[[Floats], Floats]
+
+
+def compiled(function: F) -> F:
+    """Compile a function at its first call; the machine code is cached on disk if possible."""
+    options: dict[str, Any] = {"nogil": True, "error_model": "numpy"}
+    try:
+        return cast(F, numba.njit(cache=True, **options)(function))
+    except RuntimeError:  # no folder for the cache can be written
+        return cast(F, numba.njit(**options)(function))
+
+
+_R, _G, _B = (np.float32(weight) for weight in (0.299, 0.587, 0.114))
+_ZERO, _ONE, _HALF, _TINY = (np.float32(value) for value in (0.0, 1.0, 0.5, 1e-6))
+#: Added to the divisor of the local brightness ratio: dark areas have no reliable ratio.
+_DARK = np.float32(0.03)
+_MAX_RATIO = np.float32(1.5)
+
+
+@compiled
+def luma(red: Samples, green: Samples, blue: Samples, scale: np.float32) -> Floats:
+    """``scale * (0.299 R + 0.587 G + 0.114 B)`` (BT.601) of each pixel; planes ``(h, w)``."""
+    height, width = red.shape
+    result = np.empty((height, width), np.float32)
+    for y in range(height):
+        r, g, b, out = red[y], green[y], blue[y], result[y]
+        for x in range(width):
+            out[x] = scale * (_R * np.float32(r[x]) + _G * np.float32(g[x]) + _B * np.float32(b[x]))
+    return result
+
+
+@compiled
+def structure(
+    grey: np.float32, edge: np.float32, fine: np.float32, middle: np.float32, wide: np.float32
+) -> tuple[np.float32, np.float32, np.float32, np.float32, np.float32, np.float32]:
+    """The structure features of one pixel; see :mod:`.features`."""
+    strong = min(edge, _HALF)
+    return (
+        edge,
+        strong * strong,
+        grey - middle,
+        middle - wide,
+        min(grey / (wide + _DARK), _MAX_RATIO),
+        max(middle - fine, _ZERO),
+    )
+
+
+@compiled
+def fill_features(planes: Floats, result: Floats) -> None:
+    """Write the structure features of all pixels.
+
+    Args:
+        planes: luma, edge strength, and luma blurred finely, middling and widely; ``(5, h, w)``.
+        result: shape ``(6, h, w)``.
+    """
+    _, height, width = planes.shape
+    for y in range(height):
+        for x in range(width):
+            values = structure(
+                planes[0, y, x], planes[1, y, x], planes[2, y, x], planes[3, y, x], planes[4, y, x]
+            )
+            for k in range(6):
+                result[k, y, x] = values[k]
+
+
+@compiled
+def products(rows: Floats, others: Floats) -> Doubles:
+    """``sum over n of rows[n, i] * others[n, j]`` for each i and j, summed in order of n."""
+    result = np.zeros((rows.shape[1], others.shape[1]), np.float64)
+    for n in range(rows.shape[0]):
+        for i in range(rows.shape[1]):
+            factor = np.float64(rows[n, i])
+            total = result[i]
+            for j in range(others.shape[1]):
+                total[j] += factor * np.float64(others[n, j])
+    return result
+
+
+# Compilers use the vector unit only for short loops over few arrays, which they can prove apart. So
+# the work on a row is split into such loops; the row stays in the cache between them.
+
+
+@compiled
+def _mix(above: Floats, below: Floats, share: np.float32, result: Floats) -> None:
+    for x in range(result.shape[0]):
+        result[x] = above[x] + share * (below[x] - above[x])
+
+
+@compiled
+def _add_colours(
+    own: Floats, matrix: Floats, offset: Floats, colours: Floats, result: Floats
+) -> None:
+    first, second, third = matrix[0], matrix[1], matrix[2]
+    red, green, blue = colours[0], colours[1], colours[2]
+    for x in range(result.shape[0]):
+        result[x] = offset[x] + first[x] * red[x] + second[x] * green[x] + third[x] * blue[x]
+    for x in range(result.shape[0]):
+        result[x] += own[x]
+
+
+@compiled
+def _add_structure(
+    grey: Floats, edge: Floats, fine: Floats, middle: Floats, wide: Floats,
+    weights: Floats, result: Floats,
+) -> None:  # fmt: skip
+    w0, w1, w2, w3, w4, w5 = (
+        weights[0], weights[1], weights[2], weights[3], weights[4], weights[5]
+    )  # fmt: skip
+    for x in range(result.shape[0]):
+        f0, f1, f2, f3, f4, f5 = structure(grey[x], edge[x], fine[x], middle[x], wide[x])
+        result[x] += w0 * f0 + w1 * f1 + w2 * f2 + w3 * f3 + w4 * f4 + w5 * f5
+
+
+@compiled
+def _clip(red: Floats, green: Floats, blue: Floats, peak: np.float32) -> None:
+    """Move colours out of range towards their own grey, which keeps their hue; scale to ``peak``.
+
+    ``v' = l + t (v - l)`` with the luma l of the colour and the largest t up to 1 for which all
+    three values are in range.
+    """
+    for x in range(red.shape[0]):
+        r, g, b = red[x], green[x], blue[x]
+        centre = min(max(_R * r + _G * g + _B * b, _ZERO), _ONE)
+        above, below = max(r, g, b) - centre, centre - min(r, g, b)
+        headroom = _ONE - centre
+        keep = min(headroom / max(above, headroom, _TINY), centre / max(below, centre, _TINY))
+        red[x] = np.rint(peak * (centre + keep * (r - centre)))
+        green[x] = np.rint(peak * (centre + keep * (g - centre)))
+        blue[x] = np.rint(peak * (centre + keep * (b - centre)))
+
+
+@compiled
+def _scaled(samples: Samples, scale: np.float32, result: Floats) -> None:
+    for x in range(result.shape[0]):
+        result[x] = np.float32(samples[x]) * scale
+
+
+@compiled
+def _store(values: Floats, result: Samples) -> None:
+    for x in range(values.shape[0]):
+        result[x] = np.int32(values[x])  # is whole and in range
+
+
+@compiled
+def apply_rows(
+    image: Colours,
+    planes: tuple[Floats, Floats, Floats, Floats, Floats],
+    weights: Floats,
+    grid: Floats,
+    lower: npt.NDArray[np.int64],
+    share: Floats,
+    residual: Floats,
+    peak: np.float32,
+    result: Samples,
+) -> None:
+    """Write ``E = S + W phi(S) + A S + b + residual``, clipped without a shift of hue.
+
+    Args:
+        image: rows of the source's red, green and blue, each ``(h, w)``; white is ``peak``.
+        planes: the inputs of :func:`structure` for these rows, each ``(h, w)``.
+        weights: W, shape ``(3, 6)``.
+        grid: A and b, row by row of the grid, interpolated across: ``(rows, 12, w)``. The first
+            nine are A, for output red, green and blue; the last three are b.
+        lower, share: for each row, the grid's row above it, and the share of the row below.
+        residual: ``(3, h, w)``, or without rows if there is none.
+        result: rows of the result, ``(3, h, w)``, of the image's type.
+    """
+    _, height, width = result.shape
+    grey, edge, fine, middle, wide = planes
+    red, green, blue = image
+    has_residual = residual.shape[1] > 0
+    inverse = _ONE / peak
+    colours = np.empty((3, width), np.float32)
+    mixed = np.empty((12, width), np.float32)
+    row = np.empty((3, width), np.float32)
+    for y in range(height):
+        _scaled(red[y], inverse, colours[0])
+        _scaled(green[y], inverse, colours[1])
+        _scaled(blue[y], inverse, colours[2])
+        for k in range(12):
+            _mix(grid[lower[y], k], grid[lower[y] + 1, k], share[y], mixed[k])
+        for c in range(3):
+            _add_colours(colours[c], mixed[3 * c : 3 * c + 3], mixed[9 + c], colours, row[c])
+            _add_structure(grey[y], edge[y], fine[y], middle[y], wide[y], weights[c], row[c])
+            if has_residual:
+                for x in range(width):
+                    row[c, x] += residual[c, y, x]
+        _clip(row[0], row[1], row[2], peak)
+        for c in range(3):
+            _store(row[c], result[c, y])

@@ -1,0 +1,197 @@
+"""Fit the model of an edit: how its colours and lines follow from the source.
+
+The edited image e and the source s at the edit size differ by d = e - s. The model explains d in
+two steps, each a least-squares fit:
+
+1. *Whole image*: ``d ~ B s + W phi(s) + c``, with the colours s and the structure features phi
+   (:mod:`.features`). It finds the tone curve, and lines that are drawn along edges.
+2. *Around each pixel*: what is left, ``d - (B s + W phi(s) + c) ~ A_p s + b_p``, over a window with
+   a ridge, with A and b averaged over the window: the guided filter (He, Sun and Tang, ECCV 2010)
+   with a colour guide, and with coefficients that are applied at full size (fast guided filter, He
+   and Sun, https://arxiv.org/abs/1505.00996).
+
+Since d is fitted and not e, both ridges lead to the source and not to a flat image, and an edit
+that changes nothing has coefficients of exactly 0.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from ..frame import Image
+from . import features, kernels
+from .kernels import Doubles, Floats
+from .residual import gated
+
+#: Blur of source and edit before the fit, in pixels: autoencoders lose the finest detail, which
+#: would lower the coefficients.
+_BLUR = 0.7
+#: Ridge of the whole-image fit, relative to each regressor's variance.
+_RIDGE = 1e-4
+#: Ridge of the local fit, as a variance of colours from 0 to 1.
+_LOCAL_RIDGE = 1e-3
+#: Radius of the local fit's window, as a part of the longest side.
+_WINDOW = 1 / 16
+#: Coefficients of the local fit are kept for every window/4-th pixel: they are averages over it.
+_GRID_STEPS = 4
+
+_MIRROR = cv2.BORDER_REFLECT
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class EditModel:
+    """The edit of one image as a function of its source.
+
+    Attributes:
+        weights: W, shape ``(3, 6)``: output colour by structure feature.
+        grid: A + B and b + c around points of a coarse grid, shape ``(12, rows, columns)``: nine
+            of the matrix, for red, green and blue, then three of the offset.
+        residual: what the model does not explain and the result keeps, at the edit size, shape
+            ``(h, w, 3)``; None if nothing.
+    """
+
+    weights: Floats
+    grid: Floats
+    residual: Floats | None
+
+
+def fit(source: Image, edited: Image) -> EditModel:
+    """Fit the model.
+
+    Args:
+        source, edited: the image before and after the edit, uint8 RGB of one shape, without
+            padding.
+
+    Raises:
+        ValueError: the shapes differ.
+    """
+    if source.shape != edited.shape:
+        raise ValueError(f"images of two shapes, {source.shape} and {edited.shape}")
+    height, width = source.shape[:2]
+    colours = _planar(source)
+    change = _planar(edited) - colours
+    structure = features.features((colours[0], colours[1], colours[2]), 1.0)
+    smooth_colours, smooth_change = _each(_smooth, colours), _each(_smooth, change)
+    regressors = np.concatenate([smooth_colours, _each(_smooth, structure)])
+    global_part, offset = linear_fit(regressors, smooth_change, _RIDGE)
+    left = smooth_change - _predicted(regressors, global_part, offset)
+    radius = max(2, round(max(height, width) * _WINDOW))
+    matrix, shift = local_fit(smooth_colours, left, radius, _LOCAL_RIDGE)
+    explained = _predicted(np.concatenate([colours, structure]), global_part, offset)
+    explained += np.einsum("oihw,ihw->ohw", matrix, colours) + shift
+    grid = np.concatenate(
+        [
+            (matrix + global_part[:, :3, None, None]).reshape(9, height, width),
+            shift + offset[:, None, None],
+        ]
+    )
+    return EditModel(
+        weights=np.ascontiguousarray(global_part[:, 3:]),
+        grid=_coarse(grid, max(1, radius // _GRID_STEPS)),
+        residual=gated(change - explained),
+    )
+
+
+def linear_fit(regressors: Floats, target: Floats, ridge: float) -> tuple[Floats, Floats]:
+    """Least squares over all pixels: ``target ~ M regressors + c``, with a ridge on M.
+
+    Args:
+        regressors: shape ``(n, h, w)``.
+        target: shape ``(3, h, w)``.
+        ridge: relative to the variance of each regressor, so that its unit does not matter.
+
+    Returns:
+        M, shape ``(3, n)``, and c, shape ``(3,)``; exactly 0 for a target of 0.
+    """
+    count = len(regressors)
+    rows = regressors.reshape(count, -1)
+    means = rows.mean(axis=1, dtype=np.float64)
+    centred = (rows - means[:, None].astype(np.float32)).astype(np.float32)
+    deviations = np.sqrt(np.square(centred, dtype=np.float64).mean(axis=1)) + 1e-6
+    goal = target.reshape(3, -1)
+    goal_means = goal.mean(axis=1, dtype=np.float64)
+    scaled = np.ascontiguousarray((centred / deviations[:, None]).T, dtype=np.float32)
+    pixels = rows.shape[1]
+    gram: Doubles = kernels.products(scaled, scaled) / pixels + ridge * np.eye(count)
+    moments: Doubles = kernels.products(scaled, np.ascontiguousarray(goal.T)) / pixels
+    solution = np.linalg.solve(gram, moments) / deviations[:, None]
+    return solution.T.astype(np.float32), (goal_means - means @ solution).astype(np.float32)
+
+
+def local_fit(guide: Floats, target: Floats, radius: int, ridge: float) -> tuple[Floats, Floats]:
+    """The guided filter's coefficients: ``target ~ A guide + b`` in a window around each pixel.
+
+    ``A = C (S + ridge I)^-1`` with the window's covariance S of the guide and C of target and
+    guide; ``b = mean(target) - A mean(guide)``; A and b are then averaged over the window.
+
+    Args:
+        guide, target: shape ``(3, h, w)``.
+        radius: of the square window, in pixels.
+
+    Returns:
+        A, shape ``(3, 3, h, w)``: output, input; and b, shape ``(3, h, w)``.
+    """
+
+    def mean(plane: Floats) -> Floats:
+        side = 2 * radius + 1
+        blurred = cv2.boxFilter(plane, cv2.CV_32F, (side, side), borderType=_MIRROR)
+        return np.asarray(blurred, dtype=np.float32)
+
+    guide_mean, target_mean = _each(mean, guide), _each(mean, target)
+    own = [[mean(guide[i] * guide[j]) - guide_mean[i] * guide_mean[j] for j in range(i + 1)]
+           for i in range(3)]  # fmt: skip
+    inverse = _symmetric_inverse(
+        own[0][0] + ridge, own[1][0], own[2][0], own[1][1] + ridge, own[2][1], own[2][2] + ridge
+    )
+    matrix = np.empty((3, 3, *guide.shape[1:]), np.float32)
+    shift = np.empty_like(target)
+    for output in range(3):
+        cross = np.stack(
+            [mean(target[output] * guide[i]) - target_mean[output] * guide_mean[i]
+             for i in range(3)]
+        )  # fmt: skip
+        row = np.einsum("ijhw,jhw->ihw", inverse, cross)
+        shift[output] = mean(target_mean[output] - (row * guide_mean).sum(axis=0))
+        matrix[output] = _each(mean, row)
+    return matrix, shift
+
+
+def _symmetric_inverse(
+    a: Floats, b: Floats, c: Floats, d: Floats, e: Floats, f: Floats
+) -> Floats:  # fmt: skip
+    """The inverse of ``[[a, b, c], [b, d, e], [c, e, f]]`` at each pixel, by cofactors."""
+    first, second, third = d * f - e * e, c * e - b * f, b * e - c * d
+    determinant = a * first + b * second + c * third
+    fifth, sixth, ninth = a * f - c * c, b * c - a * e, a * d - b * b
+    rows = [[first, second, third], [second, fifth, sixth], [third, sixth, ninth]]
+    return np.asarray(np.stack([np.stack(row) for row in rows]) / determinant, dtype=np.float32)
+
+
+def _predicted(regressors: Floats, matrix: Floats, offset: Floats) -> Floats:
+    result = np.einsum("on,nhw->ohw", matrix, regressors) + offset[:, None, None]
+    return np.asarray(result, dtype=np.float32)
+
+
+def _planar(image: Image) -> Floats:
+    return np.ascontiguousarray(image.transpose(2, 0, 1), dtype=np.float32) / np.float32(255)
+
+
+def _smooth(plane: Floats) -> Floats:
+    blurred = cv2.GaussianBlur(plane, (0, 0), _BLUR, borderType=_MIRROR)
+    return np.asarray(blurred, dtype=np.float32)
+
+
+def _each(work: kernels.PlaneFilter, planes: Floats) -> Floats:
+    return np.stack([work(np.ascontiguousarray(plane)) for plane in planes])
+
+
+def _coarse(planes: Floats, step: int) -> Floats:
+    """Shrink planes by about ``step``, keeping at least two rows and columns."""
+    _, height, width = planes.shape
+    size = (max(2, -(-width // step)), max(2, -(-height // step)))
+    return np.stack(
+        [np.asarray(cv2.resize(p, size, interpolation=cv2.INTER_AREA), np.float32) for p in planes]
+    )

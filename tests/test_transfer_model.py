@@ -1,0 +1,86 @@
+"""Fitting the model of an edit: exact where the edit is in the model, 0 where nothing changes."""
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ip2p_batch.transfer import model
+from ip2p_batch.transfer.apply import apply
+
+from .transfer_images import photo
+
+
+def test_an_edit_that_changes_nothing_has_a_model_of_zeros():
+    source = photo(48, 64)
+    found = model.fit(source, source.copy())
+    assert not found.weights.any()
+    assert not found.grid.any()
+    assert found.residual is None
+
+
+def test_images_of_two_shapes_are_refused():
+    with pytest.raises(ValueError, match="two shapes"):
+        model.fit(photo(32, 32), photo(32, 40))
+
+
+@settings(deadline=None, max_examples=20)
+@given(
+    matrix=st.lists(st.floats(-1, 1), min_size=9, max_size=9),
+    offset=st.lists(st.floats(-0.2, 0.2), min_size=3, max_size=3),
+)
+def test_the_global_fit_finds_an_affine_map_of_the_colours(matrix, offset):
+    rng = np.random.default_rng(1)
+    regressors = rng.random((3, 20, 30), dtype=np.float32)
+    matrix, offset = np.reshape(matrix, (3, 3)), np.asarray(offset)
+    target = np.einsum("on,nhw->ohw", matrix, regressors) + offset[:, None, None]
+    found, shift = model.linear_fit(regressors, target.astype(np.float32), ridge=1e-7)
+    assert np.allclose(found, matrix, atol=1e-3)
+    assert np.allclose(shift, offset, atol=1e-3)
+
+
+def test_a_regressor_of_one_value_gets_no_weight():
+    regressors = np.stack([np.full((8, 8), 0.5, np.float32), np.eye(8, dtype=np.float32)])
+    found, _ = model.linear_fit(regressors, np.stack([regressors[1]] * 3), ridge=1e-4)
+    assert abs(found[0, 0]) < 1e-3
+    assert found[0, 1] == pytest.approx(1, abs=1e-2)
+
+
+def test_the_local_fit_follows_an_edit_that_differs_between_left_and_right():
+    guide = np.random.default_rng(2).random((3, 40, 120), dtype=np.float32)
+    gain = np.where(np.arange(120) < 60, 0.5, -0.5).astype(np.float32)
+    matrix, _ = model.local_fit(guide, guide * gain, radius=6, ridge=1e-5)
+    assert np.allclose(np.diagonal(matrix[..., 20, 20]), 0.5, atol=0.02)
+    assert np.allclose(np.diagonal(matrix[..., 20, 100]), -0.5, atol=0.02)
+
+
+def test_the_ridge_of_the_local_fit_leads_to_no_change_of_contrast():
+    guide = np.full((3, 32, 32), 0.4, np.float32)
+    matrix, shift = model.local_fit(guide, np.full_like(guide, 0.1), radius=4, ridge=1e-3)
+    assert np.allclose(matrix, 0, atol=1e-6)
+    assert np.allclose(shift, 0.1, atol=1e-6)
+
+
+def test_the_inverse_is_that_of_each_pixels_matrix():
+    rng = np.random.default_rng(3)
+    roots = rng.normal(size=(5, 3, 3))
+    matrices = roots @ roots.transpose(0, 2, 1) + 0.1 * np.eye(3)
+    parts = [
+        matrices[:, i, j].astype(np.float32)
+        for i, j in ((0, 0), (0, 1), (0, 2), (1, 1), (1, 2), (2, 2))
+    ]
+    found = model._symmetric_inverse(*parts).transpose(2, 0, 1)
+    assert np.allclose(found @ matrices, np.eye(3), atol=1e-2)
+
+
+def test_lines_that_are_drawn_along_edges_get_a_weight():
+    source = photo(96, 128)
+    grey = cv2.cvtColor(source, cv2.COLOR_RGB2GRAY).astype(np.float32) / 255
+    soft = cv2.GaussianBlur(grey, (5, 5), 1.0)
+    strength = np.hypot(cv2.Sobel(soft, -1, 1, 0), cv2.Sobel(soft, -1, 0, 1))
+    drawn = np.clip(255 * (0.1 + strength), 0, 255).astype(np.uint8)
+    edited = np.dstack([drawn] * 3)
+    error = apply(model.fit(source, edited), source).astype(int) - edited
+    assert np.abs(error).mean() < 6, "the model draws the same lines"
+    assert np.corrcoef(apply(model.fit(source, edited), source).ravel(), edited.ravel())[0, 1] > 0.9
