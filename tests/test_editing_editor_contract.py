@@ -7,8 +7,15 @@ import msgspec
 import numpy as np
 import pytest
 
-from ip2p_batch.editing.editor import EMPTY_CONTEXT, Editor, EditSession, IdentityEditor
+from ip2p_batch.editing.editor import (
+    EMPTY_CONTEXT,
+    Editor,
+    EditSession,
+    IdentityEditor,
+    TileSession,
+)
 from ip2p_batch.editing.loading import load_editor
+from ip2p_batch.editing.tiles import TileOptions
 from ip2p_batch.errors import EditError, JobCancelled
 from ip2p_batch.jobs.spec import Encoding
 from ip2p_batch.recipe import Recipe
@@ -125,6 +132,31 @@ def test_a_reference_image_of_any_size_leaves_places_and_grouping_as_they_are(ed
     assert np.array_equal(images(whole[:1]), images(session.edit(clip[:1])))
 
 
+def test_the_tile_pass_keeps_places_and_any_size_and_depends_on_no_other_frame(editor):
+    sources = frames(2, 37, 70, first=100)
+    starts = [f.with_image(255 - f.image) for f in sources]
+    options = TileOptions(size=64, overlap=16, strength=0.5)
+    session = editor.session(RECIPE)
+    assert isinstance(session, TileSession)
+    pairs = list(zip(sources, starts, strict=True))
+    refined = session.refine(pairs, options)
+    assert [(f.index, f.pts) for f in refined] == [(f.index, f.pts) for f in sources]
+    assert images(refined).shape == (2, 37, 70, 3)
+    alone = [session.refine([pair], options)[0] for pair in pairs[::-1]][::-1]
+    assert np.array_equal(images(refined), images(alone))
+    assert session.refine([], options) == []
+
+
+def test_the_identity_editor_returns_the_start_of_the_tile_pass():
+    source, start = frames(2)
+    options = TileOptions(size=64, overlap=16, strength=0.5)
+    session = IdentityEditor().session(RECIPE)
+    assert isinstance(session, TileSession)
+    (refined,) = session.refine([(source, start)], options)
+    assert (refined.index, refined.pts) == (source.index, source.pts)
+    assert refined.image is start.image
+
+
 def test_a_checkpoint_that_raises_stops_the_edit(editor, clip):
     def stop():
         raise JobCancelled("stop")
@@ -133,6 +165,10 @@ def test_a_checkpoint_that_raises_stops_the_edit(editor, clip):
         editor.session(RECIPE, checkpoint=stop).edit(clip)
     with pytest.raises(JobCancelled):
         editor.session(RECIPE, checkpoint=stop).border_latents(clip[:1])
+    session = editor.session(RECIPE, checkpoint=stop)
+    assert isinstance(session, TileSession)
+    with pytest.raises(JobCancelled):
+        session.refine([(clip[0], clip[1])], TileOptions(size=64, overlap=16, strength=0.5))
 
 
 class Inverted(EditSession):
@@ -148,6 +184,7 @@ class InvertingEditor(Editor):
 
 
 def test_a_custom_editor_needs_two_methods(tmp_path, settings):
+    assert not isinstance(Inverted(), TileSession)
     recipe = Recipe(instruction="invert", model="identity", size=64, chunk_frames=10)
     request = EditRequest(source=DEMO, output=tmp_path / "out.mkv", recipe=recipe, end=1.0)
     job = create_job(request, settings)

@@ -195,10 +195,10 @@ def test_if_float32_does_not_fit_the_frame_is_lost_and_the_batch_size_stays():
             raise torch.OutOfMemoryError("CUDA out of memory.")
 
     owner.pipe.unet.register_forward_pre_hook(full)
-    limit, before = owner.batch_limit, weights(owner)
+    limit, before = owner.batch_limits.copy(), weights(owner)
     with pytest.raises(NotFinite, match="frame 1"):
         owner.session(recipe(**LOOK)).edit(clip)
-    assert owner.batch_limit == limit
+    assert owner.batch_limits == limit
     assert all(torch.equal(a, b) for a, b in zip(before, weights(owner), strict=True))
 
 

@@ -51,6 +51,47 @@ class Denoiser:
         """How many denoising steps the scheduler has."""
         return len(self.scheduler.timesteps)
 
+    def conditions(self, image_latents: Tensor) -> Tensor:
+        """The image condition of all branches, sorted by branch.
+
+        Args:
+            image_latents: unscaled latents of the source frames.
+        """
+        image_latents = image_latents.to(self.unet.dtype)
+        blank = torch.zeros_like(image_latents)
+        return torch.cat([blank if branch == "none" else image_latents for branch in self.branches])
+
+    def predict(
+        self,
+        model_input: Tensor,
+        conditions: Tensor,
+        prompt_embeds: Tensor,
+        step: int,
+        deepcache: DeepCacheRun | None = None,
+    ) -> Tensor:
+        """The UNet's prediction with guidance, float32.
+
+        Args:
+            model_input: noisy latents as the scheduler scales them for the UNet, in its precision.
+            conditions: see :meth:`conditions`.
+            prompt_embeds: shape ``(branches * frames, tokens, width)``, sorted by branch.
+            deepcache: runs the UNet; None: all of it runs.
+        """
+        timestep = self.scheduler.timesteps[step]
+        weights = self.weights_at(step)
+        branches = len(guidance.branches(weights))
+        samples = branches * len(model_input)  # sorted by branch, text first
+        inputs = torch.cat([torch.cat([model_input] * branches), conditions[:samples]], dim=1)
+        prompts = prompt_embeds[:samples]
+        output: Any
+        if deepcache is None:
+            output = self.unet(inputs, timestep, encoder_hidden_states=prompts, return_dict=False)[
+                0
+            ]
+        else:
+            output = deepcache(step, inputs, timestep, prompts)
+        return guidance.combine(output.unflatten(0, (branches, -1)), weights)
+
 
 class DenoisingBatch:
     """One batch of frames between two denoising steps.
@@ -97,11 +138,7 @@ class DenoisingBatch:
         else:
             unit_noise = noise.start(self._generators, shape).to(image_latents.device)
             self.x = unit_noise * self.scheduler.init_noise_sigma
-        image_latents = image_latents.to(denoiser.unet.dtype)
-        blank = torch.zeros_like(image_latents)
-        self._image_latents = torch.cat(
-            [blank if branch == "none" else image_latents for branch in denoiser.branches]
-        )
+        self._conditions = denoiser.conditions(image_latents)
 
     @property
     def active_branches(self) -> int:
@@ -127,21 +164,11 @@ class DenoisingBatch:
 
     def _guided_prediction(self) -> Tensor:
         """The UNet's prediction at ``x`` with guidance, float32."""
-        unet = self._denoiser.unet
         timestep = self.scheduler.timesteps[self.step]
-        branches = self.active_branches
-        samples = branches * self.x.shape[0]  # sorted by branch, text first
-        x = self.scheduler.scale_model_input(self.x, timestep).to(unet.dtype)
-        sample = torch.cat([torch.cat([x] * branches), self._image_latents[:samples]], dim=1)
-        prompts = self._prompt_embeds[:samples]
-        if self._deepcache is None:
-            output: Any = unet(sample, timestep, encoder_hidden_states=prompts, return_dict=False)[
-                0
-            ]
-        else:
-            output = self._deepcache(self.step, sample, timestep, prompts)
-        by_branch = output.unflatten(0, (branches, -1))
-        return guidance.combine(by_branch, self._denoiser.weights_at(self.step))
+        x = self.scheduler.scale_model_input(self.x, timestep).to(self._denoiser.unet.dtype)
+        return self._denoiser.predict(
+            x, self._conditions, self._prompt_embeds, self.step, self._deepcache
+        )
 
 
 @dataclass(slots=True, eq=False)

@@ -18,7 +18,7 @@ from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from ..errors import EditError
 from ..frame import Frame, Image
@@ -26,6 +26,7 @@ from ..jobs.plan import BatchHistogram
 from ..jobs.records import ComputeProfile, InferenceConfig
 from ..recipe import Recipe
 from ..threads import CpuPool
+from .tiles import TileOptions
 
 #: Called between denoising steps; raises to stop the edit (JobCancelled).
 Checkpoint = Callable[[], None]
@@ -148,6 +149,34 @@ class EditSession(Protocol):
         return [b"" for _ in frames]
 
 
+@runtime_checkable
+class TileSession(Protocol):
+    """A session that can also run the tile pass; optional. See :mod:`.tile_refinement`."""
+
+    @abstractmethod
+    def refine(
+        self,
+        pairs: Sequence[tuple[Frame, Frame]],
+        options: TileOptions,
+        *,
+        overrides: Sequence[Overrides] | None = None,
+    ) -> list[Frame]:
+        """Draw edits again at the size of their sources.
+
+        Args:
+            pairs: each a source and its edit at the same size, uint8 RGB of any shape.
+            overrides: one for each pair; None: the recipe applies to all.
+
+        Returns:
+            As many frames in the same order, with index, pts and shape of their sources. A frame's
+            result does not depend on the other frames of the call.
+
+        Raises:
+            NotFinite: as for :meth:`EditSession.edit`.
+            EditError: the model failed.
+        """
+
+
 class Editor(Protocol):
     """Holds weights; one per process."""
 
@@ -236,7 +265,7 @@ class IdentityEditor(Editor):
 _LATENTS = b"identity"
 
 
-class _IdentitySession(EditSession):
+class _IdentitySession(EditSession, TileSession):
     def __init__(self, editor: IdentityEditor, checkpoint: Checkpoint) -> None:
         self._editor = editor
         self._checkpoint = checkpoint
@@ -255,6 +284,17 @@ class _IdentitySession(EditSession):
         with self._editor.gate():
             transform = self._editor.transform
             return frame if transform is None else frame.with_image(transform(frame.image))
+
+    def refine(
+        self,
+        pairs: Sequence[tuple[Frame, Frame]],
+        options: TileOptions,
+        *,
+        overrides: Sequence[Overrides] | None = None,
+    ) -> list[Frame]:
+        for _ in pairs:
+            self._checkpoint()
+        return [source.with_image(edit.image) for source, edit in pairs]
 
     def border_latents(self, frames: Sequence[Frame]) -> list[bytes]:
         for _ in frames:

@@ -158,15 +158,15 @@ class GroupEditor:
         for step in sorted(by_step, reverse=True):
             for at in range(0, len(by_step[step]), size):
                 numbers = by_step[step][at : at + size]
-                batches.append(self._batch([samples[n] for n in _padded(numbers, size)]))
+                batches.append(self._batch([samples[n] for n in padded(numbers, size)]))
                 members.append(numbers)
         return batches, members
 
     def _batch(self, samples: Sequence[Sample], *, full_unet: bool = False) -> DenoisingBatch:
         prompts = [
-            self._prompt(sample.instruction, "instruction")
+            self.prompt(sample.instruction, "instruction")
             if branch == "text"
-            else self._prompt(sample.negative_prompt, "negative prompt")
+            else self.prompt(sample.negative_prompt, "negative prompt")
             for branch in self.denoiser.branches
             for sample in samples
         ]
@@ -183,7 +183,8 @@ class GroupEditor:
             full_unet=full_unet,
         )
 
-    def _prompt(self, text: str, role: str) -> torch.Tensor:
+    def prompt(self, text: str, role: str) -> torch.Tensor:
+        """Embeddings of a text, shape ``(1, tokens, width)``; notes if it is truncated."""
         embeds, truncated = self.prompt_encoder.encode(text)
         if truncated:
             self.truncated[f"The {role} {truncated}"] = None
@@ -194,7 +195,7 @@ class GroupEditor:
         latents: list[torch.Tensor] = []
         for at in range(0, len(samples), size):
             frames = [sample.frame for sample in samples[at : at + size]]
-            latents += self._encode(_padded(frames, size))[: len(frames)]
+            latents += self._encode(padded(frames, size))[: len(frames)]
         return [
             sample._replace(image_latents=own) for sample, own in zip(samples, latents, strict=True)
         ]
@@ -225,6 +226,6 @@ class GroupEditor:
         return self._batch(samples, full_unet=True)
 
 
-def _padded(items: Sequence[T], size: int) -> list[T]:
+def padded(items: Sequence[T], size: int) -> list[T]:
     """The items, with the last one repeated: one batch shape, since the bits depend on it."""
     return [*items, *[items[-1]] * (size - len(items))]

@@ -25,7 +25,7 @@ from .compiling import CompiledUNet
 from .deepcache import DeepCacheUNet
 from .editor import EMPTY_CONTEXT, Checkpoint, ChunkContext, Editor
 from .prompts import PromptEncoder
-from .session import LARGEST_GROUP, Pix2PixSession
+from .session import LARGEST_GROUP, BatchUnit, Pix2PixSession
 from .vae import VaeCodec
 
 #: Frames in one UNet call unless the recipe or a measurement decides. On CPUs more are slower.
@@ -71,8 +71,8 @@ class Pix2PixEditor(Editor):
             cache / "inference-config.json" if cache else None
         )
         self._vaes: dict[bool, VaeCodec] = {}
-        #: Largest batch that has not run out of memory so far.
-        self.batch_limit = 1 << 30
+        #: Largest batches that have not run out of memory so far.
+        self.batch_limits: dict[BatchUnit, int] = {"frame": 1 << 30, "tile": 1 << 30}
 
     @property
     def device(self) -> str:

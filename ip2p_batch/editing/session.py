@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any, Protocol, TypeVar
+from typing import Any, Literal, Protocol, TypeVar
 
 import torch
 
@@ -21,17 +21,21 @@ from .compiling import cannot_compile, is_compiler_error
 from .deepcache import DeepCacheUNet
 from .denoising import Denoiser
 from .device_memory import is_out_of_memory
-from .editor import Checkpoint, ChunkContext, EditSession, Overrides
+from .editor import Checkpoint, ChunkContext, EditSession, Overrides, TileSession
 from .float32_fallback import Decoded
 from .group import GroupEditor, Sample, make_sample
 from .prompts import PromptEncoder
 from .references import ReferenceFrames
+from .tile_refinement import TileRefiner
+from .tiles import TileOptions
 from .vae import VaeCodec
 
 #: Most frames that are denoised in lockstep where they share anchors.
 LARGEST_GROUP = 32
 
 T = TypeVar("T")
+#: What a batch consists of.
+BatchUnit = Literal["frame", "tile"]
 
 
 class SessionBackend(Protocol):
@@ -41,14 +45,15 @@ class SessionBackend(Protocol):
         pipe: the parts of a ``StableDiffusionInstructPix2PixPipeline``, on ``torch_device``.
         anchor_cache: of the UNet's self-attention layers; one session at a time uses it.
         prompt_encoder: with a cache.
-        batch_limit: largest batch that has not run out of memory so far; sessions lower it.
+        batch_limits: largest batch of frames and of tiles that has not run out of memory so far;
+            sessions lower it.
     """
 
     pipe: Any
     torch_device: str
     anchor_cache: AnchorKVCache
     prompt_encoder: PromptEncoder
-    batch_limit: int
+    batch_limits: dict[BatchUnit, int]
 
     def unet(self, *, compiled: bool) -> Any:
         """The UNet as it is, or compiled."""
@@ -63,7 +68,7 @@ class SessionBackend(Protocol):
         ...
 
 
-class Pix2PixSession(EditSession):
+class Pix2PixSession(EditSession, TileSession):
     """One recipe on one chunk; see :class:`~.editor.EditSession`.
 
     Raises:
@@ -139,13 +144,27 @@ class Pix2PixSession(EditSession):
         images: list[Image | None] = []
         for group in _groups(samples, self.batch_size):
             decoded = self._in_batches(partial(self._group.edit, group), self._batch)
-            images += self._recovered(group, decoded)
-        pairs = list(zip(frames, images, strict=True))
-        edited = [frame.with_image(image) for frame, image in pairs if image is not None]
-        if len(edited) < len(pairs):
-            failed = next(frame for frame, image in pairs if image is None)
-            raise self._not_finite(failed, tuple(edited))
-        return edited
+            images += [
+                self._recovered(sample, half, partial(_edit_alone, sample=sample))
+                for sample, half in zip(group, decoded, strict=True)
+            ]
+        return self._finished(frames, images)
+
+    def refine(
+        self,
+        pairs: Sequence[tuple[Frame, Frame]],
+        options: TileOptions,
+        *,
+        overrides: Sequence[Overrides] | None = None,
+    ) -> list[Frame]:
+        images = []
+        own_values = overrides or [Overrides()] * len(pairs)
+        for (source, start), own in zip(pairs, own_values, strict=True):
+            sample = make_sample(source, self._recipe, own)
+            run = partial(_refine, sample=sample, start=start.image, options=options)
+            half = self._in_batches(partial(run, self._group), self._batch, "tile")
+            images.append(self._recovered(sample, half, run))
+        return self._finished([source for source, _ in pairs], images)
 
     def border_latents(self, frames: Sequence[Frame]) -> list[bytes]:
         step = self._start_step
@@ -171,18 +190,14 @@ class Pix2PixSession(EditSession):
     # -- half precision ---------------------------------------------------------------------
 
     def _recovered(
-        self, samples: Sequence[Sample], decoded: Sequence[Decoded]
-    ) -> list[Image | None]:
-        """The frames' images; those with a defect are edited again in float32, each alone."""
-        images = [half.image for half in decoded]
+        self, sample: Sample, half: Decoded, repeat: Callable[[GroupEditor], Decoded]
+    ) -> Image | None:
+        """A frame's image; if it has a defect, ``repeat`` makes it again with float32 weights."""
+        if not half.defect:
+            return half.image
+        full = self._in_float32(repeat)
         dtype = self._group.denoiser.unet.dtype
-        for n, half in enumerate(decoded):
-            if half.defect:
-                sample = samples[n]
-                repeated = self._in_float32(partial(GroupEditor.edit, samples=[sample], size=1))
-                full = None if repeated is None else repeated[0]
-                images[n] = float32_fallback.choose(sample.frame, half, full, dtype, self._notes)
-        return images
+        return float32_fallback.choose(sample.frame, half, full, dtype, self._notes)
 
     def _finite(self, sample: Sample, latents: BorderLatents) -> BorderLatents:
         """A border's latents; from float32 if they are not finite.
@@ -222,6 +237,19 @@ class Pix2PixSession(EditSession):
         finally:
             self._references.clear_caches()
 
+    def _finished(self, frames: Sequence[Frame], images: Sequence[Image | None]) -> list[Frame]:
+        """The frames with their images.
+
+        Raises:
+            NotFinite: a frame has no image.
+        """
+        pairs = list(zip(frames, images, strict=True))
+        finished = [frame.with_image(image) for frame, image in pairs if image is not None]
+        if len(finished) < len(pairs):
+            failed = next(frame for frame, image in pairs if image is None)
+            raise self._not_finite(failed, tuple(finished))
+        return finished
+
     def _not_finite(self, frame: Frame, edited: Sequence[Frame] = ()) -> NotFinite:
         half = float32_fallback.is_half(self._group.denoiser.unet)
         return NotFinite(
@@ -233,10 +261,10 @@ class Pix2PixSession(EditSession):
 
     # -- memory -----------------------------------------------------------------------------
 
-    def _in_batches(self, work: Callable[[int], T], batch: int) -> T:
+    def _in_batches(self, work: Callable[[int], T], batch: int, unit: BatchUnit = "frame") -> T:
         """``work(size)`` with ``size`` at most ``batch``, halved while memory runs out."""
         while True:
-            size = min(batch, self._backend.batch_limit)
+            size = min(batch, self._backend.batch_limits[unit])
             try:
                 return work(size)
             except (MemoryError, RuntimeError) as error:
@@ -245,22 +273,22 @@ class Pix2PixSession(EditSession):
                 if not is_out_of_memory(error):
                     raise
             # After the handler: the error holds what ran out of memory.
-            self._halve_batch_limit(size)
+            self._halve_batch_limit(size, unit)
 
-    def _halve_batch_limit(self, size: int) -> None:
+    def _halve_batch_limit(self, size: int, unit: BatchUnit) -> None:
         self._references.clear_caches()
         if size == 1:
             raise EditError(
-                f"Out of memory with one frame at --size {self._recipe.size}.",
+                f"Out of memory with one {unit} at --size {self._recipe.size}.",
                 hint="Choose a smaller --size"
                 + (", fewer --anchors" if self._references.has_anchors else "")
                 + ", or fewer --workers where several share a GPU.",
             )
-        self._backend.batch_limit = size // 2
+        self._backend.batch_limits[unit] = size // 2
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
         self._memory_warnings.append(
-            f"Out of memory with {size} frames at once; continued with {size // 2}."
+            f"Out of memory with {size} {unit}s at once; continued with {size // 2}."
         )
 
 
@@ -282,3 +310,13 @@ def _denoiser(backend: SessionBackend, recipe: Recipe, *, compiled: bool) -> Den
 
 def _groups(samples: Sequence[Sample], size: int) -> list[Sequence[Sample]]:
     return [samples[at : at + size] for at in range(0, len(samples), size)]
+
+
+def _edit_alone(group: GroupEditor, *, sample: Sample) -> Decoded:
+    return group.edit([sample], size=1)[0]
+
+
+def _refine(
+    group: GroupEditor, size: int = 1, *, sample: Sample, start: Image, options: TileOptions
+) -> Decoded:
+    return TileRefiner(group, options).refine(sample, start, size)

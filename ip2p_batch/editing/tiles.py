@@ -1,0 +1,251 @@
+"""Cover an image with overlapping tiles of one size, and average what a model returns for them.
+
+MultiDiffusion (Bar-Tal et al., ICML 2023, arXiv 2302.08113) denoises an image that is larger than
+its model in tiles. All tiles are cut from one shared latent, and the predictions f_i of the tiles
+that show a place p are averaged (equation 5; F_i cuts tile i, W_i weighs its places)::
+
+    f(p) = sum_i W_i(p) f_i(p) / sum_j W_j(p)
+
+Here the weights fall smoothly to the borders that a tile shares with others, since a model is least
+certain there, and they are divided by their sum beforehand: ``sum_i w_i(p) = 1`` at every place.
+They are a product of one factor per axis, so that an image of any size needs two small tables.
+
+This module imports no torch, so that a plan can count tiles. Lengths are in units of the caller:
+latents or pixels.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from ..frame import Image
+
+Weights = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class TileOptions:
+    """How the tile pass of an image runs.
+
+    Attributes:
+        size: side of a tile in pixels; the size that the model was trained at.
+        overlap: pixels that neighbouring tiles share at least.
+        strength: part of the denoising steps that the tile pass runs; at 1 it starts from noise.
+
+    Raises:
+        ValueError: ``size`` is not a positive multiple of 64, ``overlap`` not a multiple of 8 from
+            0 to ``size - 8``, or ``strength`` not from 0 to 1.
+    """
+
+    size: int
+    overlap: int
+    strength: float
+
+    def __post_init__(self) -> None:
+        if self.size < 64 or self.size % 64:
+            raise ValueError(f"a tile has {self.size} pixels, not a positive multiple of 64")
+        if not 0 <= self.overlap < self.size or self.overlap % 8:
+            raise ValueError(f"tiles of {self.size} pixels cannot overlap by {self.overlap}")
+        if not 0 <= self.strength <= 1:
+            raise ValueError(f"strength is {self.strength}, not from 0 to 1")
+
+    def tile_count(self, width: int, height: int) -> int:
+        """How many tiles cover an image of ``width`` x ``height`` pixels, each at least 1.
+
+        >>> options = TileOptions(size=256, overlap=64, strength=0.7)
+        >>> options.tile_count(1280, 720), options.tile_count(200, 100)
+        (28, 1)
+        """
+        across, down = (len(starts(n, self.size, self.overlap)) for n in (width, height))
+        return across * down
+
+    def steps(self, num_inference_steps: int) -> int:
+        """How many of the denoising steps the tile pass runs, at least 1.
+
+        >>> [TileOptions(256, 64, strength).steps(10) for strength in (0, 0.5, 1)]
+        [1, 5, 10]
+        """
+        return max(1, round(num_inference_steps * self.strength))
+
+
+# -- one axis -------------------------------------------------------------------------------
+
+
+def starts(length: int, tile: int, overlap: int) -> tuple[int, ...]:
+    """Where the tiles of one axis begin: the fewest that cover it, evenly spread.
+
+    A tile reaches beyond the end only where the axis is shorter than one tile.
+
+    Args:
+        length: of the axis, at least 1.
+        overlap: least that neighbours share, 0 to ``tile - 1``.
+
+    >>> starts(720, 256, 64), starts(256, 256, 64), starts(100, 256, 64)
+    ((0, 154, 309, 464), (0,), (0,))
+    """
+    span = length - tile
+    if span <= 0:
+        return (0,)
+    intervals = -(-span // (tile - overlap))
+    return tuple(i * span // intervals for i in range(intervals + 1))
+
+
+def ramp(overlap: int, tile: int) -> npt.NDArray[np.float64]:
+    """Unnormalized weight by distance d from a border: rises from 0 to 1 over the overlap.
+
+    ``sin^2(pi/2 (d + 1/2) / overlap)``: two neighbours sum to 1, since the other has ``cos^2``.
+
+    Returns:
+        Shape ``(tile,)``, above 0.
+    """
+    if not overlap:
+        return np.ones(tile)
+    distance = np.minimum((np.arange(tile) + 0.5) / overlap, 1.0)
+    return np.asarray(np.sin(np.pi / 2 * distance) ** 2)
+
+
+def axis_weights(tile: int, begins: tuple[int, ...]) -> Weights:
+    """Weights of all tiles of one axis; at every place they sum to 1.
+
+    The ends of the axis have no ramp, since no other tile shows them.
+
+    Args:
+        begins: see :func:`starts`.
+
+    Returns:
+        Shape ``(tiles, tile)``.
+    """
+    weights = np.ones((len(begins), tile))
+    for i, (left, right) in enumerate(pairwise(begins)):
+        overlap = left + tile - right
+        weights[i + 1] *= ramp(overlap, tile)
+        weights[i] *= ramp(overlap, tile)[::-1]
+    total = np.zeros(begins[-1] + tile)
+    for begin, own in zip(begins, weights, strict=True):
+        total[begin : begin + tile] += own
+    for begin, own in zip(begins, weights, strict=True):
+        own /= total[begin : begin + tile]
+    return weights.astype(np.float32)
+
+
+# -- two axes -------------------------------------------------------------------------------
+
+
+class Tile(NamedTuple):
+    """The place of one tile: its number down and across, and where it begins."""
+
+    row: int
+    column: int
+    top: int
+    left: int
+
+
+@dataclass(frozen=True)
+class TileGrid:
+    """All tiles of one image.
+
+    Attributes:
+        tile: side of each tile.
+        tops, lefts: where the rows and the columns of tiles begin.
+    """
+
+    tile: int
+    tops: tuple[int, ...]
+    lefts: tuple[int, ...]
+
+    @classmethod
+    def of_latents(cls, width: int, height: int, options: TileOptions, factor: int) -> TileGrid:
+        """The grid of an image's latents.
+
+        Args:
+            width, height: of the image in pixels.
+            factor: pixels of an image per latent along each axis, 1 to 8.
+
+        Raises:
+            ValueError: tile or overlap is not a multiple of ``factor``.
+        """
+        if options.size % factor or options.overlap % factor:
+            raise ValueError(f"{options} does not consist of whole latents of {factor} pixels")
+        tile, overlap = options.size // factor, options.overlap // factor
+        down, across = (starts(-(-n // factor), tile, overlap) for n in (height, width))
+        return cls(tile, down, across)
+
+    @property
+    def height(self) -> int:
+        """Height that the tiles cover; that of the image, unless it is smaller than a tile."""
+        return self.tops[-1] + self.tile
+
+    @property
+    def width(self) -> int:
+        """Width that the tiles cover; that of the image, unless it is smaller than a tile."""
+        return self.lefts[-1] + self.tile
+
+    @cached_property
+    def tiles(self) -> tuple[Tile, ...]:
+        """All tiles, row by row."""
+        return tuple(
+            Tile(row, column, top, left)
+            for row, top in enumerate(self.tops)
+            for column, left in enumerate(self.lefts)
+        )
+
+    @cached_property
+    def weights(self) -> tuple[Weights, Weights]:
+        """Weights of the rows and of the columns of tiles; see :func:`axis_weights`."""
+        return axis_weights(self.tile, self.tops), axis_weights(self.tile, self.lefts)
+
+    def scaled(self, factor: int) -> TileGrid:
+        """The same tiles in smaller units: pixels instead of latents."""
+        tops, lefts = (tuple(factor * n for n in begins) for begins in (self.tops, self.lefts))
+        return TileGrid(factor * self.tile, tops, lefts)
+
+    def cut(self, field: Any, tile: Tile) -> Any:
+        """The part of a field that a tile shows, not copied.
+
+        Args:
+            field: array or tensor of shape ``(..., height, width)``.
+        """
+        rows = slice(tile.top, tile.top + self.tile)
+        return field[..., rows, tile.left : tile.left + self.tile]
+
+
+def add_tile(total: Any, values: Any, weights: tuple[Any, Any], tile: Tile, top: int = 0) -> None:
+    """Add a tile to the weighted sum of all tiles, in place: one term of the equation above.
+
+    Args:
+        total: array or tensor of shape ``(..., height, width)``.
+        values: of the tile, shape ``(..., tile, tile)``.
+        weights: see :attr:`TileGrid.weights`; of the type of ``total``.
+        top: where ``total`` begins, if it is only a strip of the image.
+    """
+    rows, columns = weights[0][tile.row], weights[1][tile.column]
+    height, width = values.shape[-2:]
+    place = total[..., tile.top - top : tile.top - top + height, tile.left : tile.left + width]
+    place += values * rows[:, None] * columns
+
+
+def mirrored(length: int, covered: int) -> npt.NDArray[np.intp]:
+    """Positions in an axis that is continued by its mirror image up to ``covered``.
+
+    >>> mirrored(3, 8)
+    array([0, 1, 2, 2, 1, 0, 0, 1])
+    """
+    return np.pad(np.arange(length), (0, covered - length), mode="symmetric")
+
+
+def cut_image(image: Image, grid: TileGrid, tile: Tile) -> Image:
+    """The pixels that a tile shows; beyond the image, its mirror image.
+
+    Args:
+        grid: in pixels.
+    """
+    height, width = image.shape[:2]
+    rows = mirrored(height, max(grid.height, height))[tile.top : tile.top + grid.tile]
+    columns = mirrored(width, max(grid.width, width))[tile.left : tile.left + grid.tile]
+    return np.ascontiguousarray(image[rows[:, None], columns])
