@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from ip2p_batch.transfer import model
 from ip2p_batch.transfer.apply import apply
+from ip2p_batch.transfer.painting import strokes
 
 from .transfer_images import photo
 
@@ -17,7 +18,7 @@ def test_an_edit_that_changes_nothing_has_a_model_of_zeros():
     found = model.fit(source, source.copy())
     assert not found.weights.any()
     assert not found.grid.any()
-    assert found.residual is None
+    assert found.residual is None and found.strokes is None
 
 
 def test_images_of_two_shapes_are_refused():
@@ -35,14 +36,18 @@ def test_the_global_fit_finds_an_affine_map_of_the_colours(matrix, offset):
     regressors = rng.random((3, 20, 30), dtype=np.float32)
     matrix, offset = np.reshape(matrix, (3, 3)), np.asarray(offset)
     target = np.einsum("on,nhw->ohw", matrix, regressors) + offset[:, None, None]
-    found, shift = model.linear_fit(regressors, target.astype(np.float32), ridge=1e-7)
+    equations = model.NormalEquations.of(regressors, target.astype(np.float32))
+    found, shift = equations.coefficients(equations.solve(3, ridge=1e-7))
     assert np.allclose(found, matrix, atol=1e-3)
     assert np.allclose(shift, offset, atol=1e-3)
 
 
 def test_a_regressor_of_one_value_gets_no_weight():
     regressors = np.stack([np.full((8, 8), 0.5, np.float32), np.eye(8, dtype=np.float32)])
-    found, _ = model.linear_fit(regressors, np.stack([regressors[1]] * 3), ridge=1e-4)
+    equations = model.NormalEquations.of(regressors, np.stack([regressors[1]] * 3))
+    weights = equations.solve(2, ridge=1e-4)
+    found, _ = equations.coefficients(weights)
+    assert equations.error(weights) < 1e-6
     assert abs(found[0, 0]) < 1e-3
     assert found[0, 1] == pytest.approx(1, abs=1e-2)
 
@@ -72,6 +77,22 @@ def test_the_inverse_is_that_of_each_pixels_matrix():
     ]
     found = model._symmetric_inverse(*parts).transpose(2, 0, 1)
     assert np.allclose(found @ matrices, np.eye(3), atol=1e-2)
+
+
+def test_paint_is_found_and_laid_in_strokes_of_the_sources_own_pixels():
+    source = photo(120, 160)
+    planes = tuple(np.moveaxis(source, 2, 0))
+    painted = np.moveaxis(planes + 255 * strokes(planes, 255.0), 0, 2)
+    edited = np.clip(np.rint(painted), 0, 255).astype(np.uint8)
+    found = model.fit(source, edited)
+    assert found.strokes is not None
+    result = apply(found, source).astype(int)
+    assert np.abs(result - edited).mean() < np.abs(source.astype(int) - edited).mean() / 2
+
+
+def test_an_edit_of_the_colours_alone_has_no_strokes():
+    source = photo(120, 160)
+    assert model.fit(source, 255 - source).strokes is None
 
 
 def test_lines_that_are_drawn_along_edges_get_a_weight():

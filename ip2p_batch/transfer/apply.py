@@ -14,13 +14,16 @@ import numpy as np
 from ..frame import FullImage
 from . import features, kernels
 from .features import MARGIN
-from .kernels import Floats
+from .kernels import Colours, Floats
 from .model import EditModel
+from .painting import strokes
 
 #: Pixels of a strip without its margins; few enough for a processor's cache.
 _STRIP_PIXELS = 1 << 18
 _ALIGNMENT = 4  # of strips: the features' blurs average squares of 4 pixels
-_NO_RESIDUAL = np.empty((3, 0, 0), np.float32)
+#: Stands for planes that are not used.
+_NONE = np.empty((3, 0, 0), np.float32)
+_NO_STRENGTH = np.zeros((3, 3), np.float32)
 
 
 def apply(model: EditModel, source: FullImage) -> FullImage:
@@ -41,7 +44,8 @@ def apply(model: EditModel, source: FullImage) -> FullImage:
     for start, stop in strips(height, width):
         first, last = max(0, start - MARGIN), min(height, stop + MARGIN)
         red, green, blue = cv2.split(source[first:last])
-        luma, edge, fine, middle, wide = features.planes((red, green, blue), peak)
+        colours: Colours = (red, green, blue)
+        luma, edge, fine, middle, wide = features.planes(colours, peak)
         own = slice(start - first, stop - first)
         edited = np.empty((3, stop - start, width), source.dtype)
         kernels.apply_rows(
@@ -52,6 +56,8 @@ def apply(model: EditModel, source: FullImage) -> FullImage:
             lower[start:stop],
             share[start:stop],
             _enlarged(model.residual, (start, stop), (height, width)),
+            _NONE if model.strokes is None else _strokes(colours, peak, own),
+            _NO_STRENGTH if model.strokes is None else model.strokes,
             np.float32(peak),
             edited,
         )
@@ -85,12 +91,16 @@ def _spread(grid: Floats, width: int) -> Floats:
     return np.ascontiguousarray((low + share * (high - low)).transpose(1, 0, 2))
 
 
+def _strokes(colours: Colours, peak: float, rows: slice) -> Floats:
+    return np.ascontiguousarray(strokes(colours, peak)[:, rows])
+
+
 def _enlarged(
     residual: Floats | None, rows: tuple[int, int], full: tuple[int, int]
 ) -> Floats:  # fmt: skip
     """Rows ``[start, stop)`` of the residual at full size, bicubic."""
     if residual is None:
-        return _NO_RESIDUAL
+        return _NONE
     height, width = full
     y = (np.arange(*rows) + 0.5) * residual.shape[0] / height - 0.5
     x = (np.arange(width) + 0.5) * residual.shape[1] / width - 0.5

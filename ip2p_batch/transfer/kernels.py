@@ -98,6 +98,40 @@ def products(rows: Floats, others: Floats) -> Doubles:
     return result
 
 
+@compiled
+def smoothest_square(means: Floats, squares: Floats, reach: int, result: Floats) -> None:
+    """Choose, for each pixel, the mean of the square with the lowest variance of luma.
+
+    Args:
+        means: of the colours in the square to the lower right of each pixel, on an image with a
+            border of ``reach`` pixels, ``(3, h + 2 reach, w + 2 reach)``.
+        squares: means of the squared luma in the same squares.
+        reach: side of the squares, minus 1.
+        result: shape ``(3, h, w)``.
+    """
+    _, height, width = result.shape
+    columns = means.shape[2]
+    variances = np.empty(columns * (height + reach), np.float32).reshape(height + reach, columns)
+    for y in range(height + reach):
+        red, green, blue, square = means[0, y], means[1, y], means[2, y], squares[y]
+        row = variances[y]
+        for x in range(columns):
+            grey = _R * red[x] + _G * green[x] + _B * blue[x]
+            row[x] = square[x] - grey * grey
+    for y in range(height):
+        above, below = variances[y], variances[y + reach]
+        for x in range(width):
+            low, row, column = above[x], y, x
+            if above[x + reach] < low:
+                low, row, column = above[x + reach], y, x + reach
+            if below[x] < low:
+                low, row, column = below[x], y + reach, x
+            if below[x + reach] < low:
+                row, column = y + reach, x + reach
+            for c in range(3):
+                result[c, y, x] = means[c, row, column]
+
+
 # Compilers use the vector unit only for short loops over few arrays, which they can prove apart. So
 # the work on a row is split into such loops; the row stays in the cache between them.
 
@@ -118,6 +152,12 @@ def _add_colours(
         result[x] = offset[x] + first[x] * red[x] + second[x] * green[x] + third[x] * blue[x]
     for x in range(result.shape[0]):
         result[x] += own[x]
+
+
+@compiled
+def _add(values: Floats, factor: np.float32, result: Floats) -> None:
+    for x in range(result.shape[0]):
+        result[x] += factor * values[x]
 
 
 @compiled
@@ -172,10 +212,12 @@ def apply_rows(
     lower: npt.NDArray[np.int64],
     share: Floats,
     residual: Floats,
+    strokes: Floats,
+    strength: Floats,
     peak: np.float32,
     result: Samples,
 ) -> None:
-    """Write ``E = S + W phi(S) + A S + b + residual``, clipped without a shift of hue.
+    """Write ``E = S + W phi(S) + A S + b + V strokes + residual``, clipped without a shift of hue.
 
     Args:
         image: rows of the source's red, green and blue, each ``(h, w)``; white is ``peak``.
@@ -184,13 +226,14 @@ def apply_rows(
         grid: A and b, row by row of the grid, interpolated across: ``(rows, 12, w)``. The first
             nine are A, for output red, green and blue; the last three are b.
         lower, share: for each row, the grid's row above it, and the share of the row below.
-        residual: ``(3, h, w)``, or without rows if there is none.
+        residual, strokes: ``(3, h, w)``, or without rows if there are none.
+        strength: V, shape ``(3, 3)``.
         result: rows of the result, ``(3, h, w)``, of the image's type.
     """
     _, height, width = result.shape
     grey, edge, fine, middle, wide = planes
     red, green, blue = image
-    has_residual = residual.shape[1] > 0
+    has_residual, has_strokes = residual.shape[1] > 0, strokes.shape[1] > 0
     inverse = _ONE / peak
     colours = np.empty((3, width), np.float32)
     mixed = np.empty((12, width), np.float32)
@@ -205,8 +248,10 @@ def apply_rows(
             _add_colours(colours[c], mixed[3 * c : 3 * c + 3], mixed[9 + c], colours, row[c])
             _add_structure(grey[y], edge[y], fine[y], middle[y], wide[y], weights[c], row[c])
             if has_residual:
-                for x in range(width):
-                    row[c, x] += residual[c, y, x]
+                _add(residual[c, y], _ONE, row[c])
+            if has_strokes:
+                for k in range(3):
+                    _add(strokes[k, y], strength[c, k], row[c])
         _clip(row[0], row[1], row[2], peak)
         for c in range(3):
             _store(row[c], result[c, y])

@@ -3,9 +3,10 @@
 The edited image e and the source s at the edit size differ by d = e - s. The model explains d in
 two steps, each a least-squares fit:
 
-1. *Whole image*: ``d ~ B s + W phi(s) + c``, with the colours s and the structure features phi
-   (:mod:`.features`). It finds the tone curve, and lines that are drawn along edges.
-2. *Around each pixel*: what is left, ``d - (B s + W phi(s) + c) ~ A_p s + b_p``, over a window with
+1. *Whole image*: ``d ~ B s + W phi(s) + V k(s) + c``, with the colours s, the structure features
+   phi (:mod:`.features`) and, if they explain a part of d, brush strokes k (:mod:`.painting`). It
+   finds the tone curve, lines that are drawn along edges, and flat patches of paint.
+2. *Around each pixel*: what is left of d is fitted by ``A_p s + b_p``, over a window with
    a ridge, with A and b averaged over the window: the guided filter (He, Sun and Tang, ECCV 2010)
    with a colour guide, and with coefficients that are applied at full size (fast guided filter, He
    and Sun, https://arxiv.org/abs/1505.00996).
@@ -24,6 +25,7 @@ import numpy as np
 from ..frame import Image
 from . import features, kernels
 from .kernels import Doubles, Floats
+from .painting import strokes
 from .residual import gated
 
 #: Blur of source and edit before the fit, in pixels: autoencoders lose the finest detail, which
@@ -38,6 +40,12 @@ _WINDOW = 1 / 16
 #: Coefficients of the local fit are kept for every window/4-th pixel: they are averages over it.
 _GRID_STEPS = 4
 
+#: Brush strokes come in where they lower the squared error of the fit by the first share, and are
+#: used in full from the second on.
+_LOW_GAIN, _HIGH_GAIN = 0.04, 0.08
+#: Number of the first regressor that is a brush stroke, after colours and structure features.
+_STROKES = 3 + features.COUNT
+
 _MIRROR = cv2.BORDER_REFLECT
 
 
@@ -49,12 +57,14 @@ class EditModel:
         weights: W, shape ``(3, 6)``: output colour by structure feature.
         grid: A + B and b + c around points of a coarse grid, shape ``(12, rows, columns)``: nine
             of the matrix, for red, green and blue, then three of the offset.
+        strokes: V, shape ``(3, 3)``: output colour by colour of the brush strokes; None without.
         residual: what the model does not explain and the result keeps, at the edit size, shape
             ``(h, w, 3)``; None if nothing.
     """
 
     weights: Floats
     grid: Floats
+    strokes: Floats | None
     residual: Floats | None
 
 
@@ -73,14 +83,15 @@ def fit(source: Image, edited: Image) -> EditModel:
     height, width = source.shape[:2]
     colours = _planar(source)
     change = _planar(edited) - colours
-    structure = features.features((colours[0], colours[1], colours[2]), 1.0)
-    smooth_colours, smooth_change = _each(_smooth, colours), _each(_smooth, change)
-    regressors = np.concatenate([smooth_colours, _each(_smooth, structure)])
-    global_part, offset = linear_fit(regressors, smooth_change, _RIDGE)
+    planes = (colours[0], colours[1], colours[2])
+    inputs = np.concatenate([colours, features.features(planes, 1.0), strokes(planes, 1.0)])
+    regressors, smooth_change = _each(_smooth, inputs), _each(_smooth, change)
+    smooth_colours = regressors[:3]
+    global_part, offset = global_fit(regressors, smooth_change)
     left = smooth_change - _predicted(regressors, global_part, offset)
     radius = max(2, round(max(height, width) * _WINDOW))
     matrix, shift = local_fit(smooth_colours, left, radius, _LOCAL_RIDGE)
-    explained = _predicted(np.concatenate([colours, structure]), global_part, offset)
+    explained = _predicted(inputs, global_part, offset)
     explained += np.einsum("oihw,ihw->ohw", matrix, colours) + shift
     grid = np.concatenate(
         [
@@ -89,36 +100,97 @@ def fit(source: Image, edited: Image) -> EditModel:
         ]
     )
     return EditModel(
-        weights=np.ascontiguousarray(global_part[:, 3:]),
+        weights=np.ascontiguousarray(global_part[:, 3:_STROKES]),
         grid=_coarse(grid, max(1, radius // _GRID_STEPS)),
+        strokes=np.ascontiguousarray(global_part[:, _STROKES:])
+        if global_part[:, _STROKES:].any()
+        else None,
         residual=gated(change - explained),
     )
 
 
-def linear_fit(regressors: Floats, target: Floats, ridge: float) -> tuple[Floats, Floats]:
-    """Least squares over all pixels: ``target ~ M regressors + c``, with a ridge on M.
+def global_fit(regressors: Floats, change: Floats) -> tuple[Floats, Floats]:
+    """Step 1: fit with and without brush strokes, and mix the two by what the strokes explain.
+
+    A soft threshold, since a hard one would make a video flicker.
 
     Args:
-        regressors: shape ``(n, h, w)``.
-        target: shape ``(3, h, w)``.
-        ridge: relative to the variance of each regressor, so that its unit does not matter.
+        regressors: colours, structure features and brush strokes, ``(12, h, w)``.
+        change: d, ``(3, h, w)``.
 
     Returns:
-        M, shape ``(3, n)``, and c, shape ``(3,)``; exactly 0 for a target of 0.
+        the weights, ``(3, 12)``, and the offset, ``(3,)``; the weights of brush strokes are exactly
+        0 where they explain little.
     """
-    count = len(regressors)
-    rows = regressors.reshape(count, -1)
-    means = rows.mean(axis=1, dtype=np.float64)
-    centred = (rows - means[:, None].astype(np.float32)).astype(np.float32)
-    deviations = np.sqrt(np.square(centred, dtype=np.float64).mean(axis=1)) + 1e-6
-    goal = target.reshape(3, -1)
-    goal_means = goal.mean(axis=1, dtype=np.float64)
-    scaled = np.ascontiguousarray((centred / deviations[:, None]).T, dtype=np.float32)
-    pixels = rows.shape[1]
-    gram: Doubles = kernels.products(scaled, scaled) / pixels + ridge * np.eye(count)
-    moments: Doubles = kernels.products(scaled, np.ascontiguousarray(goal.T)) / pixels
-    solution = np.linalg.solve(gram, moments) / deviations[:, None]
-    return solution.T.astype(np.float32), (goal_means - means @ solution).astype(np.float32)
+    equations = NormalEquations.of(regressors, change)
+    plain, full = equations.solve(_STROKES, _RIDGE), equations.solve(len(regressors), _RIDGE)
+    gain = 1 - equations.error(full) / max(equations.error(plain), 1e-12)
+    share = np.clip((gain - _LOW_GAIN) / (_HIGH_GAIN - _LOW_GAIN), 0, 1)
+    return equations.coefficients(plain + share * (full - plain))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class NormalEquations:
+    """Least squares over all pixels: ``target ~ M regressors + c``.
+
+    The regressors are scaled to a variance of 1, so that their units do not matter to a ridge.
+
+    Attributes:
+        gram: their products with each other, means over pixels, ``(n, n)``.
+        moments: their products with the target, ``(n, 3)``.
+        means, deviations: of the regressors, ``(n,)``.
+        target_means, target_energy: means of the target, ``(3,)``, and the sum of its variances.
+    """
+
+    gram: Doubles
+    moments: Doubles
+    means: Doubles
+    deviations: Doubles
+    target_means: Doubles
+    target_energy: float
+
+    @classmethod
+    def of(cls, regressors: Floats, target: Floats) -> NormalEquations:
+        """The equations for regressors ``(n, h, w)`` and a target ``(3, h, w)``."""
+        rows, means, deviations = _standardized(regressors)
+        goal = target.reshape(len(target), -1).T
+        target_means = goal.mean(axis=0, dtype=np.float64)
+        goal = np.ascontiguousarray(goal - target_means, dtype=np.float32)
+        return cls(
+            gram=kernels.products(rows, rows) / len(rows),
+            moments=kernels.products(rows, goal) / len(rows),
+            means=means,
+            deviations=deviations,
+            target_means=target_means,
+            target_energy=float(np.square(goal, dtype=np.float64).mean(axis=0).sum()),
+        )
+
+    def solve(self, count: int, ridge: float) -> Doubles:
+        """Weights of the scaled regressors, ``(n, 3)``; only the first ``count`` are used."""
+        weights = np.zeros_like(self.moments)
+        gram = self.gram[:count, :count] + ridge * np.eye(count)
+        weights[:count] = np.linalg.solve(gram, self.moments[:count])
+        return weights
+
+    def error(self, weights: Doubles) -> float:
+        """Mean squared error of a solution, summed over the target's colours."""
+        fitted = np.vdot(weights, self.gram @ weights) - 2 * np.vdot(weights, self.moments)
+        return max(0.0, self.target_energy + float(fitted))
+
+    def coefficients(self, weights: Doubles) -> tuple[Floats, Floats]:
+        """M, shape ``(3, n)``, and c, shape ``(3,)``, of the regressors as they were given."""
+        scaled = weights / self.deviations[:, None]
+        offset = self.target_means - self.means @ scaled
+        return scaled.T.astype(np.float32), offset.astype(np.float32)
+
+
+def _standardized(regressors: Floats) -> tuple[Floats, Doubles, Doubles]:
+    """Regressors of mean 0 and variance 1, ``(pixels, n)``, their means and deviations."""
+    rows = regressors.reshape(len(regressors), -1).T
+    means = rows.mean(axis=0, dtype=np.float64)
+    centred = rows - means
+    deviations = np.sqrt(np.square(centred).mean(axis=0)) + 1e-6
+    return np.ascontiguousarray(centred / deviations, dtype=np.float32), means, deviations
 
 
 def local_fit(guide: Floats, target: Floats, radius: int, ridge: float) -> tuple[Floats, Floats]:
