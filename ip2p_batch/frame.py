@@ -17,19 +17,30 @@ FrameTable = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Frame:
-    """An image and its place.
+class FullFrame:
+    """An image at full size, of 8 or 16 bits a sample, and its place.
 
     Attributes:
         index: position in the source, from 0, in display order; for images the item's number.
         pts: presentation time in the source stream's time base; 0 for images.
-        image: pixels, see :data:`Image`.
+        image: pixels, see :data:`FullImage`.
     """
 
     index: int
     pts: int
-    image: Image
+    image: FullImage
 
     def with_image(self, image: Image) -> Frame:
-        """The same place with other pixels."""
+        """The same place with other pixels, of 8 bits."""
         return Frame(self.index, self.pts, image)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Frame(FullFrame):
+    """A frame of 8 bits a sample.
+
+    Attributes:
+        image: pixels, see :data:`Image`.
+    """
+
+    image: Image

@@ -136,6 +136,62 @@ def make(
     return path
 
 
+def ramp(number: int, width: int = 64, height: int = 64, bits: int = 10) -> np.ndarray:
+    """Limited-range luma of a smooth ramp; neighbours differ by one step of ``bits``."""
+    y, x = np.mgrid[0:height, 0:width]
+    return ((200 << (bits - 10)) + number + x + 2 * y).astype(np.uint16)
+
+
+def make_deep(
+    path: Path,
+    frames: int = 8,
+    *,
+    size: tuple[int, int] = (64, 64),
+    codec: str = "ffv1",
+    pix_fmt: str = "yuv420p10le",
+    options: dict[str, str] | None = None,
+    rotation: int = 0,
+    luma=ramp,
+) -> Path:
+    """Write a grey video of more than 8 bits a sample.
+
+    Args:
+        luma: gives a frame's samples by its number, width, height and bits. All planes of an RGB
+            format get them; chroma planes are neutral.
+    """
+    bits = max(component.bits for component in av.VideoFormat(pix_fmt).components)
+    with av.open(str(path), "w") as target:
+        video = target.add_stream(codec, rate=25, options=options or {})
+        video.width, video.height, video.pix_fmt = *size, pix_fmt
+        video.time_base = video.codec_context.time_base = Fraction(1, 25)
+        video.codec_context.thread_count = 1
+        if not av.VideoFormat(pix_fmt).is_rgb:
+            video.codec_context.colorspace, video.codec_context.color_range = 1, 1
+        if rotation:
+            video.set_display_rotation(rotation)
+        for number in range(frames):
+            frame = av.VideoFrame(*size, pix_fmt)
+            for index, plane in enumerate(frame.planes):
+                samples = np.full((plane.height, plane.line_size // 2), 1 << (bits - 1), np.uint16)
+                if index == 0 or frame.format.is_rgb:
+                    samples[:, : plane.width] = luma(number, *size, bits)
+                plane.update(samples.tobytes())
+            frame.pts, frame.time_base = number, Fraction(1, 25)
+            target.mux(video.encode(frame))  # type: ignore[arg-type]
+        target.mux(video.encode(None))
+    return path
+
+
+def first_planes(path: Path) -> list[np.ndarray]:
+    """Samples of the first plane of every frame, of a format of more than 8 bits."""
+    with av.open(str(path)) as container:
+        planes = [frame.planes[0] for frame in container.decode(video=0)]
+        return [
+            np.frombuffer(bytes(plane), np.uint16).reshape(plane.height, -1)[:, : plane.width]
+            for plane in planes
+        ]
+
+
 def frames_of(path: Path) -> list[tuple[int, np.ndarray]]:
     """Return ``(pts, RGB pixels)`` of every frame, decoded from the beginning."""
     with av.open(str(path)) as container:

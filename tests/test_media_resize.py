@@ -83,10 +83,20 @@ def test_padding_mirrors_the_border():
     assert np.array_equal(resized[60:64, :60], image[59:55:-1])
 
 
+def test_samples_of_16_bits_are_rounded_before_scaling():
+    deep = np.random.default_rng(0).integers(0, 65536, (90, 160, 3)).astype(np.uint16)
+    rounded = np.rint(deep * (255 / 65535)).astype(np.uint8)
+    for size in (160, 100, 200):
+        resize = Resize.for_size(160, 90, size)
+        assert np.array_equal(resize.apply(deep), resize.apply(rounded))
+
+
 def test_an_image_of_another_size_is_refused():
     resize = Resize.for_size(64, 32, 64)
-    with pytest.raises(ValueError, match="expected uint8 pixels"):
+    with pytest.raises(ValueError, match="expected uint8 or uint16 pixels"):
         resize.apply(scene(32, 64))
+    with pytest.raises(ValueError, match="expected uint8 or uint16 pixels"):
+        resize.apply(np.zeros((32, 64, 3), np.float32))  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="expected uint8 pixels"):
         resize.restore(np.zeros((32, 64, 3), np.float32))
     with pytest.raises(ValueError, match="cannot resize"):

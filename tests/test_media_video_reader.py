@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ip2p_batch.errors import SourceError
+from ip2p_batch.frame import Frame
 from ip2p_batch.media.video import probe
 from ip2p_batch.media.video.color import to_rgb
 from ip2p_batch.media.video.reader import VideoReader
@@ -170,3 +171,53 @@ def test_a_file_that_ends_before_the_frame_is_a_source_error(tmp_path):
         VideoReader(short, index.facts, index.pts) as reader,
     ):
         reader.frame(50)
+
+
+# -- depth --------------------------------------------------------------------------------
+
+
+def read_deep(path, *, deep=True):
+    index = probe.index_video(path)
+    with VideoReader(path, index.facts, index.pts, deep=deep) as reader:
+        return list(reader.frames(0, len(index.pts)))
+
+
+@pytest.mark.parametrize("pix_fmt", ["yuv420p10le", "yuv422p10le", "yuv444p12le"])
+def test_a_deep_source_is_read_in_16_bits_on_request(tmp_path, pix_fmt):
+    bits = int(pix_fmt[-4:-2])
+    path = clips.make_deep(tmp_path / "c.mkv", 3, pix_fmt=pix_fmt)
+    for frame in read_deep(path):
+        luma = clips.ramp(frame.index, bits=bits).astype(float)
+        exact = (luma / (1 << (bits - 8)) - 16) / 219 * 65535
+        assert frame.image.dtype == np.uint16
+        assert np.abs(frame.image - exact[..., None]).max() <= 0.6
+    shallow = read_deep(path, deep=False)[0]
+    assert isinstance(shallow, Frame) and shallow.image.dtype == np.uint8
+
+
+def test_deep_rgb_is_read_exactly(tmp_path):
+    def luma(number, width, height, bits):
+        return np.arange(number, number + width * height, dtype=np.uint16).reshape(height, width)
+
+    path = clips.make_deep(tmp_path / "c.mkv", 2, pix_fmt="gbrp16le", luma=luma)
+    for frame in read_deep(path):
+        assert np.array_equal(frame.image, np.dstack([luma(frame.index, 64, 64, 16)] * 3))
+
+
+def test_a_source_of_8_bits_is_read_in_8_bits(tmp_path):
+    path = clips.make(tmp_path / "c.mp4", 3)
+    before, after = read_deep(path, deep=False), read_deep(path)
+    assert all(np.array_equal(a.image, b.image) for a, b in zip(before, after, strict=True))
+    assert {frame.image.dtype for frame in after} == {np.dtype(np.uint8)}
+    assert all(isinstance(frame, Frame) for frame in after)
+
+
+def test_a_rotated_deep_source_is_read_upright(tmp_path):
+    path = clips.make_deep(
+        tmp_path / "c.mov", 1, codec="libx265", size=(96, 64), rotation=90,
+        options={"x265-params": "log-level=none:lossless=1"},
+    )  # fmt: skip
+    (frame,) = read_deep(path)
+    luma = np.rot90(clips.ramp(0, 96, 64)).astype(float)
+    assert frame.image.shape == (96, 64, 3)
+    assert np.abs(frame.image[..., 0] - (luma / 4 - 16) / 219 * 65535).max() <= 0.6

@@ -1,14 +1,24 @@
 """Segments: frames, colour tags, and identical codec headers."""
 
+import av
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from ip2p_batch.errors import OutputError
-from ip2p_batch.frame import Frame
+from ip2p_batch.frame import Frame, FullFrame
 from ip2p_batch.jobs.spec import ColorFacts, Encoding, VideoFacts
-from ip2p_batch.media.video.segment import CODECS, SegmentWriter, pixel_format, segment_suffix
+from ip2p_batch.media.depth import to_8_bits, to_16_bits
+from ip2p_batch.media.video.deep_color import from_rgb48, to_rgb48
+from ip2p_batch.media.video.segment import (
+    CODECS,
+    SegmentWriter,
+    kept_bits,
+    pixel_format,
+    segment_suffix,
+)
 from ip2p_batch.media.video.timestamps import decoding_times
 
 from . import clips
@@ -18,6 +28,9 @@ FACTS = VideoFacts(
     codec="h264", container="mov", pix_fmt="yuv420p", sar=(4, 3),
     color=ColorFacts(matrix=1, primaries=1, transfer=1, tagged=True),
 )  # fmt: skip
+
+
+DEEP = msgspec.structs.replace(FACTS, pix_fmt="yuv420p10le", bit_depth=10)
 
 
 def write(path, facts, encoding, numbers):
@@ -38,8 +51,6 @@ def test_every_frame_of_a_segment_of_any_length_decodes(tmp_path, codec, count):
 
 @pytest.mark.parametrize("codec", CODECS)
 def test_segments_are_reproducible_and_share_one_codec_header(tmp_path, codec):
-    import av
-
     encoding = Encoding(codec=codec)
     suffix = segment_suffix(encoding)
     first = write(tmp_path / f"a{suffix}", FACTS, encoding, range(12))
@@ -56,9 +67,6 @@ def test_segments_are_reproducible_and_share_one_codec_header(tmp_path, codec):
 @pytest.mark.parametrize("codec", ["h264", "hevc", "av1"])
 @pytest.mark.parametrize("full_range", [False, True])
 def test_colour_tags_match_the_conversion(tmp_path, codec, full_range):
-    import av
-    import msgspec
-
     color = ColorFacts(matrix=6, full_range=full_range, primaries=6, transfer=6, tagged=True)
     facts = msgspec.structs.replace(FACTS, color=color)
     path = write(tmp_path / "s.mp4", facts, Encoding(codec=codec), range(3))
@@ -72,8 +80,6 @@ def test_colour_tags_match_the_conversion(tmp_path, codec, full_range):
 @pytest.mark.parametrize("codec", CODECS)
 @pytest.mark.parametrize("size", [(65, 64), (64, 65), (67, 69)])
 def test_odd_sizes_keep_every_pixel(tmp_path, codec, size):
-    import msgspec
-
     facts = msgspec.structs.replace(FACTS, width=size[0], height=size[1])
     encoding = Encoding(codec=codec, crf=None if codec == "ffv1" else 8)
     path = write(tmp_path / f"s{segment_suffix(encoding)}", facts, encoding, range(2))
@@ -98,12 +104,123 @@ def test_quality_follows_crf(tmp_path):
 
 @pytest.mark.parametrize("codec", ["hevc", "av1"])
 def test_a_size_that_the_encoder_rejects_is_an_output_error(tmp_path, codec):
-    import msgspec
-
     facts = msgspec.structs.replace(FACTS, width=70, height=35)
     with pytest.raises(OutputError, match=f"{codec}.*64") as caught:
         write(tmp_path / "s.mp4", facts, Encoding(codec=codec), range(2))
     assert "--codec" in caught.value.hint
+
+
+# -- depth --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("pix_fmt", "bits", "codec", "even", "odd", "kept"),
+    [
+        ("yuv420p", 8, "h264", "yuv420p", "yuv444p", 8),
+        ("yuv420p", 8, "hevc", "yuv420p", "yuv444p", 8),
+        ("yuv420p", 8, "av1", "yuv420p", "yuv420p", 8),
+        ("yuv420p", 8, "ffv1", "bgr0", "bgr0", 8),
+        ("rgb24", 8, "ffv1", "bgr0", "bgr0", 8),
+        ("yuv420p10le", 10, "h264", "yuv420p10le", "yuv444p10le", 10),
+        ("yuv422p12le", 12, "hevc", "yuv420p10le", "yuv444p10le", 10),
+        ("gray16le", 16, "av1", "yuv420p10le", "yuv420p10le", 10),
+        ("gbrp10le", 10, "ffv1", "gbrp10le", "gbrp10le", 10),
+        ("yuv420p10le", 10, "ffv1", "gbrp12le", "gbrp12le", 10),
+        ("yuv444p12le", 12, "ffv1", "gbrp14le", "gbrp14le", 12),
+        ("yuv444p16le", 16, "ffv1", "gbrp16le", "gbrp16le", 16),
+        ("gbrpf32le", 32, "ffv1", "gbrp16le", "gbrp16le", 16),
+    ],
+)
+def test_the_pixel_format_has_the_depth_of_the_source(pix_fmt, bits, codec, even, odd, kept):
+    facts = msgspec.structs.replace(FACTS, pix_fmt=pix_fmt, bit_depth=bits)
+    encoding = Encoding(codec=codec)
+    assert pixel_format(facts, encoding) == even
+    assert pixel_format(msgspec.structs.replace(facts, width=65), encoding) == odd
+    assert kept_bits(facts, encoding) == kept
+
+
+def gradient(n, width=64, height=64):
+    """A smooth image whose neighbouring values differ by less than a step of 8 bits."""
+    y, x = np.mgrid[0:height, 0:width]
+    ramp = 20_000 + 100 * n + 60 * x + 40 * y
+    return np.dstack([ramp, ramp + 300, ramp + 600]).astype(np.uint16)
+
+
+def write_deep(path, facts, encoding, count=5, image=gradient):
+    with SegmentWriter(path, facts, encoding) as writer:
+        for n in range(count):
+            writer.write(FullFrame(n, n * 512, image(n, *facts.upright)))
+    return path
+
+
+def deep_images(path, facts):
+    with av.open(str(path)) as container:
+        frames = container.decode(video=0)
+        return [to_rgb48(frame, facts.color) for frame in frames]  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("codec", CODECS)
+@pytest.mark.parametrize("size", [(64, 64), (65, 67)])
+def test_values_that_8_bits_cannot_hold_are_written(tmp_path, codec, size):
+    facts = msgspec.structs.replace(DEEP, width=size[0], height=size[1])
+    encoding = Encoding(codec=codec, crf={"ffv1": None, "av1": 1}.get(codec, 4))
+    path = write_deep(tmp_path / f"s{segment_suffix(encoding)}", facts, encoding)
+    with av.open(str(path)) as container:
+        stream = container.streams.video[0]
+        assert stream.pix_fmt == pixel_format(facts, encoding)
+        if codec != "ffv1":
+            frame = next(container.decode(video=0))
+            assert (frame.colorspace, frame.color_range) == (1, 1)
+            assert (frame.color_primaries, frame.color_trc) == (1, 1)
+    images = deep_images(path, facts)
+    assert len(images) == 5
+    for n, image in enumerate(images):
+        error = np.abs(image.astype(int) - gradient(n, *size))
+        assert error.max() <= (8 if codec == "ffv1" else 700)
+        assert error.mean() < (5 if codec == "ffv1" else 80), "8 bits: 64 from rounding alone"
+
+
+def test_ffv1_keeps_deep_rgb_bit_identical(tmp_path):
+    facts = msgspec.structs.replace(FACTS, pix_fmt="gbrp16le", bit_depth=16)
+    path = write_deep(tmp_path / "s.mkv", facts, Encoding(codec="ffv1"))
+    assert all(
+        np.array_equal(image, gradient(n)) for n, image in enumerate(deep_images(path, facts))
+    )
+
+
+@pytest.mark.parametrize("bits", [10, 12])
+def test_ffv1_gives_back_the_samples_of_deep_yuv(tmp_path, bits):
+    facts = msgspec.structs.replace(FACTS, pix_fmt=f"yuv444p{bits}le", bit_depth=bits)
+    source = from_rgb48(gradient(0), facts.color, facts.pix_fmt)
+    rgb = to_rgb48(source, facts.color)
+    path = write_deep(tmp_path / "s.mkv", facts, Encoding(codec="ffv1"), 1, lambda *_: rgb)
+    again = from_rgb48(deep_images(path, facts)[0], facts.color, facts.pix_fmt)
+    assert [bytes(p) for p in again.planes] == [bytes(p) for p in source.planes]
+
+
+@pytest.mark.parametrize("codec", CODECS)
+def test_deep_segments_are_reproducible_and_share_one_codec_header(tmp_path, codec):
+    encoding = Encoding(codec=codec)
+    first, again = (write_deep(tmp_path / name, DEEP, encoding, 12) for name in ("a", "b"))
+    other = write_deep(tmp_path / "c", DEEP, encoding, 3)
+    shallow = write(tmp_path / "d", DEEP, encoding, range(4))
+    headers = []
+    for path in (first, other, shallow):
+        with av.open(str(path)) as container:
+            headers.append(container.streams.video[0].codec_context.extradata)
+    assert clips.payloads(first, "video") == clips.payloads(again, "video")
+    assert headers[0] == headers[1] == headers[2]
+
+
+def test_frames_are_converted_to_the_depth_of_the_segment(tmp_path):
+    encoding = Encoding(codec="ffv1")
+    rounded = write_deep(tmp_path / "rounded.mkv", FACTS, encoding)
+    for n, image in enumerate(clips.images_of(rounded)):
+        assert np.array_equal(image, to_8_bits(gradient(n)))
+    extended = write(tmp_path / "extended.mkv", DEEP, encoding, range(3))
+    for n, image in enumerate(deep_images(extended, DEEP)):
+        assert np.array_equal(to_8_bits(image), clips.picture(n))
+        assert np.abs(image.astype(int) - to_16_bits(clips.picture(n))).max() <= 8
 
 
 @given(st.permutations(range(9)), st.lists(st.integers(1, 500), min_size=9, max_size=9))

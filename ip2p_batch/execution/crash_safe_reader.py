@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Generator, Sequence
+from typing import Generic
 
-from ..frame import Frame
 from ..jobs.plan import Shot
-from ..media.video.reader import VideoReader
+from ..media.video.reader import AnyFrame, VideoReader
 from ..media.video.timestamps import Times
 
 
-class CrashSafeReader:
+class CrashSafeReader(Generic[AnyFrame]):
     """Reads frames like its reader, but replaces poisoned frames by a neighbour of their shot.
 
     This is the nearest frame before, or after if there is none before. It is the same for every
@@ -18,7 +19,11 @@ class CrashSafeReader:
     """
 
     def __init__(
-        self, reader: VideoReader, pts: Times, poisoned: frozenset[int], shots: Sequence[Shot]
+        self,
+        reader: VideoReader[AnyFrame],
+        pts: Times,
+        poisoned: frozenset[int],
+        shots: Sequence[Shot],
     ) -> None:
         self._reader = reader
         self._pts = pts
@@ -31,7 +36,7 @@ class CrashSafeReader:
         """The reader's own, and one line for each frame that was replaced."""
         return [*self._reader.warnings, *self._warnings]
 
-    def frame(self, number: int) -> Frame:
+    def frame(self, number: int) -> AnyFrame:
         """Frame ``number``, with a neighbour's image if it is poisoned."""
         if number not in self._poisoned:
             return self._reader.frame(number)
@@ -39,15 +44,16 @@ class CrashSafeReader:
         self._warnings.append(
             f"Frame {number} crashed or hung its worker repeatedly; frame {neighbour} replaces it."
         )
-        return Frame(number, int(self._pts[number]), self._reader.frame(neighbour).image)
+        frame = self._reader.frame(neighbour)
+        return dataclasses.replace(frame, index=number, pts=int(self._pts[number]))
 
-    def frames_at(self, numbers: Sequence[int]) -> list[Frame]:
+    def frames_at(self, numbers: Sequence[int]) -> list[AnyFrame]:
         """Single frames, in ascending order."""
         if self._poisoned.isdisjoint(numbers):
             return list(self._reader.frames_at(numbers))
         return [self.frame(number) for number in numbers]
 
-    def frames(self, start: int, stop: int) -> Generator[Frame, None, None]:
+    def frames(self, start: int, stop: int) -> Generator[AnyFrame, None, None]:
         """Frames ``[start, stop)``, each once, in order."""
         # Read first, since the reader is at one position at a time.
         replacements = {n: self.frame(n) for n in sorted(self._poisoned) if start <= n < stop}

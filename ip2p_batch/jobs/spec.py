@@ -50,7 +50,7 @@ class VideoFacts(FrozenStruct, frozen=True, kw_only=True):
         missing: frames that the container lists and that do not decode.
         duration: seconds.
         has_alpha, interlaced, bit_depth: of the stored samples.
-        notes: one line each for the user ("10-bit video is edited in 8 bits").
+        notes: one line each for the user ("Transparency is not kept.").
     """
 
     width: int

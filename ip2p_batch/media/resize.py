@@ -12,8 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image as Pillow
 
-from ..frame import Image
+from ..frame import FullImage, Image
 from ..jobs.spec import Item, VideoFacts
+from .depth import to_8_bits
 
 #: Enlarging an image by less than this loses no visible detail.
 _DETAIL_FACTOR = 1.25
@@ -95,11 +96,11 @@ class Resize:
         """Height of the edited image in pixels, padding included."""
         return self.content[1] + self.padding[1]
 
-    def apply(self, image: Image) -> Image:
-        """Scale and pad a source image.
+    def apply(self, image: FullImage) -> Image:
+        """Scale and pad a source image; samples of 16 bits are rounded to 8 first.
 
         Args:
-            image: uint8, shape ``(stored height, stored width, 3)``.
+            image: uint8 or uint16, shape ``(stored height, stored width, 3)``.
 
         Returns:
             uint8, shape ``(height, width, 3)``. The padding mirrors the border, so that it
@@ -108,9 +109,9 @@ class Resize:
         Raises:
             ValueError: ``image`` is not of the stored size.
         """
-        _check(image, self.stored)
+        _check(image, self.stored, np.uint8, np.uint16)
         right, bottom = self.padding
-        scaled = _resized(image, self.content)
+        scaled = _resized(to_8_bits(image), self.content)
         if right or bottom:
             scaled = np.pad(scaled, ((0, bottom), (0, right), (0, 0)), mode="symmetric")
         return np.ascontiguousarray(scaled)
@@ -126,7 +127,7 @@ class Resize:
         Raises:
             ValueError: ``image`` is not of the edited size.
         """
-        _check(image, (self.width, self.height))
+        _check(image, (self.width, self.height), np.uint8)
         width, height = self.content
         return np.ascontiguousarray(image[:height, :width])
 
@@ -151,11 +152,13 @@ def _divide(numerator: int, denominator: int) -> int:
     return (2 * numerator + denominator) // (2 * denominator)
 
 
-def _check(image: Image, size: tuple[int, int]) -> None:
+def _check(image: FullImage, size: tuple[int, int], *types: type[np.generic]) -> None:
     width, height = size
-    if image.shape != (height, width, 3) or image.dtype != np.uint8:
+    if image.shape != (height, width, 3) or image.dtype not in types:
+        expected = " or ".join(kind.__name__ for kind in types)
         raise ValueError(
-            f"expected uint8 pixels of shape {(height, width, 3)}, got {image.dtype} {image.shape}"
+            f"expected {expected} pixels of shape {(height, width, 3)}, "
+            f"got {image.dtype} {image.shape}"
         )
 
 

@@ -21,11 +21,11 @@ from .types import CodecContext, VideoFrame
 UNSPECIFIED = 2
 BT709 = 1
 BT601 = 6
-_MATRICES = {1: 1, 4: 4, 5: 5, 6: 5, 7: 7, 9: 9}  # H.273 -> swscale's SWS_CS_*
-_LIMITED, _FULL = 1, 2  # AVCOL_RANGE_MPEG, AVCOL_RANGE_JPEG
+SWSCALE_MATRICES = {1: 1, 4: 4, 5: 5, 6: 5, 7: 7, 9: 9}  # H.273 -> swscale's SWS_CS_*
+LIMITED, FULL = 1, 2  # AVCOL_RANGE_MPEG, AVCOL_RANGE_JPEG
 _HDR_TRANSFERS = {16: "HDR10 (PQ)", 18: "HDR (HLG)"}
 # Accurate rounding and full chroma: otherwise errors reach 2 levels and depend on the CPU.
-_SWSCALE = 4 | 0x40000 | 0x2000 | 0x4000  # BICUBIC | ACCURATE_RND | FULL_CHR_H_INT | _INP
+SWSCALE = 4 | 0x40000 | 0x2000 | 0x4000  # BICUBIC | ACCURATE_RND | FULL_CHR_H_INT | _INP
 
 
 def color_facts(frame: VideoFrame, path: Path) -> ColorFacts:
@@ -46,12 +46,12 @@ def color_facts(frame: VideoFrame, path: Path) -> ColorFacts:
         )
     if frame.format.is_rgb:
         return ColorFacts()
-    full = int(frame.color_range) == _FULL or frame.format.name.startswith("yuvj")
+    full = int(frame.color_range) == FULL or frame.format.name.startswith("yuvj")
     matrix = int(frame.colorspace)
     tagged = matrix not in (0, UNSPECIFIED)
     if not tagged:
         matrix = BT709 if frame.height >= 720 or frame.width >= 1280 else BT601
-    if matrix not in _MATRICES:
+    if matrix not in SWSCALE_MATRICES:
         raise SourceError(
             f"{path}: its colour matrix (H.273 code {matrix}) is not supported.",
             path=path,
@@ -85,10 +85,10 @@ def to_rgb(frame: VideoFrame, color: ColorFacts, size: tuple[int, int] | None = 
             width,
             height,
             "rgb24",
-            src_colorspace=_MATRICES[color.matrix],
-            src_color_range=_FULL if color.full_range else _LIMITED,
-            dst_color_range=_FULL,
-            interpolation=_SWSCALE,
+            src_colorspace=SWSCALE_MATRICES[color.matrix],
+            src_color_range=FULL if color.full_range else LIMITED,
+            dst_color_range=FULL,
+            interpolation=SWSCALE,
         )
     image: Image = np.ascontiguousarray(converted.to_ndarray(), dtype=np.uint8)
     return image
@@ -108,10 +108,10 @@ def from_rgb(image: Image, color: ColorFacts, pix_fmt: str) -> VideoFrame:
         return frame.reformat(format=pix_fmt)
     return frame.reformat(
         format=pix_fmt,
-        dst_colorspace=_MATRICES[color.matrix],
-        src_color_range=_FULL,
-        dst_color_range=_FULL if color.full_range else _LIMITED,
-        interpolation=_SWSCALE,
+        dst_colorspace=SWSCALE_MATRICES[color.matrix],
+        src_color_range=FULL,
+        dst_color_range=FULL if color.full_range else LIMITED,
+        interpolation=SWSCALE,
     )
 
 
@@ -119,6 +119,6 @@ def set_color_tags(codec_context: CodecContext, color: ColorFacts) -> None:
     """Set ``color`` as an encoder's tags, so that players interpret the samples correctly."""
     rgb = av.VideoFormat(codec_context.pix_fmt).is_rgb
     codec_context.colorspace = 0 if rgb else color.matrix
-    codec_context.color_range = _FULL if rgb or color.full_range else _LIMITED
+    codec_context.color_range = FULL if rgb or color.full_range else LIMITED
     codec_context.color_primaries = color.primaries
     codec_context.color_trc = color.transfer

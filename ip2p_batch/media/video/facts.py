@@ -120,8 +120,6 @@ def _content_notes(draft: VideoFacts, scan: Scan) -> list[str]:
             "The frame size changes within the video; all frames are scaled to the first size, "
             f"{draft.width}x{draft.height}."
         )
-    if draft.bit_depth > 8:
-        notes.append(f"{draft.bit_depth}-bit video is edited and written in 8 bits.")
     if draft.container in UNSEEKABLE:
         notes.append(
             "MPEG program streams are not seekable, so each chunk reads the file from its "

@@ -6,14 +6,15 @@ from collections.abc import Generator, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Generic, Literal, Self, TypeVar, cast, overload
 
 import numpy as np
 
 from ...errors import SourceError
-from ...frame import Frame, Image
+from ...frame import Frame, FullFrame, FullImage, Image
 from ...jobs.spec import VideoFacts
 from .color import to_rgb
+from .deep_color import to_rgb48
 from .pyav import MEDIA_ERRORS, open_input
 from .streams import UNSEEKABLE, decode_packet, flush_decoder, limit_pixels, video_stream
 from .timestamps import Times
@@ -25,8 +26,10 @@ _EARLIER_KEYFRAMES = 3
 #: 250 frames apart, so that a seek decodes more than a hundred on average.
 _DECODE_THROUGH = 60
 
+AnyFrame = TypeVar("AnyFrame", bound=FullFrame, covariant=True)
 
-class VideoReader:
+
+class VideoReader(Generic[AnyFrame]):
     """Read frames by their number in the table of frame times made at planning.
 
     A frame is found by its presentation time, and only an exact match counts. Taking "the first
@@ -37,15 +40,30 @@ class VideoReader:
         path: the video.
         facts: about its video stream.
         pts: presentation times of all frames in ticks of the time base, sorted.
+        deep: read a source of more than 8 bits a sample as uint16.
 
     Attributes:
         warnings: one line for each frame that did not decode and was replaced by a neighbour.
     """
 
-    def __init__(self, path: Path, facts: VideoFacts, pts: Times) -> None:
+    @overload
+    def __init__(
+        self: VideoReader[Frame],
+        path: Path,
+        facts: VideoFacts,
+        pts: Times,
+        *,
+        deep: Literal[False] = False,
+    ) -> None: ...
+    @overload
+    def __init__(
+        self: VideoReader[FullFrame], path: Path, facts: VideoFacts, pts: Times, *, deep: bool
+    ) -> None: ...
+    def __init__(self, path: Path, facts: VideoFacts, pts: Times, *, deep: bool = False) -> None:
         self._path = path
         self._facts = facts
         self._pts = pts
+        self._is_deep = deep and facts.bit_depth > 8
         self._stack = ExitStack()
         self._container: InputContainer
         self._stream: Stream
@@ -69,25 +87,25 @@ class VideoReader:
     ) -> None:
         self._close()
 
-    def frame(self, number: int) -> Frame:
+    def frame(self, number: int) -> AnyFrame:
         """Read frame ``number``; see :meth:`frames`."""
         return next(self.frames(number, number + 1))
 
-    def frames(self, start: int, stop: int) -> Iterator[Frame]:
+    def frames(self, start: int, stop: int) -> Iterator[AnyFrame]:
         """Read frames ``[start, stop)``, each once, in order.
 
         A frame that does not decode is replaced by the frame before it (by the one after it at
         the start of the range), so that length and sound stay in step; ``warnings`` says so.
 
         Yields:
-            frames of upright RGB pixels, uint8, in stored resolution.
+            frames of upright RGB pixels in stored resolution, uint8, or uint16 if ``deep``.
 
         Raises:
             SourceError: no frame decodes from there on.
         """
         return self._read(range(start, stop))
 
-    def frames_at(self, numbers: Sequence[int]) -> Iterator[Frame]:
+    def frames_at(self, numbers: Sequence[int]) -> Iterator[AnyFrame]:
         """Read single frames, in ascending order, as :meth:`frame` does, with fewer seeks.
 
         Yields:
@@ -102,11 +120,11 @@ class VideoReader:
                 yield from self._read(numbers[start:stop])
                 start = stop
 
-    def _read(self, numbers: Sequence[int]) -> Iterator[Frame]:
+    def _read(self, numbers: Sequence[int]) -> Iterator[AnyFrame]:
         """Read frames ``numbers``, ascending, in one pass."""
         decoded = self._decode_from(int(self._pts[numbers[0]])) if numbers else _no_frames()
         next_frame = next(decoded, None)
-        fallback_image: Image | None = None
+        fallback_image: FullImage | None = None
         previous_number = -2
         for number in numbers:
             target = int(self._pts[number])
@@ -121,18 +139,18 @@ class VideoReader:
                 previous_frame, next_frame = _advance(target, next(decoded, None), decoded)
             if next_frame is not None and next_frame.pts == target:
                 fallback_image = self._to_image(next_frame)
-                yield Frame(number, target, fallback_image)
+                yield self._frame(number, fallback_image)
                 # After the last frame, do not decode another one.
                 next_frame = next(decoded, None) if number != numbers[-1] else None
                 continue
             if fallback_image is None:
                 fallback_image = self._neighbour_image(number, previous_frame, next_frame)
             self.warnings.append(f"Frame {number} does not decode; a neighbour replaces it.")
-            yield Frame(number, target, fallback_image)
+            yield self._frame(number, fallback_image)
 
     def _neighbour_image(
         self, number: int, previous_frame: VideoFrame | None, next_frame: VideoFrame | None
-    ) -> Image:
+    ) -> FullImage:
         neighbour = previous_frame if previous_frame is not None else next_frame
         if neighbour is None:
             raise SourceError(
@@ -143,12 +161,18 @@ class VideoReader:
             )
         return self._to_image(neighbour)
 
-    def _to_image(self, frame: VideoFrame) -> Image:
+    def _frame(self, number: int, image: FullImage) -> AnyFrame:
+        kind = FullFrame if self._is_deep else Frame
+        return cast(AnyFrame, kind(number, int(self._pts[number]), cast(Image, image)))
+
+    def _to_image(self, frame: VideoFrame) -> FullImage:
         facts = self._facts
-        # A stream may change its frame size; the output cannot.
-        image = to_rgb(frame, facts.color, (facts.width, facts.height))
+        convert = to_rgb48 if self._is_deep else to_rgb
+        # A stream may change its frame size and format; the output cannot.
+        image: FullImage = convert(frame, facts.color, (facts.width, facts.height))
         if facts.rotation:
-            image = np.ascontiguousarray(np.rot90(image, -(facts.rotation // 90)))
+            turned = np.ascontiguousarray(np.rot90(image, -(facts.rotation // 90)))
+            return cast(FullImage, turned)
         return image
 
     def _decode_from(self, target: int) -> Iterator[VideoFrame]:

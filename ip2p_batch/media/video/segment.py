@@ -19,9 +19,11 @@ from typing import Self
 import numpy as np
 
 from ...errors import OutputError
-from ...frame import Frame
+from ...frame import FullFrame, FullImage
 from ...jobs.spec import Encoding, VideoFacts
+from ..depth import to_8_bits, to_16_bits
 from . import color
+from .deep_color import format_depth, from_rgb48, is_rgb
 from .pyav import describe_error, fraction, open_output
 from .timestamps import decoding_times
 from .types import OutputContainer, Packet, Stream, VideoFrame
@@ -39,8 +41,8 @@ class Codec:
         suffix: of segment files.
         containers: suffixes of output files that can hold the codec.
         options: encoder options.
-        pix_fmt: pixel format of frames with even sides.
-        odd_pix_fmt: pixel format if a side is odd, since chroma cannot be halved then.
+        pix_fmts: pixel formats of frames with even sides, by ascending depth.
+        odd_pix_fmts: the same if a side is odd, since chroma cannot be halved then.
         tag: codec tag in MP4, where some players reject the default one.
         min_side: shortest side in pixels. Below 64, x265 writes outside its memory and SVT-AV1
             refuses.
@@ -54,14 +56,15 @@ class Codec:
     suffix: str
     containers: tuple[str, ...]
     options: Mapping[str, str] = field(default_factory=dict)
-    pix_fmt: str = "yuv420p"
-    odd_pix_fmt: str = "yuv444p"
+    pix_fmts: tuple[str, ...] = ("yuv420p", "yuv420p10le")
+    odd_pix_fmts: tuple[str, ...] = ("yuv444p", "yuv444p10le")
     tag: str = ""
     min_side: int = 1
     unreliable_dts: bool = False
 
 
 _MP4_FAMILY = (".mp4", ".m4v", ".mov")
+_RGB = ("bgr0", "gbrp10le", "gbrp12le", "gbrp14le", "gbrp16le")
 
 CODECS: Mapping[str, Codec] = {
     "h264": Codec(
@@ -105,7 +108,8 @@ CODECS: Mapping[str, Codec] = {
         containers=(".mp4", ".mkv", ".webm"),
         options={"preset": "8", "svtav1-params": "lp=2"},
         min_side=64,
-        odd_pix_fmt="yuv420p",  # SVT-AV1 knows 4:2:0 only, and rounds half an odd side up
+        # SVT-AV1 knows 4:2:0 only, and rounds half an odd side up.
+        odd_pix_fmts=("yuv420p", "yuv420p10le"),
     ),
     # Lossless, and in RGB: exactly the editor's pixels.
     "ffv1": Codec(
@@ -116,8 +120,8 @@ CODECS: Mapping[str, Codec] = {
         suffix=".mkv",
         containers=(".mkv",),
         options={"level": "3", "slices": "4", "slicecrc": "1", "g": "1"},
-        pix_fmt="bgr0",
-        odd_pix_fmt="bgr0",
+        pix_fmts=_RGB,
+        odd_pix_fmts=_RGB,
     ),
 }
 
@@ -133,10 +137,25 @@ def segment_suffix(encoding: Encoding) -> str:
 
 
 def pixel_format(facts: VideoFacts, encoding: Encoding) -> str:
-    """FFmpeg's name of the pixel format in which upright frames are encoded."""
+    """FFmpeg's name of the pixel format in which upright frames are encoded.
+
+    It is the codec's first one that has the source's depth, or its deepest.
+    """
     codec = CODECS[encoding.codec]
     width, height = facts.upright
-    return codec.odd_pix_fmt if width % 2 or height % 2 else codec.pix_fmt
+    choices = codec.odd_pix_fmts if width % 2 or height % 2 else codec.pix_fmts
+    depth = facts.bit_depth
+    if depth > 8 and is_rgb(choices[0]) and not is_rgb(facts.pix_fmt):
+        depth += 2  # Y'CbCr of n bits is exact in R'G'B' of n + 2, and not in n
+    return next((name for name in choices if format_depth(name) >= depth), choices[-1])
+
+
+def kept_bits(facts: VideoFacts, encoding: Encoding) -> int:
+    """Bits per sample that the source has and the result can hold, 8 to 16.
+
+    It is 8 for a source of fewer bits, too.
+    """
+    return min(max(facts.bit_depth, 8), format_depth(pixel_format(facts, encoding)))
 
 
 class SegmentWriter:
@@ -213,21 +232,27 @@ class SegmentWriter:
         finally:
             self._stack.__exit__(kind, error, trace)
 
-    def write(self, frame: Frame) -> None:
+    def write(self, frame: FullFrame) -> None:
         """Encode the next frame.
 
         Args:
-            frame: upright RGB pixels, uint8, of the source's size (``facts.upright``).
+            frame: upright RGB pixels, uint8 or uint16, of the source's size (``facts.upright``).
+                They are converted to the depth of the pixel format.
 
         Raises:
             OutputError: the encoder refuses the frame, or the disk is full.
         """
         if self._first_pts is None:
             self._first_pts = frame.pts
-        encodable = color.from_rgb(frame.image, self._facts.color, self._pix_fmt)
+        encodable = self._converted(frame.image)
         encodable.pts = frame.pts - self._first_pts
         encodable.time_base = fraction(self._facts.time_base)
         self._mux(encodable)
+
+    def _converted(self, image: FullImage) -> VideoFrame:
+        if format_depth(self._pix_fmt) > 8:
+            return from_rgb48(to_16_bits(image), self._facts.color, self._pix_fmt)
+        return color.from_rgb(to_8_bits(image), self._facts.color, self._pix_fmt)
 
     def _mux(self, picture: VideoFrame | None) -> None:
         try:

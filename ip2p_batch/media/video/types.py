@@ -51,6 +51,8 @@ class VideoFrame(Protocol):
     color_range: int
     color_primaries: int
     color_trc: int
+    #: Each has ``width`` and ``height`` in samples and ``line_size`` in bytes, and is a buffer.
+    planes: Sequence[Any]
 
     def reformat(
         self, width: int = ..., height: int = ..., format: str = ..., **options: Any

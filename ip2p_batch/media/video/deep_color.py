@@ -1,0 +1,182 @@
+"""Convert video samples of more than 8 bits to RGB of 16 bits, and back.
+
+FFmpeg's own conversion puts the white of limited-range video at 65280 instead of 65535, and its
+full range is inexact. So FFmpeg only scales planes here, in 16 bits; the matrix is applied to
+samples shifted left to 16 bits, by ITU-T H.273, 8.3.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import cast
+
+import av
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from ...jobs.spec import ColorFacts
+from ..depth import Samples16
+from .color import FULL, LIMITED, SWSCALE, SWSCALE_MATRICES
+from .types import PixelFormat, VideoFrame
+
+#: K_R and K_B of each matrix (H.273, table 4).
+_LUMA_WEIGHTS = {
+    1: (0.2126, 0.0722), 4: (0.30, 0.11), 5: (0.299, 0.114), 6: (0.299, 0.114),
+    7: (0.212, 0.087), 9: (0.2627, 0.0593),
+}  # fmt: skip
+_WHITE = 65535
+_CHROMA_ZERO = 1 << 15
+
+Matrix = npt.NDArray[np.float64]
+
+
+def format_depth(pix_fmt: str) -> int:
+    """Bits per sample of a pixel format, by FFmpeg's name.
+
+    >>> format_depth("yuv420p"), format_depth("gbrp12le")
+    (8, 12)
+    """
+    return _depth(cast(PixelFormat, av.VideoFormat(pix_fmt)))
+
+
+def is_rgb(pix_fmt: str) -> bool:
+    """Whether a pixel format stores R'G'B', by FFmpeg's name.
+
+    >>> is_rgb("bgr0"), is_rgb("yuv444p")
+    (True, False)
+    """
+    return bool(av.VideoFormat(pix_fmt).is_rgb)
+
+
+def to_rgb48(
+    frame: VideoFrame, color: ColorFacts, size: tuple[int, int] | None = None
+) -> Samples16:
+    """Convert a decoded frame to RGB of 16 bits, in stored orientation.
+
+    Args:
+        frame: of any pixel format; alpha is dropped.
+        color: how to interpret its samples.
+        size: ``(width, height)`` to scale to; None keeps the frame's own.
+
+    Returns:
+        uint16, shape ``(height, width, 3)``.
+    """
+    width, height = size or (frame.width, frame.height)
+    if frame.format.is_rgb or frame.format.name.startswith("xyz"):
+        rgb = frame.reformat(width, height, "rgb48le", interpolation=SWSCALE)
+        return np.ascontiguousarray(rgb.to_ndarray(), dtype=np.uint16)
+    if sum(not component.is_alpha for component in frame.format.components) == 1:
+        # FFmpeg takes grey for full range, whatever its tag.
+        grey = _reformat(frame, width, height, "gray16le", color, FULL)
+        return np.asarray(cv2.merge(_planes(grey)[:1] * 3), dtype=np.uint16)
+    # With one range at both ends, whichever it is, samples are only shifted.
+    yuv = _reformat(frame, width, height, "yuv444p16le", color, LIMITED)
+    rgb = cv2.transform(cv2.merge(_planes(yuv)), decoding_matrix(color, _depth(frame.format)))
+    return np.asarray(rgb, dtype=np.uint16)
+
+
+def from_rgb48(image: Samples16, color: ColorFacts, pix_fmt: str) -> VideoFrame:
+    """Convert RGB pixels of 16 bits to a frame of ``pix_fmt``, in the source's matrix and range.
+
+    Args:
+        image: uint16, shape ``(height, width, 3)``.
+        color: the matrix and range to convert to; ignored if ``pix_fmt`` is RGB.
+        pix_fmt: planar, of 9 to 16 bits, little-endian: ``yuv420p10le``, ``gbrp12le``.
+    """
+    depth = format_depth(pix_fmt)
+    if is_rgb(pix_fmt):
+        samples = (image.astype(np.uint32) * ((1 << depth) - 1) + _WHITE // 2) // _WHITE
+        return cast(
+            VideoFrame, av.VideoFrame.from_ndarray(samples.astype(np.uint16), format=pix_fmt)
+        )
+    height, width = image.shape[:2]
+    yuv = cv2.split(cv2.transform(np.ascontiguousarray(image), encoding_matrix(color, depth)))
+    frame = _frame(yuv, (width, height), "yuv444p16le")
+    deep_format = pix_fmt.replace(f"p{depth}le", "p16le")
+    frame = _reformat(frame, width, height, deep_format, color, LIMITED)
+    return _frame([_shift(plane, depth) for plane in _planes(frame)], (width, height), pix_fmt)
+
+
+def decoding_matrix(color: ColorFacts, depth: int) -> Matrix:
+    """Matrix from Y'CbCr of ``depth`` bits, shifted left to 16 bits, to R'G'B'; shape ``(3, 4)``.
+
+    The last column is added. With E' from 0 to 1, or -0.5 to 0.5 for chroma (H.273, 8.3)::
+
+        E'R = E'Y + 2 (1 - K_R) E'Cr,   E'B = E'Y + 2 (1 - K_B) E'Cb,
+        E'G = (E'Y - K_R E'R - K_B E'B) / (1 - K_R - K_B)
+    """
+    kr, kb = _LUMA_WEIGHTS[color.matrix]
+    kg = 1 - kr - kb
+    red, blue = 2 * (1 - kr), 2 * (1 - kb)
+    primed = np.array([[1, 0, red], [1, -kb * blue / kg, -kr * red / kg], [1, blue, 0]])
+    scale, offset = _quantization(color, depth)
+    matrix = _WHITE * primed / scale
+    return np.column_stack([matrix, -matrix @ offset])
+
+
+def encoding_matrix(color: ColorFacts, depth: int) -> Matrix:
+    """Inverse of :func:`decoding_matrix`::
+
+    E'Y = K_R E'R + K_G E'G + K_B E'B,
+    E'Cb = (E'B - E'Y) / (2 (1 - K_B)),   E'Cr = (E'R - E'Y) / (2 (1 - K_R))
+    """
+    kr, kb = _LUMA_WEIGHTS[color.matrix]
+    luma = np.array([kr, 1 - kr - kb, kb])
+    blue = (np.array([0, 0, 1]) - luma) / (2 * (1 - kb))
+    red = (np.array([1, 0, 0]) - luma) / (2 * (1 - kr))
+    scale, offset = _quantization(color, depth)
+    return np.column_stack([np.stack([luma, blue, red]) * scale[:, None] / _WHITE, offset])
+
+
+def _quantization(color: ColorFacts, depth: int) -> tuple[Matrix, Matrix]:
+    """Scale and offset of Y', Cb and Cr of ``depth`` bits, shifted left to 16 bits (H.273, 8.3)."""
+    if color.full_range:
+        scale = float(((1 << depth) - 1) << (16 - depth))
+        return np.array([scale, scale, scale]), np.array([0.0, _CHROMA_ZERO, _CHROMA_ZERO])
+    return np.array([219.0, 224, 224]) * 256, np.array([16 * 256.0, _CHROMA_ZERO, _CHROMA_ZERO])
+
+
+def _depth(pixel_format: PixelFormat) -> int:
+    return min(16, max((component.bits for component in pixel_format.components), default=8))
+
+
+def _reformat(
+    frame: VideoFrame, width: int, height: int, pix_fmt: str, color: ColorFacts, color_range: int
+) -> VideoFrame:
+    """Scale and convert without a change of matrix or range."""
+    matrix = SWSCALE_MATRICES[color.matrix]
+    return frame.reformat(
+        width,
+        height,
+        pix_fmt,
+        src_colorspace=matrix,
+        dst_colorspace=matrix,
+        src_color_range=color_range,
+        dst_color_range=color_range,
+        interpolation=SWSCALE,
+    )
+
+
+def _planes(frame: VideoFrame) -> list[Samples16]:
+    """Views of the planes of 16-bit samples."""
+    return [
+        np.frombuffer(plane, np.dtype("<u2")).reshape(plane.height, -1)[:, : plane.width]
+        for plane in frame.planes
+    ]
+
+
+def _frame(planes: Sequence[Samples16], size: tuple[int, int], pix_fmt: str) -> VideoFrame:
+    """Make a frame from its planes, of any size: ``from_ndarray`` refuses odd sides of 4:2:0."""
+    frame = cast(VideoFrame, av.VideoFrame(*size, pix_fmt))
+    for plane, samples in zip(frame.planes, planes, strict=True):
+        padded = np.zeros((plane.height, plane.line_size // 2), np.dtype("<u2"))
+        padded[:, : plane.width] = samples
+        plane.update(padded)
+    return frame
+
+
+def _shift(samples: Samples16, depth: int) -> Samples16:
+    """Round samples shifted left to 16 bits to ``depth`` bits."""
+    half = np.uint16((1 << (16 - depth)) >> 1)
+    return np.right_shift(np.minimum(samples, _WHITE - half) + half, 16 - depth)
