@@ -157,7 +157,7 @@ def _read(run: ChunkRun, chunk: ImageChunk) -> Iterator[tuple[int, _LoadedImage 
         height, width = still.image.shape[:2]
         resize = Resize.for_size(width, height, recipe.size)
         small = resize.apply(still.image)
-        if width * height > _MAX_KEPT_PIXELS or not needs_source(recipe, resize):
+        if width * height > _MAX_KEPT_PIXELS or not needs_source(recipe, resize, deep=False):
             still.image = _NO_PIXELS
         yield index, _LoadedImage(item, still, resize, small, Frame(index, 0, small))
 
@@ -175,7 +175,7 @@ def _full_size(run: ChunkRun, picture: _LoadedImage) -> FullImage:
         SourceError: the source cannot be read again, or has another size now.
     """
     resize = picture.resize
-    if not needs_source(run.job.recipe, resize):
+    if not needs_source(run.job.recipe, resize, deep=False):
         return resize.restore(picture.frame.image)
     pixels = picture.still.image
     if not pixels.size:

@@ -12,16 +12,15 @@ import hashlib
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
-from typing import cast
 
 from ..editing.editor import ChunkContext, ContextFrame, EditSession
 from ..errors import EditError
-from ..frame import Frame, Image
+from ..frame import Frame, FullFrame
 from ..jobs.log import chunk_log
 from ..jobs.plan import BorderChunk, VideoChunk
 from ..media.resize import Resize
 from ..media.video.reader import VideoReader
-from ..media.video.segment import SegmentWriter, segment_suffix
+from ..media.video.segment import SegmentWriter, kept_bits, segment_suffix
 from ..storage.atomic import atomic_path
 from ..storage.atomic import digest as sha256
 from ..temporal.pipeline import Pair, TemporalPipeline
@@ -29,7 +28,7 @@ from ..temporal.stages import stages_for
 from .chunk_run import ChunkOutput, ChunkRun
 from .crash_safe_reader import CrashSafeReader
 from .frame_fallback import FrameFallback, note_lines
-from .full_size import needs_source, transferred
+from .full_size import at_full_size, keeps_depth, needs_source
 
 log = logging.getLogger(__name__)
 
@@ -73,12 +72,12 @@ def edit_borders(run: ChunkRun, chunk: BorderChunk, new_session: NewSession) -> 
 class _Video:
     """The source of a chunk, resized for the edit."""
 
-    def __init__(self, run: ChunkRun, reader: CrashSafeReader, resize: Resize) -> None:
+    def __init__(self, run: ChunkRun, reader: CrashSafeReader[FullFrame], resize: Resize) -> None:
         self._run = run
         self.reader = reader
         self.resize = resize
 
-    def resized(self, frame: Frame) -> Frame:
+    def resized(self, frame: FullFrame) -> Frame:
         return frame.with_image(self.resize.apply(frame.image))
 
     def frames_at(self, numbers: Sequence[int]) -> list[Frame]:
@@ -90,7 +89,7 @@ class _Video:
         source, poisoned = self._run.job.source, self._run.poisoned
         # Pixels depend on the shots only if a poisoned frame is replaced by a neighbour.
         shots = self._run.folder.plan().shots if poisoned else ()
-        clip = (source.path, source.stamp, self.resize, poisoned, shots)
+        clip = (source.path, source.stamp, self.resize, _is_deep(self._run), poisoned, shots)
         return self._run.frame_cache.get(clip, numbers, self.frames_at)
 
 
@@ -103,30 +102,38 @@ def _open(run: ChunkRun) -> Iterator[_Video]:
 
 
 @contextmanager
-def _open_reader(run: ChunkRun) -> Iterator[CrashSafeReader]:
+def _open_reader(run: ChunkRun) -> Iterator[CrashSafeReader[FullFrame]]:
     source, table = run.job.source, run.folder.frame_table()
     assert source.video is not None
-    with VideoReader(run.folder.roots.allow(source.path), source.video, table) as reader:
+    path = run.folder.roots.allow(source.path)
+    with VideoReader(path, source.video, table, deep=_is_deep(run)) as reader:
         yield CrashSafeReader(reader, table, run.poisoned, run.folder.plan().shots)
+
+
+def _is_deep(run: ChunkRun) -> bool:
+    """Whether results have more than 8 bits a sample."""
+    job = run.job
+    assert job.source.video is not None
+    return keeps_depth(job.recipe) and kept_bits(job.source.video, job.encoding) > 8
 
 
 @contextmanager
 def _open_results(
     run: ChunkRun, chunk: VideoChunk, resize: Resize
-) -> Iterator[Callable[[Sequence[Pair]], Iterator[Frame]]]:
+) -> Iterator[Callable[[Sequence[Pair]], Iterator[FullFrame]]]:
     """A function that makes full-size results of the chunk's own frames, which come in order."""
-    if not needs_source(run.job.recipe, resize):
+    if not needs_source(run.job.recipe, resize, deep=_is_deep(run)):
 
-        def enlarged(pair: Pair) -> Frame:
+        def enlarged(pair: Pair) -> FullFrame:
             return pair.edited.with_image(resize.restore(pair.edited.image))
 
         yield lambda pairs: run.cpu_pool.map(enlarged, pairs)
         return
 
-    def transfer(work: tuple[Pair, Frame]) -> Frame:
+    def transfer(work: tuple[Pair, FullFrame]) -> FullFrame:
         (source, edited), full = work
-        image = transferred(resize, source.image, edited.image, full.image)
-        return full.with_image(cast(Image, image))
+        image = at_full_size(resize, source.image, edited.image, full.image)
+        return FullFrame(full.index, full.pts, image)
 
     with _open_reader(run) as reader, closing(reader.frames(chunk.start, chunk.stop)) as sources:
         yield lambda pairs: run.cpu_pool.map(transfer, zip(pairs, sources, strict=False))

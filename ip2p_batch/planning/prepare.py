@@ -17,13 +17,14 @@ from ..errors import OutputError, RecipeError, SourceError
 from ..frame import FrameTable
 from ..jobs.events import Event
 from ..jobs.plan import Plan
-from ..jobs.spec import Encoding, Item, Job, Priority, Source
+from ..jobs.spec import Encoding, Item, Job, Priority, Source, VideoFacts
 from ..media import reference_image
 from ..media.images.naming import is_text, printable
 from ..media.resize import Resize
 from ..media.source import SourceKind, classify_source, file_stamp
 from ..media.video import output as video_output
 from ..media.video import probe
+from ..media.video.segment import kept_bits
 from ..media.video.timestamps import frame_range
 from ..models import catalog
 from ..recipe import Recipe
@@ -165,7 +166,7 @@ def _prepare_video(request: EditRequest, path: Path, output: Path, report: Repor
         output = output / path.name
     index = probe.index_video(path, scenes=recipe.scenes, progress=_progress(report))
     facts = index.facts
-    warnings = [*facts.notes]
+    warnings = [*facts.notes, *_depth_notes(facts, request)]
     warnings += video_output.check_output(path, output, facts, request.encoding)
     start, stop = frame_range(facts, index.pts, request.start, request.end)
     resize = Resize.of_video(facts, recipe.size)
@@ -174,6 +175,21 @@ def _prepare_video(request: EditRequest, path: Path, output: Path, report: Repor
     return PreparedJob(
         job=_job(request, source, output), plan=plan, frames=np.asarray(index.pts, dtype=np.int64)
     )
+
+
+def _depth_notes(facts: VideoFacts, request: EditRequest) -> list[str]:
+    """Notes on what becomes of more than 8 bits a sample."""
+    if facts.bit_depth <= 8:
+        return []
+    if request.recipe.detail != "source":
+        return [
+            f"{facts.bit_depth}-bit video is edited in 8 bits; --detail source keeps its depth."
+        ]
+    bits = kept_bits(facts, request.encoding)
+    note = f"The model edits {facts.bit_depth}-bit video in 8 bits; the result has {bits} bits."
+    if request.encoding.codec == "h264":
+        note += " Few hardware players support 10-bit H.264; more support --codec hevc."
+    return [note]
 
 
 def _prepare_images(
