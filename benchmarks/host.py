@@ -112,10 +112,10 @@ def create(clip: Path, recipe: Recipe, folder: Path) -> JobFolder:
 
 def piece_costs(job: JobFolder, folder: Path) -> dict[str, float]:
     """Return seconds of each piece of work on one frame, medians over a chunk's frames."""
-    source = job.job().source
+    source, edit_size = job.job().source, job.job().edit_size
     facts = source.video
     assert facts is not None
-    resize = Resize.of_video(facts, job.job().recipe.size)
+    resize = Resize.of_video(facts, edit_size(*facts.upright))
     found: dict[str, list[float]] = {}
 
     def timed(what: str, work: Callable[[], Any]) -> Any:

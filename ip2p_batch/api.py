@@ -131,7 +131,7 @@ def plan(
     Loads no model and writes nothing. Arguments as for :func:`edit`.
 
     Raises:
-        SourceError, OutputError, RecipeError: the job cannot start as asked.
+        SourceError, OutputError, RecipeError, ModelError: the job cannot start as asked.
     """
     request = _request(
         source,

@@ -11,7 +11,7 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args, get_type_hints
+from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 import msgspec
 import tomli_w
@@ -24,6 +24,9 @@ Scheduler = Literal["euler-ancestral", "euler", "ddim", "dpm++", "unipc"]
 SCHEDULERS: tuple[str, ...] = get_args(Scheduler)
 #: A part of the denoising steps.
 Fraction = Annotated[float, Meta(ge=0, le=1)]
+
+#: Longest side of edited frames in pixels.
+EditSize = Annotated[int, Meta(ge=64, le=4096)]
 
 #: The model of the InstructPix2Pix paper, as diffusers loads it.
 DEFAULT_MODEL = "timbrooks/instruct-pix2pix"
@@ -89,14 +92,13 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         ),
     ] = 0
     size: Annotated[
-        int,
+        EditSize | Literal["auto"],
         Meta(
-            ge=64,
-            le=4096,
-            description="Longest side, in pixels, at which frames are edited. The result has the"
-            " source's size.",
+            description="Edit size: the longest side, in pixels, at which frames are edited. `auto`"
+            " is the smallest that loses no measurable quality with this model and source. The"
+            " result has the source's size.",
         ),
-    ] = 512
+    ] = "auto"
     # transfer/, execution/full_size.py
     detail: Annotated[
         Detail,
@@ -318,6 +320,7 @@ class RecipeField:
         description: what it does, in a sentence or two.
         default: None where there is no default.
         choices: the only values that a text may have; empty for any text.
+        range: the values that a number or a boolean may have, in words; empty for a text.
     """
 
     name: str
@@ -325,6 +328,7 @@ class RecipeField:
     description: str
     default: Any
     choices: tuple[str, ...]
+    range: str
 
     @property
     def option(self) -> str:
@@ -334,7 +338,7 @@ class RecipeField:
     @property
     def values(self) -> str:
         """The allowed values, in words: ``1 to 1000``, ``auto, on, off``; empty for any text."""
-        return ", ".join(self.choices) or _range(msgspec.inspect.type_info(self.type))
+        return ", ".join(filter(None, (*self.choices, self.range)))
 
     def convert(self, value: Any) -> Any:
         """Check a value and give it the field's own type.
@@ -352,6 +356,8 @@ class RecipeField:
 
     @property
     def _requirement(self) -> str:
+        if self.choices and self.range:
+            return f"{' or '.join(self.choices)} or a whole number from {self.range}"
         if self.choices:
             return f"one of: {self.values}"
         kinds = {int: "a whole number from ", float: "a number from ", bool: "one of: "}
@@ -362,11 +368,19 @@ def _range(info: msgspec.inspect.Type) -> str:
     """The values of a type with constraints, in words; empty for any text."""
     if isinstance(info, msgspec.inspect.Metadata):
         return _range(info.type)
+    if isinstance(info, msgspec.inspect.UnionType):
+        return next(filter(None, map(_range, info.types)), "")
     if isinstance(info, msgspec.inspect.IntType | msgspec.inspect.FloatType):
         return f"{info.ge:g} to {'2^63 - 1' if info.le == 2**63 - 1 else format(info.le, 'g')}"
     if isinstance(info, msgspec.inspect.TupleType):
         return f"{len(info.item_types)} numbers, each {_range(info.item_types[0])}"
     return "true, false" if isinstance(info, msgspec.inspect.BoolType) else ""
+
+
+def _choices(kind: Any) -> tuple[str, ...]:
+    """The texts that a type allows; empty for any text."""
+    literals = (part for part in (kind, *get_args(kind)) if get_origin(part) is Literal)
+    return tuple(c for literal in literals for c in get_args(literal) if isinstance(c, str))
 
 
 def _declared() -> dict[str, RecipeField]:
@@ -376,13 +390,13 @@ def _declared() -> dict[str, RecipeField]:
         annotated = types[field.name]
         meta = next(m for m in annotated.__metadata__ if m.description is not None)
         default = None if field.default is msgspec.NODEFAULT else field.default
-        choices = tuple(c for c in get_args(annotated.__origin__) if isinstance(c, str))
         fields[field.name] = RecipeField(
             name=field.name,
             type=annotated,
             description=meta.description,
             default=default,
-            choices=choices,
+            choices=_choices(annotated.__origin__),
+            range=_range(msgspec.inspect.type_info(annotated)),
         )
     return fields
 

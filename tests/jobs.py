@@ -41,4 +41,5 @@ def image_job(folder: Path, pictures=4, *, model="identity", each=1, size=64) ->
         recipe=Recipe(instruction="make it snow", model=model, size=size),
         output=str(output),
     )
-    return JobFolder.create(folder / "job", job, Plan(chunks=chunks), items=items)
+    plan = Plan(chunks=chunks, size=(size, size))
+    return JobFolder.create(folder / "job", job, plan, items=items)

@@ -61,7 +61,7 @@ def test_the_package_alone_loads_no_media_library_and_no_torch():
 def test_a_recipe_for_the_bundled_model_has_its_defaults_and_the_given_fields():
     recipe = ip2p_batch.recipe_for("tiny", "make it snow", seed=7)
     assert (recipe.model, recipe.instruction, recipe.seed) == ("tiny", "make it snow", 7)
-    assert recipe.size == 256
+    assert recipe.size == "auto"
     assert ip2p_batch.recipe_for("tiny", size=128).size == 128
     with pytest.raises(ip2p_batch.RecipeError, match="sizzle"):
         ip2p_batch.recipe_for("tiny", sizzle=1)

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ip2p_batch.cli.options import CODECS, FORMATS, OutputOptions
-from ip2p_batch.cli.param_types import choice, devices, seconds
+from ip2p_batch.cli.param_types import choice, devices, number_or, seconds
 from ip2p_batch.cli.recipe_options import RecipeOptions, recipe_from
 from ip2p_batch.errors import ModelError, RecipeError
 from ip2p_batch.jobs.spec import Encoding
@@ -55,7 +55,7 @@ def test_without_options_the_recipe_has_its_own_defaults():
 
 def test_a_model_folder_sets_its_own_defaults():
     recipe = recipe_from("make it snow", RecipeOptions(model="tiny"))
-    assert (recipe.num_inference_steps, recipe.guidance_scale, recipe.size) == (10, 2.0, 256)
+    assert (recipe.num_inference_steps, recipe.guidance_scale, recipe.size) == (10, 2.0, "auto")
     assert recipe.image_guidance_scale == 1.2
     assert recipe.model == "tiny"
 
@@ -66,7 +66,7 @@ def test_the_recipe_file_wins_over_the_model_and_an_option_over_both(tmp_path):
     recipe = recipe_from(None, RecipeOptions(recipe=file, seed=4, scenes=False))
     assert recipe.instruction == "old"
     assert (recipe.num_inference_steps, recipe.seed, recipe.scenes) == (7, 4, False)
-    assert recipe.size == 256, "the model's default"
+    assert recipe.guidance_scale == 2.0, "the model's default"
     assert recipe_from("new", RecipeOptions(recipe=file)).instruction == "new"
 
 
@@ -127,6 +127,15 @@ def test_choices_are_those_of_the_encoding():
         assert OutputOptions(codec=codec).encoding() == Encoding(codec=codec)  # type: ignore[arg-type]
     for name in FORMATS:
         assert OutputOptions(format=name, quality=7).encoding() == Encoding(format=name, quality=7)  # type: ignore[arg-type]
+
+
+def test_a_number_or_a_word_is_parsed_in_any_case_and_completes():
+    option = number_or(["auto"])
+    assert [option["parser"](text) for text in ("512", " AUTO ", "-3")] == [512, "auto", -3]
+    assert option["autocompletion"]() == ["auto"]
+    for text in ("", "5_1", "1e3", "12.5", "big", "٣٢٠", "9" * 5000):
+        with pytest.raises(typer.BadParameter, match="is not auto or a whole number"):
+            option["parser"](text)
 
 
 def test_devices_are_auto_cpu_or_numbers():

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from ip2p_batch.cli import demo
 from ip2p_batch.cli.app import app
 from ip2p_batch.editing import loading, precision
-from ip2p_batch.models.catalog import BUNDLED
+from ip2p_batch.models.catalog import BUNDLED, EDIT_SIZES_FILE
 from ip2p_batch.planning.memory import memory
 from ip2p_batch.recipe import Recipe
 
@@ -37,7 +37,15 @@ def catalog(tmp_path):
 def test_a_plan_of_a_video_shows_shots_chunks_waves_sizes_and_memory(tmp_path):
     done = run(CLIP, "-m", "tiny", "-o", tmp_path / "out.mp4")
     assert done.exit_code == 0, done.output
-    expected = ["640x360", "96 frames", "256x", "shots", "[0, ", "wave 1:", "wave 2:", "memory"]
+    expected = [
+        "640x360",
+        "96 frames at 256x144 (auto)",
+        "shots",
+        "[0, ",
+        "wave 1:",
+        "wave 2:",
+        "memory",
+    ]
     for part in [*expected, "MiB", "audio", "out.mp4", "10 steps"]:
         assert part in done.stdout, part
     assert not list(tmp_path.iterdir())
@@ -55,6 +63,8 @@ def test_a_plan_as_json_is_one_object_with_the_whole_plan(tmp_path):
     assert frames == list(range(start, stop))
     assert plan["waves"] == 2
     assert plan["memory"][0]["weights"] > 2e9
+    assert plan["edit"] == {"width": 512, "height": 288, "one_size": True, "auto": True}
+    assert plan["job"]["size_table"] == [[4096, 512]] and plan["hints"] == []
 
 
 def test_a_plan_of_a_folder_names_excluded_images_and_the_reasons(catalog, tmp_path):
@@ -63,6 +73,32 @@ def test_a_plan_of_a_folder_names_excluded_images_and_the_reasons(catalog, tmp_p
     assert "2 images" in done.stdout
     assert "broken.jpg" in done.stdout
     assert not (tmp_path / "out").exists()
+
+
+def test_a_plan_of_images_counts_them_by_edit_size(catalog, tmp_path):
+    table = {
+        "training_size": 256,
+        "sizes": [{"up_to": 80, "edit_size": 64}, {"up_to": 90, "edit_size": 128}],
+    }
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / EDIT_SIZES_FILE).write_text(json.dumps(table))
+    Pil.fromarray(np.zeros((50, 80, 3), np.uint8)).save(catalog / "c.png")
+    done = run(catalog, "make it snow", "-m", tmp_path / "model")
+    assert done.exit_code == 0, done.output
+    assert "edit      3 images at up to 128 px (auto)\n" in done.stdout
+    assert "          1 image at 64 px, 2 images at 128 px\n" in done.stdout
+
+
+def test_a_size_above_the_training_size_gets_a_hint(catalog, tmp_path):
+    hint = "--size 257 is above the model's training size (256 px): edits may get worse."
+    assert f"hint      {hint}" in run(catalog, "x", "-m", "tiny", "--size", 257).stdout
+    (line,) = json.loads(run(catalog, "x", "-m", "tiny", "--size", 257, "--json").stdout)["hints"]
+    assert line.startswith(hint)
+    for size in ("256", "auto"):
+        assert "hint" not in run(catalog, "x", "-m", "tiny", "--size", size).stdout
+    (tmp_path / EDIT_SIZES_FILE).write_text("{")
+    done = run(catalog, "x", "-m", tmp_path, "--size", 1024)
+    assert done.exit_code == 0 and "hint" not in done.stdout, "an explicit size needs no table"
 
 
 def test_a_plan_loads_neither_torch_nor_celery(tmp_path):

@@ -9,10 +9,11 @@ from ip2p_batch.cli import formatting, report
 from ip2p_batch.cli.options import ReportOptions
 from ip2p_batch.cli.report import BarReporter, JsonReporter, LinesReporter, Reporter
 from ip2p_batch.jobs.events import Event
-from ip2p_batch.jobs.records import Result
+from ip2p_batch.jobs.records import EditMethod, Result
 
 RESULT = Result(
     output="out.mp4",
+    edit=EditMethod(width=256, height=144, auto=True),
     frames=96,
     seconds=48.0,
     failed=(("a/b.jpg", "it is empty"), ("c.png", "not an image")),
@@ -67,6 +68,7 @@ def test_the_summary_has_output_speed_and_failures(capsys):
     captured = capsys.readouterr()
     assert captured.out.splitlines() == [
         "out.mp4: 96 images in 48.0 s (2.00 images/s)",
+        "edited at 256x144 (auto)",
         "2 images skipped: the output exists",
         "2 of 98 failed:",
         "  a/b.jpg: it is empty",
@@ -196,3 +198,16 @@ def test_the_columns_of_a_table_are_aligned():
         "     2",
     ]
     assert formatting.facts([("a", "1\n2"), ("long", "")]) == ["a     1", "      2", "long"]
+
+
+@pytest.mark.parametrize(
+    ("method", "text"),
+    [
+        (EditMethod(width=256, height=144), "at 256x144"),
+        (EditMethod(width=256, height=144, auto=True), "at 256x144 (auto)"),
+        (EditMethod(width=192, height=256, one_size=False), "at up to 256 px"),
+        (EditMethod(width=256, height=192, one_size=False, auto=True), "at up to 256 px (auto)"),
+    ],
+)
+def test_the_edit_size_is_stated_with_how_it_was_chosen(method, text):
+    assert formatting.edit_method(method) == text

@@ -196,9 +196,11 @@ def test_a_frame_too_large_for_memory_is_an_error_that_names_the_remedy(error):
         raise error
 
     owner.pipe.unet.register_forward_pre_hook(no_memory)
-    with pytest.raises(EditError, match="Out of memory") as caught:
-        owner.session(recipe()).edit(frames(1))
-    assert "--size" in caught.value.hint
+    frame = frames(1)[0]
+    side = max(frame.image.shape)
+    with pytest.raises(EditError, match=f"Out of memory with one frame of {side} pixels") as caught:
+        owner.session(recipe()).edit([frame])
+    assert f"--size below {side}" in caught.value.hint
     with pytest.raises(EditError, match="Out of memory"):
         owner.session(recipe()).border_latents(frames(1))
 

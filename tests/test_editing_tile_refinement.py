@@ -288,7 +288,7 @@ def test_a_tile_too_large_for_memory_is_an_error():
         raise MemoryError
 
     owner.pipe.unet.register_forward_pre_hook(no_memory)
-    with pytest.raises(EditError, match="Out of memory with one tile"):
+    with pytest.raises(EditError, match="Out of memory with one tile of 64 pixels"):
         refine(owner, pairs())
 
 

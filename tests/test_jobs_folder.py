@@ -33,7 +33,7 @@ ITEMS = tuple(Item(source=f"/a/{i}\n.png", output=f"/b/{i}.png") for i in range(
 @pytest.fixture
 def folder(tmp_path):
     source = Source(path="/a", stamp="s", items=4)
-    job = Job(id="j", source=source, recipe=Recipe(instruction="x"), output="/b")
+    job = Job(id="j", source=source, recipe=Recipe(instruction="x", size=64), output="/b")
     return JobFolder.create(tmp_path / "j", job, PLAN, frames=np.arange(9), items=ITEMS)
 
 

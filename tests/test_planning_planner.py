@@ -128,6 +128,8 @@ def test_a_video_of_any_length_has_at_most_two_waves(video):
 def test_image_chunks_have_one_edit_size_and_every_image_is_planned_once(buckets):
     result, order = planner.plan_images(buckets)
     assert sorted(order) == list(range(len(buckets)))
+    assert result.size == tuple(max((b[side] for b in buckets), default=0) for side in (0, 1))
+    assert result.one_size == (len(set(buckets)) <= 1)
     seen = []
     for chunk in result.chunks:
         assert 1 <= len(chunk) <= planner.IMAGES_PER_CHUNK

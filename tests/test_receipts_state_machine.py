@@ -59,7 +59,7 @@ class JobFolderMachine(RuleBasedStateMachine):
         ]
         items = [Item(source=f"/a/{n}.png", output=f"/b/{n}.png") for n in range(first + second)]
         source = Source(path="/a", stamp="s", items=len(items))
-        job = Job(id="j", source=source, recipe=Recipe(instruction="x"), output="/b")
+        job = Job(id="j", source=source, recipe=Recipe(instruction="x", size=64), output="/b")
         path = Path(self.place.name) / "j"
         self.job = JobFolder.create(path, job, Plan(chunks=tuple(chunks)), items=items)
         self.ids = [c.id for c in chunks]

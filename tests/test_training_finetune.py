@@ -15,7 +15,7 @@ from PIL import Image
 from ip2p_batch.editing.loading import load_editor
 from ip2p_batch.errors import ModelError, RecipeError, SourceError
 from ip2p_batch.frame import Frame
-from ip2p_batch.models.catalog import defaults
+from ip2p_batch.models.catalog import defaults, edit_sizes
 from ip2p_batch.recipe import Recipe
 from ip2p_batch.training.base_model import load_base_model, prepare_unet
 from ip2p_batch.training.config import TrainingConfig
@@ -268,6 +268,7 @@ def test_the_bundled_model_learns_a_new_edit(tmp_path):
     )  # fmt: skip
     fine_tune(read_pairs(tmp_path).good, config, tmp_path / "model")
     assert defaults(str(tmp_path / "model")) == defaults("tiny")
+    assert edit_sizes(str(tmp_path / "model")) == edit_sizes("tiny")
     image = photo()[:64, :64]
     distances = {}
     for model in ("tiny", str(tmp_path / "model")):

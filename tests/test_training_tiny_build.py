@@ -11,7 +11,7 @@ import torch
 from ip2p_batch.editing.loading import load_editor
 from ip2p_batch.errors import RecipeError, SourceError
 from ip2p_batch.frame import Frame
-from ip2p_batch.models.catalog import BUNDLED, defaults
+from ip2p_batch.models.catalog import BUNDLED, EditSizes, defaults, edit_sizes
 from ip2p_batch.recipe import Recipe
 from ip2p_batch.training.checkpoints import FOLDER
 from ip2p_batch.training.instructions import HELD_OUT, normalize
@@ -88,6 +88,7 @@ def state(folder):
 def test_the_built_model_loads_and_edits(built):
     model = built / "model"
     assert defaults(str(model))["guidance_scale"] == 2.0
+    assert edit_sizes(str(model)) == EditSizes.unmeasured(small_config().crops.size)
     editor = load_editor(str(model), device="cpu", dtype="float32")
     session = editor.session(Recipe(instruction="make it snow", model=str(model), size=64))
     image = session.edit([Frame(0, 0, scene(64, 48))])[0].image

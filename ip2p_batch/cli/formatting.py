@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ..jobs.records import EditMethod
 
 
 def duration(seconds: float | None) -> str:
@@ -30,6 +34,13 @@ def size(count: float) -> str:
         count /= 1024
         power += 1
     return f"{count:.0f} B" if power == 0 else f"{count:.3g} {units[power]}"
+
+
+def edit_method(method: EditMethod) -> str:
+    """Edit size and method: ``at 256x144 (auto)``; ``at up to 256 px`` for several sizes."""
+    shape = f"{method.width}x{method.height}"
+    size = shape if method.one_size else f"up to {max(method.width, method.height)} px"
+    return f"at {size}{' (auto)' if method.auto else ''}"
 
 
 def plural(count: int, noun: str) -> str:

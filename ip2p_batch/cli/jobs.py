@@ -171,7 +171,10 @@ def details(job: JobStatus) -> list[str]:
     if job.started is not None:
         started = datetime.fromtimestamp(job.started).astimezone()
         facts.append(("started", started.isoformat(" ", "seconds")))
-    facts += [("source", job.source), ("output", job.output), ("folder", job.folder)]
+    facts += [("source", job.source)]
+    if job.edit is not None:
+        facts.append(("edited", formatting.edit_method(job.edit)))
+    facts += [("output", job.output), ("folder", job.folder)]
     if job.workers:
         workers = [f"{w.host}:{w.pid} {w.device}".rstrip() for w in job.workers]
         facts.append(("workers", "\n".join(workers)))

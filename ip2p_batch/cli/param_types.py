@@ -59,6 +59,21 @@ def choice(
     return {"parser": parse, "autocompletion": lambda: list(values)}
 
 
+def number_or(words: Sequence[str]) -> dict[str, Any]:
+    """Arguments of an option that takes a whole number or one of ``words``, in any case."""
+
+    def parse(text: str) -> int | str:
+        value = text.strip().lower()
+        if value in words:
+            return value
+        # Not int(), which takes 1_000 and digits of other scripts.
+        if re.fullmatch(r"[-+]?\d+", value, re.ASCII) and len(value) < 20:
+            return int(value)
+        raise typer.BadParameter(f"{text!r} is not {' or '.join(words)} or a whole number.")
+
+    return {"parser": parse, "autocompletion": lambda: list(words)}
+
+
 def devices(text: str) -> str:
     """Parse devices into the form that the workers' launcher takes.
 

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import msgspec
 import typer
 
+from ..errors import ModelError
+from ..models import catalog
 from ..planning.memory import memory
 from . import exits, formatting
 from .edit import InstructionArgument, SourceArgument
@@ -20,6 +23,7 @@ if TYPE_CHECKING:
     from ..jobs.plan import Plan
     from ..jobs.spec import Job, VideoFacts
     from ..planning.prepare import PreparedJob
+    from ..recipe import Recipe
 
 #: Shots and failed images that are listed; the rest is counted.
 LISTED = 12
@@ -73,17 +77,18 @@ def plan(
 
 
 def as_json(prepared: PreparedJob) -> bytes:
-    """The plan as one JSON object: job, plan, items and estimated memory."""
-    width, height = _edit_size(prepared)
-    recipe = prepared.job.recipe
+    """The plan as one JSON object: job, plan, items, edit size, hints and estimated memory."""
+    recipe, plan = prepared.job.recipe, prepared.plan
     return msgspec.json.encode(
         {
             "job": prepared.job,
-            "plan": prepared.plan,
+            "plan": plan,
             "items": prepared.items,
-            "frames": prepared.plan.frames,
-            "waves": prepared.plan.waves,
-            "memory": [memory(recipe, width, height, gpu=gpu) for gpu in (True, False)],
+            "frames": plan.frames,
+            "waves": plan.waves,
+            "edit": plan.edit_method(recipe),
+            "hints": _hints(recipe),
+            "memory": [memory(recipe, *plan.size, gpu=gpu) for gpu in (True, False)],
         }
     )
 
@@ -94,10 +99,10 @@ def describe(prepared: PreparedJob) -> list[str]:
     facts = job.source.video
     pairs = [("source", job.source.path)]
     if facts is not None:
-        pairs += [("", _video(facts)), ("edit", _edit(plan, job, "frame"))]
+        pairs += [("", _video(facts)), ("edit", _edit(prepared, "frame"))]
         pairs += [("shots", _shots(plan, facts))]
     else:
-        pairs += [("edit", _edit(plan, job, "image"))]
+        pairs += [("edit", _edit(prepared, "image"))]
     pairs += [
         ("chunks", _chunks(plan, job)),
         ("memory", _memory(prepared)),
@@ -110,19 +115,49 @@ def describe(prepared: PreparedJob) -> list[str]:
     if bad:
         lines = [f"{i.source}: {i.error}" for i in bad[:LISTED]]
         pairs.append(("excluded", "\n".join(lines + _more(len(bad)))))
+    pairs += [("hint", hint) for hint in _hints(job.recipe)]
     return formatting.facts(pairs)
 
 
-def _edit(plan: Plan, job: Job, noun: str) -> str:
-    recipe = job.recipe
-    size = f" at {plan.size[0]}x{plan.size[1]}" if all(plan.size) else f" at up to {recipe.size} px"
-    quoted = "" if recipe.instruction == _NO_INSTRUCTION else f"\n{recipe.instruction!r}"
-    return (
-        f"{formatting.plural(plan.frames, noun)}{size}; model {recipe.model}, {recipe.scheduler},"
-        f" {recipe.num_inference_steps} steps,\ns_T {recipe.guidance_scale:g},"
-        f" s_I {recipe.image_guidance_scale:g}, seed {recipe.seed},"
-        f" carryover {recipe.carryover:g}, {formatting.plural(recipe.anchors, 'anchor')}{quoted}"
-    )
+def _edit(prepared: PreparedJob, noun: str) -> str:
+    recipe, plan = prepared.job.recipe, prepared.plan
+    method = plan.edit_method(recipe)
+    size = f" {formatting.edit_method(method)}" if method is not None else ""
+    lines = [f"{formatting.plural(plan.frames, noun)}{size}", *_sizes(prepared)]
+    lines += [
+        f"model {recipe.model}, {recipe.scheduler}, {recipe.num_inference_steps} steps,"
+        f" s_T {recipe.guidance_scale:g}, s_I {recipe.image_guidance_scale:g},",
+        f"seed {recipe.seed}, carryover {recipe.carryover:g},"
+        f" {formatting.plural(recipe.anchors, 'anchor')}",
+    ]
+    if recipe.instruction != _NO_INSTRUCTION:
+        lines.append(repr(recipe.instruction))
+    return "\n".join(lines)
+
+
+def _sizes(prepared: PreparedJob) -> list[str]:
+    """How many images are edited at which size, if there are several."""
+    edit_size = prepared.job.edit_size
+    editable = (item for item in prepared.items if item.error is None)
+    counts = Counter(edit_size(item.width, item.height) for item in editable)
+    if len(counts) < 2:
+        return []
+    parts = (f"{formatting.plural(counts[px], 'image')} at {px} px" for px in sorted(counts))
+    return [", ".join(parts)]
+
+
+def _hints(recipe: Recipe) -> list[str]:
+    """Advice on the recipe, one line each."""
+    if recipe.size == "auto":
+        return []
+    with suppress(ModelError):  # of a damaged table, which only --size auto needs
+        most = catalog.edit_sizes(recipe.model).training_size
+        if recipe.size > most:
+            return [
+                f"--size {recipe.size} is above the model's training size ({most} px): edits may"
+                " get worse. --size auto stays within it."
+            ]
+    return []
 
 
 def _video(facts: VideoFacts) -> str:
@@ -159,19 +194,11 @@ def _chunks(plan: Plan, job: Job) -> str:
     return "\n".join(lines)
 
 
-def _edit_size(prepared: PreparedJob) -> tuple[int, int]:
-    """Size at which frames are edited; for images the largest possible one."""
-    width, height = prepared.plan.size
-    longest = prepared.job.recipe.size
-    return (width, height) if width and height else (longest, longest)
-
-
 def _memory(prepared: PreparedJob) -> str:
     recipe = prepared.job.recipe
-    width, height = _edit_size(prepared)
     lines = []
     for name, gpu in (("GPU", True), ("CPU", False)):
-        need = memory(recipe, width, height, gpu=gpu)
+        need = memory(recipe, *prepared.plan.size, gpu=gpu)
         if need is None:
             return f"unknown: {recipe.model} is not on this machine"
         batch = max(1, recipe.batch_size)

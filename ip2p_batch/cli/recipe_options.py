@@ -11,7 +11,7 @@ from ..recipe import DEFAULT_MODEL, FIELDS, Recipe, RecipeField
 from .command import OptionGroup
 from .help_format import RECIPE
 from .options import option
-from .param_types import choice, interval
+from .param_types import choice, interval, number_or
 
 #: Short names of recipe options.
 _SHORT = {
@@ -78,6 +78,8 @@ def _recipe_parameter(field: RecipeField) -> inspect.Parameter:
     more: dict[str, Any] = {}
     if kind is tuple:
         kind, more = Any, {"parser": interval}
+    elif field.choices and field.range:
+        kind, more = Any, number_or(field.choices)
     elif field.choices:
         more = choice(field.choices)
     elif field.name in _COMPLETIONS:

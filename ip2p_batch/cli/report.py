@@ -249,12 +249,14 @@ def reporter_for(options: ReportOptions) -> Reporter:
 
 
 def summary_lines(result: Result, noun: str) -> list[str]:
-    """The end of a job as text: the output, the speed, what failed and why."""
+    """The end of a job as text: output, speed, edit size, what failed and why."""
     lines = [
         f"{result.output}: {formatting.plural(result.frames, noun)} in"
         f" {_elapsed(result.seconds)}"
         f" ({result.fps:.2f} {noun}s/s)"
     ]
+    if result.edit is not None:
+        lines.append(f"edited {formatting.edit_method(result.edit)}")
     if result.skipped:
         lines.append(f"{formatting.plural(result.skipped, noun)} skipped: the output exists")
     if result.failed:

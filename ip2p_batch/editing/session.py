@@ -143,7 +143,7 @@ class Pix2PixSession(EditSession, TileSession):
         ]
         images: list[Image | None] = []
         for group in _groups(samples, self.batch_size):
-            decoded = self._in_batches(partial(self._group.edit, group), self._batch)
+            decoded = self._in_batches(partial(self._group.edit, group), self._batch, _side(group))
             images += [
                 self._recovered(sample, half, partial(_edit_alone, sample=sample))
                 for sample, half in zip(group, decoded, strict=True)
@@ -162,7 +162,7 @@ class Pix2PixSession(EditSession, TileSession):
         for (source, start), own in zip(pairs, own_values, strict=True):
             sample = make_sample(source, self._recipe, own)
             run = partial(_refine, sample=sample, start=start.image, options=options)
-            half = self._in_batches(partial(run, self._group), self._batch, "tile")
+            half = self._in_batches(partial(run, self._group), self._batch, options.size, "tile")
             images.append(self._recovered(sample, half, run))
         return self._finished([source for source, _ in pairs], images)
 
@@ -173,7 +173,7 @@ class Pix2PixSession(EditSession, TileSession):
         for group in _groups(samples, self.border_batch_size):
             run = partial(self._group.border_latents, group, step)
             for sample, latents in zip(
-                group, self._in_batches(run, self._border_batch), strict=True
+                group, self._in_batches(run, self._border_batch, _side(group)), strict=True
             ):
                 finite = self._finite(sample, latents)
                 files.append(carryover.to_bytes(sample.frame, step, finite))
@@ -261,8 +261,14 @@ class Pix2PixSession(EditSession, TileSession):
 
     # -- memory -----------------------------------------------------------------------------
 
-    def _in_batches(self, work: Callable[[int], T], batch: int, unit: BatchUnit = "frame") -> T:
-        """``work(size)`` with ``size`` at most ``batch``, halved while memory runs out."""
+    def _in_batches(
+        self, work: Callable[[int], T], batch: int, side: int, unit: BatchUnit = "frame"
+    ) -> T:
+        """``work(size)`` with ``size`` at most ``batch``, halved while memory runs out.
+
+        Args:
+            side: longest side of a frame or tile, in pixels.
+        """
         while True:
             size = min(batch, self._backend.batch_limits[unit])
             try:
@@ -273,14 +279,14 @@ class Pix2PixSession(EditSession, TileSession):
                 if not is_out_of_memory(error):
                     raise
             # After the handler: the error holds what ran out of memory.
-            self._halve_batch_limit(size, unit)
+            self._halve_batch_limit(size, side, unit)
 
-    def _halve_batch_limit(self, size: int, unit: BatchUnit) -> None:
+    def _halve_batch_limit(self, size: int, side: int, unit: BatchUnit) -> None:
         self._references.clear_caches()
         if size == 1:
             raise EditError(
-                f"Out of memory with one {unit} at --size {self._recipe.size}.",
-                hint="Choose a smaller --size"
+                f"Out of memory with one {unit} of {side} pixels.",
+                hint=(f"Choose a --size below {side}" if unit == "frame" else "Use --detail source")
                 + (", fewer --anchors" if self._references.has_anchors else "")
                 + ", or fewer --workers where several share a GPU.",
             )
@@ -290,6 +296,11 @@ class Pix2PixSession(EditSession, TileSession):
         self._memory_warnings.append(
             f"Out of memory with {size} {unit}s at once; continued with {size // 2}."
         )
+
+
+def _side(samples: Sequence[Sample]) -> int:
+    """The longest side of frames of one size, in pixels."""
+    return max(samples[0].frame.image.shape[:2])
 
 
 def _denoiser(backend: SessionBackend, recipe: Recipe, *, compiled: bool) -> Denoiser:

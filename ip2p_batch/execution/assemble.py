@@ -61,6 +61,7 @@ def assemble(folder: JobFolder) -> Result:
         now = time.time()
         result = Result(
             output=job.output,
+            edit=plan.edit_method(job.recipe),
             frames=plan.frames - sum(bool(i.error) for i in results.values()),
             seconds=round(worked(receipts.values(), started, now), 3),
             failed=tuple(failed),

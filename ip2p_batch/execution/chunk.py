@@ -160,7 +160,7 @@ def _inference_config(folder: JobFolder, job: Job, editor: Editor) -> InferenceC
     known = folder.inference_config()
     if known is not None:
         return known
-    recipe, plan = job.recipe, folder.plan()
+    plan = folder.plan()
     return folder.propose_inference_config(
-        editor.autotune(recipe, plan.max_edit_size(recipe), plan.batch_histogram())
+        editor.autotune(job.recipe, plan.size, plan.batch_histogram())
     )

@@ -155,7 +155,7 @@ def _read(run: ChunkRun, chunk: ImageChunk) -> Iterator[tuple[int, _LoadedImage 
             yield index, error.message
             continue
         height, width = still.image.shape[:2]
-        resize = Resize.for_size(width, height, recipe.size)
+        resize = Resize.for_size(width, height, run.job.edit_size(width, height))
         small = resize.apply(still.image)
         if width * height > _MAX_KEPT_PIXELS or not needs_source(recipe, resize, deep=False):
             still.image = _NO_PIXELS
@@ -198,7 +198,7 @@ def _write(run: ChunkRun, picture: _LoadedImage) -> str:
                 temporary,
                 cast(Image, _full_size(run, picture)),
                 picture.still,
-                comment=_comment(run.job, picture.item),
+                comment=_comment(run.job, picture),
                 encoding=run.job.encoding,
             )
     except OutputError as error:
@@ -239,9 +239,11 @@ def _edit_each(
                     yield picture, picture_error
 
 
-def _comment(job: Job, item: Item) -> str:
+def _comment(job: Job, picture: _LoadedImage) -> str:
     """The recipe of this image, as JSON text for its metadata."""
+    item = picture.item
     own = {
+        "size": job.edit_size(*picture.resize.stored),
         "instruction": item.instruction,
         "negative_prompt": item.negative_prompt,
         "seed": item.seed,

@@ -98,7 +98,7 @@ def _open(run: ChunkRun) -> Iterator[_Video]:
     facts = run.job.source.video
     assert facts is not None
     with _open_reader(run) as reader:
-        yield _Video(run, reader, Resize.of_video(facts, run.job.recipe.size))
+        yield _Video(run, reader, Resize.of_video(facts, run.job.edit_size(*facts.upright)))
 
 
 @contextmanager

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from itertools import count
 from typing import ClassVar, NamedTuple
@@ -12,7 +12,7 @@ import msgspec
 
 from ..recipe import Recipe
 from .codec import ChunkId, FrozenStruct
-from .records import ItemResult, Receipt
+from .records import EditMethod, ItemResult, Receipt
 
 #: Id that the assembly of a job has where chunks have theirs: in messages, attempts and failures.
 ASSEMBLY = "assemble"
@@ -154,25 +154,51 @@ class BatchHistogram(NamedTuple):
         return sum(size * count for size, count in self.frames.items())
 
 
+class ImageRun(NamedTuple):
+    """Images ``[start, stop)``, whose edit size is ``size``: ``(width, height)`` in pixels."""
+
+    start: int
+    stop: int
+    size: tuple[int, int]
+
+
+def largest_size(sizes: Collection[tuple[int, int]]) -> tuple[tuple[int, int], bool]:
+    """The largest width and the largest height of edit sizes, and whether all are equal.
+
+    >>> largest_size([(256, 144), (144, 256), (192, 192)])
+    ((256, 256), False)
+    """
+    width = max((width for width, _ in sizes), default=0)
+    height = max((height for _, height in sizes), default=0)
+    return (width, height), len(set(sizes)) <= 1
+
+
 class Plan(FrozenStruct, frozen=True, kw_only=True, dict=True):
     """A pure function of source facts and recipe; the number of workers appears nowhere in it.
 
     Attributes:
         shots: in order, covering the edited range of a video without gaps.
         chunks: in order of wave, then of frames. A retry appends chunks and removes none.
-        size: ``(width, height)`` at which frames are edited; ``(0, 0)`` for images of several
-            sizes.
+        size: ``(width, height)`` at which frames are edited, in pixels; the largest width and the
+            largest height where images have several edit sizes; ``(0, 0)`` without chunks.
+        one_size: whether all frames or images have that edit size.
         warnings: one line each, for the user.
     """
 
     shots: tuple[Shot, ...] = ()
     chunks: tuple[Chunk, ...]
     size: tuple[int, int] = (0, 0)
+    one_size: bool = True
     warnings: tuple[str, ...] = ()
 
-    def max_edit_size(self, recipe: Recipe) -> tuple[int, int]:
-        """The largest ``(width, height)`` at which frames or images are edited."""
-        return self.size if all(self.size) else (recipe.size, recipe.size)
+    def edit_method(self, recipe: Recipe) -> EditMethod | None:
+        """Edit size and method, for the user; None if nothing is to be edited."""
+        width, height = self.size
+        if not self.chunks:
+            return None
+        return EditMethod(
+            width=width, height=height, one_size=self.one_size, auto=recipe.size == "auto"
+        )
 
     def batch_histogram(self) -> BatchHistogram:
         """Count the chunks by the number of frames that are edited for them."""
@@ -201,15 +227,19 @@ class Plan(FrozenStruct, frozen=True, kw_only=True, dict=True):
         return (item for item in receipt.items if item.index not in excluded)
 
     def with_retried(
-        self, failed: Mapping[int, str], ranges: Iterable[tuple[int, int]], warnings: Iterable[str]
+        self,
+        failed: Mapping[int, str],
+        runs: Iterable[ImageRun],
+        warnings: Iterable[str],
     ) -> Plan:
         """Move images into chunks of their own.
 
         Args:
             failed: the images that failed in a chunk, with its id.
-            ranges: half-open ranges of images, one for each new chunk.
+            runs: the images of each new chunk.
             warnings: replace those of this plan.
         """
+        runs = tuple(runs)
         by_chunk: dict[str, set[int]] = {}
         for number, name in failed.items():
             by_chunk.setdefault(name, set()).add(number)
@@ -217,10 +247,18 @@ class Plan(FrozenStruct, frozen=True, kw_only=True, dict=True):
         known = {chunk.id for chunk in chunks}
         unused = (name for n in count(len(chunks)) if (name := chunk_id(1, n)) not in known)
         chunks += [
-            ImageChunk(id=name, wave=1, start=start, stop=stop)
-            for (start, stop), name in zip(ranges, unused, strict=False)
+            ImageChunk(id=name, wave=1, start=run.start, stop=run.stop)
+            for run, name in zip(runs, unused, strict=False)
         ]
-        return msgspec.structs.replace(self, chunks=tuple(chunks), warnings=tuple(warnings))
+        earlier = [self.size] if self.chunks else []
+        size, one_size = largest_size([*earlier, *(run.size for run in runs)])
+        return msgspec.structs.replace(
+            self,
+            chunks=tuple(chunks),
+            size=size,
+            one_size=one_size and self.one_size,
+            warnings=tuple(warnings),
+        )
 
     @cached_property
     def _excluded(self) -> dict[str, tuple[int, ...]]:

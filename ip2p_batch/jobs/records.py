@@ -152,10 +152,26 @@ class Refusal(FrozenStruct, frozen=True, kw_only=True):
     mismatches: tuple[str, ...]
 
 
+class EditMethod(FrozenStruct, frozen=True, kw_only=True):
+    """How the frames of a job become results of the source's size, for the user.
+
+    Attributes:
+        width, height: the edit size in pixels; the largest of both where images have several.
+        one_size: whether all frames or images have that edit size.
+        auto: whether the edit size was chosen by ``--size auto``.
+    """
+
+    width: int
+    height: int
+    one_size: bool = True
+    auto: bool = False
+
+
 class Result(FrozenStruct, frozen=True, kw_only=True):
     """How a job ended; written last, as ``result.json``.
 
     Attributes:
+        edit: edit size and method; None where nothing was edited.
         frames: frames or images in the output.
         seconds: wall time during which workers edited, summed over interruptions.
         failed: ``(path, reason)`` of each image that could not be edited.
@@ -164,6 +180,7 @@ class Result(FrozenStruct, frozen=True, kw_only=True):
     """
 
     output: str
+    edit: EditMethod | None = None
     frames: int
     seconds: float
     failed: tuple[tuple[str, str], ...] = ()

@@ -6,11 +6,12 @@ Frame and item ranges are half-open everywhere: ``[start, stop)``.
 from __future__ import annotations
 
 import hashlib
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
+from msgspec import Meta
 
-from ..recipe import Recipe
+from ..recipe import EditSize, Recipe
 from .codec import FrozenStruct
 
 Rational = tuple[int, int]
@@ -155,16 +156,23 @@ class Job(FrozenStruct, frozen=True, kw_only=True):
     """Source, recipe and destination: all that a worker needs, stored as ``job.json``.
 
     Attributes:
+        size_table: the edit size by the size of the source, for ``--size auto``: rows of
+            ``(up_to, edit size)``, ascending, both as longest sides in pixels. The last row is for
+            larger sources, too. Empty exactly where the recipe has a size in pixels.
         reference_digest: SHA-256 of the pixels of ``reference.png``; empty without one.
         allow_mixed_hardware: whether workers with other compute profiles may edit it.
         priority: among the jobs of a broker; not in the fingerprint, since pixels do not
             depend on it.
+
+    Raises:
+        ValueError: the recipe's size is ``auto`` and there is no table, or the other way round.
     """
 
     id: str
     source: Source
     recipe: Recipe
     output: str
+    size_table: tuple[tuple[Annotated[int, Meta(ge=1)], EditSize], ...] = ()
     encoding: Encoding = Encoding()
     overwrite: bool = False
     reference_digest: str = ""
@@ -172,7 +180,25 @@ class Job(FrozenStruct, frozen=True, kw_only=True):
     priority: Priority = "normal"
     version: int = 1
 
+    def __post_init__(self) -> None:
+        if (self.recipe.size == "auto") != bool(self.size_table):
+            raise ValueError("a job has a table of edit sizes exactly if its size is auto")
+
+    def edit_size(self, width: int, height: int) -> int:
+        """The longest side at which a source of ``width`` x ``height`` pixels is edited.
+
+        A pure function: planning and every worker get the same size.
+
+        Args:
+            width, height: upright, in stored pixels.
+        """
+        if self.recipe.size != "auto":
+            return self.recipe.size
+        longest = max(width, height)
+        fitting = (size for up_to, size in self.size_table if longest <= up_to)
+        return next(fitting, self.size_table[-1][1])
+
     def fingerprint(self) -> str:
         """SHA-256 over everything that determines the result; every receipt contains it."""
-        parts = (self.recipe, self.encoding, self.source, self.reference_digest)
+        parts = (self.recipe, self.size_table, self.encoding, self.source, self.reference_digest)
         return hashlib.sha256(msgspec.json.encode(parts, order="sorted")).hexdigest()

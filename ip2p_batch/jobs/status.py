@@ -13,7 +13,7 @@ from .attempts import live_heartbeats
 from .compatibility import mismatch_message
 from .folder import JobFolder
 from .plan import Plan
-from .records import ComputeProfile, Receipt, Result, WorkerInfo
+from .records import ComputeProfile, EditMethod, Receipt, Result, WorkerInfo
 from .spec import Job, Priority
 
 State = Literal[
@@ -28,6 +28,7 @@ class JobStatus(msgspec.Struct, frozen=True, kw_only=True):
     """A job at one moment.
 
     Attributes:
+        edit: edit size and method; None where nothing is to be edited.
         priority: among the jobs of one broker.
         done, total: frames or images. ``done`` includes those that heartbeats report.
         created: when the job was planned, in seconds since the epoch.
@@ -45,6 +46,7 @@ class JobStatus(msgspec.Struct, frozen=True, kw_only=True):
     state: State
     output: str
     source: str
+    edit: EditMethod | None = None
     priority: Priority
     done: int
     total: int
@@ -98,6 +100,7 @@ def read_status(folder: JobFolder) -> JobStatus:
         state=state,
         output=job.output,
         source=job.source.path,
+        edit=plan.edit_method(job.recipe),
         priority=job.priority,
         done=done,
         total=plan.frames,
@@ -148,6 +151,7 @@ def _ended(folder: JobFolder, job: Job, plan: Plan, result: Result) -> JobStatus
         state="finished with failures" if lines else "finished",
         output=job.output,
         source=job.source.path,
+        edit=plan.edit_method(job.recipe),
         priority=job.priority,
         done=plan.frames,
         total=plan.frames,

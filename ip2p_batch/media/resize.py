@@ -78,12 +78,12 @@ class Resize:
 
     @classmethod
     def of_video(cls, facts: VideoFacts, size: int) -> Resize:
-        """Compute the resize of a video's upright frames; ``size`` is the recipe's."""
+        """Compute the resize of a video's upright frames; see :meth:`for_size`."""
         return cls.for_size(*facts.upright, size, facts.upright_sar)
 
     @classmethod
     def of_item(cls, item: Item, size: int) -> Resize:
-        """Compute the resize of an image that planning could open; ``size`` is the recipe's."""
+        """Compute the resize of an image that planning could open; see :meth:`for_size`."""
         return cls.for_size(item.width, item.height, size)
 
     @property

@@ -5,8 +5,12 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import Meta
 
 from ..errors import ModelError
 
@@ -14,6 +18,8 @@ from ..errors import ModelError
 BUNDLED: Mapping[str, Path] = {"tiny": Path(__file__).parent / "tiny"}
 #: File in a model folder with its own defaults for steps, scales and size; optional.
 DEFAULTS_FILE = "ip2p_defaults.json"
+#: File in a model folder with the edit sizes of ``--size auto``; optional.
+EDIT_SIZES_FILE = "ip2p_edit_sizes.json"
 #: Small autoencoder for previews, for models with the latents of Stable Diffusion 1 (MIT licence).
 TINY_VAE = "madebyollin/taesd"
 #: Folder of a small autoencoder in a model folder, in diffusers' layout; optional.
@@ -25,6 +31,73 @@ _DEFAULTS = {
     "size",
     "scheduler",
 }
+
+#: Pixels of a longest side; the limits are those of ``--size``.
+_EditSize = Annotated[int, Meta(ge=64, le=4096)]
+
+
+class EditSizeRow(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The edit size of sources up to a size.
+
+    Attributes:
+        up_to: longest side of the source in pixels, at least 1.
+        edit_size: longest side at which it is edited, in pixels.
+    """
+
+    up_to: Annotated[int, Meta(ge=1)]
+    edit_size: _EditSize
+
+
+class EditSizes(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The edit sizes of a model: what ``--size auto`` means.
+
+    Attributes:
+        training_size: longest side in pixels that the model was trained for.
+        sizes: by the size of the source, ascending; the last row is for larger sources, too.
+        measured: the command, machine, versions and date of the measurement; empty where nothing
+            was measured.
+
+    Raises:
+        ValueError: no row, rows that do not ascend, or an edit size above ``training_size``.
+    """
+
+    training_size: _EditSize
+    sizes: tuple[EditSizeRow, ...]
+    measured: str = ""
+
+    def __post_init__(self) -> None:
+        if not self.sizes:
+            raise ValueError("`sizes` has no row")
+        for row, following in pairwise(self.sizes):
+            if following.up_to <= row.up_to or following.edit_size < row.edit_size:
+                raise ValueError("the rows of `sizes` do not ascend")
+        if self.sizes[-1].edit_size > self.training_size:
+            raise ValueError(
+                f"edit size {self.sizes[-1].edit_size} is above the training size,"
+                f" {self.training_size}"
+            )
+
+    @classmethod
+    def unmeasured(cls, training_size: int) -> EditSizes:
+        """One edit size for every source: ``training_size``, in pixels."""
+        row = EditSizeRow(up_to=4096, edit_size=training_size)
+        return cls(training_size=training_size, sizes=(row,))
+
+    def table(self) -> tuple[tuple[int, int], ...]:
+        """The rows as ``(up_to, edit_size)``, as a job stores them."""
+        return tuple((row.up_to, row.edit_size) for row in self.sizes)
+
+    def trained_at(self, size: int) -> EditSizes:
+        """The edit sizes of this model after fine-tuning on squares of ``size`` pixels.
+
+        Training at a larger size invalidates the measured rows.
+        """
+        return self if size <= self.training_size else EditSizes.unmeasured(min(size, 4096))
+
+
+#: Edit sizes of a model folder without a table, and of hub ids. InstructPix2Pix on Stable Diffusion
+#: 1.5 was trained at 256 pixels; its authors' demo runs it at 512, the size of its base model.
+DEFAULT_EDIT_SIZES = EditSizes.unmeasured(512)
 
 
 def locate(model: str) -> str:
@@ -117,3 +190,23 @@ def defaults(model: str) -> dict[str, Any]:
             hint="Fix or delete that file.",
         )
     return values
+
+
+def edit_sizes(model: str) -> EditSizes:
+    """The edit sizes of ``model``; :data:`DEFAULT_EDIT_SIZES` for hub ids.
+
+    Raises:
+        ModelError: the folder's table is damaged.
+    """
+    path = Path(locate(model)) / EDIT_SIZES_FILE
+    if not path.is_file():
+        return DEFAULT_EDIT_SIZES
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=EditSizes)
+    except OSError as error:
+        raise ModelError(f"{path} cannot be read: {error.strerror}.") from None
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise ModelError(
+            f"{path} is not a table of edit sizes: {error}.",
+            hint="Fix or delete that file, or set --size to a number of pixels.",
+        ) from None

@@ -16,7 +16,7 @@ _SLOWEST = {"cpu": 0.005, "cuda": 1.0}
 def cost(job: Job, plan: Plan, chunk: Chunk) -> float:
     """Estimate the computation of a chunk in TFLOP, for a model of the size of SD 1.5."""
     recipe = job.recipe
-    width, height = plan.max_edit_size(recipe)
+    width, height = plan.size
     anchors = () if isinstance(chunk, ImageChunk) else chunk.anchors
     attention_factor = 2 if anchors or job.reference_digest else 1
     calls = chunk.edited * attention_factor * 3 * (recipe.num_inference_steps + 1)

@@ -19,7 +19,7 @@ from collections.abc import Iterator, Sequence
 from itertools import groupby, pairwise
 from typing import NamedTuple
 
-from ..jobs.plan import BorderChunk, ImageChunk, Plan, Shot, VideoChunk, chunk_id
+from ..jobs.plan import BorderChunk, ImageChunk, Plan, Shot, VideoChunk, chunk_id, largest_size
 from ..recipe import Recipe
 
 #: Maximum number of border frames in a chunk of wave 1.
@@ -253,6 +253,6 @@ def plan_images(
             name = chunk_id(1, len(chunks))
             chunks.append(ImageChunk(id=name, wave=1, start=a, stop=b))
         at = end
-    sizes = set(buckets)
-    size = next(iter(sizes)) if len(sizes) == 1 else (0, 0)
-    return Plan(chunks=tuple(chunks), size=size, warnings=tuple(warnings)), order
+    size, one_size = largest_size(buckets)
+    plan = Plan(chunks=tuple(chunks), size=size, one_size=one_size, warnings=tuple(warnings))
+    return plan, order

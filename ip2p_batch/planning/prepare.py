@@ -83,9 +83,11 @@ def prepare_job(request: EditRequest, report: Report = lambda _: None) -> Prepar
     Raises:
         SourceError: the source cannot be read, or nothing in it can be edited.
         RecipeError: an instruction is missing, or an option does not fit this source.
+        ModelError: the model folder's table of edit sizes is damaged.
         OutputError: the container of the output cannot store the source's streams.
     """
     request = msgspec.structs.replace(request, recipe=_resolve_recipe_paths(request.recipe))
+    _size_table(request.recipe)  # Reading a video takes long: a damaged table is found before.
     source = request.source.expanduser().absolute()
     kind = classify_source(source)
     output = resolve_paths(source, kind, request)
@@ -169,12 +171,11 @@ def _prepare_video(request: EditRequest, path: Path, output: Path, report: Repor
     warnings = [*facts.notes, *_depth_notes(facts, request)]
     warnings += video_output.check_output(path, output, facts, request.encoding)
     start, stop = frame_range(facts, index.pts, request.start, request.end)
-    resize = Resize.of_video(facts, recipe.size)
     source = Source(path=str(path), stamp=file_stamp(path), video=facts, start=start, stop=stop)
+    job = _job(request, source, output)
+    resize = Resize.of_video(facts, job.edit_size(*facts.upright))
     plan = plan_video(start, stop, index.cuts, recipe, (resize.width, resize.height), warnings)
-    return PreparedJob(
-        job=_job(request, source, output), plan=plan, frames=np.asarray(index.pts, dtype=np.int64)
-    )
+    return PreparedJob(job=job, plan=plan, frames=np.asarray(index.pts, dtype=np.int64))
 
 
 def _depth_notes(facts: VideoFacts, request: EditRequest) -> list[str]:
@@ -209,15 +210,11 @@ def _prepare_images(
     others = [item for item in items if item.error is not None]
     if not editable and not any(item.skipped for item in others):
         raise images.nothing_to_edit(path, others)
-    resizes = [Resize.of_item(item, recipe.size) for item in editable]
+    job = _job(request, Source(path=str(path), stamp=stamp, items=len(items)), output)
+    resizes = [Resize.of_item(i, job.edit_size(i.width, i.height)) for i in editable]
     sizes = [(resize.width, resize.height) for resize in resizes]
     plan, order = plan_images(sizes, images.image_warnings(items))
-    source = Source(path=str(path), stamp=stamp, items=len(items))
-    return PreparedJob(
-        job=_job(request, source, output),
-        plan=plan,
-        items=(*(editable[i] for i in order), *others),
-    )
+    return PreparedJob(job=job, plan=plan, items=(*(editable[i] for i in order), *others))
 
 
 def _progress(report: Report) -> Callable[[str, int, int], None]:
@@ -229,15 +226,29 @@ def _progress(report: Report) -> Callable[[str, int, int], None]:
 
 def _with_reference(prepared: PreparedJob) -> PreparedJob:
     """Add the reference image, if the recipe names one."""
-    recipe = prepared.job.recipe
-    if recipe.reference_image is None:
+    path = prepared.job.recipe.reference_image
+    if path is None:
         return prepared
-    reference = reference_image.read_reference_image(Path(recipe.reference_image), recipe.size)
+    reference = reference_image.read_reference_image(Path(path), _largest_edit_size(prepared))
     digest = reference_image.digest(reference)
     job = msgspec.structs.replace(prepared.job, reference_digest=digest)
     return msgspec.structs.replace(
         prepared, job=_named(job), reference=reference_image.to_png(reference)
     )
+
+
+def _largest_edit_size(prepared: PreparedJob) -> int:
+    """The longest side at which any frame or image of a job is edited, in pixels."""
+    job, facts = prepared.job, prepared.job.source.video
+    if facts is not None:
+        return job.edit_size(*facts.upright)
+    # Images that cannot be opened have no size. They count as the smallest.
+    return max(job.edit_size(item.width, item.height) for item in prepared.items)
+
+
+def _size_table(recipe: Recipe) -> tuple[tuple[int, int], ...]:
+    """The table of a job's edit sizes; empty for a size in pixels."""
+    return catalog.edit_sizes(recipe.model).table() if recipe.size == "auto" else ()
 
 
 def _job(request: EditRequest, source: Source, output: Path) -> Job:
@@ -246,6 +257,7 @@ def _job(request: EditRequest, source: Source, output: Path) -> Job:
         source=source,
         recipe=request.recipe,
         output=str(output),
+        size_table=_size_table(request.recipe),
         encoding=request.encoding,
         overwrite=request.overwrite,
         allow_mixed_hardware=request.allow_mixed_hardware,

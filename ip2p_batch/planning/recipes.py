@@ -12,8 +12,8 @@ from ..recipe import DEFAULT_MODEL, Recipe
 def resolve_recipe(values: Mapping[str, Any]) -> Recipe:
     """A recipe from explicit values; the rest comes from the model folder, then from Recipe.
 
-    A model folder may hold ``ip2p_defaults.json``: the bundled model was trained at 256 pixels
-    and needs other scales than the large one.
+    A model folder may hold ``ip2p_defaults.json``: the bundled model needs fewer steps and other
+    scales than the large one.
 
     Raises:
         RecipeError: a value is unknown or out of range.
@@ -29,7 +29,8 @@ def recipe_for(model: str, instruction: str = "", **fields: Any) -> Recipe:
 
     Args:
         model: ``tiny`` (bundled), a diffusers folder, or a hub id.
-        fields: any field of :class:`~ip2p_batch.recipe.Recipe`.
+        fields: any field of :class:`~ip2p_batch.recipe.Recipe`, such as ``size=768`` or
+            ``size="auto"``.
 
     Raises:
         RecipeError: a value is unknown or out of range.

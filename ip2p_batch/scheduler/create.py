@@ -27,7 +27,8 @@ def create_job(
 
     Raises:
         OutputError: the output exists (and ``overwrite`` is off), or cannot be written.
-        ModelError: the model is not on the list of ``IP2P_ALLOWED_MODELS``.
+        ModelError: the model is not on the list of ``IP2P_ALLOWED_MODELS``, or its table of edit
+            sizes is damaged.
         OutsideRoots: the job is for the workers of a broker, and a path is outside
             ``IP2P_ALLOWED_ROOTS``.
         SourceError, RecipeError: see :func:`~ip2p_batch.planning.prepare.prepare_job`.

@@ -7,6 +7,8 @@ from collections.abc import Callable, Collection, Generator, Iterator
 from contextlib import ExitStack
 from typing import Any
 
+import msgspec
+
 from ..errors import BrokerError, JobError
 from ..jobs.events import Event, EventKind
 from ..jobs.folder import JobFolder
@@ -261,6 +263,7 @@ def done_event(folder: JobFolder) -> Event:
             "frames": result.frames,
             "seconds": result.seconds,
             "fps": round(result.fps, 3),
+            "edit": msgspec.to_builtins(result.edit),
             "failed": [list(pair) for pair in result.failed],
             "skipped": result.skipped,
             "warnings": list(result.warnings),

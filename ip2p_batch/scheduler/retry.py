@@ -11,8 +11,8 @@ from collections.abc import Iterator, Mapping
 from ..errors import JobError
 from ..jobs.attempts import live_heartbeats
 from ..jobs.folder import JobFolder
-from ..jobs.plan import Plan
-from ..jobs.spec import Item
+from ..jobs.plan import ImageRun, Plan
+from ..jobs.spec import Item, Job
 from ..media.resize import Resize
 from ..planning.images import image_warnings, rescan
 from ..planning.planner import IMAGES_PER_CHUNK
@@ -62,7 +62,7 @@ def _replan(folder: JobFolder) -> None:
         return
     items = [rescanned.get(n, item) for n, item in enumerate(items)]
     folder.replan(
-        plan.with_retried(failed, _runs(editable, job.recipe.size), image_warnings(items)),
+        plan.with_retried(failed, _runs(job, editable), image_warnings(items)),
         items,
     )
 
@@ -77,17 +77,18 @@ def _failed_images(folder: JobFolder, plan: Plan) -> dict[int, str]:
     }
 
 
-def _runs(items: Mapping[int, Item], size: int) -> Iterator[tuple[int, int]]:
-    """Half-open ranges of consecutive numbers whose images have one edit size."""
+def _runs(job: Job, items: Mapping[int, Item]) -> Iterator[ImageRun]:
+    """Runs of consecutive numbers whose images have one edit size."""
     run: list[int] = []
     run_size = (0, 0)
     for number in sorted(items):
-        resize = Resize.of_item(items[number], size)
+        item = items[number]
+        resize = Resize.of_item(item, job.edit_size(item.width, item.height))
         edit_size = (resize.width, resize.height)
         if run and (number != run[-1] + 1 or edit_size != run_size or len(run) == IMAGES_PER_CHUNK):
-            yield run[0], run[-1] + 1
+            yield ImageRun(run[0], run[-1] + 1, run_size)
             run = []
         run.append(number)
         run_size = edit_size
     if run:
-        yield run[0], run[-1] + 1
+        yield ImageRun(run[0], run[-1] + 1, run_size)

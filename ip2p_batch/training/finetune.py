@@ -189,7 +189,8 @@ def _write_model(
         pipe.unet.unload_lora()
     pipe.to(torch.float16 if pipe.unet.device.type == "cuda" else torch.float32)
     # The base model's steps and scales suit the fine-tuned model, too.
-    save_pipeline(pipe, output, catalog.defaults(config.base))
+    edit_sizes = catalog.edit_sizes(config.base).trained_at(config.size)
+    save_pipeline(pipe, output, catalog.defaults(config.base), edit_sizes)
     report = {
         "config": msgspec.to_builtins(config),
         "lora_rank": lora_rank,

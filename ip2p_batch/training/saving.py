@@ -7,18 +7,23 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from ..errors import OutputError
-from ..models.catalog import DEFAULTS_FILE
+from ..models.catalog import DEFAULT_EDIT_SIZES, DEFAULTS_FILE, EDIT_SIZES_FILE, EditSizes
 from ..storage.atomic import write_atomic
 
 
-def save_pipeline(pipe: Any, output: Path, defaults: Mapping[str, int | float]) -> None:
+def save_pipeline(
+    pipe: Any, output: Path, defaults: Mapping[str, int | float], edit_sizes: EditSizes
+) -> None:
     """Write a diffusers folder.
 
     Args:
         pipe: a diffusers pipeline.
         output: the folder.
-        defaults: default steps, scales and size of the model; no file is written if empty.
+        defaults: default steps and scales of the model; no file is written if empty.
+        edit_sizes: of the model; no file is written for those that every model has without one.
 
     Raises:
         OutputError: the folder cannot be written.
@@ -35,6 +40,9 @@ def save_pipeline(pipe: Any, output: Path, defaults: Mapping[str, int | float]) 
         ) from None
     if defaults:
         write_atomic(output / DEFAULTS_FILE, (json.dumps(dict(defaults), indent=1) + "\n").encode())
+    if edit_sizes != DEFAULT_EDIT_SIZES:
+        data = msgspec.json.format(msgspec.json.encode(edit_sizes), indent=1)
+        write_atomic(output / EDIT_SIZES_FILE, data + b"\n")
 
 
 def _share_weights(folder: Path) -> None:

@@ -17,6 +17,7 @@ from safetensors.torch import load_file, save_file
 from ip2p_batch.errors import RecipeError, SourceError
 from ip2p_batch.media.images.listing import find_items
 from ip2p_batch.media.images.reader import read_still
+from ip2p_batch.models.catalog import EditSizes
 from ip2p_batch.training.config import TrainingConfig
 from ip2p_batch.training.denoising import DenoisingLoss, Objective
 from ip2p_batch.training.saving import save_pipeline
@@ -69,7 +70,7 @@ class TinyConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         text, unet: sizes of the text encoder and the UNet.
         objective: options of the UNet's loss.
         stages: training stages of UNet and text encoder, in order.
-        defaults: the model's defaults for steps, scales and size.
+        defaults: the model's defaults for steps and scales.
     """
 
     photos: str
@@ -149,8 +150,8 @@ def build_model(
             train_model(task, stage.training, work / name, progress=_loss_of(progress, name))
             _save_finished(loss, work / name)
     return save_model(
-        output, config.defaults, vae=vae, unet=unet, text_encoder=text_encoder,
-        tokenizer=tokenizer, scheduler=scheduler,
+        output, config.defaults, EditSizes.unmeasured(config.crops.size),
+        vae=vae, unet=unet, text_encoder=text_encoder, tokenizer=tokenizer, scheduler=scheduler,
     )  # fmt: skip
 
 
@@ -222,12 +223,14 @@ def center_squares(folder: Path, side: int = 256) -> np.ndarray:
     return np.stack(squares)
 
 
-def save_model(output: Path, defaults: dict[str, int | float], **pipeline_parts: Any) -> Path:
+def save_model(
+    output: Path, defaults: dict[str, int | float], edit_sizes: EditSizes, **pipeline_parts: Any
+) -> Path:
     """Write a pipeline to a diffusers folder, with weights as float16 safetensors."""
     pipe = StableDiffusionInstructPix2PixPipeline(
         **pipeline_parts, safety_checker=None, feature_extractor=None, requires_safety_checker=False
     )
     pipe.to(dtype=torch.float16)
-    save_pipeline(pipe, output, defaults)
+    save_pipeline(pipe, output, defaults, edit_sizes)
     pipe.to(dtype=torch.float32)
     return output
