@@ -65,7 +65,7 @@ def test_status_lists_all_jobs_or_shows_one_in_detail(folder):
     assert details.exit_code == 0, details.output
     assert f"ip2p-batch resume {folder.path.name}" in details.stdout
     assert str(folder.path) in details.stdout
-    assert "edited    at 64x48\n" in details.stdout
+    assert "edited    at 64x48, detail from the source\n" in details.stdout
 
 
 def test_status_names_what_failed_once_a_job_is_finished(folder):
@@ -81,7 +81,9 @@ def test_status_as_json_is_one_job_per_line(folder):
     assert job["id"] == folder.path.name
     assert job["state"] == "waiting"
     assert (job["done"], job["total"]) == (0, 2)
-    assert job["edit"] == {"width": 64, "height": 48, "one_size": True, "auto": False}
+    assert job["edit"] == {
+        "width": 64, "height": 48, "one_size": True, "auto": False, "detail": "source",
+    }  # fmt: skip
     assert json.loads(run("status", job["id"], "--json").stdout) == job
 
 

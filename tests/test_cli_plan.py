@@ -39,7 +39,7 @@ def test_a_plan_of_a_video_shows_shots_chunks_waves_sizes_and_memory(tmp_path):
     assert done.exit_code == 0, done.output
     expected = [
         "640x360",
-        "96 frames at 256x144 (auto)",
+        "96 frames at 256x144 (auto), detail from the source",
         "shots",
         "[0, ",
         "wave 1:",
@@ -63,7 +63,9 @@ def test_a_plan_as_json_is_one_object_with_the_whole_plan(tmp_path):
     assert frames == list(range(start, stop))
     assert plan["waves"] == 2
     assert plan["memory"][0]["weights"] > 2e9
-    assert plan["edit"] == {"width": 512, "height": 288, "one_size": True, "auto": True}
+    assert plan["edit"] == {
+        "width": 512, "height": 288, "one_size": True, "auto": True, "detail": "source",
+    }  # fmt: skip
     assert plan["job"]["size_table"] == [[4096, 512]] and plan["hints"] == []
 
 
@@ -85,7 +87,7 @@ def test_a_plan_of_images_counts_them_by_edit_size(catalog, tmp_path):
     Pil.fromarray(np.zeros((50, 80, 3), np.uint8)).save(catalog / "c.png")
     done = run(catalog, "make it snow", "-m", tmp_path / "model")
     assert done.exit_code == 0, done.output
-    assert "edit      3 images at up to 128 px (auto)\n" in done.stdout
+    assert "edit      3 images at up to 128 px (auto), detail from the source\n" in done.stdout
     assert "          1 image at 64 px, 2 images at 128 px\n" in done.stdout
 
 

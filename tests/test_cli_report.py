@@ -2,6 +2,7 @@
 
 import io
 import json
+from typing import get_args
 
 import pytest
 
@@ -10,10 +11,11 @@ from ip2p_batch.cli.options import ReportOptions
 from ip2p_batch.cli.report import BarReporter, JsonReporter, LinesReporter, Reporter
 from ip2p_batch.jobs.events import Event
 from ip2p_batch.jobs.records import EditMethod, Result
+from ip2p_batch.recipe import Detail
 
 RESULT = Result(
     output="out.mp4",
-    edit=EditMethod(width=256, height=144, auto=True),
+    edit=EditMethod(width=256, height=144, one_size=True, auto=True, detail="source"),
     frames=96,
     seconds=48.0,
     failed=(("a/b.jpg", "it is empty"), ("c.png", "not an image")),
@@ -68,7 +70,7 @@ def test_the_summary_has_output_speed_and_failures(capsys):
     captured = capsys.readouterr()
     assert captured.out.splitlines() == [
         "out.mp4: 96 images in 48.0 s (2.00 images/s)",
-        "edited at 256x144 (auto)",
+        "edited at 256x144 (auto), detail from the source",
         "2 images skipped: the output exists",
         "2 of 98 failed:",
         "  a/b.jpg: it is empty",
@@ -200,14 +202,23 @@ def test_the_columns_of_a_table_are_aligned():
     assert formatting.facts([("a", "1\n2"), ("long", "")]) == ["a     1", "      2", "long"]
 
 
+def method(width, height, *, one_size=True, auto=True, detail="source"):
+    return EditMethod(width=width, height=height, one_size=one_size, auto=auto, detail=detail)
+
+
 @pytest.mark.parametrize(
-    ("method", "text"),
+    ("chosen", "text"),
     [
-        (EditMethod(width=256, height=144), "at 256x144"),
-        (EditMethod(width=256, height=144, auto=True), "at 256x144 (auto)"),
-        (EditMethod(width=192, height=256, one_size=False), "at up to 256 px"),
-        (EditMethod(width=256, height=192, one_size=False, auto=True), "at up to 256 px (auto)"),
+        (method(256, 144, auto=False), "at 256x144, detail from the source"),
+        (method(256, 144), "at 256x144 (auto), detail from the source"),
+        (method(256, 144, detail="edit"), "at 256x144 (auto), detail from the edit"),
+        (method(192, 256, one_size=False), "at up to 256 px (auto), detail from the source"),
     ],
 )
-def test_the_edit_size_is_stated_with_how_it_was_chosen(method, text):
-    assert formatting.edit_method(method) == text
+def test_the_edit_size_and_the_method_are_stated(chosen, text):
+    assert formatting.edit_method(chosen) == text
+
+
+def test_every_method_has_words():
+    texts = {formatting.edit_method(method(64, 64, detail=d)) for d in get_args(Detail)}
+    assert len(texts) == len(get_args(Detail))

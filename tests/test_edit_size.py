@@ -211,7 +211,7 @@ def test_images_of_two_sizes_get_two_edit_sizes_and_keep_their_own(tmp_path, set
         assert np.abs(difference).mean() < 2, name
         recorded = json.loads(read_comment(out / f"{name}.png"))["ip2p_batch"]
         assert recorded["size"] == edit_size, "so that the same edit can be repeated"
-    expected = {"width": 256, "height": 192, "one_size": False, "auto": True}
+    expected = {"width": 256, "height": 192, "one_size": False, "auto": True, "detail": "source"}
     assert done.data["edit"] == expected
     assert msgspec.to_builtins(scheduler.read_result(folder).edit) == expected
     assert msgspec.to_builtins(scheduler.read_status(folder).edit) == expected
@@ -223,7 +223,9 @@ def test_a_video_is_edited_at_the_size_of_its_row(tmp_path, settings):
     folder = scheduler.create_job(msgspec.structs.replace(todo, end=0.4), settings)
     shapes, done = finish(folder)
     assert set(shapes) == {(72, 128)}
-    assert done.data["edit"] == {"width": 128, "height": 72, "one_size": True, "auto": True}
+    assert done.data["edit"] == {
+        "width": 128, "height": 72, "one_size": True, "auto": True, "detail": "source",
+    }  # fmt: skip
     assert {image.shape for image in images_of(tmp_path / "out.mp4")} == {(360, 640, 3)}
 
 

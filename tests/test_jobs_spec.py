@@ -1,6 +1,7 @@
 """Records and messages round-trip through their encoding."""
 
 import string
+from typing import get_args
 
 import pytest
 from hypothesis import given
@@ -21,7 +22,7 @@ from ip2p_batch.jobs.records import (
 )
 from ip2p_batch.jobs.spec import Encoding, Job, Source
 from ip2p_batch.queue.messages import Message, build_message, read_message
-from ip2p_batch.recipe import Recipe
+from ip2p_batch.recipe import Detail, Recipe
 
 text = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=20)
 numbers = st.integers(0, 2**40)
@@ -78,7 +79,8 @@ values = st.one_of(
         Result, output=text, frames=numbers, seconds=seconds, finished=seconds, skipped=numbers,
         failed=st.lists(st.tuples(text, text), max_size=3).map(tuple),
         edit=st.none() | st.builds(
-            EditMethod, width=numbers, height=numbers, one_size=st.booleans(), auto=st.booleans()
+            EditMethod, width=numbers, height=numbers, one_size=st.booleans(), auto=st.booleans(),
+            detail=st.sampled_from(get_args(Detail)),
         ),
         warnings=st.lists(text, max_size=2).map(tuple),
     ),

@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 
 FOLDER = Path(__file__).parents[1] / "demo"
 INSTRUCTION = "make it winter with snow"
-#: Longest side of the edited frames: sharper than the model's default, still about a minute.
-SIZE = 384
 #: Frames on the contact sheet.
 SHEET_FRAMES = 4
 
@@ -70,9 +68,7 @@ def demo(
     reporter = reporter_for(report_options)
     request = scheduler.EditRequest(
         source=FOLDER / "clip.mp4",
-        recipe=recipe_from(
-            instruction, RecipeOptions(model=model, size=SIZE if model == "tiny" else None)
-        ),
+        recipe=recipe_from(instruction, RecipeOptions(model=model)),
         output=output / "out.mp4",
         overwrite=True,
     )

@@ -47,7 +47,8 @@ ip2p-batch edit clip.mp4 --recipe snow.toml --seed 7
 
 An option wins over the recipe file, the recipe file over the defaults in the model's folder
 (`ip2p_defaults.json`), and those over the defaults in this table. Every job folder contains the
-`recipe.toml` of its job.
+`recipe.toml` of its job. What `--size auto` means is in the model's folder, too: [edit
+size](how-it-works.md#edit-size).
 
 | option | field | values | default | |
 |---|---|---|---|---|

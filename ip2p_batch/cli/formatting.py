@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+#: The values of a recipe's ``detail``, in words.
+_DETAIL = {"source": "detail from the source", "edit": "detail from the edit"}
+
 if TYPE_CHECKING:
     from ..jobs.records import EditMethod
 
@@ -37,10 +40,13 @@ def size(count: float) -> str:
 
 
 def edit_method(method: EditMethod) -> str:
-    """Edit size and method: ``at 256x144 (auto)``; ``at up to 256 px`` for several sizes."""
+    """Edit size and method: ``at 256x144 (auto), detail from the source``.
+
+    Several sizes are ``at up to 256 px``.
+    """
     shape = f"{method.width}x{method.height}"
     size = shape if method.one_size else f"up to {max(method.width, method.height)} px"
-    return f"at {size}{' (auto)' if method.auto else ''}"
+    return f"at {size}{' (auto)' if method.auto else ''}, {_DETAIL[method.detail]}"
 
 
 def plural(count: int, noun: str) -> str:

@@ -197,7 +197,11 @@ class Plan(FrozenStruct, frozen=True, kw_only=True, dict=True):
         if not self.chunks:
             return None
         return EditMethod(
-            width=width, height=height, one_size=self.one_size, auto=recipe.size == "auto"
+            width=width,
+            height=height,
+            one_size=self.one_size,
+            auto=recipe.size == "auto",
+            detail=recipe.detail,
         )
 
     def batch_histogram(self) -> BatchHistogram:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
+from ..recipe import Detail
 from .codec import ChunkId, FrozenStruct
 
 
@@ -159,12 +160,14 @@ class EditMethod(FrozenStruct, frozen=True, kw_only=True):
         width, height: the edit size in pixels; the largest of both where images have several.
         one_size: whether all frames or images have that edit size.
         auto: whether the edit size was chosen by ``--size auto``.
+        detail: the recipe's.
     """
 
     width: int
     height: int
-    one_size: bool = True
-    auto: bool = False
+    one_size: bool
+    auto: bool
+    detail: Detail
 
 
 class Result(FrozenStruct, frozen=True, kw_only=True):
