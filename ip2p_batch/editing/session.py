@@ -300,7 +300,7 @@ class Pix2PixSession(EditSession, TileSession):
 
 def _side(samples: Sequence[Sample]) -> int:
     """The longest side of frames of one size, in pixels."""
-    return max(samples[0].frame.image.shape[:2])
+    return int(max(samples[0].frame.image.shape[:2]))
 
 
 def _denoiser(backend: SessionBackend, recipe: Recipe, *, compiled: bool) -> Denoiser:
