@@ -1,6 +1,7 @@
 """A frame without an image is replaced by a neighbour, and the user is warned."""
 
 import av
+import msgspec
 import numpy as np
 import pytest
 import torch
@@ -79,9 +80,19 @@ def test_only_so_many_frames_wait_for_the_first_image():
         fallback.edit(clip[-1:])
 
 
+def test_the_source_of_a_replacement_is_that_of_its_edit():
+    fallback = FrameFallback(LosingEditor(51).session(VIDEO))
+    clip = frames(3, 16, 16, first=50)
+    sources = [source for source, _ in fallback.edit(clip)]
+    assert [source.index for source in sources] == [50, 51, 52]
+    assert np.array_equal(sources[1].image, clip[0].image)
+    assert not np.array_equal(sources[1].image, clip[1].image)
+
+
 def test_a_video_is_finished_and_the_frames_are_named(tmp_path, settings):
+    recipe = msgspec.structs.replace(VIDEO, detail="edit")
     request = scheduler.EditRequest(
-        source=DEMO, output=tmp_path / "o.mkv", recipe=VIDEO, end=1.0,
+        source=DEMO, output=tmp_path / "o.mkv", recipe=recipe, end=1.0,
         encoding=Encoding(codec="ffv1"),
     )  # fmt: skip
     folder = scheduler.create_job(request, settings)

@@ -28,7 +28,7 @@ class FrameFallback:
     def __init__(self, session: EditSession) -> None:
         self.notes: dict[int, str] = {}
         self._session = session
-        self._last: Frame | None = None
+        self._last: Pair | None = None
         self._waiting: list[Frame] = []
         self._error: NotFinite | None = None
 
@@ -52,10 +52,11 @@ class FrameFallback:
                 self.notes[source.index] = "gave no finite image; a neighbour replaces it"
                 self._waiting.append(source)
             else:
-                self._last = result
+                self._last = (source, result)
             if self._last is not None:
-                last = self._last
-                pairs += [(gap, gap.with_image(last.image)) for gap in self._waiting]
+                # With the neighbour's source, since the full-size result follows from what the
+                # edit changed in it.
+                pairs += [_moved(self._last, gap) for gap in self._waiting]
                 self._waiting.clear()
             if result is not None:
                 pairs.append((source, result))
@@ -71,6 +72,12 @@ class FrameFallback:
         """
         if self._waiting and self._error is not None:
             raise self._error
+
+
+def _moved(pair: Pair, place: Frame) -> Pair:
+    """The images of a pair in the place of another frame."""
+    source, edited = pair
+    return place.with_image(source.image), place.with_image(edited.image)
 
 
 def note_lines(notes: Mapping[int, str], numbers: Iterable[int], noun: str = "Frame") -> list[str]:
