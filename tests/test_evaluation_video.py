@@ -4,14 +4,17 @@ import json
 
 import av
 import cv2
+import msgspec
 import numpy as np
 import pytest
 
 from ip2p_batch.errors import ModelError, SourceError
 from ip2p_batch.evaluation import directional_similarity, temporal_consistency, text_similarity
 from ip2p_batch.evaluation.clip import compute_clip_scores
+from ip2p_batch.evaluation.full_size import full_size_score, mean_score
 from ip2p_batch.evaluation.plot import draw_plot
 from ip2p_batch.evaluation.video import ScoreRequest, sample_frames, score_video
+from ip2p_batch.threads import CpuPool
 
 
 def texture(height, width, seed=0):
@@ -31,6 +34,11 @@ def write(path, images):
     return path
 
 
+def near(score, expected):
+    """Equal but for the order of sums, which depends on where an array begins in memory."""
+    return msgspec.to_builtins(score) == pytest.approx(msgspec.to_builtins(expected))
+
+
 @pytest.fixture(scope="module")
 def clip():
     wide = texture(96, 200)
@@ -43,6 +51,32 @@ def test_a_copy_adds_no_flicker(tmp_path, clip):
     assert (score.frames, score.width, score.height) == (12, 160, 96)
     assert score.excess == 0 and score.source_ssim == pytest.approx(1)
     assert len(frame_scores.pairs) == 11 and len(frame_scores.source_ssim) == 12
+
+
+def test_sharpness_is_measured_at_full_size_whatever_the_compared_size(tmp_path, clip):
+    source = write(tmp_path / "a.mkv", clip)
+    soft = write(tmp_path / "b.mkv", [cv2.GaussianBlur(image, (0, 0), 3) for image in clip])
+    for size in (80, 512):
+        request = ScoreRequest(source=source, output=soft, size=size, cuts=())
+        score, frame_scores = score_video(request, cpu_pool=CpuPool(2))
+        assert (score.source_width, score.source_height) == (160, 96)
+        expected = [full_size_score(image, cv2.GaussianBlur(image, (0, 0), 3)) for image in clip]
+        assert all(map(near, frame_scores.full_size, expected))
+        assert near(score.full_size, mean_score(expected))
+    assert score.full_size.sharpness < 0.5
+    copy, _ = score_video(ScoreRequest(source=source, output=source, cuts=()))
+    assert copy.full_size.sharpness == pytest.approx(1) and copy.full_size.edge_f1 == 1
+
+
+def test_an_output_of_another_size_is_compared_at_the_sources_full_size(tmp_path, clip):
+    source = write(tmp_path / "a.mkv", clip)
+    small = [cv2.resize(i, (80, 48), interpolation=cv2.INTER_AREA) for i in clip]
+    score, _ = score_video(
+        ScoreRequest(source=source, output=write(tmp_path / "b.mkv", small), cuts=())
+    )
+    assert (score.source_width, score.source_height) == (160, 96)
+    expected = [full_size_score(*pair) for pair in zip(clip, small, strict=True)]
+    assert near(score.full_size, mean_score(expected))
 
 
 def test_flicker_raises_the_score_and_a_seam_shows_at_its_frame(tmp_path, clip):
@@ -164,7 +198,9 @@ def test_the_command_prints_text_or_json_and_writes_the_plot(tmp_path, clip, cap
     plot = tmp_path / "p.png"
     assert app(["score", str(source), str(source), "--plot", str(plot)], standalone_mode=False) == 0
     printed = capsys.readouterr().out
+    assert "sharpness at 160x96  1.000" in printed and "edge F1 at 160x96    1.000" in printed
     assert "warp error" in printed and "12 frames at 160x96" in printed and plot.is_file()
     assert app(["score", str(source), str(source), "--json"], standalone_mode=False) == 0
     facts = json.loads(capsys.readouterr().out)
+    assert facts["full_size"]["sharpness"] == pytest.approx(1)
     assert facts["excess"] == 0 and len(facts["pairs"]) == 11 and facts["clip"] is None

@@ -1,7 +1,10 @@
-"""``score``: measure the temporal consistency of an edited video."""
+"""``score``: measure the consistency and sharpness of edited videos and images."""
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -9,23 +12,28 @@ from typing import TYPE_CHECKING, Annotated
 import msgspec
 import typer
 
+from ..errors import RecipeError
 from ..jobs.events import Event
 from ..jobs.plan import VideoChunk
 from ..models import catalog
 from ..settings import Settings
-from . import exits, formatting
+from ..threads import CpuPool
+from . import exits
 from .command import OptionGroup
 from .help_format import COMPARISON, OUTPUT
 from .options import ReportOptions, option
 from .report import reporter_for
+from .score_text import describe_images, describe_video
 
 if TYPE_CHECKING:
     from ..evaluation.clip import ClipScores
-    from ..evaluation.video import FrameScores, Score, ScoreRequest
+    from ..evaluation.video import ScoreRequest
     from ..jobs.folder import JobFolder
 
 #: Frames that CLIP compares.
 _CLIP_FRAMES = 32
+#: Threads that compare single frames; each holds one frame of both videos.
+_THREADS = 4
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,7 +65,7 @@ class ComparisonOptions(OptionGroup):
         option(
             "--size",
             metavar="PX",
-            help="Longest side, in pixels, at which frames are compared.",
+            help="Longest side, in pixels, at which flicker is measured.",
             panel=COMPARISON,
             default="512",
         ),
@@ -93,8 +101,16 @@ class ComparisonOptions(OptionGroup):
 
 
 def score(
-    source: Annotated[Path, typer.Argument(metavar="SOURCE", help="The source video.")],
-    output: Annotated[Path, typer.Argument(metavar="OUTPUT", help="The edited video.")],
+    source: Annotated[
+        Path,
+        typer.Argument(
+            metavar="SOURCE",
+            help="The source: a video, an image, a folder of images or a manifest.",
+        ),
+    ],
+    output: Annotated[
+        Path, typer.Argument(metavar="OUTPUT", help="The edited video or image, or the folder.")
+    ],
     comparison: ComparisonOptions,
     report_options: ReportOptions,
     plot: Annotated[
@@ -107,33 +123,99 @@ def score(
         ),
     ] = None,
 ) -> int:
-    """Measure flicker and consistency of an edited video against its source.
+    """Measure sharpness, and flicker of videos, of an edit against its source.
 
-    A video without any edit gets the best warp error and flicker: compare only results that show
-    the edit equally well.
+    Sharpness, edge F1 and SSIM are measured at the source's full size. Options under Comparison
+    and --plot are for videos.
+
+    A video without any edit gets the best scores: compare only results that show the edit equally
+    well.
 
     Examples:
       ip2p-batch score clip.mp4 clip-edited.mp4 --plot score.png
       ip2p-batch score clip.mp4 clip-edited.mp4 --json
+      ip2p-batch score photos/ photos-edited/
     """
-    from ..evaluation.plot import draw_plot
+    from ..media.source import classify_source
 
-    request = _request(source, output, comparison)
-    scores, frame_scores = _compare(request, report_options)
+    if classify_source(source) == "video":
+        return _score_video(_request(source, output, comparison), comparison, report_options, plot)
+    _check_options_of_images(comparison, plot)
+    return _score_images(source, output, report_options)
+
+
+def _score_video(
+    request: ScoreRequest,
+    comparison: ComparisonOptions,
+    report_options: ReportOptions,
+    plot: Path | None,
+) -> int:
+    from ..evaluation.plot import draw_plot
+    from ..evaluation.video import score_video
+
+    cpu_pool = CpuPool(min(_THREADS, os.cpu_count() or 1))
+    with _progress(report_options, "comparing frames") as progress:
+        scores, frame_scores = score_video(request, progress, cpu_pool)
     clip_scores = _clip_scores(request, comparison) if comparison.clip is not None else None
     if plot is not None:
-        draw_plot(scores, frame_scores, plot, f"{output.name} compared with {source.name}")
+        title = f"{request.output.name} compared with {request.source.name}"
+        draw_plot(scores, frame_scores, plot, title)
     if report_options.json:
         facts = msgspec.to_builtins(scores)
         facts["clip"] = msgspec.to_builtins(clip_scores) if clip_scores is not None else None
         facts["pairs"] = msgspec.to_builtins([pair._asdict() for pair in frame_scores.pairs])
         typer.echo(msgspec.json.encode(facts))
         return exits.DONE
-    for line in describe(scores, clip_scores):
+    for line in describe_video(scores, clip_scores):
         typer.echo(line)
     if plot is not None:
         typer.echo(f"{plot.absolute()}: scores of each frame")
     return exits.DONE
+
+
+def _score_images(source: Path, output: Path, report_options: ReportOptions) -> int:
+    from ..evaluation.images import score_images
+
+    with _progress(report_options, "comparing images") as progress:
+        scores = score_images(source, output, progress)
+    if report_options.json:
+        typer.echo(msgspec.json.encode(scores))
+    else:
+        for line in describe_images(scores):
+            typer.echo(line)
+    return exits.SOME_FAILED if scores.left_out else exits.DONE
+
+
+def _check_options_of_images(comparison: ComparisonOptions, plot: Path | None) -> None:
+    """Refuse options that need frames in an order.
+
+    Raises:
+        RecipeError: there is one.
+    """
+    given = {
+        "--plot": plot,
+        "--job": comparison.job,
+        "--first": comparison.first,
+        "--clip": comparison.clip,
+    }
+    names = [name for name, value in given.items() if value is not None]
+    if names:
+        raise RecipeError(
+            f"{' and '.join(names)}: only for a video, and SOURCE has images.",
+            hint="Leave out the option, or give the source and the output video.",
+        )
+
+
+@contextmanager
+def _progress(report_options: ReportOptions, stage: str) -> Iterator[Callable[[int, int], None]]:
+    """Show progress, unless the output is one JSON object."""
+    reporter = reporter_for(ReportOptions(quiet=report_options.quiet or report_options.json))
+    try:
+        yield lambda done, total: reporter(
+            Event(kind="planning", stage=stage, done=done, total=total)
+        )
+    finally:
+        reporter.close()
 
 
 def _request(source: Path, output: Path, comparison: ComparisonOptions) -> ScoreRequest:
@@ -144,57 +226,6 @@ def _request(source: Path, output: Path, comparison: ComparisonOptions) -> Score
         source=source, output=output, size=comparison.size, first=comparison.first
     )
     return request if folder is None else _with_job(request, folder, comparison.first)
-
-
-def _compare(request: ScoreRequest, report_options: ReportOptions) -> tuple[Score, FrameScores]:
-    """Score the video, with progress where the output is not one JSON object."""
-    from ..evaluation.video import score_video
-
-    reporter = reporter_for(ReportOptions(quiet=report_options.quiet or report_options.json))
-
-    def progress(done: int, total: int) -> None:
-        reporter(Event(kind="planning", stage="comparing frames", done=done, total=total))
-
-    try:
-        return score_video(request, progress)
-    finally:
-        reporter.close()
-
-
-def describe(score: Score, clip_scores: ClipScores | None) -> list[str]:
-    """The scores as text."""
-    seam = "-" if score.seam_ratio is None else f"{score.seam_ratio:.3f}"
-    rows = [
-        (
-            "warp error x 1000",
-            f"{score.warp_error:.3f}",
-            "0 is steady, along the source's motion",
-        ),
-        ("  of the source", f"{score.source_warp_error:.3f}", ""),
-        ("  added by the edit", f"{score.excess:+.3f}", ""),
-        (
-            "seam ratio",
-            seam,
-            f"at {formatting.plural(len(score.seams), 'chunk border')}; 1 is no seam",
-        ),
-        (
-            "flicker (VBench)",
-            f"{score.flicker:.4f}",
-            f"1 is a still image; source {score.source_flicker:.4f}",
-        ),
-        ("SSIM to the source", f"{score.source_ssim:.3f}", "1 has the structure of the source"),
-    ]
-    if clip_scores is not None:
-        for name, value in (
-            ("CLIP: frame to frame", clip_scores.temporal_consistency),
-            ("CLIP: to the caption", clip_scores.text_similarity),
-            ("CLIP: direction", clip_scores.directional_similarity),
-        ):
-            if value is not None:
-                rows.append((name, f"{value:.3f}", f"over {clip_scores.frames} frames"))
-    cuts = formatting.plural(len(score.cuts), "cut")
-    head = f"{score.frames} frames at {score.width}x{score.height}, {cuts}"
-    return [head, "", *formatting.table(("MEASURE", "VALUE", ""), rows)]
 
 
 def _job(name: str | None, output: Path) -> JobFolder | None:

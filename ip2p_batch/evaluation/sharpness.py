@@ -9,14 +9,14 @@ import numpy as np
 import numpy.typing as npt
 
 from ..frame import Image
-from ..media.gradient import luma_gradients
+from ..media.gradient import luma_gradients, magnitude
 
 Mask = npt.NDArray[np.bool_]
 
 #: Gaussian of the edge detector, in pixels: single noisy pixels are no edges.
 _SIGMA = 1.0
 #: Thresholds of the gradient, in standard deviations of luma per pixel.
-_HIGH, _LOW = 0.2, 0.08
+_HIGH, _LOW = 0.15, 0.06
 #: Lowest high threshold: one of 255 levels per pixel, since smaller steps are rounding.
 _LEAST_HIGH = 1 / 255
 #: Derivatives as 16-bit integers, for OpenCV's Canny: 0.5 becomes 8192.
@@ -43,7 +43,7 @@ def gradient_energy(image: Image) -> float:
     0.125
     """
     total = sum(
-        float(cv2.magnitude(dx, dy).sum(dtype=np.float64)) for _, dx, dy in luma_gradients(image)
+        float(magnitude(dx, dy).sum(dtype=np.float64)) for _, dx, dy in luma_gradients(image)
     )
     return float(total / (image.shape[0] * image.shape[1]))
 
@@ -108,7 +108,7 @@ def find_edges(image: Image) -> Mask:
     (https://doi.org/10.1109/TPAMI.1986.4767851): luma is smoothed by a Gaussian with sigma 1, and
     the ridges of its gradient are traced with hysteresis between a low and a high threshold.
 
-    The high threshold is 0.2 standard deviations of the image's luma per pixel, the low one 0.4
+    The high threshold is 0.15 standard deviations of the image's luma per pixel, the low one 0.4
     times that. A change of brightness or contrast, ``a I + b``, therefore keeps the edges, while
     blur, which lowers the gradient but hardly the standard deviation, removes them. The high
     threshold is at least one of 255 levels per pixel: the rounding of a flat image is no edge.

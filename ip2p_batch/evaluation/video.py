@@ -5,8 +5,8 @@ from __future__ import annotations
 import statistics
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
-import cv2
 import msgspec
 import numpy as np
 
@@ -14,7 +14,9 @@ from ..errors import SourceError
 from ..frame import Image
 from ..media.video.probe import VideoIndex, index_video
 from ..media.video.reader import VideoReader
+from ..threads import CpuPool
 from . import PairErrors, pair_errors, seam_ratio, ssim
+from .full_size import FullSizeScore, full_size_score, mean_score, scale
 
 #: Called with the numbers of frames done and of all frames.
 Progress = Callable[[int, int], None]
@@ -27,7 +29,8 @@ class ScoreRequest(msgspec.Struct, frozen=True, kw_only=True):
         source, output: video files.
         first: number of the source's frame that is the output's first; None: the output covers
             the whole source, so that a different number of frames is an error.
-        size: longest side in pixels to which both are scaled down; they are never enlarged.
+        size: longest side in pixels to which both are scaled down for the scores over time; they
+            are never enlarged.
         seams: first frames of chunks, counted in the output.
         cuts: first frames of shots, counted in the output; None: detect them in the source.
     """
@@ -50,13 +53,15 @@ class Score(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         frames: number of frames compared.
-        width, height: size in pixels at which they were compared.
+        width, height: size in pixels at which they were compared, except for ``full_size``.
+        source_width, source_height: full size of the source, in stored pixels.
         warp_error, source_warp_error: means of :func:`temporal_metrics.warp_error`, times 1000.
         excess: ``warp_error - source_warp_error``: flicker that the edit added.
         seam_ratio: see :func:`temporal_metrics.seam_ratio`; None without seams.
         flicker, source_flicker: 1 minus the mean of :func:`temporal_metrics.video_flicker`, as
             VBench defines it: 1 is a still video.
         source_ssim: mean SSIM of output and source, -1 to 1: how much structure is kept.
+        full_size: sharpness and structure at the source's full size, means over all frames.
         seams: first frames of chunks, counted in the output.
         cuts: first frames of shots, counted in the output.
     """
@@ -64,6 +69,8 @@ class Score(msgspec.Struct, frozen=True, kw_only=True):
     frames: int
     width: int
     height: int
+    source_width: int
+    source_height: int
     warp_error: float
     source_warp_error: float
     excess: float
@@ -71,6 +78,7 @@ class Score(msgspec.Struct, frozen=True, kw_only=True):
     flicker: float
     source_flicker: float
     source_ssim: float
+    full_size: FullSizeScore
     seams: tuple[int, ...] = ()
     cuts: tuple[int, ...] = ()
 
@@ -81,16 +89,35 @@ class FrameScores(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         pairs: ``pairs[t]`` is of frames t and t + 1; warp errors are times 1000.
         source_ssim: SSIM of output and source, by frame.
+        full_size: scores at the source's full size, by frame.
     """
 
     pairs: tuple[PairErrors, ...]
     source_ssim: tuple[float, ...]
+    full_size: tuple[FullSizeScore, ...]
+
+
+class _Compared(NamedTuple):
+    """One frame: both images at the compared size, and their scores at full size."""
+
+    source: Image
+    output: Image
+    full_width: int
+    full_height: int
+    full_size: FullSizeScore
 
 
 def score_video(
-    request: ScoreRequest, progress: Progress = lambda *_: None
+    request: ScoreRequest,
+    progress: Progress = lambda *_: None,
+    cpu_pool: CpuPool | None = None,
 ) -> tuple[Score, FrameScores]:
-    """Compare an edited video with its source, with two frames of each in memory.
+    """Compare an edited video with its source, with a few frames of each in memory.
+
+    Args:
+        request: what to compare.
+        progress: called after each frame.
+        cpu_pool: threads for the scores of single frames; None: the calling thread.
 
     Raises:
         SourceError: a video cannot be read, has only one frame, or their numbers of frames differ.
@@ -104,22 +131,31 @@ def score_video(
     cuts = tuple(cut for cut in cuts if 0 < cut < total)
     pairs: list[PairErrors] = []
     source_ssim: list[float] = []
-    previous: tuple[Image, Image] | None = None
-    size = (0, 0)
-    for current in _frames(request, source, output, total):
-        size = (current[0].shape[1], current[0].shape[0])
-        source_ssim.append(ssim(current[1], current[0]))
+    full_size: list[FullSizeScore] = []
+    previous: _Compared | None = None
+    frames = _frames(request, source, output, total)
+    for current in (cpu_pool or CpuPool()).map(lambda both: _compare(both, request.size), frames):
+        source_ssim.append(ssim(current.output, current.source))
+        full_size.append(current.full_size)
         if previous is not None:
-            errors = pair_errors((previous[0], current[0]), (previous[1], current[1]))
+            errors = pair_errors(
+                (previous.source, current.source), (previous.output, current.output)
+            )
             pairs.append(errors._replace(output=1000 * errors.output, source=1000 * errors.source))
         previous = current
-        progress(len(source_ssim), total)
+        progress(len(full_size), total)
+    assert previous is not None  # there are at least two frames
+    frame_scores = FrameScores(
+        pairs=tuple(pairs), source_ssim=tuple(source_ssim), full_size=tuple(full_size)
+    )
     within_shots = [pair for t, pair in enumerate(pairs) if t + 1 not in cuts]
     means = PairErrors(*(statistics.fmean(values) for values in zip(*within_shots, strict=True)))
     score = Score(
         frames=total,
-        width=size[0],
-        height=size[1],
+        width=previous.source.shape[1],
+        height=previous.source.shape[0],
+        source_width=previous.full_width,
+        source_height=previous.full_height,
         warp_error=means.output,
         source_warp_error=means.source,
         excess=means.output - means.source,
@@ -127,10 +163,11 @@ def score_video(
         flicker=1 - means.output_flicker,
         source_flicker=1 - means.source_flicker,
         source_ssim=statistics.fmean(source_ssim),
+        full_size=mean_score(full_size),
         seams=request.seams,
         cuts=cuts,
     )
-    return score, FrameScores(pairs=tuple(pairs), source_ssim=tuple(source_ssim))
+    return score, frame_scores
 
 
 def sample_frames(request: ScoreRequest, count: int) -> tuple[list[Image], list[Image]]:
@@ -154,8 +191,8 @@ def sample_frames(request: ScoreRequest, count: int) -> tuple[list[Image], list[
         for number in numbers:
             image = source_reader.frame(request.first_frame + number).image
             size = _compared_size(image, request.size)
-            sources.append(_scale(image, size))
-            outputs.append(_scale(output_reader.frame(number).image, size))
+            sources.append(scale(image, size))
+            outputs.append(scale(output_reader.frame(number).image, size))
     return sources, outputs
 
 
@@ -195,8 +232,16 @@ def _frames(
             source_reader.frames(first, first + total), output_reader.frames(0, total), strict=True
         )
         for source_frame, output_frame in frames:
-            size = _compared_size(source_frame.image, request.size)
-            yield _scale(source_frame.image, size), _scale(output_frame.image, size)
+            yield source_frame.image, output_frame.image
+
+
+def _compare(images: tuple[Image, Image], longest: int) -> _Compared:
+    source, output = images
+    size = _compared_size(source, longest)
+    height, width = source.shape[:2]
+    return _Compared(
+        scale(source, size), scale(output, size), width, height, full_size_score(source, output)
+    )
 
 
 def _compared_size(image: Image, longest: int) -> tuple[int, int]:
@@ -204,12 +249,6 @@ def _compared_size(image: Image, longest: int) -> tuple[int, int]:
     height, width = image.shape[:2]
     scale = min(1.0, longest / max(height, width))
     return max(11, round(width * scale)), max(11, round(height * scale))
-
-
-def _scale(image: Image, size: tuple[int, int]) -> Image:
-    if (image.shape[1], image.shape[0]) == size:
-        return image
-    return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
 
 
 def to_output_frames(numbers: Sequence[int], first: int) -> tuple[int, ...]:

@@ -12,6 +12,10 @@ from ..frame import Image
 
 Plane = npt.NDArray[np.float32]
 
+#: BT.601's weights of red, green and blue, times 2^14. Luma and its Sobel sums are then integers
+#: below 2^24, which float32 holds exactly: equal pixels have no gradient at all.
+_WEIGHTS = np.array([[4899, 9617, 1868]], np.float32)
+_WHITE = 255 * 2**14
 #: Rows in a strip: a strip of a wide image and its derivatives stay in the processor's cache.
 _ROWS = 64
 #: Windows start at multiples of this many pixels.
@@ -43,15 +47,21 @@ def luma_gradients(
     for start in range(0, height, rows):
         stop = min(height, start + rows)
         top = max(0, start - margin)
-        strip = image[top : stop + margin].astype(np.float32) * np.float32(1 / 255)
-        luma = cv2.cvtColor(strip, cv2.COLOR_RGB2GRAY)
+        luma = cv2.transform(image[top : stop + margin].astype(np.float32), _WEIGHTS)
         if radius:
             luma = cv2.GaussianBlur(luma, (2 * radius + 1, 2 * radius + 1), sigma)
         dx, dy = (
-            cv2.Sobel(luma, cv2.CV_32F, *order, ksize=3, scale=1 / 8) for order in ((1, 0), (0, 1))
+            cv2.Sobel(luma, cv2.CV_32F, *order, ksize=3) / np.float32(8 * _WHITE)
+            for order in ((1, 0), (0, 1))
         )
         own = slice(start - top, stop - top)
         yield slice(start, stop), dx[own], dy[own]
+
+
+def magnitude(dx: Plane, dy: Plane) -> Plane:
+    """Lengths of gradients: ``sqrt(dx^2 + dy^2)``."""
+    lengths: Plane = np.sqrt(dx * dx + dy * dy)
+    return lengths
 
 
 def busiest_window(image: Image, size: tuple[int, int]) -> tuple[int, int]:
@@ -76,12 +86,11 @@ def busiest_window(image: Image, size: tuple[int, int]) -> tuple[int, int]:
     columns = np.arange(0, image.shape[1], _STEP)
     blocks = np.stack(
         [
-            np.add.reduceat(cv2.magnitude(dx, dy).sum(axis=0, dtype=np.float64), columns)
+            np.add.reduceat(magnitude(dx, dy).sum(axis=0, dtype=np.float64), columns)
             for _, dx, dy in luma_gradients(image, rows=_STEP)
         ]
     )
-    # Equal blocks may differ in their last bits, which depend on the place in OpenCV's vectors.
-    sums = np.round(blocks, 3)
+    sums = np.round(blocks, 3)  # so that windows with equal pixels have equal sums
     for axis, length in ((0, size[1]), (1, size[0])):
         sums = _window_sums(sums, min(max(1, length // _STEP), sums.shape[axis]), axis)
     row, column = np.unravel_index(int(np.argmax(sums)), sums.shape)
