@@ -65,6 +65,7 @@ def test_a_folder_is_edited_and_failed_images_are_listed_with_the_reason(catalog
         "deep/b.jpg",
     ]
     assert "2 images" in text
+    assert "edited at 128x88, detail from the source" in text
     assert "2 of 4 failed" in text
     for name in ("text.jpg", "zero.png"):
         assert name in text
@@ -86,6 +87,9 @@ def test_a_video_is_edited_with_json_events_only_on_stdout(tmp_path):
     assert {"planning", "planned", "started", "progress", "chunk"} <= set(kinds)
     assert events[-1]["data"]["output"] == str(out)
     assert events[-1]["data"]["frames"] == len(images_of(out)) > 1
+    assert events[-1]["data"]["edit"] == {
+        "width": 128, "height": 72, "one_size": True, "auto": False, "detail": "source",
+    }  # fmt: skip
 
 
 @pytest.mark.slow
