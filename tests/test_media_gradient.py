@@ -53,6 +53,16 @@ def test_the_window_prefers_more_detail_and_then_the_upper_left():
     assert busiest_window(np.full((400, 600, 3), 9, np.uint8), (64, 64)) == (0, 0)
 
 
+def test_the_window_avoids_others_where_it_can():
+    image = np.full((400, 600, 3), 128, np.uint8)
+    image[288:352, 480:544] = noise(64, 64)
+    image[32:96, 32:96] = cv2.GaussianBlur(noise(64, 64), (0, 0), 2)
+    assert busiest_window(image, (64, 64), [(480, 288)]) == (32, 32)
+    left, top = busiest_window(image, (64, 64), [(32, 32), (500, 300)])
+    assert (left, top) == (436 // 16 * 16, 288)  # the strip that the avoided window leaves
+    assert busiest_window(image, (560, 390), [(16, 0)]) == busiest_window(image, (560, 390))
+
+
 @given(
     image=st.tuples(st.integers(1, 90), st.integers(1, 90)),
     window=st.tuples(st.integers(1, 120), st.integers(1, 120)),

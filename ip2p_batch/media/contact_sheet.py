@@ -13,6 +13,7 @@ from PIL import ImageDraw, ImageFont
 from ..errors import OutputError
 from ..frame import Image
 from ..storage.atomic import atomic_path
+from .gradient import busiest_window
 
 _MAX_WIDTH = 1400
 _MARGIN = 40
@@ -20,8 +21,11 @@ _GAP = 8  # pixels between an image and its result
 _GUTTER = 36  # pixels between two pairs in a row
 _MAX_CELL_HEIGHT = 460  # keeps portrait images smaller than a screen
 _MAX_ENLARGEMENT = 3.0
+_LEAST_ENLARGEMENT = 1.25  # less would blur the pixels and show nothing larger
+_CROPS, _MAX_CROP_HEIGHT = 2, 320
 _BACKGROUND, _TEXT, _MUTED_TEXT, _CELL_BACKGROUND = "#f6f5f2", "#1c1c1e", "#77777c", "#e6e4df"
 _TITLE, _LABEL, _CAPTION = 32, 17, 17  # font sizes
+_UNDER = _CAPTION + 26  # pixels below an image, for its caption
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +42,7 @@ class _Layout:
 
     @property
     def row_height(self) -> int:
-        return self.cell[1] + _CAPTION + 26
+        return self.cell[1] + _UNDER
 
     @property
     def width(self) -> int:
@@ -49,6 +53,11 @@ def write_before_after(
     pairs: Sequence[tuple[Image, Image]], path: Path, *, title: str, captions: Sequence[str]
 ) -> None:
     """Write a sheet of pairs, source left and result right, several pairs in a row if they fit.
+
+    Below them is a row of crops at 1:1, pixel for pixel, of up to two pairs that the sheet shows
+    smaller than they are: the same place of source and result, where the source has most detail.
+    The second crop shows another place than the first if both images have one size, as frames of a
+    video do. A pair whose result has another size than its source has no crop.
 
     Args:
         pairs: ``(source, result)``, uint8 RGB pixels of any sizes.
@@ -63,14 +72,32 @@ def write_before_after(
     if not pairs or len(pairs) != len(captions):
         raise ValueError(f"{len(pairs)} pairs and {len(captions)} captions: give one for each")
     layout = _layout([image.shape[:2] for pair in pairs for image in pair], len(pairs))
+    crops = _crops(pairs, captions, layout)
+    crops_height = max((crop.source.shape[0] for crop in crops), default=0)
     title_lines = _wrap(title, layout.width - 2 * _MARGIN, lines=2)
     top = _MARGIN + len(title_lines) * (_TITLE + 10) + 16
-    pictures_top = top + _LABEL + 14
-    height = pictures_top + layout.rows * layout.row_height + _MARGIN - 22
+    pairs_top = top + _LABEL + 14
+    crops_top = pairs_top + layout.rows * layout.row_height
+    height = crops_top + (crops_height + _UNDER if crops else 0) + _MARGIN - 22
     sheet = Pillow.new("RGB", (layout.width, height), _BACKGROUND)
     draw = ImageDraw.Draw(sheet)
     for number, text in enumerate(title_lines):
         draw.text((_MARGIN, _MARGIN - 8 + number * (_TITLE + 10)), text, _TEXT, _font(_TITLE))
+    _draw_pairs(sheet, pairs, captions, layout, top)
+    for number, crop in enumerate(crops):
+        _draw_crop(sheet, crop, (_MARGIN + number * crop.step, crops_top), crops_height)
+    _save(sheet, path)
+
+
+def _draw_pairs(
+    sheet: Pillow.Image,
+    pairs: Sequence[tuple[Image, Image]],
+    captions: Sequence[str],
+    layout: _Layout,
+    top: int,
+) -> None:
+    """Draw the headings at ``top``, and below them all pairs with their captions."""
+    draw = ImageDraw.Draw(sheet)
     for column in range(layout.columns):
         left = _MARGIN + column * (layout.pair_width + _GUTTER)
         draw.text((left, top), "Before", _MUTED_TEXT, _font(_LABEL))
@@ -78,12 +105,64 @@ def write_before_after(
     for number, (pair, caption) in enumerate(zip(pairs, captions, strict=True)):
         row, column = divmod(number, layout.columns)
         left = _MARGIN + column * (layout.pair_width + _GUTTER)
-        y = pictures_top + row * layout.row_height
+        y = top + _LABEL + 14 + row * layout.row_height
         for index, image in enumerate(pair):
             _paste(sheet, image, (left + index * (layout.cell[0] + _GAP), y), layout.cell)
         text = _truncate(_drawable(caption), layout.pair_width, _CAPTION)
         draw.text((left, y + layout.cell[1] + 8), text, _MUTED_TEXT, _font(_CAPTION))
-    _save(sheet, path)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Crop:
+    """The same place of a source and its result, at 1:1.
+
+    Attributes:
+        source, result: uint8 RGB of the same shape.
+        caption: of the pair.
+        step: pixels from this crop's left border to the next one's.
+    """
+
+    source: Image
+    result: Image
+    caption: str
+    step: int
+
+
+def _crops(
+    pairs: Sequence[tuple[Image, Image]], captions: Sequence[str], layout: _Layout
+) -> list[_Crop]:
+    """Cut the crops of pairs that are spread over those larger than their cells."""
+    larger = [
+        number
+        for number, (source, result) in enumerate(pairs)
+        if source.shape == result.shape
+        and (source.shape[1] > layout.cell[0] or source.shape[0] > layout.cell[1])
+    ]
+    count = min(_CROPS, len(larger))
+    crops: list[_Crop] = []
+    shown: dict[tuple[int, ...], list[tuple[int, int]]] = {}  # places, by shape of the source
+    for place in range(count):
+        number = larger[(2 * place + 1) * len(larger) // (2 * count)]
+        source, result = pairs[number]
+        step = (layout.width - 2 * _MARGIN + _GUTTER) // count
+        width = min((step - _GUTTER - _GAP) // 2, source.shape[1])
+        height = min(_MAX_CROP_HEIGHT, source.shape[0])
+        places = shown.setdefault(source.shape, [])
+        left, top = busiest_window(source, (width, height), places)
+        places.append((left, top))
+        window = (slice(top, top + height), slice(left, left + width))
+        crops.append(_Crop(source[window], result[window], captions[number], step))
+    return crops
+
+
+def _draw_crop(sheet: Pillow.Image, crop: _Crop, corner: tuple[int, int], height: int) -> None:
+    """Draw both crops side by side, without scaling, and the caption below ``height``."""
+    left, top = corner
+    for index, image in enumerate((crop.source, crop.result)):
+        sheet.paste(Pillow.fromarray(image), (left + index * (image.shape[1] + _GAP), top))
+    text = _truncate(_drawable(f"1:1, {crop.caption}"), crop.step - _GUTTER, _CAPTION)
+    draw = ImageDraw.Draw(sheet)
+    draw.text((left, top + height + 8), text, _MUTED_TEXT, _font(_CAPTION))
 
 
 def write_contact_sheet(
@@ -128,6 +207,9 @@ def _layout(shapes: Sequence[tuple[int, ...]], pairs: int) -> _Layout:
     widest = (_MAX_WIDTH - 2 * _MARGIN - _GAP) // 2
     cell_height = min(widest / aspect, _MAX_CELL_HEIGHT, largest)
     cell = (max(96, min(widest, round(cell_height * aspect))), max(48, round(cell_height)))
+    height, width = max(shapes)
+    if len(set(shapes)) == 1 and 1 <= cell[0] / width <= _LEAST_ENLARGEMENT:
+        cell = (width, height)
     pair = 2 * cell[0] + _GAP
     pairs_across = max(1, (_MAX_WIDTH - 2 * _MARGIN + _GUTTER) // (pair + _GUTTER))
     rows = -(-pairs // pairs_across)

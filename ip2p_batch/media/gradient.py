@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 import cv2
 import numpy as np
@@ -64,7 +64,9 @@ def magnitude(dx: Plane, dy: Plane) -> Plane:
     return lengths
 
 
-def busiest_window(image: Image, size: tuple[int, int]) -> tuple[int, int]:
+def busiest_window(
+    image: Image, size: tuple[int, int], avoid: Collection[tuple[int, int]] = ()
+) -> tuple[int, int]:
     """Find the window with the most detail: the largest sum of gradient magnitudes of luma.
 
     Windows start at multiples of 16 pixels, or end at the right or lower border. Of equal windows,
@@ -73,6 +75,8 @@ def busiest_window(image: Image, size: tuple[int, int]) -> tuple[int, int]:
     Args:
         image: uint8 RGB.
         size: ``(width, height)`` of the window in pixels, at least 1.
+        avoid: ``(left, top)`` of windows of the same size; one that overlaps none of them is
+            returned if there is one.
 
     Returns:
         ``(left, top)`` of the window. The window lies inside the image; an axis on which it is
@@ -93,12 +97,21 @@ def busiest_window(image: Image, size: tuple[int, int]) -> tuple[int, int]:
     sums = np.round(blocks, 3)  # so that windows with equal pixels have equal sums
     for axis, length in ((0, size[1]), (1, size[0])):
         sums = _window_sums(sums, min(max(1, length // _STEP), sums.shape[axis]), axis)
+    lefts = _starts(sums.shape[1], image.shape[1] - size[0])
+    tops = _starts(sums.shape[0], image.shape[0] - size[1])
+    free = np.ones(sums.shape, bool)
+    for left, top in avoid:
+        aside = np.abs(lefts - left) >= size[0]
+        free &= aside | (np.abs(tops - top) >= size[1])[:, None]
+    if free.any():
+        sums = np.where(free, sums, -1)
     row, column = np.unravel_index(int(np.argmax(sums)), sums.shape)
-    height, width = image.shape[:2]
-    return (
-        max(0, min(int(column) * _STEP, width - size[0])),
-        max(0, min(int(row) * _STEP, height - size[1])),
-    )
+    return int(lefts[column]), int(tops[row])
+
+
+def _starts(count: int, last: int) -> npt.NDArray[np.int64]:
+    """Where ``count`` windows start on one axis, of which ``last`` is the largest allowed."""
+    return np.clip(np.arange(count) * _STEP, 0, max(0, last))
 
 
 def _window_sums(
