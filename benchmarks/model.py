@@ -27,7 +27,7 @@ from ip2p_batch.editing.loading import load_editor, quiet_libraries
 from ip2p_batch.evaluation import edit_strength, psnr, ssim
 from ip2p_batch.frame import Frame, Image
 from ip2p_batch.media.contact_sheet import write_contact_sheet
-from ip2p_batch.media.images.reader import read_still
+from ip2p_batch.media.images.reader import read_image
 from ip2p_batch.models import catalog
 from ip2p_batch.recipe import Recipe
 from ip2p_batch.training.instructions import PHRASES
@@ -94,9 +94,7 @@ def held_out(folder: Path | None, cache: Path) -> dict[str, Image]:
         ]
         folder = download_photos(listed, cache)["held-out"]
     paths = list_images(folder)
-    return {
-        path.stem.rsplit("__", 1)[-1].split("_by_")[0]: read_still(path).image for path in paths
-    }
+    return {path.stem.rsplit("__", 1)[-1].split("_by_")[0]: read_image(path) for path in paths}
 
 
 def clip_frames() -> dict[str, Image]:

@@ -63,8 +63,12 @@ def oriented(path: Path, orientation: int, **options: Any) -> Path:
     return save(path, picture.transpose(back) if back is not None else picture, exif=exif)
 
 
-def wide_gamut_profile() -> bytes:
-    """Return an ICC matrix profile with the primaries of Display P3 and sRGB's curve."""
+def wide_gamut_profile(curve: bytes | None = None) -> bytes:
+    """Return an ICC matrix profile with the primaries of Display P3.
+
+    Args:
+        curve: content of the curves' tags; None: sRGB's curve.
+    """
     # Columns: colourants, adapted to D50, from ICC's registry entry of Display P3.
     colorants = {
         b"rXYZ": (0.51512, 0.2412, -0.00105),
@@ -77,10 +81,45 @@ def wide_gamut_profile() -> bytes:
         name: b"XYZ " + bytes(4) + b"".join(fixed.pack(round(v * 65536)) for v in values)
         for name, values in colorants.items()
     }
-    curve = (2.4, 1 / 1.055, 0.055 / 1.055, 1 / 12.92, 0.04045)
-    trc = b"para" + bytes(4) + struct.pack(">HH", 3, 0)
-    trc += b"".join(fixed.pack(round(v * 65536)) for v in curve)
+    own = (2.4, 1 / 1.055, 0.055 / 1.055, 1 / 12.92, 0.04045)
+    trc = curve or parametric_curve(3, *own)
     tags |= dict.fromkeys((b"rTRC", b"gTRC", b"bTRC"), trc)
+    return _profile(b"RGB ", tags)
+
+
+def table_profile() -> bytes:
+    """Return an ICC profile of RGB that converts to Lab by a table, as scanners' do."""
+    corners = [
+        (round(255 * (r + g + b) / 3), 128 + 60 * (r - g), 128 + 60 * (g - b))
+        for r in (0, 1) for g in (0, 1) for b in (0, 1)
+    ]  # fmt: skip
+    identity = struct.pack(">9l", *(65536 * (n % 4 == 0) for n in range(9)))
+    curves = bytes(range(256)) * 3
+    table = b"mft1" + bytes(4) + bytes((3, 3, 2, 0)) + identity + curves
+    table += bytes(value for corner in corners for value in corner) + curves
+    white = struct.pack(">3l", *(round(v * 65536) for v in (0.9642, 1.0, 0.8249)))
+    return _profile(b"RGB ", {b"wtpt": b"XYZ " + bytes(4) + white, b"A2B0": table}, b"Lab ")
+
+
+def grey_profile(curve: bytes) -> bytes:
+    """Return an ICC profile of grey."""
+    white = struct.pack(">3l", *(round(v * 65536) for v in (0.9642, 1.0, 0.8249)))
+    return _profile(b"GRAY", {b"wtpt": b"XYZ " + bytes(4) + white, b"kTRC": curve})
+
+
+def parametric_curve(kind: int, *parameters: float) -> bytes:
+    """Return a curve of an ICC profile (ICC.1, 10.18)."""
+    numbers = struct.pack(f">{len(parameters)}l", *(round(v * 65536) for v in parameters))
+    return b"para" + bytes(4) + struct.pack(">HH", kind, 0) + numbers
+
+
+def sampled_curve(*points: int) -> bytes:
+    """Return a curve of an ICC profile (ICC.1, 10.6): one point is a gamma, times 256."""
+    return b"curv" + bytes(4) + struct.pack(f">L{len(points)}H", len(points), *points)
+
+
+def _profile(space: bytes, tags: dict[bytes, bytes], connection: bytes = b"XYZ ") -> bytes:
+    fixed = struct.Struct(">l")
     text = b"Wide test\0"
     tags[b"desc"] = b"desc" + bytes(4) + struct.pack(">L", len(text)) + text + bytes(78)
     tags[b"cprt"] = b"text" + bytes(4) + b"none\0"
@@ -91,7 +130,7 @@ def wide_gamut_profile() -> bytes:
         body += data + bytes(-len(data) % 4)
     content = struct.pack(">L", len(tags)) + table + body
     header = struct.pack(">L", 128 + len(content)) + bytes(4) + struct.pack(">L", 0x02100000)
-    header += b"mntrRGB XYZ " + struct.pack(">6H", 2026, 1, 1, 0, 0, 0) + b"acsp"
+    header += b"mntr" + space + connection + struct.pack(">6H", 2026, 1, 1, 0, 0, 0) + b"acsp"
     header = header.ljust(68, b"\0") + b"".join(
         fixed.pack(round(v * 65536)) for v in (0.9642, 1.0, 0.8249)
     )
@@ -116,6 +155,77 @@ def png(samples: np.ndarray, color_type: int, extra: bytes = b"") -> bytes:
     header = struct.pack(">LLBBBBB", width, height, 16, color_type, 0, 0, 0)
     parts = [chunk(b"IHDR", header), extra, chunk(b"IDAT", zlib.compress(raw)), chunk(b"IEND", b"")]
     return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
+
+
+def interlaced_png(samples: np.ndarray, color_type: int) -> bytes:
+    """Return a PNG of 16-bit samples in the seven passes of Adam7; at least 5 pixels a side."""
+    height, width = samples.shape[:2]
+    passes = ((0, 0, 8, 8), (0, 4, 8, 8), (4, 0, 8, 4), (0, 2, 4, 4), (2, 0, 4, 2), (0, 1, 2, 2),
+              (1, 0, 2, 1))  # fmt: skip
+    raw = b"".join(
+        b"\0" + row.tobytes()
+        for y, x, down, across in passes
+        for row in np.ascontiguousarray(samples[y::down, x::across], ">u2")
+    )
+    header = struct.pack(">LLBBBBB", width, height, 16, color_type, 0, 0, 1)
+    parts = [chunk(b"IHDR", header), chunk(b"IDAT", zlib.compress(raw)), chunk(b"IEND", b"")]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
+
+
+def tiff(
+    samples: np.ndarray,
+    *,
+    order: str = "<",
+    planar: bool = False,
+    compressed: bool = False,
+    photometric: int | None = None,
+    extra: int | None = None,
+    orientation: int = 1,
+    rows: int = 7,
+) -> bytes:
+    """Return a TIFF of 16-bit samples, which Pillow cannot write in colour.
+
+    Args:
+        samples: uint16, ``(height, width, channels)``.
+        order: ``<`` little-endian, ``>`` big-endian.
+        planar: whether the channels are stored one after the other.
+        compressed: with Deflate.
+        photometric: 0 white is zero, 1 black is zero, 2 RGB; by default by the channels.
+        extra: meaning of the last channel: 0 unspecified, 1 alpha multiplied in, 2 alpha.
+        rows: of a strip.
+    """
+    height, width, channels = samples.shape
+    planes = np.moveaxis(samples, 2, 0)[..., None] if planar else samples[None]
+    strips = [
+        zlib.compress(data) if compressed else data
+        for plane in planes
+        for start in range(0, height, rows)
+        for data in [plane[start : start + rows].astype(order + "u2").tobytes()]
+    ]
+    offsets = (8 + np.cumsum([0, *map(len, strips)])).tolist()
+    if photometric is None:
+        photometric = 2 if channels > 2 else 1
+    fields: dict[int, tuple[str, list[int]]] = {
+        256: ("L", [width]), 257: ("L", [height]), 258: ("H", [16] * channels),
+        259: ("H", [8 if compressed else 1]), 262: ("H", [photometric]),
+        273: ("L", offsets[:-1]), 274: ("H", [orientation]), 277: ("H", [channels]),
+        278: ("L", [rows]), 279: ("L", list(map(len, strips))), 284: ("H", [1 + planar]),
+    }  # fmt: skip
+    if extra is not None:
+        fields[338] = ("H", [extra])
+    place = offsets[-1]
+    entries, arrays = b"", b""
+    for tag, (code, values) in sorted(fields.items()):
+        data = struct.pack(f"{order}{len(values)}{code}", *values)
+        if len(data) > 4:
+            data, arrays = struct.pack(order + "L", place + len(arrays)), arrays + data
+        kind = {"H": 3, "L": 4}[code]
+        entries += struct.pack(order + "HHL", tag, kind, len(values)) + data.ljust(4, b"\0")
+    header = (b"II*\0" if order == "<" else b"MM\0*") + struct.pack(
+        order + "L", place + len(arrays)
+    )
+    directory = struct.pack(order + "H", len(fields)) + entries + bytes(4)
+    return header + b"".join(strips) + arrays + directory
 
 
 def chunk(name: bytes, data: bytes) -> bytes:

@@ -254,6 +254,30 @@ def test_a_transparent_grey_of_16_bits_becomes_alpha(tmp_path):
     assert alpha is not None and alpha[0].tolist() == [255, 0, 255]
 
 
+@pytest.mark.parametrize("mode", ["L", "RGBA"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_an_uncompressed_tiff_is_turned_upright(tmp_path, mode, orientation):
+    picture = Image.fromarray(scene()).convert(mode)
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    still = read_still(save(tmp_path / "a.tiff", picture, exif=exif.tobytes(), compression="raw"))
+    expected = np.asarray(picture.convert("RGB"))
+    if orientation >= 5:
+        expected = np.swapaxes(expected, 0, 1)
+    if orientation in (2, 3, 6, 7):
+        expected = expected[:, ::-1]
+    if orientation in (3, 4, 7, 8):
+        expected = expected[::-1]
+    assert np.array_equal(still.image, expected)
+
+
+def test_a_tiff_of_unsupported_samples_is_refused_by_its_kind(tmp_path):
+    samples = np.zeros((4, 4, 2), np.uint16)  # grey and alpha
+    (tmp_path / "a.tiff").write_bytes(pictures.tiff(samples, extra=2))
+    with pytest.raises(SourceError, match="kind of samples is not supported"):
+        read_still(tmp_path / "a.tiff")
+
+
 def test_floating_point_samples_outside_0_to_1_are_refused(tmp_path):
     unit = Image.fromarray(np.array([[0.0, 0.5, 1.0]], np.float32))
     still = read_still(save(tmp_path / "a.tiff", unit))

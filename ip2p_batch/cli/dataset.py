@@ -167,9 +167,9 @@ def _instructions(pairs: Sequence[Pair]) -> int:
 def _draw(pairs: Sequence[Pair], path: Path) -> None:
     """Draw a contact sheet of pairs that are spread over the dataset."""
     from ..media.contact_sheet import write_before_after
-    from ..media.images.reader import read_still
+    from ..media.images.reader import read_image
     from .demo import spread_over
 
     chosen = [pairs[n] for n in spread_over(0, len(pairs), _SHEET_PAIRS)]
-    rows = [(read_still(Path(p.input)).image, read_still(Path(p.edited)).image) for p in chosen]
+    rows = [(read_image(Path(p.input)), read_image(Path(p.edited))) for p in chosen]
     write_before_after(rows, path, title="Pairs", captions=[p.instruction for p in chosen])

@@ -10,7 +10,7 @@ import msgspec
 from ..errors import SourceError
 from ..jobs.spec import Encoding, Item
 from ..media.images.formats import SUFFIXES
-from ..media.images.reader import read_still
+from ..media.images.reader import read_image
 from ..media.source import classify_source
 from ..planning.images import list_images
 from .full_size import FullSizeScore, full_size_score, mean_score
@@ -92,8 +92,8 @@ def _score_item(item: Item, name: str, expected: set[str]) -> ImageScore:
     """
     if item.error is not None:
         raise SourceError(item.error)
-    source = read_still(Path(item.source)).image
-    output = read_still(_find_output(Path(item.output), expected)).image
+    source = read_image(Path(item.source))
+    output = read_image(_find_output(Path(item.output), expected))
     height, width = source.shape[:2]
     return ImageScore(name=name, width=width, height=height, scores=full_size_score(source, output))
 

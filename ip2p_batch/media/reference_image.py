@@ -12,7 +12,7 @@ from PIL import Image as Pillow
 from ..errors import EditError, SourceError
 from ..frame import Image
 from .images.formats import open_image
-from .images.reader import read_still
+from .images.reader import read_image
 from .resize import Resize
 from .source import classify_source
 from .video.probe import index_video
@@ -30,7 +30,7 @@ def read_reference_image(path: Path, size: int) -> Image:
     """
     kind = classify_source(path)
     if kind == "still":
-        image = read_still(path).image
+        image = read_image(path)
         resize = Resize.for_size(image.shape[1], image.shape[0], size)
     elif kind == "video":
         index = index_video(path, scenes=False)

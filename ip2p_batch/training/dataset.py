@@ -17,7 +17,7 @@ from ..errors import OutputError, RecipeError, SourceError
 from ..frame import Image
 from ..jobs.spec import Encoding
 from ..media.images.listing import find_items
-from ..media.images.reader import Still, read_still
+from ..media.images.reader import Still, read_image
 from ..media.images.writer import write_still
 from ..media.resize import Resize
 from ..storage.atomic import atomic_path, write_atomic
@@ -108,12 +108,12 @@ def make_dataset(
             bad.append(BadRow(location=name, reason=item.error))
             continue
         try:
-            still = read_still(Path(item.source))
+            image = read_image(Path(item.source))
         except SourceError as error:
             reason = error.message.removeprefix(f"{item.source}: ")
             bad.append(BadRow(location=name, reason=reason))
             continue
-        lines += _write_pairs(name, still.image, output, config)
+        lines += _write_pairs(name, image, output, config)
         progress(number + 1, len(items))
     if not lines:
         raise SourceError(

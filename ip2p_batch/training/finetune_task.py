@@ -13,7 +13,7 @@ import torch
 
 from ..frame import Image
 from ..media.contact_sheet import write_before_after
-from ..media.images.reader import read_still
+from ..media.images.reader import read_image
 from .conditioning import dropout_masks
 from .denoising import DenoisingLoss, Objective
 from .pairs import Pair
@@ -123,7 +123,7 @@ def crop_pair(
     Raises:
         SourceError: an image cannot be read.
     """
-    images = [read_still(Path(path)).image for path in (pair.input, pair.edited)]
+    images = [read_image(Path(path)) for path in (pair.input, pair.edited)]
     height, width = images[0].shape[:2]
     scale = size / min(height, width)
     scaled_size = (max(size, round(width * scale)), max(size, round(height * scale)))

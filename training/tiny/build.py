@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 
 from ip2p_batch.errors import RecipeError, SourceError
 from ip2p_batch.media.images.listing import find_items
-from ip2p_batch.media.images.reader import read_still
+from ip2p_batch.media.images.reader import read_image
 from ip2p_batch.models.catalog import EditSizes
 from ip2p_batch.training.config import TrainingConfig
 from ip2p_batch.training.denoising import DenoisingLoss, Objective
@@ -214,7 +214,7 @@ def center_squares(folder: Path, side: int = 256) -> np.ndarray:
     """
     squares = []
     for path in list_images(folder):
-        image = read_still(path).image
+        image = read_image(path)
         height, width = image.shape[:2]
         short = min(height, width)
         top, left = (height - short) // 2, (width - short) // 2

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from ip2p_batch.errors import SourceError
 from ip2p_batch.frame import Image
-from ip2p_batch.media.images.reader import read_still
+from ip2p_batch.media.images.reader import read_image
 from ip2p_batch.storage.atomic import atomic_path
 from ip2p_batch.training.reference_edits import REFERENCE_EDITS
 
@@ -99,7 +99,7 @@ def make_crops(
 
 
 def _crop_photo(photo: Path, config: CropConfig) -> tuple[npt.NDArray[np.uint8], ...] | None:
-    image = read_still(photo).image
+    image = read_image(photo)
     rng = random.Random(f"{config.seed}:{photo.name}")  # noqa: S311 - not used for security
     sources, edited, edits = [], [], []
     for _ in range(config.per_photo):

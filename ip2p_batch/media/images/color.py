@@ -1,4 +1,4 @@
-"""Convert decoded images of any mode to 8-bit sRGB and alpha, and report every loss.
+"""Convert decoded images of any mode to sRGB and alpha, and report every loss.
 
 Pillow's own conversions lose data silently: they clip 16-bit grey to white, cut 16-bit colour to
 its high byte, and ignore ICC profiles.
@@ -12,19 +12,23 @@ from functools import cache
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from PIL import Image as Pillow
 from PIL import ImageCms
 
-from ...frame import Image
+from ...frame import FullImage
+from ..depth import Samples8, Samples16, to_8_bits
+from . import matrix_profile
+from .deep import decode_16_bits
 from .formats import UnsupportedSamplesError
 
-Alpha = npt.NDArray[np.uint8]
+Alpha = Samples8 | Samples16
 
 _INTENT = ImageCms.Intent.RELATIVE_COLORIMETRIC
 _FLAGS = ImageCms.Flags.BLACKPOINTCOMPENSATION
 #: A profile is sRGB if its colours differ from sRGB's by at most this, in 8-bit steps.
 _SRGB_TOLERANCE = 1
+_WHITE = 65535
+_IGNORED = "colour profile is damaged or does not match the image; ignored"
 
 
 @dataclass(slots=True)
@@ -32,40 +36,102 @@ class Pixels:
     """A decoded image, not yet turned upright.
 
     Attributes:
-        rgb: uint8 sRGB, ``(height, width, 3)``.
-        alpha: uint8 opacity, ``(height, width)``; None if the format or mode has none.
+        rgb: sRGB, ``(height, width, 3)``.
+        alpha: opacity, ``(height, width)``, of the type of ``rgb``; None if the format or mode has
+            none.
         profile: ICC profile to embed in the result; None if the source has no usable one.
         warnings: one line for each loss.
     """
 
-    rgb: Image
+    rgb: FullImage
     alpha: Alpha | None
     profile: bytes | None
     warnings: list[str]
 
 
-def to_srgb(image: Pillow.Image, name: str) -> Pixels:
+def to_srgb(image: Pillow.Image, name: str, *, deep: bool = False) -> Pixels:
     """Decode an opened image of format ``name`` and convert it.
+
+    Args:
+        deep: keep 16 bits a sample, as uint16, where the conversion is possible.
 
     Raises:
         UnsupportedSamplesError: samples without a known white value (32-bit integers, floats
-            beyond 0 to 1).
+            beyond 0 to 1), or of a layout that cannot be decoded.
         Exception: Pillow's decoders raise errors of any kind on damaged files.
     """
     warnings: list[str] = []
-    deep, white = _depth(image, name)  # before load(), which forgets it
-    image.load()  # verify() would accept truncated files
-    if deep > 8 and image.mode != "F":
-        warnings.append(f"{deep}-bit samples reduced to 8 bits")
-    alpha: Alpha | None = None
-    if image.mode.startswith("I;16") or image.mode in ("I", "F"):
-        image, alpha = _reduce_grey(image, white, warnings)
-    elif image.mode == "RGBa" or image.mode == "La":
+    depth, white = _depth(image, name)  # before load(), which forgets it
+    samples = decode_16_bits(image, name) if depth > 8 else None
+    if samples is None:
+        image.load()  # verify() would accept truncated files
+        if image.mode in ("I", "F"):
+            samples = _grey_numbers(image)
+    reduced = f"{depth}-bit samples"
+    if image.mode == "F":
+        reduced = "floating-point samples, 0 to 1,"
+    if samples is None:
+        if depth > 8:
+            warnings.append(f"{reduced} reduced to 8 bits")
+        return _from_8_bits(image, image.info.get("icc_profile"), None, warnings)
+    return _from_samples(image, samples, white, reduced, deep, warnings)
+
+
+def _from_8_bits(
+    image: Pillow.Image, icc: object, alpha: Alpha | None, warnings: list[str]
+) -> Pixels:
+    """Convert an image that Pillow has decoded."""
+    if image.mode == "RGBa" or image.mode == "La":
         image = image.convert("RGBA" if image.mode == "RGBa" else "LA")
     if image.has_transparency_data:
         image, alpha = _split_alpha(image)
-    rgb, profile = _convert_to_rgb(image, image.info.get("icc_profile"), warnings)
+    rgb, profile = _convert_to_rgb(image, icc, warnings)
     return Pixels(np.ascontiguousarray(np.asarray(rgb)), alpha, profile, warnings)
+
+
+def _from_samples(
+    image: Pillow.Image,
+    samples: Samples16,
+    white: int,
+    reduced: str,
+    deep: bool,
+    warnings: list[str],
+) -> Pixels:
+    """Convert samples of up to 16 bits.
+
+    Args:
+        image: their origin, for its profile and transparent colour.
+        samples: see :func:`decode_16_bits`.
+        white: their value of white.
+        reduced: words for a warning.
+    """
+    icc = image.info.get("icc_profile")
+    colors, alpha = _separate_alpha(samples, image.info.get("transparency"))
+    if white != _WHITE:
+        colors = ((colors.astype(np.uint32) * 2 * _WHITE + white) // (2 * white)).astype(np.uint16)
+    if deep:
+        converted = _convert_16_bits(colors, icc, warnings)
+        if converted is not None:
+            if image.mode == "F":
+                warnings.append(f"{reduced} reduced to 16 bits")
+            return Pixels(np.ascontiguousarray(converted[0]), alpha, converted[1], warnings)
+    warnings.append(f"{reduced} reduced to 8 bits")
+    shallow = None if alpha is None else to_8_bits(alpha)
+    return _from_8_bits(Pillow.fromarray(to_8_bits(colors)), icc, shallow, warnings)
+
+
+def _separate_alpha(samples: Samples16, transparent: object) -> tuple[Samples16, Samples16 | None]:
+    """Colours and alpha; ``transparent`` is a PNG's colour without opacity, if it has one."""
+    channels = 1 if samples.ndim == 2 else samples.shape[2]
+    if channels in (2, 4):
+        colors = samples[..., 0] if channels == 2 else samples[..., :3]
+        return colors, np.ascontiguousarray(samples[..., -1])
+    if isinstance(transparent, (int, tuple)):
+        is_clear = samples == np.array(transparent)
+        if channels == 3:
+            is_clear = is_clear.all(axis=-1)
+        return samples, np.where(is_clear, 0, _WHITE).astype(np.uint16)
+    return samples, None
 
 
 @cache
@@ -102,31 +168,19 @@ def _avif_depth(image: Pillow.Image) -> int:
     return bits[0] if at >= 0 and bits and bits[0] in (10, 12) else 8
 
 
-def _reduce_grey(
-    image: Pillow.Image, white: int, warnings: list[str]
-) -> tuple[Pillow.Image, Alpha | None]:
-    """Round deep grey to mode L; also returns alpha from a PNG's transparent grey value."""
+def _grey_numbers(image: Pillow.Image) -> Samples16:
+    """Samples of a decoded image of integers or of floats from 0 to 1."""
     samples = np.asarray(image)
+    low, high = (float(samples.min()), float(samples.max())) if samples.size else (0.0, 0.0)
     if image.mode == "F":
-        low, high = (float(samples.min()), float(samples.max())) if samples.size else (0.0, 0.0)
         if not 0 <= low <= high <= 1:  # also refuses NaN
             raise UnsupportedSamplesError(
                 f"floating-point samples from {low:g} to {high:g}; only 0 to 1 have a known white"
             )
-        warnings.append("floating-point samples, 0 to 1, reduced to 8 bits")
-        grey = np.rint(samples * 255.0).astype(np.uint8)
-    else:
-        if samples.size and not 0 <= samples.min() <= samples.max() <= white:
-            raise UnsupportedSamplesError("32-bit samples beyond 16 bits have no known white")
-        # For white 65535 this divides by 257: 0 stays 0 and 65535 becomes 255.
-        grey = ((samples.astype(np.int64) * 510 + white) // (2 * white)).astype(np.uint8)
-    alpha: Alpha | None = None
-    transparent = image.info.get("transparency")
-    if isinstance(transparent, int):
-        alpha = np.where(samples == transparent, 0, 255).astype(np.uint8)
-    result = Pillow.fromarray(grey)
-    result.info = {k: v for k, v in image.info.items() if k != "transparency"}
-    return result, alpha
+        return np.asarray(np.rint(samples * _WHITE), dtype=np.uint16)
+    if not 0 <= low <= high <= _WHITE:
+        raise UnsupportedSamplesError("32-bit samples beyond 16 bits have no known white")
+    return samples.astype(np.uint16)
 
 
 def _split_alpha(image: Pillow.Image) -> tuple[Pillow.Image, Alpha]:
@@ -150,7 +204,7 @@ def _convert_to_rgb(
         try:
             return _convert_by_profile(image, icc, warnings)
         except (ImageCms.PyCMSError, OSError, ValueError, TypeError):
-            warnings.append("colour profile is damaged or does not match the image; ignored")
+            warnings.append(_IGNORED)
     if image.mode == "CMYK":
         warnings.append("CMYK without a profile; its colours are approximate")
     elif image.mode == "LAB":
@@ -158,6 +212,41 @@ def _convert_to_rgb(
         warnings.append("Lab colours converted to sRGB")
         return _transform(image, lab), None
     return image.convert("RGB"), None
+
+
+def _convert_16_bits(
+    colors: Samples16, icc: object, warnings: list[str]
+) -> tuple[Samples16, bytes | None] | None:
+    """Convert 16-bit grey or RGB to sRGB as :func:`_convert_to_rgb` does 8-bit colours.
+
+    Returns:
+        None if the profile is of a kind that only the conversion of 8 bits knows.
+    """
+    rgb = np.dstack([colors] * 3) if colors.ndim == 2 else colors
+    if not isinstance(icc, bytes) or not icc:
+        return rgb, None
+    try:
+        profile = ImageCms.ImageCmsProfile(io.BytesIO(icc))
+        space = str(profile.profile.xcolor_space).strip()
+        if space != "RGB" and (space, colors.ndim) != ("GRAY", 2):
+            raise ValueError(f"a {space} profile for an image of another kind")
+        if space == "RGB" and _is_srgb(icc):
+            return rgb, icc
+    except (ImageCms.PyCMSError, OSError, ValueError, TypeError):
+        warnings.append(_IGNORED)
+        return rgb, None
+    source, target = matrix_profile.parse(icc), matrix_profile.parse(srgb_profile())
+    if source is None or target is None:
+        return None
+    if space == "RGB":
+        warnings.append(f"colours converted from {_describe(profile, space)} to sRGB")
+    samples = rgb if space == "RGB" else colors
+    return matrix_profile.to_srgb_16_bits(samples, source, target), srgb_profile()
+
+
+def _describe(profile: ImageCms.ImageCmsProfile, space: str) -> str:
+    text = (profile.profile.profile_description or "").strip().split("\n")[0] or space
+    return str(text)[:60]
 
 
 def _convert_by_profile(
@@ -171,9 +260,8 @@ def _convert_by_profile(
         raise ValueError(f"a {space} profile for an image in {image.mode}")
     if image.mode == "RGB" and _is_srgb(icc):
         return image, icc  # unchanged pixels
-    what = (profile.profile.profile_description or "").strip().split("\n")[0] or space
     if image.mode != "L":
-        warnings.append(f"colours converted from {what[:60]} to sRGB")
+        warnings.append(f"colours converted from {_describe(profile, space)} to sRGB")
     return _transform(image, profile), srgb_profile()
 
 

@@ -56,7 +56,7 @@ _SIGNATURES: tuple[tuple[bytes, str], ...] = (
 
 
 class UnsupportedSamplesError(ValueError):
-    """An intact image whose samples cannot be converted to 8 bits."""
+    """An intact image whose samples cannot be converted to 8 or 16 bits."""
 
 
 def suffix_format(path: Path | str) -> str | None:
@@ -103,7 +103,7 @@ def open_image(path: Path, *, max_pixels: int | None = None) -> Iterator[tuple[P
         except Ip2pError:
             raise
         except UnsupportedSamplesError as error:
-            raise _error(path, str(error), "Convert it to 8 or 16 bits first.") from None
+            raise _error(path, str(error), _CONVERT) from None
         except MemoryError:
             reason = "not enough memory to decode it"
             raise _error(path, reason, "Scale the image down first.") from None
@@ -120,6 +120,7 @@ def open_image(path: Path, *, max_pixels: int | None = None) -> Iterator[tuple[P
             raise _error(path, f"damaged ({_line(error)})", _DAMAGED) from error
 
 
+_CONVERT = "Convert it to RGB of 8 or 16 bits first."
 _DAMAGED = "Copy or download the file again, or remove it from the input."
 
 
@@ -155,10 +156,15 @@ def _open(path: Path, file: IO[bytes]) -> tuple[ImageFile.ImageFile, str]:
         if accept is not None and accept(head[:16]) is True:
             file.seek(0)
             try:
-                return factory(file, os.fspath(path)), own
+                # Without its name: Pillow would map the file into memory, which kills the process
+                # if another one truncates it, and then turn oriented TIFF files wrongly.
+                return factory(file, ""), own
             except SyntaxError as error:
                 if name == "AVIF" and b"avi" not in head[8:40]:
                     break  # HEIF of another brand
+                if name == "TIFF" and "unknown pixel mode" in str(error):
+                    reason = "a TIFF whose kind of samples is not supported"
+                    raise _error(path, reason, _CONVERT) from error
                 raise _error(path, f"damaged ({_line(error)})", _DAMAGED) from error
     raise _error(path, _what_else(head), f"{FORMATS_TEXT} can be edited.")
 

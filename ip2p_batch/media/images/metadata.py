@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
-import struct
+from collections.abc import Mapping
 
 from PIL import ExifTags
 from PIL import Image as Pillow
+
+from .tiff import directory, with_directory
 
 _BASE = ExifTags.Base
 _EXIF, _GPS, _INTEROP = ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo, ExifTags.IFD.Interop
@@ -90,7 +92,7 @@ def with_comment(
     return exif if len(exif) <= limit else b"", "the recipe is too long to be embedded"
 
 
-def insert_exif(tiff: bytes, exif: bytes, extra: dict[int, bytes]) -> bytes:
+def insert_exif(tiff: bytes, exif: bytes, extra: Mapping[int, object]) -> bytes:
     """Add the tags of an EXIF block to a TIFF file, sub-directories included.
 
     Pillow's libtiff encoder writes no EXIF directory. So the first directory is written anew
@@ -99,27 +101,16 @@ def insert_exif(tiff: bytes, exif: bytes, extra: dict[int, bytes]) -> bytes:
     Args:
         tiff: a little-endian classic TIFF file of one image.
         exif: a little-endian block as :func:`with_comment` gives it.
-        extra: more tags for the first directory (XMP).
+        extra: more tags for the first directory, such as XMP.
     """
     block = Pillow.Exif()
     block.load(exif)
-    block.update(extra)
+    block.update(dict(extra))
     block.pop(_BASE.Orientation, None)  # absent means 1
     at = len(tiff) + len(tiff) % 2
-    added = block.tobytes(at)[6 + 8 :]  # without "Exif\0\0" and the TIFF header
-    (own,) = struct.unpack_from("<L", tiff, 4)
-    # TIFF 6.0, section 2: twelve bytes an entry, ascending by tag; the first two bytes are it.
-    entries = {e[:2]: e for source in ((added, 0), (tiff, own)) for e in _entries(*source)}
-    ordered = sorted(entries.values(), key=lambda entry: struct.unpack_from("<H", entry))
-    directory = struct.pack("<H", len(ordered)) + b"".join(ordered) + bytes(4)
-    body = tiff.ljust(at, b"\0") + added
-    body = body.ljust(len(body) + len(body) % 2, b"\0")
-    return body[:4] + struct.pack("<L", len(body)) + body[8:] + directory
-
-
-def _entries(data: bytes, at: int) -> list[bytes]:
-    (count,) = struct.unpack_from("<H", data, at)
-    return [data[at + 2 + 12 * i : at + 14 + 12 * i] for i in range(count)]
+    body = tiff.ljust(at, b"\0") + block.tobytes(at)[6 + 8 :]  # without "Exif\0\0" and header
+    entries = {entry.tag: entry for entry in (*directory(body, at), *directory(body))}
+    return with_directory(body, entries.values())
 
 
 def encode_comment(text: str, endian: str) -> bytes:

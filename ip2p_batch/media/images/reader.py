@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 from PIL import ExifTags
 from PIL import Image as Pillow
 
-from ...frame import Image
+from ...frame import FullImage, Image
+from ..depth import to_8_bits
 from . import metadata
 from .color import Alpha, to_srgb
 from .formats import open_image, orientation, upright_size
@@ -25,8 +27,8 @@ class Still:
     """An image, and what its result keeps of it.
 
     Attributes:
-        image: upright sRGB pixels, uint8, shape ``(height, width, 3)``.
-        alpha: opacity, uint8, shape ``(height, width)``; None for an image without alpha.
+        image: upright sRGB pixels, shape ``(height, width, 3)``.
+        alpha: opacity, uint8 or uint16, shape ``(height, width)``; None for an image without alpha.
         format: of the file's content: ``jpeg``, ``png``, ``webp``, ``tiff``, ``bmp``, ``avif``.
         exif: EXIF block with orientation 1 and without thumbnail; empty if the file has none.
         xmp: XMP packet with orientation 1.
@@ -38,7 +40,7 @@ class Still:
         warnings: one line for each loss in reading; writing appends its own.
     """
 
-    image: Image
+    image: FullImage
     alpha: Alpha | None
     format: str
     exif: bytes = b""
@@ -50,10 +52,12 @@ class Still:
     warnings: list[str] = field(default_factory=list)
 
 
-def read_still(path: Path, *, max_pixels: int | None = None) -> Still:
+def read_still(path: Path, *, deep: bool = False, max_pixels: int | None = None) -> Still:
     """Decode an image completely.
 
     Args:
+        deep: keep the 16 bits a sample of a PNG or TIFF, as uint16; otherwise they are reduced to 8
+            with a warning.
         max_pixels: larger images are refused before they are decoded; None: ``limits.PIXELS``.
 
     Raises:
@@ -65,7 +69,7 @@ def read_still(path: Path, *, max_pixels: int | None = None) -> Still:
         # Read a TIFF's tags before load(), which closes the file; a PNG's after load(), because
         # they may follow the pixels.
         early_exif = _exif(image) if name == "tiff" else None
-        pixels = to_srgb(image, name)
+        pixels = to_srgb(image, name, deep=deep)
         if not pixels.rgb.size:
             raise ValueError("it has no pixels")
         exif_orientation = orientation(image, name)
@@ -94,6 +98,15 @@ def read_still(path: Path, *, max_pixels: int | None = None) -> Still:
         )
 
 
+def read_image(path: Path) -> Image:
+    """Read only the pixels of an image: upright, sRGB, uint8, shape ``(height, width, 3)``.
+
+    Raises:
+        SourceError: as :func:`read_still`.
+    """
+    return to_8_bits(read_still(path).image)
+
+
 def still_size(path: Path, *, max_pixels: int | None = None) -> tuple[int, int]:
     """Read the upright ``(width, height)`` of an image from its header, without decoding it.
 
@@ -117,7 +130,7 @@ def read_comment(path: Path) -> str | None:
         return metadata.exif_comment(image.getexif())
 
 
-def _turn_upright(pixels: Image, orientation: int) -> Image:
+def _turn_upright(pixels: Alpha, orientation: int) -> Alpha:
     """Apply an EXIF orientation (EXIF 3.0, section 4.6.5) to pixels."""
     if orientation >= 5:  # 5 to 8 exchange rows and columns
         pixels = np.swapaxes(pixels, 0, 1)
@@ -125,7 +138,7 @@ def _turn_upright(pixels: Image, orientation: int) -> Image:
         pixels = pixels[:, ::-1]
     if orientation in (3, 4, 7, 8):
         pixels = pixels[::-1]
-    return np.ascontiguousarray(pixels)
+    return cast(Alpha, np.ascontiguousarray(pixels))
 
 
 def _exif(image: Pillow.Image) -> Pillow.Exif | None:

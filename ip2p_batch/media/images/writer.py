@@ -16,9 +16,10 @@ from PIL import Image as Pillow
 from PIL import PngImagePlugin
 
 from ...errors import OutputError
-from ...frame import Image
+from ...frame import FullImage
 from ...jobs.spec import Encoding
-from . import metadata
+from ..depth import Samples8, Samples16, to_8_bits, to_16_bits
+from . import metadata, png, tiff
 from .formats import format_suffix, silence_pillow, size_error, suffix_format
 from .metadata import COMMENT_KEY
 from .reader import Still
@@ -27,6 +28,11 @@ from .reader import Still
 DEFAULT_QUALITY: Mapping[str, int] = {"jpeg": 95, "webp": 92, "avif": 85}
 
 _WITHOUT_ALPHA = ("jpeg", "bmp")
+#: Formats that are written with 16 bits a sample.
+_DEEP = ("png", "tiff")
+_XMP, _ICC_PROFILE = 0x02BC, 0x8773
+_ONE_PIXEL = Pillow.new("RGB", (1, 1))
+_X_RESOLUTION, _Y_RESOLUTION, _RESOLUTION_UNIT = 0x011A, 0x011B, 0x0128
 
 
 def output_format(path: Path, still: Still, encoding: Encoding) -> str:
@@ -41,13 +47,16 @@ def output_suffix(path: Path, encoding: Encoding) -> str:
     return format_suffix(encoding.format)
 
 
-def write_still(path: Path, image: Image, still: Still, *, comment: str, encoding: Encoding) -> str:
+def write_still(
+    path: Path, image: FullImage, still: Still, *, comment: str, encoding: Encoding
+) -> str:
     """Write edited pixels with the source's metadata, as far as the format can hold it.
 
     Args:
         path: file to write. See :func:`output_format` for how its suffix decides the format.
         still: the source; ``warnings`` grows by a line for each loss.
-        image: upright sRGB pixels, uint8, of the source's size.
+        image: upright sRGB pixels, uint8 or uint16, of the source's size. Formats other than PNG
+            and TIFF get 8 bits.
         comment: the recipe as JSON text, embedded for ``read_comment``.
 
     Returns:
@@ -77,29 +86,61 @@ def write_still(path: Path, image: Image, still: Still, *, comment: str, encodin
     return hashlib.sha256(data).hexdigest()
 
 
-def _encode(image: Image, still: Still, name: str, comment: str, encoding: Encoding) -> bytes:
-    buffer = io.BytesIO()
-    options = _options(name, still, comment, encoding)
-    _compose(image, still, name).save(buffer, name.upper(), **options)
-    data = buffer.getvalue()
+def _encode(image: FullImage, still: Still, name: str, comment: str, encoding: Encoding) -> bytes:
+    if image.dtype == np.uint16:
+        if name in _DEEP:
+            return _encode_16_bits(_with_alpha(to_16_bits(image), still), still, name, comment)
+        still.warnings.append("16-bit samples reduced to 8 bits")
+    data = _save(_compose(to_8_bits(image), still, name), still, name, comment, encoding)
     if name != "tiff":
         return data
     exif, _ = metadata.with_comment(still.exif, comment, endian="<")
-    return metadata.insert_exif(data, exif, {0x02BC: still.xmp} if still.xmp else {})
+    return metadata.insert_exif(data, exif, {_XMP: still.xmp} if still.xmp else {})
 
 
-def _compose(image: Image, still: Still, name: str) -> Pillow.Image:
+def _save(
+    picture: Pillow.Image, still: Still, name: str, comment: str, encoding: Encoding
+) -> bytes:
+    buffer = io.BytesIO()
+    picture.save(buffer, name.upper(), **_options(name, still, comment, encoding))
+    return buffer.getvalue()
+
+
+def _encode_16_bits(samples: Samples16, still: Still, name: str, comment: str) -> bytes:
+    """Encode a PNG or TIFF of 16-bit samples, with the metadata of 8-bit files."""
+    if name == "png":  # Pillow writes the metadata
+        return png.with_pixels(_save(_ONE_PIXEL, still, name, comment, Encoding()), samples)
+    exif, _ = metadata.with_comment(still.exif, comment, endian="<")
+    extra: dict[int, object] = {}
+    if still.xmp:
+        extra[_XMP] = still.xmp
+    if still.icc:
+        extra[_ICC_PROFILE] = still.icc
+    if still.dpi is not None:
+        extra[_X_RESOLUTION], extra[_Y_RESOLUTION] = still.dpi
+        extra[_RESOLUTION_UNIT] = 2  # inch
+    return metadata.insert_exif(tiff.encode_16_bits(samples), exif, extra)
+
+
+def _with_alpha(samples: Samples16, still: Still) -> Samples16:
+    if still.alpha is None:
+        return samples
+    return np.dstack([samples, to_16_bits(still.alpha)])
+
+
+def _compose(image: Samples8, still: Still, name: str) -> Pillow.Image:
     if still.alpha is None:
         return Pillow.fromarray(image)
+    alpha = to_8_bits(still.alpha)
     if name in _WITHOUT_ALPHA:
-        if still.alpha.min(initial=255) < 255:
+        if alpha.min(initial=255) < 255:
             still.warnings.append(
                 f"{name.upper()} has no transparency; transparent pixels are blended with white"
             )
-        weight = still.alpha[..., None].astype(np.uint16)
+        weight = alpha[..., None].astype(np.uint16)
         mixed = (image * weight + 255 * (255 - weight) + 127) // 255
         return Pillow.fromarray(mixed.astype(np.uint8))
-    return Pillow.fromarray(np.dstack([image, still.alpha]))
+    return Pillow.fromarray(np.dstack([image, alpha]))
 
 
 def _options(name: str, still: Still, comment: str, encoding: Encoding) -> dict[str, Any]:
