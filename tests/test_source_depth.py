@@ -6,18 +6,22 @@ import pytest
 from ip2p_batch import scheduler
 from ip2p_batch.editing.editor import IdentityEditor
 from ip2p_batch.editing.loading import load_editor
+from ip2p_batch.execution import images as images_module
 from ip2p_batch.execution.worker_cache import WorkerCache
 from ip2p_batch.jobs.spec import Encoding
+from ip2p_batch.media.images.reader import read_still
 from ip2p_batch.media.video import probe
 from ip2p_batch.media.video.deep_color import from_rgb48
 from ip2p_batch.media.video.reader import VideoReader
 from ip2p_batch.recipe import Recipe
 from ip2p_batch.scheduler.local_executor import LocalExecutor
 
-from . import clips
+from . import clips, pictures
 
 
-def edit(source, output, settings, *, codec="h264", crf=None, model="identity", **recipe):
+def edit(
+    source, output, settings, *, codec="h264", crf=None, format=None, model="identity", **recipe
+):
     """Run a job in this process; returns its result."""
     request = scheduler.EditRequest(
         source=source,
@@ -26,7 +30,7 @@ def edit(source, output, settings, *, codec="h264", crf=None, model="identity", 
             **{"instruction": "make it night", "model": model, "size": 64, "temporal_filter": 0}
             | recipe
         ),
-        encoding=Encoding(codec=codec, crf=crf),
+        encoding=Encoding(codec=codec, crf=crf, format=format),
     )
     folder = scheduler.create_job(request, settings)
     editor = IdentityEditor() if model == "identity" else load_editor(model, device="cpu")
@@ -90,3 +94,72 @@ def test_a_real_edit_of_a_deep_video_has_more_levels_than_8_bits(tmp_path, setti
     _, (before, *_) = images(source)
     assert first.mean() < 0.9 * before.mean(), "it is darker"
     assert len(np.unique(first)) > 4 * len(np.unique(first // 257))
+
+
+# -- images -------------------------------------------------------------------------------
+
+
+def gradient(height=120, width=160):
+    """RGB of 16 bits with values that 8 bits cannot hold."""
+    y, x = np.mgrid[0:height, 0:width]
+    return np.dstack([4000 + 330 * x, 5000 + 400 * y, 9000 + 100 * (x + y)]).astype(np.uint16)
+
+
+def write_source(path, samples, alpha=None):
+    both = samples if alpha is None else np.dstack([samples, alpha])
+    extra = None if alpha is None else 2
+    png = path.suffix == ".png"
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(
+        pictures.png(both, 2 if alpha is None else 6) if png else pictures.tiff(both, extra=extra)
+    )
+
+
+# The edit is smaller than the source, as large, and larger.
+@pytest.mark.parametrize("size", [64, 160, 256])
+@pytest.mark.parametrize("suffix", [".png", ".tiff"])
+def test_an_image_without_an_edit_has_the_sources_16_bits(tmp_path, settings, size, suffix):
+    samples = gradient()
+    alpha = np.broadcast_to(np.arange(160, dtype=np.uint16) * 400, (120, 160))
+    write_source(tmp_path / f"in/opaque{suffix}", samples)
+    write_source(tmp_path / f"in/clear{suffix}", samples, alpha)
+    result = edit(tmp_path / "in", tmp_path / "out", settings, size=size)
+    assert result.warnings == ()
+    for name in ("opaque", "clear"):
+        still = read_still(tmp_path / f"out/{name}{suffix}", deep=True)
+        if size == 256:  # enlarged, edited and reduced again
+            assert np.abs(still.image.astype(int) - samples).max() <= 257
+        else:
+            assert np.array_equal(still.image, samples)
+        assert name == "opaque" or np.array_equal(still.alpha, alpha)
+
+
+def test_a_large_image_is_read_again_in_16_bits(tmp_path, settings, monkeypatch):
+    monkeypatch.setattr(images_module, "_MAX_KEPT_PIXELS", 1000)
+    write_source(tmp_path / "in/a.png", gradient())
+    edit(tmp_path / "in", tmp_path / "out", settings)
+    assert np.array_equal(read_still(tmp_path / "out/a.png", deep=True).image, gradient())
+
+
+@pytest.mark.parametrize("options", [{"format": "jpeg"}, {"detail": "edit"}])
+def test_a_result_of_8_bits_has_a_warning(tmp_path, settings, options):
+    write_source(tmp_path / "in/a.png", gradient())
+    result = edit(tmp_path / "in", tmp_path / "out", settings, **options)
+    assert [w.rpartition(": ")[2] for w in result.warnings] == ["16-bit samples reduced to 8 bits"]
+    (output,) = (tmp_path / "out").iterdir()
+    assert read_still(output, deep=True).image.dtype == np.uint8
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("size", [128, 256])
+@pytest.mark.parametrize("suffix", [".png", ".tiff"])
+def test_a_real_edit_of_a_16_bit_image_has_more_levels_than_8_bits(
+    tmp_path, settings, size, suffix
+):
+    samples = gradient(192, 256)
+    write_source(tmp_path / f"in/a{suffix}", samples)
+    edit(tmp_path / "in", tmp_path / "out", settings, model="tiny", size=size,
+         num_inference_steps=4)  # fmt: skip
+    result = read_still(tmp_path / f"out/a{suffix}", deep=True).image
+    assert result.dtype == np.uint16 and result.mean() < 0.9 * samples.mean(), "it is darker"
+    assert all(len(np.unique(result[..., channel])) > 2000 for channel in range(3))

@@ -14,7 +14,6 @@ import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
 
 import msgspec
 import numpy as np
@@ -32,7 +31,7 @@ from ..media.images.writer import write_still
 from ..media.resize import Resize
 from ..storage.atomic import atomic_path, sync_directory, write_error
 from .chunk_run import ChunkOutput, ChunkRun
-from .full_size import needs_source, transferred
+from .full_size import at_full_size, keeps_depth, needs_source
 from .video import NewSession
 
 log = logging.getLogger(__name__)
@@ -55,6 +54,7 @@ class _LoadedImage:
         still: the image; without its pixels if they are not needed, or many.
         source: its resized pixels.
         frame: the same, or the edit.
+        needs_source: whether the result is made from the full-size pixels.
     """
 
     item: Item
@@ -62,6 +62,7 @@ class _LoadedImage:
     resize: Resize
     source: Image
     frame: Frame
+    needs_source: bool
 
     def edited(self, frame: Frame) -> _LoadedImage:
         return dataclasses.replace(self, frame=frame)
@@ -157,15 +158,18 @@ def _read(run: ChunkRun, chunk: ImageChunk) -> Iterator[tuple[int, _LoadedImage 
         height, width = still.image.shape[:2]
         resize = Resize.for_size(width, height, run.job.edit_size(width, height))
         small = resize.apply(still.image)
-        if width * height > _MAX_KEPT_PIXELS or not needs_source(recipe, resize, deep=False):
+        uses_source = needs_source(recipe, resize, deep=still.image.dtype == np.uint16)
+        if width * height > _MAX_KEPT_PIXELS or not uses_source:
             still.image = _NO_PIXELS
-        yield index, _LoadedImage(item, still, resize, small, Frame(index, 0, small))
+        frame = Frame(index, 0, small)
+        yield index, _LoadedImage(item, still, resize, small, frame, uses_source)
 
 
 def _read_still(run: ChunkRun, item: Item) -> Still:
     # An image that planning accepted is not refused because of another limit here.
     most = max(limits.PIXELS.value(), item.width * item.height)
-    return read_still(run.folder.roots.allow(item.source), max_pixels=most)
+    path = run.folder.roots.allow(item.source)
+    return read_still(path, deep=keeps_depth(run.job.recipe), max_pixels=most)
 
 
 def _full_size(run: ChunkRun, picture: _LoadedImage) -> FullImage:
@@ -175,7 +179,7 @@ def _full_size(run: ChunkRun, picture: _LoadedImage) -> FullImage:
         SourceError: the source cannot be read again, or has another size now.
     """
     resize = picture.resize
-    if not needs_source(run.job.recipe, resize, deep=False):
+    if not picture.needs_source:
         return resize.restore(picture.frame.image)
     pixels = picture.still.image
     if not pixels.size:
@@ -185,7 +189,7 @@ def _full_size(run: ChunkRun, picture: _LoadedImage) -> FullImage:
             raise SourceError(
                 f"{path}: it changed while it was edited", path=path, hint="Run `ip2p-batch retry`."
             )
-    return transferred(resize, picture.source, picture.frame.image, pixels)
+    return at_full_size(resize, picture.source, picture.frame.image, pixels)
 
 
 def _write(run: ChunkRun, picture: _LoadedImage) -> str:
@@ -196,7 +200,7 @@ def _write(run: ChunkRun, picture: _LoadedImage) -> str:
         with atomic_path(output, sync_parent=False, check=run.lease.check) as temporary:
             return write_still(
                 temporary,
-                cast(Image, _full_size(run, picture)),
+                _full_size(run, picture),
                 picture.still,
                 comment=_comment(run.job, picture),
                 encoding=run.job.encoding,
