@@ -202,9 +202,9 @@ CASES: tuple[Case, ...] = (
         Case(f"{name[2:]}: mode {mode}", saved(name, mode), one(warns=warns))
         for name, mode, warns in (
             ("a.png", "1", ""), ("a.png", "L", ""), ("a.png", "LA", ""), ("a.png", "P", ""),
-            ("a.png", "RGBA", ""), ("a.png", "PA", ""), ("a.png", "I;16", "16-bit"),
+            ("a.png", "RGBA", ""), ("a.png", "PA", ""), ("a.png", "I;16", ""),
             ("a.jpg", "L", ""), ("a.jpg", "CMYK", "CMYK"), ("a.tif", "1", ""),
-            ("a.tif", "CMYK", "CMYK"), ("a.tif", "LAB", "Lab"), ("a.tif", "I;16", "16-bit"),
+            ("a.tif", "CMYK", "CMYK"), ("a.tif", "LAB", "Lab"), ("a.tif", "I;16", ""),
             ("a.tif", "F", "floating-point"), ("a.tif", "YCbCr", ""), ("a.tif", "LA", ""),
             ("a.tif", "RGBA", ""), ("a.webp", "RGBA", ""), ("a.bmp", "1", None),
             ("a.bmp", "P", None), ("a.bmp", "RGBA", None), ("a.avif", "RGBA", ""),
@@ -213,7 +213,15 @@ CASES: tuple[Case, ...] = (
     Case("32-bit grey beyond 16 bits", changed(saved("a.tif", "I"), put(b"II", 120, b"\x7f" * 40)),
          bad("a.tif", "no known white")),
     Case("PNG of 16 bits a channel",
-         data("a.png", pictures.png(pictures.scene().astype("u2") * 257, 2)), one(warns="16-bit")),
+         data("a.png", pictures.png(pictures.scene().astype("u2") * 257, 2)), one()),
+    Case("PNG of 16 bits a channel, as JPEG",
+         data("a.png", pictures.png(pictures.scene().astype("u2") * 257, 2)),
+         one(warns="16-bit"), Encoding(format="jpeg"), ".jpg"),
+    Case("TIFF of 16 bits in planes",
+         data("a.tif", pictures.tiff(pictures.scene().astype("u2") * 257, planar=True)), one()),
+    Case("TIFF of grey and alpha in 16 bits",
+         data("a.tif", pictures.tiff(pictures.scene()[..., :2].astype("u2"), extra=2)),
+         Refused("kind of samples")),
     Case("transparent palette, as JPEG", saved("a.png", "P", transparency=0),
          one(warns=None), Encoding(format="jpeg"), ".jpg"),
     *(
