@@ -43,3 +43,16 @@ def test_the_unit_of_the_samples_does_not_matter(scale):
     scaled = tuple(np.moveaxis(image * np.uint16(scale), 2, 0))
     first, second = features.features(planes, 255.0), features.features(scaled, 255.0 * scale)
     assert np.allclose(first, second, atol=1e-4)
+
+
+def test_the_place_of_an_image_in_memory_does_not_matter():
+    """Otherwise results would differ between workers in their last bits."""
+    image = photo(90, 160)
+    planes = tuple(np.ascontiguousarray(plane) for plane in np.moveaxis(image, 2, 0))
+    expected = features.features(planes, 255.0).tobytes()
+    kept = []
+    for size in range(1, 60):
+        kept.append(np.empty(4 * size * size + 4 * size, np.uint8))  # moves later allocations
+        assert (
+            features.features(tuple(plane.copy() for plane in planes), 255.0).tobytes() == expected
+        )

@@ -52,9 +52,9 @@ def planes(colours: Colours, peak: float) -> Planes:
     """
     luma = kernels.luma(*colours, np.float32(1 / peak))
     fine = _floats(cv2.GaussianBlur(luma, (5, 5), 1.0, borderType=_MIRROR))
-    across = cv2.Sobel(fine, cv2.CV_32F, 1, 0, ksize=3, borderType=_MIRROR)
-    down = cv2.Sobel(fine, cv2.CV_32F, 0, 1, ksize=3, borderType=_MIRROR)
-    edge = _floats(cv2.magnitude(across, down))
+    across = _floats(cv2.Sobel(fine, cv2.CV_32F, 1, 0, ksize=3, borderType=_MIRROR))
+    down = _floats(cv2.Sobel(fine, cv2.CV_32F, 0, 1, ksize=3, borderType=_MIRROR))
+    edge = kernels.lengths(across, down)
     return Planes(luma, edge, fine, _blurred(luma, 2, 0.95), _blurred(luma, 4, 1.15))
 
 

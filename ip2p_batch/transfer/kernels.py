@@ -52,6 +52,20 @@ def luma(red: Samples, green: Samples, blue: Samples, scale: np.float32) -> Floa
 
 
 @compiled
+def lengths(across: Floats, down: Floats) -> Floats:
+    """``sqrt(across^2 + down^2)`` of each pixel; planes ``(h, w)``.
+
+    The last bits of ``cv2.magnitude`` (OpenCV 5.0) depend on where its input lies in memory.
+    """
+    result = np.empty_like(across)
+    for y in range(across.shape[0]):
+        first, second, out = across[y], down[y], result[y]
+        for x in range(across.shape[1]):
+            out[x] = np.sqrt(first[x] * first[x] + second[x] * second[x])
+    return result
+
+
+@compiled
 def structure(
     grey: np.float32, edge: np.float32, fine: np.float32, middle: np.float32, wide: np.float32
 ) -> tuple[np.float32, np.float32, np.float32, np.float32, np.float32, np.float32]:
