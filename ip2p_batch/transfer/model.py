@@ -43,6 +43,8 @@ _GRID_STEPS = 4
 #: Brush strokes come in where they lower the squared error of the fit by the first share, and are
 #: used in full from the second on.
 _LOW_GAIN, _HIGH_GAIN = 0.04, 0.08
+#: Squared error, over three colours from 0 to 1, that needs no explanation.
+_NOISE = 3 * 0.02**2
 #: Number of the first regressor that is a brush stroke, after colours and structure features.
 _STROKES = 3 + features.COUNT
 
@@ -124,7 +126,7 @@ def global_fit(regressors: Floats, change: Floats) -> tuple[Floats, Floats]:
     """
     equations = NormalEquations.of(regressors, change)
     plain, full = equations.solve(_STROKES, _RIDGE), equations.solve(len(regressors), _RIDGE)
-    gain = 1 - equations.error(full) / max(equations.error(plain), 1e-12)
+    gain = 1 - (equations.error(full) + _NOISE) / (equations.error(plain) + _NOISE)
     share = np.clip((gain - _LOW_GAIN) / (_HIGH_GAIN - _LOW_GAIN), 0, 1)
     return equations.coefficients(plain + share * (full - plain))
 
