@@ -26,7 +26,7 @@ _PLANE = {
 }  # fmt: skip
 _LONG_TAGS = (WIDTH, LENGTH, STRIP_OFFSETS, ROWS_PER_STRIP, STRIP_BYTE_COUNTS)
 _DEFLATE = 8
-_LEVEL = 6
+_LEVEL = 3  # level 6 takes half as long again, and files are 1 % smaller
 _STRIP_BYTES = 1 << 20
 
 

@@ -8,6 +8,7 @@ samples shifted left to 16 bits, by ITU-T H.273, 8.3.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import cast
 
 import av
@@ -86,10 +87,8 @@ def from_rgb48(image: Samples16, color: ColorFacts, pix_fmt: str) -> VideoFrame:
     """
     depth = format_depth(pix_fmt)
     if is_rgb(pix_fmt):
-        samples = (image.astype(np.uint32) * ((1 << depth) - 1) + _WHITE // 2) // _WHITE
-        return cast(
-            VideoFrame, av.VideoFrame.from_ndarray(samples.astype(np.uint16), format=pix_fmt)
-        )
+        samples = image if depth == 16 else np.take(_rounded(depth), image)
+        return cast(VideoFrame, av.VideoFrame.from_ndarray(samples, format=pix_fmt))
     height, width = image.shape[:2]
     yuv = cv2.split(cv2.transform(np.ascontiguousarray(image), encoding_matrix(color, depth)))
     frame = _frame(yuv, (width, height), "yuv444p16le")
@@ -159,7 +158,7 @@ def _reformat(
 
 
 def _planes(frame: VideoFrame) -> list[Samples16]:
-    """Views of the planes of 16-bit samples."""
+    """Views of the planes of 16-bit samples, without the padding of their rows."""
     return [
         np.frombuffer(plane, np.dtype("<u2")).reshape(plane.height, -1)[:, : plane.width]
         for plane in frame.planes
@@ -174,6 +173,13 @@ def _frame(planes: Sequence[Samples16], size: tuple[int, int], pix_fmt: str) -> 
         padded[:, : plane.width] = samples
         plane.update(padded)
     return frame
+
+
+@lru_cache(maxsize=4)
+def _rounded(depth: int) -> Samples16:
+    """The value of ``depth`` bits that is nearest to each sample of 16 bits."""
+    samples = np.arange(_WHITE + 1, dtype=np.uint32)
+    return ((samples * ((1 << depth) - 1) + _WHITE // 2) // _WHITE).astype(np.uint16)
 
 
 def _shift(samples: Samples16, depth: int) -> Samples16:
