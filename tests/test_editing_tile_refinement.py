@@ -10,7 +10,7 @@ from ip2p_batch.editing.editor import Overrides
 from ip2p_batch.editing.loading import load_editor
 from ip2p_batch.editing.pix2pix import Pix2PixEditor
 from ip2p_batch.editing.tile_refinement import _Strip
-from ip2p_batch.editing.tiles import TileGrid, TileOptions, add_tile, starts
+from ip2p_batch.editing.tiles import MARGIN, TileGrid, TileOptions, add_tile, starts
 from ip2p_batch.errors import EditError, JobCancelled, NotFinite
 from ip2p_batch.recipe import SCHEDULERS
 
@@ -26,8 +26,11 @@ def fresh(dtype=torch.float32):
     return Pix2PixEditor(pipeline(), device="cpu", dtype=dtype)
 
 
-def pairs(count=1, height=90, width=150):
-    """Sources with sides that are no multiples of 8, and other images as their edits."""
+def pairs(count=1, height=58, width=118):
+    """Sources with sides that are no multiples of 8, and other images as their edits.
+
+    Two rows of three tiles cover them.
+    """
     clip = frames(count, height, width, first=40, shift=5)
     return [(frame, frame.with_image(255 - frame.image)) for frame in clip]
 
@@ -43,26 +46,38 @@ def same(one, two):
 # -- equal to an edit of the whole image --------------------------------------------------
 
 
+def one_tile():
+    """An image that fits into one tile with its margin, and that tile as a frame."""
+    source = frames(1, 32, 32)[0]
+    padding = ((MARGIN, MARGIN), (MARGIN, MARGIN), (0, 0))
+    return source, source.with_image(np.pad(source.image, padding, mode="symmetric"))
+
+
+def cropped(edited):
+    inner = slice(MARGIN, MARGIN + 32)
+    return [frame.with_image(frame.image[inner, inner]) for frame in edited]
+
+
 @pytest.mark.parametrize("name", SCHEDULERS)
 @pytest.mark.parametrize("kind", ["epsilon", "v_prediction"])
 def test_one_tile_from_noise_equals_an_edit(name, kind):
-    source = frames(1, 64, 64)[0]
+    source, tile = one_tile()
     values = {"scheduler": name, "seed": 4, "negative_prompt": "blurry", "batch_size": 3}
-    expected = editor(kind).session(recipe(**values)).edit([source])
+    expected = cropped(editor(kind).session(recipe(**values)).edit([tile]))
     assert same(refine(editor(kind), [(source, source)], FROM_NOISE, **values), expected)
 
 
 def test_one_tile_of_the_bundled_model_equals_an_edit():
     owner = load_editor("tiny", device="cpu")
-    source = frames(1, 64, 64)[0]
-    expected = owner.session(recipe(model="tiny")).edit([source])
+    source, tile = one_tile()
+    expected = cropped(owner.session(recipe(model="tiny")).edit([tile]))
     assert same(refine(owner, [(source, source)], FROM_NOISE, model="tiny"), expected)
 
 
 def test_steps_without_guidance_and_deepcache_leave_one_tile_equal_too():
-    source = frames(1, 64, 64)[0]
+    source, tile = one_tile()
     values = {"guidance_interval": (0.0, 0.5)}
-    expected = editor().session(recipe(**values)).edit([source])
+    expected = cropped(editor().session(recipe(**values)).edit([tile]))
     found = refine(editor(), [(source, source)], FROM_NOISE, **values, deepcache_interval=2)
     assert same(found, expected)
 
@@ -173,13 +188,13 @@ def test_strips_give_what_one_sum_of_all_tiles_gives():
     weights = (rows, columns)
     values = torch.rand(len(grid.tiles), 3, 16, 16, generator=torch.Generator().manual_seed(1))
     total = torch.zeros(3, grid.height, grid.width)
-    image = np.zeros((47, 38, 3), np.uint8)
+    image = np.zeros((17, 6, 3), np.uint8)
     strip = _Strip(grid, weights, image)
     for tile, own in zip(grid.tiles, values, strict=True):
         add_tile(total, own, weights, tile)
         strip.add(tile, own)
     strip.flush(grid.height)
-    expected = (total * 255).round().numpy().transpose(1, 2, 0)[:47, :38]
+    expected = (total * 255).round().numpy().transpose(1, 2, 0)[MARGIN:33, MARGIN:22]
     assert np.array_equal(image, expected)
     assert strip._total.shape == (3, 16, 40), "a row of tiles, not the image"
 
@@ -210,10 +225,10 @@ def test_a_tile_that_decodes_badly_is_decoded_again_in_float32_and_no_other():
     assert calls == [HALF, HALF, torch.float32, HALF, HALF, HALF, HALF]
     difference = np.abs(found - expected)
     assert 0 < difference.max() < 16
-    # It begins at pixel 42 of the first row.
+    # It begins at pixel 42 of the first row of tiles.
     changed = np.argwhere(difference.any(axis=2))
-    assert (changed.min(axis=0) >= (0, 42)).all()
-    assert (changed.max(axis=0) < (64, 42 + 64)).all()
+    assert (changed.min(axis=0) >= (0, 42 - MARGIN)).all()
+    assert (changed.max(axis=0) < (64 - MARGIN, 42 + 64 - MARGIN)).all()
     assert session.notes == {
         40: "came out not finite (black) in bfloat16; decoded again in float32"
     }
@@ -224,7 +239,8 @@ def test_a_frame_the_unet_overflows_at_is_refined_again_in_float32_alone():
     expected = refine(fresh(HALF), items)
     owner, calls = fresh(HALF), []
     with torch.inference_mode():
-        mark = owner.vae(tiny=False).encode([items[1][0].image[:64, :64]])[0].float()
+        padded = np.pad(items[1][0].image, ((MARGIN, 0), (MARGIN, 0), (0, 0)), mode="symmetric")
+        mark = owner.vae(tiny=False).encode([padded[:64, :64]])[0].float()
 
     def hook(module, arguments):
         sample = arguments[0]
@@ -254,7 +270,7 @@ def test_an_image_that_is_black_in_float32_too_is_left_as_it_is():
 
 def test_a_frame_that_stays_not_finite_is_named_and_the_others_are_returned():
     owner = fresh()
-    decoding(owner, {6: float("nan")})  # an image has six tiles
+    decoding(owner, {6: float("nan")})  # the first of six tiles
     with pytest.raises(NotFinite, match=r"frame 41\.") as caught:
         refine(owner, pairs(3))
     assert [f.index for f in caught.value.edited] == [40, 42]

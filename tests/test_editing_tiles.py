@@ -7,12 +7,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ip2p_batch.editing.tiles import (
+    MARGIN,
     TileGrid,
     TileOptions,
     add_tile,
     axis_weights,
     cut_image,
-    mirrored,
     ramp,
     starts,
 )
@@ -101,7 +101,7 @@ def test_a_plan_counts_the_tiles_that_the_model_gets(width, height, tile_options
     pixels = grid.scaled(factor)
     assert pixels.tile == tile_options.size
     for covered, side in ((pixels.width, width), (pixels.height, height)):
-        assert covered == max(side + -side % factor, tile_options.size)
+        assert covered == max(side + 2 * MARGIN + -side % factor, tile_options.size)
 
 
 @settings(deadline=None, max_examples=30)
@@ -145,17 +145,14 @@ def test_a_strip_gets_its_own_rows_only():
 def test_tiles_of_an_image_show_it_and_beyond_it_its_mirror_image(width, height):
     image = np.random.default_rng(1).integers(0, 256, (height, width, 3), dtype=np.uint8)
     grid = TileGrid.of_latents(width, height, TileOptions(64, 16, 1), 8).scaled(8)
-    padding = ((0, grid.height - height), (0, grid.width - width), (0, 0))
+    after = [covered - MARGIN for covered in (grid.height - height, grid.width - width)]
+    padding = ((MARGIN, after[0]), (MARGIN, after[1]), (0, 0))
     expected = np.pad(image, padding, mode="symmetric")
     for tile in grid.tiles:
         part = cut_image(image, grid, tile)
         rows, columns = slice(tile.top, tile.top + 64), slice(tile.left, tile.left + 64)
         assert np.array_equal(part, expected[rows, columns])
         assert part.flags.c_contiguous
-
-
-def test_an_axis_that_is_long_enough_is_not_mirrored():
-    assert mirrored(5, 5).tolist() == [0, 1, 2, 3, 4]
 
 
 @pytest.mark.parametrize(

@@ -31,7 +31,7 @@ from ..frame import Frame, Image
 from . import float32_fallback, noise, schedule
 from .float32_fallback import Decoded
 from .group import GroupEditor, Sample, padded
-from .tiles import Tile, TileGrid, TileOptions, add_tile, cut_image
+from .tiles import MARGIN, Tile, TileGrid, TileOptions, add_tile, cut_image
 from .vae import not_finite, to_pixels
 
 Tensor = torch.Tensor
@@ -219,7 +219,7 @@ class _Strip:
     Args:
         grid: in pixels.
         weights: of the grid, on the device of the tiles.
-        image: gets the finished pixels; may be smaller than the grid.
+        image: gets the finished pixels; the grid covers it and its margin.
     """
 
     def __init__(self, grid: TileGrid, weights: tuple[Tensor, Tensor], image: Image) -> None:
@@ -239,8 +239,11 @@ class _Strip:
         if not count:
             return
         height, width = self._image.shape[:2]
-        rows = to_pixels(self._total[:, :count, :width]).permute(1, 2, 0).cpu().numpy()
-        self._image[self._top : stop] = rows[: height - self._top]
+        first, last = max(self._top - MARGIN, 0), min(stop - MARGIN, height)
+        if first < last:
+            shown = slice(first + MARGIN - self._top, last + MARGIN - self._top)
+            values = self._total[:, shown, MARGIN : MARGIN + width]
+            self._image[first:last] = to_pixels(values).permute(1, 2, 0).cpu().numpy()
         self._total = torch.cat(
             [self._total[:, count:], torch.zeros_like(self._total[:, :count])], dim=1
         )

@@ -28,6 +28,10 @@ from ..frame import Image
 
 Weights = npt.NDArray[np.float32]
 
+#: Pixels of the image's mirror image that the tiles show on each side of it. They are cropped: at
+#: the border of what it sees, a model draws a frame (8 pixels wide for the bundled model).
+MARGIN = 16
+
 
 @dataclass(frozen=True, slots=True)
 class TileOptions:
@@ -62,7 +66,8 @@ class TileOptions:
         >>> options.tile_count(1280, 720), options.tile_count(200, 100)
         (28, 1)
         """
-        across, down = (len(starts(n, self.size, self.overlap)) for n in (width, height))
+        sides = (width + 2 * MARGIN, height + 2 * MARGIN)
+        across, down = (len(starts(n, self.size, self.overlap)) for n in sides)
         return across * down
 
     def steps(self, num_inference_steps: int) -> int:
@@ -161,7 +166,7 @@ class TileGrid:
 
     @classmethod
     def of_latents(cls, width: int, height: int, options: TileOptions, factor: int) -> TileGrid:
-        """The grid of an image's latents.
+        """The grid of the latents of an image and its margin.
 
         Args:
             width, height: of the image in pixels.
@@ -173,17 +178,19 @@ class TileGrid:
         if options.size % factor or options.overlap % factor:
             raise ValueError(f"{options} does not consist of whole latents of {factor} pixels")
         tile, overlap = options.size // factor, options.overlap // factor
-        down, across = (starts(-(-n // factor), tile, overlap) for n in (height, width))
+        down, across = (
+            starts(-(-(n + 2 * MARGIN) // factor), tile, overlap) for n in (height, width)
+        )
         return cls(tile, down, across)
 
     @property
     def height(self) -> int:
-        """Height that the tiles cover; that of the image, unless it is smaller than a tile."""
+        """Height that the tiles cover, at least that of one tile."""
         return self.tops[-1] + self.tile
 
     @property
     def width(self) -> int:
-        """Width that the tiles cover; that of the image, unless it is smaller than a tile."""
+        """Width that the tiles cover, at least that of one tile."""
         return self.lefts[-1] + self.tile
 
     @cached_property
@@ -231,21 +238,21 @@ def add_tile(total: Any, values: Any, weights: tuple[Any, Any], tile: Tile, top:
 
 
 def mirrored(length: int, covered: int) -> npt.NDArray[np.intp]:
-    """Positions in an axis that is continued by its mirror image up to ``covered``.
+    """Positions in an axis that its mirror image continues, from its margin up to ``covered``.
 
-    >>> mirrored(3, 8)
-    array([0, 1, 2, 2, 1, 0, 0, 1])
+    >>> mirrored(3, 36)[MARGIN - 4 : MARGIN + 7].tolist()
+    [2, 2, 1, 0, 0, 1, 2, 2, 1, 0, 0]
     """
-    return np.pad(np.arange(length), (0, covered - length), mode="symmetric")
+    return np.pad(np.arange(length), (MARGIN, covered - length - MARGIN), mode="symmetric")
 
 
 def cut_image(image: Image, grid: TileGrid, tile: Tile) -> Image:
     """The pixels that a tile shows; beyond the image, its mirror image.
 
     Args:
-        grid: in pixels.
+        grid: in pixels, of the image and its margin.
     """
     height, width = image.shape[:2]
-    rows = mirrored(height, max(grid.height, height))[tile.top : tile.top + grid.tile]
-    columns = mirrored(width, max(grid.width, width))[tile.left : tile.left + grid.tile]
+    rows = mirrored(height, grid.height)[tile.top : tile.top + grid.tile]
+    columns = mirrored(width, grid.width)[tile.left : tile.left + grid.tile]
     return np.ascontiguousarray(image[rows[:, None], columns])
