@@ -105,3 +105,13 @@ def test_lines_that_are_drawn_along_edges_get_a_weight():
     error = apply(model.fit(source, edited), source).astype(int) - edited
     assert np.abs(error).mean() < 6, "the model draws the same lines"
     assert np.corrcoef(apply(model.fit(source, edited), source).ravel(), edited.ravel())[0, 1] > 0.9
+
+
+def test_a_source_without_structure_gets_no_glaring_structure():
+    ramp = np.linspace(40, 200, 256).astype(np.uint8)
+    source = np.ascontiguousarray(np.broadcast_to(ramp[None, :, None], (144, 256, 3)))
+    edited = source.copy()
+    edited[50:90, 100:140] = (220, 20, 20)
+    full = cv2.resize(source, (640, 360), interpolation=cv2.INTER_LINEAR)
+    background = apply(model.fit(source, edited), full)[:, 400:].astype(int) - full[:, 400:]
+    assert np.abs(background).mean() < 3

@@ -33,6 +33,9 @@ from .residual import gated
 _BLUR = 0.7
 #: Ridge of the whole-image fit, relative to each regressor's variance.
 _RIDGE = 1e-4
+#: Standard deviation below which a regressor counts as flat. Scaled to a variance of 1, it would
+#: get weights of any size, and what is a little stronger at full size would come out glaring.
+_FLAT = 0.01
 #: Ridge of the local fit, as a variance of colours from 0 to 1.
 _LOCAL_RIDGE = 1e-3
 #: Radius of the local fit's window, as a part of the longest side.
@@ -135,7 +138,8 @@ def global_fit(regressors: Floats, change: Floats) -> tuple[Floats, Floats]:
 class NormalEquations:
     """Least squares over all pixels: ``target ~ M regressors + c``.
 
-    The regressors are scaled to a variance of 1, so that their units do not matter to a ridge.
+    The regressors are scaled to a variance of at most 1, so that their units do not matter to a
+    ridge.
 
     Attributes:
         gram: their products with each other, means over pixels, ``(n, n)``.
@@ -187,11 +191,11 @@ class NormalEquations:
 
 
 def _standardized(regressors: Floats) -> tuple[Floats, Doubles, Doubles]:
-    """Regressors of mean 0 and variance 1, ``(pixels, n)``, their means and deviations."""
+    """Regressors of mean 0 and a variance of at most 1, ``(pixels, n)``; means and deviations."""
     rows = regressors.reshape(len(regressors), -1).T
     means = rows.mean(axis=0, dtype=np.float64)
     centred = rows - means
-    deviations = np.sqrt(np.square(centred).mean(axis=0)) + 1e-6
+    deviations = np.sqrt(np.square(centred).mean(axis=0) + _FLAT**2)
     return np.ascontiguousarray(centred / deviations, dtype=np.float32), means, deviations
 
 
