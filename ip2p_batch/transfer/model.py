@@ -22,7 +22,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from ..frame import Image
+from ..frame import FullImage, Image
 from . import features, kernels
 from .kernels import Doubles, Floats
 from .painting import strokes
@@ -85,19 +85,27 @@ def fit(source: Image, edited: Image) -> EditModel:
     """
     if source.shape != edited.shape:
         raise ValueError(f"images of two shapes, {source.shape} and {edited.shape}")
-    height, width = source.shape[:2]
-    colours = _planar(source)
-    change = _planar(edited) - colours
-    planes = (colours[0], colours[1], colours[2])
-    inputs = np.concatenate([colours, features.features(planes, 1.0), strokes(planes, 1.0)])
-    regressors, smooth_change = _each(_smooth, inputs), _each(_smooth, change)
-    smooth_colours = regressors[:3]
-    global_part, offset = global_fit(regressors, smooth_change)
-    left = smooth_change - _predicted(regressors, global_part, offset)
-    radius = max(2, round(max(height, width) * _WINDOW))
-    matrix, shift = local_fit(smooth_colours, left, radius, _LOCAL_RIDGE)
-    explained = _predicted(inputs, global_part, offset)
-    explained += np.einsum("oihw,ihw->ohw", matrix, colours) + shift
+    inputs, change = regressors(source, edited)
+    smooth, smooth_change = smoothed(inputs), smoothed(change)
+    global_part, offset = global_fit(smooth, smooth_change)
+    left = smooth_change - predicted(smooth, global_part, offset)
+    matrix, shift = local_part(smooth[:3], left)
+    explained = predicted(inputs, global_part, offset)
+    explained += np.einsum("oihw,ihw->ohw", matrix, inputs[:3]) + shift
+    return assembled(global_part, offset, matrix, shift, gated(change - explained))
+
+
+def assembled(
+    global_part: Floats, offset: Floats, matrix: Floats, shift: Floats, residual: Floats | None
+) -> EditModel:
+    """The model from its two fits.
+
+    Args:
+        global_part, offset: see :func:`global_fit`.
+        matrix, shift: see :func:`local_fit`.
+        residual: what the result keeps of the rest.
+    """
+    height, width = shift.shape[1:]
     grid = np.concatenate(
         [
             (matrix + global_part[:, :3, None, None]).reshape(9, height, width),
@@ -106,12 +114,21 @@ def fit(source: Image, edited: Image) -> EditModel:
     )
     return EditModel(
         weights=np.ascontiguousarray(global_part[:, 3:_STROKES]),
-        grid=_coarse(grid, max(1, radius // _GRID_STEPS)),
+        grid=_coarse(grid, max(1, _radius(height, width) // _GRID_STEPS)),
         strokes=np.ascontiguousarray(global_part[:, _STROKES:])
         if global_part[:, _STROKES:].any()
         else None,
-        residual=gated(change - explained),
+        residual=residual,
     )
+
+
+def local_part(colours: Floats, left: Floats) -> tuple[Floats, Floats]:
+    """Step 2: :func:`local_fit` of what the first step leaves, both ``(3, h, w)``."""
+    return local_fit(colours, left, _radius(*left.shape[1:]), _LOCAL_RIDGE)
+
+
+def _radius(height: int, width: int) -> int:
+    return max(2, round(max(height, width) * _WINDOW))
 
 
 def global_fit(regressors: Floats, change: Floats) -> tuple[Floats, Floats]:
@@ -248,13 +265,32 @@ def _symmetric_inverse(
     return np.asarray(np.stack([np.stack(row) for row in rows]) / determinant, dtype=np.float32)
 
 
-def _predicted(regressors: Floats, matrix: Floats, offset: Floats) -> Floats:
+def regressors(source: FullImage, edited: FullImage) -> tuple[Floats, Floats]:
+    """What the model fits: colours, structure features and brush strokes; and the change d.
+
+    Returns:
+        shapes ``(12, h, w)`` and ``(3, h, w)``.
+    """
+    colours = _planar(source)
+    planes = (colours[0], colours[1], colours[2])
+    inputs = np.concatenate([colours, features.features(planes, 1.0), strokes(planes, 1.0)])
+    return inputs, _planar(edited) - colours
+
+
+def predicted(regressors: Floats, matrix: Floats, offset: Floats) -> Floats:
+    """``matrix regressors + offset``: shapes ``(n, h, w)``, ``(3, n)``, ``(3,)``."""
     result = np.einsum("on,nhw->ohw", matrix, regressors) + offset[:, None, None]
     return np.asarray(result, dtype=np.float32)
 
 
-def _planar(image: Image) -> Floats:
-    return np.ascontiguousarray(image.transpose(2, 0, 1), dtype=np.float32) / np.float32(255)
+def smoothed(planes: Floats) -> Floats:
+    """Planes as both fits take them, with :data:`_BLUR`."""
+    return _each(_smooth, planes)
+
+
+def _planar(image: FullImage) -> Floats:
+    peak = np.float32(np.iinfo(image.dtype).max)
+    return np.ascontiguousarray(image.transpose(2, 0, 1), dtype=np.float32) / peak
 
 
 def _smooth(plane: Floats) -> Floats:
