@@ -19,7 +19,7 @@ from msgspec import Meta
 
 from .errors import RecipeError
 
-Detail = Literal["source", "edit"]
+Detail = Literal["source", "edit", "tiles"]
 Scheduler = Literal["euler-ancestral", "euler", "ddim", "dpm++", "unipc"]
 SCHEDULERS: tuple[str, ...] = get_args(Scheduler)
 #: A part of the denoising steps.
@@ -105,8 +105,18 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         Meta(
             description="Where the detail of the full-size result comes from. `source`: the edit is"
             " transferred to the source's own pixels. `edit`: the edited frame is enlarged."
+            " `tiles`: the model then draws the transferred edit again at full size, tile by tile,"
+            " which takes many times longer; for edits that draw."
         ),
     ] = "source"
+    # editing/tiles.py
+    tile_strength: Annotated[
+        Fraction,
+        Meta(
+            description="Fraction of the denoising steps that `--detail tiles` runs on each tile."
+            " Higher draws more anew."
+        ),
+    ] = 0.5
     tiny_vae: Annotated[
         bool,
         Meta(

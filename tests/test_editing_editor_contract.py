@@ -15,7 +15,7 @@ from ip2p_batch.editing.editor import (
     TileSession,
 )
 from ip2p_batch.editing.loading import load_editor
-from ip2p_batch.editing.tiles import TileOptions
+from ip2p_batch.editing.tile_options import TileOptions
 from ip2p_batch.errors import EditError, JobCancelled
 from ip2p_batch.jobs.spec import Encoding
 from ip2p_batch.recipe import Recipe

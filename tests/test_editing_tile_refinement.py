@@ -9,8 +9,9 @@ import torch
 from ip2p_batch.editing.editor import Overrides
 from ip2p_batch.editing.loading import load_editor
 from ip2p_batch.editing.pix2pix import Pix2PixEditor
+from ip2p_batch.editing.tile_options import MARGIN, TileOptions, starts
 from ip2p_batch.editing.tile_refinement import _Strip
-from ip2p_batch.editing.tiles import MARGIN, TileGrid, TileOptions, add_tile, starts
+from ip2p_batch.editing.tiles import TileGrid, add_tile
 from ip2p_batch.errors import EditError, JobCancelled, NotFinite
 from ip2p_batch.recipe import SCHEDULERS
 

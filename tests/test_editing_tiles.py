@@ -6,16 +6,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ip2p_batch.editing.tiles import (
-    MARGIN,
-    TileGrid,
-    TileOptions,
-    add_tile,
-    axis_weights,
-    cut_image,
-    ramp,
-    starts,
-)
+from ip2p_batch.editing.tile_options import MARGIN, TileOptions, starts
+from ip2p_batch.editing.tiles import TileGrid, add_tile, axis_weights, cut_image, ramp
 
 from .test_import_weight import IMPORT, run
 

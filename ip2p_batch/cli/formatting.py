@@ -6,7 +6,11 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 #: The values of a recipe's ``detail``, in words.
-_DETAIL = {"source": "detail from the source", "edit": "detail from the edit"}
+_DETAIL = {
+    "source": "detail from the source",
+    "edit": "detail from the edit",
+    "tiles": "drawn again in tiles",
+}
 
 if TYPE_CHECKING:
     from ..jobs.records import EditMethod

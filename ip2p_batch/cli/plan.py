@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import msgspec
 import typer
 
+from ..editing.tile_options import TileOptions
 from ..errors import ModelError
 from ..models import catalog
 from ..planning.memory import memory
@@ -103,6 +104,8 @@ def describe(prepared: PreparedJob) -> list[str]:
         pairs += [("shots", _shots(plan, facts))]
     else:
         pairs += [("edit", _edit(prepared, "image"))]
+    if job.recipe.detail == "tiles":
+        pairs += [("tile pass", _tile_pass(prepared))]
     pairs += [
         ("chunks", _chunks(plan, job)),
         ("memory", _memory(prepared)),
@@ -117,6 +120,23 @@ def describe(prepared: PreparedJob) -> list[str]:
         pairs.append(("excluded", "\n".join(lines + _more(len(bad)))))
     pairs += [("hint", hint) for hint in _hints(job.recipe)]
     return formatting.facts(pairs)
+
+
+def _tile_pass(prepared: PreparedJob) -> str:
+    """What ``--detail tiles`` adds to the work of a frame or image."""
+    job = prepared.job
+    options = TileOptions.of_job(job)
+    steps = job.recipe.num_inference_steps
+    if job.source.video is not None:
+        sizes = [job.source.video.upright]
+    else:
+        sizes = [(item.width, item.height) for item in prepared.items if item.error is None]
+    counts = sorted({options.tile_count(*size) for size in sizes})
+    tiles = f"{counts[0]} to {counts[-1]}" if len(counts) > 1 else str(counts[0])
+    return (
+        f"{tiles} tiles of {options.size}x{options.size} pixels for each {job.source.noun},"
+        f" {options.steps(steps)} of {steps} steps each"
+    )
 
 
 def _edit(prepared: PreparedJob, noun: str) -> str:

@@ -26,7 +26,7 @@ from ..jobs.plan import BatchHistogram
 from ..jobs.records import ComputeProfile, InferenceConfig
 from ..recipe import Recipe
 from ..threads import CpuPool
-from .tiles import TileOptions
+from .tile_options import TileOptions
 
 #: Called between denoising steps; raises to stop the edit (JobCancelled).
 Checkpoint = Callable[[], None]

@@ -26,8 +26,8 @@ from .float32_fallback import Decoded
 from .group import GroupEditor, Sample, make_sample
 from .prompts import PromptEncoder
 from .references import ReferenceFrames
+from .tile_options import TileOptions
 from .tile_refinement import TileRefiner
-from .tiles import TileOptions
 from .vae import VaeCodec
 
 #: Most frames that are denoised in lockstep where they share anchors.

@@ -31,7 +31,8 @@ from ..frame import Frame, Image
 from . import float32_fallback, noise, schedule
 from .float32_fallback import Decoded
 from .group import GroupEditor, Sample, padded
-from .tiles import MARGIN, Tile, TileGrid, TileOptions, add_tile, cut_image
+from .tile_options import MARGIN, TileOptions
+from .tiles import Tile, TileGrid, add_tile, cut_image
 from .vae import not_finite, to_pixels
 
 Tensor = torch.Tensor

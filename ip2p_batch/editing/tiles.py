@@ -10,7 +10,7 @@ Here the weights fall smoothly to the borders that a tile shares with others, si
 certain there, and they are divided by their sum beforehand: ``sum_i w_i(p) = 1`` at every place.
 They are a product of one factor per axis, so that an image of any size needs two small tables.
 
-This module imports no torch, so that a plan can count tiles. Lengths are in units of the caller:
+Lengths are in units of the caller:
 latents or pixels.
 """
 
@@ -25,80 +25,11 @@ import numpy as np
 import numpy.typing as npt
 
 from ..frame import Image
+from .tile_options import MARGIN, TileOptions, starts
 
 Weights = npt.NDArray[np.float32]
 
-#: Pixels of the image's mirror image that the tiles show on each side of it. They are cropped: at
-#: the border of what it sees, a model draws a frame (8 pixels wide for the bundled model).
-MARGIN = 16
-
-
-@dataclass(frozen=True, slots=True)
-class TileOptions:
-    """How the tile pass of an image runs.
-
-    Attributes:
-        size: side of a tile in pixels; the size that the model was trained at.
-        overlap: pixels that neighbouring tiles share at least.
-        strength: part of the denoising steps that the tile pass runs; at 1 it starts from noise.
-
-    Raises:
-        ValueError: ``size`` is not a positive multiple of 64, ``overlap`` not a multiple of 8 from
-            0 to ``size - 8``, or ``strength`` not from 0 to 1.
-    """
-
-    size: int
-    overlap: int
-    strength: float
-
-    def __post_init__(self) -> None:
-        if self.size < 64 or self.size % 64:
-            raise ValueError(f"a tile has {self.size} pixels, not a positive multiple of 64")
-        if not 0 <= self.overlap < self.size or self.overlap % 8:
-            raise ValueError(f"tiles of {self.size} pixels cannot overlap by {self.overlap}")
-        if not 0 <= self.strength <= 1:
-            raise ValueError(f"strength is {self.strength}, not from 0 to 1")
-
-    def tile_count(self, width: int, height: int) -> int:
-        """How many tiles cover an image of ``width`` x ``height`` pixels, each at least 1.
-
-        >>> options = TileOptions(size=256, overlap=64, strength=0.7)
-        >>> options.tile_count(1280, 720), options.tile_count(200, 100)
-        (28, 1)
-        """
-        sides = (width + 2 * MARGIN, height + 2 * MARGIN)
-        across, down = (len(starts(n, self.size, self.overlap)) for n in sides)
-        return across * down
-
-    def steps(self, num_inference_steps: int) -> int:
-        """How many of the denoising steps the tile pass runs, at least 1.
-
-        >>> [TileOptions(256, 64, strength).steps(10) for strength in (0, 0.5, 1)]
-        [1, 5, 10]
-        """
-        return max(1, round(num_inference_steps * self.strength))
-
-
 # -- one axis -------------------------------------------------------------------------------
-
-
-def starts(length: int, tile: int, overlap: int) -> tuple[int, ...]:
-    """Where the tiles of one axis begin: the fewest that cover it, evenly spread.
-
-    A tile reaches beyond the end only where the axis is shorter than one tile.
-
-    Args:
-        length: of the axis, at least 1.
-        overlap: least that neighbours share, 0 to ``tile - 1``.
-
-    >>> starts(720, 256, 64), starts(256, 256, 64), starts(100, 256, 64)
-    ((0, 154, 309, 464), (0,), (0,))
-    """
-    span = length - tile
-    if span <= 0:
-        return (0,)
-    intervals = -(-span // (tile - overlap))
-    return tuple(i * span // intervals for i in range(intervals + 1))
 
 
 def ramp(overlap: int, tile: int) -> npt.NDArray[np.float64]:

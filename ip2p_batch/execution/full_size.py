@@ -28,7 +28,7 @@ def needs_source(recipe: Recipe, resize: Resize, *, deep: bool) -> bool:
     Args:
         deep: whether results have more than 8 bits a sample.
     """
-    return recipe.detail == "source" and (resize.enlarges or deep)
+    return recipe.detail == "tiles" or (recipe.detail == "source" and (resize.enlarges or deep))
 
 
 def at_full_size(resize: Resize, source: Image, edited: Image, full: FullImage) -> FullImage:
@@ -38,6 +38,8 @@ def at_full_size(resize: Resize, source: Image, edited: Image, full: FullImage) 
     """
     if resize.enlarges:
         return transferred(resize, source, edited, full)
+    if full.dtype == np.uint8:
+        return resize.restore(edited)
     return deepened(resize, source, edited, to_16_bits(full))
 
 

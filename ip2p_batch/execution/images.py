@@ -30,8 +30,9 @@ from ..media.images.reader import Still, read_still
 from ..media.images.writer import write_still
 from ..media.resize import Resize
 from ..storage.atomic import atomic_path, sync_directory, write_error
-from .chunk_run import ChunkOutput, ChunkRun
+from .chunk_run import ChunkOutput, ChunkRun, Inline
 from .full_size import at_full_size, keeps_depth, needs_source
+from .tile_pass import TilePass, tile_pass
 from .video import NewSession
 
 log = logging.getLogger(__name__)
@@ -64,6 +65,10 @@ class _LoadedImage:
     frame: Frame
     needs_source: bool
 
+    @property
+    def overrides(self) -> Overrides:
+        return Overrides(self.item.instruction, self.item.negative_prompt, self.item.seed)
+
     def edited(self, frame: Frame) -> _LoadedImage:
         return dataclasses.replace(self, frame=frame)
 
@@ -76,6 +81,8 @@ def edit_images(run: ChunkRun, chunk: ImageChunk, new_session: NewSession) -> Ch
             fail, too.
     """
     session = new_session(ChunkContext())
+    tiles = tile_pass(run, session)
+    tile_notes = tiles.notes if tiles else {}
     results: dict[int, ItemResult] = {}
     digests = hashlib.sha256()
 
@@ -86,7 +93,7 @@ def edit_images(run: ChunkRun, chunk: ImageChunk, new_session: NewSession) -> Ch
     def finish(picture: _LoadedImage) -> None:
         index, still = picture.frame.index, picture.still
         try:
-            digests.update(_write(run, picture).encode())
+            digests.update(_write(run, picture, tiles).encode())
         except OutputError as error:
             if isinstance(error.__cause__, OSError):
                 raise
@@ -95,14 +102,17 @@ def edit_images(run: ChunkRun, chunk: ImageChunk, new_session: NewSession) -> Ch
             settle(index, error=error.message)
         except SourceError as error:
             settle(index, error=error.message.removeprefix(f"{error.path}: "))
+        except EditError as error:
+            settle(index, error=error.message)
         else:
-            notes = filter(None, (*still.warnings, session.notes.get(index)))
+            notes = filter(None, (*still.warnings, session.notes.get(index), tile_notes.get(index)))
             settle(index, warning="; ".join(notes))
 
     size = session.batch_size
     with (
         run.ahead(_read(run, chunk), size) as ready,
-        run.behind(finish, size) as writer,
+        # The tile pass uses the device, so it runs between the edits and not next to them.
+        Inline(finish) if tiles else run.behind(finish, size) as writer,
     ):
         numbers = chunk.numbers
         for batch in run.batches(run.timer.iterate(ready, "decode"), numbers, size):
@@ -172,11 +182,12 @@ def _read_still(run: ChunkRun, item: Item) -> Still:
     return read_still(path, deep=keeps_depth(run.job.recipe), max_pixels=most)
 
 
-def _full_size(run: ChunkRun, picture: _LoadedImage) -> FullImage:
+def _full_size(run: ChunkRun, picture: _LoadedImage, tiles: TilePass | None) -> FullImage:
     """The result's pixels.
 
     Raises:
         SourceError: the source cannot be read again, or has another size now.
+        EditError: the tile pass failed.
     """
     resize = picture.resize
     if not picture.needs_source:
@@ -189,10 +200,13 @@ def _full_size(run: ChunkRun, picture: _LoadedImage) -> FullImage:
             raise SourceError(
                 f"{path}: it changed while it was edited", path=path, hint="Run `ip2p-batch retry`."
             )
-    return at_full_size(resize, picture.source, picture.frame.image, pixels)
+    result = at_full_size(resize, picture.source, picture.frame.image, pixels)
+    if tiles is None:
+        return result
+    return tiles.refine(pixels, result, picture.frame, picture.overrides)
 
 
-def _write(run: ChunkRun, picture: _LoadedImage) -> str:
+def _write(run: ChunkRun, picture: _LoadedImage, tiles: TilePass | None) -> str:
     """Write one result; returns its SHA-256."""
     output = run.folder.roots.allow(picture.item.output)
     temporary = output
@@ -200,7 +214,7 @@ def _write(run: ChunkRun, picture: _LoadedImage) -> str:
         with atomic_path(output, sync_parent=False, check=run.lease.check) as temporary:
             return write_still(
                 temporary,
-                _full_size(run, picture),
+                _full_size(run, picture, tiles),
                 picture.still,
                 comment=_comment(run.job, picture),
                 encoding=run.job.encoding,
@@ -220,8 +234,7 @@ def _edit_each(
         shapes.setdefault(picture.frame.image.shape, []).append(picture)
 
     def edit(group: Sequence[_LoadedImage]) -> list[Frame]:
-        items = [picture.item for picture in group]
-        overrides = [Overrides(i.instruction, i.negative_prompt, i.seed) for i in items]
+        overrides = [picture.overrides for picture in group]
         with run.timer.stage("edit"):
             return session.edit([picture.frame for picture in group], overrides=overrides)
 

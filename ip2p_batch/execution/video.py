@@ -25,10 +25,11 @@ from ..storage.atomic import atomic_path
 from ..storage.atomic import digest as sha256
 from ..temporal.pipeline import Pair, TemporalPipeline
 from ..temporal.stages import stages_for
-from .chunk_run import ChunkOutput, ChunkRun
+from .chunk_run import ChunkOutput, ChunkRun, Inline
 from .crash_safe_reader import CrashSafeReader
 from .frame_fallback import FrameFallback, note_lines
 from .full_size import at_full_size, keeps_depth, needs_source
+from .tile_pass import TilePass, tile_pass
 
 log = logging.getLogger(__name__)
 
@@ -43,9 +44,10 @@ def edit_frames(run: ChunkRun, chunk: VideoChunk, new_session: NewSession) -> Ch
     with _open(run) as video:
         session, warnings = _session_with_context(run, chunk, new_session, video)
         fallback = FrameFallback(session)
-        digest = _write_segment(run, chunk, session, fallback, video)
+        tiles = tile_pass(run, session)
+        digest = _write_segment(run, chunk, session, fallback, video, tiles)
         # The neighbouring chunks report the frames beyond this chunk's ends.
-        notes = {**session.notes, **fallback.notes}
+        notes = {**session.notes, **fallback.notes, **(tiles.notes if tiles else {})}
         warnings += [*video.reader.warnings, *note_lines(notes, chunk.numbers), *session.warnings]
     return ChunkOutput(digest, tuple(warnings))
 
@@ -119,7 +121,7 @@ def _is_deep(run: ChunkRun) -> bool:
 
 @contextmanager
 def _open_results(
-    run: ChunkRun, chunk: VideoChunk, resize: Resize
+    run: ChunkRun, chunk: VideoChunk, resize: Resize, tiles: TilePass | None
 ) -> Iterator[Callable[[Sequence[Pair]], Iterator[FullFrame]]]:
     """A function that makes full-size results of the chunk's own frames, which come in order."""
     if not needs_source(run.job.recipe, resize, deep=_is_deep(run)):
@@ -135,12 +137,26 @@ def _open_results(
         image = at_full_size(resize, source.image, edited.image, full.image)
         return FullFrame(full.index, full.pts, image)
 
+    def draw(work: tuple[Pair, FullFrame]) -> FullFrame:
+        assert tiles is not None
+        pair, full = work
+        image = tiles.refine(full.image, transfer(work).image, pair.edited)
+        return FullFrame(full.index, full.pts, image)
+
     with _open_reader(run) as reader, closing(reader.frames(chunk.start, chunk.stop)) as sources:
-        yield lambda pairs: run.cpu_pool.map(transfer, zip(pairs, sources, strict=False))
+        if tiles is not None:  # in this thread, which uses the device
+            yield lambda pairs: map(draw, zip(pairs, sources, strict=False))
+        else:
+            yield lambda pairs: run.cpu_pool.map(transfer, zip(pairs, sources, strict=False))
 
 
 def _write_segment(
-    run: ChunkRun, chunk: VideoChunk, session: EditSession, fallback: FrameFallback, video: _Video
+    run: ChunkRun,
+    chunk: VideoChunk,
+    session: EditSession,
+    fallback: FrameFallback,
+    video: _Video,
+    tiles: TilePass | None,
 ) -> str:
     """Edit the chunk's frames and write its segment; returns its SHA-256."""
     job = run.job
@@ -156,7 +172,7 @@ def _write_segment(
         closing(frames),
         atomic_path(target, parents=False, check=run.lease.check) as temporary,
         run.ahead(batches, _READ_AHEAD) as ready,
-        _open_results(run, chunk, video.resize) as results,
+        _open_results(run, chunk, video.resize, tiles) as results,
     ):
         with SegmentWriter(temporary, facts, job.encoding) as writer:
 
@@ -170,7 +186,8 @@ def _write_segment(
                 for source, edited in pairs:
                     write(pipeline.push(source, edited))
 
-            with run.behind(finish, _READ_AHEAD) as encoder:
+            # The tile pass uses the device, so it runs between the edits and not next to them.
+            with Inline(finish) if tiles else run.behind(finish, _READ_AHEAD) as encoder:
                 for batch in run.timer.iterate(ready, "decode"):
                     with run.timer.stage("edit"):
                         pairs = fallback.edit(batch)

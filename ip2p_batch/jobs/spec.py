@@ -159,13 +159,16 @@ class Job(FrozenStruct, frozen=True, kw_only=True):
         size_table: the edit size by the size of the source, for ``--size auto``: rows of
             ``(up_to, edit size)``, ascending, both as longest sides in pixels. The last row is for
             larger sources, too. Empty exactly where the recipe has a size in pixels.
+        tile_size: side in pixels of the tiles of ``--detail tiles``: the model's training size, to
+            a multiple of 64; 0 without tiles.
         reference_digest: SHA-256 of the pixels of ``reference.png``; empty without one.
         allow_mixed_hardware: whether workers with other compute profiles may edit it.
         priority: among the jobs of a broker; not in the fingerprint, since pixels do not
             depend on it.
 
     Raises:
-        ValueError: the recipe's size is ``auto`` and there is no table, or the other way round.
+        ValueError: the recipe's size is ``auto`` and there is no table, or the other way round; the
+            same for tiles and their size.
     """
 
     id: str
@@ -173,6 +176,7 @@ class Job(FrozenStruct, frozen=True, kw_only=True):
     recipe: Recipe
     output: str
     size_table: tuple[tuple[Annotated[int, Meta(ge=1)], EditSize], ...] = ()
+    tile_size: Annotated[int, Meta(ge=0)] = 0
     encoding: Encoding = Encoding()
     overwrite: bool = False
     reference_digest: str = ""
@@ -183,6 +187,8 @@ class Job(FrozenStruct, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         if (self.recipe.size == "auto") != bool(self.size_table):
             raise ValueError("a job has a table of edit sizes exactly if its size is auto")
+        if (self.recipe.detail == "tiles") != bool(self.tile_size):
+            raise ValueError("a job has a size of tiles exactly if its detail is tiles")
 
     def edit_size(self, width: int, height: int) -> int:
         """The longest side at which a source of ``width`` x ``height`` pixels is edited.
@@ -200,5 +206,6 @@ class Job(FrozenStruct, frozen=True, kw_only=True):
 
     def fingerprint(self) -> str:
         """SHA-256 over everything that determines the result; every receipt contains it."""
-        parts = (self.recipe, self.size_table, self.encoding, self.source, self.reference_digest)
+        sizes = (self.size_table, self.tile_size)
+        parts = (self.recipe, sizes, self.encoding, self.source, self.reference_digest)
         return hashlib.sha256(msgspec.json.encode(parts, order="sorted")).hexdigest()

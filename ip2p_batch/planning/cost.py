@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from ..jobs.plan import Chunk, ImageChunk, Plan
+from ..editing.tile_options import TileOptions
+from ..jobs.plan import BorderChunk, Chunk, ImageChunk, Plan
 from ..jobs.spec import Job
 
 #: Seconds allowed for any chunk, in addition to the time for its frames.
 MIN_CHUNK_SECONDS = 600.0
 #: TFLOP per UNet call at 512x512 for Stable Diffusion 1.5, including its share of all other work.
 _CALL = 1.0
+#: Pixels of an image, for the estimate of its tile pass.
+_LARGE_IMAGE = (6000, 4000)
 #: TFLOP per second of the slowest supported device of each kind.
 _SLOWEST = {"cpu": 0.005, "cuda": 1.0}
 
@@ -20,7 +23,17 @@ def cost(job: Job, plan: Plan, chunk: Chunk) -> float:
     anchors = () if isinstance(chunk, ImageChunk) else chunk.anchors
     attention_factor = 2 if anchors or job.reference_digest else 1
     calls = chunk.edited * attention_factor * 3 * (recipe.num_inference_steps + 1)
-    return calls * _CALL * width * height / 512**2
+    return calls * _CALL * width * height / 512**2 + _tile_cost(job, chunk)
+
+
+def _tile_cost(job: Job, chunk: Chunk) -> float:
+    """TFLOP of a chunk's tile pass; images count as large ones, since the chunk has no sizes."""
+    if job.recipe.detail != "tiles" or isinstance(chunk, BorderChunk):
+        return 0.0
+    options = TileOptions.of_job(job)
+    size = _LARGE_IMAGE if job.source.video is None else job.source.video.upright
+    calls = 3 * (options.steps(job.recipe.num_inference_steps) + 1) * options.tile_count(*size)
+    return len(chunk) * calls * _CALL * options.size**2 / 512**2
 
 
 def planned_seconds(job: Job, plan: Plan, chunk: Chunk, device: str) -> float:

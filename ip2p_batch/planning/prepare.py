@@ -251,6 +251,13 @@ def _size_table(recipe: Recipe) -> tuple[tuple[int, int], ...]:
     return catalog.edit_sizes(recipe.model).table() if recipe.size == "auto" else ()
 
 
+def _tile_size(recipe: Recipe) -> int:
+    """The side of a job's tiles in pixels; 0 without tiles."""
+    if recipe.detail != "tiles":
+        return 0
+    return max(64, catalog.edit_sizes(recipe.model).training_size // 64 * 64)
+
+
 def _job(request: EditRequest, source: Source, output: Path) -> Job:
     job = Job(
         id="",
@@ -258,6 +265,7 @@ def _job(request: EditRequest, source: Source, output: Path) -> Job:
         recipe=request.recipe,
         output=str(output),
         size_table=_size_table(request.recipe),
+        tile_size=_tile_size(request.recipe),
         encoding=request.encoding,
         overwrite=request.overwrite,
         allow_mixed_hardware=request.allow_mixed_hardware,

@@ -1,0 +1,71 @@
+"""The tile pass over full-size results, if the recipe asks for it."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..editing.editor import EditSession, Overrides, TileSession
+from ..editing.tile_options import TileOptions
+from ..errors import EditError, NotFinite
+from ..frame import Frame, FullImage
+from ..jobs.spec import Job
+from .chunk_run import ChunkRun
+
+
+class TilePass:
+    """Draws results of one session again; in the caller's thread, which uses the device.
+
+    Attributes:
+        notes: by frame number, as :attr:`EditSession.notes`.
+    """
+
+    def __init__(self, run: ChunkRun, session: TileSession) -> None:
+        self.notes: dict[int, str] = {}
+        self._run = run
+        self._session = session
+        self._options = TileOptions.of_job(run.job)
+
+    def refine(
+        self, source: FullImage, result: FullImage, frame: Frame, overrides: Overrides | None = None
+    ) -> FullImage:
+        """Draw one result again.
+
+        Args:
+            source, result: the full-size source, and the edit that was transferred to it, uint8.
+            frame: its place.
+            overrides: of an image; None: the recipe applies.
+
+        Raises:
+            EditError: the model failed.
+        """
+        self._run.watchdog.restart()
+        pair = (
+            frame.with_image(np.asarray(source, np.uint8)),
+            frame.with_image(np.asarray(result, np.uint8)),
+        )
+        own = None if overrides is None else [overrides]
+        try:
+            with self._run.timer.stage("edit"):
+                (refined,) = self._session.refine([pair], self._options, overrides=own)
+        except NotFinite:
+            self.notes[frame.index] = "gave no finite image in the tile pass and skips it"
+            return result
+        return refined.image
+
+
+def tile_pass(run: ChunkRun, session: EditSession) -> TilePass | None:
+    """The run's tile pass; None if its recipe asks for none.
+
+    Raises:
+        EditError: the editor has no tile pass.
+    """
+    if not uses_tiles(run.job):
+        return None
+    if not isinstance(session, TileSession):
+        raise EditError("This editor has no tile pass.", hint="Use --detail source.")
+    return TilePass(run, session)
+
+
+def uses_tiles(job: Job) -> bool:
+    """Whether results are drawn again in tiles."""
+    return job.recipe.detail == "tiles"
