@@ -103,6 +103,8 @@ def _enlarged(
         return _NONE
     height, width = full
     y = (np.arange(*rows) + 0.5) * residual.shape[0] / height - 0.5
+    if not residual[max(0, int(y[0]) - 2) : int(y[-1]) + 4].any():  # what bicubic looks at
+        return _NONE
     x = (np.arange(width) + 0.5) * residual.shape[1] / width - 0.5
     shape = (len(y), width)
     across = np.broadcast_to(x.astype(np.float32), shape)

@@ -112,6 +112,31 @@ def products(rows: Floats, others: Floats) -> Doubles:
     return result
 
 
+# Compilers use the vector unit only for short loops over few arrays, which they can prove apart. So
+# the work on a row is split into such loops; the row stays in the cache between them.
+
+
+@compiled
+def _variances(red: Floats, green: Floats, blue: Floats, square: Floats, result: Floats) -> None:
+    for x in range(result.shape[0]):
+        grey = _R * red[x] + _G * green[x] + _B * blue[x]
+        result[x] = square[x] - grey * grey
+
+
+@compiled
+def _take_smoother(
+    variance: Floats, red: Floats, green: Floats, blue: Floats, lowest: Floats, result: Floats
+) -> None:
+    first, second, third = result[0], result[1], result[2]
+    for x in range(lowest.shape[0]):
+        is_smoother = variance[x] < lowest[x]
+        first[x] = red[x] if is_smoother else first[x]
+        second[x] = green[x] if is_smoother else second[x]
+        third[x] = blue[x] if is_smoother else third[x]
+    for x in range(lowest.shape[0]):
+        lowest[x] = min(lowest[x], variance[x])
+
+
 @compiled
 def smoothest_square(means: Floats, squares: Floats, reach: int, result: Floats) -> None:
     """Choose, for each pixel, the mean of the square with the lowest variance of luma.
@@ -124,30 +149,22 @@ def smoothest_square(means: Floats, squares: Floats, reach: int, result: Floats)
         result: shape ``(3, h, w)``.
     """
     _, height, width = result.shape
-    columns = means.shape[2]
-    variances = np.empty(columns * (height + reach), np.float32).reshape(height + reach, columns)
+    variances = np.empty((height + reach, means.shape[2]), np.float32)
     for y in range(height + reach):
-        red, green, blue, square = means[0, y], means[1, y], means[2, y], squares[y]
-        row = variances[y]
-        for x in range(columns):
-            grey = _R * red[x] + _G * green[x] + _B * blue[x]
-            row[x] = square[x] - grey * grey
+        _variances(means[0, y], means[1, y], means[2, y], squares[y], variances[y])
+    lowest = np.empty(width, np.float32)
+    chosen = np.empty((3, width), np.float32)
     for y in range(height):
-        above, below = variances[y], variances[y + reach]
-        for x in range(width):
-            low, row, column = above[x], y, x
-            if above[x + reach] < low:
-                low, row, column = above[x + reach], y, x + reach
-            if below[x] < low:
-                low, row, column = below[x], y + reach, x
-            if below[x + reach] < low:
-                row, column = y + reach, x + reach
-            for c in range(3):
-                result[c, y, x] = means[c, row, column]
-
-
-# Compilers use the vector unit only for short loops over few arrays, which they can prove apart. So
-# the work on a row is split into such loops; the row stays in the cache between them.
+        lowest[:] = np.inf
+        for k in range(4):
+            row, left = y + reach * (k // 2), reach * (k % 2)
+            columns = slice(left, left + width)
+            _take_smoother(
+                variances[row, columns], means[0, row, columns], means[1, row, columns],
+                means[2, row, columns], lowest, chosen,
+            )  # fmt: skip
+        for c in range(3):
+            result[c, y] = chosen[c]
 
 
 @compiled
