@@ -116,7 +116,7 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
             description="Fraction of the denoising steps that `--detail tiles` runs on each tile."
             " Higher draws more anew."
         ),
-    ] = 0.5
+    ] = 0.8
     tiny_vae: Annotated[
         bool,
         Meta(

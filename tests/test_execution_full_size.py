@@ -18,13 +18,19 @@ from .transfer_images import photo
 
 @pytest.mark.parametrize(
     ("detail", "longest", "expected"),
-    [("source", 640, True), ("source", 260, False), ("source", 100, False), ("edit", 640, False)],
+    [
+        ("source", 640, True),
+        ("source", 260, False),
+        ("source", 100, False),
+        ("edit", 640, False),
+        ("tiles", 100, True),
+    ],
 )
 def test_only_an_edit_much_smaller_than_the_source_lacks_its_detail(detail, longest, expected):
     recipe = Recipe(instruction="make it night", detail=detail)
     resize = Resize.for_size(longest, longest // 2, 256)
     assert needs_source(recipe, resize, deep=False) is expected
-    assert needs_source(recipe, resize, deep=True) is (detail == "source"), "it lacks the depth"
+    assert needs_source(recipe, resize, deep=True) is (detail != "edit"), "it lacks the depth"
 
 
 def deep_photo(height, width):

@@ -15,7 +15,7 @@ from ip2p_batch.planning.cost import cost
 from ip2p_batch.recipe import Recipe
 from ip2p_batch.scheduler.local_executor import LocalExecutor
 
-from .clips import DEMO, images_of
+from .clips import DEMO, first_planes, images_of, make_deep
 from .transfer_images import photo
 
 TILES = Recipe(
@@ -24,11 +24,12 @@ TILES = Recipe(
 
 
 class TileEditor(IdentityEditor):
-    """Its tile pass inverts results; it gives no image for the frames ``lost``."""
+    """Its tile pass inverts results, or draws them; it gives no image for the frames ``lost``."""
 
-    def __init__(self, *lost):
+    def __init__(self, *lost, draw=lambda start: 255 - start):
         super().__init__()
         self.lost = lost
+        self.draw = draw
         self.seen = []
 
     def session(self, recipe, context=EMPTY_CONTEXT, **options):
@@ -39,7 +40,7 @@ class TileEditor(IdentityEditor):
             self.seen.append((source, start, options, overrides))
             if source.index in self.lost:
                 raise NotFinite("no image", edited=[])
-            return [source.with_image(255 - start.image)]
+            return [source.with_image(self.draw(start.image))]
 
         session.refine = refine
         return session
@@ -96,9 +97,29 @@ def test_an_image_is_drawn_with_its_own_instruction(tmp_path, settings):
     ((source, start, options, (own,)),) = editor.seen
     assert source.image.shape == start.image.shape == (200, 300, 3)
     assert own.instruction == "make it a sketch"
-    assert (options.size, options.overlap) == (512, 128), "the model's training size"
+    assert (options.size, options.overlap) == (512, 64), "the model's training size"
     result = np.asarray(Pillow.open(tmp_path / "out" / "a.png"))
-    assert np.array_equal(result, 255 - start.image)
+    assert np.abs(result.astype(int) - (255 - start.image)).mean() < 1
+
+
+def test_the_noise_of_the_tile_pass_is_removed(tmp_path, settings):
+    source = photo(200, 300)
+    Pillow.fromarray(source).save(tmp_path / "a.png")
+    noise = np.random.default_rng(1).normal(0, 8, source.shape)
+    noisy = np.clip(255 - source + noise, 0, 255).astype(np.uint8)
+    run(tmp_path / "a.png", tmp_path / "out", settings, TileEditor(draw=lambda start: noisy))
+    result = np.asarray(Pillow.open(tmp_path / "out" / "a.png")).astype(int)
+    truth = 255 - source.astype(int)
+    assert np.abs(result - truth).mean() < 0.4 * np.abs(noisy - truth).mean()
+
+
+def test_a_deep_video_keeps_its_depth(tmp_path, settings):
+    source = make_deep(tmp_path / "in.mkv", 3)
+    output = tmp_path / "out.mkv"
+    _, events = run(source, output, settings, TileEditor(), encoding=Encoding(codec="ffv1"))
+    assert events[-1].kind == "done"
+    plane = next(iter(first_planes(output)))
+    assert len(np.unique(plane)) > 150, "8 bits have 56 in its range"
 
 
 def test_an_editor_without_a_tile_pass_fails_with_a_hint(tmp_path, settings):

@@ -42,9 +42,13 @@ class TileOptions:
 
     @classmethod
     def of_job(cls, job: Job) -> TileOptions:
-        """The tile pass of a job with ``detail = "tiles"``; neighbours share a quarter."""
+        """The tile pass of a job with ``detail = "tiles"``.
+
+        Neighbours share an eighth: with a quarter or a half, the bundled model's results are not
+        closer to the reference edit, and no seam is visible with an eighth.
+        """
         return cls(
-            size=job.tile_size, overlap=job.tile_size // 4, strength=job.recipe.tile_strength
+            size=job.tile_size, overlap=job.tile_size // 8, strength=job.recipe.tile_strength
         )
 
     def tile_count(self, width: int, height: int) -> int:

@@ -17,7 +17,7 @@ _HALF_STEP = 257 // 2
 
 def keeps_depth(recipe: Recipe) -> bool:
     """Whether results of a source of more than 8 bits a sample have more than 8 bits."""
-    return recipe.detail == "source"
+    return recipe.detail != "edit"
 
 
 def needs_source(recipe: Recipe, resize: Resize, *, deep: bool) -> bool:

@@ -1,14 +1,18 @@
-"""The tile pass over full-size results, if the recipe asks for it."""
+"""The tile pass over full-size results, if the recipe asks for it.
+
+The model draws in 8 bits. Its noise is then removed (:mod:`ip2p_batch.transfer.model_noise`), which
+also gives the result the depth of the source.
+"""
 
 from __future__ import annotations
-
-import numpy as np
 
 from ..editing.editor import EditSession, Overrides, TileSession
 from ..editing.tile_options import TileOptions
 from ..errors import EditError, NotFinite
 from ..frame import Frame, FullImage
 from ..jobs.spec import Job
+from ..media.depth import to_8_bits
+from ..transfer.model_noise import without_noise
 from .chunk_run import ChunkRun
 
 
@@ -31,17 +35,20 @@ class TilePass:
         """Draw one result again.
 
         Args:
-            source, result: the full-size source, and the edit that was transferred to it, uint8.
+            source, result: the full-size source, and the edit that was transferred to it.
             frame: its place.
             overrides: of an image; None: the recipe applies.
+
+        Returns:
+            of the shape and depth of the source, without the model's noise.
 
         Raises:
             EditError: the model failed.
         """
         self._run.watchdog.restart()
         pair = (
-            frame.with_image(np.asarray(source, np.uint8)),
-            frame.with_image(np.asarray(result, np.uint8)),
+            frame.with_image(to_8_bits(source)),
+            frame.with_image(to_8_bits(result)),
         )
         own = None if overrides is None else [overrides]
         try:
@@ -50,7 +57,8 @@ class TilePass:
         except NotFinite:
             self.notes[frame.index] = "gave no finite image in the tile pass and skips it"
             return result
-        return refined.image
+        with self._run.timer.stage("edit"):
+            return without_noise(source, refined.image)
 
 
 def tile_pass(run: ChunkRun, session: EditSession) -> TilePass | None:

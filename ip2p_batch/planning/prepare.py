@@ -182,7 +182,7 @@ def _depth_notes(facts: VideoFacts, request: EditRequest) -> list[str]:
     """Notes on what becomes of more than 8 bits a sample."""
     if facts.bit_depth <= 8:
         return []
-    if request.recipe.detail != "source":
+    if request.recipe.detail == "edit":
         return [
             f"{facts.bit_depth}-bit video is edited in 8 bits; --detail source keeps its depth."
         ]
