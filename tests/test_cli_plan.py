@@ -125,6 +125,26 @@ def test_options_that_do_not_apply_to_the_source_are_errors(catalog, tmp_path):
     assert run(tmp_path / "nowhere").exit_code == 3
 
 
+def test_a_plan_shows_the_cost_of_the_tile_pass(tmp_path):
+    options = (CLIP, "-m", "tiny", "-o", tmp_path / "out.mp4", "--detail", "tiles")
+    shown = run(*options).stdout
+    assert "6 tiles of 256x256 pixels for each frame, 8 of 10 steps each" in shown
+    assert "about 9 times the work of the edit itself" in shown  # 6 * 256 / 144 * 0.8
+    plan = json.loads(run(*options, "--json").stdout)
+    assert plan["tiles"] == [6]
+    assert json.loads(run(CLIP, "-m", "tiny", "--json").stdout)["tiles"] == []
+    recipe = Recipe(instruction="", model="tiny", image_guidance_scale=1.2)
+    tile = memory(recipe, 256, 256, gpu=True)
+    assert plan["memory"][0]["frame"] == tile.frame, "a tile is larger than a frame"
+
+
+def test_the_tiles_of_images_are_a_range(catalog, tmp_path):
+    Pil.fromarray(np.zeros((500, 500, 3), np.uint8)).save(catalog / "c.png")
+    shown = run(catalog, "-m", "tiny", "-o", tmp_path / "o", "--detail", "tiles").stdout
+    assert "1 to 9 tiles of 256x256 pixels for each image" in shown
+    assert "up to 7 times the work" in shown
+
+
 def test_memory_is_estimated_from_the_models_files_and_grows_with_the_frame():
     recipe = Recipe(instruction="", model="tiny")
     small, large = (memory(recipe, s, s, gpu=True) for s in (256, 512))

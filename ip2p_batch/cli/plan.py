@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections import Counter
 from contextlib import suppress
@@ -88,8 +89,9 @@ def as_json(prepared: PreparedJob) -> bytes:
             "frames": plan.frames,
             "waves": plan.waves,
             "edit": plan.edit_method(recipe),
+            "tiles": _tile_counts(prepared) if recipe.detail == "tiles" else [],
             "hints": _hints(recipe),
-            "memory": [memory(recipe, *plan.size, gpu=gpu) for gpu in (True, False)],
+            "memory": [memory(recipe, *_largest_input(prepared), gpu=gpu) for gpu in (True, False)],
         }
     )
 
@@ -126,17 +128,28 @@ def _tile_pass(prepared: PreparedJob) -> str:
     """What ``--detail tiles`` adds to the work of a frame or image."""
     job = prepared.job
     options = TileOptions.of_job(job)
+    counts = _tile_counts(prepared)
     steps = job.recipe.num_inference_steps
+    tiles = f"{counts[0]} to {counts[-1]}" if len(counts) > 1 else str(counts[0])
+    drawn = counts[-1] * options.size**2 * options.steps(steps)
+    factor = drawn / (math.prod(prepared.plan.size) * steps)
+    most = "up to" if len(counts) > 1 else "about"
+    return (
+        f"{tiles} tiles of {options.size}x{options.size} pixels for each {job.source.noun},"
+        f" {options.steps(steps)} of {steps} steps each:\n{most} {factor:.0f} times the work of the"
+        " edit itself"
+    )
+
+
+def _tile_counts(prepared: PreparedJob) -> list[int]:
+    """Numbers of tiles that frames or images have, ascending."""
+    job = prepared.job
+    options = TileOptions.of_job(job)
     if job.source.video is not None:
         sizes = [job.source.video.upright]
     else:
         sizes = [(item.width, item.height) for item in prepared.items if item.error is None]
-    counts = sorted({options.tile_count(*size) for size in sizes})
-    tiles = f"{counts[0]} to {counts[-1]}" if len(counts) > 1 else str(counts[0])
-    return (
-        f"{tiles} tiles of {options.size}x{options.size} pixels for each {job.source.noun},"
-        f" {options.steps(steps)} of {steps} steps each"
-    )
+    return sorted({options.tile_count(*size) for size in sizes})
 
 
 def _edit(prepared: PreparedJob, noun: str) -> str:
@@ -214,11 +227,17 @@ def _chunks(plan: Plan, job: Job) -> str:
     return "\n".join(lines)
 
 
+def _largest_input(prepared: PreparedJob) -> tuple[int, int]:
+    """Width and height of the largest frame or tile that the model gets."""
+    tile = prepared.job.tile_size
+    return max(prepared.plan.size, (tile, tile), key=math.prod)
+
+
 def _memory(prepared: PreparedJob) -> str:
     recipe = prepared.job.recipe
     lines = []
     for name, gpu in (("GPU", True), ("CPU", False)):
-        need = memory(recipe, *prepared.plan.size, gpu=gpu)
+        need = memory(recipe, *_largest_input(prepared), gpu=gpu)
         if need is None:
             return f"unknown: {recipe.model} is not on this machine"
         batch = max(1, recipe.batch_size)
