@@ -39,7 +39,7 @@ def test_a_plan_of_a_video_shows_shots_chunks_waves_sizes_and_memory(tmp_path):
     assert done.exit_code == 0, done.output
     expected = [
         "640x360",
-        "96 frames at 256x144 (auto), detail from the source",
+        "96 frames at 192x112 (auto), detail from the source",
         "shots",
         "[0, ",
         "wave 1:",
@@ -126,7 +126,7 @@ def test_options_that_do_not_apply_to_the_source_are_errors(catalog, tmp_path):
 
 
 def test_a_plan_shows_the_cost_of_the_tile_pass(tmp_path):
-    options = (CLIP, "-m", "tiny", "-o", tmp_path / "out.mp4", "--detail", "tiles")
+    options = (CLIP, "-m", "tiny", "-o", tmp_path / "o.mp4", "--detail", "tiles", "--size", "256")
     shown = run(*options).stdout
     assert "6 tiles of 256x256 pixels for each frame, 8 of 10 steps each" in shown
     assert "about 9 times the work of the edit itself" in shown  # 6 * 256 / 144 * 0.8
@@ -140,7 +140,8 @@ def test_a_plan_shows_the_cost_of_the_tile_pass(tmp_path):
 
 def test_the_tiles_of_images_are_a_range(catalog, tmp_path):
     Pil.fromarray(np.zeros((500, 500, 3), np.uint8)).save(catalog / "c.png")
-    shown = run(catalog, "-m", "tiny", "-o", tmp_path / "o", "--detail", "tiles").stdout
+    options = ("-o", tmp_path / "o", "--detail", "tiles", "--size", "256")
+    shown = run(catalog, "-m", "tiny", *options).stdout
     assert "1 to 9 tiles of 256x256 pixels for each image" in shown
     assert "up to 7 times the work" in shown
 
