@@ -23,9 +23,9 @@ OURS = "ip2p-batch, defaults"
 #: The clip: 10 seconds.
 FRAMES, RATE, SIZE = 240, 24, (1280, 720)
 #: Frames that the loop edits; its time for all follows from its time per frame.
-LOOP_FRAMES = 24
+LOOP_FRAMES = 12
 #: The reference edit of the instruction, and every how many frames results are compared with it.
-_EDIT, _STEP = "winter", 4
+_EDIT, _STEP = "winter", 2
 
 
 class Speed(NamedTuple):
@@ -73,7 +73,7 @@ def measure(clip: Path, runs: int) -> dict[str, Speed]:
 
 def _command(clip: Path, output: Path) -> list[str]:
     line = [sys.executable, "-m", "ip2p_batch", "edit", str(clip), INSTRUCTION, "-o", str(output)]
-    return [*line, "--overwrite", "--json"]
+    return [*line, "--model", "tiny", "--overwrite", "--json"]
 
 
 def _loop(clip: Path, output: Path) -> list[str]:
