@@ -15,6 +15,7 @@ from ip2p_batch.execution.full_size import transferred
 from ip2p_batch.frame import Frame, Image
 from ip2p_batch.media.gradient import busiest_window
 from ip2p_batch.media.resize import Resize
+from ip2p_batch.models import catalog
 from ip2p_batch.planning.recipes import recipe_for
 from ip2p_batch.training.instructions import PHRASES
 from ip2p_batch.training.reference_edits import REFERENCE_EDITS
@@ -104,6 +105,12 @@ class Edits:
         if not path.exists():
             np.save(path, np.stack(make()))
         return list(np.load(path))
+
+
+def default_size(longest: int) -> int:
+    """What ``--size auto`` means for a source with this longest side."""
+    table = catalog.edit_sizes("tiny").table()
+    return next((size for up_to, size in table if longest <= up_to), table[-1][1])
 
 
 def read_image(path: Path) -> Image:

@@ -12,11 +12,22 @@ from ip2p_batch.evaluation.sharpness import edge_f1, gradient_energy
 from ip2p_batch.frame import Image
 
 from . import _fullsize_edits as common
-from ._fullsize_edits import DRAWN, KINDS, LARGE, PHOTOMETRIC, TODAY, Edits, most_detailed, truth
+from ._fullsize_edits import (
+    DRAWN,
+    KINDS,
+    LARGE,
+    PHOTOMETRIC,
+    TODAY,
+    Edits,
+    default_size,
+    most_detailed,
+    truth,
+)
 
 #: Results are compared with the truth in the square of this side with most detail.
 AREA = 768
 SIZES = (128, 192, 256, 512)
+DEFAULT = "default"
 HEAD = "PSNR dB | SSIM | edge F1 | gradient"
 _MEASURES = ("PSNR", "SSIM", "edge F1")
 
@@ -84,19 +95,19 @@ def _measure_one(
 
 def print_tables(rows: Sequence[Row]) -> None:
     """Print medians by kind of edit, by edit and by source, and the results below today's."""
-    methods = sorted({(row.detail, row.size) for row in rows})
+    methods = {
+        f"`{detail}` at {size}": [r for r in rows if (r.detail, r.size) == (detail, size)]
+        for detail, size in sorted({(row.detail, row.size) for row in rows})
+    }
+    methods[DEFAULT] = new_default(rows)
     for kind, edits in KINDS.items():
         print(f"\n| {kind} edits | {HEAD} | PSNR gain | lower: {', '.join(_MEASURES)} |")
         print("|---|---|---|---|---|---|---|")
-        for detail, size in methods:
-            own = [row for row in rows if (row.detail, row.size) == (detail, size)]
-            own = [row for row in own if row.edit in edits]
-            gain = statistics.median(
-                row.scores.psnr - today.psnr for row, today in _pairs(own, rows)
-            )
+        for label, of_method in methods.items():
+            own = [row for row in of_method if row.edit in edits]
+            gain = statistics.median(row.scores.psnr - old.psnr for row, old in _pairs(own, rows))
             lower = _count_lower(own, rows)
-            cells = f"{medians(own)} | {gain:+.2f} | {lower} of {len(own)}"
-            print(f"| `{detail}` at {size} | {cells} |")
+            print(f"| {label} | {medians(own)} | {gain:+.2f} | {lower} of {len(own)} |")
     _print_groups("edit", rows, lambda row: row.edit)
     _print_groups("source", [r for r in rows if r.edit in PHOTOMETRIC], lambda row: row.source)
     _print_groups("source, drawn edits", [r for r in rows if r.edit in DRAWN], lambda r: r.source)
@@ -113,17 +124,20 @@ def medians(rows: Sequence[Row]) -> str:
 
 def _print_groups(title: str, rows: Sequence[Row], key: Callable[[Row], str]) -> None:
     """Print PSNR / SSIM / F1 / gradient of three methods for each group, medians."""
-    methods = (("edit", TODAY), ("edit", LARGE), ("source", TODAY))
-    print(f"\n| {title} | {' | '.join(f'`{detail}` at {size}' for detail, size in methods)} |")
-    print("|---|---|---|---|")
+    methods = {
+        f"`edit` at {size}": [r for r in rows if (r.detail, r.size) == ("edit", size)]
+        for size in (TODAY, LARGE)
+    } | {DEFAULT: new_default(rows)}
+    print(f"\n| {title} | {' | '.join(methods)} |\n|---|---|---|---|")
     for group in dict.fromkeys(map(key, rows)):
-        cells = [
-            medians([r for r in rows if key(r) == group and (r.detail, r.size) == method])
-            for method in methods
-        ]
-        print(
-            f"| {group.replace('_', ' ')} | {' | '.join(c.replace(' | ', ' / ') for c in cells)} |"
-        )
+        cells = [medians([r for r in own if key(r) == group]) for own in methods.values()]
+        text = " | ".join(cell.replace(" | ", " / ") for cell in cells)
+        print(f"| {group.replace('_', ' ')} | {text} |")
+
+
+def new_default(rows: Sequence[Row]) -> list[Row]:
+    """The results with default options: ``--detail source --size auto``."""
+    return [r for r in rows if r.detail == "source" and r.size == default_size(r.longest)]
 
 
 def _pairs(rows: Iterable[Row], all_rows: Iterable[Row]) -> Iterator[tuple[Row, Scores]]:
@@ -145,10 +159,9 @@ def _count_lower(rows: Sequence[Row], all_rows: Sequence[Row]) -> str:
 
 
 def _print_lower(rows: Sequence[Row]) -> None:
-    """Print each result of ``--detail source`` that is below today's."""
-    print(f"\nResults of `source` at {TODAY} that are lower than today's:\n")
-    new = [row for row in rows if (row.detail, row.size) == ("source", TODAY)]
-    for row, today in _pairs(new, rows):
+    """Print each result with default options that is below today's."""
+    print("\nResults with default options that are lower than today's:\n")
+    for row, today in _pairs(new_default(rows), rows):
         for name, own, its in zip(_MEASURES, row.scores[:3], today[:3], strict=True):
             if own < its:
                 print(f"- {row.source}, {row.edit}: {name} {own:.3f}, today {its:.3f}")

@@ -14,13 +14,14 @@ from ip2p_batch.evaluation.image_metrics import psnr
 from ip2p_batch.evaluation.temporal_metrics import seam_ratio, warp_error
 from ip2p_batch.execution.full_size import needs_source
 from ip2p_batch.frame import Frame, Image
+from ip2p_batch.jobs.plan import VideoChunk
 from ip2p_batch.media.resize import Resize
 from ip2p_batch.recipe import Recipe
 from ip2p_batch.temporal.flow import measured_flow
 from ip2p_batch.training.reference_edits import REFERENCE_EDITS
 
 from ._common import decoded
-from ._fullsize_edits import TODAY, Edits, Small
+from ._fullsize_edits import TODAY, Edits, Small, default_size
 from ._methods import Clip, Settings, apply, planned, planned_edit, recipe_for
 
 FRAMES, DRIFT_FRAMES = 48, 200
@@ -31,7 +32,7 @@ _CHUNK = 16
 _IMAGE_GUIDANCE = 1.2
 #: The methods, by what the tables call them.
 UNEDITED, TRUTH = "source", "truth"
-OLD, NEW, UNFILTERED = "`edit`, today", "`source`, new", "`source`, no temporal filter"
+OLD, NEW, UNFILTERED = "today", "default", "default, no temporal filter"
 
 
 class Row(NamedTuple):
@@ -84,45 +85,60 @@ def _videos(
     edits: Edits, name: str, images: list[Image], edit: str, expected: list[Image]
 ) -> Iterator[tuple[str, list[int], Iterator[Image]]]:
     """Yield methods, first frames of chunks, and full-size frames."""
+    old = _edited(edits, name, images, edit, TODAY)
+    new = _edited(edits, name, images, edit, default_size(max(images[0].shape[:2])))
+    yield UNEDITED, old.seams, iter(images)
+    yield TRUTH, old.seams, iter(expected)
+    yield OLD, old.seams, (old.resize.restore(image) for image in old.filtered)
+    for method, edited in ((NEW, new.filtered), (UNFILTERED, new.plain)):
+        yield method, new.seams, _results(new, edited, images)
+
+
+class Edited(NamedTuple):
+    """A clip edited at one size.
+
+    Attributes:
+        small: the source at the edit size.
+        plain, filtered: its edit, and the edit after the temporal filter.
+        seams: first frames of chunks.
+    """
+
+    resize: Resize
+    recipe: Recipe
+    small: list[Image]
+    plain: list[Image]
+    filtered: list[Image]
+    seams: list[int]
+
+
+def _edited(edits: Edits, name: str, images: list[Image], edit: str, size: int) -> Edited:
     height, width = images[0].shape[:2]
-    resize = Resize.for_size(width, height, TODAY)
+    resize = Resize.for_size(width, height, size)
     small = Clip([resize.apply(image) for image in images], [])
-    recipe, unfiltered = (_recipe(edit, row) for row in ("default", "carryover"))
-    plan = planned(small, recipe)
-    starts = [chunk.start for chunk in plan.chunks if hasattr(chunk, "start")]
-    seams = sorted(start for start in starts if start)
+    recipe, unfiltered = (_recipe(edit, row, size) for row in ("default", "carryover"))
+    chunks = planned(small, recipe).chunks
+    starts = [chunk.start for chunk in chunks if isinstance(chunk, VideoChunk)]
 
     def make() -> list[Image]:
         frames = [Frame(n, n, image) for n, image in enumerate(small.images)]
         return planned_edit(edits.editor, frames, unfiltered, planned(small, unfiltered))
 
-    plain = edits.video(f"video-{name}-{edit}-{len(images)}", make)
+    plain = edits.video(f"video-{name}-{edit}-{len(images)}-{size}", make)
     filtered = apply(plain, small, recipe)
-    yield UNEDITED, seams, iter(images)
-    yield TRUTH, seams, iter(expected)
-    yield OLD, seams, (resize.restore(image) for image in filtered)
-    for method, edited in ((NEW, filtered), (UNFILTERED, plain)):
-        yield method, seams, _results(resize, recipe, small.images, edited, images)
+    return Edited(resize, recipe, small.images, plain, filtered, sorted(starts)[1:])
 
 
-def _recipe(edit: str, row: str) -> Recipe:
-    recipe = recipe_for(row, edit, Settings(TODAY, _IMAGE_GUIDANCE, "auto", 1))
+def _recipe(edit: str, row: str, size: int) -> Recipe:
+    recipe = recipe_for(row, edit, Settings(size, _IMAGE_GUIDANCE, "auto", 1))
     return msgspec.structs.replace(recipe, chunk_frames=_CHUNK)
 
 
-def _results(
-    resize: Resize,
-    recipe: Recipe,
-    small: Sequence[Image],
-    edited: Sequence[Image],
-    full: Sequence[Image],
-) -> Iterator[Image]:
+def _results(video: Edited, edited: Sequence[Image], full: Sequence[Image]) -> Iterator[Image]:
     """The results of ``--detail source``, as workers make them."""
-    transfers = needs_source(recipe, resize, deep=False)
-    for before, after, image in zip(small, edited, full, strict=True):
-        yield (
-            Small(resize, before, after).transferred(image) if transfers else resize.restore(after)
-        )
+    transfers = needs_source(video.recipe, video.resize, deep=False)
+    for before, after, image in zip(video.small, edited, full, strict=True):
+        small = Small(video.resize, before, after)
+        yield small.transferred(image) if transfers else small.enlarged()
 
 
 def print_table(rows: Sequence[Row]) -> None:
