@@ -12,10 +12,10 @@ from PIL import ImageDraw, ImageFont
 
 from ip2p_batch.frame import Image
 
-from ._fullsize_edits import TODAY, Area, Edits, most_detailed, stills, truth
+from ._fullsize_edits import TODAY, Area, Edits, default_size, most_detailed, stills, truth
 
 SIDE = 300
-_LABELS = ("source", "today", "new", "truth")
+_LABELS = ("source", "today", "default", "truth")
 _BAR, _GAP, _FONT_SIZE = 20, 4, 14
 _QUALITY = 90
 
@@ -70,9 +70,10 @@ def write_crops(edits: Edits, files: Mapping[str, Path], folder: Path) -> list[s
 
 def _row(edits: Edits, crop: Crop, image: Image) -> Pillow.Image:
     area = _area(crop, image)
-    small = edits.small(crop.source, image, crop.edit, TODAY)
-    new = small.transferred(image)
-    parts = [area.of(image), area.of(small.enlarged()), area.of(new), truth(image, crop.edit, area)]
+    size = default_size(max(image.shape[:2]))
+    old, new = (edits.small(crop.source, image, crop.edit, n) for n in (TODAY, size))
+    results = (image, old.enlarged(), new.transferred(image))
+    parts = [*map(area.of, results), truth(image, crop.edit, area)]
     width = len(parts) * (area.width + _GAP) - _GAP
     row = Pillow.fromarray(np.full((area.height + _BAR, width, 3), 255, np.uint8))
     draw, font = ImageDraw.Draw(row), ImageFont.load_default(_FONT_SIZE)
