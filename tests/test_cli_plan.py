@@ -39,7 +39,7 @@ def test_a_plan_of_a_video_shows_shots_chunks_waves_sizes_and_memory(tmp_path):
     assert done.exit_code == 0, done.output
     expected = [
         "640x360",
-        "96 frames at 192x112 (auto), detail from the source",
+        "96 frames at 256x144 (auto), detail from the source",
         "shots",
         "[0, ",
         "wave 1:",
