@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ip2p_batch.transfer import model_noise
+from ip2p_batch.transfer import model_noise, strips
 from ip2p_batch.transfer.model_noise import blocks, fit, gate, without_noise
 
 from .transfer_images import photo
@@ -61,10 +61,10 @@ def test_the_result_does_not_depend_on_the_strips(monkeypatch):
     source = photo(210, 160)
     edited = noisy(cv2.GaussianBlur(255 - source, (0, 0), 2), 20)
     whole = without_noise(source, edited)
-    monkeypatch.setattr(model_noise, "_STRIP_PIXELS", 160 * 24)
-    assert len(list(model_noise._strips(210, 160, 1))) == 9
+    monkeypatch.setattr(strips, "_PIXELS", 160 * 24)
+    assert len(list(strips.strips(210, 160))) == 9
     assert np.array_equal(without_noise(source, edited), whole)
-    monkeypatch.setattr(model_noise, "_STRIP_PIXELS", 1)
+    monkeypatch.setattr(strips, "_PIXELS", 1)
     assert np.array_equal(without_noise(source, edited), whole), "strips narrower than their margin"
 
 

@@ -10,7 +10,6 @@ from ..editing.editor import EditSession, Overrides, TileSession
 from ..editing.tile_options import TileOptions
 from ..errors import EditError, NotFinite
 from ..frame import Frame, FullImage
-from ..jobs.spec import Job
 from ..media.depth import to_8_bits
 from ..transfer.model_noise import without_noise
 from .chunk_run import ChunkRun
@@ -51,13 +50,12 @@ class TilePass:
             frame.with_image(to_8_bits(result)),
         )
         own = None if overrides is None else [overrides]
-        try:
-            with self._run.timer.stage("edit"):
-                (refined,) = self._session.refine([pair], self._options, overrides=own)
-        except NotFinite:
-            self.notes[frame.index] = "gave no finite image in the tile pass and skips it"
-            return result
         with self._run.timer.stage("edit"):
+            try:
+                (refined,) = self._session.refine([pair], self._options, overrides=own)
+            except NotFinite:
+                self.notes[frame.index] = "gave no finite image in the tile pass and skips it"
+                return result
             return without_noise(source, refined.image)
 
 
@@ -67,13 +65,8 @@ def tile_pass(run: ChunkRun, session: EditSession) -> TilePass | None:
     Raises:
         EditError: the editor has no tile pass.
     """
-    if not uses_tiles(run.job):
+    if run.job.recipe.detail != "tiles":
         return None
     if not isinstance(session, TileSession):
         raise EditError("This editor has no tile pass.", hint="Use --detail source.")
     return TilePass(run, session)
-
-
-def uses_tiles(job: Job) -> bool:
-    """Whether results are drawn again in tiles."""
-    return job.recipe.detail == "tiles"

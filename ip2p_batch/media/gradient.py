@@ -110,7 +110,7 @@ def busiest_window(
 
 
 def _starts(count: int, last: int) -> npt.NDArray[np.int64]:
-    """Where ``count`` windows start on one axis, of which ``last`` is the largest allowed."""
+    """Where ``count`` windows start on one axis; none starts after ``last``."""
     return np.clip(np.arange(count) * _STEP, 0, max(0, last))
 
 

@@ -6,8 +6,6 @@ megapixels take the same.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import cv2
 import numpy as np
 
@@ -17,10 +15,8 @@ from .features import MARGIN
 from .kernels import Colours, Floats
 from .model import EditModel
 from .painting import strokes
+from .strips import strips
 
-#: Pixels of a strip without its margins; few enough for a processor's cache.
-_STRIP_PIXELS = 1 << 18
-_ALIGNMENT = 4  # of strips: the features' blurs average squares of 4 pixels
 #: Stands for planes that are not used.
 _NONE = np.empty((3, 0, 0), np.float32)
 _NO_STRENGTH = np.zeros((3, 3), np.float32)
@@ -63,13 +59,6 @@ def apply(model: EditModel, source: FullImage) -> FullImage:
         )
         cv2.merge(tuple(edited), result[start:stop])
     return result
-
-
-def strips(height: int, width: int) -> Iterator[tuple[int, int]]:
-    """Half-open ranges of rows that cover the image; all but the last are multiples of 4."""
-    rows = max(_ALIGNMENT, _STRIP_PIXELS // width // _ALIGNMENT * _ALIGNMENT)
-    for start in range(0, height, rows):
-        yield start, min(height, start + rows)
 
 
 def _places(length: int, points: int) -> tuple[np.ndarray, Floats]:

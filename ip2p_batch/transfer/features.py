@@ -17,13 +17,13 @@ with the blur.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import cv2
 import numpy as np
 
 from . import kernels
-from .kernels import Colours, Floats
+from .kernels import Colours, Floats, Inputs
 
 #: Number of structure features.
 COUNT = 6
@@ -33,17 +33,7 @@ MARGIN = 32
 _MIRROR = cv2.BORDER_REFLECT_101
 
 
-class Planes(NamedTuple):
-    """Inputs of the features for each pixel, float32, shape ``(h, w)``."""
-
-    luma: Floats
-    edge: Floats
-    fine: Floats
-    middle: Floats
-    wide: Floats
-
-
-def planes(colours: Colours, peak: float) -> Planes:
+def planes(colours: Colours, peak: float) -> Inputs:
     """Compute the inputs of the features.
 
     Args:
@@ -55,14 +45,14 @@ def planes(colours: Colours, peak: float) -> Planes:
     across = _floats(cv2.Sobel(fine, cv2.CV_32F, 1, 0, ksize=3, borderType=_MIRROR))
     down = _floats(cv2.Sobel(fine, cv2.CV_32F, 0, 1, ksize=3, borderType=_MIRROR))
     edge = kernels.lengths(across, down)
-    return Planes(luma, edge, fine, _blurred(luma, 2, 0.95), _blurred(luma, 4, 1.15))
+    return luma, edge, fine, _blurred(luma, 2, 0.95), _blurred(luma, 4, 1.15)
 
 
 def features(colours: Colours, peak: float) -> Floats:
     """The structure features of each pixel, shape ``(6, h, w)``; arguments as :func:`planes`."""
     inputs = planes(colours, peak)
-    result = np.empty((COUNT, *inputs.luma.shape), np.float32)
-    kernels.fill_features(np.stack(inputs), result)
+    result = np.empty((COUNT, *inputs[0].shape), np.float32)
+    kernels.fill_features(inputs, result)
     return result
 
 

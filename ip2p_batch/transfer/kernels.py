@@ -18,6 +18,9 @@ Floats = npt.NDArray[np.float32]
 Samples = npt.NDArray[Any]
 #: Planes of red, green and blue, each ``(h, w)``.
 Colours = tuple[Samples, Samples, Samples]
+#: Inputs of the structure features: luma, edge strength, and luma blurred finely, middling and
+#: widely, each ``(h, w)``.
+Inputs = tuple[Floats, Floats, Floats, Floats, Floats]
 Doubles = npt.NDArray[np.float64]
 #: Maps one plane to another of its shape.
 PlaneFilter = Callable[[Floats], Floats]
@@ -82,19 +85,13 @@ def structure(
 
 
 @compiled
-def fill_features(planes: Floats, result: Floats) -> None:
-    """Write the structure features of all pixels.
-
-    Args:
-        planes: luma, edge strength, and luma blurred finely, middling and widely; ``(5, h, w)``.
-        result: shape ``(6, h, w)``.
-    """
-    _, height, width = planes.shape
+def fill_features(planes: Inputs, result: Floats) -> None:
+    """Write the structure features of all pixels; ``result`` has the shape ``(6, h, w)``."""
+    grey, edge, fine, middle, wide = planes
+    _, height, width = result.shape
     for y in range(height):
         for x in range(width):
-            values = structure(
-                planes[0, y, x], planes[1, y, x], planes[2, y, x], planes[3, y, x], planes[4, y, x]
-            )
+            values = structure(grey[y, x], edge[y, x], fine[y, x], middle[y, x], wide[y, x])
             for k in range(6):
                 result[k, y, x] = values[k]
 
@@ -237,7 +234,7 @@ def _store(values: Floats, result: Samples) -> None:
 @compiled
 def apply_rows(
     image: Colours,
-    planes: tuple[Floats, Floats, Floats, Floats, Floats],
+    planes: Inputs,
     weights: Floats,
     grid: Floats,
     lower: npt.NDArray[np.int64],

@@ -305,7 +305,13 @@ def _each(work: kernels.PlaneFilter, planes: Floats) -> Floats:
 def _coarse(planes: Floats, step: int) -> Floats:
     """Shrink planes by about ``step``, keeping at least two rows and columns."""
     _, height, width = planes.shape
-    size = (max(2, -(-width // step)), max(2, -(-height // step)))
-    return np.stack(
-        [np.asarray(cv2.resize(p, size, interpolation=cv2.INTER_AREA), np.float32) for p in planes]
-    )
+    return shrunk(planes, (max(2, -(-width // step)), max(2, -(-height // step))))
+
+
+def shrunk(planes: Floats, size: tuple[int, int]) -> Floats:
+    """Planes reduced to ``(width, height)``, by areas."""
+
+    def shrink(plane: Floats) -> Floats:
+        return np.asarray(cv2.resize(plane, size, interpolation=cv2.INTER_AREA), np.float32)
+
+    return _each(shrink, planes)

@@ -15,8 +15,6 @@ image, the local fit a reduced image.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import cv2
 import numpy as np
 
@@ -26,6 +24,8 @@ from .apply import apply
 from .features import MARGIN
 from .kernels import Floats
 from .model import EditModel
+from .residual import shrinkage
+from .strips import strips
 
 #: tau: root mean square over colours from 0 to 1, below which a rest counts as noise.
 THRESHOLD = 0.05
@@ -38,8 +38,6 @@ _BLUR_MARGIN = 8
 _BLOCKS, _BLOCK = 32, 128
 #: Longest side of the reduced image for the local fit, whose window is a sixteenth of the image.
 _REDUCED = 512
-_STRIP_PIXELS = 1 << 18
-_ALIGNMENT = 4  # of areas: the features' blurs average squares of 4 pixels
 
 _MIRROR = cv2.BORDER_REFLECT_101
 #: Half-open ranges of rows and of columns.
@@ -59,7 +57,9 @@ def without_noise(source: FullImage, edited: Image) -> FullImage:
     result = apply(fit(source, edited), source)
     peak = float(np.iinfo(result.dtype).max)
     above: Floats | None = None
-    for rows, start, stop in _strips(source.shape[0], source.shape[1], 1, _BLUR_MARGIN):
+    height, width = source.shape[:2]
+    for start, stop in strips(height, width):
+        rows = slice(max(0, start - _BLUR_MARGIN), min(height, stop + _BLUR_MARGIN))
         modelled = result[rows].astype(np.float32) / np.float32(peak)
         if above is not None:
             # The last strip changed these rows, which this one needs as the model gave them.
@@ -77,8 +77,7 @@ def gate(rest: Floats) -> Floats:
     """The gate g, 0 to 1, shape ``(h, w)``, for a rest of shape ``(h, w, 3)``."""
     energy = np.square(rest).mean(axis=2)
     energy = cv2.GaussianBlur(energy, (0, 0), _ENERGY_BLUR, borderType=_MIRROR)
-    weight = np.maximum(0, 1 - THRESHOLD**2 / np.maximum(energy, 1e-9))
-    return np.asarray(weight, dtype=np.float32)
+    return shrinkage(np.asarray(energy, dtype=np.float32), THRESHOLD)
 
 
 def fit(source: FullImage, edited: Image) -> EditModel:
@@ -130,33 +129,10 @@ def _reduced_rest(
     factor = -(-max(height, width) // _REDUCED)
     columns = -(-width // factor)
     colours, left = [], []
-    for _, start, stop in _strips(height, width, factor):
+    for start, stop in strips(height, width, factor):
         inputs, change = _smooth(source, edited, (slice(start, stop), slice(0, width)))
         rest = change - model.predicted(inputs, global_part, offset)
         size = (columns, -(-(stop - start) // factor))
-        colours.append(_reduced(inputs[:3], size))
-        left.append(_reduced(rest, size))
+        colours.append(model.shrunk(inputs[:3], size))
+        left.append(model.shrunk(rest, size))
     return np.concatenate(colours, axis=1), np.concatenate(left, axis=1)
-
-
-def _reduced(planes: Floats, size: tuple[int, int]) -> Floats:
-    return np.stack(
-        [
-            np.asarray(cv2.resize(np.ascontiguousarray(p), size, interpolation=cv2.INTER_AREA))
-            for p in planes
-        ]
-    )
-
-
-def _strips(
-    height: int, width: int, factor: int, margin: int = 0
-) -> Iterator[tuple[slice, int, int]]:
-    """Rows of each strip with its margin, and where the strip itself starts and stops.
-
-    Strips begin at multiples of ``factor`` and of the features' alignment.
-    """
-    step = factor * _ALIGNMENT
-    rows = max(step, _STRIP_PIXELS // width // step * step)
-    for start in range(0, height, rows):
-        stop = min(height, start + rows)
-        yield slice(max(0, start - margin), min(height, stop + margin)), start, stop

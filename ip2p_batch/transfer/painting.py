@@ -1,8 +1,8 @@
 """Brush strokes: a source painted in flat patches with sharp edges, as fine as its own pixels.
 
 Paintings flatten the detail of an image, which no affine model can. The Kuwahara filter (Kuwahara
-et al., 1976) does: each pixel becomes the mean of the square with the lowest variance among the
-four squares of which it is a corner. Two passes, with squares of 6 and then 5 pixels, make the
+et al., 1976) does: each pixel becomes the mean of the square with the lowest variance, among the
+four squares that have it in a corner. Two passes, with squares of 6 and then 5 pixels, make the
 patches flat. The model of an edit gets the difference to the source as a further regressor.
 """
 

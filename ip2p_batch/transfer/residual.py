@@ -6,8 +6,6 @@ Both change sign within a few pixels. An added or removed object does not: its r
 sign over an area. So the gate looks at the residual R after a blur G::
 
     gate = G_out max(0, 1 - tau^2 / |G R|^2),    kept = gate R
-
-This is the Wiener-like shrinkage of wavelet denoising, on the blurred energy.
 """
 
 from __future__ import annotations
@@ -43,7 +41,17 @@ def gate(residual: Floats) -> Floats:
     """The gate of this module's formula, 0 to 1, shape ``(h, w)``, for ``(h, w, 3)``."""
     longest = max(residual.shape[:2])
     blurred = cv2.GaussianBlur(residual, (0, 0), longest * _ENERGY_BLUR, borderType=_MIRROR)
-    energy = np.square(blurred).mean(axis=2)
-    weight = np.maximum(0, 1 - THRESHOLD**2 / np.maximum(energy, 1e-9)).astype(np.float32)
+    weight = shrinkage(np.square(blurred).mean(axis=2), THRESHOLD)
     soft = cv2.GaussianBlur(weight, (0, 0), longest * _EDGE_BLUR, borderType=_MIRROR)
     return np.asarray(soft, dtype=np.float32)
+
+
+def shrinkage(energy: Floats, threshold: float) -> Floats:
+    """``max(0, 1 - threshold^2 / energy)``: the Wiener-like shrinkage of wavelet denoising.
+
+    Args:
+        energy: mean square over colours from 0 to 1.
+        threshold: root mean square below which all is noise.
+    """
+    weight = np.maximum(0, 1 - threshold**2 / np.maximum(energy, 1e-9))
+    return np.asarray(weight, dtype=np.float32)

@@ -19,7 +19,7 @@ from ..depth import Samples16
 from . import tiff
 from .formats import UnsupportedSamplesError
 
-#: Raw layouts of which either byte can be decoded, without the byte order.
+#: Raw layouts whose high and low bytes can be decoded alone, without the byte order.
 _LAYOUTS = ("RGB", "RGBX", "RGBA", "RGBa")
 _NATIVE = "L" if sys.byteorder == "little" else "B"
 _WHITE = 65535
