@@ -13,6 +13,7 @@ from PIL import Image as Pillow
 from ip2p_batch.editing.editor import Overrides
 from ip2p_batch.execution.full_size import transferred
 from ip2p_batch.frame import Frame, Image
+from ip2p_batch.jobs.spec import table_edit_size
 from ip2p_batch.media.gradient import busiest_window
 from ip2p_batch.media.resize import Resize
 from ip2p_batch.models import catalog
@@ -109,8 +110,7 @@ class Edits:
 
 def default_size(longest: int) -> int:
     """What ``--size auto`` means for a source with this longest side."""
-    table = catalog.edit_sizes("tiny").table()
-    return next((size for up_to, size in table if longest <= up_to), table[-1][1])
+    return table_edit_size(catalog.edit_sizes("tiny").table(), longest)
 
 
 def read_image(path: Path) -> Image:

@@ -6,6 +6,7 @@ Frame and item ranges are half-open everywhere: ``[start, stop)``.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from typing import Annotated, Literal
 
 import msgspec
@@ -200,12 +201,19 @@ class Job(FrozenStruct, frozen=True, kw_only=True):
         """
         if self.recipe.size != "auto":
             return self.recipe.size
-        longest = max(width, height)
-        fitting = (size for up_to, size in self.size_table if longest <= up_to)
-        return next(fitting, self.size_table[-1][1])
+        return table_edit_size(self.size_table, max(width, height))
 
     def fingerprint(self) -> str:
         """SHA-256 over everything that determines the result; every receipt contains it."""
         sizes = (self.size_table, self.tile_size)
         parts = (self.recipe, sizes, self.encoding, self.source, self.reference_digest)
         return hashlib.sha256(msgspec.json.encode(parts, order="sorted")).hexdigest()
+
+
+def table_edit_size(table: Sequence[tuple[int, int]], longest: int) -> int:
+    """The edit size of a source with this longest side, by a table as :attr:`Job.size_table`.
+
+    >>> [table_edit_size([(720, 192), (4096, 256)], side) for side in (640, 1280, 9000)]
+    [192, 256, 256]
+    """
+    return next((size for up_to, size in table if longest <= up_to), table[-1][1])
