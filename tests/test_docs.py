@@ -157,3 +157,18 @@ def test_every_public_name_in_the_docs_exists(page):
 def test_the_benchmarks_that_the_docs_list_are_programs():
     for name in re.findall(r"python -m benchmarks\.(\w+)", text(ROOT / "docs" / "performance.md")):
         assert "__main__" in (ROOT / "benchmarks" / f"{name}.py").read_text(), name
+
+
+def fidelity_rows():
+    lines = text(ROOT / "docs/fidelity.md").splitlines()
+    rows = [line.strip("|").split(" | ") for line in lines if line.startswith("| ")]
+    return [row for row in rows if row[0].strip() != "input or fact"]
+
+
+def test_every_row_of_the_fidelity_table_names_tests_that_exist():
+    for row in fidelity_rows():
+        named = re.findall(r"`(test_\w+)\.py::(test_\w+)`", row[2])
+        assert len(row) == 3 and named, row
+        for module, name in named:
+            source = (ROOT / f"tests/{module}.py").read_text(encoding="utf-8")
+            assert f"def {name}(" in source, f"{row[0]}: no {name} in {module}.py"
