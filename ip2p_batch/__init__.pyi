@@ -13,7 +13,7 @@ from .jobs.status import JobStatus
 # What determines the result
 from .recipe import Recipe
 from .planning.recipes import recipe_for
-from .jobs.spec import Encoding
+from .jobs.spec import Decoding, Encoding
 from .settings import Settings
 
 # Editors of your own
@@ -54,6 +54,7 @@ __all__ = [
     # What determines the result
     "Recipe",
     "recipe_for",
+    "Decoding",
     "Encoding",
     "Settings",
     # Editors of your own

@@ -22,7 +22,7 @@ from .jobs.events import Event
 from .jobs.folder import JobFolder
 from .jobs.records import Result
 from .jobs.registry import find_job
-from .jobs.spec import Encoding, Priority
+from .jobs.spec import Decoding, Encoding, Priority
 from .jobs.status import JobStatus, read_status
 from .planning.prepare import EditRequest, PreparedJob, prepare_job
 from .planning.recipes import resolve_recipe
@@ -51,6 +51,7 @@ def edit(
     workers: int | None = None,
     broker: str | None = None,
     progress: Progress | None = None,
+    decoding: Decoding | None = None,
     encoding: Encoding | None = None,
     start: float | None = None,
     end: float | None = None,
@@ -73,6 +74,7 @@ def edit(
         broker: URL of a Redis with workers; None is ``IP2P_BROKER_URL``, else a private Redis and
             local workers for this call.
         progress: called for every :class:`~ip2p_batch.jobs.events.Event`.
+        decoding: how a video is read; None is its main stream.
         encoding: codec and quality of the result; None is H.264, or each image's own format.
         start, end: seconds from the first frame of a video; None is from its start, to its end.
         overwrite: replace an output that exists.
@@ -96,6 +98,7 @@ def edit(
         instruction,
         output=output,
         recipe=recipe,
+        decoding=decoding,
         encoding=encoding,
         start=start,
         end=end,
@@ -122,6 +125,7 @@ def plan(
     output: SourcePath | None = None,
     recipe: Recipe | None = None,
     progress: Progress | None = None,
+    decoding: Decoding | None = None,
     encoding: Encoding | None = None,
     start: float | None = None,
     end: float | None = None,
@@ -138,6 +142,7 @@ def plan(
         instruction,
         output=output,
         recipe=recipe,
+        decoding=decoding,
         encoding=encoding,
         start=start,
         end=end,
@@ -153,6 +158,7 @@ def submit(
     recipe: Recipe | None = None,
     broker: str | None = None,
     progress: Progress | None = None,
+    decoding: Decoding | None = None,
     encoding: Encoding | None = None,
     start: float | None = None,
     end: float | None = None,
@@ -183,6 +189,7 @@ def submit(
         instruction,
         output=output,
         recipe=recipe,
+        decoding=decoding,
         encoding=encoding,
         start=start,
         end=end,
@@ -307,6 +314,7 @@ def _request(
     *,
     output: SourcePath | None,
     recipe: Recipe | None,
+    decoding: Decoding | None,
     encoding: Encoding | None,
     start: float | None,
     end: float | None,
@@ -320,6 +328,7 @@ def _request(
         source=Path(source),
         recipe=recipe,
         output=None if output is None else Path(output),
+        decoding=decoding or Decoding(),
         encoding=encoding or Encoding(),
         start=start,
         end=end,

@@ -20,7 +20,7 @@ from ip2p_batch.jobs.records import (
     Result,
     WorkerInfo,
 )
-from ip2p_batch.jobs.spec import Encoding, Job, Source
+from ip2p_batch.jobs.spec import Decoding, Encoding, Job, Source
 from ip2p_batch.queue.messages import Message, build_message, read_message
 from ip2p_batch.recipe import Detail, Recipe
 
@@ -59,6 +59,7 @@ values = st.one_of(
         Job, id=text, source=st.builds(Source, path=text, stamp=text, items=numbers),
         recipe=st.builds(Recipe, instruction=text, seed=numbers), output=text,
         size_table=tables,
+        decoding=st.builds(Decoding, stream=st.none() | numbers),
         encoding=st.builds(Encoding, crf=st.none() | numbers), overwrite=st.booleans(),
         reference_digest=text,
     ),

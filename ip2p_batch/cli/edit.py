@@ -17,6 +17,7 @@ from .options import (
     JobArgument,
     OutputOptions,
     ReportOptions,
+    SourceOptions,
     WorkerOptions,
     option,
 )
@@ -70,6 +71,7 @@ MixedHardwareOption = Annotated[
 def edit(
     source: SourceArgument,
     recipe_options: RecipeOptions,
+    source_options: SourceOptions,
     output_options: OutputOptions,
     worker_options: WorkerOptions,
     report_options: ReportOptions,
@@ -99,6 +101,7 @@ def edit(
         source=source,
         recipe=recipe_from(instruction, recipe_options),
         output=output_options.output,
+        decoding=source_options.decoding(),
         encoding=output_options.encoding(),
         start=output_options.start,
         end=output_options.end,

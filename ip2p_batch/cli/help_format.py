@@ -13,6 +13,7 @@ from typing import Any
 from typer.core import TyperCommand, TyperGroup
 
 RECIPE = "Recipe"
+SOURCE = "Source"
 OUTPUT = "Output"
 COMPARISON = "Comparison"
 PAIRS = "Pairs"
@@ -28,6 +29,7 @@ _ORDER = (
     "Machines",
     "Checks",
     RECIPE,
+    SOURCE,
     OUTPUT,
     COMPARISON,
     PAIRS,

@@ -10,10 +10,10 @@ from typing import Annotated, Any, get_args, get_type_hints
 import msgspec
 import typer
 
-from ..jobs.spec import Encoding, Priority
+from ..jobs.spec import Decoding, Encoding, Priority
 from ..settings import Settings
 from .command import OptionGroup
-from .help_format import OUTPUT, REPORTING, WORKERS
+from .help_format import OUTPUT, REPORTING, SOURCE, WORKERS
 from .param_types import choice, devices, seconds
 
 _ENCODING = get_type_hints(Encoding)
@@ -26,6 +26,27 @@ def option(*names: str, panel: str, help: str, default: str = "", **more: Any) -
     """A Typer option whose help ends with its default, if ``default`` describes it."""
     text = f"{help} [default: {default}]" if default else help
     return typer.Option(*names, help=text, rich_help_panel=panel, show_default=False, **more)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SourceOptions(OptionGroup):
+    """How a source is read."""
+
+    stream: Annotated[
+        int | None,
+        option(
+            "--stream",
+            min=0,
+            metavar="N",
+            help="Index of the video stream in the file, as ffprobe counts.",
+            panel=SOURCE,
+            default="the one flagged as default, then the one with the largest frames",
+        ),
+    ] = None
+
+    def decoding(self) -> Decoding:
+        """How the source is read."""
+        return Decoding(stream=self.stream)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,7 +17,7 @@ from ..models import catalog
 from ..planning.memory import memory
 from . import exits, formatting
 from .edit import InstructionArgument, SourceArgument
-from .options import OutputOptions, ReportOptions
+from .options import OutputOptions, ReportOptions, SourceOptions
 from .recipe_options import RecipeOptions, recipe_from
 from .report import Reporter, reporter_for
 
@@ -36,6 +36,7 @@ _NO_INSTRUCTION = "(none given)"
 def plan(
     source: SourceArgument,
     recipe_options: RecipeOptions,
+    source_options: SourceOptions,
     output_options: OutputOptions,
     report_options: ReportOptions,
     instruction: InstructionArgument = None,
@@ -57,6 +58,7 @@ def plan(
         source=source,
         recipe=recipe,
         output=output_options.output,
+        decoding=source_options.decoding(),
         encoding=output_options.encoding(),
         start=output_options.start,
         end=output_options.end,

@@ -248,12 +248,14 @@ def _job(name: str | None, output: Path) -> JobFolder | None:
 def _with_job(request: ScoreRequest, folder: JobFolder, first: int | None) -> ScoreRequest:
     from ..evaluation.video import to_output_frames
 
-    start = folder.job().source.start if first is None else first
+    job = folder.job()
+    start = job.source.start if first is None else first
     plan = folder.plan()
     starts = sorted(chunk.start for chunk in plan.chunks if isinstance(chunk, VideoChunk))
     return msgspec.structs.replace(
         request,
         first=start,
+        decoding=job.decoding,
         seams=to_output_frames(starts, start),
         cuts=to_output_frames([shot.start for shot in plan.shots], start),
     )

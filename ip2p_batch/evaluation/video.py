@@ -12,6 +12,7 @@ import numpy as np
 
 from ..errors import SourceError
 from ..frame import Image
+from ..jobs.spec import Decoding
 from ..media.video.probe import VideoIndex, index_video
 from ..media.video.reader import VideoReader
 from ..threads import CpuPool
@@ -33,6 +34,7 @@ class ScoreRequest(msgspec.Struct, frozen=True, kw_only=True):
             are never enlarged.
         seams: first frames of chunks, counted in the output.
         cuts: first frames of shots, counted in the output; None: detect them in the source.
+        decoding: how the source was read.
     """
 
     source: Path
@@ -41,6 +43,7 @@ class ScoreRequest(msgspec.Struct, frozen=True, kw_only=True):
     size: int = 512
     seams: tuple[int, ...] = ()
     cuts: tuple[int, ...] | None = None
+    decoding: Decoding = Decoding()
 
     @property
     def first_frame(self) -> int:
@@ -122,7 +125,7 @@ def score_video(
     Raises:
         SourceError: a video cannot be read, has only one frame, or their numbers of frames differ.
     """
-    source = index_video(request.source, scenes=request.cuts is None)
+    source = index_video(request.source, decoding=request.decoding, scenes=request.cuts is None)
     output = index_video(request.output, scenes=False)
     total = _compared_frames(request, source, output)
     cuts = request.cuts
@@ -179,7 +182,7 @@ def sample_frames(request: ScoreRequest, count: int) -> tuple[list[Image], list[
     Raises:
         SourceError: as :func:`score_video`.
     """
-    source = index_video(request.source, scenes=False)
+    source = index_video(request.source, decoding=request.decoding, scenes=False)
     output = index_video(request.output, scenes=False)
     total = _compared_frames(request, source, output)
     numbers = sorted({round(number) for number in np.linspace(0, total - 1, min(count, total))})

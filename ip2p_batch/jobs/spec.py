@@ -43,6 +43,7 @@ class VideoFacts(FrozenStruct, frozen=True, kw_only=True):
     """Facts of a video stream, as probed.
 
     Attributes:
+        stream: index of the stream in the file, as ffprobe counts.
         width, height: size in pixels as stored, before rotation.
         rotation: clockwise degrees that turn a stored frame upright: 0, 90, 180, 270.
         sar: sample aspect ratio of the stored frame, ``(1, 1)`` for square.
@@ -55,6 +56,7 @@ class VideoFacts(FrozenStruct, frozen=True, kw_only=True):
         notes: one line each for the user ("Transparency is not kept.").
     """
 
+    stream: int = 0
     width: int
     height: int
     rotation: int = 0
@@ -153,6 +155,17 @@ class Encoding(FrozenStruct, frozen=True, kw_only=True):
     quality: int | None = None
 
 
+class Decoding(FrozenStruct, frozen=True, kw_only=True):
+    """How a source is read.
+
+    Attributes:
+        stream: index of the video stream in the file, as ffprobe counts; None is the stream with
+            the default flag, and the one with the largest frames among several. Never a cover.
+    """
+
+    stream: Annotated[int, Meta(ge=0)] | None = None
+
+
 class Job(FrozenStruct, frozen=True, kw_only=True):
     """Source, recipe and destination: all that a worker needs, stored as ``job.json``.
 
@@ -178,6 +191,7 @@ class Job(FrozenStruct, frozen=True, kw_only=True):
     output: str
     size_table: tuple[tuple[Annotated[int, Meta(ge=1)], EditSize], ...] = ()
     tile_size: Annotated[int, Meta(ge=0)] = 0
+    decoding: Decoding = Decoding()
     encoding: Encoding = Encoding()
     overwrite: bool = False
     reference_digest: str = ""
@@ -206,7 +220,8 @@ class Job(FrozenStruct, frozen=True, kw_only=True):
     def fingerprint(self) -> str:
         """SHA-256 over everything that determines the result; every receipt contains it."""
         sizes = (self.size_table, self.tile_size)
-        parts = (self.recipe, sizes, self.encoding, self.source, self.reference_digest)
+        options = (self.decoding, self.encoding)
+        parts = (self.recipe, sizes, options, self.source, self.reference_digest)
         return hashlib.sha256(msgspec.json.encode(parts, order="sorted")).hexdigest()
 
 

@@ -17,7 +17,7 @@ from ..errors import OutputError, RecipeError, SourceError
 from ..frame import FrameTable
 from ..jobs.events import Event
 from ..jobs.plan import Plan
-from ..jobs.spec import Encoding, Item, Job, Priority, Source, VideoFacts
+from ..jobs.spec import Decoding, Encoding, Item, Job, Priority, Source, VideoFacts
 from ..media import reference_image
 from ..media.images.naming import is_text, printable
 from ..media.resize import Resize
@@ -49,6 +49,7 @@ class EditRequest(msgspec.Struct, frozen=True, kw_only=True):
     source: Path
     recipe: Recipe
     output: Path | None = None
+    decoding: Decoding = Decoding()
     encoding: Encoding = Encoding()
     start: float | None = None
     end: float | None = None
@@ -166,7 +167,9 @@ def _prepare_video(request: EditRequest, path: Path, output: Path, report: Repor
         raise RecipeError("--format is for images.", hint="Use --codec for a video.")
     if output.is_dir():
         output = output / path.name
-    index = probe.index_video(path, scenes=recipe.scenes, progress=_progress(report))
+    index = probe.index_video(
+        path, decoding=request.decoding, scenes=recipe.scenes, progress=_progress(report)
+    )
     facts = index.facts
     warnings = [*facts.notes, *_depth_notes(facts, request)]
     warnings += video_output.check_output(path, output, facts, request.encoding)
@@ -199,6 +202,8 @@ def _prepare_images(
     recipe = request.recipe
     if request.start is not None or request.end is not None:
         raise RecipeError("--start and --end are for videos.", hint="Omit them.")
+    if request.decoding != Decoding():
+        raise RecipeError("Options under Source are for videos.", hint="Omit them.")
     report(Event(kind="planning", stage="listing images"))
     items = images.list_images(path, output, kind, request.encoding)
     if not recipe.instruction.strip() and not all(i.instruction or i.error for i in items):
@@ -266,6 +271,7 @@ def _job(request: EditRequest, source: Source, output: Path) -> Job:
         output=str(output),
         size_table=_size_table(request.recipe),
         tile_size=_tile_size(request.recipe),
+        decoding=request.decoding,
         encoding=request.encoding,
         overwrite=request.overwrite,
         allow_mixed_hardware=request.allow_mixed_hardware,

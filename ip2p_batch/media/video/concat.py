@@ -100,8 +100,15 @@ def join(
         if tag and target_format.keeps_time_base:
             video.codec_context.codec_tag = tag
         video.time_base = base
-        stream_copy.copy_video_tags(container, video)
-        copies = stream_copy.add_copies(container, target, source, segments[0], target_format.name)
+        stream_copy.copy_video_tags(container.streams[facts.stream], video)
+        copies = stream_copy.add_copies(
+            container,
+            target,
+            facts.stream,
+            path=source,
+            sample=segments[0],
+            format_name=target_format.name,
+        )
         stream_copy.copy_headers(container, target, offset, kept)
         video_packets = _timed_packets(
             segments, template.codec_context.extradata, presentation, times, facts

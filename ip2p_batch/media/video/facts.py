@@ -40,6 +40,7 @@ def header_facts(
         or stream.metadata.get("alpha_mode", stream.metadata.get("ALPHA_MODE")) == "1"
     )
     return VideoFacts(
+        stream=stream.index,
         width=frame.width,
         height=frame.height,
         rotation=-round(frame.rotation / 90) * 90 % 360,

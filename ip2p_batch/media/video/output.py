@@ -70,7 +70,7 @@ def check_output(source: Path, output: Path, facts: VideoFacts, encoding: Encodi
     with tempfile.TemporaryDirectory(prefix="ip2p-") as folder:
         sample = _sample_segment(Path(folder), facts, encoding)
         with open_input(source) as container:
-            for stream in stream_copy.copyable_streams(container):
+            for stream in stream_copy.copyable_streams(container, facts.stream):
                 if stream_copy.container_accepts(
                     stream, source, sample, CONTAINERS[suffix].name
                 ) or stream_copy.is_empty(stream, source):  # announced in the header only

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from ...errors import SourceError
-from ...jobs.spec import VideoFacts
+from ...jobs.spec import Decoding, VideoFacts
 from .. import limits
 from .facts import header_facts, scanned_facts
 from .pyav import MEDIA_ERRORS, fraction, open_input
@@ -25,6 +25,8 @@ from .streams import (
 )
 from .timestamps import Times
 from .types import InputContainer, Stream, VideoFrame
+
+_DEFAULT_DECODING = Decoding()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -44,7 +46,11 @@ class VideoIndex:
 
 
 def index_video(
-    path: Path, *, scenes: bool = True, progress: Progress = lambda *_: None
+    path: Path,
+    *,
+    decoding: Decoding = _DEFAULT_DECODING,
+    scenes: bool = True,
+    progress: Progress = lambda *_: None,
 ) -> VideoIndex:
     """Read a video once, from end to end.
 
@@ -52,12 +58,18 @@ def index_video(
     scene cuts are found on the way. Without ``scenes``, only packets are listed, which takes
     milliseconds; damage then shows when frames are read. Memory: 16 bytes per frame.
 
+    Args:
+        decoding: how the file is read.
+        scenes: find scene cuts.
+        progress: called with the frames read so far.
+
     Raises:
-        SourceError: not a video, no video stream, an unknown codec, high dynamic range, no
+        SourceError: not a video, no video stream, no such stream, an unknown codec, high dynamic
+            range, no
             timestamps, no frame that decodes, or an input beyond ``limits``.
     """
     refuse_playlist(path)
-    draft = _draft_facts(path)
+    draft = _draft_facts(path, decoding)
     index = None if scenes else _index_packets(path, draft, progress)
     if index is None:
         index = _index_frames(path, draft, progress)
@@ -65,16 +77,16 @@ def index_video(
 
 
 @contextmanager
-def _open_stream(path: Path) -> Iterator[tuple[InputContainer, Stream]]:
+def _open_stream(path: Path, index: int | None) -> Iterator[tuple[InputContainer, Stream]]:
     with open_input(path) as container:
         limits.STREAMS.check(len(container.streams), path, "it has")
-        stream = video_stream(container, path)
+        stream = video_stream(container, path, index)
         limit_pixels(stream, path)
         yield container, stream
 
 
-def _draft_facts(path: Path) -> VideoFacts:
-    with _open_stream(path) as (container, stream):
+def _draft_facts(path: Path, decoding: Decoding) -> VideoFacts:
+    with _open_stream(path, decoding.stream) as (container, stream):
         return header_facts(container, stream, _first_frame(container, stream, path), path)
 
 
@@ -101,7 +113,7 @@ def _index_packets(path: Path, draft: VideoFacts, progress: Progress) -> VideoIn
     """
     if draft.container in UNSEEKABLE:
         return None
-    with _open_stream(path) as (container, stream):
+    with _open_stream(path, draft.stream) as (container, stream):
         scan = Scan(stream, fraction(draft.time_base), path)
         scan.list_packets(container, draft.frames, progress)
         if scan.untimed:
@@ -114,7 +126,7 @@ def _index_packets(path: Path, draft: VideoFacts, progress: Progress) -> VideoIn
 
 def _index_frames(path: Path, draft: VideoFacts, progress: Progress) -> VideoIndex:
     """Index by decoding every frame."""
-    with _open_stream(path) as (container, stream):
+    with _open_stream(path, draft.stream) as (container, stream):
         stream.thread_type = "AUTO"
         scan = Scan(stream, fraction(draft.time_base), path)
         cuts = scan.decode(container, stream, draft.frames, progress)

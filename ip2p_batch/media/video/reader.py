@@ -218,7 +218,7 @@ class VideoReader(Generic[AnyFrame]):
     def _reopen(self) -> None:
         self._close()
         self._container = self._stack.enter_context(open_input(self._path))
-        self._stream = video_stream(self._container, self._path)
+        self._stream = video_stream(self._container, self._path, self._facts.stream)
         limit_pixels(self._stream, self._path, self._facts.width * self._facts.height)
         self._stream.thread_type = "AUTO"
 

@@ -14,7 +14,7 @@ import av.error
 from ...errors import SourceError
 from .packets import TimeRange
 from .pyav import MEDIA_ERRORS, fraction, open_input, ratio
-from .streams import is_cover, video_stream
+from .streams import is_cover
 from .types import InputContainer, OutputContainer, Packet, Stream
 
 #: Container and stream tags that describe the source's file instead of its content. MOV turns a
@@ -27,9 +27,12 @@ _FILE_TAGS = {
 _STATISTICS = "_statistics_"
 
 
-def copyable_streams(container: InputContainer) -> list[Stream]:
-    """All streams of a source except the edited one, and except the track of MP4's chapters."""
-    edited = video_stream(container, Path(container.name)).index
+def copyable_streams(container: InputContainer, edited: int) -> list[Stream]:
+    """All streams of a source except the edited one, and except the track of MP4's chapters.
+
+    Args:
+        edited: index of the edited stream.
+    """
     has_chapters = bool(container.chapters())  # copy_headers writes them to a new track
     return [
         stream
@@ -102,11 +105,18 @@ def add_stream(target: OutputContainer, template: Stream, *, encoder: str = "") 
 
 
 def add_copies(
-    source: InputContainer, target: OutputContainer, path: Path, sample: Path, format_name: str
+    source: InputContainer,
+    target: OutputContainer,
+    edited: int,
+    *,
+    path: Path,
+    sample: Path,
+    format_name: str,
 ) -> dict[int, Stream]:
     """Add every stream that the container accepts, with its tags and flags.
 
     Args:
+        edited: index of the edited stream of the source.
         path, sample, format_name: see :func:`container_accepts`.
 
     Returns:
@@ -114,7 +124,7 @@ def add_copies(
         packets.
     """
     copies = {}
-    for stream in copyable_streams(source):
+    for stream in copyable_streams(source, edited):
         if not container_accepts(stream, path, sample, format_name):
             continue
         copy = _add(target, stream)
@@ -125,9 +135,8 @@ def add_copies(
     return copies
 
 
-def copy_video_tags(source: InputContainer, video: Stream) -> None:
+def copy_video_tags(original: Stream, video: Stream) -> None:
     """Copy title, language and flags of the edited stream."""
-    original = video_stream(source, Path(source.name))
     video.metadata.update(_content_tags(original.metadata))
     video.disposition = original.disposition
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from ...errors import SourceError
@@ -39,8 +40,12 @@ def refuse_playlist(path: Path) -> None:
         )
 
 
-def video_stream(container: InputContainer, path: Path) -> Stream:
-    """Return the video stream to edit: the first one that is not a cover image.
+def video_stream(container: InputContainer, path: Path, index: int | None = None) -> Stream:
+    """Return the video stream to edit.
+
+    Args:
+        index: of the stream in the file; None is the one with the default flag, and the one with
+            the largest frames among several. A cover image is never returned.
 
     Raises:
         SourceError: there is no such stream, its codec is unknown, or the file is no video.
@@ -60,13 +65,51 @@ def video_stream(container: InputContainer, path: Path) -> Stream:
             path=path,
             hint="Check that this is the right file.",
         )
-    if getattr(streams[0], "codec_context", None) is None:
+    stream = _main_stream(streams) if index is None else _named_stream(streams, index, path)
+    if not _has_decoder(stream):
         raise SourceError(
             f"{path}: its video codec is not supported.",
             path=path,
             hint="Convert it first: ffmpeg -i FILE -c:v libx264 -crf 12 NEW.mp4",
         )
-    return streams[0]
+    return stream
+
+
+def _main_stream(streams: Sequence[Stream]) -> Stream:
+    """The stream with the default flag, then the one with the largest frames, then the first.
+
+    A stream without a decoder is chosen only if no stream has one.
+    """
+
+    def rank(stream: Stream) -> tuple[bool, bool, int]:
+        if not _has_decoder(stream):
+            return (False, False, 0)
+        is_default = bool(stream.disposition & type(stream.disposition).default)
+        return (True, is_default, stream.width * stream.height)
+
+    return max(streams, key=rank)
+
+
+def _named_stream(streams: Sequence[Stream], index: int, path: Path) -> Stream:
+    for stream in streams:
+        if stream.index == index:
+            return stream
+    listed = ", ".join(_describe_size(stream) for stream in streams)
+    raise SourceError(
+        f"{path}: stream {index} is not a video stream of this file.",
+        path=path,
+        hint=f"Choose with --stream among its video streams: {listed}.",
+    )
+
+
+def _describe_size(stream: Stream) -> str:
+    if not _has_decoder(stream):
+        return f"{stream.index} (unknown codec)"
+    return f"{stream.index} ({stream.codec_context.name}, {stream.width}x{stream.height})"
+
+
+def _has_decoder(stream: Stream) -> bool:
+    return getattr(stream, "codec_context", None) is not None
 
 
 def is_cover(stream: Stream) -> bool:

@@ -82,6 +82,7 @@ class Disposition(Protocol):
     """``av.stream.Disposition``: a set of flags."""
 
     attached_pic: int
+    default: int
     timed_thumbnails: int
 
     def __and__(self, other: int) -> int: ...
