@@ -4,11 +4,13 @@ import os
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from ip2p_batch.errors import SourceError
 from ip2p_batch.jobs.codec import decode, encode
 from ip2p_batch.jobs.spec import Item
-from ip2p_batch.media.images.listing import find_items, measure_items
+from ip2p_batch.media.images import naming
+from ip2p_batch.media.images.listing import find_items, list_folder, measure_items
 
 from . import pictures
 from .pictures import save
@@ -103,13 +105,99 @@ def test_links_are_followed_only_inside_the_folder(tmp_path):
     errors = dict(zip(found(items, folder), [item.error for item in items], strict=True))
     assert errors == {
         "broken.png": "a broken link",
-        "folder": "a link to a folder outside; such links are not followed",
+        "folder": "a link to a folder outside; --follow-links follows such links",
         "inside.png": None,
-        "leaves.png": "a link to a file outside; such links are not followed",
+        "leaves.png": "a link to a file outside; --follow-links follows such links",
         "real.png": None,
         "sub/loop.png": "a broken link",
         "sub/more.png": None,
     }
+
+
+def test_links_to_outside_are_followed_on_request_and_each_folder_is_read_once(tmp_path):
+    touch(tmp_path, "in/real.png", "in/sub/more.png", "outside/a.png", "outside/deep/b.png")
+    touch(tmp_path, "blobs/1f2e", "out/old.png")
+    folder = tmp_path / "in"
+    (folder / "photo.png").symlink_to(tmp_path / "blobs/1f2e")  # as in a cache of the model hub
+    (folder / "first").symlink_to(tmp_path / "outside")
+    (folder / "second").symlink_to(tmp_path / "outside")
+    (folder / "results").symlink_to(tmp_path / "out")
+    (folder / "pipe.png").symlink_to("/dev/null")
+    (tmp_path / "outside/back").symlink_to(folder)
+    (tmp_path / "outside/deep/up").symlink_to(tmp_path / "outside")
+    listed = list_folder(folder, tmp_path / "out", follow_links=True)
+    items = listed.items
+    errors = dict(zip(found(items, folder), [item.error for item in items], strict=True))
+    assert errors == {
+        "first/a.png": None,
+        "first/deep/b.png": None,
+        "photo.png": None,
+        "pipe.png": "not a regular file",
+        "real.png": None,
+        "sub/more.png": None,
+    }
+
+
+def test_a_link_that_leads_to_the_folder_above_lists_no_image_twice(tmp_path):
+    touch(tmp_path, "all/in/a.png", "all/b.png")
+    folder = tmp_path / "all/in"
+    (folder / "up").symlink_to(tmp_path / "all")
+    items = list_folder(folder, tmp_path / "out", follow_links=True).items
+    assert found(items, folder) == ["a.png", "up/b.png"]
+
+
+def test_folders_of_thumbnails_and_deleted_files_are_left_out_and_counted(tmp_path):
+    touch(tmp_path, "a.jpg", "@eaDir/a.jpg/SYNOPHOTO_THUMB_XL.jpg", "#recycle/b.jpg")
+    touch(tmp_path, "sub/__MACOSX/._c.jpg", "sub/c.jpg", "$RECYCLE.BIN/x.png", ".thumbnails/a.png")
+    listed = list_folder(tmp_path, tmp_path / "out")
+    assert found(listed.items, tmp_path) == ["a.jpg", "sub/c.jpg"]
+    assert listed.notes == ("5 folders of thumbnails or deleted files left out.",)
+
+
+@pytest.mark.parametrize(
+    ("suffix", "name"),
+    [(".jfif", "JPEG"), (".jpe", "JPEG"), (".pjpeg", "JPEG"), (".jfi", "JPEG"), (".JIF", "JPEG"),
+     (".jpg_large", "JPEG"), (".apng", "PNG"), (".dib", "BMP"), (".btf", "TIFF")],
+)  # fmt: skip
+def test_other_suffixes_of_a_format_are_listed_and_kept(tmp_path, suffix, name):
+    path = tmp_path / f"a{suffix}"
+    Image.new("RGB", (8, 6)).save(path, name)
+    items = measure_items(find_items(tmp_path, tmp_path / "out"))
+    assert [(i.error, i.width, i.height) for i in items] == [(None, 8, 6)]
+    assert items[0].output == str(tmp_path / "out" / path.name)
+    converted = find_items(tmp_path, tmp_path / "out", format=name.lower())
+    assert converted[0].output == items[0].output
+
+
+@pytest.mark.parametrize(
+    ("first", "second"), [("A.jpg", "a.JPG"), ("\u00e4.png", "A\u0308.png"), ("ß.png", "SS.png")]
+)
+def test_names_that_some_disks_take_for_one_are_named(tmp_path, first, second):
+    touch(tmp_path, first, second, "b.png")
+    if len(os.listdir(tmp_path)) < 3:
+        pytest.skip("this disk takes the two names for one")
+    listed = list_folder(tmp_path, tmp_path / "out")
+    assert not any(item.error for item in listed.items)
+    (note,) = listed.notes
+    assert first in note and second in note and "b.png" not in note
+
+
+def test_on_a_disk_that_ignores_case_the_later_of_two_names_is_refused(tmp_path, monkeypatch):
+    touch(tmp_path, "A.jpg", "a.jpg")
+    monkeypatch.setattr(naming, "ignores_case", lambda path: True)
+    items = find_items(tmp_path, tmp_path / "out")
+    assert [item.error for item in items] == [
+        None,
+        f"{tmp_path}/out/a.jpg is already the output of {tmp_path}/A.jpg",
+    ]
+
+
+def test_a_disk_ignores_case_where_a_name_in_other_letters_is_the_same_folder(tmp_path):
+    folder = tmp_path / "Photos"
+    folder.mkdir()
+    assert not naming.ignores_case(folder / "new" / "deep")
+    (tmp_path / "pHOTOS").symlink_to(folder)  # as such a disk would answer
+    assert naming.ignores_case(folder / "new" / "deep")
 
 
 def test_names_with_line_breaks_are_accepted_and_undecodable_ones_refused(tmp_path):

@@ -10,28 +10,36 @@ from pathlib import Path
 import msgspec
 
 from ..errors import OutputError, SourceError
-from ..jobs.spec import Encoding, Item, Job
+from ..jobs.spec import Decoding, Encoding, Item, Job
 from ..media.images import listing
 from ..media.images.formats import SUFFIXES, suffix_format
+from ..media.images.listing import Listing
+from ..media.images.naming import alike_names
 from ..media.images.writer import output_suffix
 from ..media.source import SourceKind, classify_source
 
 
-def list_images(path: Path, output: Path, kind: SourceKind, encoding: Encoding) -> list[Item]:
+def list_images(
+    path: Path,
+    output: Path,
+    kind: SourceKind,
+    encoding: Encoding,
+    decoding: Decoding = Decoding(),
+) -> Listing:
     """The images of a folder, of a manifest, or the one image, each with its output path.
 
     Raises:
         SourceError: there is no image, or the folder or manifest cannot be read.
         OutputError: the output has the suffix of no image format.
     """
-    items = _list(path, output, kind, encoding)
-    if not items:
+    listed = _list(path, output, kind, encoding, decoding)
+    if not listed.items:
         raise SourceError(
             f"{path} contains no images.",
             path=path,
             hint="JPEG, PNG, WebP, TIFF, BMP and AVIF files are searched, in all subfolders.",
         )
-    return items
+    return listed
 
 
 def check_images(
@@ -65,11 +73,13 @@ def nothing_to_edit(path: Path, failed: Sequence[Item]) -> SourceError:
     )
 
 
-def image_warnings(items: Sequence[Item]) -> list[str]:
-    """Warnings about images that are not edited, one line each."""
+def image_warnings(items: Sequence[Item], notes: Sequence[str] = ()) -> list[str]:
+    """Warnings about images that are not edited, one line each, after the ``notes`` of their
+    listing.
+    """
     skipped = sum(item.skipped for item in items)
     failed = sum(item.error is not None for item in items) - skipped
-    warnings = []
+    warnings = list(notes)
     if failed:
         warnings.append(f"{failed} of {len(items)} images cannot be edited.")
     if skipped:
@@ -92,7 +102,7 @@ def rescan(job: Job, items: Sequence[Item]) -> list[Item]:
     if kind == "still":
         listed = [msgspec.structs.replace(item, error=None) for item in items]
     else:
-        listed = _list(path, output, kind, job.encoding)
+        listed = _list(path, output, kind, job.encoding, job.decoding).items
     by_paths = {(os.path.normpath(i.source), i.output): i for i in listed}
     by_source = {os.path.normpath(i.source): i for i in listed}
     current = []
@@ -109,12 +119,16 @@ def rescan(job: Job, items: Sequence[Item]) -> list[Item]:
     return measured if job.overwrite else skip_existing(measured)
 
 
-def _list(path: Path, output: Path, kind: SourceKind, encoding: Encoding) -> list[Item]:
+def _list(
+    path: Path, output: Path, kind: SourceKind, encoding: Encoding, decoding: Decoding
+) -> Listing:
     if kind == "folder":
-        return listing.find_items(path, output, format=encoding.format)
+        follow = decoding.follow_links
+        return listing.list_folder(path, output, format=encoding.format, follow_links=follow)
     if kind == "manifest":
-        return listing.read_manifest(path, output, format=encoding.format)
-    return [Item(source=str(path), output=str(_single_output(path, output, encoding)))]
+        items = listing.read_manifest(path, output, format=encoding.format)
+        return Listing(items, tuple(alike_names(items)))
+    return Listing([Item(source=str(path), output=str(_single_output(path, output, encoding)))])
 
 
 def _single_output(path: Path, output: Path, encoding: Encoding) -> Path:

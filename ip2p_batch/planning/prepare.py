@@ -205,7 +205,8 @@ def _prepare_images(
     if request.decoding != Decoding():
         raise RecipeError("Options under Source are for videos.", hint="Omit them.")
     report(Event(kind="planning", stage="listing images"))
-    items = images.list_images(path, output, kind, request.encoding)
+    listed = images.list_images(path, output, kind, request.encoding, request.decoding)
+    items = listed.items
     if not recipe.instruction.strip() and not all(i.instruction or i.error for i in items):
         check_instruction("", path.name)
     items, stamp = images.check_images(items, _progress(report))
@@ -218,7 +219,7 @@ def _prepare_images(
     job = _job(request, Source(path=str(path), stamp=stamp, items=len(items)), output)
     resizes = [Resize.of_item(i, job.edit_size(i.width, i.height)) for i in editable]
     sizes = [(resize.width, resize.height) for resize in resizes]
-    plan, order = plan_images(sizes, images.image_warnings(items))
+    plan, order = plan_images(sizes, images.image_warnings(items, listed.notes))
     return PreparedJob(job=job, plan=plan, items=(*(editable[i] for i in order), *others))
 
 

@@ -22,10 +22,15 @@ from PIL import Image as Pillow
 from ...errors import Ip2pError, SourceError
 from .. import limits
 
-#: Formats that can be edited, by suffix. The first suffix of a format is its default.
+#: Formats that can be edited, by suffix. The first suffix of a format is its default; the others
+#: are what browsers, cameras and Windows name the same files (".jpg_large": saved from X).
 SUFFIXES: Mapping[str, str] = {
     ".jpg": "jpeg", ".jpeg": "jpeg", ".png": "png", ".webp": "webp", ".tiff": "tiff",
     ".tif": "tiff", ".bmp": "bmp", ".avif": "avif",
+    ".jpe": "jpeg", ".jfif": "jpeg", ".jfi": "jpeg", ".jif": "jpeg", ".pjpeg": "jpeg",
+    ".pjp": "jpeg", ".jpg_large": "jpeg", ".jpg-large": "jpeg", ".jpg_orig": "jpeg",
+    ".apng": "png", ".png_large": "png", ".btf": "tiff", ".tf8": "tiff", ".dib": "bmp",
+    ".avifs": "avif",
 }  # fmt: skip
 #: Suffixes of images that cannot be edited, but are reported.
 UNSUPPORTED: Mapping[str, str] = {

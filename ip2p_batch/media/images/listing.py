@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -13,9 +13,10 @@ from ...errors import SourceError
 from ...jobs.spec import Item
 from .formats import SUFFIXES, UNSUPPORTED, open_image, size_error, suffix_format, upright_size
 from .manifest import read_manifest
-from .naming import is_text, printable, reject_conflicts, with_format_suffix
+from .naming import alike_names, is_text, printable, reject_conflicts, with_format_suffix
+from .walk import Found, FolderWalk
 
-__all__ = ["find_items", "measure_items", "read_manifest"]
+__all__ = ["Listing", "find_items", "list_folder", "measure_items", "read_manifest"]
 
 #: Called with a stage, items done and items in all.
 Progress = Callable[[str, int, int], None]
@@ -25,39 +26,60 @@ _THREADS = 8  # most of the time is spent waiting for the file system
 _ITEMS_PER_SLICE = 512
 
 
-def find_items(
-    folder: Path,
-    output: Path,
-    *,
-    format: str | None = None,
-) -> list[Item]:
+class Listing(msgspec.Struct, frozen=True):
+    """The images of a source.
+
+    Attributes:
+        items: in their order, those with an error included.
+        notes: one line for the user for each kind of thing that was left out, and for names
+            that some disks take for one.
+    """
+
+    items: list[Item]
+    notes: tuple[str, ...] = ()
+
+
+def list_folder(
+    folder: Path, output: Path, *, format: str | None = None, follow_links: bool = False
+) -> Listing:
     """List all images below ``folder`` by their suffixes, sorted by path.
 
-    Results mirror the tree under ``output``. Hidden files, hidden folders and the
-    output folder are skipped. Links are followed only to files inside ``folder``. Other links to
-    images or folders become items with an error; so do images in unsupported formats, and the
-    later one of two images whose results would have the same name.
+    Results mirror the tree under ``output``. Hidden files, hidden folders, folders of thumbnails
+    and the output folder are left out. Links are followed to files inside ``folder``. Other links
+    to images or folders become items with an error, unless ``follow_links``; so do images in
+    unsupported formats, and the later one of two images whose results would have the same name.
 
     Args:
         format: format of the results; None keeps each image's own.
+        follow_links: follow links to files and folders outside ``folder``, too; each folder is
+            read once.
 
     Raises:
         SourceError: the folder itself cannot be listed.
     """
     folder, output = folder.absolute(), output.absolute()
-    entries = sorted(_walk(folder, output.resolve()), key=lambda entry: entry[0])
-    items = []
-    for parts, error in entries:
-        relative = Path(*(os.fsdecode(part) for part in parts))
-        source = folder / relative
-        if error is None and not is_text(str(source)):
-            error = "its name is not UTF-8; rename the file"
-        suffix = relative.suffix.lower()
-        if error is None and suffix in UNSUPPORTED:
-            error = f"{UNSUPPORTED[suffix]} images are not supported"
-        target = output / (relative if error else with_format_suffix(relative, format))
-        items.append(Item(source=printable(source), output=printable(target), error=error))
-    return reject_conflicts(items)
+    walk = FolderWalk(folder, output, suffixes=_KNOWN, follow_links=follow_links)
+    found = sorted(walk, key=lambda entry: entry.parts)
+    items = reject_conflicts(_item(entry, folder, output, format) for entry in found)
+    left_out = [f"{count} {what} left out." for what, count in sorted(walk.left_out.items())]
+    return Listing(items, (*left_out, *alike_names(items)))
+
+
+def find_items(folder: Path, output: Path, *, format: str | None = None) -> list[Item]:
+    """The items of :func:`list_folder`, with the default options."""
+    return list_folder(folder, output, format=format).items
+
+
+def _item(found: Found, folder: Path, output: Path, format: str | None) -> Item:
+    relative = Path(*(os.fsdecode(part) for part in found.parts))
+    source, error = folder / relative, found.error
+    if error is None and not is_text(str(source)):
+        error = "its name is not UTF-8; rename the file"
+    suffix = relative.suffix.lower()
+    if error is None and suffix in UNSUPPORTED:
+        error = f"{UNSUPPORTED[suffix]} images are not supported"
+    target = output / (relative if error else with_format_suffix(relative, format))
+    return Item(source=printable(source), output=printable(target), error=error)
 
 
 def measure_items(
@@ -97,57 +119,3 @@ def _measure(item: Item, max_pixels: int | None) -> Item:
         return msgspec.structs.replace(item, error=reason)
     reason = size_error(width, height, suffix_format(item.output))
     return msgspec.structs.replace(item, width=width, height=height, error=reason or None)
-
-
-def _walk(folder: Path, output: Path) -> Iterator[tuple[tuple[bytes, ...], str | None]]:
-    """Yield ``(parts of the relative path, error)`` of every image, in any order.
-
-    Parts are bytes, which sort the same on every machine.
-    """
-    root = folder.resolve()
-    waiting: list[tuple[bytes, ...]] = [()]
-    while waiting:
-        parts = waiting.pop()
-        here = Path(folder, *(os.fsdecode(part) for part in parts))
-        try:
-            with os.scandir(here) as entries:
-                listed = list(entries)
-        except OSError as error:
-            if not parts:
-                raise SourceError(
-                    f"{folder}: cannot be listed: {error.strerror}",
-                    path=folder,
-                    hint="Check that the folder is there and readable.",
-                ) from None
-            yield parts, f"the folder cannot be listed: {error.strerror}"
-            continue
-        for entry in listed:
-            if entry.name.startswith("."):
-                continue
-            below = (*parts, os.fsencode(entry.name))
-            known = os.path.splitext(entry.name)[1].lower() in _KNOWN  # noqa: PTH122 - in a hot loop
-            if entry.is_symlink():
-                error_text = _refused_link(here / entry.name, root, known=known)
-                if error_text is not None:
-                    yield below, error_text or None
-            elif entry.is_dir(follow_symlinks=False):
-                if root.joinpath(*(os.fsdecode(part) for part in below)) != output:
-                    waiting.append(below)
-            elif known:
-                regular = entry.is_file(follow_symlinks=False)
-                yield below, None if regular else "not a regular file"
-
-
-def _refused_link(link: Path, root: Path, *, known: bool) -> str | None:
-    """Why a link is not followed; empty to follow it, None to skip it silently."""
-    try:
-        target = link.resolve(strict=True)
-    except (OSError, RuntimeError):  # RuntimeError: a loop, before Python 3.13
-        return "a broken link" if known else None
-    inside = target.is_relative_to(root)
-    if target.is_dir():
-        # Images of a folder inside are found by their own path; following it could loop.
-        return None if inside else "a link to a folder outside; such links are not followed"
-    if not known:
-        return None
-    return "" if inside else "a link to a file outside; such links are not followed"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import unicodedata
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -37,17 +38,65 @@ def printable(path: Path | str) -> str:
     return text.replace("\0", "\\x00")
 
 
+def same_name_key(path: str) -> str:
+    """What a disk compares that ignores upper and lower case and the Unicode form of names.
+
+    >>> same_name_key("A\u0308.JPG") == same_name_key("ä.jpg")
+    True
+    """
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", path).casefold())
+
+
+def alike_names(items: Iterable[Item]) -> list[str]:
+    """One warning that names the outputs that a disk takes for one which ignores case (most disks
+    of macOS and Windows, many network shares) or the Unicode form of names; empty without any.
+    """
+    groups: dict[str, list[str]] = {}
+    for item in items:
+        if item.error is None:
+            groups.setdefault(same_name_key(item.output), []).append(item.output)
+    alike = [names for names in groups.values() if len(names) > 1]
+    if not alike:
+        return []
+    named = "; ".join(" and ".join(os.path.basename(n) for n in names) for names in alike[:3])  # noqa: PTH119
+    more = f" and {len(alike) - 3} more" if len(alike) > 3 else ""
+    return [
+        f"Names of results differ only by upper and lower case or by the form of their Unicode:"
+        f" {printable(named)}{more}. On a disk that ignores it, one replaces the other."
+    ]
+
+
+def ignores_case(path: Path) -> bool:
+    """Whether the disk of ``path`` ignores upper and lower case in names.
+
+    Compares the nearest folder that exists with its name in other letters; writes nothing.
+    """
+    for folder in (path, *path.parents):
+        if folder.exists():
+            other = folder.with_name(folder.name.swapcase()) if folder.name else folder
+            if other.name == folder.name:
+                continue  # no letters: the folder above is on the same disk, as a rule
+            try:
+                return other.samefile(folder)
+            except OSError:
+                return False
+    return False
+
+
 def reject_conflicts(items: Iterable[Item]) -> list[Item]:
     """Add an error to each item whose output is another item's output, is an image to edit, or
     has a name that is too long for file systems.
     """
     items = list(items)
+    folders = {os.path.dirname(item.output) for item in items if item.error is None}  # noqa: PTH120
+    folds = bool(folders) and ignores_case(Path(os.path.commonpath(folders)))
     sources = {item.source for item in items if item.error is None}
     owners: dict[str, str] = {}
     result = []
     for item in items:
         if item.error is None:
-            owner = owners.setdefault(item.output, item.source)
+            key = same_name_key(item.output) if folds else item.output
+            owner = owners.setdefault(key, item.source)
             reason = None
             if owner is not item.source:
                 reason = f"{item.output} is already the output of {owner}"
