@@ -74,7 +74,8 @@ def edit(
         broker: URL of a Redis with workers; None is ``IP2P_BROKER_URL``, else a private Redis and
             local workers for this call.
         progress: called for every :class:`~ip2p_batch.jobs.events.Event`.
-        decoding: how a video is read; None is its main stream.
+        decoding: how a source is read; None is the main stream of a video, and of a folder what
+            is inside of it.
         encoding: codec and quality of the result; None is H.264, or each image's own format.
         start, end: seconds from the first frame of a video; None is from its start, to its end.
         overwrite: replace an output that exists.

@@ -44,9 +44,18 @@ class SourceOptions(OptionGroup):
         ),
     ] = None
 
+    follow_links: Annotated[
+        bool,
+        option(
+            "--follow-links",
+            help="Follow the links of a folder to files and folders outside of it.",
+            panel=SOURCE,
+        ),
+    ] = False
+
     def decoding(self) -> Decoding:
         """How the source is read."""
-        return Decoding(stream=self.stream)
+        return Decoding(stream=self.stream, follow_links=self.follow_links)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 
 from ..errors import SourceError
-from ..jobs.spec import Encoding, Item
+from ..jobs.spec import Decoding, Encoding, Item
 from ..media.images.formats import SUFFIXES
 from ..media.images.reader import read_image
 from ..media.source import classify_source
@@ -62,7 +62,7 @@ def score_images(source: Path, output: Path, progress: Progress = lambda *_: Non
         SourceError: the source cannot be read, or there is no image to compare.
         OutputError: an output file has the suffix of no image format.
     """
-    items = list_images(source, output, classify_source(source), Encoding()).items
+    items = list_images(source, output, classify_source(source), Encoding(), Decoding()).items
     expected = {item.output for item in items}
     base = (source if source.is_dir() else source.parent).absolute()
     images: list[ImageScore] = []

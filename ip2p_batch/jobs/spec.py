@@ -161,9 +161,11 @@ class Decoding(FrozenStruct, frozen=True, kw_only=True):
     Attributes:
         stream: index of the video stream in the file, as ffprobe counts; None is the stream with
             the default flag, and the one with the largest frames among several. Never a cover.
+        follow_links: whether links of a folder are followed to files and folders outside of it.
     """
 
     stream: Annotated[int, Meta(ge=0)] | None = None
+    follow_links: bool = False
 
 
 class Job(FrozenStruct, frozen=True, kw_only=True):

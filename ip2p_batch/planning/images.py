@@ -20,11 +20,7 @@ from ..media.source import SourceKind, classify_source
 
 
 def list_images(
-    path: Path,
-    output: Path,
-    kind: SourceKind,
-    encoding: Encoding,
-    decoding: Decoding = Decoding(),
+    path: Path, output: Path, kind: SourceKind, encoding: Encoding, decoding: Decoding
 ) -> Listing:
     """The images of a folder, of a manifest, or the one image, each with its output path.
 

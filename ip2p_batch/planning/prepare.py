@@ -202,8 +202,11 @@ def _prepare_images(
     recipe = request.recipe
     if request.start is not None or request.end is not None:
         raise RecipeError("--start and --end are for videos.", hint="Omit them.")
-    if request.decoding != Decoding():
-        raise RecipeError("Options under Source are for videos.", hint="Omit them.")
+    if request.decoding != Decoding(follow_links=request.decoding.follow_links):
+        raise RecipeError(
+            "--follow-links is the only option for how images are read.",
+            hint="Omit the others under Source.",
+        )
     report(Event(kind="planning", stage="listing images"))
     listed = images.list_images(path, output, kind, request.encoding, request.decoding)
     items = listed.items

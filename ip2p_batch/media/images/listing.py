@@ -14,7 +14,7 @@ from ...jobs.spec import Item
 from .formats import SUFFIXES, UNSUPPORTED, open_image, size_error, suffix_format, upright_size
 from .manifest import read_manifest
 from .naming import alike_names, is_text, printable, reject_conflicts, with_format_suffix
-from .walk import Found, FolderWalk
+from .walk import FolderWalk, Found
 
 __all__ = ["Listing", "find_items", "list_folder", "measure_items", "read_manifest"]
 
