@@ -56,6 +56,7 @@ def make(
     tag: bool = True,
     full_range: bool = False,
     rotation: int = 0,
+    mirror: bool = False,
     sar: Fraction | None = None,
     transfer: int | None = None,
     audio: str | None = None,
@@ -72,6 +73,7 @@ def make(
         matrix: H.273 code of the matrix that converts the samples; None for RGB formats.
         tag: whether the file names the matrix and range.
         rotation: counterclockwise degrees in the display matrix.
+        mirror: whether the display matrix then mirrors left to right.
     """
     base = time_base or Fraction(1, rate)
     with av.open(str(path), "w", format=container) as target:
@@ -87,8 +89,8 @@ def make(
             context.colorspace, context.color_range = matrix, _RANGES[full_range]
         if transfer is not None:
             context.color_trc = transfer
-        if rotation:
-            video.set_display_rotation(rotation)
+        if rotation or mirror:
+            video.set_display_rotation(rotation, hflip=mirror)
         sound = _sound_stream(target, audio)
         captions = (
             target.add_mux_stream("subrip" if path.suffix == ".mkv" else "mov_text")

@@ -7,6 +7,7 @@ import pytest
 from ip2p_batch.errors import SourceError
 from ip2p_batch.jobs.spec import ColorFacts
 from ip2p_batch.media.video import color, probe
+from ip2p_batch.media.video.deep_color import from_image, to_rgb48
 from ip2p_batch.media.video.reader import VideoReader
 
 from . import clips
@@ -57,10 +58,38 @@ def test_rgb_video_needs_no_matrix(tmp_path):
 def test_a_round_trip_restores_the_colours(pix_fmt, facts):
     image = clips.picture(5)
     smooth = np.repeat(np.repeat(image[::8, ::8], 8, 0), 8, 1)
-    frame = color.from_rgb(smooth, facts, pix_fmt)
+    frame = from_image(smooth, facts, pix_fmt)
     assert frame.format.name == pix_fmt
     error = np.abs(color.to_rgb(frame, facts).astype(int) - smooth)
     assert error.mean() < (0.01 if pix_fmt == "bgr0" else 6 if pix_fmt == "yuv420p" else 1.2)
+
+
+@pytest.mark.parametrize("pix_fmt", ["yuv420p", "yuv444p", "yuv420p10le"])
+@pytest.mark.parametrize("matrix", [1, 6, 9])
+@pytest.mark.parametrize("full_range", [False, True])
+def test_eight_passes_keep_the_mean_of_every_channel(pix_fmt, matrix, full_range):
+    noise = np.random.default_rng(0).normal(0, 3, (48, 64, 3))
+    source = np.clip(np.cumsum(noise, 1) + np.array([90, 130, 170]), 0, 255).astype(np.uint8)
+    facts = ColorFacts(matrix=matrix, full_range=full_range)
+    image = source
+    for _ in range(8):
+        frame = from_image(image, facts, pix_fmt)
+        image = (color.to_rgb if pix_fmt.endswith("p") else to_rgb48)(frame, facts)
+    scale = 1 if image.dtype == np.uint8 else 257
+    assert np.abs((image / scale - source).mean((0, 1))).max() < 0.5
+
+
+@pytest.mark.parametrize("size", [(64, 48), (63, 49)])
+def test_full_range_of_any_size_is_converted_to_the_nearest_samples(size):
+    width, height = size
+    for value in (0, 58, 128, 255):
+        grey = np.full((height, width, 3), value, np.uint8)
+        frame = from_image(grey, ColorFacts(full_range=True), "yuv420p")
+        planes = [
+            np.frombuffer(p, np.uint8).reshape(p.height, -1)[:, : p.width] for p in frame.planes
+        ]
+        assert [plane.min() for plane in planes] == [value, 128, 128]
+        assert [plane.max() for plane in planes] == [value, 128, 128]
 
 
 @pytest.mark.parametrize(("transfer", "name"), [(16, "PQ"), (18, "HLG")])

@@ -197,16 +197,24 @@ def _hints(recipe: Recipe) -> list[str]:
 
 def _video(facts: VideoFacts) -> str:
     rate = facts.frame_rate[0] / facts.frame_rate[1] if facts.frame_rate[1] else 0.0
-    rotation = f", rotated by {facts.rotation} degrees" if facts.rotation else ""
     sar = (
         f", pixel aspect ratio {facts.sar[0]}:{facts.sar[1]}"
         if facts.sar[0] != facts.sar[1]
         else ""
     )
     return (
-        f"{facts.width}x{facts.height}{rotation}{sar}, {facts.frames} frames, {rate:.5g} fps,"
-        f" {formatting.duration(facts.duration)}, {facts.codec} in {facts.container}"
+        f"{facts.width}x{facts.height}{_orientation(facts)}{sar}, {facts.frames} frames,"
+        f" {rate:.5g} fps, {formatting.duration(facts.duration)},"
+        f" {facts.codec} in {facts.container}"
     )
+
+
+def _orientation(facts: VideoFacts) -> str:
+    """How stored frames are turned, as a part of a sentence; empty if they are not."""
+    if facts.mirrored and facts.rotation == 180:
+        return ", mirrored top to bottom"
+    turned = f", rotated by {facts.rotation} degrees" if facts.rotation else ""
+    return turned + (", mirrored left to right" if facts.mirrored else "")
 
 
 def _shots(plan: Plan, facts: VideoFacts) -> str:

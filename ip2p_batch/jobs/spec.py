@@ -46,6 +46,7 @@ class VideoFacts(FrozenStruct, frozen=True, kw_only=True):
         stream: index of the stream in the file, as ffprobe counts.
         width, height: size in pixels as stored, before rotation.
         rotation: clockwise degrees that turn a stored frame upright: 0, 90, 180, 270.
+        mirrored: whether the turned frame is then mirrored left to right.
         sar: sample aspect ratio of the stored frame, ``(1, 1)`` for square.
         time_base: seconds per tick of ``pts``, as a fraction.
         frame_rate: average frames per second, as a fraction.
@@ -60,6 +61,7 @@ class VideoFacts(FrozenStruct, frozen=True, kw_only=True):
     width: int
     height: int
     rotation: int = 0
+    mirrored: bool = False
     sar: Rational = (1, 1)
     time_base: Rational
     frame_rate: Rational

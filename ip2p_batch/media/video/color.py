@@ -95,11 +95,14 @@ def to_rgb(frame: VideoFrame, color: ColorFacts, size: tuple[int, int] | None = 
 
 
 def from_rgb(image: Image, color: ColorFacts, pix_fmt: str) -> VideoFrame:
-    """Convert RGB pixels to a frame of ``pix_fmt``, in the source's matrix and range.
+    """Convert RGB pixels to a frame of ``pix_fmt`` of 8 bits, in the source's matrix.
+
+    Only to limited range: FFmpeg's conversion to full range truncates chroma. Use
+    :func:`deep_color.from_image` for any range and depth.
 
     Args:
         image: uint8, shape ``(height, width, 3)``.
-        color: the matrix and range to convert to; ignored if ``pix_fmt`` is RGB.
+        color: the matrix to convert to; ignored if ``pix_fmt`` is RGB.
     """
     frame = cast(
         VideoFrame, av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")
@@ -110,7 +113,7 @@ def from_rgb(image: Image, color: ColorFacts, pix_fmt: str) -> VideoFrame:
         format=pix_fmt,
         dst_colorspace=SWSCALE_MATRICES[color.matrix],
         src_color_range=FULL,
-        dst_color_range=FULL if color.full_range else LIMITED,
+        dst_color_range=LIMITED,
         interpolation=SWSCALE,
     )
 

@@ -1,8 +1,9 @@
-"""Convert video samples of more than 8 bits to RGB of 16 bits, and back.
+"""Convert video samples of more than 8 bits to RGB of 16 bits, and back; full range of 8 bits, too.
 
 FFmpeg's own conversion puts the white of limited-range video at 65280 instead of 65535, and its
-full range is inexact. So FFmpeg only scales planes here, in 16 bits; the matrix is applied to
-samples shifted left to 16 bits, by ITU-T H.273, 8.3.
+full range is inexact: it truncates chroma, which loses half a step in each pass. So FFmpeg only
+scales planes here, in 16 bits; the matrix is applied to samples shifted left to 16 bits, by ITU-T
+H.273, 8.3.
 """
 
 from __future__ import annotations
@@ -16,9 +17,10 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from ...frame import FullImage
 from ...jobs.spec import ColorFacts
-from ..depth import Samples16
-from .color import FULL, LIMITED, SWSCALE, SWSCALE_MATRICES
+from ..depth import Samples16, to_8_bits, to_16_bits
+from .color import FULL, LIMITED, SWSCALE, SWSCALE_MATRICES, from_rgb
 from .types import PixelFormat, VideoFrame
 
 #: K_R and K_B of each matrix (H.273, table 4).
@@ -77,13 +79,27 @@ def to_rgb48(
     return np.asarray(rgb, dtype=np.uint16)
 
 
+def from_image(image: FullImage, color: ColorFacts, pix_fmt: str) -> VideoFrame:
+    """Convert RGB pixels to a frame of ``pix_fmt``, in the source's matrix and range.
+
+    Args:
+        image: uint8 or uint16, shape ``(height, width, 3)``; converted to the format's depth.
+        color: the matrix and range to convert to; ignored if ``pix_fmt`` is RGB.
+        pix_fmt: RGB, or planar Y'CbCr, of 8 to 16 bits.
+    """
+    if format_depth(pix_fmt) > 8 or (color.full_range and not is_rgb(pix_fmt)):
+        return from_rgb48(to_16_bits(image), color, pix_fmt)
+    return from_rgb(to_8_bits(image), color, pix_fmt)
+
+
 def from_rgb48(image: Samples16, color: ColorFacts, pix_fmt: str) -> VideoFrame:
     """Convert RGB pixels of 16 bits to a frame of ``pix_fmt``, in the source's matrix and range.
 
     Args:
         image: uint16, shape ``(height, width, 3)``.
         color: the matrix and range to convert to; ignored if ``pix_fmt`` is RGB.
-        pix_fmt: planar, of 9 to 16 bits, little-endian: ``yuv420p10le``, ``gbrp12le``.
+        pix_fmt: planar Y'CbCr of 8 to 16 bits, or R'G'B' of 9 to 16 bits; little-endian:
+            ``yuv420p``, ``yuv420p10le``, ``gbrp12le``.
     """
     depth = format_depth(pix_fmt)
     if is_rgb(pix_fmt):
@@ -92,7 +108,7 @@ def from_rgb48(image: Samples16, color: ColorFacts, pix_fmt: str) -> VideoFrame:
     height, width = image.shape[:2]
     yuv = cv2.split(cv2.transform(np.ascontiguousarray(image), encoding_matrix(color, depth)))
     frame = _frame(yuv, (width, height), "yuv444p16le")
-    deep_format = pix_fmt.replace(f"p{depth}le", "p16le")
+    deep_format = pix_fmt + "16le" if depth == 8 else pix_fmt.replace(f"p{depth}le", "p16le")
     frame = _reformat(frame, width, height, deep_format, color, LIMITED)
     return _frame([_shift(plane, depth) for plane in _planes(frame)], (width, height), pix_fmt)
 
@@ -169,7 +185,8 @@ def _frame(planes: Sequence[Samples16], size: tuple[int, int], pix_fmt: str) -> 
     """Make a frame from its planes, of any size: ``from_ndarray`` refuses odd sides of 4:2:0."""
     frame = cast(VideoFrame, av.VideoFrame(*size, pix_fmt))
     for plane, samples in zip(frame.planes, planes, strict=True):
-        padded = np.zeros((plane.height, plane.line_size // 2), np.dtype("<u2"))
+        kind = np.dtype("u1" if format_depth(pix_fmt) == 8 else "<u2")
+        padded = np.zeros((plane.height, plane.line_size // kind.itemsize), kind)
         padded[:, : plane.width] = samples
         plane.update(padded)
     return frame

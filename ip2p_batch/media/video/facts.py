@@ -10,6 +10,7 @@ import numpy as np
 
 from ...jobs.spec import VideoFacts
 from . import color
+from .orientation import orientation
 from .pyav import fraction, ratio
 from .scan import Scan
 from .streams import UNSEEKABLE
@@ -39,11 +40,13 @@ def header_facts(
         # VP8 and VP9 in Matroska: alpha is a second stream that only this tag announces.
         or stream.metadata.get("alpha_mode", stream.metadata.get("ALPHA_MODE")) == "1"
     )
+    rotation, mirrored = orientation(frame)
     return VideoFacts(
         stream=stream.index,
         width=frame.width,
         height=frame.height,
-        rotation=-round(frame.rotation / 90) * 90 % 360,
+        rotation=rotation,
+        mirrored=mirrored,
         sar=sar if min(sar) > 0 else (1, 1),
         time_base=time_base,
         frame_rate=rate,

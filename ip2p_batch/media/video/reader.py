@@ -8,13 +8,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Generic, Literal, Self, TypeVar, cast, overload
 
-import numpy as np
-
 from ...errors import SourceError
 from ...frame import Frame, FullFrame, FullImage, Image
 from ...jobs.spec import VideoFacts
 from .color import to_rgb
 from .deep_color import to_rgb48
+from .orientation import turn_upright
 from .pyav import MEDIA_ERRORS, open_input
 from .streams import UNSEEKABLE, decode_packet, flush_decoder, limit_pixels, video_stream
 from .timestamps import Times
@@ -170,10 +169,7 @@ class VideoReader(Generic[AnyFrame]):
         convert = to_rgb48 if self._is_deep else to_rgb
         # A stream may change its frame size and format; the output cannot.
         image: FullImage = convert(frame, facts.color, (facts.width, facts.height))
-        if facts.rotation:
-            turned = np.ascontiguousarray(np.rot90(image, -(facts.rotation // 90)))
-            return cast(FullImage, turned)
-        return image
+        return turn_upright(image, facts)
 
     def _decode_from(self, target: int) -> Iterator[VideoFrame]:
         """Decode frames; the first one is at or before ``target`` if any such frame decodes."""

@@ -19,11 +19,10 @@ from typing import Self
 import numpy as np
 
 from ...errors import OutputError
-from ...frame import FullFrame, FullImage
+from ...frame import FullFrame
 from ...jobs.spec import Encoding, VideoFacts
-from ..depth import to_8_bits, to_16_bits
 from . import color
-from .deep_color import format_depth, from_rgb48, is_rgb
+from .deep_color import format_depth, from_image, is_rgb
 from .pyav import describe_error, fraction, open_output
 from .timestamps import decoding_times
 from .types import OutputContainer, Packet, Stream, VideoFrame
@@ -244,15 +243,10 @@ class SegmentWriter:
         """
         if self._first_pts is None:
             self._first_pts = frame.pts
-        encodable = self._converted(frame.image)
+        encodable = from_image(frame.image, self._facts.color, self._pix_fmt)
         encodable.pts = frame.pts - self._first_pts
         encodable.time_base = fraction(self._facts.time_base)
         self._mux(encodable)
-
-    def _converted(self, image: FullImage) -> VideoFrame:
-        if format_depth(self._pix_fmt) > 8:
-            return from_rgb48(to_16_bits(image), self._facts.color, self._pix_fmt)
-        return color.from_rgb(to_8_bits(image), self._facts.color, self._pix_fmt)
 
     def _mux(self, picture: VideoFrame | None) -> None:
         try:

@@ -36,6 +36,12 @@ class PixelFormat(Protocol):
     components: Sequence[Component]
 
 
+class SideData(Protocol):
+    """Facts about a frame by ``av.sidedata.sidedata.Type``; each is a buffer."""
+
+    def get(self, key: Any) -> Any: ...
+
+
 class VideoFrame(Protocol):
     """``av.VideoFrame``. ``pts`` is in ticks of ``time_base``; colour values are H.273 codes."""
 
@@ -43,7 +49,6 @@ class VideoFrame(Protocol):
     time_base: Rational | None
     width: int
     height: int
-    rotation: float
     format: PixelFormat
     is_corrupt: bool
     interlaced_frame: bool
@@ -51,6 +56,7 @@ class VideoFrame(Protocol):
     color_range: int
     color_primaries: int
     color_trc: int
+    side_data: SideData
     #: Each has ``width`` and ``height`` in samples and ``line_size`` in bytes, and is a buffer.
     planes: Sequence[Any]
 
