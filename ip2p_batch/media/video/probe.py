@@ -12,6 +12,7 @@ import numpy as np
 from ...errors import SourceError
 from ...jobs.spec import Decoding, VideoFacts
 from .. import limits
+from .dolby_vision import refuse_dolby_vision
 from .facts import header_facts, scanned_facts
 from .pyav import MEDIA_ERRORS, fraction, open_input
 from .scan import Progress, Scan, make_rising
@@ -87,6 +88,7 @@ def _open_stream(path: Path, index: int | None) -> Iterator[tuple[InputContainer
 
 def _draft_facts(path: Path, decoding: Decoding) -> VideoFacts:
     with _open_stream(path, decoding.stream) as (container, stream):
+        refuse_dolby_vision(path, container.format.name, stream.index)
         return header_facts(container, stream, _first_frame(container, stream, path), path)
 
 
