@@ -4,6 +4,7 @@ import pytest
 
 from ip2p_batch.execution.timeout import HangDetector, Watchdog
 from ip2p_batch.execution.timer import StageTimer
+from ip2p_batch.jobs.plan import ImageRun
 from ip2p_batch.jobs.records import Receipt, WorkerInfo
 from ip2p_batch.planning.cost import cost, planned_seconds
 
@@ -91,6 +92,19 @@ def test_a_chunk_may_take_twenty_times_as_long_as_the_slowest_one_measured(tmp_p
     detector.observe(folder, job, plan.chunks[2], receipt_of(folder, plan.chunks[2], 50.0))
     assert detector.limit(folder, job, plan.chunks[1], device="gpu") == pytest.approx(3000.0)
     assert cost(job, plan, plan.chunks[0]) == cost(job, plan, plan.chunks[1])
+
+
+def test_a_chunk_whose_images_were_all_planned_again_measures_no_pace(tmp_path):
+    folder = image_job(tmp_path, 4, model="tiny", each=2)
+    job, plan = folder.job(), folder.plan()
+    failed = {0: plan.chunks[0].id, 1: plan.chunks[0].id}
+    plan = plan.with_retried(failed, [ImageRun(0, 2, (64, 64))], ())
+    folder.replan(plan, folder.items())
+    empty, _, again = plan.chunks
+    folder.receipts.write(receipt_of(folder, empty, 100.0))
+    detector = HangDetector(lambda line: None, device="cuda", minimum=7.0)
+    planned = planned_seconds(job, plan, again, "cuda")
+    assert detector.limit(folder, job, again, device="gpu") == pytest.approx(7.0 + planned)
 
 
 def test_the_minimum_holds_for_fast_chunks(tmp_path):

@@ -106,6 +106,7 @@ def edit(
         start=output_options.start,
         end=output_options.end,
         overwrite=output_options.overwrite,
+        reads=recipe_options.reads,
         allow_mixed_hardware=mixed_hardware,
         priority=priority,
     )

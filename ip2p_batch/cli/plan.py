@@ -63,6 +63,7 @@ def plan(
         start=output_options.start,
         end=output_options.end,
         overwrite=output_options.overwrite,
+        reads=recipe_options.reads,
     )
     # Progress is no part of the JSON, which is one object.
     reporter = Reporter() if report_options.json else reporter_for(report_options)

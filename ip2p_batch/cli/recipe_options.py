@@ -45,6 +45,11 @@ class RecipeOptions(OptionGroup):
         self.file = recipe
         self.given = {name: value for name, value in fields.items() if value is not None}
 
+    @property
+    def reads(self) -> tuple[Path, ...]:
+        """The recipe file, if one was given."""
+        return () if self.file is None else (self.file.expanduser(),)
+
     __signature__: ClassVar[inspect.Signature]
 
 

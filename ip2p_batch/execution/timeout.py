@@ -98,6 +98,8 @@ class HangDetector:
         self._measure(_key(job, chunk), cost(job, folder.plan(), chunk), receipt)
 
     def _measure(self, key: tuple[str, type[Chunk]], tflop: float, receipt: Receipt) -> None:
+        if tflop <= 0:
+            return  # all of its images were planned again in other chunks
         seconds = receipt.seconds.get("total", 0.0) - receipt.seconds.get("load", 0.0)
         self._pace[key] = max(seconds / tflop, self._pace.get(key, 0.0))
 

@@ -17,6 +17,7 @@ from ..media.images.listing import Listing
 from ..media.images.naming import alike_names
 from ..media.images.writer import output_suffix
 from ..media.source import SourceKind, classify_source
+from .guard import SourceGuard
 
 
 def list_images(
@@ -111,7 +112,8 @@ def rescan(job: Job, items: Sequence[Item]) -> list[Item]:
         if match is not None and not match.error and not has_instruction:
             match = msgspec.structs.replace(match, error="it has no instruction")
         current.append(item if match is None else match)
-    measured = listing.measure_items(current)
+    guard = SourceGuard(path, output, (item.source for item in items))
+    measured = [guard.check_item(item) for item in listing.measure_items(current)]
     return measured if job.overwrite else skip_existing(measured)
 
 

@@ -28,7 +28,7 @@ from ..media.video.segment import kept_bits
 from ..media.video.timestamps import frame_range
 from ..models import catalog
 from ..recipe import Recipe
-from . import images
+from . import guard, images
 from .planner import plan_images, plan_video
 
 Report = Callable[[Event], None]
@@ -43,6 +43,8 @@ class EditRequest(msgspec.Struct, frozen=True, kw_only=True):
         start, end: seconds from the first frame of a video; None means its start or end.
         overwrite: replace an output that exists.
         allow_mixed_hardware: let workers edit whose results are not bit-identical.
+        reads: files that the command reads in addition, such as the recipe file; no result
+            replaces one.
         priority: None means normal, or the priority of the unfinished job that is continued.
     """
 
@@ -55,6 +57,7 @@ class EditRequest(msgspec.Struct, frozen=True, kw_only=True):
     end: float | None = None
     overwrite: bool = False
     allow_mixed_hardware: bool = False
+    reads: tuple[Path, ...] = ()
     priority: Priority | None = None
 
 
@@ -120,10 +123,7 @@ def resolve_paths(source: Path, kind: SourceKind, request: EditRequest) -> Path:
             path=printable(output),
             hint="Choose another name with -o.",
         )
-    if output == source:
-        raise OutputError(
-            f"{output} is the source itself.", path=output, hint="Choose another name with -o."
-        )
+    guard.check_output(source, output)
     return output
 
 
@@ -167,6 +167,7 @@ def _prepare_video(request: EditRequest, path: Path, output: Path, report: Repor
         raise RecipeError("--format is for images.", hint="Use --codec for a video.")
     if output.is_dir():
         output = output / path.name
+    guard.check_file(guard.SourceGuard(path, output, _read_too(request)), output)
     index = probe.index_video(
         path, decoding=request.decoding, scenes=recipe.scenes, progress=_progress(report)
     )
@@ -213,6 +214,8 @@ def _prepare_images(
     if not recipe.instruction.strip() and not all(i.instruction or i.error for i in items):
         check_instruction("", path.name)
     items, stamp = images.check_images(items, _progress(report))
+    files = [*_read_too(request), *(item.source for item in items)]
+    items = guard.guard_items(guard.SourceGuard(path, output, files), items)
     if not request.overwrite:
         items = images.skip_existing(items)
     editable = [item for item in items if item.error is None]
@@ -224,6 +227,12 @@ def _prepare_images(
     sizes = [(resize.width, resize.height) for resize in resizes]
     plan, order = plan_images(sizes, images.image_warnings(items, listed.notes))
     return PreparedJob(job=job, plan=plan, items=(*(editable[i] for i in order), *others))
+
+
+def _read_too(request: EditRequest) -> list[Path | str]:
+    """The files that a job reads in addition to its source."""
+    reference = request.recipe.reference_image
+    return [*request.reads, *([] if reference is None else [reference])]
 
 
 def _progress(report: Report) -> Callable[[str, int, int], None]:
