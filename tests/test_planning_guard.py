@@ -74,7 +74,7 @@ def test_a_source_file_under_another_name_is_refused_as_output(tmp_path, name, k
     link = other_name(path, kind)
     if not link.suffix:
         link = link.rename(link.with_suffix(path.suffix))
-    with pytest.raises(OutputError, match="source itself|this job reads"):
+    with pytest.raises(OutputError, match=r"source itself|this job reads"):
         prepare(path, link)
 
 
