@@ -2,6 +2,7 @@
 
 import json
 import os
+import unicodedata
 
 import msgspec
 import pytest
@@ -17,7 +18,7 @@ from ip2p_batch.media.images.listing import measure_items, read_manifest
 def manifest(tmp_path, text, name="list.csv", **options):
     path = tmp_path / name
     path.write_text(text, encoding="utf-8", newline="")
-    return read_manifest(path, tmp_path / "out", format=options.get("format"))
+    return read_manifest(path, tmp_path / "out", format=options.get("format")).items
 
 
 def test_each_row_has_its_own_instruction(tmp_path):
@@ -82,7 +83,7 @@ def test_an_image_may_be_edited_twice_with_two_outputs(tmp_path):
 def test_an_output_that_is_a_source_is_refused(tmp_path):
     path = tmp_path / "list.csv"
     path.write_text("path,output\na.jpg,b.jpg\nb.jpg,c.jpg\n")
-    items = read_manifest(path, tmp_path)
+    items = read_manifest(path, tmp_path).items
     assert "is itself an image to edit" in (items[0].error or "")
     assert items[1].error is None
 
@@ -96,12 +97,10 @@ def test_the_format_changes_suffixes_as_in_a_folder(tmp_path):
     ("row", "error"),
     [
         (",make it snow,,", "line 2: path is missing"),
-        ("a.jpg, ,,", "line 2: instruction is empty"),
-        ("a.jpg", "line 2: instruction is empty"),
         ("a.jpg,x,,seven", "line 2: seed 'seven' is not a whole number"),
         ("a.jpg,x,,1.5", "line 2: seed '1.5' is not a whole number"),
-        ("a.jpg,x,,-1", "line 2: seed -1 is not from 0 to 2**63 - 1"),
-        ("a.jpg,x,,9223372036854775808", "line 2: seed 9223372036854775808 is not from 0"),
+        ("a.jpg,x,,-1", "line 2: seed is -1; it must be a whole number from 0 to 2^63 - 1"),
+        ("a.jpg,x,,9223372036854775808", "line 2: seed is 9223372036854775808; it must be"),
         ("a.jpg,x,../y.jpg,", "line 2: output ../y.jpg is not inside"),
         ("a.jpg,x,/etc/y.jpg,", "line 2: output /etc/y.jpg is not inside"),
         ("a.jpg,x,y/../../y.jpg,", "line 2: output y/../../y.jpg is not inside"),
@@ -125,7 +124,6 @@ def test_an_invalid_row_becomes_an_error_with_its_line(tmp_path, row, error):
         ('{"instruction": "x"}', "line 1: path is missing"),
         ('{"path": 7}', "line 1: path is not text"),
         ('{"path": "a.jpg", "instruction": ["x"]}', "line 1: instruction is not text"),
-        ('{"path": "a.jpg", "instruction": ""}', "line 1: instruction is empty"),
         ('{"path": "a.jpg", "seed": true}', "line 1: seed True is not a whole number"),
         ('{"path": "a.jpg", "seed": 1.5}', "line 1: seed 1.5 is not a whole number"),
         ('{"path": "a\\ud800.jpg"}', "line 1: path holds characters"),
@@ -141,7 +139,7 @@ def test_an_invalid_json_row_becomes_an_error_with_its_line(tmp_path, row, error
 @pytest.mark.parametrize(
     ("name", "text", "reason"),
     [
-        ("l.csv", "path,prompt\na.jpg,x\n", "line 1 names an unknown column 'prompt'"),
+        ("l.csv", "path,instuction\na.jpg,x\n", "line 1 names a column 'instuction'"),
         ("l.csv", "instruction\nx\n", "line 1 names no column 'path'"),
         ("l.csv", "path,seed,seed\na.jpg,1,2\n", "line 1 names the column 'seed' twice"),
         ("l.csv", 'path,instruction\na.jpg,x\nb.jpg,"never closed\nc', "line 3 is not CSV"),
@@ -150,8 +148,8 @@ def test_an_invalid_json_row_becomes_an_error_with_its_line(tmp_path, row, error
         ("l.jsonl", '["a.jpg"]\n', "line 1 is not an object"),
         (
             "l.jsonl",
-            '{"path": "a.jpg"}\n\n{"file": "b"}\n',
-            "line 3 names an unknown column 'file'",
+            '{"path": "a.jpg"}\n\n{"paths": "b"}\n{"path":\n',
+            "line 3 names a column 'paths'; line 4 is not JSON",
         ),
         ("l.txt", "a.jpg\n", "not a table"),
     ],
@@ -162,13 +160,66 @@ def test_a_malformed_manifest_is_refused_with_its_line(tmp_path, name, text, rea
     assert caught.value.message.startswith(f"{tmp_path / name}: {reason}") and caught.value.hint
 
 
-def test_a_missing_or_non_utf8_manifest_is_refused(tmp_path):
-    path = tmp_path / "l.csv"
-    path.write_bytes(b"path,instruction\na.jpg,caf\xe9\n")
-    with pytest.raises(SourceError, match="line 2 is not UTF-8"):
-        read_manifest(path, tmp_path)
+def test_a_missing_manifest_is_refused(tmp_path):
     with pytest.raises(SourceError, match="cannot be read: No such file"):
         read_manifest(tmp_path / "missing.csv", tmp_path)
+
+
+def test_a_row_may_have_its_own_steps_and_scales_with_a_decimal_comma(tmp_path):
+    items = manifest(
+        tmp_path,
+        "path;guidance_scale;Image Guidance Scale;num-inference-steps\n"
+        "a.jpg;7,5;1.25;30\nb.jpg;;;20.0\nc.jpg;0,5;;\nd.jpg;x;;\ne.jpg;;;0\nf.jpg;nan;;\n",
+    )
+    own = [(i.guidance_scale, i.image_guidance_scale, i.num_inference_steps) for i in items]
+    assert own[:2] == [(7.5, 1.25, 30), (None, None, 20)]
+    errors = [item.error or "" for item in items]
+    assert errors[:2] == ["", ""]
+    assert errors[2].startswith("line 4: guidance_scale is 0.5; it must be a number from 1 to 100")
+    assert errors[3] == "line 5: guidance_scale 'x' is not a number"
+    assert errors[4].startswith("line 6: num_inference_steps is 0; it must be a whole number")
+    assert errors[5] == "line 7: guidance_scale 'nan' is not a number"
+
+
+def test_an_empty_instruction_means_the_commands(tmp_path):
+    items = manifest(tmp_path, "path,instruction\na.jpg,x\nb.jpg, \nc.jpg\n")
+    assert [item.instruction for item in items] == ["x", None, None]
+    (item,) = manifest(tmp_path, '{"path": "a.jpg", "instruction": ""}\n', "l.jsonl")
+    assert item.instruction is None and item.error is None
+
+
+def test_other_columns_are_ignored_and_noted_once(tmp_path):
+    path = tmp_path / "list.csv"
+    path.write_text('sku,path,instruction,price\n4711,a.jpg,x,"9,99"\n')
+    listing = read_manifest(path, tmp_path / "out")
+    assert [item.instruction for item in listing.items] == ["x"]
+    assert listing.notes == ("list.csv: ignored columns: 'sku', 'price'.",)
+
+
+def test_backslashes_separate_folders(tmp_path):
+    (tmp_path / "shoes").mkdir()
+    (tmp_path / "shoes/red.jpg").touch()
+    (tmp_path / "odd\\name.jpg").touch()  # its own name comes first
+    items = manifest(
+        tmp_path,
+        "path,output\nshoes\\red.jpg,new\\r.jpg\nodd\\name.jpg,\nC:\\p\\a.jpg,\nshoes\\red.jpg,..\\..\\r.jpg",
+    )
+    assert items[0].source == str(tmp_path / "shoes/red.jpg")
+    assert items[0].output == str(tmp_path / "out/new/r.jpg")
+    assert items[1].source == str(tmp_path / "odd\\name.jpg")
+    assert "is on a drive of Windows" in (items[2].error or "")
+    assert "is not inside" in (items[3].error or "")
+
+
+@pytest.mark.parametrize(("on_disk", "in_table"), [("NFC", "NFD"), ("NFD", "NFC")])
+def test_names_are_found_in_either_unicode_normal_form(tmp_path, on_disk, in_table):
+    name = "Gr\u00fcn/\u00e9t\u00e9.jpg"
+    path = tmp_path / unicodedata.normalize(on_disk, name)
+    path.parent.mkdir()
+    path.touch()
+    text = "path\n" + unicodedata.normalize(in_table, name) + "\n"
+    (item,) = manifest(tmp_path, text)
+    assert item.source == str(path)
 
 
 def test_a_manifest_without_rows_lists_nothing(tmp_path):
@@ -183,7 +234,7 @@ def test_any_text_gives_items_or_a_source_error(tmp_path_factory, text, name):
     for content in (text, f"path,instruction\n{text}", json.dumps({"path": text})):
         (folder / name).write_bytes(content.encode("utf-8", "surrogatepass"))
         try:
-            items = read_manifest(folder / name, folder / "out")
+            items = read_manifest(folder / name, folder / "out").items
         except SourceError as error:
             assert str(folder / name) in error.message
         else:

@@ -123,8 +123,10 @@ def dataset(
     if report_options.json:
         facts = {"pairs": len(dataset.good), "instructions": _instructions(dataset.good)}
         rows = [msgspec.to_builtins(row) for row in bad]
-        typer.echo(msgspec.json.encode(facts | {"bad": rows}))
+        typer.echo(msgspec.json.encode(facts | {"bad": rows, "warnings": dataset.notes}))
     else:
+        for note in dataset.notes:
+            exits.warn(note)
         for row in bad[:_LISTED_ROWS]:
             exits.warn(f"{row.location}: {row.reason}")
         if len(bad) > _LISTED_ROWS:

@@ -30,8 +30,9 @@ SourceArgument = Annotated[
     Path,
     typer.Argument(
         metavar="INPUT",
-        help="A video, an image, a folder of images, or a .csv or .jsonl list of images with"
-        " the columns path, instruction and, optionally, output, seed and negative_prompt.",
+        help="A video, an image, a folder of images, or a .csv, .jsonl or .parquet list of images"
+        " with the columns path and, optionally, instruction, output, seed, negative_prompt,"
+        " guidance_scale, image_guidance_scale and num_inference_steps.",
     ),
 ]
 InstructionArgument = Annotated[

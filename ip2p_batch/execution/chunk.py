@@ -112,9 +112,9 @@ def _session_factory(run: ChunkRun, editor: Editor, config: InferenceConfig) -> 
     if job.reference_digest:
         reference = load_reference_image(run.folder.reference_image_path, job.reference_digest)
 
-    def new_session(context: ChunkContext) -> EditSession:
+    def new_session(context: ChunkContext, recipe: Recipe | None = None) -> EditSession:
         return editor.session(
-            job.recipe,
+            recipe or job.recipe,
             replace(context, reference_image=reference),
             inference_config=config,
             cpu_pool=run.cpu_pool,

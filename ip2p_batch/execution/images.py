@@ -18,7 +18,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from ..editing.editor import ChunkContext, EditSession, Overrides
+from ..editing.editor import Overrides
 from ..errors import EditError, Ip2pError, NotFinite, OutputError, OutsideRoots, SourceError
 from ..frame import Frame, FullImage, Image
 from ..jobs.log import chunk_log
@@ -32,7 +32,8 @@ from ..media.resize import Resize
 from ..storage.atomic import atomic_path, sync_directory, write_error
 from .chunk_run import ChunkOutput, ChunkRun, Inline
 from .full_size import at_full_size, keeps_depth, needs_source
-from .tile_pass import TilePass, tile_pass
+from .image_sessions import ImageSessions
+from .tile_pass import TilePass
 from .video import NewSession
 
 log = logging.getLogger(__name__)
@@ -80,9 +81,8 @@ def edit_images(run: ChunkRun, chunk: ImageChunk, new_session: NewSession) -> Ch
         OutputError: the disk is full or the folder cannot be written, so the next image would
             fail, too.
     """
-    session = new_session(ChunkContext())
-    tiles = tile_pass(run, session)
-    tile_notes = tiles.notes if tiles else {}
+    sessions = ImageSessions(run, new_session)
+    tiled = sessions.first.tiles is not None
     results: dict[int, ItemResult] = {}
     digests = hashlib.sha256()
 
@@ -93,7 +93,7 @@ def edit_images(run: ChunkRun, chunk: ImageChunk, new_session: NewSession) -> Ch
     def finish(picture: _LoadedImage) -> None:
         index, still = picture.frame.index, picture.still
         try:
-            digests.update(_write(run, picture, tiles).encode())
+            digests.update(_write(run, picture, sessions.of(picture.item).tiles).encode())
         except OutputError as error:
             if isinstance(error.__cause__, OSError):
                 raise
@@ -105,14 +105,13 @@ def edit_images(run: ChunkRun, chunk: ImageChunk, new_session: NewSession) -> Ch
         except EditError as error:
             settle(index, error=error.message)
         else:
-            notes = filter(None, (*still.warnings, session.notes.get(index), tile_notes.get(index)))
-            settle(index, warning="; ".join(notes))
+            settle(index, warning="; ".join((*still.warnings, *sessions.notes(index))))
 
-    size = session.batch_size
+    size = sessions.first.session.batch_size
     with (
         run.ahead(_read(run, chunk), size) as ready,
         # The tile pass uses the device, so it runs between the edits and not next to them.
-        Inline(finish) if tiles else run.behind(finish, size) as writer,
+        Inline(finish) if tiled else run.behind(finish, size) as writer,
     ):
         numbers = chunk.numbers
         for batch in run.batches(run.timer.iterate(ready, "decode"), numbers, size):
@@ -122,7 +121,7 @@ def edit_images(run: ChunkRun, chunk: ImageChunk, new_session: NewSession) -> Ch
                     settle(index, error=picture)
                 else:
                     good.append(picture)
-            for picture, edited in _edit_each(run, session, good):
+            for picture, edited in _edit_each(run, sessions, good):
                 if isinstance(edited, Ip2pError):
                     settle(picture.frame.index, error=edited.message)
                 else:
@@ -132,7 +131,7 @@ def edit_images(run: ChunkRun, chunk: ImageChunk, new_session: NewSession) -> Ch
             chunk_log(log, run.folder, run.chunk.id, "batch-edited", first=first, frames=len(batch))
     _sync_output_folders(run, chunk)
     items = tuple(results[index] for index in sorted(results))
-    return ChunkOutput(digests.hexdigest(), tuple(session.warnings), items)
+    return ChunkOutput(digests.hexdigest(), sessions.warnings, items)
 
 
 def _sync_output_folders(run: ChunkRun, chunk: ImageChunk) -> None:
@@ -225,20 +224,22 @@ def _write(run: ChunkRun, picture: _LoadedImage, tiles: TilePass | None) -> str:
 
 
 def _edit_each(
-    run: ChunkRun, session: EditSession, pictures: Sequence[_LoadedImage]
+    run: ChunkRun, sessions: ImageSessions, pictures: Sequence[_LoadedImage]
 ) -> Iterator[tuple[_LoadedImage, Frame | EditError]]:
     """Edit a batch; if that fails, each image alone, so that only the faulty one is lost."""
     # An image may have changed its size since it was assigned to its bucket: group by shape.
-    shapes: dict[tuple[int, ...], list[_LoadedImage]] = {}
+    groups: dict[tuple[int, tuple[int, ...]], list[_LoadedImage]] = {}
     for picture in pictures:
-        shapes.setdefault(picture.frame.image.shape, []).append(picture)
+        session = sessions.of(picture.item).session
+        groups.setdefault((id(session), picture.frame.image.shape), []).append(picture)
 
     def edit(group: Sequence[_LoadedImage]) -> list[Frame]:
         overrides = [picture.overrides for picture in group]
+        session = sessions.of(group[0].item).session
         with run.timer.stage("edit"):
             return session.edit([picture.frame for picture in group], overrides=overrides)
 
-    for group in shapes.values():
+    for group in groups.values():
         try:
             yield from zip(group, edit(group), strict=True)
         except NotFinite as error:
@@ -258,12 +259,6 @@ def _edit_each(
 
 def _comment(job: Job, picture: _LoadedImage) -> str:
     """The recipe of this image, as JSON text for its metadata."""
-    item = picture.item
-    own = {
-        "size": job.edit_size(*picture.resize.stored),
-        "instruction": item.instruction,
-        "negative_prompt": item.negative_prompt,
-        "seed": item.seed,
-    }
-    values = msgspec.to_builtins(job.recipe) | {k: v for k, v in own.items() if v is not None}
+    own = {"size": job.edit_size(*picture.resize.stored), **picture.item.own_values()}
+    values = msgspec.to_builtins(job.recipe) | own
     return msgspec.json.encode({"ip2p_batch": values}).decode()

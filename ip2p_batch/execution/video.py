@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
+from typing import Protocol
 
 from ..editing.editor import ChunkContext, ContextFrame, EditSession
 from ..errors import EditError
@@ -21,6 +22,7 @@ from ..jobs.plan import BorderChunk, VideoChunk
 from ..media.resize import Resize
 from ..media.video.reader import VideoReader
 from ..media.video.segment import SegmentWriter, kept_bits, segment_suffix
+from ..recipe import Recipe
 from ..storage.atomic import atomic_path
 from ..storage.atomic import digest as sha256
 from ..temporal.pipeline import Pair, TemporalPipeline
@@ -33,8 +35,14 @@ from .tile_pass import TilePass, tile_pass
 
 log = logging.getLogger(__name__)
 
-#: Creates the session of a chunk from its borders and anchors.
-NewSession = Callable[[ChunkContext], EditSession]
+
+class NewSession(Protocol):
+    """Creates a session of a chunk."""
+
+    def __call__(self, context: ChunkContext, recipe: Recipe | None = None) -> EditSession:
+        """The session for these borders and anchors, by ``recipe`` or the job's own."""
+        ...
+
 
 _READ_AHEAD = 2  # batches decoded before the editor asks for them
 

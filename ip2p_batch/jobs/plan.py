@@ -108,6 +108,7 @@ class ImageChunk(ChunkBase, frozen=True, kw_only=True, tag="images"):
     Attributes:
         excluded: numbers of images in ``[start, stop)`` that belong to other chunks: they
             failed here, and were planned again.
+        steps: the most denoising steps of any of its images; 0: the recipe's.
     """
 
     noun = "image"
@@ -115,6 +116,7 @@ class ImageChunk(ChunkBase, frozen=True, kw_only=True, tag="images"):
     start: int
     stop: int
     excluded: tuple[int, ...] = ()
+    steps: int = 0
 
     @property
     def numbers(self) -> Sequence[int]:
@@ -155,11 +157,16 @@ class BatchHistogram(NamedTuple):
 
 
 class ImageRun(NamedTuple):
-    """Images ``[start, stop)``, whose edit size is ``size``: ``(width, height)`` in pixels."""
+    """Images ``[start, stop)``, whose edit size is ``size``: ``(width, height)`` in pixels.
+
+    Attributes:
+        steps: see :class:`ImageChunk`.
+    """
 
     start: int
     stop: int
     size: tuple[int, int]
+    steps: int = 0
 
 
 def largest_size(sizes: Collection[tuple[int, int]]) -> tuple[tuple[int, int], bool]:
@@ -251,7 +258,7 @@ class Plan(FrozenStruct, frozen=True, kw_only=True, dict=True):
         known = {chunk.id for chunk in chunks}
         unused = (name for n in count(len(chunks)) if (name := chunk_id(1, n)) not in known)
         chunks += [
-            ImageChunk(id=name, wave=1, start=run.start, stop=run.stop)
+            ImageChunk(id=name, wave=1, start=run.start, stop=run.stop, steps=run.steps)
             for run, name in zip(runs, unused, strict=False)
         ]
         earlier = [self.size] if self.chunks else []

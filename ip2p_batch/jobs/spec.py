@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta
@@ -124,7 +124,8 @@ class Item(FrozenStruct, frozen=True, kw_only=True):
     Attributes:
         source, output: absolute paths.
         width, height: upright size in pixels; 0 where the image could not be opened.
-        instruction, negative_prompt, seed: of this image; None is the recipe's.
+        instruction, negative_prompt, seed, num_inference_steps, guidance_scale,
+            image_guidance_scale: of this image; None is the recipe's.
         error: why it cannot be edited, where planning found a reason.
         skipped: whether ``error`` only means that its output exists.
     """
@@ -136,8 +137,26 @@ class Item(FrozenStruct, frozen=True, kw_only=True):
     instruction: str | None = None
     negative_prompt: str | None = None
     seed: int | None = None
+    num_inference_steps: int | None = None
+    guidance_scale: float | None = None
+    image_guidance_scale: float | None = None
     error: str | None = None
     skipped: bool = False
+
+    def own_values(self) -> dict[str, Any]:
+        """The recipe fields that this image has of its own."""
+        values = {name: getattr(self, name) for name in _OWN}
+        return {name: value for name, value in values.items() if value is not None}
+
+    def session_recipe(self, recipe: Recipe) -> Recipe:
+        """The recipe of the session that edits this image: steps and scales may be its own."""
+        own = {name: value for name, value in self.own_values().items() if name in _SESSION_OWN}
+        return msgspec.structs.replace(recipe, **own) if own else recipe
+
+
+#: Recipe fields that an image may override; a session applies the second group to all its images.
+_SESSION_OWN = ("num_inference_steps", "guidance_scale", "image_guidance_scale")
+_OWN = ("instruction", "negative_prompt", "seed", *_SESSION_OWN)
 
 
 class Encoding(FrozenStruct, frozen=True, kw_only=True):

@@ -22,17 +22,20 @@ def cost(job: Job, plan: Plan, chunk: Chunk) -> float:
     width, height = plan.size
     anchors = () if isinstance(chunk, ImageChunk) else chunk.anchors
     attention_factor = 2 if anchors or job.reference_digest else 1
-    calls = chunk.edited * attention_factor * 3 * (recipe.num_inference_steps + 1)
-    return calls * _CALL * width * height / 512**2 + _tile_cost(job, chunk)
+    steps = recipe.num_inference_steps
+    if isinstance(chunk, ImageChunk) and chunk.steps:
+        steps = chunk.steps
+    calls = chunk.edited * attention_factor * 3 * (steps + 1)
+    return calls * _CALL * width * height / 512**2 + _tile_cost(job, chunk, steps)
 
 
-def _tile_cost(job: Job, chunk: Chunk) -> float:
+def _tile_cost(job: Job, chunk: Chunk, steps: int) -> float:
     """TFLOP of a chunk's tile pass; images count as large ones, since the chunk has no sizes."""
     if job.recipe.detail != "tiles" or isinstance(chunk, BorderChunk):
         return 0.0
     options = TileOptions.of_job(job)
     size = _LARGE_IMAGE if job.source.video is None else job.source.video.upright
-    calls = 3 * (options.steps(job.recipe.num_inference_steps) + 1) * options.tile_count(*size)
+    calls = 3 * (options.steps(steps) + 1) * options.tile_count(*size)
     return len(chunk) * calls * _CALL * options.size**2 / 512**2
 
 

@@ -13,11 +13,14 @@ from ..errors import OutputError, SourceError
 from ..jobs.spec import Decoding, Encoding, Item, Job
 from ..media.images import listing
 from ..media.images.formats import SUFFIXES, suffix_format
-from ..media.images.listing import Listing
-from ..media.images.naming import alike_names
+from ..media.images.naming import Listing, alike_names
 from ..media.images.writer import output_suffix
 from ..media.source import SourceKind, classify_source
+from ..recipe import Recipe
 from .guard import SourceGuard
+
+#: An error names at most this many images.
+_LISTED = 5
 
 
 def list_images(
@@ -58,16 +61,29 @@ def skip_existing(items: Sequence[Item]) -> list[Item]:
 
 
 def nothing_to_edit(path: Path, failed: Sequence[Item]) -> SourceError:
-    """The error for a source without editable images; it has the first reason."""
+    """The error for a source without editable images; it has the first reasons."""
     first = failed[0]
     if len(failed) == 1 and first.source == str(path):
         return SourceError(f"{path}: {first.error}.", path=path, hint="Check the file.")
+    reasons = "; ".join(f"{item.source}: {item.error}" for item in failed[:_LISTED])
     more = f" ({len(failed)} images have errors)" if len(failed) > 1 else ""
     return SourceError(
-        f"Nothing in {path} can be edited: {first.source}: {first.error}{more}.",
+        f"Nothing in {path} can be edited: {reasons}{more}.",
         path=path,
         hint="Check the files named.",
     )
+
+
+def without_instruction(items: Sequence[Item], recipe: Recipe) -> list[Item]:
+    """Note an error for each image that has an instruction neither of its own nor by the recipe."""
+    if recipe.instruction.strip():
+        return list(items)
+    return [
+        item
+        if item.instruction or item.error
+        else msgspec.structs.replace(item, error="it has no instruction")
+        for item in items
+    ]
 
 
 def image_warnings(items: Sequence[Item], notes: Sequence[str] = ()) -> list[str]:
@@ -108,10 +124,8 @@ def rescan(job: Job, items: Sequence[Item]) -> list[Item]:
         match = by_paths.get((source, item.output))
         if match is None and item.error is not None:
             match = by_source.get(source)  # a row with an error may have had no output path
-        has_instruction = job.recipe.instruction.strip() or (match and match.instruction)
-        if match is not None and not match.error and not has_instruction:
-            match = msgspec.structs.replace(match, error="it has no instruction")
         current.append(item if match is None else match)
+    current = without_instruction(current, job.recipe)
     guard = SourceGuard(path, output, (item.source for item in items))
     measured = [guard.check_item(item) for item in listing.measure_items(current)]
     return measured if job.overwrite else skip_existing(measured)
@@ -124,8 +138,8 @@ def _list(
         follow = decoding.follow_links
         return listing.list_folder(path, output, format=encoding.format, follow_links=follow)
     if kind == "manifest":
-        items = listing.read_manifest(path, output, format=encoding.format)
-        return Listing(items, tuple(alike_names(items)))
+        listed = listing.read_manifest(path, output, format=encoding.format)
+        return listed._replace(notes=(*listed.notes, *alike_names(listed.items)))
     return Listing([Item(source=str(path), output=str(_single_output(path, output, encoding)))])
 
 

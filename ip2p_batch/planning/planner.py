@@ -235,23 +235,31 @@ def images_per_chunk(images: int) -> int:
 
 
 def plan_images(
-    buckets: Sequence[tuple[int, int]], warnings: Sequence[str] = ()
+    buckets: Sequence[tuple[int, int]],
+    warnings: Sequence[str] = (),
+    recipes: Sequence[Recipe] = (),
 ) -> tuple[Plan, list[int]]:
     """Plan images whose edit sizes are ``buckets[i]``: ``(width, height)`` in pixels.
 
+    Args:
+        recipes: of each image's session; empty: all have the job's.
+
     Returns:
         The plan, and the order in which the items have to be stored: images of one edit size
-        are consecutive, so that each chunk can be edited in batches of one shape.
+        and session are consecutive, so that each chunk can be edited in batches of one shape.
     """
-    order = sorted(range(len(buckets)), key=lambda i: (buckets[i], i))
+    steps = [recipe.num_inference_steps for recipe in recipes] or [0] * len(buckets)
+    scales = [(r.guidance_scale, r.image_guidance_scale) for r in recipes] or [()] * len(buckets)
+    keys = list(zip(buckets, steps, scales, strict=True))
+    order = sorted(range(len(buckets)), key=lambda i: (keys[i], i))
     longest = images_per_chunk(len(buckets))
     chunks: list[ImageChunk] = []
     at = 0
-    for _, bucket in groupby(order, key=lambda i: buckets[i]):
+    for key, bucket in groupby(order, key=lambda i: keys[i]):
         end = at + sum(1 for _ in bucket)
         for a, b in parts(at, end, longest):
             name = chunk_id(1, len(chunks))
-            chunks.append(ImageChunk(id=name, wave=1, start=a, stop=b))
+            chunks.append(ImageChunk(id=name, wave=1, start=a, stop=b, steps=key[1]))
         at = end
     size, one_size = largest_size(buckets)
     plan = Plan(chunks=tuple(chunks), size=size, one_size=one_size, warnings=tuple(warnings))

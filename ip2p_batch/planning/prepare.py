@@ -209,10 +209,10 @@ def _prepare_images(
             hint="Omit the others under Source.",
         )
     report(Event(kind="planning", stage="listing images"))
-    listed = images.list_images(path, output, kind, request.encoding, request.decoding)
-    items = listed.items
-    if not recipe.instruction.strip() and not all(i.instruction or i.error for i in items):
-        check_instruction("", path.name)
+    items, notes = images.list_images(path, output, kind, request.encoding, request.decoding)
+    if not any(item.instruction or item.error for item in items):
+        check_instruction(recipe.instruction, path.name)
+    items = images.without_instruction(items, recipe)
     items, stamp = images.check_images(items, _progress(report))
     files = [*_read_too(request), *(item.source for item in items)]
     items = guard.guard_items(guard.SourceGuard(path, output, files), items)
@@ -225,7 +225,8 @@ def _prepare_images(
     job = _job(request, Source(path=str(path), stamp=stamp, items=len(items)), output)
     resizes = [Resize.of_item(i, job.edit_size(i.width, i.height)) for i in editable]
     sizes = [(resize.width, resize.height) for resize in resizes]
-    plan, order = plan_images(sizes, images.image_warnings(items, listed.notes))
+    recipes = [item.session_recipe(recipe) for item in editable]
+    plan, order = plan_images(sizes, images.image_warnings(items, notes), recipes)
     return PreparedJob(job=job, plan=plan, items=(*(editable[i] for i in order), *others))
 
 

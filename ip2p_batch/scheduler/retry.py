@@ -6,7 +6,7 @@ retried gets a new chunk, and the chunk in which it failed excludes it from then
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 from ..errors import JobError
 from ..jobs.attempts import live_heartbeats
@@ -16,6 +16,7 @@ from ..jobs.spec import Item, Job
 from ..media.resize import Resize
 from ..planning.images import image_warnings, rescan
 from ..planning.planner import IMAGES_PER_CHUNK
+from ..recipe import Recipe
 
 
 def retry_job(folder: JobFolder) -> int:
@@ -78,17 +79,21 @@ def _failed_images(folder: JobFolder, plan: Plan) -> dict[int, str]:
 
 
 def _runs(job: Job, items: Mapping[int, Item]) -> Iterator[ImageRun]:
-    """Runs of consecutive numbers whose images have one edit size."""
+    """Runs of consecutive numbers whose images have one edit size and one session."""
     run: list[int] = []
-    run_size = (0, 0)
+    last: tuple[tuple[int, int], Recipe] = (0, 0), job.recipe
     for number in sorted(items):
         item = items[number]
         resize = Resize.of_item(item, job.edit_size(item.width, item.height))
-        edit_size = (resize.width, resize.height)
-        if run and (number != run[-1] + 1 or edit_size != run_size or len(run) == IMAGES_PER_CHUNK):
-            yield ImageRun(run[0], run[-1] + 1, run_size)
+        key = (resize.width, resize.height), item.session_recipe(job.recipe)
+        if run and (number != run[-1] + 1 or key != last or len(run) == IMAGES_PER_CHUNK):
+            yield _run(run, *last)
             run = []
         run.append(number)
-        run_size = edit_size
+        last = key
     if run:
-        yield ImageRun(run[0], run[-1] + 1, run_size)
+        yield _run(run, *last)
+
+
+def _run(numbers: Sequence[int], size: tuple[int, int], recipe: Recipe) -> ImageRun:
+    return ImageRun(numbers[0], numbers[-1] + 1, size, recipe.num_inference_steps)

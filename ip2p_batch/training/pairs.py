@@ -1,6 +1,6 @@
 """Read paired data: a source image, an instruction, and the edited image.
 
-A dataset is a table (CSV or JSONL) with paths relative to it, or a folder with one table named
+A dataset is a table (CSV, JSONL or Parquet) with paths relative to it, or a folder with one table named
 ``pairs`` or, as in the ``imagefolder`` layout of Hugging Face datasets, ``metadata``::
 
     input,instruction,edited           {"input": "in/1.png", "instruction": "make it night",
@@ -12,7 +12,7 @@ ignored, so a table can also record captions, seeds or CLIP scores.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -21,7 +21,8 @@ import msgspec
 
 from ..errors import SourceError
 from ..media.images.reader import still_size
-from ..media.table import TABLES, read_rows
+from ..media.find_file import FileFinder
+from ..media.table import TABLES, read_table
 
 #: Accepted column names -> our names.
 ALIASES: Mapping[str, str] = MappingProxyType(
@@ -63,10 +64,15 @@ class BadRow(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Pairs(msgspec.Struct, frozen=True, kw_only=True):
-    """The good and bad rows of a dataset, in the order of its table."""
+    """The good and bad rows of a dataset, in the order of its table.
+
+    Attributes:
+        notes: one line each on what was guessed in reading the table.
+    """
 
     good: tuple[Pair, ...]
     bad: tuple[BadRow, ...]
+    notes: tuple[str, ...] = ()
 
 
 def find_table(dataset: Path) -> Path:
@@ -115,12 +121,14 @@ def read_pairs(dataset: Path, *, progress: Progress = lambda _: None) -> Pairs:
     table = find_table(dataset.expanduser().absolute())
     good: list[Pair] = []
     bad: list[BadRow] = []
-    for number, (line, row) in enumerate(_rows(table), start=1):
+    finder = FileFinder()
+    content = read_table(table, tuple(ALIASES), required=(), note_others=False)
+    for number, (place, row) in enumerate(_renamed(table, content.rows), start=1):
         try:
-            good.append(_parse_row(row, table.parent))
+            good.append(_parse_row(row, table.parent, finder))
         except (ValueError, SourceError) as error:
             reason = error.message if isinstance(error, SourceError) else str(error)
-            bad.append(BadRow(location=f"{table.name} line {line}", reason=reason))
+            bad.append(BadRow(location=f"{table.name} {place}", reason=reason))
         progress(number)
     if not good:
         first = f" The first: {bad[0].location}: {bad[0].reason}" if bad else ""
@@ -129,16 +137,18 @@ def read_pairs(dataset: Path, *, progress: Progress = lambda _: None) -> Pairs:
             path=table,
             hint="Paths are relative to the table's folder.",
         )
-    return Pairs(good=tuple(good), bad=tuple(bad))
+    return Pairs(good=tuple(good), bad=tuple(bad), notes=content.notes)
 
 
-def _rows(table: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Yield line numbers and rows with our column names.
+def _renamed(
+    table: Path, rows: Iterable[tuple[str, dict[str, Any]]]
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield places and rows with our column names.
 
     Raises:
         SourceError: two columns have the same meaning.
     """
-    for line, row in read_rows(table, tuple(ALIASES), required=(), allow_others=True):
+    for place, row in rows:
         renamed: dict[str, Any] = {}
         for alias, value in row.items():
             name = ALIASES.get(alias)
@@ -146,15 +156,15 @@ def _rows(table: Path) -> Iterator[tuple[int, dict[str, Any]]]:
                 continue
             if name in renamed:
                 raise SourceError(
-                    f"{table}: line {line} has two columns for {name!r}.",
+                    f"{table}: {place} has two columns for {name!r}.",
                     path=table,
                     hint="Keep one of them.",
                 )
             renamed[name] = value
-        yield line, renamed
+        yield place, renamed
 
 
-def _parse_row(row: Mapping[str, Any], folder: Path) -> Pair:
+def _parse_row(row: Mapping[str, Any], folder: Path, finder: FileFinder) -> Pair:
     """Convert a row to a :class:`Pair`.
 
     Raises:
@@ -167,7 +177,7 @@ def _parse_row(row: Mapping[str, Any], folder: Path) -> Pair:
         if not isinstance(value, str) or not value.strip():
             raise ValueError(f"{name} is missing")
         values[name] = value.strip()
-    paths = [folder / values["input"], folder / values["edited"]]
+    paths = [finder.find(folder, values[name]) for name in ("input", "edited")]
     (width, height), (edited_width, edited_height) = map(still_size, paths)
     ratio = (width * edited_height) / (height * edited_width)
     if abs(ratio - 1) > _ASPECT_TOLERANCE:

@@ -13,7 +13,14 @@ from ...errors import SourceError
 from ...jobs.spec import Item
 from .formats import SUFFIXES, UNSUPPORTED, open_image, size_error, suffix_format, upright_size
 from .manifest import read_manifest
-from .naming import alike_names, is_text, printable, reject_conflicts, with_format_suffix
+from .naming import (
+    Listing,
+    alike_names,
+    is_text,
+    printable,
+    reject_conflicts,
+    with_format_suffix,
+)
 from .walk import FolderWalk, Found
 
 __all__ = ["Listing", "find_items", "list_folder", "measure_items", "read_manifest"]
@@ -24,19 +31,6 @@ Progress = Callable[[str, int, int], None]
 _KNOWN = SUFFIXES.keys() | UNSUPPORTED.keys()
 _THREADS = 8  # most of the time is spent waiting for the file system
 _ITEMS_PER_SLICE = 512
-
-
-class Listing(msgspec.Struct, frozen=True):
-    """The images of a source.
-
-    Attributes:
-        items: in their order, those with an error included.
-        notes: one line for the user for each kind of thing that was left out, and for names
-            that some disks take for one.
-    """
-
-    items: list[Item]
-    notes: tuple[str, ...] = ()
 
 
 def list_folder(

@@ -1,64 +1,78 @@
-"""Read a manifest: a CSV or JSONL file of images, each with its own instruction.
+"""Read a manifest: a CSV, JSONL or Parquet file of images, each with its own instruction.
 
 ::
 
     path,instruction,output,seed,negative_prompt       {"path": "a.jpg", "instruction": "..."}
-    a.jpg,make it snow,,7,                             {"path": "b.jpg", "seed": 3}
+    a.jpg,make it snow,,7,                             {"path": "b.jpg", "guidance_scale": 6}
 
-Only ``path`` is required. A malformed file is an error; an invalid row becomes an item with an
-error that names its line, and the other rows are used.
+Only ``path`` is required; an empty cell means the recipe's value. A malformed file is an error; an
+invalid row becomes an item with an error that names its line, and the other rows are used.
 """
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
+from ...errors import RecipeError
 from ...jobs.spec import Item
-from ..table import EXTRA_CELLS, Row, read_rows
+from ...recipe import FIELDS
+from ..find_file import FileFinder
+from ..table import EXTRA_CELLS, TEXT_CELLS, Row, parse_number, read_table
 from .formats import FORMATS_TEXT, suffix_format
-from .naming import is_text, printable, reject_conflicts, with_format_suffix
+from .naming import (
+    Listing,
+    alike_names,
+    is_text,
+    printable,
+    reject_conflicts,
+    with_format_suffix,
+)
 
-COLUMNS = ("path", "instruction", "output", "seed", "negative_prompt")
-_SEED_LIMIT = 2**63
+#: Columns of numbers: recipe fields that an image may have of its own, with the types of their
+#: cells. The recipe's own declarations give the ranges.
+NUMBERS: dict[str, type[int] | type[float]] = {
+    "seed": int,
+    "guidance_scale": float,
+    "image_guidance_scale": float,
+    "num_inference_steps": int,
+}
+COLUMNS = ("path", "instruction", "output", "negative_prompt", *NUMBERS)
 
 
-def read_manifest(
-    path: Path,
-    output: Path,
-    *,
-    format: str | None = None,
-) -> list[Item]:
+def read_manifest(path: Path, output: Path, *, format: str | None = None) -> Listing:
     """Read the images that a manifest lists, in its order.
 
     Args:
-        path: ``.csv``, ``.tsv``, ``.jsonl`` or ``.ndjson``, in UTF-8. Images are relative to
-            its folder.
+        path: see :func:`~..table.read_table`. Images are relative to its folder.
         output: folder of the results. Outputs are relative to it; by default they are the
             images' own relative paths, or only their names for images from elsewhere.
         format: format of the results; None goes by each output's suffix.
 
     Raises:
-        SourceError: the file cannot be read, is not well-formed (names the line), or has
-            columns that no manifest has.
+        SourceError: the file cannot be read, or is not well-formed (names the lines).
     """
     path, output = path.absolute(), output.absolute()
-    items = []
-    is_csv = path.suffix.lower() in (".csv", ".tsv")
-    for line, row in read_rows(path, COLUMNS, required=("path",)):
-        if is_csv and row.get("negative_prompt") == "":
+    items, finder = [], FileFinder()
+    table = read_table(path, COLUMNS, required=("path",))
+    for place, row in table.rows:
+        if path.suffix.lower() in TEXT_CELLS and row.get("negative_prompt") == "":
             del row["negative_prompt"]  # an empty cell means the recipe's
         try:
-            items.append(_item(row, path.parent, output, format))
+            items.append(_item(row, path.parent, output, format, finder))
         except ValueError as error:
             name = row.get("path")
             known = isinstance(name, str) and name.strip() and is_text(name)
             source = path.parent / str(name) if known else path
-            items.append(Item(source=printable(source), output="", error=f"line {line}: {error}"))
-    return reject_conflicts(items)
+            items.append(Item(source=printable(source), output="", error=f"{place}: {error}"))
+    items = reject_conflicts(items)
+    return Listing(items, (*table.notes, *alike_names(items)))
 
 
-def _item(row: Row, folder: Path, output: Path, format: str | None) -> Item:
+def _item(
+    row: Row, folder: Path, output: Path, format: str | None, finder: FileFinder
+) -> Item:
     """One row.
 
     Raises:
@@ -66,11 +80,11 @@ def _item(row: Row, folder: Path, output: Path, format: str | None) -> Item:
     """
     if EXTRA_CELLS in row:
         raise ValueError(
-            f"{row[EXTRA_CELLS]} cells more than the header names; put texts with commas in quotes"
+            f"{row[EXTRA_CELLS]} cells more than the header names; put texts that hold the separator in quotes"
         )
     for key in COLUMNS:
         value = row.get(key)
-        if key != "seed" and value is not None and not isinstance(value, str):
+        if key not in NUMBERS and value is not None and not isinstance(value, str):
             raise ValueError(f"{key} is not text")
         if isinstance(value, str) and not is_text(value):
             raise ValueError(f"{key} holds characters that no file can")
@@ -78,20 +92,19 @@ def _item(row: Row, folder: Path, output: Path, format: str | None) -> Item:
     if not name:
         raise ValueError("path is missing")
     instruction = row.get("instruction")
-    if instruction is not None and not instruction.strip():
-        raise ValueError("instruction is empty")
-    source = folder / name
+    source = finder.find(folder, name)
     return Item(
         source=os.path.normpath(source),
         output=str(with_format_suffix(_output(row, source, folder, output), format)),
-        instruction=instruction,
+        instruction=instruction if instruction and instruction.strip() else None,
         negative_prompt=row.get("negative_prompt"),
-        seed=_seed(row.get("seed")),
+        **{key: _number(key, row.get(key)) for key in NUMBERS},
     )
 
 
 def _output(row: Row, source: Path, folder: Path, output: Path) -> Path:
-    requested = (row.get("output") or "").strip()
+    # A backslash is a separator: a table with results on Windows, and no name of a result has one.
+    requested = (row.get("output") or "").strip().replace("\\", "/")
     if requested:
         target = Path(os.path.normpath(output / requested))
         if not target.is_relative_to(output) or target == output:
@@ -106,16 +119,16 @@ def _output(row: Row, source: Path, folder: Path, output: Path) -> Path:
     return target
 
 
-def _seed(value: object) -> int | None:
-    if value is None or (isinstance(value, str) and not value.strip()):
-        return None
-    if isinstance(value, str):
-        try:
-            value = int(value)
-        except ValueError:
-            raise ValueError(f"seed {value!r} is not a whole number") from None
-    if not isinstance(value, int) or isinstance(value, bool):
-        raise ValueError(f"seed {value!r} is not a whole number")
-    if not 0 <= value < _SEED_LIMIT:
-        raise ValueError(f"seed {value} is not from 0 to 2**63 - 1")
-    return value
+def _number(key: str, value: object) -> Any:
+    """The value of a recipe field for one image; None for an empty cell.
+
+    Raises:
+        ValueError: it is not a number, or out of the field's range.
+    """
+    try:
+        number = parse_number(value, NUMBERS[key])
+        return None if number is None else FIELDS[key].convert(number)
+    except ValueError as error:
+        raise ValueError(f"{key} {error}") from None
+    except RecipeError as error:
+        raise ValueError(error.message) from None

@@ -16,6 +16,19 @@ from .formats import format_suffix, suffix_format
 _MAX_NAME_BYTES = 255
 
 
+class Listing(msgspec.Struct, frozen=True):
+    """The images of a source.
+
+    Attributes:
+        items: in their order, those with an error included.
+        notes: one line for the user for each kind of thing that was left out or guessed, and for
+            names that some disks take for one.
+    """
+
+    items: list[Item]
+    notes: tuple[str, ...] = ()
+
+
 def with_format_suffix(path: Path, format: str | None) -> Path:
     """Give ``path`` the suffix of ``format``, unless its suffix already is one of that format."""
     if format is None or suffix_format(path) == format:
