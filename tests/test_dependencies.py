@@ -34,7 +34,8 @@ def section(title: str) -> set[str]:
 
 
 @pytest.mark.parametrize(
-    ("title", "wanted"), [("Runtime", RUNTIME), ("Training", TRAIN), ("Parquet", PARQUET), ("Development", DEV)]
+    ("title", "wanted"),
+    [("Runtime", RUNTIME), ("Training", TRAIN), ("Parquet", PARQUET), ("Development", DEV)],
 )
 def test_each_dependency_has_its_line_and_each_line_its_dependency(title, wanted):
     assert section(title) == {requirement.name for requirement in wanted}

@@ -65,7 +65,7 @@ class FileFinder:
         key = str(folder)
         if key not in self._listed:
             try:
-                names = sorted(os.listdir(folder))
+                names = sorted(path.name for path in folder.iterdir())
             except (OSError, ValueError):
                 names = []
             self._listed[key] = {unicodedata.normalize("NFC", name): name for name in names}

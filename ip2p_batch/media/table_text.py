@@ -21,7 +21,7 @@ _MARKS = (
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
 #: Excel's own line: it names the separator and belongs to no row.
-_SEPARATOR_LINE = re.compile(r'\A"?sep=(.)"?(?=\r|\n|\Z)', re.IGNORECASE)
+_SEPARATOR_LINE = re.compile(r'\A"?sep=(.)"?(?=\n|\Z)', re.IGNORECASE)
 _NAME_BREAKS = re.compile(r"[\s-]+")
 
 
@@ -36,7 +36,7 @@ def decode_text(data: bytes) -> tuple[str, str]:
     """
     encoding = next((name for mark, name in _MARKS if data.startswith(mark)), _without_mark(data))
     try:
-        return data.decode(encoding), ""
+        return _with_line_feeds(data.decode(encoding)), ""
     except UnicodeDecodeError as error:
         if encoding != "utf-8":
             raise ValueError(f"line {_line(error)} is not {encoding.upper()}") from None
@@ -45,10 +45,14 @@ def decode_text(data: bytes) -> tuple[str, str]:
         text = data.decode("cp1252")
     except UnicodeDecodeError:
         raise ValueError(f"line {line} is neither UTF-8 nor Windows-1252") from None
-    return text, (
+    return _with_line_feeds(text), (
         f"line {line} is not UTF-8; the table is read as Windows-1252 (cp1252). If letters are"
         " wrong, save it as UTF-8."
     )
+
+
+def _with_line_feeds(text: str) -> str:
+    return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
 def _without_mark(data: bytes) -> str:

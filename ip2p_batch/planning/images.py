@@ -13,7 +13,7 @@ from ..errors import OutputError, SourceError
 from ..jobs.spec import Decoding, Encoding, Item, Job
 from ..media.images import listing
 from ..media.images.formats import SUFFIXES, suffix_format
-from ..media.images.naming import Listing, alike_names
+from ..media.images.naming import Listing
 from ..media.images.writer import output_suffix
 from ..media.source import SourceKind, classify_source
 from ..recipe import Recipe
@@ -138,8 +138,7 @@ def _list(
         follow = decoding.follow_links
         return listing.list_folder(path, output, format=encoding.format, follow_links=follow)
     if kind == "manifest":
-        listed = listing.read_manifest(path, output, format=encoding.format)
-        return listed._replace(notes=(*listed.notes, *alike_names(listed.items)))
+        return listing.read_manifest(path, output, format=encoding.format)
     return Listing([Item(source=str(path), output=str(_single_output(path, output, encoding)))])
 
 

@@ -249,7 +249,9 @@ def plan_images(
         and session are consecutive, so that each chunk can be edited in batches of one shape.
     """
     steps = [recipe.num_inference_steps for recipe in recipes] or [0] * len(buckets)
-    scales = [(r.guidance_scale, r.image_guidance_scale) for r in recipes] or [()] * len(buckets)
+    scales = [(r.guidance_scale, r.image_guidance_scale) for r in recipes] or [(0.0, 0.0)] * len(
+        buckets
+    )
     keys = list(zip(buckets, steps, scales, strict=True))
     order = sorted(range(len(buckets)), key=lambda i: (keys[i], i))
     longest = images_per_chunk(len(buckets))

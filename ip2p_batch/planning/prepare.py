@@ -209,7 +209,8 @@ def _prepare_images(
             hint="Omit the others under Source.",
         )
     report(Event(kind="planning", stage="listing images"))
-    items, notes = images.list_images(path, output, kind, request.encoding, request.decoding)
+    listed = images.list_images(path, output, kind, request.encoding, request.decoding)
+    items = listed.items
     if not any(item.instruction or item.error for item in items):
         check_instruction(recipe.instruction, path.name)
     items = images.without_instruction(items, recipe)
@@ -226,7 +227,7 @@ def _prepare_images(
     resizes = [Resize.of_item(i, job.edit_size(i.width, i.height)) for i in editable]
     sizes = [(resize.width, resize.height) for resize in resizes]
     recipes = [item.session_recipe(recipe) for item in editable]
-    plan, order = plan_images(sizes, images.image_warnings(items, notes), recipes)
+    plan, order = plan_images(sizes, images.image_warnings(items, listed.notes), recipes)
     return PreparedJob(job=job, plan=plan, items=(*(editable[i] for i in order), *others))
 
 

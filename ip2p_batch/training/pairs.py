@@ -1,7 +1,7 @@
 """Read paired data: a source image, an instruction, and the edited image.
 
-A dataset is a table (CSV, JSONL or Parquet) with paths relative to it, or a folder with one table named
-``pairs`` or, as in the ``imagefolder`` layout of Hugging Face datasets, ``metadata``::
+A dataset is a table (CSV, JSONL or Parquet) with paths relative to it, or a folder with one table
+named ``pairs`` or, as in the ``imagefolder`` layout of Hugging Face datasets, ``metadata``::
 
     input,instruction,edited           {"input": "in/1.png", "instruction": "make it night",
     in/0.png,make it snow,out/0.png     "edited": "out/1.png"}
@@ -20,8 +20,8 @@ from typing import Any
 import msgspec
 
 from ..errors import SourceError
-from ..media.images.reader import still_size
 from ..media.find_file import FileFinder
+from ..media.images.reader import still_size
 from ..media.table import TABLES, read_table
 
 #: Accepted column names -> our names.

@@ -70,9 +70,7 @@ def read_manifest(path: Path, output: Path, *, format: str | None = None) -> Lis
     return Listing(items, (*table.notes, *alike_names(items)))
 
 
-def _item(
-    row: Row, folder: Path, output: Path, format: str | None, finder: FileFinder
-) -> Item:
+def _item(row: Row, folder: Path, output: Path, format: str | None, finder: FileFinder) -> Item:
     """One row.
 
     Raises:
@@ -80,7 +78,8 @@ def _item(
     """
     if EXTRA_CELLS in row:
         raise ValueError(
-            f"{row[EXTRA_CELLS]} cells more than the header names; put texts that hold the separator in quotes"
+            f"{row[EXTRA_CELLS]} cells more than the header names; put texts that hold the"
+            " separator in quotes"
         )
     for key in COLUMNS:
         value = row.get(key)
