@@ -1,6 +1,7 @@
 """Images of one job with steps and scales of their own."""
 
 import json
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -20,7 +21,7 @@ from .pictures import save, scene
 RECIPE = recipe_for(
     "tiny", "make it night", size=64, num_inference_steps=2, detail="edit", dtype="float32"
 )
-OWN = {
+OWN: dict[str, dict[str, Any]] = {
     "a.png": {"num_inference_steps": 3},
     "b.png": {"guidance_scale": 4.0, "image_guidance_scale": 1.0},
     "c.png": {},
