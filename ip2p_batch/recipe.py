@@ -243,9 +243,8 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
                 "deepcache_interval above 1 does not work with compile = on.",
                 hint="Leave out --deepcache-interval or --compile on.",
             )
-        texts = (self.instruction, self.negative_prompt, self.model, self.reference_image or "")
-        if "\x00" in "".join(texts):
-            raise RecipeError("A recipe's texts must not contain NUL characters.")
+        for name in ("instruction", "negative_prompt", "model", "revision", "reference_image"):
+            _check_text(name, getattr(self, name) or "")
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Recipe:
@@ -413,6 +412,23 @@ def _declared() -> dict[str, RecipeField]:
 
 #: Every field of a recipe by name, in the order of the class.
 FIELDS: Mapping[str, RecipeField] = _declared()
+
+
+def _check_text(name: str, text: str) -> None:
+    """Refuse a text that JSON or a file system cannot hold.
+
+    Raises:
+        RecipeError: NUL characters, or bytes that are not UTF-8.
+    """
+    if "\x00" in text:
+        raise RecipeError(f"{name} contains a NUL character.", hint="Remove it.")
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise RecipeError(
+            f"{name} is not UTF-8.",
+            hint="Write it in UTF-8; `locale` shows the terminal's encoding.",
+        ) from None
 
 
 def _check_names(values: Mapping[str, Any], source: str) -> None:

@@ -7,7 +7,7 @@ heartbeat timeout reads it from the environment if its caller passes none.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, get_args
@@ -49,9 +49,11 @@ class Settings:
         broker_url: ``IP2P_BROKER_URL``; None starts a private Redis for each command.
         jobs_dir: ``IP2P_JOBS_DIR``, the folder of new job folders. Every worker must see it under
             the same path. None is ``state/jobs``, or, with a broker, next to the output.
-        state: the user's job index (``$XDG_STATE_HOME/ip2p-batch``, or the system's default).
+        state: the user's job index (``$XDG_STATE_HOME/ip2p-batch``, or the system's default); None
+            for a user without a home folder, see :meth:`state_folder`.
         cache: measurements and compiled models for later processes
             (``$XDG_CACHE_HOME/ip2p-batch``, or the system's default); may be deleted any time.
+            None where nothing is kept.
         device: ``IP2P_DEVICE``: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
         torch_threads: ``IP2P_TORCH_THREADS``, torch threads of a CPU worker. The number changes
             the last bits of results, so it is fixed and not taken from the machine.
@@ -77,7 +79,7 @@ class Settings:
 
     broker_url: str | None
     jobs_dir: Path | None
-    state: Path
+    state: Path | None
     device: str
     torch_threads: int
     cpu_threads: int = 1
@@ -105,19 +107,41 @@ class Settings:
         return cls(
             broker_url=env.get("IP2P_BROKER_URL") or None,
             jobs_dir=Path(jobs_dir).absolute() if jobs_dir else None,
-            state=user_state_path(_APP),
+            state=_user_folder(user_state_path),
             device=env.get("IP2P_DEVICE") or "auto",
             torch_threads=number("IP2P_TORCH_THREADS", Count, 1, env=env, hint=threads_hint),
             cpu_threads=number("IP2P_CPU_THREADS", Count, 1, env=env, hint=threads_hint),
             gpu_memory_fraction=number("IP2P_GPU_MEMORY_FRACTION", Share, 1.0, env=env),
             allowed_roots=Roots.parse(env.get(ROOTS) or ""),
             allowed_models=_names(env.get("IP2P_ALLOWED_MODELS") or ""),
-            cache=user_cache_path(_APP),
+            cache=_user_folder(user_cache_path),
             heartbeat_timeout=number("IP2P_HEARTBEAT_TIMEOUT", HeartbeatSeconds, 15.0, env=env),
             visibility_timeout=number("IP2P_VISIBILITY_TIMEOUT", VisibilitySeconds, None, env=env),
             chunk_timeout=number("IP2P_CHUNK_TIMEOUT", ChunkSeconds, None, env=env),
             log_level=_log_level(env.get("IP2P_LOG_LEVEL") or "WARNING"),
         )
+
+    def state_folder(self) -> Path:
+        """The folder of the user's job index.
+
+        Raises:
+            RecipeError: the user has no home folder, as in a container with any user id.
+        """
+        if self.state is None:
+            raise RecipeError(
+                "This user has no home folder, so jobs cannot be recorded.",
+                hint="Set HOME or XDG_STATE_HOME to a folder that can be written.",
+            )
+        return self.state
+
+
+def _user_folder(find: Callable[[str], Path]) -> Path | None:
+    """A folder of this user, or None where the user has no home folder."""
+    try:
+        folder = find(_APP)
+    except RuntimeError:  # platformdirs 4.5 and newer; older ones leave the "~"
+        return None
+    return folder if folder.is_absolute() else None
 
 
 def number(

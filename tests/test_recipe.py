@@ -87,6 +87,8 @@ def test_a_value_out_of_range_is_an_error_with_field_value_range_and_option(fiel
         ({"guidance_interval": [0.8, 0.1]}, "must not be greater than the second"),
         ({"compile": "on", "deepcache_interval": 3}, "does not work with compile = on"),
         ({"instruction": "a\x00b"}, "NUL"),
+        ({"instruction": "a\udcffb"}, "instruction is not UTF-8"),
+        ({"model": "a\udcffb"}, "model is not UTF-8"),
     ],
 )
 def test_a_value_of_the_wrong_type_is_an_error_that_says_what_is_allowed(values, message):

@@ -77,3 +77,18 @@ def test_an_unknown_log_level_is_refused_with_the_known_ones(text):
 
 def test_blanks_around_a_number_are_ignored():
     assert Settings.from_env({"IP2P_HEARTBEAT_TIMEOUT": " 20 "}).heartbeat_timeout == 20.0
+
+
+def test_a_user_without_a_home_folder_can_work_but_has_no_job_index(monkeypatch):
+    for name in ("HOME", "XDG_STATE_HOME", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+
+    def no_entry(_: int) -> None:
+        raise KeyError("uid not found")
+
+    monkeypatch.setattr("pwd.getpwuid", no_entry)
+    settings = Settings.from_env()
+    assert (settings.state, settings.cache) == (None, None)
+    with pytest.raises(RecipeError, match="no home folder") as caught:
+        settings.state_folder()
+    assert "XDG_STATE_HOME" in caught.value.hint

@@ -125,10 +125,3 @@ def torch_has_gpus() -> bool:
     except OSError:
         return True  # unknown; loading a model will show it
     return bool(facts.get("cuda") or facts.get("hip"))
-
-
-def available_cores() -> int:
-    """Return the number of cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

@@ -18,10 +18,11 @@ from contextlib import suppress
 from dataclasses import dataclass
 from types import FrameType
 
+from ip2p_batch.queue.capacity import available_cores, limited_workers
 from ip2p_batch.queue.messages import SOFT_SHUTDOWN, TIME_LIMIT
 from ip2p_batch.settings import Settings
 
-from .devices import available_cores, choose, with_memory_for_two
+from .devices import choose, with_memory_for_two
 from .parent_watch import when_stdin_ends
 
 log = logging.getLogger("workers")
@@ -247,5 +248,9 @@ def launch(devices: str | None, workers: int | None, *, exit_with_parent: bool) 
         RecipeError: ``devices`` is unknown, or there is no such GPU.
     """
     settings = Settings.from_env()
+    if workers is not None:
+        workers, warning = limited_workers(workers)
+        if warning:
+            log.warning(warning)
     to_run = slots(devices or settings.device, workers, settings.torch_threads)
     return Launcher(to_run).run(exit_with_parent=exit_with_parent)

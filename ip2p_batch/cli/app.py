@@ -8,7 +8,8 @@ from typing import Annotated
 import typer
 
 from .. import __version__
-from . import exits
+from ..errors import OutputError
+from . import exits, terminal
 from .command import typer_command
 from .control import cancel, pause, watch
 from .dataset import dataset
@@ -69,4 +70,9 @@ for _panel, _commands in _PANELS.items():
 
 def main() -> None:
     """Entry point of the console script."""
-    app(prog_name="ip2p-batch")
+    terminal.install()
+    try:
+        app(prog_name="ip2p-batch")
+    except SystemExit as stop:
+        code = stop.code if isinstance(stop.code, int) else int(stop.code is not None)
+        raise SystemExit(terminal.exit_code(code, exits.code_of(OutputError))) from None

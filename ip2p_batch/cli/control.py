@@ -12,7 +12,7 @@ from ..errors import BrokerError, JobError
 from ..jobs.registry import find_job, list_jobs
 from ..jobs.status import read_status
 from ..settings import Settings
-from . import exits
+from . import exits, terminal
 from .options import JobArgument, ReportOptions, broker_option
 from .report import Reporter, reporter_for
 from .run import report_end, report_events
@@ -71,7 +71,7 @@ def watch_until_end(folder: JobFolder, broker: str | None, reporter: Reporter) -
             return report_events(folder, events, reporter)
     except KeyboardInterrupt as stop:
         reporter.close()
-        typer.echo("stopped watching; the job continues.", err=True)
+        terminal.note("stopped watching; the job continues.")
         return exits.interrupt_code(stop)
     finally:
         reporter.close()
@@ -90,12 +90,12 @@ def pause(job: JobArgument) -> int:
     folder = find_job(job, Settings.from_env())
     name = folder.path.name
     if folder.ended:
-        typer.echo(f"Job {name} is finished; there is nothing to pause.")
+        terminal.say(f"Job {name} is finished; there is nothing to pause.")
     elif folder.cancelled:
-        typer.echo(f"Job {name} is cancelled; continue with `ip2p-batch resume {name}`.")
+        terminal.say(f"Job {name} is cancelled; continue with `ip2p-batch resume {name}`.")
     else:
         folder.pause()
-        typer.echo(f"Job {name} is paused; continue with `ip2p-batch resume {name}`.")
+        terminal.say(f"Job {name} is paused; continue with `ip2p-batch resume {name}`.")
     return exits.DONE
 
 
@@ -111,10 +111,10 @@ def cancel(job: JobArgument) -> int:
     folder = find_job(job, Settings.from_env())
     name = folder.path.name
     if folder.ended:
-        typer.echo(f"Job {name} is finished; there is nothing to cancel.")
+        terminal.say(f"Job {name} is finished; there is nothing to cancel.")
         return exits.DONE
     folder.cancel()
-    typer.echo(f"Job {name} is cancelled; continue with `ip2p-batch resume {name}`.")
+    terminal.say(f"Job {name} is cancelled; continue with `ip2p-batch resume {name}`.")
     return exits.DONE
 
 

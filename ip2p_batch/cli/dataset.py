@@ -10,7 +10,7 @@ import msgspec
 import typer
 
 from ..jobs.events import Event
-from . import exits, formatting
+from . import exits, formatting, terminal
 from .command import OptionGroup
 from .help_format import OUTPUT, PAIRS
 from .options import ReportOptions, option
@@ -30,6 +30,7 @@ SourceArgument = Annotated[
     Path,
     typer.Argument(
         metavar="SOURCE",
+        readable=False,
         help="A dataset to check (folder, CSV or JSONL); with -o, a folder of photos.",
         show_default=False,
     ),
@@ -123,7 +124,7 @@ def dataset(
     if report_options.json:
         facts = {"pairs": len(dataset.good), "instructions": _instructions(dataset.good)}
         rows = [msgspec.to_builtins(row) for row in bad]
-        typer.echo(msgspec.json.encode(facts | {"bad": rows, "warnings": dataset.notes}))
+        terminal.say_json(facts | {"bad": rows, "warnings": dataset.notes})
     else:
         for note in dataset.notes:
             exits.warn(note)
@@ -132,9 +133,9 @@ def dataset(
         if len(bad) > _LISTED_ROWS:
             exits.warn(f"{len(bad) - _LISTED_ROWS} more rows cannot be used")
         instructions = formatting.plural(_instructions(dataset.good), "different instruction")
-        typer.echo(f"{formatting.plural(len(dataset.good), 'pair')}, {instructions}")
+        terminal.say(f"{formatting.plural(len(dataset.good), 'pair')}, {instructions}")
         if sheet is not None:
-            typer.echo(f"{sheet.absolute()}: sources on the left, results on the right")
+            terminal.say(f"{sheet.absolute()}: sources on the left, results on the right")
     return exits.SOME_FAILED if bad else exits.DONE
 
 

@@ -5,9 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import typer
-
-from . import exits
+from . import exits, terminal
 from .help_format import OUTPUT, RECIPE
 from .options import ReportOptions, WorkerOptions, option
 from .recipe_options import RecipeOptions, recipe_from
@@ -81,8 +79,9 @@ def demo(
         sheet = output / "sheet.png"
         draw_sheet(folder, sheet)
         if not (report_options.json or report_options.quiet):
-            typer.echo(f"{sheet.absolute()}: frames before (left) and after (right)")
-            typer.echo((FOLDER / "ATTRIBUTION.txt").read_text(encoding="utf-8").strip())
+            terminal.say(f"{sheet.absolute()}: frames before (left) and after (right)")
+            for line in (FOLDER / "ATTRIBUTION.txt").read_text(encoding="utf-8").splitlines():
+                terminal.say(line)
     return code
 
 

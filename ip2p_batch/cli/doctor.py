@@ -19,11 +19,11 @@ from typing import Annotated, Any, Literal
 import msgspec
 import typer
 
-from ..errors import Ip2pError
+from ..errors import Ip2pError, RecipeError
 from ..models import catalog
 from ..recipe import DEFAULT_MODEL
 from ..settings import Settings
-from . import exits, formatting
+from . import exits, formatting, terminal
 from .jobs import JsonOption
 from .options import broker_option
 
@@ -92,7 +92,7 @@ def doctor(
     for check in examine(Settings.from_env(), broker=broker, online=online):
         worst.add(check.state)
         if json:
-            sys.stdout.write(msgspec.json.encode(check).decode() + "\n")
+            terminal.say_json(check)
         else:
             _print(check)
         sys.stdout.flush()
@@ -100,12 +100,10 @@ def doctor(
 
 
 def _print(check: Check) -> None:
-    mark = check.state.ljust(4)
-    if not os.environ.get("NO_COLOR"):
-        mark = typer.style(mark, fg=_COLORS[check.state], bold=True)
-    typer.echo(f"{mark}  {check.name.ljust(10)}  {check.detail}")
+    detail = f" {check.name.ljust(10)}  {check.detail}"
+    terminal.say(detail, label=check.state.ljust(4), color=_COLORS[check.state])
     if check.hint:
-        typer.echo(f"{' ' * 18}{check.hint}")
+        terminal.say(f"{' ' * 18}{check.hint}")
 
 
 def examine(settings: Settings, *, broker: str | None, online: bool) -> Iterator[Check]:
@@ -116,7 +114,7 @@ def examine(settings: Settings, *, broker: str | None, online: bool) -> Iterator
     yield _redis()
     yield _bundled()
     yield _default_model()
-    yield _folder("state", settings.state)
+    yield _state(settings)
     if settings.jobs_dir is not None:
         yield _folder("jobs", settings.jobs_dir)
     if broker:
@@ -212,6 +210,13 @@ def _default_model() -> Check:
         detail=f"{DEFAULT_MODEL} is not on this machine yet",
         hint="The first job downloads it (about 4 GiB); --model tiny needs no download.",
     )
+
+
+def _state(settings: Settings) -> Check:
+    try:
+        return _folder("state", settings.state_folder())
+    except RecipeError as error:
+        return Check(name="state", state="fail", detail=error.message, hint=error.hint)
 
 
 def _folder(name: str, folder: Path) -> Check:

@@ -30,6 +30,7 @@ SourceArgument = Annotated[
     Path,
     typer.Argument(
         metavar="INPUT",
+        readable=False,
         help="A video, an image, a folder of images, or a .csv, .jsonl or .parquet list of images"
         " with the columns path and, optionally, instruction, output, seed, negative_prompt,"
         " guidance_scale, image_guidance_scale and num_inference_steps.",

@@ -13,13 +13,13 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 
-import msgspec
 import typer
 
 from .. import errors
 from ..jobs.events import Event
 from ..queue import redis_url
 from ..settings import Settings
+from . import terminal
 
 DONE = 0
 SOME_FAILED = 1
@@ -90,9 +90,8 @@ def warn(message: str) -> None:
 
 
 def _line(label: str, text: str, color: str) -> None:
-    shown = label if os.environ.get("NO_COLOR") else typer.style(label, fg=color, bold=True)
     # Messages of other libraries may span several lines; an error takes one.
-    typer.echo(f"{shown} {' '.join(text.split())}", err=True)
+    terminal.note(" ".join(text.split()), label=label, color=color)
 
 
 def report_errors(command: Callable[[], int], *, debug: bool = False, json: bool = False) -> int:
@@ -108,6 +107,7 @@ def report_errors(command: Callable[[], int], *, debug: bool = False, json: bool
     """
     try:
         _set_up_logging()
+        _check_current_folder()
         with _termination():
             return command()
     except errors.Ip2pError as error:
@@ -119,9 +119,9 @@ def report_errors(command: Callable[[], int], *, debug: bool = False, json: bool
             _write_event(error, code)
         return code
     except KeyboardInterrupt as stop:
-        typer.echo("stopped; no work was started.", err=True)
+        terminal.note("stopped; no work was started.")
         return interrupt_code(stop)
-    except (typer.Exit, typer.Abort, typer.BadParameter, BrokenPipeError):
+    except (typer.Exit, typer.Abort, typer.BadParameter):
         raise
     except Exception as error:
         if debug:
@@ -144,11 +144,25 @@ def _set_up_logging() -> None:
         set_log_level(Settings.from_env({"IP2P_LOG_LEVEL": level}).log_level)
 
 
+def _check_current_folder() -> None:
+    """Check that relative paths mean something.
+
+    Raises:
+        SourceError: the current folder was deleted, or may not be searched.
+    """
+    try:
+        Path.cwd().stat()
+    except OSError as error:
+        raise errors.SourceError(
+            f"The current folder cannot be used: {error.strerror}.",
+            hint="Change to another folder with `cd`.",
+        ) from None
+
+
 def _write_event(error: errors.Ip2pError, code: int) -> None:
     data = {"error": type(error).__name__, "hint": error.hint, "exit": code}
     event = Event(kind="failed", message=error.message, data=data)
-    sys.stdout.write(msgspec.json.encode(event).decode() + "\n")
-    sys.stdout.flush()
+    terminal.say_json(event)
 
 
 def interrupt_code(stop: KeyboardInterrupt) -> int:
@@ -166,8 +180,8 @@ def _report_unexpected(error: Exception) -> None:
 
 def _write_log() -> Path | None:
     """Write the current traceback to the state folder; None if that fails, too."""
-    with suppress(OSError, ValueError):
-        log = Settings.from_env().state / "last-error.log"
+    with suppress(OSError, ValueError, errors.RecipeError):
+        log = Settings.from_env().state_folder() / "last-error.log"
         log.parent.mkdir(parents=True, exist_ok=True)
         text = f"{' '.join(sys.argv)}\n{traceback.format_exc()}"
         log.write_text(_without_passwords(text), encoding="utf-8")

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated
 
-import msgspec
 import typer
 
 from ..settings import Settings
-from . import exits, formatting
+from . import exits, formatting, terminal
 from .help_format import REPORTING
 
 if TYPE_CHECKING:
@@ -111,7 +109,7 @@ def _list(settings: Settings, *, json: bool) -> int:
     elif all_jobs:
         _print(overview(all_jobs))
     else:
-        typer.echo("No jobs yet; start one with `ip2p-batch edit`.")
+        terminal.say("No jobs yet; start one with `ip2p-batch edit`.")
     return exits.DONE
 
 
@@ -130,7 +128,7 @@ def _clean(settings: Settings, days: float) -> None:
         if result is not None and result.finished <= before:
             remove(settings, folder)
             count += 1
-    typer.echo(f"{formatting.plural(count, 'job folder')} deleted.", err=True)
+    terminal.note(f"{formatting.plural(count, 'job folder')} deleted.")
 
 
 def overview(jobs: list[JobStatus]) -> list[str]:
@@ -194,8 +192,8 @@ def details(job: JobStatus) -> list[str]:
 
 def _print(lines: list[str]) -> None:
     for line in lines:
-        typer.echo(line)
+        terminal.say(line)
 
 
 def _write(status: JobStatus) -> None:
-    sys.stdout.write(msgspec.json.encode(status).decode() + "\n")
+    terminal.say_json(status)

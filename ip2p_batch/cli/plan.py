@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import math
-import sys
 from collections import Counter
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
-import typer
 
 from ..editing.tile_options import TileOptions
 from ..errors import ModelError
 from ..models import catalog
 from ..planning.memory import memory
-from . import exits, formatting
+from . import exits, formatting, terminal
 from .edit import InstructionArgument, SourceArgument
 from .options import OutputOptions, ReportOptions, SourceOptions
 from .recipe_options import RecipeOptions, recipe_from
@@ -72,31 +70,29 @@ def plan(
     finally:
         reporter.close()
     if report_options.json:
-        sys.stdout.write(as_json(prepared).decode() + "\n")
+        terminal.say_json(as_json(prepared))
         return exits.DONE
     for line in describe(prepared):
-        typer.echo(line)
+        terminal.say(line)
     for warning in prepared.plan.warnings:
         exits.warn(warning)
     return exits.DONE
 
 
-def as_json(prepared: PreparedJob) -> bytes:
-    """The plan as one JSON object: job, plan, items, edit size, hints and estimated memory."""
+def as_json(prepared: PreparedJob) -> dict[str, Any]:
+    """The plan as an object for JSON: job, plan, items, edit size, hints and estimated memory."""
     recipe, plan = prepared.job.recipe, prepared.plan
-    return msgspec.json.encode(
-        {
-            "job": prepared.job,
-            "plan": plan,
-            "items": prepared.items,
-            "frames": plan.frames,
-            "waves": plan.waves,
-            "edit": plan.edit_method(recipe),
-            "tiles": _tile_counts(prepared) if recipe.detail == "tiles" else [],
-            "hints": _hints(recipe),
-            "memory": [memory(recipe, *_largest_input(prepared), gpu=gpu) for gpu in (True, False)],
-        }
-    )
+    return {
+        "job": prepared.job,
+        "plan": plan,
+        "items": prepared.items,
+        "frames": plan.frames,
+        "waves": plan.waves,
+        "edit": plan.edit_method(recipe),
+        "tiles": _tile_counts(prepared) if recipe.detail == "tiles" else [],
+        "hints": _hints(recipe),
+        "memory": [memory(recipe, *_largest_input(prepared), gpu=gpu) for gpu in (True, False)],
+    }
 
 
 def describe(prepared: PreparedJob) -> list[str]:

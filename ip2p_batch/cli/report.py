@@ -8,13 +8,11 @@ import time
 from collections.abc import Callable
 from typing import Any, TextIO
 
-import msgspec
-import typer
 from tqdm import tqdm
 
 from ..jobs.events import Event
 from ..jobs.records import Result
-from . import formatting
+from . import formatting, terminal
 from .exits import print_error, warn
 from .options import ReportOptions
 
@@ -62,7 +60,7 @@ class JsonReporter(Reporter):
         self._file = file or sys.stdout
 
     def __call__(self, event: Event) -> None:
-        self._file.write(msgspec.json.encode(event).decode() + "\n")
+        self._file.write(terminal.json_line(event) + "\n")
         self._file.flush()
 
     def result(self, result: Result) -> None:
@@ -105,11 +103,11 @@ class LinesReporter(Reporter):
             self._progress(event)
 
     def print_line(self, line: str) -> None:
-        typer.echo(line, err=True)
+        terminal.note(line)
 
     def result(self, result: Result) -> None:
         for line in summary_lines(result, self.noun):
-            typer.echo(line)
+            terminal.say(line)
         for warning in dict.fromkeys(result.warnings):
             if warning not in self._warned:
                 warn(warning)

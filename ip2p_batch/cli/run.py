@@ -6,10 +6,8 @@ from collections.abc import Iterable
 from contextlib import closing
 from typing import TYPE_CHECKING
 
-import typer
-
 from ..jobs.events import Event
-from . import exits
+from . import exits, terminal
 from .options import WorkerOptions
 from .report import Reporter
 
@@ -38,7 +36,7 @@ def run_job(folder: JobFolder, worker_options: WorkerOptions, reporter: Reporter
             return report_events(folder, events, reporter)
     except KeyboardInterrupt as stop:
         reporter.close()
-        typer.echo(_after_interrupt(folder.path.name, selection.broker), err=True)
+        terminal.note(_after_interrupt(folder.path.name, selection.broker))
         return exits.interrupt_code(stop)
     finally:
         reporter.close()

@@ -18,7 +18,7 @@ from ..jobs.plan import VideoChunk
 from ..models import catalog
 from ..settings import Settings
 from ..threads import CpuPool
-from . import exits
+from . import exits, terminal
 from .command import OptionGroup
 from .help_format import COMPARISON, OUTPUT
 from .options import ReportOptions, option
@@ -105,11 +105,15 @@ def score(
         Path,
         typer.Argument(
             metavar="SOURCE",
+            readable=False,
             help="The source: a video, an image, a folder of images or a manifest.",
         ),
     ],
     output: Annotated[
-        Path, typer.Argument(metavar="OUTPUT", help="The edited video or image, or the folder.")
+        Path,
+        typer.Argument(
+            metavar="OUTPUT", readable=False, help="The edited video or image, or the folder."
+        ),
     ],
     comparison: ComparisonOptions,
     report_options: ReportOptions,
@@ -164,12 +168,12 @@ def _score_video(
         facts = msgspec.to_builtins(scores)
         facts["clip"] = msgspec.to_builtins(clip_scores) if clip_scores is not None else None
         facts["pairs"] = msgspec.to_builtins([pair._asdict() for pair in frame_scores.pairs])
-        typer.echo(msgspec.json.encode(facts))
+        terminal.say_json(facts)
         return exits.DONE
     for line in describe_video(scores, clip_scores):
-        typer.echo(line)
+        terminal.say(line)
     if plot is not None:
-        typer.echo(f"{plot.absolute()}: scores of each frame")
+        terminal.say(f"{plot.absolute()}: scores of each frame")
     return exits.DONE
 
 
@@ -179,10 +183,10 @@ def _score_images(source: Path, output: Path, report_options: ReportOptions) -> 
     with _progress(report_options, "comparing images") as progress:
         scores = score_images(source, output, progress)
     if report_options.json:
-        typer.echo(msgspec.json.encode(scores))
+        terminal.say_json(scores)
     else:
         for line in describe_images(scores):
-            typer.echo(line)
+            terminal.say(line)
     return exits.SOME_FAILED if scores.left_out else exits.DONE
 
 

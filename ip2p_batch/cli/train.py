@@ -14,7 +14,7 @@ from ..jobs.events import Event
 from ..models import catalog
 from ..recipe import DEFAULT_MODEL
 from ..settings import Settings
-from . import exits
+from . import exits, terminal
 from .command import OptionGroup
 from .help_format import MODEL, OUTPUT, TRAINING
 from .options import ReportOptions, option
@@ -32,6 +32,7 @@ DatasetArgument = Annotated[
     Path,
     typer.Argument(
         metavar="DATASET",
+        readable=False,
         help="Pairs to train on: a folder, or a CSV or JSONL table.",
         show_default=False,
     ),
@@ -230,13 +231,13 @@ def _fine_tune(
     reporter.close()
     if accelerator.is_main_process:
         if json:
-            typer.echo(msgspec.json.encode({"kind": "done", "data": msgspec.to_builtins(result)}))
+            terminal.say_json({"kind": "done", "data": msgspec.to_builtins(result)})
         else:
             trained = f"LoRA rank {result.lora_rank}" if result.lora_rank else "the whole UNet"
-            typer.echo(
+            terminal.say(
                 f"{result.model}: {trained}, {result.pairs} pairs, loss {result.training.loss:.4f}"
             )
-            typer.echo(f'Try it: ip2p-batch edit photo.jpg "..." --model {result.model}')
+            terminal.say(f'Try it: ip2p-batch edit photo.jpg "..." --model {result.model}')
     return exits.SOME_FAILED if pairs.bad else exits.DONE
 
 

@@ -80,4 +80,4 @@ def find_job(name: str, settings: Settings) -> JobFolder:
 
 
 def _index(settings: Settings) -> Path:
-    return settings.state / "jobs"
+    return settings.state_folder() / "jobs"

@@ -21,6 +21,7 @@ from ..jobs.attempts import release_all
 from ..jobs.events import Event
 from ..jobs.folder import JobFolder
 from ..queue import redis_url
+from ..queue.capacity import limited_workers
 from ..queue.celery_executor import CeleryExecutor, connect_executor
 from ..queue.local_workers import LocalWorkers
 from ..queue.private_redis import PrivateRedis
@@ -110,12 +111,15 @@ def worker_command(url: str) -> str:
 def _with_local_workers(
     folder: JobFolder, selection: WorkerSelection, check: Callable[[], None]
 ) -> Generator[Event, None, None]:
+    count, warning = selection.workers, ""
+    if count is not None:
+        count, warning = limited_workers(count)
+    if warning:
+        yield Event(kind="warning", job=folder.path.name, message=warning)
     with (
         PrivateRedis() as redis,
         _released_on_stop(folder),
-        LocalWorkers(
-            redis.url, selection.workers, selection.devices, workers_log(folder)
-        ) as workers,
+        LocalWorkers(redis.url, count, selection.devices, workers_log(folder)) as workers,
         closing(CeleryExecutor(redis.url)) as executor,
     ):
 
