@@ -76,7 +76,8 @@ def edit(
         progress: called for every :class:`~ip2p_batch.jobs.events.Event`.
         decoding: how a source is read; None is the main stream of a video, and of a folder what
             is inside of it.
-        encoding: codec and quality of the result; None is H.264, or each image's own format.
+        encoding: codec, pixel format and quality of the result; None is chosen by the output's
+            suffix, or is each image's own format.
         start, end: seconds from the first frame of a video; None is from its start, to its end.
         overwrite: replace an output that exists.
         devices: ``auto``, ``cpu`` or GPU numbers such as ``0,1``, for local workers.

@@ -10,14 +10,29 @@ import numpy as np
 import pytest
 
 from ip2p_batch.errors import EditError, OutputError, RecipeError
-from ip2p_batch.jobs.spec import Encoding
+from ip2p_batch.jobs.spec import Encoding, VideoFacts
 from ip2p_batch.media.video import concat, probe
-from ip2p_batch.media.video.output import check_output, output_suffix
+from ip2p_batch.media.video.codecs import CODECS, segment_suffix
+from ip2p_batch.media.video.output import (
+    check_output,
+    check_times,
+    format_notes,
+    output_suffix,
+    resolved_encoding,
+)
 from ip2p_batch.media.video.reader import VideoReader
-from ip2p_batch.media.video.segment import CODECS, SegmentWriter, segment_suffix
+from ip2p_batch.media.video.segment import SegmentWriter
 from ip2p_batch.media.video.streams import is_cover
 
 from . import clips
+
+#: Codecs that need no GPU, write frames as small as those of the clips, and whose containers hold
+#: every sound.
+SMALL_CODECS = [
+    name
+    for name, codec in CODECS.items()
+    if not codec.needs_gpu and max(codec.min_size) <= 64 and ".mkv" in codec.containers
+]
 
 VFR = [int(t) for t in np.cumsum(np.random.default_rng(1).integers(300, 9000, 20))]
 SOURCES: dict[str, dict[str, Any]] = {
@@ -54,7 +69,9 @@ def joined(source, folder, encoding, edges=(0, 3, 4, 11, 20), suffix=None):
     index = probe.index_video(source)
     suffix = suffix or output_suffix(source.suffix, encoding)
     output = folder / f"out{suffix}"
+    encoding = resolved_encoding(output, index.facts, encoding)
     check_output(source, output, index.facts, encoding)
+    check_times(output, index.facts, index.pts[edges[0] : edges[-1]])
     segments = segments_of(source, index, encoding, folder, edges)
     span = {"start": edges[0], "stop": edges[-1]}
     concat.join(segments, source, output, index.facts, encoding, index.pts, suffix=suffix, **span)
@@ -68,7 +85,7 @@ def source(request, tmp_path_factory):
     return clips.make(folder / request.param, 20, **SOURCES[request.param])
 
 
-@pytest.mark.parametrize("codec", CODECS)
+@pytest.mark.parametrize("codec", SMALL_CODECS)
 @pytest.mark.parametrize("edges", [(0, 3, 4, 11, 20), (5, 6, 15)])
 def test_frames_are_bit_identical_to_those_of_the_segments(source, tmp_path, codec, edges):
     output, index, expected = joined(source, tmp_path, Encoding(codec=codec), edges)
@@ -84,6 +101,64 @@ def test_frames_are_bit_identical_to_those_of_the_segments(source, tmp_path, cod
     ]
     exact = output.suffix in (".mp4", ".mov")
     assert max(error) <= (0 if exact else Fraction(1, 1000))
+
+
+@pytest.mark.parametrize("codec", ["dnxhr", "qtrle"])
+def test_codecs_of_mov_only_join_frame_exact(tmp_path, codec):
+    source = clips.make(tmp_path / "s.mp4", 20, size=(256, 128), audio="aac")
+    output, _, expected = joined(source, tmp_path, Encoding(codec=codec), suffix=".mov")
+    frames = clips.frames_of(output)
+    assert all(np.array_equal(a, b) for (_, a), b in zip(frames, expected, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("suffix", "codec", "expected"),
+    [
+        (".ts", None, "h264"), (".ts", "hevc", "hevc"), (".mxf", None, "dnxhr"),
+        (".mxf", "prores", "prores"), (".avi", None, "ffv1"), (".webm", None, "av1"),
+    ],
+)  # fmt: skip
+def test_broadcast_and_old_containers_hold_every_frame_in_order(tmp_path, suffix, codec, expected):
+    source = clips.make(tmp_path / "s.mov", 20, size=(256, 128), audio="pcm_s16le")
+    if suffix in (".ts", ".webm"):
+        source = clips.make(tmp_path / "s.mkv", 20, size=(256, 128))
+    output, index, _ = joined(source, tmp_path, Encoding(codec=codec), suffix=suffix)
+    chosen = resolved_encoding(output, index.facts, Encoding(codec=codec))
+    assert chosen.codec == expected
+    assert [clips.number(image) for image in clips.images_of(output)] == list(range(20))
+    with av.open(str(output)) as container:
+        stream = container.streams.video[0]
+        assert float(stream.guessed_rate or 0) == pytest.approx(25)
+
+
+@pytest.mark.parametrize("suffix", [".mxf", ".avi"])
+def test_a_container_without_times_refuses_a_rate_that_changes(tmp_path, suffix):
+    source = clips.make(tmp_path / "s.mp4", 20, **SOURCES["vfr.mp4"])
+    index = probe.index_video(source)
+    with pytest.raises(OutputError, match="constant rate") as caught:
+        check_times(tmp_path / f"o{suffix}", index.facts, index.pts)
+    assert "o.mkv" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("pix_fmt", "encoding", "words"),
+    [
+        ("yuv422p", Encoding(), "4:2:2 colour resolution becomes 4:2:0; --pix-fmt yuv422p"),
+        ("yuv422p10le", Encoding(codec="hevc"), "--pix-fmt yuv422p10le"),
+        ("yuv444p", Encoding(codec="av1"), "--codec prores or ffv1"),
+        ("yuv444p", Encoding(codec="hevc", pixel_format="yuv422p"), "--pix-fmt yuv444p"),
+        ("yuv422p", Encoding(pixel_format="yuv422p"), ""),
+        ("yuv420p", Encoding(), ""),
+        ("yuv422p10le", Encoding(codec="prores"), ""),
+    ],
+)
+def test_colour_resolution_that_is_lost_is_named(pix_fmt, encoding, words):
+    facts = VideoFacts(
+        width=64, height=64, time_base=(1, 25), frame_rate=(25, 1), frames=1, duration=1, codec="x",
+        container="mov", pix_fmt=pix_fmt, bit_depth=10 if "10" in pix_fmt else 8,
+    )  # fmt: skip
+    notes = format_notes(facts, encoding)
+    assert words in notes[0] if words else not notes
 
 
 @pytest.mark.parametrize("name", [name for name, facts in SOURCES.items() if "audio" in facts])
@@ -195,7 +270,9 @@ def test_an_output_that_cannot_hold_the_codec_or_sound_is_refused_at_planning(tm
         (source, "o.webm", Encoding(), OutputError, "h264"),
         (source, "o.mp4", Encoding(codec="ffv1"), OutputError, "ffv1"),
         (source, "o.mp4", Encoding(crf=52), RecipeError, "out of range"),
-        (source, "o.mkv", Encoding(codec="ffv1", crf=5), RecipeError, "lossless"),
+        (source, "o.mkv", Encoding(codec="ffv1", crf=5), RecipeError, "no --crf"),
+        (source, "o.mkv", Encoding(pixel_format="yuv410p"), RecipeError, "yuv410p"),
+        (source, "o.mkv", Encoding(codec="av1", pixel_format="yuv422p"), RecipeError, "av1"),
         (source, "o.mov", Encoding(), OutputError, r"audio stream \(opus\)"),
         (pcm, "o.webm", Encoding(codec="av1"), OutputError, "audio stream"),
     ]
@@ -264,6 +341,8 @@ def test_verify_detects_a_missing_frame_and_a_wrong_time(tmp_path):
         (".mp4", "h264", ".mp4"), (".MOV", "h264", ".MOV"), (".avi", "h264", ".mkv"),
         (".webm", "h264", ".mkv"), (".webm", "av1", ".webm"), (".mp4", "ffv1", ".mkv"),
         (".gif", "h264", ".mp4"), (".gif", "ffv1", ".mkv"), (".ts", "hevc", ".mkv"),
+        (".webm", None, ".webm"), (".ts", None, ".mkv"), (".gif", None, ".mp4"),
+        (".mp4", "dnxhr", ".mov"), (".mp4", "prores", ".mkv"),
     ],
 )  # fmt: skip
 def test_a_default_output_has_a_container_that_holds_the_codec(suffix, codec, expected):

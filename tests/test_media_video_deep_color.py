@@ -7,7 +7,8 @@ import pytest
 from ip2p_batch.jobs.spec import ColorFacts
 from ip2p_batch.media.depth import to_8_bits, to_16_bits
 from ip2p_batch.media.video import color
-from ip2p_batch.media.video.deep_color import format_depth, from_rgb48, to_rgb48
+from ip2p_batch.media.video.deep_color import from_rgb48, to_rgb48
+from ip2p_batch.media.video.pixel_formats import format_depth
 
 COLORS = [ColorFacts(matrix=m, full_range=full) for m in (1, 6, 9) for full in (False, True)]
 

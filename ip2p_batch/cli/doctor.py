@@ -36,7 +36,10 @@ _HUB = "https://huggingface.co"
 #: A broken library may crash its process, so each is tried in a process of its own.
 _MEDIA_PROGRAM = """
 import json, av, PIL
-encoders = {"h264": "libx264", "hevc": "libx265", "av1": "libsvtav1", "ffv1": "ffv1"}
+encoders = {
+    "h264": "libx264", "hevc": "libx265", "av1": "libsvtav1", "vp9": "libvpx-vp9",
+    "prores": "prores_ks", "dnxhr": "dnxhd", "ffv1": "ffv1", "qtrle": "qtrle",
+}
 def has(name):
     try:
         av.codec.Codec(name, "w")

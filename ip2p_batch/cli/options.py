@@ -10,14 +10,14 @@ from typing import Annotated, Any, get_args, get_type_hints
 import msgspec
 import typer
 
-from ..jobs.spec import Decoding, Encoding, Priority
+from ..jobs.spec import Decoding, Encoding, Priority, VideoCodec
 from ..settings import Settings
 from .command import OptionGroup
 from .help_format import OUTPUT, REPORTING, SOURCE, WORKERS
 from .param_types import choice, devices, seconds
 
 _ENCODING = get_type_hints(Encoding)
-CODECS: tuple[str, ...] = get_args(_ENCODING["codec"])
+CODECS: tuple[str, ...] = get_args(VideoCodec)
 FORMATS: tuple[str, ...] = get_args(get_args(_ENCODING["format"])[0])
 PRIORITIES: tuple[str, ...] = get_args(Priority)
 
@@ -97,16 +97,28 @@ class OutputOptions(OptionGroup):
         ),
     ] = None
     codec: Annotated[
-        str,
+        str | None,
         option(
             "--codec",
             metavar="NAME",
-            help=f"Video codec: {', '.join(CODECS)} (lossless).",
+            help=f"Video codec: {', '.join(CODECS)}. ffv1 and qtrle are lossless; nvenc needs an"
+            " NVIDIA GPU.",
             **choice(CODECS),
             panel=OUTPUT,
-            default="h264",
+            default="by the output's suffix: h264; av1 for .webm; with transparency prores for"
+            " .mov, vp9 for .webm, ffv1 for .mkv",
         ),
-    ] = "h264"
+    ] = None
+    pix_fmt: Annotated[
+        str | None,
+        option(
+            "--pix-fmt",
+            metavar="NAME",
+            help="Pixel format of a video by FFmpeg's name, such as yuv422p10le.",
+            panel=OUTPUT,
+            default="the source's depth, in the codec's usual chroma format",
+        ),
+    ] = None
     crf: Annotated[
         int | None,
         option(
@@ -145,7 +157,7 @@ class OutputOptions(OptionGroup):
 
     def encoding(self) -> Encoding:
         """How the result is encoded."""
-        values = {"codec": self.codec, "crf": self.crf}
+        values = {"codec": self.codec, "crf": self.crf, "pixel_format": self.pix_fmt}
         return msgspec.convert({**values, "format": self.format, "quality": self.quality}, Encoding)
 
 

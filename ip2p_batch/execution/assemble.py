@@ -20,7 +20,7 @@ from ..jobs.plan import ASSEMBLY, Plan, VideoChunk
 from ..jobs.records import ItemResult, Receipt, Result
 from ..jobs.spec import Job
 from ..media.video import concat
-from ..media.video.segment import segment_suffix
+from ..media.video.codecs import segment_suffix
 from ..storage.atomic import atomic_path, digest, read_error, remove_temp_files, retry_transient
 
 log = logging.getLogger(__name__)

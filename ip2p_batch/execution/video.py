@@ -20,8 +20,9 @@ from ..frame import Frame, FullFrame
 from ..jobs.log import chunk_log
 from ..jobs.plan import BorderChunk, VideoChunk
 from ..media.resize import Resize
+from ..media.video.codecs import kept_bits, segment_suffix
 from ..media.video.reader import VideoReader
-from ..media.video.segment import SegmentWriter, kept_bits, segment_suffix
+from ..media.video.segment import SegmentWriter
 from ..recipe import Recipe
 from ..storage.atomic import atomic_path
 from ..storage.atomic import digest as sha256

@@ -18,6 +18,10 @@ from .codec import FrozenStruct
 Rational = tuple[int, int]
 #: Order among the jobs that share a queue.
 Priority = Literal["high", "normal", "low"]
+VideoCodec = Literal[
+    "h264", "hevc", "av1", "vp9", "prores", "dnxhr", "ffv1", "qtrle",
+    "h264_nvenc", "hevc_nvenc", "av1_nvenc",
+]  # fmt: skip
 
 
 class ColorFacts(FrozenStruct, frozen=True, kw_only=True):
@@ -163,14 +167,19 @@ class Encoding(FrozenStruct, frozen=True, kw_only=True):
     """How results are encoded.
 
     Attributes:
-        codec: video codec: ``h264``, ``hevc``, ``av1`` or ``ffv1`` (lossless).
+        codec: video codec; None is chosen by the output's suffix and the source's transparency.
+            The job of a video has the choice. ``ffv1`` and ``qtrle`` are lossless, and those of
+            ``nvenc`` need an NVIDIA GPU.
+        pixel_format: FFmpeg's name of the pixel format of a video, one that the codec can be
+            written in; None has the source's depth, as far as the codec can.
         crf: constant rate factor of the codec, lower is better; None is the codec's default.
         format: image format (``png``, ``jpeg``, ``webp``, ``tiff``, ``bmp``, ``avif``); None
             keeps each image's own.
         quality: image quality 1-100 for lossy formats; None is the format's default.
     """
 
-    codec: Literal["h264", "hevc", "av1", "ffv1"] = "h264"
+    codec: VideoCodec | None = None
+    pixel_format: str | None = None
     crf: int | None = None
     format: Literal["png", "jpeg", "webp", "tiff", "bmp", "avif"] | None = None
     quality: int | None = None

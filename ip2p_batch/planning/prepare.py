@@ -24,7 +24,7 @@ from ..media.resize import Resize
 from ..media.source import SourceKind, classify_source, file_stamp
 from ..media.video import output as video_output
 from ..media.video import probe
-from ..media.video.segment import kept_bits
+from ..media.video.codecs import kept_bits
 from ..media.video.timestamps import frame_range
 from ..models import catalog
 from ..recipe import Recipe
@@ -172,9 +172,13 @@ def _prepare_video(request: EditRequest, path: Path, output: Path, report: Repor
         path, decoding=request.decoding, scenes=recipe.scenes, progress=_progress(report)
     )
     facts = index.facts
+    encoding = video_output.resolved_encoding(output, facts, request.encoding)
+    request = msgspec.structs.replace(request, encoding=encoding)
     warnings = [*facts.notes, *_depth_notes(facts, request)]
-    warnings += video_output.check_output(path, output, facts, request.encoding)
+    warnings += video_output.check_output(path, output, facts, encoding)
+    warnings += video_output.format_notes(facts, encoding)
     start, stop = frame_range(facts, index.pts, request.start, request.end)
+    video_output.check_times(output, facts, index.pts[start:stop])
     source = Source(path=str(path), stamp=file_stamp(path), video=facts, start=start, stop=stop)
     job = _job(request, source, output)
     resize = Resize.of_video(facts, job.edit_size(*facts.upright))
@@ -192,7 +196,7 @@ def _depth_notes(facts: VideoFacts, request: EditRequest) -> list[str]:
         ]
     bits = kept_bits(facts, request.encoding)
     note = f"The model edits {facts.bit_depth}-bit video in 8 bits; the result has {bits} bits."
-    if request.encoding.codec == "h264":
+    if bits > 8 and request.encoding.codec == "h264":
         note += " Few hardware players support 10-bit H.264; more support --codec hevc."
     return [note]
 

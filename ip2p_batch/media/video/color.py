@@ -118,10 +118,10 @@ def from_rgb(image: Image, color: ColorFacts, pix_fmt: str) -> VideoFrame:
     )
 
 
-def set_color_tags(codec_context: CodecContext, color: ColorFacts) -> None:
-    """Set ``color`` as an encoder's tags, so that players interpret the samples correctly."""
-    rgb = av.VideoFormat(codec_context.pix_fmt).is_rgb
-    codec_context.colorspace = 0 if rgb else color.matrix
-    codec_context.color_range = FULL if rgb or color.full_range else LIMITED
-    codec_context.color_primaries = color.primaries
-    codec_context.color_trc = color.transfer
+def set_color_tags(target: CodecContext | VideoFrame, color: ColorFacts, pix_fmt: str) -> None:
+    """Set the tags of an encoder or frame, so that players interpret the samples correctly."""
+    rgb = av.VideoFormat(pix_fmt).is_rgb
+    target.colorspace = 0 if rgb else color.matrix
+    target.color_range = FULL if rgb or color.full_range else LIMITED
+    target.color_primaries = color.primaries
+    target.color_trc = color.transfer

@@ -19,10 +19,10 @@ from ...errors import EditError, SourceError
 from ...frame import FrameTable
 from ...jobs.spec import Encoding, VideoFacts
 from . import stream_copy
+from .codecs import codec_of
 from .output import CONTAINERS
 from .packets import TimeRange, copied_packets, merge_by_time
 from .pyav import MEDIA_ERRORS, describe_error, fraction, open_input, open_output, ratio
-from .segment import CODECS
 from .timestamps import Times, decoding_times
 from .types import Packet
 
@@ -95,11 +95,15 @@ def join(
         open_output(output, format=target_format.name, options=options) as target,
     ):
         template = first.streams.video[0]
-        video = stream_copy.add_stream(target, template, encoder=encoding.codec)
-        tag = CODECS[encoding.codec].tag
+        video = stream_copy.add_stream(target, template)
+        tag = codec_of(encoding).tag
         if tag and target_format.keeps_time_base:
             video.codec_context.codec_tag = tag
+        elif codec_of(encoding).segment_format == "mov":  # ProRes has a tag for each profile
+            video.codec_context.codec_tag = template.codec_context.codec_tag
         video.time_base = base
+        if target_format.counts_frames:
+            stream_copy.set_rate(video, fraction(facts.frame_rate))
         stream_copy.copy_video_tags(container.streams[facts.stream], video)
         copies = stream_copy.add_copies(
             container,
@@ -131,12 +135,17 @@ def verify(output: Path, facts: VideoFacts, table: FrameTable, *, start: int, st
     with open_input(output) as container:
         stream = container.streams.video[0]
         output_base = fraction(ratio(stream.time_base))
+        is_transport_stream = container.format.name == "mpegts"
         listed = [
-            packet.pts
+            packet.dts if packet.pts is None else packet.pts  # AVI has decoding times only
             for packet in container.demux(stream)
-            if packet.size and packet.pts is not None
+            if packet.size and (packet.pts is not None or packet.dts is not None)
         ]
     times = np.sort(np.asarray(listed, dtype=np.int64))
+    if is_transport_stream and len(times):
+        # MPEG transport streams begin later, so that decoders can fill their buffers.
+        first = int(planned[0]) * fraction(facts.time_base) / output_base
+        times = times - int(times[0]) + round(first)
     difference = _difference(times, output_base, planned, fraction(facts.time_base))
     if difference:
         raise EditError(

@@ -21,7 +21,8 @@ from ...frame import FullImage
 from ...jobs.spec import ColorFacts
 from ..depth import Samples16, to_8_bits, to_16_bits
 from .color import FULL, LIMITED, SWSCALE, SWSCALE_MATRICES, from_rgb
-from .types import PixelFormat, VideoFrame
+from .pixel_formats import component_depth, format_depth, is_rgb
+from .types import VideoFrame
 
 #: K_R and K_B of each matrix (H.273, table 4).
 _LUMA_WEIGHTS = {
@@ -32,24 +33,6 @@ _WHITE = 65535
 _CHROMA_ZERO = 1 << 15
 
 Matrix = npt.NDArray[np.float64]
-
-
-def format_depth(pix_fmt: str) -> int:
-    """Bits per sample of a pixel format, by FFmpeg's name.
-
-    >>> format_depth("yuv420p"), format_depth("gbrp12le")
-    (8, 12)
-    """
-    return _depth(cast(PixelFormat, av.VideoFormat(pix_fmt)))
-
-
-def is_rgb(pix_fmt: str) -> bool:
-    """Whether a pixel format stores R'G'B', by FFmpeg's name.
-
-    >>> is_rgb("bgr0"), is_rgb("yuv444p")
-    (True, False)
-    """
-    return bool(av.VideoFormat(pix_fmt).is_rgb)
 
 
 def to_rgb48(
@@ -75,7 +58,9 @@ def to_rgb48(
         return np.asarray(cv2.merge(_planes(grey)[:1] * 3), dtype=np.uint16)
     # With one range at both ends, whichever it is, samples are only shifted.
     yuv = _reformat(frame, width, height, "yuv444p16le", color, LIMITED)
-    rgb = cv2.transform(cv2.merge(_planes(yuv)), decoding_matrix(color, _depth(frame.format)))
+    rgb = cv2.transform(
+        cv2.merge(_planes(yuv)), decoding_matrix(color, component_depth(frame.format))
+    )
     return np.asarray(rgb, dtype=np.uint16)
 
 
@@ -150,10 +135,6 @@ def _quantization(color: ColorFacts, depth: int) -> tuple[Matrix, Matrix]:
         scale = float(((1 << depth) - 1) << (16 - depth))
         return np.array([scale, scale, scale]), np.array([0.0, _CHROMA_ZERO, _CHROMA_ZERO])
     return np.array([219.0, 224, 224]) * 256, np.array([16 * 256.0, _CHROMA_ZERO, _CHROMA_ZERO])
-
-
-def _depth(pixel_format: PixelFormat) -> int:
-    return min(16, max((component.bits for component in pixel_format.components), default=8))
 
 
 def _reformat(

@@ -7,14 +7,27 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
 import numpy as np
 
 from ...errors import OutputError, RecipeError
 from ...frame import Frame
-from ...jobs.spec import Encoding, VideoFacts
+from ...jobs.spec import Encoding, VideoCodec, VideoFacts
 from . import stream_copy
-from .pyav import open_input
-from .segment import CODECS, Codec, SegmentWriter, segment_suffix
+from .codecs import (
+    CODECS,
+    DEFAULT_CODEC,
+    Codec,
+    allowed_formats,
+    codec_name,
+    codec_of,
+    pixel_format,
+    segment_suffix,
+)
+from .pixel_formats import chroma_name, chroma_share, format_depth
+from .pyav import fraction, open_input
+from .segment import SegmentWriter
+from .timestamps import Times
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,30 +37,96 @@ class Container:
     Attributes:
         name: FFmpeg's.
         keeps_time_base: whether it stores the source's time base; Matroska counts milliseconds.
+        codec: the default codec of its videos.
+        alpha_codec: the same for a source with transparency; empty if no codec keeps it there.
+        is_default: whether a source in such a container gets a result in one.
+        counts_frames: whether it stores no times, but only frames at one constant rate.
     """
 
     name: str
     keeps_time_base: bool
+    codec: VideoCodec = DEFAULT_CODEC
+    alpha_codec: VideoCodec | None = None
+    is_default: bool = True
+    counts_frames: bool = False
 
 
 #: Containers by the suffix of the output.
 CONTAINERS: Mapping[str, Container] = {
     ".mp4": Container("mp4", keeps_time_base=True),
     ".m4v": Container("mp4", keeps_time_base=True),
-    ".mov": Container("mov", keeps_time_base=True),
-    ".mkv": Container("matroska", keeps_time_base=False),
-    ".webm": Container("webm", keeps_time_base=False),
+    ".mov": Container("mov", keeps_time_base=True, alpha_codec="prores"),
+    ".mkv": Container("matroska", keeps_time_base=False, alpha_codec="ffv1"),
+    ".webm": Container("webm", keeps_time_base=False, codec="av1", alpha_codec="vp9"),
+    ".ts": Container("mpegts", keeps_time_base=False, is_default=False),
+    ".mxf": Container(
+        "mxf", keeps_time_base=False, codec="dnxhr", is_default=False, counts_frames=True
+    ),
+    ".avi": Container(
+        "avi", keeps_time_base=False, codec="ffv1", is_default=False, counts_frames=True
+    ),
 }
+
+
+#: Default codecs that do not write small frames, and what replaces them.
+_FOR_SMALL_FRAMES: Mapping[VideoCodec, VideoCodec] = {"av1": "vp9", "dnxhr": "prores"}
 
 
 def output_suffix(source_suffix: str, encoding: Encoding) -> str:
     """Suffix of an output without a given name: the source's, if that container holds the codec."""
-    containers = CODECS[encoding.codec].containers
-    if source_suffix.lower() in containers:
+    suffix = source_suffix.lower()
+    own = CONTAINERS.get(suffix)
+    if (
+        own
+        and own.is_default
+        and (encoding.codec is None or suffix in codec_of(encoding).containers)
+    ):
         return source_suffix
-    if source_suffix.lower() == ".gif" and ".mp4" in containers:
+    if suffix == ".gif" and ".mp4" in codec_of(encoding).containers:
         return ".mp4"
-    return ".mkv"  # holds every codec, and nearly every sound and subtitle format
+    # Matroska holds nearly every codec, sound and subtitle format.
+    return ".mkv" if ".mkv" in codec_of(encoding).containers else codec_of(encoding).containers[0]
+
+
+def resolved_encoding(output: Path, facts: VideoFacts, encoding: Encoding) -> Encoding:
+    """The encoding with its codec and pixel format, chosen where it names none.
+
+    Args:
+        output: its suffix decides; one without a container is refused by :func:`check_output`.
+    """
+    codec = encoding.codec
+    if codec is None:
+        container = CONTAINERS.get(output.suffix.lower(), CONTAINERS[".mp4"])
+        codec = (facts.has_alpha and container.alpha_codec) or container.codec
+        least = CODECS[codec].min_size
+        if facts.upright[0] < least[0] or facts.upright[1] < least[1]:
+            codec = _FOR_SMALL_FRAMES.get(codec, codec)
+    chosen = msgspec.structs.replace(encoding, codec=codec)
+    return msgspec.structs.replace(chosen, pixel_format=pixel_format(facts, chosen))
+
+
+def format_notes(facts: VideoFacts, encoding: Encoding) -> list[str]:
+    """Notes on chroma resolution that the result does not have.
+
+    GIF is left out: each frame has 256 colours of any kind, and its players know nothing else.
+    """
+    result = pixel_format(facts, encoding)
+    if facts.codec == "gif" or chroma_share(result) >= chroma_share(facts.pix_fmt):
+        return []
+    finer = [
+        name
+        for name in allowed_formats(facts, encoding)
+        if chroma_share(name) >= chroma_share(facts.pix_fmt)
+        and format_depth(name) >= min(facts.bit_depth, format_depth(result))
+    ]
+    finer.sort(key=lambda name: (chroma_share(name), format_depth(name)))
+    choice = f"--pix-fmt {finer[0]} keeps it" if finer else "--codec prores or ffv1 keeps it"
+    if finer and codec_name(encoding) in ("h264", "hevc"):
+        choice += ", in files that few phones, TVs and browsers play"
+    return [
+        f"The source's {chroma_name(facts.pix_fmt)} colour resolution becomes "
+        f"{chroma_name(result)}; {choice}."
+    ]
 
 
 def check_output(source: Path, output: Path, facts: VideoFacts, encoding: Encoding) -> list[str]:
@@ -60,12 +139,15 @@ def check_output(source: Path, output: Path, facts: VideoFacts, encoding: Encodi
         one line for each subtitle, data or cover stream that the container cannot hold.
 
     Raises:
-        OutputError: the container cannot hold the codec or the sound, or is not supported.
-        RecipeError: ``crf`` is out of the codec's range.
+        OutputError: the container cannot hold the codec or the sound, or is not supported; the
+            encoder cannot start.
+        RecipeError: ``crf`` is out of the codec's range, or the codec does not have this pixel
+            format.
     """
-    codec, suffix = CODECS[encoding.codec], output.suffix.lower()
+    codec, suffix = codec_of(encoding), output.suffix.lower()
     _check_container(output, suffix, codec, encoding)
     _check_crf(codec, encoding)
+    _check_pixel_format(facts, encoding)
     warnings = []
     with tempfile.TemporaryDirectory(prefix="ip2p-") as folder:
         sample = _sample_segment(Path(folder), facts, encoding)
@@ -98,7 +180,7 @@ def _check_container(output: Path, suffix: str, codec: Codec, encoding: Encoding
         )
     if suffix not in codec.containers:
         raise OutputError(
-            f"{output.name}: {suffix} files cannot hold {encoding.codec}.",
+            f"{output.name}: {suffix} files cannot hold {codec_name(encoding)}.",
             path=output,
             hint=f"Name the output {' or '.join(codec.containers)}, or choose another --codec.",
         )
@@ -108,12 +190,50 @@ def _check_crf(codec: Codec, encoding: Encoding) -> None:
     if encoding.crf is None:
         return
     low, high = codec.crf_range
+    name = codec_name(encoding)
     if codec.crf is None:
-        raise RecipeError(f"{encoding.codec} is lossless and takes no --crf.", hint="Remove --crf.")
+        raise RecipeError(
+            f"{name} has one quality and takes no --crf.", hint="Remove --crf, or use --codec hevc."
+        )
     if not low <= encoding.crf <= high:
         raise RecipeError(
-            f"--crf {encoding.crf} is out of range for {encoding.codec}.",
+            f"--crf {encoding.crf} is out of range for {name}.",
             hint=f"Use {low} to {high}; lower is better quality, {codec.crf} is the default.",
+        )
+
+
+def _check_pixel_format(facts: VideoFacts, encoding: Encoding) -> None:
+    name, choices = encoding.pixel_format, allowed_formats(facts, encoding)
+    if name is None or name in choices:
+        return
+    width, height = facts.upright
+    odd = f" of {width}x{height}" if name in codec_of(encoding).choices else ""
+    raise RecipeError(
+        f"{codec_name(encoding)} cannot write frames{odd} in the pixel format {name!r}.",
+        hint=f"Use one of: {', '.join(choices)}.",
+    )
+
+
+def check_times(output: Path, facts: VideoFacts, times: Times) -> None:
+    """Check that the container can store the times of the frames.
+
+    Args:
+        times: of the edited frames, in ticks of the source's time base.
+
+    Raises:
+        OutputError: it stores a constant rate only, and the frames do not have one.
+    """
+    suffix = output.suffix.lower()
+    if not CONTAINERS[suffix].counts_frames:
+        return
+    per_tick = float(fraction(facts.time_base) * fraction(facts.frame_rate))
+    places = (times - times[0]) * per_tick
+    if np.abs(places - np.arange(len(times))).max(initial=0) >= 0.5:
+        raise OutputError(
+            f"{output.name}: {suffix} files hold frames at a constant rate only, and the source's "
+            "rate changes.",
+            path=output,
+            hint=f"Name the output {output.stem}.mkv or {output.stem}.mov.",
         )
 
 

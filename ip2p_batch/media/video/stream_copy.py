@@ -74,7 +74,9 @@ def container_accepts(stream: Stream, source: Path, sample: Path, format_name: s
             original = container.streams[stream.index]
             with av.open(io.BytesIO(), "w", format=format_name) as memory:
                 target = cast(OutputContainer, memory)
-                video = add_stream(target, segment.streams.video[0])
+                video = add_stream(target, template := segment.streams.video[0])
+                if format_name in ("avi", "mxf"):
+                    set_rate(video, fraction(ratio(template.average_rate, (25, 1))))
                 copy = _add(target, original)
                 for packet in segment.demux(segment.streams.video[0]):
                     if packet.size:
@@ -94,14 +96,30 @@ def is_empty(stream: Stream, source: Path) -> bool:
         return _first_packet(container, container.streams[stream.index]) is None
 
 
-def add_stream(target: OutputContainer, template: Stream, *, encoder: str = "") -> Stream:
+def add_stream(target: OutputContainer, template: Stream) -> Stream:
     """Add a stream with the template's codec and parameters to ``target``.
 
-    AV1 needs ``opaque``: FFmpeg's decoder and encoder of AV1 have different names, and PyAV would
-    search for an encoder by the decoder's name.
+    AV1 and VP9 need ``opaque``: FFmpeg's decoders and encoders of them have different names, and
+    PyAV would search for an encoder by the decoder's name.
     """
-    opaque = encoder == "av1" or template.codec_context.name in ("libdav1d", "av1")
-    return target.add_stream_from_template(template, opaque=True if opaque else None)
+    return target.add_stream_from_template(
+        template, opaque=None if _has_encoder(template.codec_context.name) else True
+    )
+
+
+def set_rate(stream: Stream, rate: Fraction) -> None:
+    """Set the constant frame rate of a video stream to write: AVI and MXF store nothing else."""
+    context = stream.codec_context
+    context.framerate = rate
+    stream.time_base = context.time_base = 1 / rate
+
+
+def _has_encoder(name: str) -> bool:
+    try:
+        av.Codec(name, "w")
+    except av.codec.codec.UnknownCodecError:
+        return False
+    return True
 
 
 def add_copies(

@@ -83,6 +83,8 @@ class CodecContext(Protocol):
     color_primaries: int
     color_trc: int
 
+    def open(self) -> None: ...
+
 
 class Disposition(Protocol):
     """``av.stream.Disposition``: a set of flags."""
