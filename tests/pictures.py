@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import struct
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -182,50 +183,104 @@ def tiff(
     extra: int | None = None,
     orientation: int = 1,
     rows: int = 7,
+    tile: tuple[int, int] | None = None,
+    big: bool = False,
+    more: dict[int, tuple[str, list[int]]] | None = None,
+    encode: Callable[[np.ndarray], bytes] | None = None,
 ) -> bytes:
-    """Return a TIFF of 16-bit samples, which Pillow cannot write in colour.
+    """Return a TIFF of samples and layouts that Pillow cannot write.
 
     Args:
-        samples: uint16, ``(height, width, channels)``.
+        samples: of any number type, ``(height, width, channels)``.
         order: ``<`` little-endian, ``>`` big-endian.
         planar: whether the channels are stored one after the other.
         compressed: with Deflate.
         photometric: 0 white is zero, 1 black is zero, 2 RGB; by default by the channels.
         extra: meaning of the last channel: 0 unspecified, 1 alpha multiplied in, 2 alpha.
         rows: of a strip.
+        tile: height and width of tiles, instead of strips.
+        big: as BigTIFF.
+        more: other fields, by tag: code of struct and values; replace the usual ones.
+        encode: bytes of a strip or tile, instead of its samples.
     """
     height, width, channels = samples.shape
     planes = np.moveaxis(samples, 2, 0)[..., None] if planar else samples[None]
-    strips = [
-        zlib.compress(data) if compressed else data
+    down, across = tile or (rows, width)
+    blocks = [
+        _padded(plane[y : y + down, x : x + across], tile)
         for plane in planes
-        for start in range(0, height, rows)
-        for data in [plane[start : start + rows].astype(order + "u2").tobytes()]
+        for y in range(0, height, down)
+        for x in range(0, width, across)
     ]
-    offsets = (8 + np.cumsum([0, *map(len, strips)])).tolist()
+    raw = [
+        encode(block) if encode else block.astype(order + block.dtype.str[1:]).tobytes()
+        for block in blocks
+    ]
+    strips = [zlib.compress(data) if compressed else data for data in raw]
+    start, bits = (16 if big else 8), samples.dtype.itemsize * 8
+    offsets = (start + np.cumsum([0, *map(len, strips)])).tolist()
     if photometric is None:
         photometric = 2 if channels > 2 else 1
     fields: dict[int, tuple[str, list[int]]] = {
-        256: ("L", [width]), 257: ("L", [height]), 258: ("H", [16] * channels),
+        256: ("L", [width]), 257: ("L", [height]), 258: ("H", [bits] * channels),
         259: ("H", [8 if compressed else 1]), 262: ("H", [photometric]),
-        273: ("L", offsets[:-1]), 274: ("H", [orientation]), 277: ("H", [channels]),
-        278: ("L", [rows]), 279: ("L", list(map(len, strips))), 284: ("H", [1 + planar]),
+        274: ("H", [orientation]), 277: ("H", [channels]), 284: ("H", [1 + planar]),
+        339: ("H", [3 if samples.dtype.kind == "f" else 1] * channels),
     }  # fmt: skip
+    sizes = list(map(len, strips))
+    if tile:
+        fields |= {322: ("H", [across]), 323: ("H", [down])}
+        fields |= {324: ("L", offsets[:-1]), 325: ("L", sizes)}
+    else:
+        fields |= {273: ("L", offsets[:-1]), 278: ("L", [rows]), 279: ("L", sizes)}
     if extra is not None:
         fields[338] = ("H", [extra])
     place = offsets[-1]
-    entries, arrays = b"", b""
-    for tag, (code, values) in sorted(fields.items()):
+    entries, arrays, link = b"", b"", "Q" if big else "L"
+    room = struct.calcsize("<" + link)
+    for tag, (code, values) in sorted((fields | (more or {})).items()):
         data = struct.pack(f"{order}{len(values)}{code}", *values)
-        if len(data) > 4:
-            data, arrays = struct.pack(order + "L", place + len(arrays)), arrays + data
-        kind = {"H": 3, "L": 4}[code]
-        entries += struct.pack(order + "HHL", tag, kind, len(values)) + data.ljust(4, b"\0")
-    header = (b"II*\0" if order == "<" else b"MM\0*") + struct.pack(
-        order + "L", place + len(arrays)
-    )
-    directory = struct.pack(order + "H", len(fields)) + entries + bytes(4)
-    return header + b"".join(strips) + arrays + directory
+        if len(data) > room:
+            data, arrays = struct.pack(order + link, place + len(arrays)), arrays + data
+        kind = {"B": 7, "H": 3, "L": 4}[code]
+        entries += struct.pack(f"{order}HH{link}", tag, kind, len(values)) + data.ljust(room, b"\0")
+    version = struct.pack(order + ("HHH" if big else "H"), *((43, 8, 0) if big else (42,)))
+    header = (b"II" if order == "<" else b"MM") + version
+    header += struct.pack(order + link, place + len(arrays))
+    count = struct.pack(order + ("Q" if big else "H"), len(fields | (more or {})))
+    return header + b"".join(strips) + arrays + count + entries + bytes(room)
+
+
+def pages(*files: bytes) -> bytes:
+    """Join little-endian classic TIFF files of one page each, as :func:`tiff` makes them."""
+    result = bytearray(b"II*\0" + bytes(4))
+    link = 4
+    for file in files:
+        base = len(result)
+        (at,) = struct.unpack_from("<L", file, 4)
+        data = bytearray(file)
+        (count,) = struct.unpack_from("<H", data, at)
+        for entry in range(at + 2, at + 2 + 12 * count, 12):
+            tag, kind, length = struct.unpack_from("<HHL", data, entry)
+            if length * {3: 2, 4: 4, 7: 1}[kind] > 4 or tag in (273, 324):
+                (place,) = struct.unpack_from("<L", data, entry + 8)
+                struct.pack_into("<L", data, entry + 8, place + base)
+            if tag in (273, 324) and length > 1:
+                (place,) = struct.unpack_from("<L", data, entry + 8)
+                for number in range(place - base, place - base + 4 * length, 4):
+                    (offset,) = struct.unpack_from("<L", data, number)
+                    struct.pack_into("<L", data, number, offset + base)
+        result += data
+        struct.pack_into("<L", result, link, base + at)
+        link = base + at + 2 + 12 * count
+    return bytes(result)
+
+
+def _padded(block: np.ndarray, tile: tuple[int, int] | None) -> np.ndarray:
+    if tile is None:
+        return block
+    missing = [(0, size - own) for size, own in zip(tile, block.shape, strict=False)]
+    return np.pad(block, [*missing, (0, 0)])
 
 
 def chunk(name: bytes, data: bytes) -> bytes:

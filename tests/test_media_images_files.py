@@ -271,13 +271,6 @@ def test_an_uncompressed_tiff_is_turned_upright(tmp_path, mode, orientation):
     assert np.array_equal(still.image, expected)
 
 
-def test_a_tiff_of_unsupported_samples_is_refused_by_its_kind(tmp_path):
-    samples = np.zeros((4, 4, 2), np.uint16)  # grey and alpha
-    (tmp_path / "a.tiff").write_bytes(pictures.tiff(samples, extra=2))
-    with pytest.raises(SourceError, match="kind of samples is not supported"):
-        read_still(tmp_path / "a.tiff")
-
-
 def test_floating_point_samples_outside_0_to_1_are_refused(tmp_path):
     unit = Image.fromarray(np.array([[0.0, 0.5, 1.0]], np.float32))
     still = read_still(save(tmp_path / "a.tiff", unit))

@@ -16,10 +16,9 @@ from PIL import Image as Pillow
 from PIL import ImageCms
 
 from ...frame import FullImage
-from ..depth import Samples8, Samples16, to_8_bits
-from . import matrix_profile
+from ..depth import Samples8, Samples16, to_8_bits, to_16_bits
+from . import matrix_profile, tiff_colors, tiff_page, tiff_samples
 from .deep import decode_16_bits
-from .formats import UnsupportedSamplesError
 
 Alpha = Samples8 | Samples16
 
@@ -61,20 +60,20 @@ def to_srgb(image: Pillow.Image, name: str, *, deep: bool = False) -> Pixels:
         Exception: Pillow's decoders raise errors of any kind on damaged files.
     """
     warnings: list[str] = []
-    depth, white = _depth(image, name)  # before load(), which forgets it
+    icc = image.info.get("icc_profile")
+    page = tiff_page.page_of(image)
+    if page is not None and tiff_samples.has_own_decoder(page):
+        return _from_tiff(tiff_colors.decode(page), icc, deep, warnings)
+    depth = _depth(image, name)  # before load(), which forgets it
     samples = decode_16_bits(image, name) if depth > 8 else None
+    reduced = f"{depth}-bit samples"
     if samples is None:
         image.load()  # verify() would accept truncated files
-        if image.mode in ("I", "F"):
-            samples = _grey_numbers(image)
-    reduced = f"{depth}-bit samples"
-    if image.mode == "F":
-        reduced = "floating-point samples, 0 to 1,"
-    if samples is None:
         if depth > 8:
             warnings.append(f"{reduced} reduced to 8 bits")
-        return _from_8_bits(image, image.info.get("icc_profile"), None, warnings)
-    return _from_samples(image, samples, white, reduced, deep, warnings)
+        return _from_8_bits(image, icc, None, warnings)
+    colors, alpha = _separate_alpha(samples, image.info.get("transparency"))
+    return _from_16_bits(colors, alpha, icc, reduced, deep, warnings)
 
 
 def _from_8_bits(
@@ -89,31 +88,41 @@ def _from_8_bits(
     return Pixels(np.ascontiguousarray(np.asarray(rgb)), alpha, profile, warnings)
 
 
-def _from_samples(
-    image: Pillow.Image,
-    samples: Samples16,
-    white: int,
+def _from_tiff(page: tiff_colors.Colors, icc: object, deep: bool, warnings: list[str]) -> Pixels:
+    """Convert a page that was decoded here."""
+    colors, alpha = page.colors, page.alpha
+    if colors.dtype == np.uint16:
+        samples = to_16_bits(colors)
+        opacity = None if alpha is None else to_16_bits(alpha)
+        pixels = _from_16_bits(samples, opacity, icc, page.deep, deep, warnings)
+        if page.is_real and pixels.rgb.dtype == np.uint16:
+            warnings.append(f"{page.deep} reduced to 16 bits")
+        return pixels
+    if page.deep:
+        warnings.append(f"{page.deep} reduced to 8 bits")
+    shades = np.ascontiguousarray(to_8_bits(colors))
+    height, width = shades.shape[:2]
+    image = Pillow.frombytes(page.mode, (width, height), shades.tobytes())
+    return _from_8_bits(image, icc, alpha, warnings)
+
+
+def _from_16_bits(
+    colors: Samples16,
+    alpha: Samples16 | None,
+    icc: object,
     reduced: str,
     deep: bool,
     warnings: list[str],
 ) -> Pixels:
-    """Convert samples of up to 16 bits.
+    """Convert grey or RGB of 16 bits.
 
     Args:
-        image: their origin, for its profile and transparent colour.
-        samples: see :func:`decode_16_bits`.
-        white: their value of white.
+        colors: shape ``(height, width)`` or ``(height, width, 3)``.
         reduced: words for a warning.
     """
-    icc = image.info.get("icc_profile")
-    colors, alpha = _separate_alpha(samples, image.info.get("transparency"))
-    if white != _WHITE:
-        colors = ((colors.astype(np.uint32) * 2 * _WHITE + white) // (2 * white)).astype(np.uint16)
     if deep:
         converted = _convert_16_bits(colors, icc, warnings)
         if converted is not None:
-            if image.mode == "F":
-                warnings.append(f"{reduced} reduced to 16 bits")
             return Pixels(np.ascontiguousarray(converted[0]), alpha, converted[1], warnings)
     warnings.append(f"{reduced} reduced to 8 bits")
     shallow = None if alpha is None else to_8_bits(alpha)
@@ -143,17 +152,12 @@ def srgb_profile() -> bytes:
     return bytes(data)
 
 
-def _depth(image: Pillow.Image, name: str) -> tuple[int, int]:
-    """Bits per sample in the file, and the sample value of white for deep greys."""
-    if name == "tiff":
-        bits = getattr(image, "tag_v2", {}).get(258, (8,))  # BitsPerSample
-        deepest = max(bits, default=8) if isinstance(bits, tuple) else 8
-        # 12-bit grey stays in its own range; Pillow only unpacks it.
-        return deepest, (1 << deepest) - 1 if 8 < deepest < 16 else 65535
+def _depth(image: Pillow.Image, name: str) -> int:
+    """Bits per sample in the file."""
     tiles = getattr(image, "tile", ())
     if name == "png" and any(";16" in str(tile[3]) for tile in tiles):
-        return 16, 65535
-    return (_avif_depth(image) if name == "avif" else 8), 65535
+        return 16
+    return _avif_depth(image) if name == "avif" else 8
 
 
 def _avif_depth(image: Pillow.Image) -> int:
@@ -166,21 +170,6 @@ def _avif_depth(image: Pillow.Image) -> int:
     at = head.find(b"pixi")
     bits = head[at + 9 : at + 10]  # name, version and flags, number of channels, then the bits
     return bits[0] if at >= 0 and bits and bits[0] in (10, 12) else 8
-
-
-def _grey_numbers(image: Pillow.Image) -> Samples16:
-    """Samples of a decoded image of integers or of floats from 0 to 1."""
-    samples = np.asarray(image)
-    low, high = (float(samples.min()), float(samples.max())) if samples.size else (0.0, 0.0)
-    if image.mode == "F":
-        if not 0 <= low <= high <= 1:  # also refuses NaN
-            raise UnsupportedSamplesError(
-                f"floating-point samples from {low:g} to {high:g}; only 0 to 1 have a known white"
-            )
-        return np.asarray(np.rint(samples * _WHITE), dtype=np.uint16)
-    if not 0 <= low <= high <= _WHITE:
-        raise UnsupportedSamplesError("32-bit samples beyond 16 bits have no known white")
-    return samples.astype(np.uint16)
 
 
 def _split_alpha(image: Pillow.Image) -> tuple[Pillow.Image, Alpha]:

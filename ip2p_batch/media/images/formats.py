@@ -21,6 +21,7 @@ from PIL import Image as Pillow
 
 from ...errors import Ip2pError, SourceError
 from .. import limits
+from . import tiff_page, tiff_samples
 
 #: Formats that can be edited, by suffix. The first suffix of a format is its default; the others
 #: are what browsers, cameras and Windows name the same files (".jpg_large": saved from X).
@@ -161,17 +162,26 @@ def _open(path: Path, file: IO[bytes]) -> tuple[ImageFile.ImageFile, str]:
         if accept is not None and accept(head[:16]) is True:
             file.seek(0)
             try:
+                if name == "TIFF":
+                    return _open_tiff(path, file), own
                 # Without its name: Pillow would map the file into memory, which kills the process
                 # if another one truncates it, and then turn oriented TIFF files wrongly.
                 return factory(file, ""), own
             except SyntaxError as error:
                 if name == "AVIF" and b"avi" not in head[8:40]:
                     break  # HEIF of another brand
-                if name == "TIFF" and "unknown pixel mode" in str(error):
-                    reason = "a TIFF whose kind of samples is not supported"
-                    raise _error(path, reason, _CONVERT) from error
                 raise _error(path, f"damaged ({_line(error)})", _DAMAGED) from error
     raise _error(path, _what_else(head), f"{FORMATS_TEXT} can be edited.")
+
+
+def _open_tiff(path: Path, file: IO[bytes]) -> ImageFile.ImageFile:
+    page = tiff_page.main_page(file)
+    if page.big and page.order == ">":  # Pillow takes it for another format
+        raise _error(path, "of a kind that cannot be edited: big-endian BigTIFF", _CONVERT)
+    image = tiff_page.open_page(page)
+    if tiff_samples.has_own_decoder(page) and (kind := tiff_samples.refusal(page)):
+        raise _error(path, f"of a kind that cannot be edited: {kind}", _CONVERT)
+    return image
 
 
 def _load_plugins() -> None:

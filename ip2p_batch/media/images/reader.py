@@ -13,7 +13,7 @@ from PIL import Image as Pillow
 
 from ...frame import FullImage, Image
 from ..depth import to_8_bits
-from . import metadata
+from . import metadata, tiff_page
 from .color import Alpha, to_srgb
 from .formats import open_image, orientation, upright_size
 from .metadata import COMMENT_KEY
@@ -77,9 +77,7 @@ def read_still(path: Path, *, deep: bool = False, max_pixels: int | None = None)
         alpha = None if pixels.alpha is None else _turn_upright(pixels.alpha, exif_orientation)
         size = (rgb.shape[1], rgb.shape[0])
         warnings = pixels.warnings
-        frames = getattr(image, "n_frames", 1)
-        if isinstance(frames, int) and frames > 1:
-            warnings.append(f"holds {frames} images; only the first is edited")
+        warnings += _other_images(image)
         source_exif = _exif(image) if early_exif is None else early_exif
         exif = None if source_exif is None else _clean_exif(source_exif, size)
         if exif is None:
@@ -139,6 +137,27 @@ def _turn_upright(pixels: Alpha, orientation: int) -> Alpha:
     if orientation in (3, 4, 7, 8):
         pixels = pixels[::-1]
     return cast(Alpha, np.ascontiguousarray(pixels))
+
+
+def _other_images(image: Pillow.Image) -> list[str]:
+    """Warnings about images in the file that are not edited."""
+    page = tiff_page.page_of(image)
+    if page is not None:
+        warnings = []
+        if page.pages > 1:
+            warnings.append(f"holds {page.pages} images; only the first is edited")
+        if page.thumbnails:
+            what = (
+                "its smaller copy"
+                if page.thumbnails == 1
+                else f"its {page.thumbnails} smaller copies"
+            )
+            warnings.append(f"{what} (thumbnail, mask) left out")
+        return warnings
+    frames = getattr(image, "n_frames", 1)
+    if isinstance(frames, int) and frames > 1:
+        return [f"holds {frames} images; only the first is edited"]
+    return []
 
 
 def _exif(image: Pillow.Image) -> Pillow.Exif | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from ..depth import Samples16
@@ -15,16 +15,11 @@ PLANAR_CONFIGURATION, PREDICTOR, TILE_OFFSETS, TILE_BYTE_COUNTS = 284, 317, 324,
 EXTRA_SAMPLES, SAMPLE_FORMAT = 338, 339
 
 _SHORT, _LONG = 3, 4
-#: Bytes of a value, by type.
-_SIZES = {_SHORT: 2, _LONG: 4}
 _ENTRY = 12
-_ARRAYS = (STRIP_OFFSETS, STRIP_BYTE_COUNTS, TILE_OFFSETS, TILE_BYTE_COUNTS)
-#: Tags of a directory for one grey plane of 16-bit samples.
-_PLANE = {
-    BITS_PER_SAMPLE: 16, PHOTOMETRIC: 1, SAMPLES_PER_PIXEL: 1, PLANAR_CONFIGURATION: 1,
-    SAMPLE_FORMAT: 1,
-}  # fmt: skip
-_LONG_TAGS = (WIDTH, LENGTH, STRIP_OFFSETS, ROWS_PER_STRIP, STRIP_BYTE_COUNTS)
+_LONG_TAGS = (
+    WIDTH, LENGTH, STRIP_OFFSETS, ROWS_PER_STRIP, STRIP_BYTE_COUNTS, TILE_OFFSETS,
+    TILE_BYTE_COUNTS, 322, 323,
+)  # fmt: skip
 _DEFLATE = 8
 _LEVEL = 3  # level 6 takes half as long again, and files are 1 % smaller
 _STRIP_BYTES = 1 << 20
@@ -71,38 +66,17 @@ def encode_16_bits(samples: Samples16) -> bytes:
     }  # fmt: skip
     if channels == 4:
         fields[EXTRA_SAMPLES] = [2]  # alpha that is not multiplied into the colours
-    entries = [_stored(file, tag, values) for tag, values in fields.items()]
-    return with_directory(bytes(file), entries)
+    return with_fields(file, fields)
 
 
-def split_planes(tiff: bytes, planes: int) -> Iterator[bytes]:
-    """Make one grey file for each plane of a file that stores 16-bit samples in separate planes.
-
-    Pillow reads only 8 bits of such files, and mixes up the planes if they are not compressed.
-
-    Args:
-        tiff: the file; its first image is used.
-        planes: number of planes, 2 or more.
-
-    Yields:
-        files with the same data and another directory.
+def with_fields(file: bytearray, fields: Mapping[int, Sequence[int]]) -> bytes:
+    """A little-endian file with one directory, appended to ``file``: header and pixels.
 
     Raises:
-        ValueError: not a classic TIFF file with one array of strips or tiles for each plane.
+        struct.error: a value or a place in the file exceeds its type.
     """
-    order = byte_order(tiff)
-    entries = directory(tiff)
-    for plane in range(planes):
-        fields = [
-            _slice(tiff, entry, plane, planes) if entry.tag in _ARRAYS else entry
-            for entry in entries
-            if entry.tag not in _PLANE and entry.tag != EXTRA_SAMPLES
-        ]
-        fields += [
-            Entry(tag, _SHORT, 1, struct.pack(order + "HH", value, 0))
-            for tag, value in _PLANE.items()
-        ]
-        yield with_directory(tiff, fields)
+    entries = [_stored(file, tag, values) for tag, values in fields.items()]
+    return with_directory(bytes(file), entries)
 
 
 def byte_order(tiff: bytes) -> str:
@@ -157,22 +131,3 @@ def _stored(file: bytearray, tag: int, values: Sequence[int]) -> Entry:
         file += data
         data = struct.pack("<L", place)
     return Entry(tag, kind, len(values), data.ljust(4, b"\0"))
-
-
-def _slice(tiff: bytes, entry: Entry, plane: int, planes: int) -> Entry:
-    """The part of an array that belongs to a plane."""
-    size = _SIZES.get(entry.kind, 0)
-    length, rest = divmod(entry.length, planes)
-    if not size or rest or not length:
-        raise ValueError(f"unusual strips or tiles of planes (tag {entry.tag})")
-    order = byte_order(tiff)
-    if entry.length * size <= 4:
-        values, start = entry.data, 0
-    else:
-        values, start = tiff, struct.unpack(order + "L", entry.data)[0]
-    start += plane * length * size
-    if length * size <= 4:
-        data = values[start : start + length * size].ljust(4, b"\0")
-    else:
-        data = struct.pack(order + "L", start)
-    return entry._replace(length=length, data=data)
