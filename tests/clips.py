@@ -45,7 +45,7 @@ def make(
     frames: int = 20,
     *,
     size: tuple[int, int] = (64, 64),
-    rate: int = 25,
+    rate: int | Fraction = 25,
     pts: Sequence[int] | None = None,
     time_base: Fraction | None = None,
     codec: str = "libx264",
@@ -75,7 +75,7 @@ def make(
         rotation: counterclockwise degrees in the display matrix.
         mirror: whether the display matrix then mirrors left to right.
     """
-    base = time_base or Fraction(1, rate)
+    base = time_base or 1 / Fraction(rate)
     with av.open(str(path), "w", format=container) as target:
         video = target.add_stream(codec, rate=rate, options={"crf": "4"} | (options or {}))
         video.width, video.height, video.pix_fmt = *size, pix_fmt

@@ -90,5 +90,5 @@ def test_options_of_the_source_are_refused_for_images(tmp_path):
     Image.new("RGB", (64, 64)).save(tmp_path / "a.png")
     recipe = Recipe(instruction="make it snow", model="identity", size=64)
     request = EditRequest(source=tmp_path / "a.png", recipe=recipe, decoding=Decoding(stream=0))
-    with pytest.raises(RecipeError, match="for videos"):
+    with pytest.raises(RecipeError, match="under Source"):
         prepare_job(request)

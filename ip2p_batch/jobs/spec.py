@@ -56,7 +56,9 @@ class VideoFacts(FrozenStruct, frozen=True, kw_only=True):
         frame_rate: average frames per second, as a fraction.
         frames: frames that decode (that the container lists, where nothing was decoded).
         missing: frames that the container lists and that do not decode.
-        duration: seconds.
+        duration: seconds, from the start of the first frame to the end of the last.
+        last_ticks: duration of the last frame in ticks; 0 is one period of ``frame_rate``.
+        lead_ticks: ticks by which the sound starts before the first frame.
         has_alpha, interlaced, bit_depth: of the stored samples.
         notes: one line each for the user ("Transparency is not kept.").
     """
@@ -72,6 +74,8 @@ class VideoFacts(FrozenStruct, frozen=True, kw_only=True):
     frames: int
     missing: int = 0
     duration: float
+    last_ticks: int = 0
+    lead_ticks: int = 0
     codec: str
     container: str
     pix_fmt: str

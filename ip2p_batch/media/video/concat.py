@@ -8,34 +8,35 @@ https://github.com/PyAV-Org/PyAV/pull/2290).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
-from ...errors import EditError, SourceError
+from ...errors import EditError
 from ...frame import FrameTable
 from ...jobs.spec import Encoding, VideoFacts
 from . import stream_copy
 from .codecs import codec_of
 from .output import CONTAINERS
 from .packets import TimeRange, copied_packets, merge_by_time
-from .pyav import MEDIA_ERRORS, describe_error, fraction, open_input, open_output, ratio
-from .timestamps import Times, decoding_times
-from .types import Packet
+from .pyav import fraction, open_input, open_output, ratio
+from .segment_packets import decoding_order, timed_packets
+from .timestamps import Times
 
-#: Longest time of a first frame, in seconds, that is kept. A later one is the clock of a recorded
-#: stream that was already running.
+#: Latest start of a file, in seconds, that is kept. A later one is the clock of a recorded stream
+#: that was already running.
 _MAX_FIRST_TIME = 10
+#: Seconds by which the samples that an encoder adds before the sound may start before zero.
+_MAX_PRIMING = 1
 
 
 def planned_times(facts: VideoFacts, table: FrameTable, start: int, stop: int) -> Times:
     """Times of the output's frames, in ticks of the source's time base.
 
-    They are the source's own, so that sound and subtitles stay in step. Times are moved to begin at
-    zero for a part of a video, and for a source whose first time is not near zero.
+    They are the source's own, so that sound and subtitles stay in step. A part of a video begins at
+    zero, and so does a source whose clock is not near zero, with the sound if that starts first.
 
     Args:
         table: presentation times of all frames of the source.
@@ -71,23 +72,26 @@ def join(
         OutputError: the output cannot be written.
     """
     times = planned_times(facts, table, start, stop)
-    order = _decoding_order(segments)
+    order = decoding_order(segments)
     if len(order) != len(times):
         raise EditError(
             f"The segments hold {len(order)} frames, and {len(times)} were planned.",
             hint="Run the command again with --overwrite.",
         )
     presentation = times[order]
+    last = _last_duration(facts, table, stop)
     base = fraction(facts.time_base)
     target_format = CONTAINERS[suffix.lower()]
     options = {}
     if target_format.keeps_time_base:
         options = {"video_track_timescale": str(base.denominator), "movflags": "+faststart"}
+        if (int(times[0]) * base * 1000).denominator > 1:
+            # The gap before a late first frame is in ticks of the file, by default milliseconds.
+            options["movie_timescale"] = str(base.denominator)
     kept = None
     if start > 0 or stop < len(table):
-        kept = TimeRange(
-            int(table[start]) * base, int(table[stop]) * base if stop < len(table) else None
-        )
+        begin = int(table[start]) - (facts.lead_ticks if start == 0 else 0)
+        kept = TimeRange(begin * base, int(table[stop]) * base if stop < len(table) else None)
     offset = _shift(facts, table, start) * base
     with (
         open_input(segments[0]) as first,
@@ -102,8 +106,7 @@ def join(
         elif codec_of(encoding).segment_format == "mov":  # ProRes has a tag for each profile
             video.codec_context.codec_tag = template.codec_context.codec_tag
         video.time_base = base
-        if target_format.counts_frames:
-            stream_copy.set_rate(video, fraction(facts.frame_rate))
+        stream_copy.set_rate(video, fraction(facts.frame_rate), target_format.counts_frames)
         stream_copy.copy_video_tags(container.streams[facts.stream], video)
         copies = stream_copy.add_copies(
             container,
@@ -114,8 +117,14 @@ def join(
             format_name=target_format.name,
         )
         stream_copy.copy_headers(container, target, offset, kept)
-        video_packets = _timed_packets(
-            segments, template.codec_context.extradata, presentation, times, facts
+        video_packets = timed_packets(
+            segments,
+            template.codec_context.extradata,
+            presentation,
+            times,
+            base,
+            last,
+            by_decoding=target_format.keeps_time_base,
         )
         others = copied_packets(
             container, copies, offset, kept, preroll=target_format.keeps_time_base
@@ -174,82 +183,23 @@ def _difference(times: Times, output_base: Fraction, planned: Times, source_base
 
 def _shift(facts: VideoFacts, table: FrameTable, start: int) -> int:
     """Ticks to subtract from every time of the source."""
-    first = int(table[start])
-    seconds = first * fraction(facts.time_base)
-    # MPEG transport and program streams may start at any time.
+    if start > 0:
+        return int(table[start])
+    base = fraction(facts.time_base)
+    first = int(table[0]) - facts.lead_ticks
+    # MPEG transport and program streams may start at any time. Encoders of sound begin a little
+    # before zero, with samples that are not played.
+    lowest = 0 if not facts.lead_ticks else -_MAX_PRIMING
     keeps_first_time = (
-        start == 0 and not facts.container.startswith("mpeg") and 0 <= seconds <= _MAX_FIRST_TIME
+        not facts.container.startswith("mpeg")
+        and table[0] >= 0
+        and lowest <= first * base <= _MAX_FIRST_TIME
     )
     return 0 if keeps_first_time else first
 
 
-def _decoding_order(segments: Sequence[Path]) -> npt.NDArray[np.int64]:
-    """Frame number of each packet, in decoding order over all segments, counted in the output."""
-    parts: list[npt.NDArray[np.int64]] = []
-    first = 0
-    for path in segments:
-        times = np.asarray([packet.pts for packet in _segment_packets(path)], dtype=np.int64)
-        ranks = np.empty(len(times), dtype=np.int64)
-        ranks[np.argsort(times, kind="stable")] = np.arange(len(times))
-        parts.append(first + ranks)
-        first += len(times)
-    return np.concatenate(parts) if parts else np.empty(0, dtype=np.int64)
-
-
-def _segment_packets(path: Path, extradata: bytes | None = None) -> Iterator[Packet]:
-    """Read the video packets of one segment.
-
-    Args:
-        extradata: codec header that the segment must have; None: any.
-
-    Raises:
-        EditError: it cannot be read, or its codec header differs.
-    """
-    try:
-        with open_input(path) as container:
-            stream = container.streams.video[0]
-            if extradata is not None and stream.codec_context.extradata != extradata:
-                raise EditError(
-                    f"{path.name} was encoded with other settings than the first segment.",
-                    hint="Workers must all run one version: update them, then run the command "
-                    "again with --overwrite.",
-                    survives="All segments are kept.",
-                )
-            # Not "packets with a decoding time": Matroska stores none for real packets.
-            yield from (packet for packet in container.demux(stream) if packet.size)
-    except (SourceError, *MEDIA_ERRORS) as error:
-        reason = error.message if isinstance(error, SourceError) else describe_error(error)
-        raise EditError(
-            f"Segment {path.name} cannot be read: {reason}",
-            hint="Run `ip2p-batch resume`, which makes the segment again.",
-        ) from error
-
-
-def _timed_packets(
-    segments: Sequence[Path],
-    extradata: bytes | None,
-    presentation: Times,
-    times: Times,
-    facts: VideoFacts,
-) -> Iterator[Packet]:
-    """Read the video packets of all segments, and set their final times and durations.
-
-    Args:
-        extradata: codec header that each segment must have.
-        presentation: pts of each packet, in decoding order.
-        times: the same, sorted.
-    """
-    base = fraction(facts.time_base)
-    last_step = round(1 / fraction(facts.frame_rate) / base)
-    steps = np.diff(times, append=times[-1:] + last_step)
-    durations = dict(zip(times.tolist(), steps.tolist(), strict=True))
-    decoding = decoding_times(presentation)
-    number = 0
-    for path in segments:
-        for packet in _segment_packets(path, extradata):
-            packet.time_base = base
-            packet.pts = int(presentation[number])
-            packet.dts = int(decoding[number])
-            packet.duration = max(int(durations[packet.pts]), 1)
-            number += 1
-            yield packet
+def _last_duration(facts: VideoFacts, table: FrameTable, stop: int) -> int:
+    """Ticks for which the last edited frame lasts in the source."""
+    if stop < len(table):
+        return int(table[stop]) - int(table[stop - 1])
+    return facts.last_ticks or round(1 / fraction(facts.frame_rate) / fraction(facts.time_base))

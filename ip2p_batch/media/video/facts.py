@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fractions import Fraction
+import math
 from pathlib import Path
 
 import msgspec
@@ -10,6 +10,8 @@ import numpy as np
 
 from ...jobs.spec import VideoFacts
 from . import color
+from .ending import find_ending, header_end
+from .frame_rate import average_rate
 from .orientation import orientation
 from .pyav import fraction, ratio
 from .scan import Scan
@@ -17,8 +19,8 @@ from .streams import UNSEEKABLE
 from .timestamps import Times
 from .types import InputContainer, Stream, VideoFrame
 
-#: Seconds by which the last frame may end before the header's duration without a note.
-_DURATION_TOLERANCE = 0.5
+#: Seconds by which sound may start before the first frame; above, its clock is another one.
+_LONGEST_LEAD = 3600
 #: Frame rate of headers that name none, as a fraction.
 _DEFAULT_RATE = (25, 1)
 
@@ -34,7 +36,7 @@ def header_facts(
     time_base = ratio(stream.time_base, (1, 1000))
     rate = ratio(stream.average_rate, ratio(stream.guessed_rate, _DEFAULT_RATE))
     sar = ratio(stream.sample_aspect_ratio, (1, 1))
-    duration = _header_seconds(stream) or 0.0
+    duration = float(header_end(stream) or 0)
     has_alpha = (
         any(component.is_alpha for component in frame.format.components)
         # VP8 and VP9 in Matroska: alpha is a second stream that only this tag announces.
@@ -65,7 +67,12 @@ def header_facts(
 
 
 def scanned_facts(
-    draft: VideoFacts, scan: Scan, pts: Times, container: InputContainer, stream: Stream
+    draft: VideoFacts,
+    scan: Scan,
+    pts: Times,
+    path: Path,
+    container: InputContainer,
+    stream: Stream,
 ) -> VideoFacts:
     """Replace the header's counts by those of a scan, and add notes for the user.
 
@@ -74,31 +81,29 @@ def scanned_facts(
         scan: of the whole file.
         pts: presentation times of all frames, sorted, at least one.
     """
-    base, rate = fraction(draft.time_base), fraction(draft.frame_rate)
-    last = float(int(pts[-1]) * base)
-    span = float((int(pts[-1]) - int(pts[0])) * base)
-    if span > 0 and (draft.frame_rate == _DEFAULT_RATE or rate <= 0 or rate > 1000):
-        rate = Fraction((len(pts) - 1) / span).limit_denominator(1001)
-    step = float(1 / rate) if rate else 0.04
+    base, header_rate = fraction(draft.time_base), fraction(draft.frame_rate)
+    is_guess = draft.frame_rate == _DEFAULT_RATE
+    rate = average_rate(pts, base, header_rate, is_guess=is_guess)
+    ending = find_ending(scan, pts, rate, path, container, stream)
     undecoded = len(set(scan.listed) - set(scan.decoded))
-    start = int(stream.start_time or 0) * float(base)
-    missing_seconds = _missing_seconds(scan, start, last + step, container, stream)
-    cut_off = round(missing_seconds * float(rate)) if missing_seconds > _DURATION_TOLERANCE else 0
+    cut_off = round(ending.missing_seconds * float(rate))
     notes = _timestamp_notes(scan, len(pts))
     if undecoded:
         notes.append(f"{undecoded} frames are damaged and do not decode; the others are edited.")
     if cut_off:
         notes.append(
-            f"The file is truncated: about {cut_off} frames ({missing_seconds:.1f} s) at its end "
-            f"are missing; {len(pts)} frames are edited."
+            f"The file is truncated: about {cut_off} frames ({ending.missing_seconds:.1f} s) at "
+            f"its end are missing; {len(pts)} frames are edited."
         )
     notes += _content_notes(draft, scan)
     return msgspec.structs.replace(
         draft,
         frames=len(pts),
         missing=undecoded + cut_off,
-        duration=round(span + step, 6),
-        frame_rate=ratio(rate, _DEFAULT_RATE),
+        duration=round(float((int(pts[-1]) - int(pts[0]) + ending.last_ticks) * base), 6),
+        last_ticks=ending.last_ticks,
+        lead_ticks=_lead_ticks(scan, int(pts[0])),
+        frame_rate=(rate.numerator, rate.denominator),
         notes=tuple(notes),
     )
 
@@ -136,36 +141,9 @@ def _content_notes(draft: VideoFacts, scan: Scan) -> list[str]:
     return notes
 
 
-def _header_seconds(stream: Stream) -> float | None:
-    """Duration of the stream by its header; None where only the file's duration is known."""
-    if stream.duration and stream.time_base:
-        return float(stream.duration * fraction(ratio(stream.time_base)))
-    return _matroska_end(stream)
-
-
-def _matroska_end(stream: Stream) -> float | None:
-    """End of a stream in seconds, by its tag ``DURATION``: ``00:00:05.240000000``."""
-    try:
-        hours, minutes, seconds = stream.metadata.get("DURATION", "").split(":")
-        return float(hours) * 3600 + float(minutes) * 60 + float(seconds)
-    except ValueError:
-        return None
-
-
-def _missing_seconds(
-    scan: Scan, start: float, end: float, container: InputContainer, stream: Stream
-) -> float:
-    """Seconds that the header promises and the file does not hold.
-
-    Args:
-        start: of the stream, in seconds.
-        end: of the last frame, in seconds.
-    """
-    if stream.duration and stream.time_base:
-        return start + float(stream.duration * fraction(ratio(stream.time_base))) - end
-    if (promised := _matroska_end(stream)) is not None:
-        return promised - end
-    if container.duration:  # of the longest stream, so compare with the end of all streams
-        offset = 0 if "matroska" in container.format.name else (container.start_time or 0)
-        return (offset + container.duration) / 1e6 - max(scan.end, end)
-    return 0.0
+def _lead_ticks(scan: Scan, first: int) -> int:
+    """Ticks by which sound starts before the first frame, at ``first``; 0 if it does not."""
+    if scan.sound_start is None:
+        return 0
+    lead = first * scan.time_base - scan.sound_start
+    return math.ceil(lead / scan.time_base) if 0 < lead <= _LONGEST_LEAD else 0

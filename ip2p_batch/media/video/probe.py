@@ -121,7 +121,7 @@ def _index_packets(path: Path, draft: VideoFacts, progress: Progress) -> VideoIn
         if scan.untimed:
             return None
         pts = _sorted_times(scan, path)
-        facts = scanned_facts(draft, scan, pts, container, stream)
+        facts = scanned_facts(draft, scan, pts, path, container, stream)
     progress("reading frames", len(pts), len(pts))
     return VideoIndex(facts=facts, pts=pts, cuts=())
 
@@ -137,7 +137,7 @@ def _index_frames(path: Path, draft: VideoFacts, progress: Progress) -> VideoInd
         pts = _sorted_times(scan, path)
         if len(pts) != len(scan.decoded):
             cuts = _renumber(cuts, scan.decoded, pts)
-        facts = scanned_facts(draft, scan, pts, container, stream)
+        facts = scanned_facts(draft, scan, pts, path, container, stream)
     progress("finding scene cuts", len(pts), len(pts))
     return VideoIndex(facts=facts, pts=pts, cuts=cuts)
 

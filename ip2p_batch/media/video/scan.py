@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from .. import limits
-from .pyav import MEDIA_ERRORS
+from .pyav import MEDIA_ERRORS, fraction, ratio
 from .scenes import CutFinder
 from .streams import decode_packet, flush_decoder
 from .types import InputContainer, Packet, Stream, VideoFrame
@@ -34,7 +34,11 @@ class Scan:
         listed: presentation times of the stream's packets, in file order, in ticks.
         decoded: presentation times of the frames that decode, in decoding order, in ticks; the
             same object as ``listed`` where nothing was decoded.
-        end: seconds at which the last packet of any stream ends.
+        last_listed: the latest time in ``listed``, in ticks.
+        last_duration: ticks for which its packet lasts; 0 if unknown.
+        last_is_decoded_last: whether its packet is the last one in the file.
+        other_end: seconds at which the last packet of any other stream ends.
+        sound_start: seconds at which the first packet with sound begins; None without sound.
         untimed: packets and frames without a timestamp.
         damaged: frames that decode with errors.
         sizes: every ``(width, height)`` of decoded frames.
@@ -47,7 +51,11 @@ class Scan:
         self.time_base = time_base
         self.listed = array("q")
         self.decoded = array("q")
-        self.end = 0.0
+        self.last_listed = 0
+        self.last_duration = 0
+        self.last_is_decoded_last = False
+        self.other_end = 0.0
+        self.sound_start: Fraction | None = None
         self.untimed = 0
         self.damaged = 0
         self.sizes: set[tuple[int, int]] = set()
@@ -94,11 +102,9 @@ class Scan:
         """Packets of the video stream, then an empty one that flushes the decoder."""
         try:
             for packet in container.demux():
-                if packet.size and packet.pts is not None and packet.time_base:
-                    end = (packet.pts + (packet.duration or 0)) * float(packet.time_base)
-                    self.end = max(self.end, end)
                 # Not packet.stream_index, which is 0 in every flushing packet.
                 if packet.stream.index != self._index:
+                    self._pass(packet)
                     continue
                 if packet.size and not packet.is_discard:
                     self._count(packet)
@@ -111,8 +117,23 @@ class Scan:
             limits.FRAMES.check(self._max_frames + 1, self._path, "it has at least")
         if packet.pts is None:
             self.untimed += 1
-        else:
-            self.listed.append(int(packet.pts))
+            return
+        pts = int(packet.pts)
+        self.last_is_decoded_last = not self.listed or pts >= self.last_listed
+        if self.last_is_decoded_last:
+            self.last_listed, self.last_duration = pts, int(packet.duration or 0)
+        self.listed.append(pts)
+
+    def _pass(self, packet: Packet) -> None:
+        """Take the times of a packet of another stream."""
+        if not packet.size or packet.pts is None or not packet.time_base:
+            return
+        end = (packet.pts + (packet.duration or 0)) * float(packet.time_base)
+        self.other_end = max(self.other_end, end)
+        if packet.stream.type == "audio" and not packet.is_discard:
+            start = packet.pts * fraction(ratio(packet.time_base))
+            if self.sound_start is None or start < self.sound_start:
+                self.sound_start = start
 
 
 def make_rising(times: Sequence[int]) -> array[int]:

@@ -76,7 +76,7 @@ def container_accepts(stream: Stream, source: Path, sample: Path, format_name: s
                 target = cast(OutputContainer, memory)
                 video = add_stream(target, template := segment.streams.video[0])
                 if format_name in ("avi", "mxf"):
-                    set_rate(video, fraction(ratio(template.average_rate, (25, 1))))
+                    set_rate(video, fraction(ratio(template.average_rate, (25, 1))), True)
                 copy = _add(target, original)
                 for packet in segment.demux(segment.streams.video[0]):
                     if packet.size:
@@ -107,11 +107,18 @@ def add_stream(target: OutputContainer, template: Stream) -> Stream:
     )
 
 
-def set_rate(stream: Stream, rate: Fraction) -> None:
-    """Set the constant frame rate of a video stream to write: AVI and MXF store nothing else."""
+def set_rate(stream: Stream, rate: Fraction, counts_frames: bool) -> None:
+    """Set the average frame rate of a video stream to write.
+
+    A template's rate is that of its header, where x264 writes the number of ticks in a second.
+
+    Args:
+        counts_frames: whether the container stores no times, as AVI and MXF.
+    """
     context = stream.codec_context
     context.framerate = rate
-    stream.time_base = context.time_base = 1 / rate
+    if counts_frames:
+        stream.time_base = context.time_base = 1 / rate
 
 
 def _has_encoder(name: str) -> bool:

@@ -1,0 +1,128 @@
+"""Find whether a media file ends before its container says, from sizes in the container itself.
+
+Durations in headers cannot answer this: the last frame of a whole file may be on screen for long.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import BinaryIO
+
+#: EBML (RFC 8794) and Matroska (RFC 9559) element IDs.
+_EBML, _SEGMENT = 0x1A45DFA3, 0x18538067
+#: Bytes of a header of an FLV tag, and of the size that follows each tag.
+_FLV_TAG, _FLV_SIZE = 11, 4
+
+
+def is_truncated(path: Path, container: str) -> bool | None:
+    """Whether the end of a file is missing; None where the container cannot say.
+
+    Args:
+        path: a file that FFmpeg can open.
+        container: FFmpeg's name of its format.
+    """
+    check = next((check for name, check in _CHECKS.items() if container.startswith(name)), None)
+    if check is None:
+        return None
+    size = path.stat().st_size
+    try:
+        with path.open("rb") as file:
+            return check(file, size)
+    except (OSError, struct.error, ValueError):
+        return None
+
+
+def _bmff(file: BinaryIO, size: int) -> bool | None:
+    """ISO/IEC 14496-12: boxes follow each other to the end of the file."""
+    fragmented = False
+    for kind, end in _boxes(file, size):
+        if end > size:
+            return True
+        fragmented |= kind == b"moof"
+    # A fragmented file that breaks off between two fragments looks whole.
+    return None if fragmented else False
+
+
+def _boxes(file: BinaryIO, size: int) -> Iterator[tuple[bytes, int]]:
+    """Yield type and end of each box at the top level, until one is not readable as such."""
+    start = 0
+    while start + 8 <= size:
+        file.seek(start)
+        length, kind = struct.unpack(">I4s", file.read(8))
+        if length == 1:
+            length = struct.unpack(">Q", file.read(8))[0]
+        if length == 0 or length < 8:  # to the end of the file, or no box
+            return
+        start += length
+        yield kind, start
+
+
+def _matroska(file: BinaryIO, size: int) -> bool | None:
+    """RFC 9559: an EBML header, then a segment, whose size may be unknown."""
+    if _element_id(file) != _EBML:
+        return None
+    header = _element_size(file)
+    if header is None:
+        return None
+    file.seek(header, 1)
+    if _element_id(file) != _SEGMENT:
+        return None
+    length = _element_size(file)
+    return None if length is None else file.tell() + length > size
+
+
+def _element_id(file: BinaryIO) -> int:
+    first = file.read(1)
+    return int.from_bytes(first + file.read(_vint_length(first) - 1), "big")
+
+
+def _element_size(file: BinaryIO) -> int | None:
+    """A size as an EBML variable-length integer; None if it is unknown (all bits 1)."""
+    first = file.read(1)
+    length = _vint_length(first)
+    bits = 7 * length
+    value = int.from_bytes(first + file.read(length - 1), "big") & ((1 << bits) - 1)
+    return None if value == (1 << bits) - 1 else value
+
+
+def _vint_length(first: bytes) -> int:
+    """Bytes of a variable-length integer, by the position of the first bit that is set."""
+    if not first or not first[0]:
+        raise ValueError("not a variable-length integer")
+    return 9 - first[0].bit_length()
+
+
+def _riff(file: BinaryIO, size: int) -> bool | None:
+    """AVI: one RIFF chunk, and further ones above 1 GB (OpenDML)."""
+    start = 0
+    while start + 8 <= size:
+        file.seek(start)
+        name, length = file.read(4), int.from_bytes(file.read(4), "little")
+        if name != b"RIFF":
+            break
+        if not length:  # a recording whose program never came to write it
+            return None
+        start += 8 + length + length % 2
+    # The last chunk's padding byte may be left out.
+    return start > size + 1
+
+
+def _flv(file: BinaryIO, size: int) -> bool | None:
+    """Adobe FLV 10.1, annex E: every tag is followed by its size."""
+    file.seek(size - _FLV_SIZE)
+    length = int.from_bytes(file.read(_FLV_SIZE), "big")
+    start = size - _FLV_SIZE - length
+    if length < _FLV_TAG or start < 0:
+        return True
+    file.seek(start + 1)
+    return int.from_bytes(file.read(3), "big") != length - _FLV_TAG
+
+
+_CHECKS: Mapping[str, Callable[[BinaryIO, int], bool | None]] = {
+    "mov": _bmff,
+    "matroska": _matroska,
+    "avi": _riff,
+    "flv": _flv,
+}
