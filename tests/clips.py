@@ -127,7 +127,7 @@ def make(
             target.mux(video.encode(frame))  # type: ignore[arg-type]
         target.mux(video.encode(None))
         if sound is not None:
-            _write_sound(target, sound, frames / rate)
+            _write_sound(target, sound, float(frames / rate))
         if captions is not None:
             for n in range(2):
                 packet = av.Packet(_caption(f"line {n}", path.suffix))
