@@ -17,8 +17,11 @@ from PIL import ImageCms
 
 from ...frame import FullImage
 from ..depth import Samples8, Samples16, to_8_bits, to_16_bits
-from . import matrix_profile, tiff_colors, tiff_page, tiff_samples
+from . import heif_boxes, matrix_profile, tiff_colors, tiff_page, tiff_samples
+from .color_space import ColorSpace, srgb_matrix_profile
+from .declared_color import Declared, declared_color
 from .deep import decode_16_bits
+from .formats import UnsupportedSamplesError
 
 Alpha = Samples8 | Samples16
 
@@ -60,7 +63,11 @@ def to_srgb(image: Pillow.Image, name: str, *, deep: bool = False) -> Pixels:
         Exception: Pillow's decoders raise errors of any kind on damaged files.
     """
     warnings: list[str] = []
-    icc = image.info.get("icc_profile")
+    icc = declared_color(image, name, warnings)
+    if isinstance(icc, ColorSpace) and icc.hdr:
+        raise UnsupportedSamplesError(
+            f"of a kind that cannot be edited: high dynamic range ({icc.name})"
+        )
     page = tiff_page.page_of(image)
     if page is not None and tiff_samples.has_own_decoder(page):
         return _from_tiff(tiff_colors.decode(page), icc, deep, warnings)
@@ -77,7 +84,7 @@ def to_srgb(image: Pillow.Image, name: str, *, deep: bool = False) -> Pixels:
 
 
 def _from_8_bits(
-    image: Pillow.Image, icc: object, alpha: Alpha | None, warnings: list[str]
+    image: Pillow.Image, icc: Declared, alpha: Alpha | None, warnings: list[str]
 ) -> Pixels:
     """Convert an image that Pillow has decoded."""
     if image.mode == "RGBa" or image.mode == "La":
@@ -88,7 +95,7 @@ def _from_8_bits(
     return Pixels(np.ascontiguousarray(np.asarray(rgb)), alpha, profile, warnings)
 
 
-def _from_tiff(page: tiff_colors.Colors, icc: object, deep: bool, warnings: list[str]) -> Pixels:
+def _from_tiff(page: tiff_colors.Colors, icc: Declared, deep: bool, warnings: list[str]) -> Pixels:
     """Convert a page that was decoded here."""
     colors, alpha = page.colors, page.alpha
     if colors.dtype == np.uint16:
@@ -109,7 +116,7 @@ def _from_tiff(page: tiff_colors.Colors, icc: object, deep: bool, warnings: list
 def _from_16_bits(
     colors: Samples16,
     alpha: Samples16 | None,
-    icc: object,
+    icc: Declared,
     reduced: str,
     deep: bool,
     warnings: list[str],
@@ -161,15 +168,12 @@ def _depth(image: Pillow.Image, name: str) -> int:
 
 
 def _avif_depth(image: Pillow.Image) -> int:
-    """Bits per channel by the first ``pixi`` box (ISO/IEC 23008-12, 6.5.6)."""
+    """Bits per channel of an AVIF file."""
     file: Any = getattr(image, "fp", None)
-    if file is None:
+    try:
+        return heif_boxes.read_boxes(file).bits() if file is not None else 8
+    except ValueError:  # Pillow has read the file, so its description is only unusual
         return 8
-    file.seek(0)
-    head: bytes = file.read(4096)
-    at = head.find(b"pixi")
-    bits = head[at + 9 : at + 10]  # name, version and flags, number of channels, then the bits
-    return bits[0] if at >= 0 and bits and bits[0] in (10, 12) else 8
 
 
 def _split_alpha(image: Pillow.Image) -> tuple[Pillow.Image, Alpha]:
@@ -184,12 +188,15 @@ def _split_alpha(image: Pillow.Image) -> tuple[Pillow.Image, Alpha]:
 
 
 def _convert_to_rgb(
-    image: Pillow.Image, icc: object, warnings: list[str]
+    image: Pillow.Image, icc: Declared, warnings: list[str]
 ) -> tuple[Pillow.Image, bytes | None]:
     """Convert to sRGB; also returns the ICC profile to embed, if any."""
     if image.mode in ("1", "P", "PA", "RGBX", "HSV", "YCbCr"):
         image = image.convert("L" if image.mode == "1" else "RGB")
-    if isinstance(icc, bytes) and icc:
+    if isinstance(icc, ColorSpace) and image.mode in ("L", "RGB"):
+        samples = to_16_bits(np.asarray(image.convert("RGB")))
+        return Pillow.fromarray(to_8_bits(_from_space(samples, icc, warnings))), srgb_profile()
+    if isinstance(icc, bytes):
         try:
             return _convert_by_profile(image, icc, warnings)
         except (ImageCms.PyCMSError, OSError, ValueError, TypeError):
@@ -204,7 +211,7 @@ def _convert_to_rgb(
 
 
 def _convert_16_bits(
-    colors: Samples16, icc: object, warnings: list[str]
+    colors: Samples16, icc: Declared, warnings: list[str]
 ) -> tuple[Samples16, bytes | None] | None:
     """Convert 16-bit grey or RGB to sRGB as :func:`_convert_to_rgb` does 8-bit colours.
 
@@ -212,8 +219,10 @@ def _convert_16_bits(
         None if the profile is of a kind that only the conversion of 8 bits knows.
     """
     rgb = np.dstack([colors] * 3) if colors.ndim == 2 else colors
-    if not isinstance(icc, bytes) or not icc:
+    if icc is None:
         return rgb, None
+    if isinstance(icc, ColorSpace):
+        return _from_space(rgb, icc, warnings), srgb_profile()
     try:
         profile = ImageCms.ImageCmsProfile(io.BytesIO(icc))
         space = str(profile.profile.xcolor_space).strip()
@@ -231,6 +240,11 @@ def _convert_16_bits(
         warnings.append(f"colours converted from {_describe(profile, space)} to sRGB")
     samples = rgb if space == "RGB" else colors
     return matrix_profile.to_srgb_16_bits(samples, source, target), srgb_profile()
+
+
+def _from_space(rgb: Samples16, space: ColorSpace, warnings: list[str]) -> Samples16:
+    warnings.append(f"colours converted from {space.name} to sRGB")
+    return matrix_profile.to_srgb_16_bits(rgb, space.profile(), srgb_matrix_profile())
 
 
 def _describe(profile: ImageCms.ImageCmsProfile, space: str) -> str:

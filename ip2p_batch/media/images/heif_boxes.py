@@ -1,0 +1,228 @@
+"""Read the boxes that describe the main image of an AVIF or HEIC file (ISO/IEC 23008-12)."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import IO, NamedTuple
+
+_MAX_META = 1 << 24
+_MAX_ENTRIES = 65536
+
+
+class Property(NamedTuple):
+    """An item property: its type, such as ``colr``, and its content."""
+
+    kind: bytes
+    data: bytes
+
+
+@dataclass(slots=True, eq=False)
+class Item:
+    """An image item.
+
+    Attributes:
+        kind: ``hvc1``, ``av01``, ``grid`` and so on.
+        properties: in their order.
+        extents: places and lengths of its data; in the idat box if ``inside``.
+        references: by type (``dimg``, ``auxl``, ``thmb``): the items that it refers to.
+    """
+
+    kind: bytes = b""
+    properties: list[Property] = field(default_factory=list)
+    extents: list[tuple[int, int]] = field(default_factory=list)
+    inside: bool = False
+    references: dict[bytes, tuple[int, ...]] = field(default_factory=dict)
+
+    def first(self, kind: bytes) -> bytes | None:
+        """The content of the first property of a type."""
+        return next((own.data for own in self.properties if own.kind == kind), None)
+
+
+@dataclass(slots=True, eq=False)
+class Heif:
+    """The items of a file.
+
+    Attributes:
+        items: by number.
+        primary: number of the main image.
+        idat: data that is stored with the description.
+    """
+
+    items: dict[int, Item]
+    primary: int
+    idat: bytes = b""
+
+    @property
+    def main(self) -> Item:
+        return self.items[self.primary]
+
+    def cicp(self) -> tuple[int, int, int, bool] | None:
+        """Primaries, transfer, matrix and full range of the main image or its tiles."""
+        for item in self._with_tiles():
+            for own in item.properties:
+                if own.kind == b"colr" and own.data[:4] == b"nclx" and len(own.data) >= 11:
+                    *codes, full = struct.unpack(">HHHB", own.data[4:11])
+                    return codes[0], codes[1], codes[2], bool(full & 0x80)
+        return None
+
+    def icc(self) -> bytes | None:
+        """The ICC profile of the main image or its tiles."""
+        for item in self._with_tiles():
+            for own in item.properties:
+                if own.kind == b"colr" and own.data[:4] in (b"prof", b"rICC"):
+                    return own.data[4:]
+        return None
+
+    def bits(self) -> int:
+        """Bits per channel, by the property pixi or by the codec's configuration; 8 if unknown."""
+        for item in self._with_tiles():
+            pixi, av1, hevc = item.first(b"pixi"), item.first(b"av1C"), item.first(b"hvcC")
+            if pixi is not None and len(pixi) > 5:
+                return max(pixi[5 : 5 + pixi[4]])
+            if av1 is not None and len(av1) > 2:  # AV1-ISOBMFF, 2.3.3
+                return (12 if av1[2] & 0x20 else 10) if av1[2] & 0x40 else 8
+            if hevc is not None and len(hevc) > 17:  # ISO/IEC 14496-15, 8.3.2.1
+                return 8 + (hevc[17] & 7)
+        return 8
+
+    def _with_tiles(self) -> Iterator[Item]:
+        yield self.main
+        for number in self.main.references.get(b"dimg", ())[:1]:
+            if number in self.items:
+                yield self.items[number]
+
+
+def read_boxes(file: IO[bytes]) -> Heif:
+    """Read the description of a file; its images are not read.
+
+    Raises:
+        ValueError: there is none, or it is damaged.
+    """
+    try:
+        meta = _meta(file)
+        return _parse(meta[4:])
+    except (struct.error, IndexError, KeyError) as error:
+        raise ValueError(f"damaged description ({error})") from None
+
+
+def _meta(file: IO[bytes]) -> bytes:
+    end = file.seek(0, 2)
+    at = 0
+    while at + 8 <= end:
+        file.seek(at)
+        size, kind = struct.unpack(">L4s", file.read(8))
+        head = 8
+        if size == 1:
+            (size,) = struct.unpack(">Q", file.read(8))
+            head = 16
+        size = size or end - at
+        if kind == b"meta":
+            if not head < size <= _MAX_META:
+                raise ValueError("damaged description")
+            return file.read(size - head)
+        if size < head:
+            break
+        at += size
+    raise ValueError("no description of images")
+
+
+def _boxes(data: bytes) -> Iterator[tuple[bytes, bytes]]:
+    at = 0
+    while at + 8 <= len(data):
+        size, kind = struct.unpack_from(">L4s", data, at)
+        head = 8
+        if size == 1:
+            (size,) = struct.unpack_from(">Q", data, at + 8)
+            head = 16
+        size = size or len(data) - at
+        if size < head:
+            return
+        yield kind, data[at + head : at + size]
+        at += size
+
+
+def _parse(meta: bytes) -> Heif:
+    items: dict[int, Item] = {}
+    boxes = dict(_boxes(meta))
+    primary = int.from_bytes(boxes[b"pitm"][4 : 6 if boxes[b"pitm"][0] == 0 else 8])
+    _item_kinds(boxes[b"iinf"], items)
+    if primary not in items:
+        raise ValueError("the main image is missing")
+    if b"iprp" in boxes:
+        _properties(boxes[b"iprp"], items)
+    if b"iloc" in boxes:
+        _locations(boxes[b"iloc"], items)
+    if b"iref" in boxes:
+        _references(boxes[b"iref"], items)
+    return Heif(items, primary, boxes.get(b"idat", b""))
+
+
+def _item_kinds(iinf: bytes, items: dict[int, Item]) -> None:
+    start = 6 if iinf[0] == 0 else 8
+    for kind, entry in _boxes(iinf[start:]):
+        if kind == b"infe" and entry[0] >= 2 and len(items) < _MAX_ENTRIES:
+            size = 2 if entry[0] == 2 else 4
+            number = int.from_bytes(entry[4 : 4 + size])
+            items[number] = Item(kind=entry[6 + size : 10 + size])
+
+
+def _properties(iprp: bytes, items: dict[int, Item]) -> None:
+    boxes = list(_boxes(iprp))
+    own = [Property(*entry) for kind, data in boxes if kind == b"ipco" for entry in _boxes(data)]
+    for kind, data in boxes:
+        if kind != b"ipma":
+            continue
+        version, wide = data[0], bool(data[3] & 1)
+        (count,) = struct.unpack_from(">L", data, 4)
+        at = 8
+        for _ in range(min(count, _MAX_ENTRIES)):
+            size = 2 if version < 1 else 4
+            number = int.from_bytes(data[at : at + size])
+            length = data[at + size]
+            at += size + 1
+            for _ in range(length):
+                step = 2 if wide else 1
+                index = int.from_bytes(data[at : at + step]) & (0x7FFF if wide else 0x7F)
+                at += step
+                if number in items and 0 < index <= len(own):
+                    items[number].properties.append(own[index - 1])
+
+
+def _locations(iloc: bytes, items: dict[int, Item]) -> None:
+    version = iloc[0]
+    offset_size, length_size = iloc[4] >> 4, iloc[4] & 15
+    base_size, index_size = iloc[5] >> 4, iloc[5] & 15 if version else 0
+    at = 6
+
+    def number(size: int) -> int:
+        nonlocal at
+        at += size
+        if at > len(iloc):
+            raise ValueError("damaged description")
+        return int.from_bytes(iloc[at - size : at])
+
+    for _ in range(min(number(2 if version < 2 else 4), _MAX_ENTRIES)):
+        item = items.get(number(2 if version < 2 else 4), Item())
+        if version:
+            item.inside = number(2) & 15 == 1
+        number(2)  # which file: always this one
+        base = number(base_size)
+        for _ in range(number(2)):
+            number(index_size)
+            place = base + number(offset_size)
+            item.extents.append((place, number(length_size)))
+
+
+def _references(iref: bytes, items: dict[int, Item]) -> None:
+    size = 2 if iref[0] == 0 else 4
+    for kind, data in _boxes(iref[4:]):
+        source = int.from_bytes(data[:size])
+        (count,) = struct.unpack_from(">H", data, size)
+        targets = tuple(
+            int.from_bytes(data[at : at + size])
+            for at in range(size + 2, size + 2 + count * size, size)
+        )
+        if source in items:
+            items[source].references[kind] = targets
