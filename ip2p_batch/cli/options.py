@@ -10,7 +10,7 @@ from typing import Annotated, Any, get_args, get_type_hints
 import msgspec
 import typer
 
-from ..jobs.spec import Decoding, Encoding, Priority, VideoCodec
+from ..jobs.spec import Decoding, Deinterlacing, Encoding, Priority, VideoCodec
 from ..settings import Settings
 from .command import OptionGroup
 from .help_format import OUTPUT, REPORTING, SOURCE, WORKERS
@@ -19,6 +19,7 @@ from .param_types import choice, devices, seconds
 _ENCODING = get_type_hints(Encoding)
 CODECS: tuple[str, ...] = get_args(VideoCodec)
 FORMATS: tuple[str, ...] = get_args(get_args(_ENCODING["format"])[0])
+DEINTERLACING: tuple[str, ...] = get_args(Deinterlacing)
 PRIORITIES: tuple[str, ...] = get_args(Priority)
 
 
@@ -44,6 +45,18 @@ class SourceOptions(OptionGroup):
         ),
     ] = None
 
+    deinterlace: Annotated[
+        str,
+        option(
+            "--deinterlace",
+            help="Interlaced video: auto makes frames flagged as interlaced progressive (bwdif),"
+            " ivtc also restores the film frames of telecined video, off keeps the fields.",
+            panel=SOURCE,
+            default="auto",
+            metavar="|".join(DEINTERLACING),
+            **choice(DEINTERLACING),
+        ),
+    ] = "auto"
     follow_links: Annotated[
         bool,
         option(
@@ -55,7 +68,8 @@ class SourceOptions(OptionGroup):
 
     def decoding(self) -> Decoding:
         """How the source is read."""
-        return Decoding(stream=self.stream, follow_links=self.follow_links)
+        values = {"stream": self.stream, "deinterlace": self.deinterlace}
+        return msgspec.convert({**values, "follow_links": self.follow_links}, Decoding)
 
 
 @dataclass(frozen=True, kw_only=True)

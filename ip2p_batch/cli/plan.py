@@ -200,8 +200,8 @@ def _video(facts: VideoFacts) -> str:
         else ""
     )
     return (
-        f"{facts.width}x{facts.height}{_orientation(facts)}{sar}, {facts.frames} frames,"
-        f" {rate:.5g} fps, {formatting.duration(facts.duration)},"
+        f"{facts.width}x{facts.height}{_orientation(facts)}{sar}{_fields(facts)},"
+        f" {facts.frames} frames, {rate:.5g} fps, {formatting.duration(facts.duration)},"
         f" {facts.codec} in {facts.container}"
     )
 
@@ -212,6 +212,16 @@ def _orientation(facts: VideoFacts) -> str:
         return ", mirrored top to bottom"
     turned = f", rotated by {facts.rotation} degrees" if facts.rotation else ""
     return turned + (", mirrored left to right" if facts.mirrored else "")
+
+
+def _fields(facts: VideoFacts) -> str:
+    """What becomes of interlaced frames, as a part of a sentence; empty without any."""
+    if facts.deinterlace == "ivtc":
+        return ", fields matched (fieldmatch, bwdif)"
+    if not facts.interlaced:
+        return ""
+    done = "deinterlaced (bwdif)" if facts.deinterlace == "auto" else "fields kept"
+    return f", interlaced ({facts.field_order}): {done}"
 
 
 def _shots(plan: Plan, facts: VideoFacts) -> str:

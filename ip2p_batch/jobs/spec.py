@@ -22,6 +22,10 @@ VideoCodec = Literal[
     "h264", "hevc", "av1", "vp9", "prores", "dnxhr", "ffv1", "qtrle",
     "h264_nvenc", "hevc_nvenc", "av1_nvenc",
 ]  # fmt: skip
+#: Which field of an interlaced frame is shown first: the top or the bottom one.
+FieldOrder = Literal["tff", "bff"]
+#: What becomes of interlaced frames; see :class:`Decoding`.
+Deinterlacing = Literal["auto", "off", "ivtc"]
 
 
 class ColorFacts(FrozenStruct, frozen=True, kw_only=True):
@@ -59,7 +63,12 @@ class VideoFacts(FrozenStruct, frozen=True, kw_only=True):
         duration: seconds, from the start of the first frame to the end of the last.
         last_ticks: duration of the last frame in ticks; 0 is one period of ``frame_rate``.
         lead_ticks: ticks by which the sound starts before the first frame.
-        has_alpha, interlaced, bit_depth: of the stored samples.
+        has_alpha, bit_depth: of the stored samples.
+        interlaced: frames that are flagged as interlaced (1 if the first one is, where nothing
+            was decoded).
+        field_order: of most interlaced frames; None without any.
+        deinterlace: what the reader does with interlaced frames; ``off`` also where every frame
+            was inspected and none is interlaced.
         notes: one line each for the user ("Transparency is not kept.").
     """
 
@@ -80,12 +89,25 @@ class VideoFacts(FrozenStruct, frozen=True, kw_only=True):
     container: str
     pix_fmt: str
     bit_depth: int = 8
-    interlaced: bool = False
+    interlaced: int = 0
+    field_order: FieldOrder | None = None
+    deinterlace: Deinterlacing = "off"
     has_alpha: bool = False
     color: ColorFacts = ColorFacts()
     audio_streams: int = 0
     subtitle_streams: int = 0
     notes: tuple[str, ...] = ()
+
+    @property
+    def kept_field_order(self) -> FieldOrder | None:
+        """Order of the fields in upright results; None if results are progressive.
+
+        A half turn makes the top field the bottom one; a quarter turn makes rows columns.
+        """
+        if self.deinterlace != "off" or self.field_order is None or self.rotation % 180:
+            return None
+        swapped: FieldOrder = "bff" if self.field_order == "tff" else "tff"
+        return swapped if self.rotation and self.height % 2 == 0 else self.field_order
 
     @property
     def upright(self) -> tuple[int, int]:
@@ -195,10 +217,14 @@ class Decoding(FrozenStruct, frozen=True, kw_only=True):
     Attributes:
         stream: index of the video stream in the file, as ffprobe counts; None is the stream with
             the default flag, and the one with the largest frames among several. Never a cover.
+        deinterlace: ``auto`` makes frames flagged as interlaced progressive (bwdif), one frame for
+            each; ``ivtc`` first matches the fields of telecined film (fieldmatch), in all frames;
+            ``off`` keeps the fields, and encodes the result as interlaced.
         follow_links: whether links of a folder are followed to files and folders outside of it.
     """
 
     stream: Annotated[int, Meta(ge=0)] | None = None
+    deinterlace: Deinterlacing = "auto"
     follow_links: bool = False
 
 

@@ -8,9 +8,10 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from ...jobs.spec import VideoFacts
+from ...jobs.spec import Deinterlacing, VideoFacts
 from . import color
 from .ending import find_ending, header_end
+from .fields import FieldCounter
 from .frame_rate import average_rate
 from .orientation import orientation
 from .pyav import fraction, ratio
@@ -26,9 +27,16 @@ _DEFAULT_RATE = (25, 1)
 
 
 def header_facts(
-    container: InputContainer, stream: Stream, frame: VideoFrame, path: Path
+    container: InputContainer,
+    stream: Stream,
+    frame: VideoFrame,
+    path: Path,
+    deinterlace: Deinterlacing,
 ) -> VideoFacts:
     """Facts from the headers and the first decoded frame; counts are the header's, unchecked.
+
+    Args:
+        deinterlace: of :class:`Decoding`.
 
     Raises:
         SourceError: high dynamic range, or a colour matrix without a conversion.
@@ -43,6 +51,8 @@ def header_facts(
         or stream.metadata.get("alpha_mode", stream.metadata.get("ALPHA_MODE")) == "1"
     )
     rotation, mirrored = orientation(frame)
+    fields = FieldCounter()
+    fields.feed(frame)
     return VideoFacts(
         stream=stream.index,
         width=frame.width,
@@ -58,7 +68,9 @@ def header_facts(
         container=container.format.name,
         pix_fmt=frame.format.name,
         bit_depth=max((component.bits for component in frame.format.components), default=8),
-        interlaced=bool(frame.interlaced_frame),
+        interlaced=fields.interlaced,
+        field_order=fields.order,
+        deinterlace=deinterlace,
         has_alpha=has_alpha,
         color=color.color_facts(frame, path),
         audio_streams=len(container.streams.audio),
@@ -81,6 +93,8 @@ def scanned_facts(
         scan: of the whole file.
         pts: presentation times of all frames, sorted, at least one.
     """
+    if scan.was_decoded:
+        draft = _with_fields(draft, scan)
     base, header_rate = fraction(draft.time_base), fraction(draft.frame_rate)
     is_guess = draft.frame_rate == _DEFAULT_RATE
     rate = average_rate(pts, base, header_rate, is_guess=is_guess)
@@ -134,8 +148,7 @@ def _content_notes(draft: VideoFacts, scan: Scan) -> list[str]:
             "MPEG program streams are not seekable, so each chunk reads the file from its "
             "beginning; `ffmpeg -i FILE -c copy NEW.mkv` makes a faster source."
         )
-    if draft.interlaced:
-        notes.append("Interlaced video is edited as is; deinterlace it first for best results.")
+    notes += _field_notes(draft)
     if draft.has_alpha:
         notes.append("Transparency is not kept.")
     return notes
@@ -147,3 +160,28 @@ def _lead_ticks(scan: Scan, first: int) -> int:
         return 0
     lead = first * scan.time_base - scan.sound_start
     return math.ceil(lead / scan.time_base) if 0 < lead <= _LONGEST_LEAD else 0
+
+
+def _with_fields(draft: VideoFacts, scan: Scan) -> VideoFacts:
+    """Add the fields of all frames; without interlaced ones there is nothing to deinterlace."""
+    interlaced = scan.fields.interlaced
+    return msgspec.structs.replace(
+        draft,
+        interlaced=interlaced,
+        field_order=scan.fields.order,
+        deinterlace="off" if draft.deinterlace == "auto" and not interlaced else draft.deinterlace,
+    )
+
+
+def _field_notes(draft: VideoFacts) -> list[str]:
+    """Notes on what becomes of interlaced frames."""
+    if draft.deinterlace == "ivtc":
+        return [
+            "Film frames are made from the fields of telecined video (fieldmatch); one frame in "
+            "five then repeats the frame before it."
+        ]
+    if not draft.interlaced:
+        return []
+    if draft.deinterlace == "auto":
+        return ["Interlaced frames are deinterlaced (bwdif); --deinterlace off keeps their fields."]
+    return ["Interlaced video is edited as it is; the model is made for progressive frames."]

@@ -21,6 +21,7 @@ from .codecs import (
     allowed_formats,
     codec_name,
     codec_of,
+    keeps_fields,
     pixel_format,
     segment_suffix,
 )
@@ -127,6 +128,20 @@ def format_notes(facts: VideoFacts, encoding: Encoding) -> list[str]:
         f"The source's {chroma_name(facts.pix_fmt)} colour resolution becomes "
         f"{chroma_name(result)}; {choice}."
     ]
+
+
+def field_notes(facts: VideoFacts, encoding: Encoding) -> list[str]:
+    """Notes on the fields of interlaced video that is edited as it is."""
+    if facts.deinterlace != "off" or not facts.interlaced:
+        return []
+    if facts.kept_field_order is None:
+        return ["Turned interlaced video has no fields; omit --deinterlace off for best results."]
+    if not keeps_fields(encoding):
+        return [
+            f"{codec_name(encoding)} results are not flagged as interlaced, so players do not "
+            "deinterlace them; --codec h264, prores and ffv1 keep the flags."
+        ]
+    return []
 
 
 def check_output(source: Path, output: Path, facts: VideoFacts, encoding: Encoding) -> list[str]:

@@ -89,7 +89,8 @@ def _open_stream(path: Path, index: int | None) -> Iterator[tuple[InputContainer
 def _draft_facts(path: Path, decoding: Decoding) -> VideoFacts:
     with _open_stream(path, decoding.stream) as (container, stream):
         refuse_dolby_vision(path, container.format.name, stream.index)
-        return header_facts(container, stream, _first_frame(container, stream, path), path)
+        frame = _first_frame(container, stream, path)
+        return header_facts(container, stream, frame, path, decoding.deinterlace)
 
 
 def _first_frame(container: InputContainer, stream: Stream, path: Path) -> VideoFrame:

@@ -11,9 +11,8 @@ from typing import Generic, Literal, Self, TypeVar, cast, overload
 from ...errors import SourceError
 from ...frame import Frame, FullFrame, FullImage, Image
 from ...jobs.spec import VideoFacts
-from .color import to_rgb
-from .deep_color import to_rgb48
-from .orientation import turn_upright
+from .deinterlace import LOOKBACK, deinterlaced
+from .pixels import upright_image
 from .pyav import MEDIA_ERRORS, open_input
 from .streams import UNSEEKABLE, decode_packet, flush_decoder, limit_pixels, video_stream
 from .timestamps import Times
@@ -121,7 +120,7 @@ class VideoReader(Generic[AnyFrame]):
 
     def _read(self, numbers: Sequence[int]) -> Iterator[AnyFrame]:
         """Read frames ``numbers``, ascending, in one pass."""
-        decoded = self._decode_from(int(self._pts[numbers[0]])) if numbers else _no_frames()
+        decoded = self._frames_from(numbers[0]) if numbers else _no_frames()
         next_frame = next(decoded, None)
         fallback_image: FullImage | None = None
         previous_number = -2
@@ -134,7 +133,7 @@ class VideoReader(Generic[AnyFrame]):
             previous_frame, next_frame = _advance(target, next_frame, decoded)
             if is_after_gap and number != numbers[0] and not _is_intact(next_frame, target):
                 # Seek as for the first frame of a read, so that both find the same replacement.
-                decoded = self._decode_from(target)
+                decoded = self._frames_from(number)
                 previous_frame, next_frame = _advance(target, next(decoded, None), decoded)
             if next_frame is not None and next_frame.pts == target:
                 fallback_image = self._to_image(next_frame)
@@ -165,11 +164,20 @@ class VideoReader(Generic[AnyFrame]):
         return cast(AnyFrame, kind(number, int(self._pts[number]), cast(Image, image)))
 
     def _to_image(self, frame: VideoFrame) -> FullImage:
-        facts = self._facts
-        convert = to_rgb48 if self._is_deep else to_rgb
-        # A stream may change its frame size and format; the output cannot.
-        image: FullImage = convert(frame, facts.color, (facts.width, facts.height))
-        return turn_upright(image, facts)
+        return upright_image(frame, self._facts, deep=self._is_deep)
+
+    def _frames_from(self, number: int) -> Iterator[VideoFrame]:
+        """Decode frames, deinterlaced; the first one is at or before ``number`` if any is."""
+        how, target = self._facts.deinterlace, int(self._pts[number])
+        if how == "off":
+            return self._decode_from(target)
+        if how == "auto" and not self._facts.interlaced:  # only the first frame was inspected
+            frames = self._decode_from(target)
+            first = next(frames, None)
+            if first is None or not first.interlaced_frame:
+                return deinterlaced(_chained(first, frames), how)
+        start = max(0, number - LOOKBACK[how])
+        return deinterlaced(self._decode_from(int(self._pts[start])), how)
 
     def _decode_from(self, target: int) -> Iterator[VideoFrame]:
         """Decode frames; the first one is at or before ``target`` if any such frame decodes."""
@@ -270,6 +278,12 @@ def _with_times(frames: Iterator[VideoFrame], pts: Times) -> Iterator[VideoFrame
     for frame, time in zip(frames, pts, strict=False):
         frame.pts = int(time)
         yield frame
+
+
+def _chained(first: VideoFrame | None, others: Iterator[VideoFrame]) -> Iterator[VideoFrame]:
+    if first is not None:
+        yield first
+    yield from others
 
 
 def _no_frames() -> Generator[VideoFrame, None, None]:

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from .. import limits
+from .fields import FieldCounter
 from .pyav import MEDIA_ERRORS, fraction, ratio
 from .scenes import CutFinder
 from .streams import decode_packet, flush_decoder
@@ -42,6 +43,7 @@ class Scan:
         untimed: packets and frames without a timestamp.
         damaged: frames that decode with errors.
         sizes: every ``(width, height)`` of decoded frames.
+        fields: interlaced frames among the decoded ones.
     """
 
     def __init__(self, stream: Stream, time_base: Fraction, path: Path) -> None:
@@ -59,6 +61,12 @@ class Scan:
         self.untimed = 0
         self.damaged = 0
         self.sizes: set[tuple[int, int]] = set()
+        self.fields = FieldCounter()
+
+    @property
+    def was_decoded(self) -> bool:
+        """Whether all frames were decoded, and not only listed."""
+        return self.decoded is not self.listed
 
     def list_packets(self, container: InputContainer, expected: int, progress: Progress) -> None:
         """List the packets without decoding them; ``decoded`` becomes ``listed``.
@@ -88,6 +96,7 @@ class Scan:
                     continue
                 self.damaged += bool(frame.is_corrupt)
                 self.sizes.add((frame.width, frame.height))
+                self.fields.feed(frame)
                 self.decoded.append(int(frame.pts))
                 finder.feed(frame)
                 if len(self.decoded) % _FRAMES_PER_REPORT == 0:

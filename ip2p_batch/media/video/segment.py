@@ -16,11 +16,12 @@ from typing import Self
 import numpy as np
 
 from ...errors import OutputError
-from ...frame import FullFrame
+from ...frame import FullFrame, FullImage
 from ...jobs.spec import Encoding, VideoFacts
 from . import color
-from .codecs import Codec, codec_name, codec_of, output_color, pixel_format
+from .codecs import Codec, codec_name, codec_of, keeps_fields, output_color, pixel_format
 from .deep_color import from_image
+from .fields import FieldMarker, has_field_chroma, weave_frames
 from .pyav import MEDIA_ERRORS, describe_error, fraction, open_output
 from .timestamps import decoding_times
 from .types import OutputContainer, Packet, Stream, VideoFrame
@@ -55,6 +56,8 @@ class SegmentWriter:
         self._stream: Stream
         self._first_pts: int | None = None
         self._pending: list[Packet] = []
+        order = facts.kept_field_order if keeps_fields(encoding) else None
+        self._marker = FieldMarker(order) if order else None
 
     def __enter__(self) -> Self:
         """Open the file and the encoder.
@@ -89,6 +92,8 @@ class SegmentWriter:
         context.sample_aspect_ratio = Fraction(*facts.upright_sar)
         context.thread_count = _BIG_FRAME_THREADS if width * height > _BIG_FRAME else 1
         color.set_color_tags(context, self._color, self._pix_fmt)
+        if self._marker is not None:
+            self._marker.configure(context)
         if codec.tag and codec.segment_format == "mp4":
             context.codec_tag = codec.tag
         self._stream = stream
@@ -134,14 +139,22 @@ class SegmentWriter:
         """
         if self._first_pts is None:
             self._first_pts = frame.pts
-        encodable = from_image(frame.image, self._color, self._pix_fmt)
+        encodable = self._converted(frame.image)
         if self._codec.matrices:  # these encoders read the tags of each frame
             color.set_color_tags(encodable, self._color, self._pix_fmt)
         if (encoder_format := self._codec.encoder_formats.get(self._pix_fmt)) is not None:
             encodable = encodable.reformat(format=encoder_format)
         encodable.pts = frame.pts - self._first_pts
         encodable.time_base = fraction(self._facts.time_base)
-        self._mux(encodable)
+        self._mux(encodable if self._marker is None else self._marker.mark(encodable))
+
+    def _converted(self, image: FullImage) -> VideoFrame:
+        if not (self._facts.kept_field_order and has_field_chroma(self._pix_fmt, len(image))):
+            return from_image(image, self._color, self._pix_fmt)
+        return weave_frames(
+            from_image(image[0::2], self._color, self._pix_fmt),
+            from_image(image[1::2], self._color, self._pix_fmt),
+        )
 
     def _mux(self, picture: VideoFrame | None) -> None:
         try:
@@ -167,5 +180,7 @@ class SegmentWriter:
 
     def _options(self, codec: Codec) -> dict[str, str]:
         options = {**codec.options, **codec.format_options.get(self._pix_fmt, {})}
+        if self._marker is not None and codec.fields_option:
+            options[codec.fields_option] += f":{self._facts.kept_field_order}=1"
         crf = codec.crf if self._encoding.crf is None else self._encoding.crf
         return options if crf is None else options | {codec.crf_option: str(crf)}

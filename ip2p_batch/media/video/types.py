@@ -82,6 +82,8 @@ class CodecContext(Protocol):
     color_range: int
     color_primaries: int
     color_trc: int
+    field_order: int
+    flags: int
 
     def open(self) -> None: ...
 
