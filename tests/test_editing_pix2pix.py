@@ -1,6 +1,7 @@
 """The editor equals the stock pipeline, and a frame's result does not depend on other frames."""
 
 import os
+import shutil
 import subprocess
 import sys
 
@@ -11,7 +12,7 @@ from PIL import Image as Pil
 
 from ip2p_batch.editing import schedule
 from ip2p_batch.editing.editor import Overrides
-from ip2p_batch.editing.loading import load_editor
+from ip2p_batch.editing.loading import load_editor, load_pipeline
 from ip2p_batch.editing.pix2pix import Pix2PixEditor
 from ip2p_batch.errors import EditError, JobCancelled, ModelError, RecipeError
 from ip2p_batch.models import catalog
@@ -360,3 +361,13 @@ def test_float16_on_the_cpu_is_refused_with_the_remedy():
 def test_a_missing_device_is_named(device):
     with pytest.raises(ModelError, match=device):
         load_editor("tiny", device=device)
+
+
+def test_a_folder_with_weights_in_half_precision_only_loads(tmp_path):
+    folder = shutil.copytree(catalog.BUNDLED["tiny"], tmp_path / "model")
+    weights = folder / "unet/diffusion_pytorch_model.safetensors"
+    weights.rename(weights.with_name("diffusion_pytorch_model.fp16.safetensors"))
+    half, whole = (load_pipeline(m, dtype=torch.float32).unet for m in (str(folder), "tiny"))
+    assert all(
+        torch.equal(a, b) for a, b in zip(half.parameters(), whole.parameters(), strict=True)
+    )

@@ -243,6 +243,14 @@ def test_two_processes_train_together_and_write_one_model(base, pairs, tmp_path)
     assert edited(tmp_path / "model").shape == (64, 64, 3)
 
 
+def test_adapters_without_peft_are_one_line_that_names_the_extra(monkeypatch):
+    pipe = load_base_model("tiny")
+    monkeypatch.setitem(sys.modules, "peft", None)
+    with pytest.raises(RecipeError, match="needs the package peft") as caught:
+        prepare_unet(pipe, 4)
+    assert "ip2p-batch[train]" in caught.value.hint
+
+
 @pytest.mark.slow
 def test_the_bundled_model_learns_a_new_edit(tmp_path):
     """Train on pink light, with twelve photos: the trained model follows the new instruction."""

@@ -13,7 +13,7 @@ import torch
 
 from ..editing.precision import auto_dtype
 from ..errors import ModelError, RecipeError
-from ..models import catalog
+from ..models import catalog, layout
 from ..recipe import DEFAULT_MODEL
 from .pix2pix import Pix2PixEditor
 
@@ -104,6 +104,7 @@ def load_pipeline(model: str, *, revision: str | None = None, dtype: torch.dtype
     """
     import diffusers
 
+    layout.check_supported(model)
     place = catalog.locate(model)
     quiet_libraries()
     local = Path(place).is_dir()
@@ -117,11 +118,13 @@ def load_pipeline(model: str, *, revision: str | None = None, dtype: torch.dtype
                 place = pipeline.download(
                     place, revision=revision, use_safetensors=True, safety_checker=None
                 )
+            layout.check_supported(place)
             check_parts(Path(place))
             pipe = pipeline.from_pretrained(
                 place,
                 torch_dtype=dtype,
                 use_safetensors=True,
+                variant=layout.weights_variant(Path(place)),
                 safety_checker=None,
                 requires_safety_checker=False,
                 local_files_only=True,
@@ -227,9 +230,11 @@ def _explain(error: Exception, model: str, *, local: bool) -> ModelError:
             hint=f"Check the name and --revision. {_TINY_HINT}",
         )
     if names & _UNREACHABLE:
+        here = f", there is no folder {model} here" if os.sep in model else ""
         return ModelError(
-            f"The model {model} is not on this machine and the model hub cannot be reached.",
-            hint=f"Connect once to download it, or give a diffusers folder. {_TINY_HINT}",
+            f"The model {model} is not on this machine{here}, and the model hub cannot be reached.",
+            hint=f"Check the name; connect once to download it, or give a diffusers folder."
+            f" {_TINY_HINT}",
         )
     return ModelError(
         f"{model} cannot be loaded as an InstructPix2Pix model: {text}",

@@ -26,7 +26,7 @@ from ..media.video import output as video_output
 from ..media.video import probe
 from ..media.video.codecs import kept_bits
 from ..media.video.timestamps import frame_range
-from ..models import catalog
+from ..models import catalog, layout
 from ..recipe import Recipe
 from . import guard, images
 from .planner import plan_images, plan_video
@@ -87,10 +87,12 @@ def prepare_job(request: EditRequest, report: Report = lambda _: None) -> Prepar
     Raises:
         SourceError: the source cannot be read, or nothing in it can be edited.
         RecipeError: an instruction is missing, or an option does not fit this source.
-        ModelError: the model folder's table of edit sizes is damaged.
+        ModelError: the model is of a kind that is not supported, or its table of edit sizes is
+            damaged.
         OutputError: the container of the output cannot store the source's streams.
     """
     request = msgspec.structs.replace(request, recipe=_resolve_recipe_paths(request.recipe))
+    layout.check_supported(request.recipe.model)
     _size_table(request.recipe)  # Reading a video takes long: a damaged table is found before.
     source = request.source.expanduser().absolute()
     kind = classify_source(source)

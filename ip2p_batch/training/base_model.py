@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from ..editing.loading import load_pipeline
-from ..errors import ModelError
+from ..errors import ModelError, RecipeError
 from .conditioning import widen_unet_input
 
 #: Attention layers that get adapters.
@@ -64,6 +64,9 @@ def prepare_unet(pipe: Any, lora_rank: int) -> None:
         pipe: a pipeline from :func:`load_base_model`; changed in place.
         lora_rank: rank of the adapters to add; 0 trains the whole UNet. A first convolution that
             had to be widened is trained in both cases.
+
+    Raises:
+        RecipeError: adapters are wanted and peft is not installed.
     """
     is_new_input = lacks_source_input(pipe)
     widen_unet_input(pipe.unet, 2 * int(pipe.vae.config.latent_channels))
@@ -71,7 +74,14 @@ def prepare_unet(pipe: Any, lora_rank: int) -> None:
         component.requires_grad_(requires_grad=False)
     pipe.unet.requires_grad_(lora_rank == 0)
     if lora_rank:
-        from peft import LoraConfig
+        try:
+            from peft import LoraConfig
+        except ModuleNotFoundError:
+            raise RecipeError(
+                "Training adapters needs the package peft, which is not installed.",
+                hint="Run `pip install 'ip2p-batch[train]'`, or train the whole UNet with"
+                " --lora-rank 0.",
+            ) from None
 
         config = LoraConfig(
             r=lora_rank,
