@@ -2,11 +2,13 @@
 
 # Editing
 from .api import edit, plan, Progress
+from .api_many import edit_many, plan_many, ManyResults
 from .jobs.records import Result
 from .planning.prepare import PreparedJob
 
 # Detached jobs
 from .api import open_job, submit, JobHandle
+from .api_many import submit_many
 from .jobs.events import Event
 from .jobs.status import JobStatus
 
@@ -42,11 +44,15 @@ __all__ = [
     # Editing
     "edit",
     "plan",
+    "edit_many",
+    "plan_many",
+    "ManyResults",
     "Progress",
     "Result",
     "PreparedJob",
     # Detached jobs
     "submit",
+    "submit_many",
     "open_job",
     "JobHandle",
     "Event",

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from .errors import BrokerError, JobCancelled, JobError, JobFailed
+from .errors import BrokerError, JobCancelled, JobError, JobFailed, OutputError
 from .jobs.events import Event
 from .jobs.folder import JobFolder
 from .jobs.records import Result
@@ -94,8 +94,8 @@ def edit(
         JobFailed: a chunk failed after its retries. Finished chunks are kept.
         JobCancelled: the job was cancelled.
     """
-    settings = _settings(settings, broker)
-    request = _request(
+    settings = effective_settings(settings, broker)
+    request = edit_request(
         source,
         instruction,
         output=output,
@@ -139,7 +139,7 @@ def plan(
     Raises:
         SourceError, OutputError, RecipeError, ModelError: the job cannot start as asked.
     """
-    request = _request(
+    request = edit_request(
         source,
         instruction,
         output=output,
@@ -180,13 +180,13 @@ def submit(
         BrokerError: there is no broker, or it cannot be reached.
         SourceError, OutputError, RecipeError, ModelError: the job cannot start as asked.
     """
-    settings = _settings(settings, broker)
+    settings = effective_settings(settings, broker)
     if settings.broker_url is None:
         raise BrokerError(
             "submit() needs a broker.",
             hint="Pass broker='redis://host/0' or set IP2P_BROKER_URL; edit() needs none.",
         )
-    request = _request(
+    request = edit_request(
         source,
         instruction,
         output=output,
@@ -212,7 +212,7 @@ def open_job(
     Raises:
         JobError: no job has that name, or more than one.
     """
-    settings = _settings(settings, broker)
+    settings = effective_settings(settings, broker)
     return JobHandle(find_job(os.fspath(name), settings), settings)
 
 
@@ -305,12 +305,13 @@ class JobHandle:
         return connect_executor(url)
 
 
-def _settings(settings: Settings | None, broker: str | None) -> Settings:
+def effective_settings(settings: Settings | None, broker: str | None) -> Settings:
+    """The settings of a call: those given or the environment's, with this broker."""
     settings = settings or Settings.from_env()
     return settings if broker is None else dataclasses.replace(settings, broker_url=broker)
 
 
-def _request(
+def edit_request(
     source: SourcePath,
     instruction: str | None,
     *,
@@ -323,6 +324,13 @@ def _request(
     overwrite: bool = False,
     priority: Priority | None = None,
 ) -> EditRequest:
+    """The request of a call.
+
+    Raises:
+        OutputError: ``output`` is an empty text.
+    """
+    if output is not None and not os.fspath(output):
+        raise OutputError("The output has an empty name.", hint="None chooses one.")
     recipe = resolve_recipe({}) if recipe is None else recipe
     if instruction is not None:
         recipe = msgspec.structs.replace(recipe, instruction=instruction)

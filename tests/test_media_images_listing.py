@@ -151,7 +151,9 @@ def test_folders_of_thumbnails_and_deleted_files_are_left_out_and_counted(tmp_pa
     touch(tmp_path, "sub/__MACOSX/._c.jpg", "sub/c.jpg", "$RECYCLE.BIN/x.png", ".thumbnails/a.png")
     listed = list_folder(tmp_path, tmp_path / "out")
     assert found(listed.items, tmp_path) == ["a.jpg", "sub/c.jpg"]
-    assert listed.notes == ("5 folders of thumbnails or deleted files left out.",)
+    assert listed.notes == (
+        "Left out: 5 folders of thumbnails or deleted files (#recycle, $RECYCLE.BIN, ...).",
+    )
 
 
 @pytest.mark.parametrize(
@@ -276,3 +278,41 @@ def test_items_with_an_error_do_not_change(tmp_path):
     item = Item(source=str(tmp_path / "a"), output="", error="line 3: no")
     assert measure_items([item]) == [item]
     assert measure_items([]) == []
+
+
+# -- videos, and what is left out -----------------------------------------------------------
+
+
+def test_videos_in_all_subfolders_are_listed_apart_from_images(tmp_path):
+    source, out = tmp_path / "in", tmp_path / "out"
+    touch(source, "a.png", "b.MP4", "deep/c.mkv", "deep/d.jpg", "e.mov")
+    listed = list_folder(source, out)
+    assert found(listed.items, source) == ["a.png", "deep/d.jpg"]
+    assert found(listed.videos, source) == ["b.MP4", "deep/c.mkv", "e.mov"]
+    assert [v.output for v in listed.videos] == [
+        str(out / name) for name in ("b.MP4", "deep/c.mkv", "e.mov")
+    ]
+
+
+def test_other_files_and_hidden_ones_are_counted_by_kind(tmp_path):
+    touch(tmp_path, "a.png", "x/b.exr", "c.exr", "d.txt", "LICENSE", ".DS_Store", ".git/config")
+    listed = list_folder(tmp_path, tmp_path / "out")
+    assert listed.notes == (
+        "Left out: 2 .exr (b.exr, c.exr), 1 .txt (d.txt), 1 file without a suffix (LICENSE),"
+        " 1 hidden file (.DS_Store), 1 hidden folder (.git).",
+    )
+
+
+def test_a_typescript_file_is_left_out_and_a_transport_stream_is_not(tmp_path):
+    (tmp_path / "program.ts").write_text("export const a = 1")
+    (tmp_path / "film.ts").write_bytes(b"\x47\x40\x11\x10\x00" + bytes(183))
+    (tmp_path / "camera.mts").write_bytes(bytes(4) + b"\x47" + bytes(187))
+    listed = list_folder(tmp_path, tmp_path / "out")
+    assert found(listed.videos, tmp_path) == ["camera.mts", "film.ts"]
+    assert listed.notes == ("Left out: 1 .ts (program.ts).",)
+
+
+def test_a_broken_link_to_a_video_is_a_video_with_an_error(tmp_path):
+    (tmp_path / "a.mp4").symlink_to(tmp_path / "gone.mp4")
+    (video,) = list_folder(tmp_path, tmp_path / "out").videos
+    assert video.error == "a broken link"

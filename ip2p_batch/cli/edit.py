@@ -5,13 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-import typer
+import msgspec
 
 from ..errors import RecipeError
 from ..jobs.spec import Priority
 from . import formatting
 from .control import watch_until_end
 from .help_format import WORKERS
+from .inputs import InputArguments, request_from, split_arguments
+from .many import GroupedWarnings, detach_jobs, run_jobs
 from .options import (
     PRIORITIES,
     JobArgument,
@@ -22,28 +24,10 @@ from .options import (
     option,
 )
 from .param_types import choice
-from .recipe_options import RecipeOptions, recipe_from
+from .recipe_options import RecipeOptions
 from .report import reporter_for
 from .run import detach, report_end, run_job
 
-SourceArgument = Annotated[
-    Path,
-    typer.Argument(
-        metavar="INPUT",
-        readable=False,
-        help="A video, an image, a folder of images, or a .csv, .jsonl or .parquet list of images"
-        " with the columns path and, optionally, instruction, output, seed, negative_prompt,"
-        " guidance_scale, image_guidance_scale and num_inference_steps.",
-    ),
-]
-InstructionArgument = Annotated[
-    str | None,
-    typer.Argument(
-        metavar="INSTRUCTION",
-        help="What to change, in a sentence. Leave it out if the recipe file or the list has it.",
-        show_default=False,
-    ),
-]
 PriorityOption = Annotated[
     Priority | None,
     option(
@@ -71,25 +55,26 @@ MixedHardwareOption = Annotated[
 
 
 def edit(
-    source: SourceArgument,
+    inputs: InputArguments,
     recipe_options: RecipeOptions,
     source_options: SourceOptions,
     output_options: OutputOptions,
     worker_options: WorkerOptions,
     report_options: ReportOptions,
-    instruction: InstructionArgument = None,
     priority: PriorityOption = None,
     detached: DetachOption = False,
     mixed_hardware: MixedHardwareOption = False,
 ) -> int:
-    """Edit a video, an image or a folder of images with a one-sentence instruction.
+    """Edit videos, images and folders of them with a one-sentence instruction.
 
     Audio, subtitles, chapters and metadata of a video are copied. Images keep their names,
-    folders and formats. Stop with Ctrl-C; continue with `resume`, or run the same command again.
+    folders and formats. Several videos are edited one after another, by the same workers. Stop
+    with Ctrl-C; continue with `resume`, or run the same command again.
 
     Examples:
       ip2p-batch edit clip.mp4 "make it a watercolor painting" -o out.mp4
       ip2p-batch edit catalog/ "make it snow" -o edited/
+      ip2p-batch edit a.mp4 b.mov photos/ "make it snow" -o edited/
       ip2p-batch edit photo.jpg "make it night" -g 9 -i 1.2 -o night.jpg
       ip2p-batch edit film.mkv --recipe snow.toml --start 1:30 --end 2:00
       ip2p-batch edit list.csv -o edited/ --broker redis://host/0 --detach
@@ -99,23 +84,22 @@ def edit(
     if detached:
         _require_broker(worker_options)
     reporter = reporter_for(report_options)
-    request = scheduler.EditRequest(
-        source=source,
-        recipe=recipe_from(instruction, recipe_options),
-        output=output_options.output,
-        decoding=source_options.decoding(),
-        encoding=output_options.encoding(),
-        start=output_options.start,
-        end=output_options.end,
-        overwrite=output_options.overwrite,
-        reads=recipe_options.reads,
-        allow_mixed_hardware=mixed_hardware,
-        priority=priority,
+    arguments = split_arguments(inputs)
+    request = request_from(arguments, recipe_options, source_options, output_options)
+    request = msgspec.structs.replace(
+        request, allow_mixed_hardware=mixed_hardware, priority=priority
     )
+    settings = worker_options.settings()
+    warnings = GroupedWarnings(reporter)
     try:
-        folder = scheduler.create_job(request, worker_options.settings(), reporter)
+        jobs = scheduler.create_jobs(request, arguments.sources, settings, warnings)
+        warnings.flush({f.path.name: Path(f.job().source.path).name for f in jobs.made})
     finally:
         reporter.close()
+    if not jobs.is_single:
+        run = detach_jobs if detached else run_jobs
+        return run(jobs, worker_options, reporter)
+    (folder,) = jobs.made
     if detached:
         return detach(folder, worker_options, reporter)
     return run_job(folder, worker_options, reporter)

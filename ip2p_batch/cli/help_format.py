@@ -7,9 +7,11 @@ out their options as Click does, under one heading per group.
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Iterable
 from typing import Any
 
+import typer
 from typer.core import TyperCommand, TyperGroup
 
 RECIPE = "Recipe"
@@ -40,6 +42,9 @@ _ORDER = (
     HELP,
 )
 
+#: Click's class of wrong usage.
+_UsageError: Any = typer.BadParameter.__base__
+
 #: Widest column of option names; it leaves about 46 of 80 columns for the text.
 _NAMES_WIDTH = 30
 
@@ -48,6 +53,24 @@ class Command(TyperCommand):
     """A command whose options are printed under the headings that they name as panels."""
 
     # Typer keeps Click's classes private, hence Any.
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        before = args[: args.index("--")] if "--" in args else args
+        dashed = next((a for a in before if a.startswith("-") and " " in a and "=" not in a), None)
+        try:
+            parsed: list[str] = super().parse_args(ctx, args)
+        except _UsageError as error:
+            if dashed is not None:
+                error.message = (
+                    f'{error.message.removesuffix(".")}. If "{dashed}" is the instruction, put --'
+                    " before the inputs."
+                )
+            raise
+        return parsed
+
+    def collect_usage_pieces(self, ctx: Any) -> list[str]:
+        # An argument of several words, "{A... [B]}...", is its own description of them.
+        return [re.sub(r"^\{(.*)\}\.\.\.$", r"\1", p) for p in super().collect_usage_pieces(ctx)]
+
     def format_options(self, ctx: Any, formatter: Any) -> None:
         parameters: list[Any] = self.get_params(ctx)
         arguments = [p for p in parameters if p.param_type_name == "argument"]

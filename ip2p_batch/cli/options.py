@@ -14,7 +14,7 @@ from ..jobs.spec import Decoding, Deinterlacing, Encoding, Priority, VideoCodec
 from ..settings import Settings
 from .command import OptionGroup
 from .help_format import OUTPUT, REPORTING, SOURCE, WORKERS
-from .param_types import choice, devices, seconds
+from .param_types import choice, devices, path_name, seconds
 
 _ENCODING = get_type_hints(Encoding)
 CODECS: tuple[str, ...] = get_args(VideoCodec)
@@ -82,7 +82,8 @@ class OutputOptions(OptionGroup):
             "--output",
             "-o",
             metavar="PATH",
-            help="File or folder for the result.",
+            parser=path_name,
+            help="File or folder for the result; a folder for several.",
             panel=OUTPUT,
             default="next to the source, named ...-edited",
         ),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
@@ -29,6 +30,17 @@ def seconds(text: str) -> float:
     if not math.isfinite(value):
         raise typer.BadParameter(f"{text!r} is too large.")
     return value
+
+
+def path_name(text: str) -> Path:
+    """Parse the name of a file or folder.
+
+    Raises:
+        typer.BadParameter: ``text`` is empty, which would be the current folder.
+    """
+    if not text:
+        raise typer.BadParameter("the name is empty; check the variable that holds it.")
+    return Path(text)
 
 
 def interval(text: str) -> tuple[float, float]:

@@ -7,16 +7,14 @@ from collections import Counter
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-import msgspec
-
 from ..editing.tile_options import TileOptions
 from ..errors import ModelError
 from ..models import catalog
 from ..planning.memory import memory
 from . import exits, formatting, terminal
-from .edit import InstructionArgument, SourceArgument
+from .inputs import InputArguments, request_from, split_arguments
 from .options import OutputOptions, ReportOptions, SourceOptions
-from .recipe_options import RecipeOptions, recipe_from
+from .recipe_options import RecipeOptions
 from .report import Reporter, reporter_for
 
 if TYPE_CHECKING:
@@ -32,12 +30,11 @@ _NO_INSTRUCTION = "(none given)"
 
 
 def plan(
-    source: SourceArgument,
+    inputs: InputArguments,
     recipe_options: RecipeOptions,
     source_options: SourceOptions,
     output_options: OutputOptions,
     report_options: ReportOptions,
-    instruction: InstructionArgument = None,
 ) -> int:
     """Show what `edit` would do: shots, chunks, waves, sizes and memory. A dry run.
 
@@ -49,34 +46,29 @@ def plan(
     """
     from .. import scheduler
 
-    recipe = recipe_from(instruction, recipe_options)
-    if not recipe.instruction.strip():
-        recipe = msgspec.structs.replace(recipe, instruction=_NO_INSTRUCTION)
-    request = scheduler.EditRequest(
-        source=source,
-        recipe=recipe,
-        output=output_options.output,
-        decoding=source_options.decoding(),
-        encoding=output_options.encoding(),
-        start=output_options.start,
-        end=output_options.end,
-        overwrite=output_options.overwrite,
-        reads=recipe_options.reads,
+    arguments = split_arguments(inputs)
+    request = request_from(
+        arguments,
+        recipe_options,
+        source_options,
+        output_options,
+        default_instruction=_NO_INSTRUCTION,
     )
-    # Progress is no part of the JSON, which is one object.
+    # Progress is no part of the JSON, which is one object for each job.
     reporter = Reporter() if report_options.json else reporter_for(report_options)
     try:
-        prepared = scheduler.prepare_job(request, reporter)
+        jobs = scheduler.prepare_jobs(request, arguments.sources, reporter)
     finally:
         reporter.close()
-    if report_options.json:
-        terminal.say_json(as_json(prepared))
-        return exits.DONE
-    for line in describe(prepared):
-        terminal.say(line)
-    for warning in prepared.plan.warnings:
-        exits.warn(warning)
-    return exits.DONE
+    for number, prepared in enumerate(jobs.made):
+        if report_options.json:
+            terminal.say_json(as_json(prepared))
+            continue
+        for line in [*([""] if number else []), *describe(prepared)]:
+            terminal.say(line)
+        for warning in prepared.plan.warnings:
+            exits.warn(warning)
+    return exits.SOME_FAILED if jobs.refused else exits.DONE
 
 
 def as_json(prepared: PreparedJob) -> dict[str, Any]:

@@ -49,6 +49,16 @@ class Reporter:
         if result.failed:
             print_error(f"{len(result.failed)} of {_attempted(result)} {self.noun}s failed.")
 
+    def end(self, summary: list[str], failed: int) -> None:
+        """Print the end of a command with several jobs.
+
+        Args:
+            summary: for a user, one fact a line.
+            failed: how many of its videos and images failed.
+        """
+        if failed:
+            print_error(f"{failed} of the videos and images failed.")
+
     def _print_failed(self, event: Event) -> None:
         print_error(f"{event.data.get('path', '?')}: {event.message}")
 
@@ -112,6 +122,10 @@ class LinesReporter(Reporter):
             if warning not in self._warned:
                 warn(warning)
 
+    def end(self, summary: list[str], failed: int) -> None:
+        for line in summary:
+            terminal.say(line)
+
     def _around(self, write: Callable[..., None], argument: object) -> None:
         write(argument)
 
@@ -173,6 +187,9 @@ class BarReporter(LinesReporter):
         if self._bar is not None:
             self._bar.close()
             self._bar = None
+
+    def print_line(self, line: str) -> None:
+        self._around(super().print_line, line)
 
     def tick(self) -> None:
         """Redraw the bar, whose clock runs while no frame is finished."""

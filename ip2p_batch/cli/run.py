@@ -27,7 +27,7 @@ def run_job(folder: JobFolder, worker_options: WorkerOptions, reporter: Reporter
     """
     from ..scheduler import local_run
 
-    selection = _selection(worker_options)
+    selection = selection_of(worker_options)
     reporter.noun = folder.job().source.noun
     if folder.result() is not None:  # every output existed already
         return report_end(folder, reporter)
@@ -58,7 +58,7 @@ def detach(folder: JobFolder, worker_options: WorkerOptions, reporter: Reporter)
     from ..queue.redis_url import redact_url
     from ..scheduler import local_run
 
-    selection = _selection(worker_options)
+    selection = selection_of(worker_options)
     assert selection.broker is not None, "the caller checks --broker"
     answered = local_run.submit_to_broker(folder, selection)
     if not answered:
@@ -92,7 +92,8 @@ def report_events(folder: JobFolder, events: Iterable[Event], reporter: Reporter
     return exits.code_named("JobCancelled")
 
 
-def _selection(worker_options: WorkerOptions) -> WorkerSelection:
+def selection_of(worker_options: WorkerOptions) -> WorkerSelection:
+    """Which workers the options of a command select."""
     from ..scheduler.local_run import WorkerSelection
 
     return WorkerSelection(

@@ -11,11 +11,14 @@ from .codec import FrozenStruct
 EventKind = Literal[
     "planning", "planned", "started", "progress", "chunk", "warning", "failed_item",
     "assembling", "done", "failed", "cancelled", "paused", "resumed", "training",
+    "summary",
 ]  # fmt: skip
 
 
 class Event(FrozenStruct, frozen=True, kw_only=True):
     """Something a user may want to see; one JSON object a line with ``--json``.
+
+    The last event of a command with several jobs is ``summary``.
 
     Attributes:
         done, total: frames or images.

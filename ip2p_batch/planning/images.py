@@ -32,14 +32,24 @@ def list_images(
         SourceError: there is no image, or the folder or manifest cannot be read.
         OutputError: the output has the suffix of no image format.
     """
-    listed = _list(path, output, kind, encoding, decoding)
+    listed = list_source(path, output, kind, encoding, decoding)
     if not listed.items:
-        raise SourceError(
-            f"{path} contains no images.",
-            path=path,
-            hint="JPEG, PNG, WebP, TIFF, BMP and AVIF files are searched, in all subfolders.",
-        )
+        videos = " It contains videos: ip2p_batch.edit_many() edits them." if listed.videos else ""
+        raise no_images(path, listed, videos)
+    if listed.videos:
+        note = f"Left out: {len(listed.videos)} videos; ip2p_batch.edit_many() edits them, too."
+        return msgspec.structs.replace(listed, notes=(note, *listed.notes))
     return listed
+
+
+def no_images(path: Path, listed: Listing, more: str = "") -> SourceError:
+    """The error for a folder or list without images; it has what was left out."""
+    notes = "".join(f" {note}" for note in listed.notes)
+    return SourceError(
+        f"{path} contains no images{'' if more else ' or videos'}.{more}{notes}",
+        path=path,
+        hint="Files are found by their suffixes, in all subfolders.",
+    )
 
 
 def check_images(
@@ -115,7 +125,7 @@ def rescan(job: Job, items: Sequence[Item]) -> list[Item]:
     if kind == "still":
         listed = [msgspec.structs.replace(item, error=None) for item in items]
     else:
-        listed = _list(path, output, kind, job.encoding, job.decoding).items
+        listed = list_source(path, output, kind, job.encoding, job.decoding).items
     by_paths = {(os.path.normpath(i.source), i.output): i for i in listed}
     by_source = {os.path.normpath(i.source): i for i in listed}
     current = []
@@ -131,9 +141,15 @@ def rescan(job: Job, items: Sequence[Item]) -> list[Item]:
     return measured if job.overwrite else skip_existing(measured)
 
 
-def _list(
+def list_source(
     path: Path, output: Path, kind: SourceKind, encoding: Encoding, decoding: Decoding
 ) -> Listing:
+    """All images and videos of a folder or of a list, or the one image; perhaps none.
+
+    Raises:
+        SourceError: the folder or manifest cannot be read.
+        OutputError: the output has the suffix of no image format.
+    """
     if kind == "folder":
         follow = decoding.follow_links
         return listing.list_folder(path, output, format=encoding.format, follow_links=follow)

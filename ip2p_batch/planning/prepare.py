@@ -19,7 +19,9 @@ from ..jobs.events import Event
 from ..jobs.plan import Plan
 from ..jobs.spec import Decoding, Encoding, Item, Job, Priority, Source, VideoFacts
 from ..media import reference_image
+from ..media.images.listing import Listing
 from ..media.images.naming import is_text, printable
+from ..media.images.writer import output_suffix
 from ..media.resize import Resize
 from ..media.source import SourceKind, classify_source, file_stamp
 from ..media.video import output as video_output
@@ -46,6 +48,8 @@ class EditRequest(msgspec.Struct, frozen=True, kw_only=True):
         reads: files that the command reads in addition, such as the recipe file; no result
             replaces one.
         priority: None means normal, or the priority of the unfinished job that is continued.
+        listing: images and videos of the source, where they were listed before; only its images
+            are edited.
     """
 
     source: Path
@@ -59,6 +63,7 @@ class EditRequest(msgspec.Struct, frozen=True, kw_only=True):
     allow_mixed_hardware: bool = False
     reads: tuple[Path, ...] = ()
     priority: Priority | None = None
+    listing: Listing | None = None
 
 
 class PreparedJob(msgspec.Struct, frozen=True, kw_only=True):
@@ -94,7 +99,7 @@ def prepare_job(request: EditRequest, report: Report = lambda _: None) -> Prepar
     request = msgspec.structs.replace(request, recipe=_resolve_recipe_paths(request.recipe))
     layout.check_supported(request.recipe.model)
     _size_table(request.recipe)  # Reading a video takes long: a damaged table is found before.
-    source = request.source.expanduser().absolute()
+    source = absolute_path(request.source)
     kind = classify_source(source)
     output = resolve_paths(source, kind, request)
     if kind == "video":
@@ -111,8 +116,7 @@ def resolve_paths(source: Path, kind: SourceKind, request: EditRequest) -> Path:
         SourceError: the path of the source is not UTF-8.
         OutputError: the output path is not UTF-8, or is the source itself.
     """
-    output = request.output or default_output(source, kind, request.encoding)
-    output = output.expanduser().absolute()
+    output = absolute_path(request.output or default_output(source, kind, request.encoding))
     if not is_text(str(source)):
         raise SourceError(
             f"{printable(source)}: the path is not UTF-8, and job folders store paths as UTF-8.",
@@ -129,14 +133,31 @@ def resolve_paths(source: Path, kind: SourceKind, request: EditRequest) -> Path:
     return output
 
 
+def absolute_path(path: Path) -> Path:
+    """An absolute path without ``..``, whose last part is the name of the file or folder."""
+    path = path.expanduser()
+    return path.resolve() if ".." in path.parts else path.absolute()
+
+
 def default_output(source: Path, kind: SourceKind, encoding: Encoding) -> Path:
-    """``clip.mp4`` -> ``clip-edited.mp4``; ``catalog/`` -> ``catalog-edited/``."""
+    """``clip.mp4`` -> ``clip-edited.mp4``; ``catalog/`` -> ``catalog-edited/``.
+
+    Raises:
+        OutputError: the source is the root of a file system, next to which nothing can be.
+    """
+    if not source.name:
+        raise OutputError(
+            f"{source} has no name to make one for the output from.",
+            path=source,
+            hint="Name a folder for the results with -o.",
+        )
     if kind == "manifest":
         return source.with_name(f"{source.stem}-edited")
     if kind == "video":
-        suffix = video_output.output_suffix(source.suffix, encoding)
-        return source.with_name(f"{source.stem}-edited{suffix}")
-    return source.with_name(f"{source.stem}-edited{source.suffix}")
+        name = video_output.output_name(source, encoding)
+        return source.with_name(f"{source.stem}-edited{Path(name).suffix}")
+    suffix = output_suffix(source, encoding) if kind == "still" else source.suffix
+    return source.with_name(f"{source.stem}-edited{suffix}")
 
 
 def check_instruction(text: str, where: str) -> None:
@@ -168,7 +189,7 @@ def _prepare_video(request: EditRequest, path: Path, output: Path, report: Repor
     if request.encoding.format is not None:
         raise RecipeError("--format is for images.", hint="Use --codec for a video.")
     if output.is_dir():
-        output = output / path.name
+        output = output / video_output.output_name(path, request.encoding)
     guard.check_file(guard.SourceGuard(path, output, _read_too(request)), output)
     index = probe.index_video(
         path, decoding=request.decoding, scenes=recipe.scenes, progress=_progress(report)
@@ -216,7 +237,9 @@ def _prepare_images(
             hint="Omit the others under Source.",
         )
     report(Event(kind="planning", stage="listing images"))
-    listed = images.list_images(path, output, kind, request.encoding, request.decoding)
+    listed = request.listing
+    if listed is None:
+        listed = images.list_images(path, output, kind, request.encoding, request.decoding)
     items = listed.items
     if not any(item.instruction or item.error for item in items):
         check_instruction(recipe.instruction, path.name)

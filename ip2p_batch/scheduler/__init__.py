@@ -11,7 +11,8 @@ from __future__ import annotations
 from ..jobs.registry import find_job, list_jobs
 from ..jobs.status import JobStatus, read_status
 from ..planning.prepare import EditRequest, PreparedJob, Report, prepare_job
-from .create import create_job
+from ..planning.sources import ForSources, prepare_jobs
+from .create import create_job, create_jobs
 from .dispatch import dispatch_next, submit_job
 from .follow import continue_paused, done_event, follow_job, read_result, watch_job
 from .reconcile import ReconcileLimits
@@ -19,18 +20,21 @@ from .retry import retry_job
 
 __all__ = [
     "EditRequest",
+    "ForSources",
     "JobStatus",
     "PreparedJob",
     "ReconcileLimits",
     "Report",
     "continue_paused",
     "create_job",
+    "create_jobs",
     "dispatch_next",
     "done_event",
     "find_job",
     "follow_job",
     "list_jobs",
     "prepare_job",
+    "prepare_jobs",
     "read_result",
     "read_status",
     "retry_job",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 from ..errors import OutputError
@@ -13,8 +14,23 @@ from ..jobs.folder import JobFolder
 from ..jobs.plan import Plan
 from ..jobs.registry import job_path, register
 from ..models import catalog
-from ..planning.prepare import EditRequest, Report, prepare_job
+from ..planning.prepare import EditRequest, PreparedJob, Report, prepare_job
+from ..planning.sources import ForSources, for_sources
 from ..settings import Settings
+
+
+def create_jobs(
+    request: EditRequest,
+    sources: Sequence[Path],
+    settings: Settings,
+    report: Report = lambda _: None,
+) -> ForSources[JobFolder]:
+    """Plan a job for each video and each set of images in ``sources``, and write its folder.
+
+    Raises:
+        Ip2pError: as for :func:`create_job` and :func:`~ip2p_batch.planning.sources.for_sources`.
+    """
+    return for_sources(request, sources, lambda part: create_job(part, settings, report), report)
 
 
 def create_job(
@@ -44,7 +60,7 @@ def create_job(
         for path in (job.source.path, job.output, folder.path.absolute()):
             settings.allowed_roots.allow(path)
     unfinished = folder.exists() and folder.result() is None
-    if job.source.is_video or len(prepared.items) == 1:
+    if job.source.is_video or _is_single_file(prepared):
         _check_free(output, overwrite=request.overwrite)
         _check_writable(output.parent)
     else:
@@ -79,6 +95,12 @@ def create_job(
     for warning in prepared.plan.warnings:
         report(Event(kind="warning", job=job.id, message=warning))
     return folder
+
+
+def _is_single_file(prepared: PreparedJob) -> bool:
+    """Whether the output is one image rather than a folder of them."""
+    job, items = prepared.job, prepared.items
+    return len(items) == 1 and items[0].output == job.output
 
 
 def _planned(plan: Plan, *, unfinished: bool) -> str:

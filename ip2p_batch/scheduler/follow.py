@@ -47,6 +47,17 @@ def follow_job(
             :meth:`Reconciler.reconcile`.
     """
     submit_job(folder, executor)
+    yield from lead_job(folder, executor, check=check, limits=limits)
+
+
+def lead_job(
+    folder: JobFolder,
+    executor: Executor,
+    *,
+    check: Callable[[], None] = lambda: None,
+    limits: ReconcileLimits | None = None,
+) -> Generator[Event, None, None]:
+    """Follow a job that this process has just submitted; as :func:`follow_job` otherwise."""
     with LeaderLock(folder) as lock:
         lock.acquire()
         follower = _Follower(folder, executor, lambda: executor, check, limits)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import platform
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
@@ -26,8 +26,9 @@ from ..queue.celery_executor import CeleryExecutor, connect_executor
 from ..queue.local_workers import LocalWorkers
 from ..queue.private_redis import PrivateRedis
 from .dispatch import submit_job
-from .follow import follow_job
+from .follow import done_event, follow_job
 from .local_executor import LocalExecutor
+from .sequence import JOBS_AHEAD, follow_jobs
 
 #: Default seconds to wait for the first answer of a worker.
 ANSWER_SECONDS = 5.0
@@ -72,9 +73,37 @@ def run_job(
         NoWorkerError: no worker answers, or the local workers ended.
         Ip2pError: the job cannot continue; its folder stays as it is.
     """
-    if selection.broker is None:
-        return _with_local_workers(folder, selection, check)
-    return _with_broker(folder, selection, selection.broker, check)
+    selection, warning = _limited(selection)
+    if warning:
+        yield Event(kind="warning", job=folder.path.name, message=warning)
+    with _executor([folder], selection, check) as (executor, check_workers):
+        yield from follow_job(folder, executor, check=check_workers)
+
+
+def run_jobs(
+    folders: Sequence[JobFolder],
+    selection: WorkerSelection,
+    *,
+    check: Callable[[], None] = lambda: None,
+) -> Generator[Event, None, None]:
+    """Run what is left of several jobs on the same workers; as :func:`run_job` otherwise.
+
+    The jobs are followed in order. A job that fails does not stop the others. With a broker, all
+    jobs are in its queue from the start.
+
+    Raises:
+        BrokerError: Redis cannot be started or reached.
+        NoWorkerError: no worker answers, or the local workers ended.
+    """
+    if all(folder.ended for folder in folders):  # every output existed already
+        yield from map(done_event, folders)
+        return
+    selection, warning = _limited(selection)
+    if warning:
+        yield Event(kind="warning", message=warning)
+    ahead = JOBS_AHEAD if selection.broker is None else len(folders)
+    with _executor(folders, selection, check) as (executor, check_workers):
+        yield from follow_jobs(folders, executor, check=check_workers, ahead=ahead)
 
 
 def run_in_process(
@@ -85,6 +114,13 @@ def run_in_process(
     No Redis and no worker process. Events, retries and errors are those of :func:`run_job`.
     """
     return follow_job(folder, LocalExecutor(lambda _: editor), check=check)
+
+
+def run_all_in_process(
+    folders: Sequence[JobFolder], editor: Editor, *, check: Callable[[], None] = lambda: None
+) -> Generator[Event, None, None]:
+    """Run several jobs as :func:`run_in_process` runs one; events are those of :func:`run_jobs`."""
+    return follow_jobs(folders, LocalExecutor(lambda _: editor), check=check, ahead=0)
 
 
 def submit_to_broker(folder: JobFolder, selection: WorkerSelection) -> bool:
@@ -108,18 +144,28 @@ def worker_command(url: str) -> str:
     return f"ip2p-batch worker --broker {redis_url.redact_url(url)}"
 
 
-def _with_local_workers(
-    folder: JobFolder, selection: WorkerSelection, check: Callable[[], None]
-) -> Generator[Event, None, None]:
-    count, warning = selection.workers, ""
-    if count is not None:
-        count, warning = limited_workers(count)
-    if warning:
-        yield Event(kind="warning", job=folder.path.name, message=warning)
+def _limited(selection: WorkerSelection) -> tuple[WorkerSelection, str]:
+    """The selection with as many local workers as fit this machine, and a warning or nothing."""
+    if selection.broker is not None or selection.workers is None:
+        return selection, ""
+    count, warning = limited_workers(selection.workers)
+    return msgspec.structs.replace(selection, workers=count), warning
+
+
+@contextmanager
+def _executor(
+    folders: Sequence[JobFolder], selection: WorkerSelection, check: Callable[[], None]
+) -> Iterator[tuple[CeleryExecutor, Callable[[], None]]]:
+    """An executor with workers, and a function that checks both the caller and the workers."""
+    if selection.broker is not None:
+        with _broker(folders, selection, selection.broker) as executor:
+            yield executor, check
+        return
+    log = workers_log(folders[0])
     with (
         PrivateRedis() as redis,
-        _released_on_stop(folder),
-        LocalWorkers(redis.url, count, selection.devices, workers_log(folder)) as workers,
+        _released_on_stop(folders),
+        LocalWorkers(redis.url, selection.workers, selection.devices, log) as workers,
         closing(CeleryExecutor(redis.url)) as executor,
     ):
 
@@ -127,25 +173,30 @@ def _with_local_workers(
             check()
             workers.check()
 
-        yield from follow_job(folder, executor, check=check_workers)
-
-
-def _with_broker(
-    folder: JobFolder, selection: WorkerSelection, url: str, check: Callable[[], None]
-) -> Generator[Event, None, None]:
-    with connect_executor(url) as executor:
-        if not _answers(executor, selection.answer_seconds):
-            raise NoWorkerError(
-                f"No worker answers at {redis_url.redact_url(url)}.",
-                hint=f"Start one with `{worker_command(url)}`, then `ip2p-batch resume"
-                f" {folder.path.name}`. Or add --detach to leave the job in the queue.",
-                survives=f"The job is kept in {folder.path}.",
-            )
-        yield from follow_job(folder, executor, check=check)
+        yield executor, check_workers
 
 
 @contextmanager
-def _released_on_stop(folder: JobFolder) -> Iterator[None]:
+def _broker(
+    folders: Sequence[JobFolder], selection: WorkerSelection, url: str
+) -> Iterator[CeleryExecutor]:
+    with connect_executor(url) as executor:
+        if not _answers(executor, selection.answer_seconds):
+            names = [folder.path.name for folder in folders]
+            again = f"`ip2p-batch resume {names[0]}`" if len(names) == 1 else "the same command"
+            raise NoWorkerError(
+                f"No worker answers at {redis_url.redact_url(url)}.",
+                hint=f"Start one with `{worker_command(url)}`, then {again}."
+                " Or add --detach to leave the job in the queue.",
+                survives=f"The job is kept in {folders[0].path}."
+                if len(names) == 1
+                else f"{len(names)} jobs are kept.",
+            )
+        yield executor
+
+
+@contextmanager
+def _released_on_stop(folders: Sequence[JobFolder]) -> Iterator[None]:
     """When the run stops early, record that the local workers were stopped, not crashed.
 
     Attempts without an end count as crashes of the chunk; these were ended on purpose. Only
@@ -156,8 +207,9 @@ def _released_on_stop(folder: JobFolder) -> Iterator[None]:
     except NoWorkerError:
         raise
     except BaseException:
-        with suppress(Ip2pError, OSError):
-            release_all(folder, platform.node())
+        for folder in folders:
+            with suppress(Ip2pError, OSError):
+                release_all(folder, platform.node())
         raise
 
 

@@ -1,4 +1,4 @@
-"""List the images of a folder, with the path of each result, and measure them."""
+"""List the images and videos of a folder, with the path of each result, and measure them."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import msgspec
 
 from ...errors import SourceError
 from ...jobs.spec import Item
+from ..video.suffixes import VIDEO_SUFFIXES, is_transport_stream, may_be_text
 from .formats import SUFFIXES, UNSUPPORTED, open_image, size_error, suffix_format, upright_size
 from .manifest import read_manifest
 from .naming import (
@@ -28,7 +29,7 @@ __all__ = ["Listing", "find_items", "list_folder", "measure_items", "read_manife
 #: Called with a stage, items done and items in all.
 Progress = Callable[[str, int, int], None]
 
-_KNOWN = SUFFIXES.keys() | UNSUPPORTED.keys()
+_KNOWN = SUFFIXES.keys() | UNSUPPORTED.keys() | VIDEO_SUFFIXES
 _THREADS = 8  # most of the time is spent waiting for the file system
 _ITEMS_PER_SLICE = 512
 
@@ -36,12 +37,13 @@ _ITEMS_PER_SLICE = 512
 def list_folder(
     folder: Path, output: Path, *, format: str | None = None, follow_links: bool = False
 ) -> Listing:
-    """List all images below ``folder`` by their suffixes, sorted by path.
+    """List all images and videos below ``folder`` by their suffixes, sorted by path.
 
     Results mirror the tree under ``output``. Hidden files, hidden folders, folders of thumbnails
-    and the output folder are left out. Links are followed to files inside ``folder``. Other links
-    to images or folders become items with an error, unless ``follow_links``; so do images in
-    unsupported formats, and the later one of two images whose results would have the same name.
+    and the output folder are left out, and so are files with other suffixes; the notes count them.
+    Links are followed to files inside ``folder``. Other links to images, videos or folders become
+    items with an error, unless ``follow_links``; so do images in unsupported formats, and the
+    later one of two images whose results would have the same name.
 
     Args:
         format: format of the results; None keeps each image's own.
@@ -54,14 +56,38 @@ def list_folder(
     folder, output = folder.absolute(), output.absolute()
     walk = FolderWalk(folder, output, suffixes=_KNOWN, follow_links=follow_links)
     found = sorted(walk, key=lambda entry: entry.parts)
-    items = reject_conflicts(_item(entry, folder, output, format) for entry in found)
-    left_out = [f"{count} {what} left out." for what, count in sorted(walk.left_out.items())]
-    return Listing(items, (*left_out, *alike_names(items)))
+    images, videos = [], []
+    for entry in found:
+        item = _item(entry, folder, output, format)
+        suffix = _suffix(entry)
+        if suffix not in VIDEO_SUFFIXES:
+            images.append(item)
+        elif item.error is None and may_be_text(suffix) and not _begins_as_video(item.source):
+            walk.left_out.add_file(Path(item.source).name)
+        else:
+            videos.append(item)
+    items = reject_conflicts(images)
+    left_out = walk.left_out.line()
+    notes = (*([left_out] if left_out else []), *alike_names(items))
+    return Listing(items, notes, tuple(videos))
 
 
 def find_items(folder: Path, output: Path, *, format: str | None = None) -> list[Item]:
     """The items of :func:`list_folder`, with the default options."""
     return list_folder(folder, output, format=format).items
+
+
+def _suffix(found: Found) -> str:
+    return os.path.splitext(os.fsdecode(found.parts[-1]))[1].lower()  # noqa: PTH122 - in a hot loop
+
+
+def _begins_as_video(path: str) -> bool:
+    """Whether a file may be an MPEG transport stream; so may one that cannot be read."""
+    try:
+        with Path(path).open("rb") as file:
+            return is_transport_stream(file.read(5))
+    except OSError:
+        return True
 
 
 def _item(found: Found, folder: Path, output: Path, format: str | None) -> Item:

@@ -17,16 +17,19 @@ _MAX_NAME_BYTES = 255
 
 
 class Listing(msgspec.Struct, frozen=True):
-    """The images of a source.
+    """The images and videos of a source.
 
     Attributes:
-        items: in their order, those with an error included.
+        items: images in their order, those with an error included.
         notes: one line for the user for each kind of thing that was left out or guessed, and for
             names that some disks take for one.
+        videos: in their order, those with an error included. The suffixes of their outputs are
+            the sources' own.
     """
 
     items: list[Item]
     notes: tuple[str, ...] = ()
+    videos: tuple[Item, ...] = ()
 
 
 def with_format_suffix(path: Path, format: str | None) -> Path:

@@ -1,15 +1,16 @@
-"""Walk a folder of images: which files are images, which links are followed, what is left out."""
+"""Walk a folder: which files are images or videos, which links are followed, what is left out."""
 
 from __future__ import annotations
 
 import os
-from collections import Counter
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
 import msgspec
 
 from ...errors import SourceError
+from ..left_out import LeftOut
+from .naming import printable
 
 #: Parts of a path below the folder, as bytes, which sort the same on every machine.
 Parts = tuple[bytes, ...]
@@ -29,7 +30,7 @@ _LINK_TO_FILE = "a link to a file outside; --follow-links follows such links"
 
 
 class Found(msgspec.Struct, frozen=True):
-    """An image of a folder.
+    """An image or video of a folder.
 
     Attributes:
         parts: of its path below the folder.
@@ -41,11 +42,10 @@ class Found(msgspec.Struct, frozen=True):
 
 
 class FolderWalk:
-    """Iterates over the images below a folder, in any order, by the suffixes of their names.
+    """Iterates over the files below a folder, in any order, by the suffixes of their names.
 
     Attributes:
-        left_out: after the walk, how many folders or links of each kind were not read; the keys
-            are plural nouns for a message.
+        left_out: after the walk, all other files, and the folders that were not read.
     """
 
     def __init__(
@@ -55,11 +55,11 @@ class FolderWalk:
 
         Args:
             output: folder of the results, which is left out; it need not exist.
-            suffixes: of images, in lower case with the dot.
+            suffixes: of the files to find, in lower case with the dot.
             follow_links: follow links to files and folders outside, too. A folder is read once,
                 however many links lead to it.
         """
-        self.left_out: Counter[str] = Counter()
+        self.left_out = LeftOut()
         self._folder, self._root = folder, folder.resolve()
         self._suffixes, self._follows = suffixes, follow_links
         self._output = _identity(output)
@@ -68,7 +68,7 @@ class FolderWalk:
         self._links: list[Parts] = []
 
     def __iter__(self) -> Iterator[Found]:
-        """Yield each image.
+        """Yield each file.
 
         Raises:
             SourceError: the folder itself cannot be listed.
@@ -111,9 +111,12 @@ class FolderWalk:
 
     def _entry(self, entry: os.DirEntry[str], parts: Parts) -> Iterator[Found]:
         if entry.name.lower() in SYSTEM_FOLDERS and entry.is_dir():
-            self.left_out["folders of thumbnails or deleted files"] += 1
+            kind = "folder of thumbnails or deleted files"
+            self.left_out.add(printable(entry.name), kind, kind.replace("folder", "folders"))
             return
         if entry.name.startswith("."):
+            kind = "hidden folder" if entry.is_dir(follow_symlinks=False) else "hidden file"
+            self.left_out.add(printable(entry.name), kind, f"{kind}s")
             return
         below = (*parts, os.fsencode(entry.name))
         known = os.path.splitext(entry.name)[1].lower() in self._suffixes  # noqa: PTH122 - in a hot loop
@@ -124,6 +127,8 @@ class FolderWalk:
         elif known:
             regular = entry.is_file(follow_symlinks=False)
             yield Found(below, None if regular else "not a regular file")
+        else:
+            self.left_out.add_file(printable(entry.name))
 
     def _link(self, entry: os.DirEntry[str], below: Parts, *, known: bool) -> Iterator[Found]:
         try:
@@ -131,6 +136,8 @@ class FolderWalk:
         except (OSError, RuntimeError):  # RuntimeError: a loop, before Python 3.13
             if known:
                 yield Found(below, "a broken link")
+            else:
+                self.left_out.add_file(printable(entry.name))
             return
         inside = target.is_relative_to(self._root)
         if target.is_dir():
@@ -145,6 +152,8 @@ class FolderWalk:
             yield Found(below, "not a regular file")
         elif known:
             yield Found(below, None if inside or self._follows else _LINK_TO_FILE)
+        else:
+            self.left_out.add_file(printable(entry.name))
 
 
 def _identity(path: Path) -> Identity | None:

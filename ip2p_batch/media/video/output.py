@@ -144,6 +144,11 @@ def field_notes(facts: VideoFacts, encoding: Encoding) -> list[str]:
     return []
 
 
+def output_name(source: Path, encoding: Encoding) -> str:
+    """Name of an output in another folder than its source's: ``clip.avi`` -> ``clip.mkv``."""
+    return source.stem + output_suffix(source.suffix, encoding)
+
+
 def check_output(source: Path, output: Path, facts: VideoFacts, encoding: Encoding) -> list[str]:
     """Check before any frame is edited that the output can be written as requested.
 
