@@ -86,8 +86,9 @@ def test_progress_of_all_jobs_is_one_count(folders):
     series = JobSeries(recorder, folders)
     for folder in folders:
         name, total = folder.path.name, folder.plan().frames
-        for kind, done in (("started", 0), ("progress", 0), ("progress", total)):
-            series.report(Event(kind=kind, job=name, done=done, total=total))
+        series.report(Event(kind="started", job=name, total=total))
+        for done in (0, total):
+            series.report(Event(kind="progress", job=name, done=done, total=total))
         series.end(folder, Event(kind="cancelled", job=name))
     steps = [(e.kind, e.done, e.total) for e in recorder.events if e.kind != "failed_item"]
     assert steps == [
