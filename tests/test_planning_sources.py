@@ -210,3 +210,54 @@ def test_two_dots_name_the_output_after_the_real_folder(tree, monkeypatch):
     assert first.job.output == str(tree.with_name("day-edited"))
     with pytest.raises(OutputError, match="no name"):
         prepare_jobs(request(), [Path("/")])
+
+
+# -- videos in lists ------------------------------------------------------------------------
+
+
+def write_list(tree, *rows):
+    path = tree / "list.csv"
+    path.write_text("\n".join(["path,instruction,output,seed,guidance_scale", *rows]))
+    return path
+
+
+def test_videos_of_a_list_have_their_own_values_and_outputs(tree, tmp_path):
+    path = write_list(
+        tree,
+        "a.png,make it night,,,",
+        "b.mp4,make it summer,,7,4.5",
+        "deep/c.mp4,,x/y.mov,,",
+    )
+    images, first, second = split_request(request(output=tmp_path / "out"), [path]).requests
+    assert [item.output for item in images.listing.items] == [str(tmp_path / "out/a.png")]
+    assert first.output == tmp_path / "out/b.mp4"
+    own = first.recipe
+    assert (own.instruction, own.seed, own.guidance_scale) == ("make it summer", 7, 4.5)
+    assert second.output == tmp_path / "out/x/y.mov"
+    assert second.recipe == RECIPE
+
+
+def test_faulty_rows_of_videos_are_refused_by_name(tree, tmp_path):
+    path = write_list(tree, "b.mp4,,,one,", "gone.mp4,,,,", "deep/c.mp4,,../c.mp4,,", "a.png,,,,")
+    jobs = prepare_jobs(request(output=tmp_path / "out"), [path])
+    assert [Path(p.job.source.path).name for p in jobs.made] == ["list.csv"]
+    reasons = {Path(r.path).name: r.reason for r in jobs.refused}
+    assert set(reasons) == {"b.mp4", "gone.mp4", "c.mp4"}
+    assert "line 2: seed" in reasons["b.mp4"]
+    assert "no such file" in reasons["gone.mp4"].lower()
+    assert "is not inside" in reasons["c.mp4"]
+
+
+def test_a_video_of_a_list_without_an_instruction_is_refused(tree):
+    path = write_list(tree, "b.mp4,,,,", "deep/c.mp4,make it snow,,,")
+    bare = EditRequest(source=path, recipe=Recipe(instruction="", model="identity", size=64))
+    jobs = prepare_jobs(bare, [path])
+    assert [Path(p.job.source.path).name for p in jobs.made] == ["c.mp4"]
+    assert [r.reason for r in jobs.refused] == ["it has no instruction."]
+
+
+def test_one_video_may_have_several_rows_with_several_outputs(tree, tmp_path):
+    path = write_list(tree, "b.mp4,a,1.mp4,,", "b.mp4,b,2.mkv,,", "b.mp4,c,1.mp4,,")
+    split = split_request(request(output=tmp_path / "out"), [path])
+    assert [part.output.name for part in split.requests] == ["1.mp4", "2.mkv"]
+    assert [Path(r.path).name for r in split.refused] == ["b.mp4"]

@@ -223,7 +223,10 @@ def _split(
     found = []
     if listing.items:
         found.append(msgspec.structs.replace(request, listing=listing))
-    for video in listing.videos:
+    videos = list(listing.videos)
+    if kind == "manifest":  # elsewhere no video has an instruction of its own
+        videos = images.without_instruction(videos, request.recipe)
+    for video in videos:
         if video.error is not None:
             refused.append(_refused(video.source, video.error))
         else:
@@ -234,10 +237,13 @@ def _split(
 def _of_video(request: EditRequest, video: Item) -> EditRequest:
     """The request for a video of a folder or list."""
     source, output = Path(video.source), Path(video.output)
+    if output.suffix == source.suffix:  # none was requested
+        output = output.with_name(output_name(output, request.encoding))
     # As if it were named alone: the links that lead to it do not make it another job.
     decoding = msgspec.structs.replace(request.decoding, follow_links=False)
-    request = msgspec.structs.replace(request, decoding=decoding)
-    return _of(request, source, output.with_name(output_name(source, request.encoding)))
+    recipe = msgspec.structs.replace(request.recipe, **video.own_values())
+    request = msgspec.structs.replace(request, decoding=decoding, recipe=recipe)
+    return _of(request, source, output)
 
 
 def _refused(path: str, reason: str) -> RefusedSource:
@@ -300,4 +306,9 @@ def _refused_event(source: RefusedSource) -> Event:
 
 
 def _is_video(request: EditRequest) -> bool:
-    return request.listing is None and classify_source(request.source) == "video"
+    if request.listing is not None:
+        return False
+    try:
+        return classify_source(request.source) == "video"
+    except SourceError:  # of a list, and missing: it is refused when it is planned
+        return True

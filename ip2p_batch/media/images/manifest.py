@@ -1,4 +1,4 @@
-"""Read a manifest: a CSV, JSONL or Parquet file of images, each with its own instruction.
+"""Read a manifest: a CSV, JSONL or Parquet file of images and videos with their own instructions.
 
 ::
 
@@ -20,6 +20,7 @@ from ...jobs.spec import Item
 from ...recipe import FIELDS
 from ..find_file import FileFinder
 from ..table import EXTRA_CELLS, TEXT_CELLS, Row, parse_number, read_table
+from ..video.suffixes import VIDEO_SUFFIXES
 from .formats import FORMATS_TEXT, suffix_format
 from .naming import (
     Listing,
@@ -42,32 +43,39 @@ COLUMNS = ("path", "instruction", "output", "negative_prompt", *NUMBERS)
 
 
 def read_manifest(path: Path, output: Path, *, format: str | None = None) -> Listing:
-    """Read the images that a manifest lists, in its order.
+    """Read the images and videos that a manifest lists, in its order.
 
     Args:
-        path: see :func:`~..table.read_table`. Images are relative to its folder.
+        path: see :func:`~..table.read_table`. Files are relative to its folder.
         output: folder of the results. Outputs are relative to it; by default they are the
-            images' own relative paths, or only their names for images from elsewhere.
+            files' own relative paths, or only their names for files from elsewhere.
         format: format of the results; None goes by each output's suffix.
 
     Raises:
         SourceError: the file cannot be read, or is not well-formed (names the lines).
     """
     path, output = path.absolute(), output.absolute()
-    items, finder = [], FileFinder()
+    found, finder = [], FileFinder()
     table = read_table(path, COLUMNS, required=("path",))
     for place, row in table.rows:
         if path.suffix.lower() in TEXT_CELLS and row.get("negative_prompt") == "":
             del row["negative_prompt"]  # an empty cell means the recipe's
         try:
-            items.append(_item(row, path.parent, output, format, finder))
+            found.append(_item(row, path.parent, output, format, finder))
         except ValueError as error:
             name = row.get("path")
             known = isinstance(name, str) and name.strip() and is_text(name)
             source = path.parent / str(name) if known else path
-            items.append(Item(source=printable(source), output="", error=f"{place}: {error}"))
-    items = reject_conflicts(items)
-    return Listing(items, (*table.notes, *alike_names(items)))
+            found.append(Item(source=printable(source), output="", error=f"{place}: {error}"))
+    videos = tuple(item for item in found if _is_video(item.source))
+    items = reject_conflicts(item for item in found if not _is_video(item.source))
+    return Listing(items, (*table.notes, *alike_names([*items, *videos])), videos)
+
+
+def _is_video(path: str) -> bool:
+    """Whether a row is about a video; a GIF in a list is one, as a GIF that is named alone."""
+    suffix = os.path.splitext(path)[1].lower()  # noqa: PTH122 - half the time, 100 000 times
+    return suffix in VIDEO_SUFFIXES or suffix == ".gif"
 
 
 def _item(row: Row, folder: Path, output: Path, format: str | None, finder: FileFinder) -> Item:
@@ -94,14 +102,14 @@ def _item(row: Row, folder: Path, output: Path, format: str | None, finder: File
     source = finder.find(folder, name)
     return Item(
         source=os.path.normpath(source),
-        output=str(with_format_suffix(_output(row, source, folder, output), format)),
+        output=str(_output(row, source, folder, output, format)),
         instruction=instruction if instruction and instruction.strip() else None,
         negative_prompt=row.get("negative_prompt"),
         **{key: _number(key, row.get(key)) for key in NUMBERS},
     )
 
 
-def _output(row: Row, source: Path, folder: Path, output: Path) -> Path:
+def _output(row: Row, source: Path, folder: Path, output: Path, format: str | None) -> Path:
     # A backslash is a separator: a table with results on Windows, and no name of a result has one.
     requested = (row.get("output") or "").strip().replace("\\", "/")
     if requested:
@@ -112,10 +120,12 @@ def _output(row: Row, source: Path, folder: Path, output: Path) -> Path:
         own = Path(os.path.normpath(source))
         home = os.path.normpath(folder)
         target = output / (own.relative_to(home) if own.is_relative_to(home) else own.name)
+    if _is_video(str(source)):
+        return target  # its suffix is checked with the codec
     if suffix_format(target) is None:
         what = f"output {requested}" if requested else target.name
         raise ValueError(f"{what} has no suffix of a known format ({FORMATS_TEXT})")
-    return target
+    return with_format_suffix(target, format)
 
 
 def _number(key: str, value: object) -> Any:
