@@ -20,6 +20,7 @@ _ENCODING = get_type_hints(Encoding)
 CODECS: tuple[str, ...] = get_args(VideoCodec)
 FORMATS: tuple[str, ...] = get_args(get_args(_ENCODING["format"])[0])
 DEINTERLACING: tuple[str, ...] = get_args(Deinterlacing)
+AUDIO: tuple[str, ...] = get_args(_ENCODING["audio"])
 PRIORITIES: tuple[str, ...] = get_args(Priority)
 
 
@@ -146,6 +147,18 @@ class OutputOptions(OptionGroup):
             default="the codec's",
         ),
     ] = None
+    audio: Annotated[
+        str,
+        option(
+            "--audio",
+            metavar="NAME",
+            help=f"Sound of a video: {', '.join(AUDIO)}. auto copies it, or converts it to FLAC "
+            "(PCM in .mov, Opus in .webm) where the container cannot hold it.",
+            **choice(AUDIO),
+            panel=OUTPUT,
+            default="auto",
+        ),
+    ] = "auto"
     format: Annotated[
         str | None,
         option(
@@ -172,8 +185,15 @@ class OutputOptions(OptionGroup):
 
     def encoding(self) -> Encoding:
         """How the result is encoded."""
-        values = {"codec": self.codec, "crf": self.crf, "pixel_format": self.pix_fmt}
-        return msgspec.convert({**values, "format": self.format, "quality": self.quality}, Encoding)
+        values = {
+            "codec": self.codec,
+            "crf": self.crf,
+            "pixel_format": self.pix_fmt,
+            "audio": self.audio,
+            "format": self.format,
+            "quality": self.quality,
+        }
+        return msgspec.convert(values, Encoding)
 
 
 JobArgument = Annotated[

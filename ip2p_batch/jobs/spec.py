@@ -202,6 +202,10 @@ class Encoding(FrozenStruct, frozen=True, kw_only=True):
         format: image format (``png``, ``jpeg``, ``webp``, ``tiff``, ``bmp``, ``avif``); None
             keeps each image's own.
         quality: image quality 1-100 for lossy formats; None is the format's default.
+        audio: what happens to the sound of a video. ``auto`` copies it, and converts it where the
+            container cannot hold it: to FLAC, or to PCM in ``.mov`` and Opus in ``.webm``.
+            ``copy`` never converts, ``flac`` and ``aac`` convert all sound that has another codec,
+            ``none`` leaves it out.
     """
 
     codec: VideoCodec | None = None
@@ -209,6 +213,7 @@ class Encoding(FrozenStruct, frozen=True, kw_only=True):
     crf: int | None = None
     format: Literal["png", "jpeg", "webp", "tiff", "bmp", "avif"] | None = None
     quality: int | None = None
+    audio: Literal["auto", "copy", "flac", "aac", "none"] = "auto"
 
 
 class Decoding(FrozenStruct, frozen=True, kw_only=True):

@@ -19,11 +19,14 @@ from ...frame import FrameTable
 from ...jobs.spec import Encoding, VideoFacts
 from . import stream_copy
 from .codecs import codec_of
-from .output import CONTAINERS
-from .packets import TimeRange, copied_packets, merge_by_time
+from .containers import CONTAINERS
+from .packets import Route, TimeRange, copied_packets, merge_by_time
 from .pyav import fraction, open_input, open_output, ratio
 from .segment_packets import decoding_order, timed_packets
+from .sound import SoundConverter, add_sound
+from .stream_plan import StreamPlan, Target, plan_streams
 from .timestamps import Times
+from .types import OutputContainer
 
 #: Latest start of a file, in seconds, that is kept. A later one is the clock of a recorded stream
 #: that was already running.
@@ -107,15 +110,11 @@ def join(
             video.codec_context.codec_tag = template.codec_context.codec_tag
         video.time_base = base
         stream_copy.set_rate(video, fraction(facts.frame_rate), target_format.counts_frames)
-        stream_copy.copy_video_tags(container.streams[facts.stream], video)
-        copies = stream_copy.add_copies(
-            container,
-            target,
-            facts.stream,
-            path=source,
-            sample=segments[0],
-            format_name=target_format.name,
+        stream_copy.copy_stream_tags(container.streams[facts.stream], video)
+        plans = plan_streams(
+            container, facts.stream, Target(output, suffix.lower(), encoding, segments[0])
         )
+        routes = _add_routes(plans, target, offset, kept)
         stream_copy.copy_headers(container, target, offset, kept)
         video_packets = timed_packets(
             segments,
@@ -127,11 +126,39 @@ def join(
             by_decoding=target_format.keeps_time_base,
         )
         others = copied_packets(
-            container, copies, offset, kept, preroll=target_format.keeps_time_base
+            container, routes, offset, kept, preroll=target_format.keeps_time_base
         )
         for packet, stream in merge_by_time(video_packets, video, others):
             packet.stream = stream
             target.mux(packet)
+
+
+def _add_routes(
+    plans: Sequence[StreamPlan],
+    target: OutputContainer,
+    offset: Fraction,
+    kept: TimeRange | None,
+) -> dict[int, Route]:
+    """Add a stream for each one that is kept, with its tags and flags.
+
+    Returns:
+        routes by the source's stream index; without attachments, which have no packets.
+    """
+    routes = {}
+    for plan in plans:
+        original = plan.stream
+        if plan.action == "omit":
+            continue
+        if plan.action == "sound":
+            added = add_sound(target, original, plan.codec)
+            converter = SoundConverter(original, added, offset, kept)
+            routes[original.index] = Route(added, converter)
+        else:
+            added = stream_copy.add_copy(target, original)
+            if original.type != "attachment":
+                routes[original.index] = Route(added)
+        stream_copy.copy_stream_tags(original, added)
+    return routes
 
 
 def verify(output: Path, facts: VideoFacts, table: FrameTable, *, start: int, stop: int) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
@@ -13,10 +12,8 @@ import numpy as np
 from ...errors import OutputError, RecipeError
 from ...frame import Frame
 from ...jobs.spec import Encoding, VideoCodec, VideoFacts
-from . import stream_copy
 from .codecs import (
     CODECS,
-    DEFAULT_CODEC,
     Codec,
     allowed_formats,
     codec_name,
@@ -25,49 +22,12 @@ from .codecs import (
     pixel_format,
     segment_suffix,
 )
+from .containers import CONTAINERS
 from .pixel_formats import chroma_name, chroma_share, format_depth
 from .pyav import fraction, open_input
 from .segment import SegmentWriter
+from .stream_plan import Target, plan_streams
 from .timestamps import Times
-
-
-@dataclass(frozen=True, slots=True)
-class Container:
-    """A container that outputs can have.
-
-    Attributes:
-        name: FFmpeg's.
-        keeps_time_base: whether it stores the source's time base; Matroska counts milliseconds.
-        codec: the default codec of its videos.
-        alpha_codec: the same for a source with transparency; empty if no codec keeps it there.
-        is_default: whether a source in such a container gets a result in one.
-        counts_frames: whether it stores no times, but only frames at one constant rate.
-    """
-
-    name: str
-    keeps_time_base: bool
-    codec: VideoCodec = DEFAULT_CODEC
-    alpha_codec: VideoCodec | None = None
-    is_default: bool = True
-    counts_frames: bool = False
-
-
-#: Containers by the suffix of the output.
-CONTAINERS: Mapping[str, Container] = {
-    ".mp4": Container("mp4", keeps_time_base=True),
-    ".m4v": Container("mp4", keeps_time_base=True),
-    ".mov": Container("mov", keeps_time_base=True, alpha_codec="prores"),
-    ".mkv": Container("matroska", keeps_time_base=False, alpha_codec="ffv1"),
-    ".webm": Container("webm", keeps_time_base=False, codec="av1", alpha_codec="vp9"),
-    ".ts": Container("mpegts", keeps_time_base=False, is_default=False),
-    ".mxf": Container(
-        "mxf", keeps_time_base=False, codec="dnxhr", is_default=False, counts_frames=True
-    ),
-    ".avi": Container(
-        "avi", keeps_time_base=False, codec="ffv1", is_default=False, counts_frames=True
-    ),
-}
-
 
 #: Default codecs that do not write small frames, and what replaces them.
 _FOR_SMALL_FRAMES: Mapping[VideoCodec, VideoCodec] = {"av1": "vp9", "dnxhr": "prores"}
@@ -156,11 +116,11 @@ def check_output(source: Path, output: Path, facts: VideoFacts, encoding: Encodi
     each other stream of the source, because some muxers refuse a stream only at its first packet.
 
     Returns:
-        one line for each subtitle, data or cover stream that the container cannot hold.
+        one line for each stream that is converted or left out.
 
     Raises:
-        OutputError: the container cannot hold the codec or the sound, or is not supported; the
-            encoder cannot start.
+        OutputError: the container is not supported, or cannot hold the codec, or the sound as
+            ``encoding`` requests it; the encoder cannot start.
         RecipeError: ``crf`` is out of the codec's range, or the codec does not have this pixel
             format.
     """
@@ -168,26 +128,12 @@ def check_output(source: Path, output: Path, facts: VideoFacts, encoding: Encodi
     _check_container(output, suffix, codec, encoding)
     _check_crf(codec, encoding)
     _check_pixel_format(facts, encoding)
-    warnings = []
     with tempfile.TemporaryDirectory(prefix="ip2p-") as folder:
         sample = _sample_segment(Path(folder), facts, encoding)
         with open_input(source) as container:
-            for stream in stream_copy.copyable_streams(container, facts.stream):
-                if stream_copy.container_accepts(
-                    stream, source, sample, CONTAINERS[suffix].name
-                ) or stream_copy.is_empty(stream, source):  # announced in the header only
-                    continue
-                name = stream_copy.describe(stream)
-                if stream.type == "audio":
-                    raise OutputError(
-                        f"{output.name}: {suffix} files cannot hold the source's {name}.",
-                        path=output,
-                        hint="Convert the sound first: ffmpeg -i FILE -c copy -c:a flac NEW.mkv"
-                        if suffix == ".mkv"
-                        else f"Name the output {output.stem}.mkv, which can.",
-                    )
-                warnings.append(f"{suffix} files cannot hold the source's {name}; it is left out.")
-    return warnings
+            target = Target(output, suffix, encoding, sample)
+            plans = plan_streams(container, facts.stream, target)
+    return [plan.warning for plan in plans if plan.warning]
 
 
 def _check_container(output: Path, suffix: str, codec: Codec, encoding: Encoding) -> None:

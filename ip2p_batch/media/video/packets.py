@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import Protocol
 
 from .pyav import MEDIA_ERRORS, fraction, ratio
 from .streams import is_cover
@@ -24,18 +25,33 @@ class TimeRange:
     stop: Fraction | None
 
 
+class Converter(Protocol):
+    """Turns the packets of a stream of the source into packets of the output, with final times."""
+
+    def push(self, packet: Packet) -> Iterator[Packet]: ...
+    def flush(self) -> Iterator[Packet]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """Where the packets of a stream of the source go; they are copied without a ``converter``."""
+
+    output: Stream
+    converter: Converter | None = None
+
+
 def copied_packets(
     source: InputContainer,
-    copies: Mapping[int, Stream],
+    routes: Mapping[int, Route],
     offset: Fraction,
     kept: TimeRange | None,
     *,
     preroll: bool,
 ) -> Iterator[tuple[Packet, Stream]]:
-    """Read the packets of all copied streams, with their times moved.
+    """Read the packets of all copied and converted streams, with their times moved.
 
     Args:
-        copies: stream of the output by the index of the source's stream.
+        routes: by the index of the source's stream.
         offset: seconds to subtract from every time.
         kept: leave out packets that neither sound nor show in this range; None keeps all.
         preroll: keep sound from before the first frame: a decoder needs one packet of it to
@@ -45,23 +61,40 @@ def copied_packets(
     Yields:
         packets and their streams of the output, in the source's order.
     """
-    if not copies:
-        return
-    streams = [stream for stream in source.streams if stream.index in copies]
+    streams = [stream for stream in source.streams if stream.index in routes]
     previous: dict[int, Packet] = {}
+    for packet in _demux(source, streams):
+        stream = packet.stream
+        route = routes[stream.index]
+        if route.converter is not None:
+            for converted in route.converter.push(packet):
+                if _is_writable(converted, route.output, preroll=preroll):
+                    yield converted, route.output
+            continue
+        for selected in _select(packet, stream, kept, previous, preroll=preroll):
+            _move(selected, offset, stream)
+            if _is_writable(selected, stream, preroll=preroll):
+                yield selected, route.output
+    for route in routes.values():
+        for converted in route.converter.flush() if route.converter is not None else ():
+            if _is_writable(converted, route.output, preroll=preroll):
+                yield converted, route.output
+
+
+def _demux(source: InputContainer, streams: list[Stream]) -> Iterator[Packet]:
+    """Packets with content of some streams, up to where the file is damaged."""
+    if not streams:
+        return
     try:
-        for packet in source.demux(streams):
-            if not packet.size:
-                continue
-            stream = packet.stream
-            copy = copies[stream.index]
-            for selected in _select(packet, stream, kept, previous, preroll=preroll):
-                _move(selected, offset, stream)
-                delayed = stream.codec_context.name in _WITH_CODEC_DELAY
-                if preroll or delayed or _start(selected) >= 0:
-                    yield selected, copy
+        yield from (packet for packet in source.demux(streams) if packet.size)
     except MEDIA_ERRORS:
         return  # the source is truncated, as a note of its plan says
+
+
+def _is_writable(packet: Packet, stream: Stream, *, preroll: bool) -> bool:
+    """Whether the container can hold a packet at its time, see :func:`copied_packets`."""
+    delayed = stream.codec_context.name in _WITH_CODEC_DELAY
+    return preroll or delayed or _start(packet) >= 0
 
 
 def merge_by_time(
