@@ -59,6 +59,7 @@ def make(
     mirror: bool = False,
     sar: Fraction | None = None,
     transfer: int | None = None,
+    primaries: int | None = None,
     audio: str | None = None,
     subtitles: bool = False,
     chapters: bool = False,
@@ -89,6 +90,8 @@ def make(
             context.colorspace, context.color_range = matrix, _RANGES[full_range]
         if transfer is not None:
             context.color_trc = transfer
+        if primaries is not None:
+            context.color_primaries = primaries
         if rotation or mirror:
             video.set_display_rotation(rotation, hflip=mirror)
         sound = _sound_stream(target, audio)

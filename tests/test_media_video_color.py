@@ -1,5 +1,7 @@
 """Colour patches through every conversion are restored within rounding."""
 
+from typing import Any
+
 import av
 import numpy as np
 import pytest
@@ -101,7 +103,7 @@ def test_high_dynamic_range_is_refused_with_a_hint(tmp_path, transfer, name):
 
 
 def test_a_matrix_without_a_conversion_is_refused(tmp_path):
-    frame = av.VideoFrame(64, 64, "yuv420p")
+    frame: Any = av.VideoFrame(64, 64, "yuv420p")
     frame.colorspace = 8  # YCgCo
     with pytest.raises(SourceError, match="matrix"):
-        color.color_facts(frame, tmp_path / "x.mp4")  # type: ignore[arg-type]
+        color.color_facts(frame, tmp_path / "x.mp4", color.frame_tags(frame, "h264"))

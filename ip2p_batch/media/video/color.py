@@ -8,14 +8,15 @@ code points), and the encoder gets the same values as tags.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import cast
+from typing import NamedTuple, cast
 
 import av
+import msgspec
 import numpy as np
 
 from ...errors import SourceError
 from ...frame import Image
-from ...jobs.spec import ColorFacts
+from ...jobs.spec import ColorFacts, VideoFacts
 from .types import CodecContext, VideoFrame
 
 UNSPECIFIED = 2
@@ -28,41 +29,124 @@ _HDR_TRANSFERS = {16: "HDR10 (PQ)", 18: "HDR (HLG)"}
 SWSCALE = 4 | 0x40000 | 0x2000 | 0x4000  # BICUBIC | ACCURATE_RND | FULL_CHR_H_INT | _INP
 
 
-def color_facts(frame: VideoFrame, path: Path) -> ColorFacts:
+class Tags(NamedTuple):
+    """What a file states about its samples: H.273 codes, and FFmpeg's range; 0 is not stated."""
+
+    matrix: int = 0
+    color_range: int = 0
+    primaries: int = 0
+    transfer: int = 0
+
+    def or_else(self, other: Tags) -> Tags:
+        """These, and those of ``other`` where nothing is stated here."""
+        return Tags(*(mine or theirs for mine, theirs in zip(self, other, strict=True)))
+
+
+def container_tags(container: str, context: CodecContext) -> Tags:
+    """The tags that a container has for a stream whose decoder has not started.
+
+    Args:
+        container: FFmpeg's name. Those without such tags give the ones of some later frame.
+    """
+    if not any(name in container for name in ("mp4", "matroska", "mxf")):
+        return Tags()
+    values = (context.colorspace, context.color_primaries, context.color_trc)
+    matrix, primaries, transfer = (_stated(value) for value in values)
+    return Tags(matrix, int(context.color_range), primaries, transfer)
+
+
+def frame_tags(frame: VideoFrame, codec: str) -> Tags:
+    """The tags of a decoded frame.
+
+    Args:
+        codec: FFmpeg's name. Its HEVC decoder gives limited range to frames that state nothing.
+    """
+    values = (frame.colorspace, frame.color_primaries, frame.color_trc)
+    matrix, primaries, transfer = (_stated(value) for value in values)
+    color_range = FULL if frame.format.name.startswith("yuvj") else int(frame.color_range)
+    if codec == "hevc" and color_range == LIMITED and not (matrix or primaries or transfer):
+        color_range = 0
+    return Tags(matrix, color_range, primaries, transfer)
+
+
+def _stated(code: int) -> int:
+    return 0 if int(code) == UNSPECIFIED else int(code)
+
+
+def dynamic_range(transfer: int) -> str:
+    """Name of the dynamic range of a transfer characteristic (H.273 code)."""
+    return _HDR_TRANSFERS.get(transfer, "SDR")
+
+
+def color_facts(frame: VideoFrame, path: Path, tags: Tags) -> ColorFacts:
     """How to interpret the samples of a decoded frame.
 
     Untagged video counts as BT.709 from 720 lines or 1280 columns up, else as BT.601, as players
     do. RGB video (GIF, some screen recordings) is written as BT.709.
 
+    Args:
+        tags: of the frame, and of the container where the frame has none.
+
     Raises:
         SourceError: high dynamic range, or a colour matrix without a conversion.
     """
-    transfer = int(frame.color_trc)
-    if transfer in _HDR_TRANSFERS:
+    if tags.transfer in _HDR_TRANSFERS:
         raise SourceError(
-            f"{path}: {_HDR_TRANSFERS[transfer]} video is not supported.",
+            f"{path}: {_HDR_TRANSFERS[tags.transfer]} video is not supported.",
             path=path,
             hint="Tone-map it to SDR first, for example with ffmpeg's `libplacebo` or `tonemap`.",
         )
     if frame.format.is_rgb:
         return ColorFacts()
-    full = int(frame.color_range) == FULL or frame.format.name.startswith("yuvj")
-    matrix = int(frame.colorspace)
-    tagged = matrix not in (0, UNSPECIFIED)
-    if not tagged:
-        matrix = BT709 if frame.height >= 720 or frame.width >= 1280 else BT601
-    if matrix not in SWSCALE_MATRICES:
+    check_matrix(tags.matrix, path)
+    default = BT709 if frame.height >= 720 or frame.width >= 1280 else BT601
+    return ColorFacts(
+        matrix=tags.matrix or default,
+        full_range=tags.color_range == FULL,
+        primaries=tags.primaries or UNSPECIFIED,
+        transfer=tags.transfer or UNSPECIFIED,
+        tagged=bool(tags.matrix),
+    )
+
+
+def check_matrix(matrix: int, path: Path) -> None:
+    """Refuse a colour matrix without a conversion.
+
+    Raises:
+        SourceError: see above.
+    """
+    if matrix and matrix not in SWSCALE_MATRICES:
         raise SourceError(
             f"{path}: its colour matrix (H.273 code {matrix}) is not supported.",
             path=path,
             hint="Convert it to BT.709 first: ffmpeg -i FILE -vf colorspace=bt709 NEW.mp4",
         )
-    return ColorFacts(
-        matrix=matrix,
-        full_range=full,
-        primaries=int(frame.color_primaries) or UNSPECIFIED,
-        transfer=transfer or UNSPECIFIED,
-        tagged=tagged,
+
+
+def check_dynamic_range(frame: VideoFrame, facts: VideoFacts, path: Path) -> None:
+    """Refuse a frame that is HDR in an SDR video, or the other way round.
+
+    Raises:
+        SourceError: it is. Planning finds it where all frames are decoded.
+    """
+    then, now = (dynamic_range(int(code)) for code in (facts.color.transfer, frame.color_trc))
+    if now != then and int(frame.color_trc) not in (0, UNSPECIFIED):
+        raise SourceError(
+            f"{path}: it is {then} at first, and {now} later; one result has one dynamic range.",
+            path=path,
+            hint="`ip2p-batch plan` without --no-scenes names the time at which it changes.",
+            survives="Finished chunks are kept.",
+        )
+
+
+def frame_color(frame: VideoFrame, facts: VideoFacts) -> ColorFacts:
+    """How to interpret the samples of one frame: by its own tags, else like the first frame."""
+    tags = frame_tags(frame, facts.codec)
+    color = facts.color
+    return msgspec.structs.replace(
+        color,
+        matrix=tags.matrix if tags.matrix in SWSCALE_MATRICES else color.matrix,
+        full_range=tags.color_range == FULL if tags.color_range else color.full_range,
     )
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
+from ...errors import SourceError
 from ...jobs.spec import Deinterlacing, VideoFacts
 from . import color
 from .ending import find_ending, header_end
@@ -32,11 +33,13 @@ def header_facts(
     frame: VideoFrame,
     path: Path,
     deinterlace: Deinterlacing,
+    container_tags: color.Tags,
 ) -> VideoFacts:
     """Facts from the headers and the first decoded frame; counts are the header's, unchecked.
 
     Args:
         deinterlace: of :class:`Decoding`.
+        container_tags: the container's, where the frame states nothing.
 
     Raises:
         SourceError: high dynamic range, or a colour matrix without a conversion.
@@ -51,6 +54,7 @@ def header_facts(
         or stream.metadata.get("alpha_mode", stream.metadata.get("ALPHA_MODE")) == "1"
     )
     rotation, mirrored = orientation(frame)
+    tags = color.frame_tags(frame, stream.codec_context.name).or_else(container_tags)
     fields = FieldCounter()
     fields.feed(frame)
     return VideoFacts(
@@ -72,7 +76,7 @@ def header_facts(
         field_order=fields.order,
         deinterlace=deinterlace,
         has_alpha=has_alpha,
-        color=color.color_facts(frame, path),
+        color=color.color_facts(frame, path, tags),
         audio_streams=len(container.streams.audio),
         subtitle_streams=len(container.streams.subtitles),
     )
@@ -92,6 +96,9 @@ def scanned_facts(
         draft: see :func:`header_facts`.
         scan: of the whole file.
         pts: presentation times of all frames, sorted, at least one.
+
+    Raises:
+        SourceError: the dynamic range changes within the video.
     """
     if scan.was_decoded:
         draft = _with_fields(draft, scan)
@@ -109,7 +116,7 @@ def scanned_facts(
             f"The file is truncated: about {cut_off} frames ({ending.missing_seconds:.1f} s) at "
             f"its end are missing; {len(pts)} frames are edited."
         )
-    notes += _content_notes(draft, scan)
+    notes += _content_notes(draft, scan) + _color_notes(draft, scan, int(pts[0]), path)
     return msgspec.structs.replace(
         draft,
         frames=len(pts),
@@ -171,6 +178,35 @@ def _with_fields(draft: VideoFacts, scan: Scan) -> VideoFacts:
         field_order=scan.fields.order,
         deinterlace="off" if draft.deinterlace == "auto" and not interlaced else draft.deinterlace,
     )
+
+
+def _color_notes(draft: VideoFacts, scan: Scan, first: int, path: Path) -> list[str]:
+    """Notes on colours that change within the video; matrix and range are converted by frames.
+
+    Args:
+        first: time of the first frame, in ticks.
+
+    Raises:
+        SourceError: the dynamic range changes.
+    """
+    own = draft.color
+    primaries = {own.primaries}
+    for tags, ticks in scan.colors.items():
+        then, now = (color.dynamic_range(code) for code in (own.transfer, tags.transfer))
+        if tags.transfer and now != then:
+            seconds = max(0.0, float((ticks - first) * scan.time_base))
+            raise SourceError(
+                f"{path}: it is {then} at first, and {now} from {seconds:.2f} s on; one result "
+                "has one dynamic range.",
+                path=path,
+                hint="Cut it there, and edit the parts: ffmpeg -i FILE -t "
+                f"{seconds:.2f} -c copy FIRST.mkv; ffmpeg -ss {seconds:.2f} -i FILE -c copy "
+                "SECOND.mkv",
+            )
+        primaries.add(tags.primaries or own.primaries)
+    if len(primaries) > 1:
+        return ["The colour primaries change within the video; the result has those of the start."]
+    return []
 
 
 def _field_notes(draft: VideoFacts) -> list[str]:

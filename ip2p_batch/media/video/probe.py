@@ -12,6 +12,7 @@ import numpy as np
 from ...errors import SourceError
 from ...jobs.spec import Decoding, VideoFacts
 from .. import limits
+from .color import container_tags
 from .dolby_vision import refuse_dolby_vision
 from .facts import header_facts, scanned_facts
 from .pyav import MEDIA_ERRORS, fraction, open_input
@@ -89,8 +90,11 @@ def _open_stream(path: Path, index: int | None) -> Iterator[tuple[InputContainer
 def _draft_facts(path: Path, decoding: Decoding) -> VideoFacts:
     with _open_stream(path, decoding.stream) as (container, stream):
         refuse_dolby_vision(path, container.format.name, stream.index)
+        tags = container_tags(
+            container.format.name, stream.codec_context
+        )  # decoding overwrites them
         frame = _first_frame(container, stream, path)
-        return header_facts(container, stream, frame, path, decoding.deinterlace)
+        return header_facts(container, stream, frame, path, decoding.deinterlace, tags)
 
 
 def _first_frame(container: InputContainer, stream: Stream, path: Path) -> VideoFrame:

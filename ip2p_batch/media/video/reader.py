@@ -11,6 +11,7 @@ from typing import Generic, Literal, Self, TypeVar, cast, overload
 from ...errors import SourceError
 from ...frame import Frame, FullFrame, FullImage, Image
 from ...jobs.spec import VideoFacts
+from .color import check_dynamic_range
 from .deinterlace import LOOKBACK, deinterlaced
 from .pixels import upright_image
 from .pyav import MEDIA_ERRORS, open_input
@@ -164,6 +165,7 @@ class VideoReader(Generic[AnyFrame]):
         return cast(AnyFrame, kind(number, int(self._pts[number]), cast(Image, image)))
 
     def _to_image(self, frame: VideoFrame) -> FullImage:
+        check_dynamic_range(frame, self._facts, self._path)
         return upright_image(frame, self._facts, deep=self._is_deep)
 
     def _frames_from(self, number: int) -> Iterator[VideoFrame]:

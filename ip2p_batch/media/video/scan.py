@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from .. import limits
+from .color import Tags, check_matrix, frame_tags
 from .fields import FieldCounter
 from .pyav import MEDIA_ERRORS, fraction, ratio
 from .scenes import CutFinder
@@ -44,6 +45,7 @@ class Scan:
         damaged: frames that decode with errors.
         sizes: every ``(width, height)`` of decoded frames.
         fields: interlaced frames among the decoded ones.
+        colors: the first time at which frames have these colour tags, in ticks.
     """
 
     def __init__(self, stream: Stream, time_base: Fraction, path: Path) -> None:
@@ -62,6 +64,8 @@ class Scan:
         self.damaged = 0
         self.sizes: set[tuple[int, int]] = set()
         self.fields = FieldCounter()
+        self.colors: dict[Tags, int] = {}
+        self._codec = stream.codec_context.name
 
     @property
     def was_decoded(self) -> bool:
@@ -85,7 +89,8 @@ class Scan:
         """Decode every frame; returns the first frames of new shots, in decoding order.
 
         Raises:
-            SourceError: the stream has more frames than ``limits.FRAMES``.
+            SourceError: the stream has more frames than ``limits.FRAMES``, or a colour matrix
+                without a conversion.
         """
         finder = CutFinder()
 
@@ -97,6 +102,7 @@ class Scan:
                 self.damaged += bool(frame.is_corrupt)
                 self.sizes.add((frame.width, frame.height))
                 self.fields.feed(frame)
+                self._take_colors(frame, int(frame.pts))
                 self.decoded.append(int(frame.pts))
                 finder.feed(frame)
                 if len(self.decoded) % _FRAMES_PER_REPORT == 0:
@@ -106,6 +112,12 @@ class Scan:
             take(decode_packet(packet))
         take(flush_decoder(stream))
         return tuple(finder.cuts)
+
+    def _take_colors(self, frame: VideoFrame, pts: int) -> None:
+        tags = frame_tags(frame, self._codec)
+        if tags not in self.colors:
+            check_matrix(tags.matrix, self._path)  # before FFmpeg refuses to convert the frame
+            self.colors[tags] = pts
 
     def _packets(self, container: InputContainer) -> Iterator[Packet]:
         """Packets of the video stream, then an empty one that flushes the decoder."""
