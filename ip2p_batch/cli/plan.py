@@ -5,12 +5,16 @@ from __future__ import annotations
 import math
 from collections import Counter
 from contextlib import suppress
+from datetime import datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..editing.tile_options import TileOptions
 from ..errors import ModelError
 from ..models import catalog
+from ..planning import pace
 from ..planning.memory import memory
+from ..settings import Settings
 from . import exits, formatting, terminal
 from .inputs import InputArguments, request_from, split_arguments
 from .options import OutputOptions, ReportOptions, SourceOptions
@@ -83,6 +87,7 @@ def as_json(prepared: PreparedJob) -> dict[str, Any]:
         "edit": plan.edit_method(recipe),
         "tiles": _tile_counts(prepared) if recipe.detail == "tiles" else [],
         "hints": _hints(recipe),
+        "estimate": pace.estimate(prepared.job, plan, prepared.items, Settings.from_env().cache),
         "memory": [memory(recipe, *_largest_input(prepared), gpu=gpu) for gpu in (True, False)],
     }
 
@@ -102,6 +107,7 @@ def describe(prepared: PreparedJob) -> list[str]:
     pairs += [
         ("chunks", _chunks(plan, job)),
         ("memory", _memory(prepared)),
+        ("estimate", _estimate(prepared)),
         ("output", job.output),
     ]
     if facts is not None:
@@ -256,6 +262,26 @@ def _memory(prepared: PreparedJob) -> str:
             f" ({need.dtype}: {formatting.size(need.weights)} of weights,"
             f" {formatting.size(batch * need.frame)} for {frames} at a time)"
         )
+    return "\n".join(lines)
+
+
+def _estimate(prepared: PreparedJob) -> str:
+    """Time and disk space, from the pace of an earlier job."""
+    job = prepared.job
+    found = pace.estimate(job, prepared.plan, prepared.items, Settings.from_env().cache)
+    if found is None:
+        return "unknown until a job with these settings has run on this machine"
+    measured = found.pace
+    on = datetime.fromtimestamp(measured.at).astimezone().date()
+    lines = [
+        f"about {formatting.duration(found.seconds)}, measured on {on}: {measured.fps:.3g}"
+        f" {job.source.noun}s/s with {formatting.plural(measured.workers, 'worker')}",
+        f"about {formatting.size(found.work_bytes)}"
+        + (" while it runs, half of it for the result" if job.source.is_video else ""),
+    ]
+    free = pace.free_bytes(Path(job.output))
+    if free is not None and free < found.work_bytes:
+        lines[-1] += f"; only {formatting.size(free)} are free"
     return "\n".join(lines)
 
 

@@ -20,11 +20,13 @@ from ..errors import Ip2pError, NoWorkerError
 from ..jobs.attempts import release_all
 from ..jobs.events import Event
 from ..jobs.folder import JobFolder
+from ..planning import pace
 from ..queue import redis_url
 from ..queue.capacity import limited_workers
 from ..queue.celery_executor import CeleryExecutor, connect_executor
 from ..queue.local_workers import LocalWorkers
 from ..queue.private_redis import PrivateRedis
+from ..settings import Settings
 from .dispatch import submit_job
 from .follow import done_event, follow_job
 from .local_executor import LocalExecutor
@@ -163,6 +165,7 @@ def _executor(
         return
     log = workers_log(folders[0])
     with (
+        _measured(folders[0]),
         PrivateRedis() as redis,
         _released_on_stop(folders),
         LocalWorkers(redis.url, selection.workers, selection.devices, log) as workers,
@@ -174,6 +177,17 @@ def _executor(
             workers.check()
 
         yield executor, check_workers
+
+
+@contextmanager
+def _measured(folder: JobFolder) -> Iterator[None]:
+    """Record the pace of a job that ended in this block, for the estimates of `plan`."""
+    started = time.time()
+    try:
+        yield
+    finally:
+        if folder.ended:
+            pace.record(folder, started, Settings.from_env().cache)
 
 
 @contextmanager
