@@ -17,6 +17,7 @@ from ip2p_batch.media.video.output import (
     check_output,
     check_times,
     format_notes,
+    odd_size_notes,
     output_suffix,
     resolved_encoding,
 )
@@ -159,6 +160,25 @@ def test_colour_resolution_that_is_lost_is_named(pix_fmt, encoding, words):
     )  # fmt: skip
     notes = format_notes(facts, encoding)
     assert words in notes[0] if words else not notes
+
+
+@pytest.mark.parametrize(
+    ("size", "rotation", "encoding", "crop"),
+    [
+        ((127, 97), 0, Encoding(), "crop=126:96:0:0"),
+        ((127, 96), 90, Encoding(codec="hevc"), "crop=96:126:0:0"),
+        ((128, 96), 0, Encoding(), ""),
+        ((127, 97), 0, Encoding(codec="av1"), ""),
+    ],
+)
+def test_odd_sizes_that_few_players_show_are_named_with_a_fix(size, rotation, encoding, crop):
+    width, height = size
+    facts = VideoFacts(
+        width=width, height=height, rotation=rotation, time_base=(1, 25), frame_rate=(25, 1),
+        frames=1, duration=1, codec="x", container="mov", pix_fmt="yuv420p",
+    )  # fmt: skip
+    notes = odd_size_notes(facts, encoding)
+    assert f"-vf {crop} " in notes[0] if crop else not notes
 
 
 @pytest.mark.parametrize("name", [name for name, facts in SOURCES.items() if "audio" in facts])

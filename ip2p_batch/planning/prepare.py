@@ -200,6 +200,7 @@ def _prepare_video(request: EditRequest, path: Path, output: Path, report: Repor
     warnings = [*facts.notes, *_depth_notes(facts, request)]
     warnings += video_output.check_output(path, output, facts, encoding)
     warnings += video_output.format_notes(facts, encoding)
+    warnings += video_output.odd_size_notes(facts, encoding)
     warnings += video_output.field_notes(facts, encoding)
     start, stop = frame_range(facts, index.pts, request.start, request.end)
     video_output.check_times(output, facts, index.pts[start:stop])

@@ -90,6 +90,21 @@ def format_notes(facts: VideoFacts, encoding: Encoding) -> list[str]:
     ]
 
 
+def odd_size_notes(facts: VideoFacts, encoding: Encoding) -> list[str]:
+    """Notes on frames with an odd side, whose chroma H.264 and HEVC cannot halve."""
+    width, height = facts.upright
+    name = codec_name(encoding)
+    halves = chroma_share(pixel_format(facts, encoding)) < 1
+    if name.split("_")[0] not in ("h264", "hevc") or halves or not (width % 2 or height % 2):
+        return []
+    even = f"{width - width % 2}:{height - height % 2}"
+    return [
+        f"Frames of {width}x{height} have an odd side, so {name} results have 4:4:4 chroma, which "
+        "few phones, TVs and browsers play; --codec av1 keeps the size in 4:2:0, or crop the "
+        f"source first: ffmpeg -i FILE -vf crop={even}:0:0 -crf 12 -c:a copy NEW.mkv"
+    ]
+
+
 def field_notes(facts: VideoFacts, encoding: Encoding) -> list[str]:
     """Notes on the fields of interlaced video that is edited as it is."""
     if facts.deinterlace != "off" or not facts.interlaced:
