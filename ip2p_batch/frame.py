@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +12,8 @@ Image = npt.NDArray[np.uint8]
 #: sRGB pixels at the source's size and depth: as :data:`Image`, or uint16 with 65535 for white if
 #: the source has more than 8 bits a sample.
 FullImage = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
+#: Opacity, shape ``(height, width)``: uint8 up to 255, or uint16 up to 65535.
+Alpha = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
 #: Presentation times of all frames of a video, in its time base, shape ``(frames,)``, sorted.
 FrameTable = npt.NDArray[np.int64]
 
@@ -23,15 +25,18 @@ class FullFrame:
     Attributes:
         index: position in the source, from 0, in display order; for images the item's number.
         pts: presentation time in the source stream's time base; 0 for images.
-        image: pixels, see :data:`FullImage`.
+        image: pixels, see :data:`FullImage`; under opacity 0 they continue the visible ones.
+        alpha: opacity at full size, uint8 or uint16, shape ``(height, width)``; None for a source
+            without transparency.
     """
 
     index: int
     pts: int
     image: FullImage
+    alpha: Alpha | None = field(default=None, kw_only=True)
 
     def with_image(self, image: Image) -> Frame:
-        """The same place with other pixels, of 8 bits."""
+        """The same place with other pixels, of 8 bits, and without opacity."""
         return Frame(self.index, self.pts, image)
 
 

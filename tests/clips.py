@@ -187,6 +187,44 @@ def make_deep(
     return path
 
 
+def cutout(number: int, width: int = 64, height: int = 64, hidden: int = 0) -> np.ndarray:
+    """An RGBA frame: a disc with a soft rim; ``hidden`` is the value of colours under opacity 0."""
+    y, x = np.mgrid[0:height, 0:width]
+    distance = np.hypot(x - width / 2, y - height / 2)
+    alpha = np.clip((min(width, height) * 0.4 - distance) * 40 + 2 * number, 0, 255)
+    image = np.dstack([picture(number, width, height), alpha.astype(np.uint8)])
+    image[image[..., 3] == 0, :3] = hidden
+    return image
+
+
+def make_rgba(
+    path: Path,
+    frames: int = 4,
+    *,
+    size: tuple[int, int] = (64, 64),
+    codec: str = "ffv1",
+    pix_fmt: str = "bgra",
+    options: dict[str, str] | None = None,
+    image=cutout,
+) -> Path:
+    """Write a video with transparency.
+
+    Args:
+        image: gives a frame's RGBA pixels by its number, width and height.
+    """
+    with av.open(str(path), "w") as target:
+        video = target.add_stream(codec, rate=25, options=options or {})
+        video.width, video.height, video.pix_fmt = *size, pix_fmt
+        video.codec_context.thread_count = 1
+        for number in range(frames):
+            frame = av.VideoFrame.from_ndarray(image(number, *size), format="rgba")
+            frame = frame.reformat(format=pix_fmt)
+            frame.pts, frame.time_base = number, Fraction(1, 25)
+            target.mux(video.encode(frame))  # type: ignore[arg-type]
+        target.mux(video.encode(None))
+    return path
+
+
 def first_planes(path: Path) -> list[np.ndarray]:
     """Samples of the first plane of every frame, of a format of more than 8 bits."""
     with av.open(str(path)) as container:

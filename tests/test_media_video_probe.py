@@ -79,10 +79,11 @@ def test_variable_frame_rates_keep_every_time(tmp_path):
     assert index.pts.tolist() == times and index.facts.time_base == (1, 90000)
 
 
-def test_notes_name_what_is_not_kept(tmp_path):
-    clip = clips.make(tmp_path / "c.mkv", 2, codec="prores_ks", pix_fmt="yuva444p10le")
-    notes = " ".join(probe.index_video(clip).facts.notes)
-    assert notes == "Transparency is not kept."
+def test_only_a_video_with_a_pixel_that_is_not_opaque_is_transparent(tmp_path):
+    opaque = clips.make(tmp_path / "c.mkv", 2, codec="prores_ks", pix_fmt="yuva444p10le")
+    assert not probe.index_video(opaque).facts.has_alpha
+    facts = probe.index_video(clips.make_rgba(tmp_path / "t.mkv", 3)).facts
+    assert facts.has_alpha and not facts.notes
 
 
 def cut_short(path: Path, share: float) -> Path:

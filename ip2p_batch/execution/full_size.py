@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..frame import FullImage, Image
+from ..frame import Alpha, FullImage, Image
+from ..media.alpha import partly_visible
 from ..media.depth import Samples16, to_16_bits
 from ..media.resize import Resize
 from ..recipe import Recipe
@@ -20,27 +21,42 @@ def keeps_depth(recipe: Recipe) -> bool:
     return recipe.detail != "edit"
 
 
-def needs_source(recipe: Recipe, resize: Resize, *, deep: bool) -> bool:
+def needs_source(recipe: Recipe, resize: Resize, *, deep: bool, transparent: bool = False) -> bool:
     """Whether results are made from the full-size source, and not from the edit alone.
 
-    An edit at about the source's size has all its detail, but only 8 bits a sample.
+    An edit at about the source's size has all its detail, but only 8 bits a sample, and the colours
+    of partly transparent pixels only mixed with their surroundings.
 
     Args:
         deep: whether results have more than 8 bits a sample.
+        transparent: whether the source has pixels that are not opaque.
     """
-    return recipe.detail == "tiles" or (recipe.detail == "source" and (resize.enlarges or deep))
+    needs = resize.enlarges or deep or transparent
+    return recipe.detail == "tiles" or (recipe.detail == "source" and needs)
 
 
-def at_full_size(resize: Resize, source: Image, edited: Image, full: FullImage) -> FullImage:
+def at_full_size(
+    resize: Resize, source: Image, edited: Image, full: FullImage, alpha: Alpha | None = None
+) -> FullImage:
     """The result of an edit that :func:`needs_source`.
 
-    Args, returns: as :func:`transferred`.
+    Args:
+        source, edited, full: as for :func:`transferred`.
+        alpha: opacity of ``full``, if it has transparency. Where it is partial, the model has seen
+            a mix with the surroundings, so the edit is transferred to the own colours there.
+
+    Returns:
+        as :func:`transferred`.
     """
     if resize.enlarges:
         return transferred(resize, source, edited, full)
     if full.dtype == np.uint8:
-        return resize.restore(edited)
-    return deepened(resize, source, edited, to_16_bits(full))
+        result: FullImage = resize.restore(edited)
+    else:
+        result = deepened(resize, source, edited, to_16_bits(full))
+    if alpha is None or not (partial := partly_visible(alpha)).any():
+        return result
+    return np.where(partial[..., None], transferred(resize, source, edited, full), result)
 
 
 def transferred(resize: Resize, source: Image, edited: Image, full: FullImage) -> FullImage:

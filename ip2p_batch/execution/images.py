@@ -26,6 +26,7 @@ from ..jobs.plan import ImageChunk
 from ..jobs.records import ItemResult
 from ..jobs.spec import Item, Job
 from ..media import limits
+from ..media.alpha import fill_hidden, partly_visible, weigh_visible
 from ..media.images.reader import Still, read_still
 from ..media.images.writer import write_still
 from ..media.resize import Resize
@@ -166,8 +167,13 @@ def _read(run: ChunkRun, chunk: ImageChunk) -> Iterator[tuple[int, _LoadedImage 
             continue
         height, width = still.image.shape[:2]
         resize = Resize.for_size(width, height, run.job.edit_size(width, height))
-        small = resize.apply(still.image)
-        uses_source = needs_source(recipe, resize, deep=still.image.dtype == np.uint16)
+        small = resize.apply(_shown(still))
+        uses_source = needs_source(
+            recipe,
+            resize,
+            deep=still.image.dtype == np.uint16,
+            transparent=still.alpha is not None and bool(partly_visible(still.alpha).any()),
+        )
         if width * height > _MAX_KEPT_PIXELS or not uses_source:
             still.image = _NO_PIXELS
         frame = Frame(index, 0, small)
@@ -175,10 +181,19 @@ def _read(run: ChunkRun, chunk: ImageChunk) -> Iterator[tuple[int, _LoadedImage 
 
 
 def _read_still(run: ChunkRun, item: Item) -> Still:
+    """An image, whose hidden pixels continue the visible ones."""
     # An image that planning accepted is not refused because of another limit here.
     most = max(limits.PIXELS.value(), item.width * item.height)
     path = run.folder.roots.allow(item.source)
-    return read_still(path, deep=keeps_depth(run.job.recipe), max_pixels=most)
+    still = read_still(path, deep=keeps_depth(run.job.recipe), max_pixels=most)
+    if still.alpha is not None:
+        still.image = fill_hidden(still.image, still.alpha)
+    return still
+
+
+def _shown(still: Still) -> FullImage:
+    """The pixels for the edit: colours count as much as they are visible."""
+    return still.image if still.alpha is None else weigh_visible(still.image, still.alpha)
 
 
 def _full_size(run: ChunkRun, picture: _LoadedImage, tiles: TilePass | None) -> FullImage:
@@ -199,7 +214,8 @@ def _full_size(run: ChunkRun, picture: _LoadedImage, tiles: TilePass | None) -> 
             raise SourceError(
                 f"{path}: it changed while it was edited", path=path, hint="Run `ip2p-batch retry`."
             )
-    result = at_full_size(resize, picture.source, picture.frame.image, pixels)
+    alpha = picture.still.alpha
+    result = at_full_size(resize, picture.source, picture.frame.image, pixels, alpha)
     if tiles is None:
         return result
     return tiles.refine(pixels, result, picture.frame, picture.overrides)

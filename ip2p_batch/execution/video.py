@@ -8,6 +8,7 @@ to keep the frames, and less time than to encode them.
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import logging
 from collections.abc import Callable, Iterator, Sequence
@@ -19,6 +20,7 @@ from ..errors import EditError
 from ..frame import Frame, FullFrame
 from ..jobs.log import chunk_log
 from ..jobs.plan import BorderChunk, VideoChunk
+from ..media.alpha import weigh_visible
 from ..media.resize import Resize
 from ..media.video.codecs import kept_bits, segment_suffix
 from ..media.video.reader import VideoReader
@@ -89,7 +91,9 @@ class _Video:
         self.resize = resize
 
     def resized(self, frame: FullFrame) -> Frame:
-        return frame.with_image(self.resize.apply(frame.image))
+        if frame.alpha is None:
+            return frame.with_image(self.resize.apply(frame.image))
+        return frame.with_image(self.resize.apply(weigh_visible(frame.image, frame.alpha)))
 
     def frames_at(self, numbers: Sequence[int]) -> list[Frame]:
         """Single frames, in ascending order."""
@@ -133,7 +137,12 @@ def _open_results(
     run: ChunkRun, chunk: VideoChunk, resize: Resize, tiles: TilePass | None
 ) -> Iterator[Callable[[Sequence[Pair]], Iterator[FullFrame]]]:
     """A function that makes full-size results of the chunk's own frames, which come in order."""
-    if not needs_source(run.job.recipe, resize, deep=_is_deep(run)):
+    facts = run.job.source.video
+    assert facts is not None
+    uses_source = needs_source(
+        run.job.recipe, resize, deep=_is_deep(run), transparent=facts.has_alpha
+    )
+    if not uses_source and not facts.has_alpha:
 
         def enlarged(pair: Pair) -> FullFrame:
             return pair.edited.with_image(resize.restore(pair.edited.image))
@@ -143,14 +152,17 @@ def _open_results(
 
     def transfer(work: tuple[Pair, FullFrame]) -> FullFrame:
         (source, edited), full = work
-        image = at_full_size(resize, source.image, edited.image, full.image)
-        return FullFrame(full.index, full.pts, image)
+        if uses_source:
+            image = at_full_size(resize, source.image, edited.image, full.image, full.alpha)
+        else:
+            image = resize.restore(edited.image)
+        return dataclasses.replace(full, image=image)
 
     def draw(work: tuple[Pair, FullFrame]) -> FullFrame:
         assert tiles is not None
         pair, full = work
         image = tiles.refine(full.image, transfer(work).image, pair.edited)
-        return FullFrame(full.index, full.pts, image)
+        return dataclasses.replace(full, image=image)
 
     with _open_reader(run) as reader, closing(reader.frames(chunk.start, chunk.stop)) as sources:
         if tiles is not None:  # in this thread, which uses the device

@@ -63,13 +63,14 @@ class VideoFacts(FrozenStruct, frozen=True, kw_only=True):
         duration: seconds, from the start of the first frame to the end of the last.
         last_ticks: duration of the last frame in ticks; 0 is one period of ``frame_rate``.
         lead_ticks: ticks by which the sound starts before the first frame.
-        has_alpha, bit_depth: of the stored samples.
+        has_alpha: whether any pixel is less than opaque.
+        bit_depth: of the stored samples.
         interlaced: frames that are flagged as interlaced (1 if the first one is, where nothing
             was decoded).
         field_order: of most interlaced frames; None without any.
         deinterlace: what the reader does with interlaced frames; ``off`` also where every frame
             was inspected and none is interlaced.
-        notes: one line each for the user ("Transparency is not kept.").
+        notes: one line each for the user ("The file is truncated: ...").
     """
 
     stream: int = 0

@@ -196,8 +196,9 @@ def _prepare_video(request: EditRequest, path: Path, output: Path, report: Repor
     )
     facts = index.facts
     encoding = video_output.resolved_encoding(output, facts, request.encoding)
+    transparency = video_output.alpha_notes(output, facts, request.encoding)
     request = msgspec.structs.replace(request, encoding=encoding)
-    warnings = [*facts.notes, *_depth_notes(facts, request)]
+    warnings = [*facts.notes, *_depth_notes(facts, request), *transparency]
     warnings += video_output.check_output(path, output, facts, encoding)
     warnings += video_output.format_notes(facts, encoding)
     warnings += video_output.odd_size_notes(facts, encoding)

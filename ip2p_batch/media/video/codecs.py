@@ -78,7 +78,8 @@ class Codec:
 
 _MP4_FAMILY = (".mp4", ".m4v", ".mov")
 _RGB = ("bgr0", "gbrp10le", "gbrp12le", "gbrp14le", "gbrp16le")
-_RGBA = ("bgra", "gbrap10le", "gbrap12le", "gbrap14le", "gbrap16le")
+#: Without gbrap14le, which FFmpeg 5 does not decode.
+_RGBA = ("bgra", "gbrap10le", "gbrap12le", "gbrap16le")
 
 
 def _yuv(*depths: int, chroma: Sequence[str] = ("420", "422", "444")) -> tuple[str, ...]:

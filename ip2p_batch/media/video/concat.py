@@ -110,6 +110,8 @@ def join(
             video.codec_context.codec_tag = template.codec_context.codec_tag
         video.time_base = base
         stream_copy.set_rate(video, fraction(facts.frame_rate), target_format.counts_frames)
+        if template.metadata.get("alpha_mode") == "1":  # else players do not look for opacity
+            video.codec_context.pix_fmt = "yuva420p"
         stream_copy.copy_stream_tags(container.streams[facts.stream], video)
         plans = plan_streams(
             container, facts.stream, Target(output, suffix.lower(), encoding, segments[0])

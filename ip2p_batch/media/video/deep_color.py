@@ -10,18 +10,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import cast
+from typing import Any, cast
 
 import av
 import cv2
 import numpy as np
 import numpy.typing as npt
 
-from ...frame import FullImage
+from ...frame import Alpha, FullImage
 from ...jobs.spec import ColorFacts
 from ..depth import Samples16, to_8_bits, to_16_bits
 from .color import FULL, LIMITED, SWSCALE, SWSCALE_MATRICES, from_rgb
-from .pixel_formats import component_depth, format_depth, is_rgb
+from .pixel_formats import component_depth, format_depth, has_alpha, is_rgb
 from .types import VideoFrame
 
 #: K_R and K_B of each matrix (H.273, table 4).
@@ -30,6 +30,7 @@ _LUMA_WEIGHTS = {
     7: (0.212, 0.087), 9: (0.2627, 0.0593),
 }  # fmt: skip
 _WHITE = 65535
+_U16 = np.dtype("<u2")
 _CHROMA_ZERO = 1 << 15
 
 Matrix = npt.NDArray[np.float64]
@@ -64,17 +65,43 @@ def to_rgb48(
     return np.asarray(rgb, dtype=np.uint16)
 
 
-def from_image(image: FullImage, color: ColorFacts, pix_fmt: str) -> VideoFrame:
+def from_image(
+    image: FullImage, color: ColorFacts, pix_fmt: str, alpha: Alpha | None = None
+) -> VideoFrame:
     """Convert RGB pixels to a frame of ``pix_fmt``, in the source's matrix and range.
 
     Args:
         image: uint8 or uint16, shape ``(height, width, 3)``; converted to the format's depth.
         color: the matrix and range to convert to; ignored if ``pix_fmt`` is RGB.
-        pix_fmt: RGB, or planar Y'CbCr, of 8 to 16 bits.
+        pix_fmt: RGB, or planar Y'CbCr, of 8 to 16 bits; with or without an opacity channel.
+        alpha: opacity, for a format with such a channel; None is opaque.
     """
+    if has_alpha(pix_fmt):
+        opaque = np.full(image.shape[:2], 255, np.uint8)
+        return _from_rgba(image, opaque if alpha is None else alpha, color, pix_fmt)
     if format_depth(pix_fmt) > 8 or (color.full_range and not is_rgb(pix_fmt)):
         return from_rgb48(to_16_bits(image), color, pix_fmt)
     return from_rgb(to_8_bits(image), color, pix_fmt)
+
+
+def _from_rgba(image: FullImage, alpha: Alpha, color: ColorFacts, pix_fmt: str) -> VideoFrame:
+    """See :func:`from_image`. Opacity has full range, whatever the colours have."""
+    depth = format_depth(pix_fmt)
+    shallow = _of_depth(alpha, depth)
+    if not is_rgb(pix_fmt):
+        opaque = from_image(image, color, pix_fmt.replace("yuva", "yuv"))
+        kind = np.dtype("u1" if depth == 8 else "<u2")
+        size = (image.shape[1], image.shape[0])
+        return _frame([*_planes(opaque, kind), shallow], size, pix_fmt)
+    samples: Any = np.dstack([_of_depth(image, depth), shallow])
+    if depth > 8:
+        return cast(VideoFrame, av.VideoFrame.from_ndarray(samples, format=pix_fmt))
+    frame = cast(VideoFrame, av.VideoFrame.from_ndarray(samples, format="rgba"))
+    return frame.reformat(format=pix_fmt)
+
+
+def _of_depth(samples: FullImage | Alpha, depth: int) -> Any:
+    return to_8_bits(samples) if depth == 8 else np.take(_rounded(depth), to_16_bits(samples))
 
 
 def from_rgb48(image: Samples16, color: ColorFacts, pix_fmt: str) -> VideoFrame:
@@ -154,10 +181,10 @@ def _reformat(
     )
 
 
-def _planes(frame: VideoFrame) -> list[Samples16]:
-    """Views of the planes of 16-bit samples, without the padding of their rows."""
+def _planes(frame: VideoFrame, kind: np.dtype[Any] = _U16) -> list[Samples16]:
+    """Views of the planes, without the padding of their rows."""
     return [
-        np.frombuffer(plane, np.dtype("<u2")).reshape(plane.height, -1)[:, : plane.width]
+        np.frombuffer(plane, kind).reshape(plane.height, -1)[:, : plane.width]
         for plane in frame.planes
     ]
 

@@ -11,6 +11,7 @@ import numpy as np
 from ...errors import SourceError
 from ...jobs.spec import Deinterlacing, VideoFacts
 from . import color
+from .alpha import announces_alpha, frame_has_alpha
 from .ending import find_ending, header_end
 from .fields import FieldCounter
 from .frame_rate import average_rate
@@ -48,11 +49,6 @@ def header_facts(
     rate = ratio(stream.average_rate, ratio(stream.guessed_rate, _DEFAULT_RATE))
     sar = ratio(stream.sample_aspect_ratio, (1, 1))
     duration = float(header_end(stream) or 0)
-    has_alpha = (
-        any(component.is_alpha for component in frame.format.components)
-        # VP8 and VP9 in Matroska: alpha is a second stream that only this tag announces.
-        or stream.metadata.get("alpha_mode", stream.metadata.get("ALPHA_MODE")) == "1"
-    )
     rotation, mirrored = orientation(frame)
     tags = color.frame_tags(frame, stream.codec_context.name).or_else(container_tags)
     fields = FieldCounter()
@@ -75,7 +71,7 @@ def header_facts(
         interlaced=fields.interlaced,
         field_order=fields.order,
         deinterlace=deinterlace,
-        has_alpha=has_alpha,
+        has_alpha=frame_has_alpha(frame) or announces_alpha(stream),
         color=color.color_facts(frame, path, tags),
         audio_streams=len(container.streams.audio),
         subtitle_streams=len(container.streams.subtitles),
@@ -156,8 +152,6 @@ def _content_notes(draft: VideoFacts, scan: Scan) -> list[str]:
             "beginning; `ffmpeg -i FILE -c copy NEW.mkv` makes a faster source."
         )
     notes += _field_notes(draft)
-    if draft.has_alpha:
-        notes.append("Transparency is not kept.")
     return notes
 
 

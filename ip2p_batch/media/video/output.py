@@ -18,12 +18,13 @@ from .codecs import (
     allowed_formats,
     codec_name,
     codec_of,
+    keeps_alpha,
     keeps_fields,
     pixel_format,
     segment_suffix,
 )
 from .containers import CONTAINERS
-from .pixel_formats import chroma_name, chroma_share, format_depth
+from .pixel_formats import chroma_name, chroma_share, format_depth, has_alpha
 from .pyav import fraction, open_input
 from .segment import SegmentWriter
 from .stream_plan import Target, plan_streams
@@ -66,6 +67,33 @@ def resolved_encoding(output: Path, facts: VideoFacts, encoding: Encoding) -> En
     return msgspec.structs.replace(chosen, pixel_format=pixel_format(facts, chosen))
 
 
+def alpha_notes(output: Path, facts: VideoFacts, requested: Encoding) -> list[str]:
+    """Notes on what becomes of the source's transparency.
+
+    Args:
+        requested: the encoding before :func:`resolved_encoding`.
+    """
+    if not facts.has_alpha:
+        return []
+    chosen = resolved_encoding(output, facts, requested)
+    if keeps_alpha(facts, chosen):
+        if requested.codec is None:
+            return [f"The source is transparent, so the result is {codec_name(chosen)}."]
+        return []
+    suffix = output.suffix.lower()
+    container = CONTAINERS.get(suffix)
+    if requested.pixel_format is not None and codec_of(chosen).alpha_pix_fmts:
+        fix = f"--pix-fmt {pixel_format(facts, Encoding(codec=chosen.codec))} keeps it"
+    elif container is not None and container.alpha_codec:
+        fix = f"--codec {container.alpha_codec} keeps it"
+    else:
+        stem = output.stem
+        fix = f"-o {stem}.mov (ProRes 4444), {stem}.webm (VP9) or {stem}.mkv (FFV1) keeps it"
+    return [
+        f"The source's transparency is not kept in {suffix} files of {codec_name(chosen)}; {fix}."
+    ]
+
+
 def format_notes(facts: VideoFacts, encoding: Encoding) -> list[str]:
     """Notes on chroma resolution that the result does not have.
 
@@ -78,6 +106,7 @@ def format_notes(facts: VideoFacts, encoding: Encoding) -> list[str]:
         name
         for name in allowed_formats(facts, encoding)
         if chroma_share(name) >= chroma_share(facts.pix_fmt)
+        and has_alpha(name) >= has_alpha(result)
         and format_depth(name) >= min(facts.bit_depth, format_depth(result))
     ]
     finer.sort(key=lambda name: (chroma_share(name), format_depth(name)))

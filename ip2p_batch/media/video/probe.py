@@ -7,11 +7,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import msgspec
 import numpy as np
 
 from ...errors import SourceError
 from ...jobs.spec import Decoding, VideoFacts
 from .. import limits
+from .alpha import alpha_decoder, is_transparent
 from .color import container_tags
 from .dolby_vision import refuse_dolby_vision
 from .facts import header_facts, scanned_facts
@@ -90,11 +92,30 @@ def _open_stream(path: Path, index: int | None) -> Iterator[tuple[InputContainer
 def _draft_facts(path: Path, decoding: Decoding) -> VideoFacts:
     with _open_stream(path, decoding.stream) as (container, stream):
         refuse_dolby_vision(path, container.format.name, stream.index)
-        tags = container_tags(
-            container.format.name, stream.codec_context
-        )  # decoding overwrites them
+        # Decoding overwrites the tags of the container.
+        tags = container_tags(container.format.name, stream.codec_context)
         frame = _first_frame(container, stream, path)
-        return header_facts(container, stream, frame, path, decoding.deinterlace, tags)
+        facts = header_facts(container, stream, frame, path, decoding.deinterlace, tags)
+    if facts.has_alpha and not _is_transparent(path, facts.stream):
+        return msgspec.structs.replace(facts, has_alpha=False)
+    return facts
+
+
+def _is_transparent(path: Path, index: int) -> bool:
+    """Whether any pixel of the video is less than opaque; decodes up to the first such frame.
+
+    The format alone does not say: every GIF has an opacity channel.
+    """
+    with _open_stream(path, index) as (container, stream):
+        stream.thread_type = "AUTO"
+        decoder = alpha_decoder(stream)
+        try:
+            for packet in container.demux(stream):
+                if any(is_transparent(frame) for frame in decode_packet(packet, decoder)):
+                    return True
+        except MEDIA_ERRORS:
+            pass
+    return False
 
 
 def _first_frame(container: InputContainer, stream: Stream, path: Path) -> VideoFrame:

@@ -9,10 +9,13 @@ from types import TracebackType
 from typing import Generic, Literal, Self, TypeVar, cast, overload
 
 from ...errors import SourceError
-from ...frame import Frame, FullFrame, FullImage, Image
+from ...frame import Alpha, Frame, FullFrame, FullImage, Image
 from ...jobs.spec import VideoFacts
+from ..alpha import fill_hidden
+from .alpha import alpha_decoder, frame_alpha
 from .color import check_dynamic_range
 from .deinterlace import LOOKBACK, deinterlaced
+from .orientation import turn_upright
 from .pixels import upright_image
 from .pyav import MEDIA_ERRORS, open_input
 from .streams import UNSEEKABLE, decode_packet, flush_decoder, limit_pixels, video_stream
@@ -25,6 +28,8 @@ _EARLIER_KEYFRAMES = 3
 #: 250 frames apart, so that a seek decodes more than a hundred on average.
 _DECODE_THROUGH = 60
 
+#: Upright pixels, and their opacity if the source has transparency.
+_Pixels = tuple[FullImage, Alpha | None]
 AnyFrame = TypeVar("AnyFrame", bound=FullFrame, covariant=True)
 
 
@@ -123,13 +128,13 @@ class VideoReader(Generic[AnyFrame]):
         """Read frames ``numbers``, ascending, in one pass."""
         decoded = self._frames_from(numbers[0]) if numbers else _no_frames()
         next_frame = next(decoded, None)
-        fallback_image: FullImage | None = None
+        fallback: _Pixels | None = None
         previous_number = -2
         for number in numbers:
             target = int(self._pts[number])
             is_after_gap = number != previous_number + 1
             if is_after_gap:  # the frame yielded before is no neighbour of this one
-                fallback_image = None
+                fallback = None
             previous_number = number
             previous_frame, next_frame = _advance(target, next_frame, decoded)
             if is_after_gap and number != numbers[0] and not _is_intact(next_frame, target):
@@ -137,19 +142,19 @@ class VideoReader(Generic[AnyFrame]):
                 decoded = self._frames_from(number)
                 previous_frame, next_frame = _advance(target, next(decoded, None), decoded)
             if next_frame is not None and next_frame.pts == target:
-                fallback_image = self._to_image(next_frame)
-                yield self._frame(number, fallback_image)
+                fallback = self._to_pixels(next_frame)
+                yield self._frame(number, fallback)
                 # After the last frame, do not decode another one.
                 next_frame = next(decoded, None) if number != numbers[-1] else None
                 continue
-            if fallback_image is None:
-                fallback_image = self._neighbour_image(number, previous_frame, next_frame)
+            if fallback is None:
+                fallback = self._neighbour_image(number, previous_frame, next_frame)
             self.warnings.append(f"Frame {number} does not decode; a neighbour replaces it.")
-            yield self._frame(number, fallback_image)
+            yield self._frame(number, fallback)
 
     def _neighbour_image(
         self, number: int, previous_frame: VideoFrame | None, next_frame: VideoFrame | None
-    ) -> FullImage:
+    ) -> _Pixels:
         neighbour = previous_frame if previous_frame is not None else next_frame
         if neighbour is None:
             raise SourceError(
@@ -158,11 +163,21 @@ class VideoReader(Generic[AnyFrame]):
                 hint="The file is damaged; edit the part before this frame with --end.",
                 survives="Finished chunks are kept.",
             )
-        return self._to_image(neighbour)
+        return self._to_pixels(neighbour)
 
-    def _frame(self, number: int, image: FullImage) -> AnyFrame:
+    def _frame(self, number: int, pixels: _Pixels) -> AnyFrame:
         kind = FullFrame if self._is_deep else Frame
-        return cast(AnyFrame, kind(number, int(self._pts[number]), cast(Image, image)))
+        image, alpha = pixels
+        return cast(AnyFrame, kind(number, int(self._pts[number]), cast(Image, image), alpha=alpha))
+
+    def _to_pixels(self, frame: VideoFrame) -> _Pixels:
+        image = self._to_image(frame)
+        if not self._facts.has_alpha:
+            return image, None
+        alpha = turn_upright(
+            frame_alpha(frame, (self._facts.width, self._facts.height)), self._facts
+        )
+        return fill_hidden(image, alpha), alpha
 
     def _to_image(self, frame: VideoFrame) -> FullImage:
         check_dynamic_range(frame, self._facts, self._path)
@@ -215,11 +230,14 @@ class VideoReader(Generic[AnyFrame]):
         return self._decoder
 
     def _decode(self) -> Generator[VideoFrame, None, None]:
+        decoder = alpha_decoder(self._stream) if self._facts.has_alpha else None
         try:
             for packet in self._container.demux(self._stream):
-                yield from (frame for frame in decode_packet(packet) if frame.pts is not None)
+                frames = decode_packet(packet, decoder)
+                yield from (frame for frame in frames if frame.pts is not None)
         except MEDIA_ERRORS:
-            yield from (frame for frame in flush_decoder(self._stream) if frame.pts is not None)
+            frames = flush_decoder(self._stream, decoder)
+            yield from (frame for frame in frames if frame.pts is not None)
 
     def _reopen(self) -> None:
         self._close()

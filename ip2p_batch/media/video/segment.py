@@ -16,7 +16,7 @@ from typing import Self
 import numpy as np
 
 from ...errors import OutputError
-from ...frame import FullFrame, FullImage
+from ...frame import Alpha, FullFrame, FullImage
 from ...jobs.spec import Encoding, VideoFacts
 from . import color
 from .codecs import Codec, codec_name, codec_of, keeps_fields, output_color, pixel_format
@@ -139,7 +139,7 @@ class SegmentWriter:
         """
         if self._first_pts is None:
             self._first_pts = frame.pts
-        encodable = self._converted(frame.image)
+        encodable = self._converted(frame.image, frame.alpha)
         if self._codec.matrices:  # these encoders read the tags of each frame
             color.set_color_tags(encodable, self._color, self._pix_fmt)
         if (encoder_format := self._codec.encoder_formats.get(self._pix_fmt)) is not None:
@@ -148,13 +148,16 @@ class SegmentWriter:
         encodable.time_base = fraction(self._facts.time_base)
         self._mux(encodable if self._marker is None else self._marker.mark(encodable))
 
-    def _converted(self, image: FullImage) -> VideoFrame:
+    def _converted(self, image: FullImage, alpha: Alpha | None) -> VideoFrame:
         if not (self._facts.kept_field_order and has_field_chroma(self._pix_fmt, len(image))):
-            return from_image(image, self._color, self._pix_fmt)
-        return weave_frames(
-            from_image(image[0::2], self._color, self._pix_fmt),
-            from_image(image[1::2], self._color, self._pix_fmt),
+            return from_image(image, self._color, self._pix_fmt, alpha)
+        top, bottom = (
+            from_image(
+                image[row::2], self._color, self._pix_fmt, None if alpha is None else alpha[row::2]
+            )
+            for row in (0, 1)
         )
+        return weave_frames(top, bottom)
 
     def _mux(self, picture: VideoFrame | None) -> None:
         try:

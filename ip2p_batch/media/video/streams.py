@@ -8,7 +8,7 @@ from pathlib import Path
 from ...errors import SourceError
 from .. import limits
 from .pyav import MEDIA_ERRORS, describe_error
-from .types import InputContainer, Packet, Stream, VideoFrame
+from .types import CodecContext, InputContainer, Packet, Stream, VideoFrame
 
 #: FFmpeg's demuxers for single images and for text, which it would play as videos.
 _NOT_VIDEO = ("image2", "_pipe", "tty", "ico", "bin", "xbin", "adf", "idf")
@@ -138,20 +138,24 @@ def limit_pixels(stream: Stream, path: Path, planned: int = 0) -> None:
     context.options = {"max_pixels": str(min(limit + limit // 4 + 65536, 2**31 - 1))}
 
 
-def decode_packet(packet: Packet) -> list[VideoFrame]:
-    """Decode one packet; an empty list if it is damaged.
+def decode_packet(packet: Packet, decoder: CodecContext | None = None) -> list[VideoFrame]:
+    """Decode one packet, with another decoder than the stream's if one is given.
+
+    An empty list if it is damaged.
 
     ``container.decode()`` would stop at the first damaged packet of a file.
     """
     try:
+        if decoder is not None:
+            return list(decoder.decode(packet if packet.size else None))
         return list(packet.decode())
     except MEDIA_ERRORS:
         return []
 
 
-def flush_decoder(stream: Stream) -> list[VideoFrame]:
+def flush_decoder(stream: Stream, decoder: CodecContext | None = None) -> list[VideoFrame]:
     """Decode the frames that the decoder still holds, where a file breaks off."""
     try:
-        return list(stream.decode(None))
+        return list((stream if decoder is None else decoder).decode(None))
     except MEDIA_ERRORS:
         return []

@@ -85,7 +85,10 @@ class CodecContext(Protocol):
     field_order: int
     flags: int
 
+    thread_type: str
+
     def open(self) -> None: ...
+    def decode(self, packet: Packet | None) -> Sequence[VideoFrame]: ...
 
 
 class Disposition(Protocol):
