@@ -64,12 +64,16 @@ def test_plain_lines_name_each_planning_stage_once(capsys):
 
 
 def test_the_summary_has_output_speed_and_failures(capsys):
-    reporter = LinesReporter()
+    clock = Clock()
+    reporter = LinesReporter(clock)
     reporter.noun = "image"
+    reporter(Event(kind="started"))
+    reporter(progress(0))
+    clock.now = 49.0
     reporter.result(RESULT)
     captured = capsys.readouterr()
     assert captured.out.splitlines() == [
-        "out.mp4: 96 images in 48.0 s (2.00 images/s)",
+        "out.mp4: 96 images in 49.0 s (2.00 images/s)",
         "edited at 256x144 (auto), detail from the source",
         "2 images skipped: the output exists",
         "2 of 98 failed:",
@@ -77,6 +81,33 @@ def test_the_summary_has_output_speed_and_failures(capsys):
         "  c.png: not an image",
     ]
     assert captured.err == "warning: 10-bit video is edited in 8 bits.\n"
+
+
+def test_the_summary_of_a_continued_job_counts_what_this_run_did(capsys):
+    clock = Clock()
+    reporter = LinesReporter(clock)
+    reporter(Event(kind="started"))
+    reporter(progress(58))
+    clock.now = 20.0
+    reporter.result(RESULT)
+    (first, *_) = capsys.readouterr().out.splitlines()
+    assert first == "out.mp4: 96 frames, 40 of them in this run, in 20.0 s (2.00 frames/s)"
+
+
+def test_the_summary_of_a_job_that_had_ended_states_its_work(capsys):
+    LinesReporter().result(RESULT)
+    assert capsys.readouterr().out.startswith("out.mp4: 96 frames, 48.0 s of work\n")
+
+
+def test_loading_does_not_count_for_the_remaining_time(capsys):
+    clock = Clock()
+    reporter = LinesReporter(clock)
+    reporter(Event(kind="started"))
+    reporter(progress(0))
+    for second in (100, 101, 111):  # a minute and more of loading, then a frame a second
+        clock.now = float(second)
+        reporter(progress(second - 99))
+    assert capsys.readouterr().err == "editing: 12/100 (12 %) frames, 1.00 frames/s, 1:28 left\n"
 
 
 def test_a_warning_is_printed_once(capsys):

@@ -6,6 +6,7 @@ import os
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, TextIO
 
 from tqdm import tqdm
@@ -83,11 +84,15 @@ class LinesReporter(Reporter):
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._stage = ""
-        self._begun: tuple[float, int] | None = None  # (start time, frames done before)
+        #: When this run started, and the frames that earlier runs had done; None before that.
+        self._run: tuple[float, int] | None = None
+        #: When the first frame of this run was done, and how many were done then.
+        self._begun: tuple[float, int] | None = None
         self._last = 0.0
         self._warned: set[str] = set()
 
     def __call__(self, event: Event) -> None:
+        self._watch_run(event)
         if event.kind == "planning":
             if event.stage != self._stage:
                 self._stage = event.stage
@@ -116,7 +121,11 @@ class LinesReporter(Reporter):
         terminal.note(line)
 
     def result(self, result: Result) -> None:
-        for line in summary_lines(result, self.noun):
+        run = None
+        if self._run is not None:
+            started, before = self._run
+            run = Run(seconds=self._clock() - started, before=before)
+        for line in summary_lines(result, self.noun, run):
             terminal.say(line)
         for warning in dict.fromkeys(result.warnings):
             if warning not in self._warned:
@@ -129,8 +138,17 @@ class LinesReporter(Reporter):
     def _around(self, write: Callable[..., None], argument: object) -> None:
         write(argument)
 
+    def _watch_run(self, event: Event) -> None:
+        """Note when the run starts and what was done before it: its first two events."""
+        if event.kind == "started":
+            self._run, self._begun, self._last = (self._clock(), -1), None, self._clock()
+        elif event.kind == "progress" and self._run is not None and self._run[1] < 0:
+            self._run = (self._run[0], event.done)
+
     def _progress(self, event: Event) -> None:
         now = self._clock()
+        if event.kind == "progress" and self._run is not None and event.done <= self._run[1]:
+            return  # The time until the first frame, with loading, is not the pace.
         if self._begun is None:
             self._begun = (now, event.done)
             self._last = now
@@ -158,6 +176,7 @@ class BarReporter(LinesReporter):
         self._bar: tqdm[Any] | None = None
 
     def __call__(self, event: Event) -> None:
+        self._watch_run(event)
         if event.kind == "planning":
             if event.stage != self._stage or self._bar is None:
                 self._stage = event.stage
@@ -224,15 +243,16 @@ class BarReporter(LinesReporter):
         bar = self._bar
         if bar is None:
             return
-        if event.kind == "progress" and self._begun is None:
-            # Frames of an earlier session do not count for the speed.
-            self._begun = (self._clock(), event.done)
-            bar.initial = event.done
-            bar.n = event.done
+        if event.kind == "progress" and (self._begun is None or bar.n <= self._begun[1]):
+            # Neither frames of an earlier run nor the time until the first frame, with loading,
+            # count for the speed.
+            if self._begun is not None and event.done > bar.n:
+                bar.set_description("editing", refresh=False)
+            self._begun = self._begun or (self._clock(), event.done)
+            bar.initial = bar.n = bar.last_print_n = event.done
+            bar.last_print_t = time.time()
             bar.refresh()
             return
-        if event.kind == "progress" and event.done > bar.n:
-            bar.set_description("editing", refresh=False)
         if event.total:
             bar.total = event.total
         bar.update(event.done - bar.n)
@@ -263,13 +283,26 @@ def reporter_for(options: ReportOptions) -> Reporter:
     return BarReporter() if sys.stderr.isatty() else LinesReporter()
 
 
-def summary_lines(result: Result, noun: str) -> list[str]:
-    """The end of a job as text: output, speed, edit size, what failed and why."""
-    lines = [
-        f"{result.output}: {formatting.plural(result.frames, noun)} in"
-        f" {_elapsed(result.seconds)}"
-        f" ({result.fps:.2f} {noun}s/s)"
-    ]
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """What one command did of a job.
+
+    Attributes:
+        seconds: from its start to the end of the job, with the start of workers and loading.
+        before: frames or images that earlier runs had done.
+    """
+
+    seconds: float
+    before: int
+
+
+def summary_lines(result: Result, noun: str, run: Run | None = None) -> list[str]:
+    """The end of a job as text: output, speed, edit size, what failed and why.
+
+    Args:
+        run: of the command that ended the job; None where it had ended before.
+    """
+    lines = [f"{result.output}: {_pace(result, noun, run)}"]
     if result.edit is not None:
         lines.append(f"edited {formatting.edit_method(result.edit)}")
     if result.skipped:
@@ -278,6 +311,20 @@ def summary_lines(result: Result, noun: str) -> list[str]:
         lines.append(f"{len(result.failed)} of {_attempted(result)} failed:")
         lines += [f"  {path}: {reason}" for path, reason in result.failed]
     return lines
+
+
+def _pace(result: Result, noun: str, run: Run | None) -> str:
+    """How many frames in which time."""
+    everything = formatting.plural(result.frames, noun)
+    if not result.frames:
+        return f"{everything} edited"
+    if run is None:
+        return f"{everything}, {_elapsed(result.seconds)} of work"
+    now = _attempted(result) - run.before
+    rate = f"({now / run.seconds:.2f} {noun}s/s)" if run.seconds > 0 else ""
+    if run.before <= 0:
+        return f"{everything} in {_elapsed(run.seconds)} {rate}".rstrip()
+    return f"{everything}, {now} of them in this run, in {_elapsed(run.seconds)} {rate}".rstrip()
 
 
 def _attempted(result: Result) -> int:
