@@ -58,7 +58,7 @@ def segments_of(source, index, encoding, folder, edges):
     with VideoReader(source, index.facts, index.pts) as reader:
         for start, stop in pairwise(edges):
             path = folder / f"{start}{segment_suffix(encoding)}"
-            with SegmentWriter(path, index.facts, encoding) as writer:
+            with SegmentWriter(path, index.facts, encoding, reader.captions) as writer:
                 for frame in reader.frames(start, stop):
                     writer.write(frame)
             paths.append(path)

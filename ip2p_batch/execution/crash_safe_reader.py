@@ -9,6 +9,7 @@ from typing import Generic
 from ..jobs.plan import Shot
 from ..media.video.reader import AnyFrame, VideoReader
 from ..media.video.timestamps import Times
+from ..media.video.types import VideoFrame
 
 
 class CrashSafeReader(Generic[AnyFrame]):
@@ -35,6 +36,11 @@ class CrashSafeReader(Generic[AnyFrame]):
     def warnings(self) -> list[str]:
         """The reader's own, and one line for each frame that was replaced."""
         return [*self._reader.warnings, *self._warnings]
+
+    @property
+    def captions(self) -> dict[int, VideoFrame]:
+        """Closed captions by frame number, see :class:`VideoReader`."""
+        return self._reader.captions
 
     def frame(self, number: int) -> AnyFrame:
         """Frame ``number``, with a neighbour's image if it is poisoned."""

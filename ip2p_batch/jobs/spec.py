@@ -65,6 +65,7 @@ class VideoFacts(FrozenStruct, frozen=True, kw_only=True):
         lead_ticks: ticks by which the sound starts before the first frame.
         has_alpha: whether any pixel is less than opaque.
         bit_depth: of the stored samples.
+        has_captions: whether frames contain closed captions (CEA-608, CEA-708).
         interlaced: frames that are flagged as interlaced (1 if the first one is, where nothing
             was decoded).
         field_order: of most interlaced frames; None without any.
@@ -94,6 +95,7 @@ class VideoFacts(FrozenStruct, frozen=True, kw_only=True):
     field_order: FieldOrder | None = None
     deinterlace: Deinterlacing = "off"
     has_alpha: bool = False
+    has_captions: bool = False
     color: ColorFacts = ColorFacts()
     audio_streams: int = 0
     subtitle_streams: int = 0

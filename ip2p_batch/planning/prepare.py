@@ -203,6 +203,7 @@ def _prepare_video(request: EditRequest, path: Path, output: Path, report: Repor
     warnings += video_output.format_notes(facts, encoding)
     warnings += video_output.odd_size_notes(facts, encoding)
     warnings += video_output.field_notes(facts, encoding)
+    warnings += video_output.caption_notes(facts, encoding)
     start, stop = frame_range(facts, index.pts, request.start, request.end)
     video_output.check_times(output, facts, index.pts[start:stop])
     source = Source(path=str(path), stamp=file_stamp(path), video=facts, start=start, stop=stop)

@@ -42,6 +42,8 @@ class Codec:
         unreliable_dts: whether the encoder gives packets of short segments random decoding times.
         fields_option: name of the encoder's option with parameters for interlaced frames; empty if
             it needs none; None if the codec cannot keep fields.
+        caption_options: encoder options that write closed captions into the frames; None if the
+            encoder writes none.
         matrices: colour matrices that the codec can name (H.273 codes), always in limited range;
             the first replaces others. Empty: all, in both ranges.
         needs_gpu: whether it only runs on an NVIDIA GPU.
@@ -66,6 +68,7 @@ class Codec:
     min_size: tuple[int, int] = (1, 1)
     unreliable_dts: bool = False
     fields_option: str | None = None
+    caption_options: Mapping[str, str] | None = None
     matrices: tuple[int, ...] = ()
     needs_gpu: bool = False
 
@@ -106,6 +109,7 @@ def _nvenc(
         tag="hvc1" if name == "hevc_nvenc" else "",
         min_size=(146, 64),
         unreliable_dts=True,
+        caption_options={"a53cc": "1"},
         needs_gpu=True,
     )
 
@@ -123,6 +127,7 @@ CODECS: Mapping[str, Codec] = {
         # video: seam ratio 1.47 with mbtree, 1.34 without it at 7 % more bytes.
         options={"preset": "medium", "x264-params": "open-gop=0:stitchable=1:mbtree=0"},
         fields_option="x264-params",
+        caption_options={"a53cc": "1"},
         more_pix_fmts=_yuv(8, 10),
         halves_odd=False,
     ),
@@ -142,6 +147,7 @@ CODECS: Mapping[str, Codec] = {
         more_pix_fmts=_yuv(8, 10, 12),
         halves_odd=False,
         tag="hvc1",
+        caption_options={"a53cc": "1"},
         min_size=(64, 64),
         # x265 reads uninitialized memory if a segment has fewer frames than its lookahead. One in
         # five segments of a few frames could not be written because of it (x265 4.2, FFmpeg 8
@@ -314,6 +320,15 @@ def kept_bits(facts: VideoFacts, encoding: Encoding) -> int:
     It is 8 for a source of fewer bits, too.
     """
     return min(max(facts.bit_depth, 8), format_depth(pixel_format(facts, encoding)))
+
+
+def keeps_captions(facts: VideoFacts, encoding: Encoding) -> bool:
+    """Whether the result has the source's closed captions.
+
+    Inverse telecine drops frames, and captions without the bytes of those frames are garbled.
+    """
+    is_kept = codec_of(encoding).caption_options is not None
+    return facts.has_captions and is_kept and facts.deinterlace != "ivtc"
 
 
 def keeps_fields(encoding: Encoding) -> bool:

@@ -98,6 +98,7 @@ def scanned_facts(
     """
     if scan.was_decoded:
         draft = _with_fields(draft, scan)
+    draft = msgspec.structs.replace(draft, has_captions=scan.has_captions)
     base, header_rate = fraction(draft.time_base), fraction(draft.frame_rate)
     is_guess = draft.frame_rate == _DEFAULT_RATE
     rate = average_rate(pts, base, header_rate, is_guess=is_guess)

@@ -19,6 +19,7 @@ from .codecs import (
     codec_name,
     codec_of,
     keeps_alpha,
+    keeps_captions,
     keeps_fields,
     pixel_format,
     segment_suffix,
@@ -146,6 +147,18 @@ def field_notes(facts: VideoFacts, encoding: Encoding) -> list[str]:
             "deinterlace them; --codec h264, prores and ffv1 keep the flags."
         ]
     return []
+
+
+def caption_notes(facts: VideoFacts, encoding: Encoding) -> list[str]:
+    """Notes on closed captions that the result does not have."""
+    if not facts.has_captions or keeps_captions(facts, encoding):
+        return []
+    how = (
+        "inverse telecine garbles them"
+        if facts.deinterlace == "ivtc"
+        else "--codec h264 and hevc keep them"
+    )
+    return [f"The closed captions (CEA-608/708) in the source's frames are left out; {how}."]
 
 
 def output_name(source: Path, encoding: Encoding) -> str:

@@ -13,6 +13,7 @@ from ...frame import Alpha, Frame, FullFrame, FullImage, Image
 from ...jobs.spec import VideoFacts
 from ..alpha import fill_hidden
 from .alpha import alpha_decoder, frame_alpha
+from .captions import captions_of
 from .color import check_dynamic_range
 from .deinterlace import LOOKBACK, deinterlaced
 from .orientation import turn_upright
@@ -48,6 +49,8 @@ class VideoReader(Generic[AnyFrame]):
 
     Attributes:
         warnings: one line for each frame that did not decode and was replaced by a neighbour.
+        captions: closed captions by the number of the frame that was read, see
+            :func:`~.captions.captions_of`.
     """
 
     @overload
@@ -73,6 +76,7 @@ class VideoReader(Generic[AnyFrame]):
         self._stream: Stream
         self._decoder = _no_frames()
         self.warnings: list[str] = []
+        self.captions: dict[int, VideoFrame] = {}
 
     def __enter__(self) -> Self:
         """Open the file.
@@ -143,6 +147,8 @@ class VideoReader(Generic[AnyFrame]):
                 previous_frame, next_frame = _advance(target, next(decoded, None), decoded)
             if next_frame is not None and next_frame.pts == target:
                 fallback = self._to_pixels(next_frame)
+                if (captions := captions_of(next_frame)) is not None:
+                    self.captions[number] = captions
                 yield self._frame(number, fallback)
                 # After the last frame, do not decode another one.
                 next_frame = next(decoded, None) if number != numbers[-1] else None

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from .. import limits
+from .captions import has_captions, packet_has_captions
 from .color import Tags, check_matrix, frame_tags
 from .fields import FieldCounter
 from .pyav import MEDIA_ERRORS, fraction, ratio
@@ -46,6 +47,7 @@ class Scan:
         sizes: every ``(width, height)`` of decoded frames.
         fields: interlaced frames among the decoded ones.
         colors: the first time at which frames have these colour tags, in ticks.
+        has_captions: whether a frame or packet has closed captions.
     """
 
     def __init__(self, stream: Stream, time_base: Fraction, path: Path) -> None:
@@ -65,6 +67,7 @@ class Scan:
         self.sizes: set[tuple[int, int]] = set()
         self.fields = FieldCounter()
         self.colors: dict[Tags, int] = {}
+        self.has_captions = False
         self._codec = stream.codec_context.name
 
     @property
@@ -103,6 +106,7 @@ class Scan:
                 self.sizes.add((frame.width, frame.height))
                 self.fields.feed(frame)
                 self._take_colors(frame, int(frame.pts))
+                self.has_captions = self.has_captions or has_captions(frame)
                 self.decoded.append(int(frame.pts))
                 finder.feed(frame)
                 if len(self.decoded) % _FRAMES_PER_REPORT == 0:
@@ -139,6 +143,7 @@ class Scan:
         if packet.pts is None:
             self.untimed += 1
             return
+        self.has_captions = self.has_captions or packet_has_captions(packet, self._codec)
         pts = int(packet.pts)
         self.last_is_decoded_last = not self.listed or pts >= self.last_listed
         if self.last_is_decoded_last:

@@ -7,6 +7,7 @@ All segments of a job use one frozen specification (see :mod:`.codecs`), so thei
 from __future__ import annotations
 
 import os
+from collections.abc import MutableMapping
 from contextlib import ExitStack
 from fractions import Fraction
 from pathlib import Path
@@ -19,7 +20,16 @@ from ...errors import OutputError
 from ...frame import Alpha, FullFrame, FullImage
 from ...jobs.spec import Encoding, VideoFacts
 from . import color
-from .codecs import Codec, codec_name, codec_of, keeps_fields, output_color, pixel_format
+from .captions import with_captions
+from .codecs import (
+    Codec,
+    codec_name,
+    codec_of,
+    keeps_captions,
+    keeps_fields,
+    output_color,
+    pixel_format,
+)
 from .deep_color import from_image
 from .fields import FieldMarker, has_field_chroma, weave_frames
 from .pyav import MEDIA_ERRORS, describe_error, fraction, open_output
@@ -42,12 +52,21 @@ class SegmentWriter:
         path: file to write; its suffix does not matter.
         facts: about the source.
         encoding: codec and quality.
+        captions: closed captions by frame number, as :class:`~.reader.VideoReader` collects them.
+            Each is removed when its frame is written.
     """
 
-    def __init__(self, path: Path, facts: VideoFacts, encoding: Encoding) -> None:
+    def __init__(
+        self,
+        path: Path,
+        facts: VideoFacts,
+        encoding: Encoding,
+        captions: MutableMapping[int, VideoFrame] | None = None,
+    ) -> None:
         self._path = path
         self._facts = facts
         self._encoding = encoding
+        self._captions = {} if captions is None else captions
         self._name, self._codec = codec_name(encoding), codec_of(encoding)
         self._pix_fmt = pixel_format(facts, encoding)
         self._color = output_color(facts.color, encoding)
@@ -144,6 +163,9 @@ class SegmentWriter:
             color.set_color_tags(encodable, self._color, self._pix_fmt)
         if (encoder_format := self._codec.encoder_formats.get(self._pix_fmt)) is not None:
             encodable = encodable.reformat(format=encoder_format)
+        carrier = self._captions.pop(frame.index, None)
+        if carrier is not None and keeps_captions(self._facts, self._encoding):
+            encodable = with_captions(encodable, carrier)
         encodable.pts = frame.pts - self._first_pts
         encodable.time_base = fraction(self._facts.time_base)
         self._mux(encodable if self._marker is None else self._marker.mark(encodable))
@@ -185,5 +207,7 @@ class SegmentWriter:
         options = {**codec.options, **codec.format_options.get(self._pix_fmt, {})}
         if self._marker is not None and codec.fields_option:
             options[codec.fields_option] += f":{self._facts.kept_field_order}=1"
+        if keeps_captions(self._facts, self._encoding):
+            options |= codec.caption_options or {}
         crf = codec.crf if self._encoding.crf is None else self._encoding.crf
         return options if crf is None else options | {codec.crf_option: str(crf)}

@@ -52,6 +52,7 @@ class VideoFrame(Protocol):
     format: PixelFormat
     is_corrupt: bool
     interlaced_frame: bool
+    pict_type: int
     colorspace: int
     color_range: int
     color_primaries: int
@@ -143,6 +144,7 @@ class Packet(Protocol):
     size: int
     is_discard: bool
 
+    def __buffer__(self, flags: int, /) -> memoryview: ...
     def decode(self) -> Sequence[VideoFrame]: ...
 
 
