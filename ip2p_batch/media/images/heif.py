@@ -1,0 +1,316 @@
+"""Decode HEIC and AVIF images with the video decoders, in their own depth (ISO/IEC 23008-12).
+
+An HEIC image is one frame of HEVC, or a grid of frames, and AVIF the same with AV1. Pillow reads no
+HEIC, and AVIF with 8 bits only.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import IO, NamedTuple, cast
+
+import av
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from ...jobs.spec import ColorFacts
+from ..depth import Samples16
+from ..video.color import SWSCALE_MATRICES
+from ..video.deep_color import to_rgb48
+from ..video.types import VideoFrame
+from .formats import UnsupportedSamplesError
+from .heif_boxes import Heif, Item, read_boxes
+from .tiff_colors import divided_by_alpha
+
+_DECODERS = {b"hvc1": ("hevc", b"hvcC"), b"av01": ("libdav1d", b"av1C")}
+_KINDS = {
+    b"jpeg": "JPEG", b"avc1": "H.264", b"vvc1": "VVC", b"unci": "uncompressed", b"iovl": "overlay",
+    b"j2k1": "JPEG 2000", b"lhv1": "layered HEVC", b"hvc2": "HEVC in several parts",
+}  # fmt: skip
+_ALPHA = (b"urn:mpeg:hevc:2015:auxid:1", b"urn:mpeg:mpegB:cicp:systems:auxiliary:alpha")
+_IDENTITY, _UNSPECIFIED, _BT601, _FULL, _LIMITED = 0, 2, 6, 2, 1
+_WHITE = 65535
+_MAX_DEPTH = 4
+_MAX_DATA = 1 << 30
+_SIDE_LIMIT = 65536
+
+Plane = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
+
+
+class Decoded(NamedTuple):
+    """A decoded image.
+
+    Attributes:
+        rgb: shape ``(height, width, 3)``, in the file's colour space.
+        alpha: shape ``(height, width)``; None without.
+    """
+
+    rgb: Samples16
+    alpha: Samples16 | None
+
+
+class HeifFile:
+    """An image file of this kind that stays open.
+
+    Attributes:
+        boxes: its description.
+    """
+
+    def __init__(self, file: IO[bytes]) -> None:
+        """Read the description.
+
+        Raises:
+            ValueError: it is damaged.
+        """
+        self._file = file
+        self.boxes: Heif = read_boxes(file)
+
+    def size(self) -> tuple[int, int]:
+        """Upright ``(width, height)``.
+
+        Raises:
+            ValueError: the file does not state it.
+        """
+        main = self.boxes.main
+        width, height = _stated_size(main)
+        for kind, data in main.properties:
+            if kind == b"clap":
+                left, top, width, height = _aperture(data, width, height)
+            elif kind == b"irot" and data and data[0] & 1:
+                width, height = height, width
+        return width, height
+
+    def kind_error(self) -> str:
+        """Why the main image cannot be decoded, by its kind; empty if it can."""
+        item = self.boxes.main
+        for number in self._inner(item)[:1] if item.kind in (b"grid", b"iden") else ():
+            item = self.boxes.items.get(number, Item())
+        if item.kind in _DECODERS:
+            return ""
+        name = _KINDS.get(item.kind, item.kind.decode("ascii", "replace") or "missing")
+        return f"HEIF of the kind {name}"
+
+    def metadata(self) -> tuple[bytes, bytes]:
+        """Exif (from the byte order on) and XMP; empty if there is none."""
+        exif = xmp = b""
+        for item in self.boxes.items.values():
+            if self.boxes.primary not in item.references.get(b"cdsc", ()):
+                continue
+            if item.kind == b"Exif" and not exif:
+                data = self._data(item)
+                (skip,) = struct.unpack_from(">L", data.ljust(4, b"\0"))
+                exif = data[4 + skip :]
+            elif item.kind == b"mime" and not xmp:
+                data = self._data(item)
+                xmp = data if b"xmpmeta" in data[:4096] else b""
+        return exif, xmp
+
+    def decode(self, *, upright: bool) -> Decoded:
+        """Decode the main image and its alpha.
+
+        Args:
+            upright: apply the file's rotation and mirror.
+
+        Raises:
+            UnsupportedSamplesError: an intact image of a kind without a decoder.
+            ValueError: damaged or truncated.
+            av.FFmpegError: the decoder refuses the data.
+        """
+        main = self.boxes.main
+        frame = self._frame(main)
+        rgb = self._to_rgb(frame)
+        alpha = self._alpha(rgb.shape[:2])
+        if alpha is not None and self._is_multiplied():
+            rgb = cast(Samples16, divided_by_alpha(rgb, alpha))
+        rgb = _transformed(rgb, main, turn=upright)
+        if alpha is not None:
+            alpha = _transformed(alpha, main, turn=upright)
+        return Decoded(rgb, alpha)
+
+    def _inner(self, item: Item) -> tuple[int, ...]:
+        return item.references.get(b"dimg", ())
+
+    def _data(self, item: Item) -> bytes:
+        if sum(length for _, length in item.extents) > _MAX_DATA:
+            raise ValueError("damaged description")
+        parts = []
+        for place, length in item.extents:
+            if item.inside:
+                parts.append(self.boxes.idat[place : place + length])
+            else:
+                self._file.seek(place)
+                parts.append(self._file.read(length if length else -1))
+            if len(parts[-1]) < length:
+                raise ValueError("the file is truncated")
+        return b"".join(parts)
+
+    def _frame(self, item: Item, depth: int = 0) -> VideoFrame:
+        if depth > _MAX_DEPTH:
+            raise ValueError("damaged description")
+        if item.kind == b"iden":
+            return self._frame(self._item(self._inner(item)[0]), depth + 1)
+        if item.kind == b"grid":
+            return self._grid(item, depth)
+        if item.kind not in _DECODERS:
+            raise UnsupportedSamplesError(f"of a kind that cannot be edited: {self.kind_error()}")
+        name, configuration = _DECODERS[item.kind]
+        context = cast(av.VideoCodecContext, av.CodecContext.create(name, "r"))
+        context.thread_count = 1
+        context.extradata = item.first(configuration)
+        frames = [*context.decode(av.Packet(self._data(item))), *context.decode(None)]
+        if not frames:
+            raise ValueError("the file is truncated")
+        return _without_j(cast(VideoFrame, frames[0]))
+
+    def _item(self, number: int) -> Item:
+        if number not in self.boxes.items:
+            raise ValueError("a part of the image is missing")
+        return self.boxes.items[number]
+
+    def _grid(self, item: Item, depth: int) -> VideoFrame:
+        """Join the tiles of a grid (23008-12, 6.6.2.3), as samples of luma and chroma."""
+        data = self._data(item)
+        down, across = data[2] + 1, data[3] + 1
+        width, height = struct.unpack_from(">LL" if data[1] & 1 else ">HH", data, 4)
+        numbers = self._inner(item)
+        if len(numbers) < down * across or not (0 < width < _SIDE_LIMIT and 0 < height < _SIDE_LIMIT):
+            raise ValueError("a part of the image is missing")
+        tiles = (self._frame(self._item(number), depth + 1) for number in numbers)
+        first = next(tiles)
+        if first.width * across < width or first.height * down < height:
+            raise ValueError("the tiles do not cover the image")
+        name = first.format.name
+        whole = cast(VideoFrame, av.VideoFrame(width, height, name))
+        whole.colorspace, whole.color_range = first.colorspace, first.color_range
+        targets = _planes(whole)
+        for place in range(down * across):
+            tile = first if place == 0 else next(tiles)
+            if (tile.width, tile.height, tile.format.name) != (first.width, first.height, name):
+                raise ValueError("tiles of different sizes")
+            row, column = divmod(place, across)
+            for target, source in zip(targets, _planes(tile), strict=True):
+                top, left = row * source.shape[0], column * source.shape[1]
+                part = target[top : top + source.shape[0], left : left + source.shape[1]]
+                part[:] = source[: part.shape[0], : part.shape[1]]
+        return whole
+
+    def _color(self, frame: VideoFrame) -> ColorFacts:
+        """Matrix and range: by the file, else by the frame, else as MIAF has it."""
+        codes = self.boxes.cicp()
+        if codes is not None:
+            matrix, full = codes[2], codes[3]
+        else:
+            matrix = int(frame.colorspace)
+            full = int(frame.color_range) != _LIMITED
+        if matrix in (_UNSPECIFIED, _IDENTITY):
+            matrix = _BT601
+        if matrix not in SWSCALE_MATRICES:
+            raise UnsupportedSamplesError(
+                f"of a kind that cannot be edited: colour matrix of code {matrix} (H.273)"
+            )
+        return ColorFacts(matrix=matrix, full_range=full)
+
+    def _to_rgb(self, frame: VideoFrame) -> Samples16:
+        codes = self.boxes.cicp()
+        planes = _planes(frame)
+        if codes is not None and codes[2] == _IDENTITY and len(planes) >= 3:
+            green, blue, red = (_to_16_bits(plane, _depth(frame)) for plane in planes[:3])
+            return np.dstack([red, green, blue])
+        return to_rgb48(frame, self._color(frame))
+
+    def _alpha(self, shape: tuple[int, ...]) -> Samples16 | None:
+        item = self._alpha_item()
+        if item is None:
+            return None
+        frame = self._frame(item)
+        alpha = _to_16_bits(_planes(frame)[0], _depth(frame))
+        if int(frame.color_range) == _LIMITED and "gray" not in frame.format.name:
+            numbers = (alpha.astype(np.float32) / _WHITE * 255 - 16) / 219
+            alpha = np.rint(np.clip(numbers, 0, 1) * _WHITE).astype(np.uint16)
+        if alpha.shape != shape:
+            alpha = np.asarray(cv2.resize(alpha, shape[::-1]), np.uint16)
+        return alpha
+
+    def _alpha_item(self) -> Item | None:
+        for item in self.boxes.items.values():
+            is_aux = self.boxes.primary in item.references.get(b"auxl", ())
+            if is_aux and (item.first(b"auxC") or b"")[4:].split(b"\0")[0] in _ALPHA:
+                return item
+        return None
+
+    def _is_multiplied(self) -> bool:
+        return b"prem" in self.boxes.main.references
+
+
+def _without_j(frame: VideoFrame) -> VideoFrame:
+    """The same samples in a format that says nothing of range: FFmpeg converts "yuvj" unasked."""
+    name = frame.format.name
+    if not name.startswith("yuvj"):
+        return frame
+    result = cast(
+        VideoFrame, av.VideoFrame(frame.width, frame.height, name.replace("yuvj", "yuv"))
+    )
+    result.colorspace, result.color_range = frame.colorspace, _FULL
+    for target, source in zip(_planes(result), _planes(frame), strict=True):
+        target[:] = source
+    return result
+
+
+def _planes(frame: VideoFrame) -> list[Plane]:
+    """The planes of a planar frame, without padding; writing to them changes the frame."""
+    planes: list[Plane] = []
+    for plane in frame.planes:
+        size = 2 if _depth(frame) > 8 else 1
+        rows = np.frombuffer(plane, np.uint8).reshape(plane.height, plane.line_size)
+        samples = rows.view(np.uint16) if size == 2 else rows
+        planes.append(samples[:, : plane.width])
+    return planes
+
+
+def _depth(frame: VideoFrame) -> int:
+    return frame.format.components[0].bits
+
+
+def _to_16_bits(samples: Plane, bits: int) -> Samples16:
+    white = (1 << bits) - 1
+    numbers = samples.astype(np.uint32)
+    return ((numbers * 2 * _WHITE + white) // (2 * white)).astype(np.uint16)
+
+
+def _stated_size(item: Item) -> tuple[int, int]:
+    extents = item.first(b"ispe")
+    if extents is None or len(extents) < 12:
+        raise ValueError("the size of the image is missing")
+    width, height = struct.unpack_from(">LL", extents, 4)
+    return width, height
+
+
+def _aperture(data: bytes, width: int, height: int) -> tuple[int, int, int, int]:
+    """Left, top, width and height of a clean aperture (ISO/IEC 14496-12, 12.1.4)."""
+    if len(data) < 32:
+        return 0, 0, width, height
+    values = struct.unpack(">8l", data[:32])
+    if any(below <= 0 for below in values[1::2]):
+        return 0, 0, width, height
+    inner_w, inner_h, shift_x, shift_y = (
+        above / below for above, below in zip(values[::2], values[1::2], strict=True)
+    )
+    left = round((width - 1) / 2 + shift_x - (inner_w - 1) / 2)
+    top = round((height - 1) / 2 + shift_y - (inner_h - 1) / 2)
+    if not (0 <= left and 0 <= top and left + inner_w <= width and top + inner_h <= height):
+        return 0, 0, width, height
+    return left, top, max(1, int(inner_w)), max(1, int(inner_h))
+
+
+def _transformed(pixels: Samples16, item: Item, *, turn: bool) -> Samples16:
+    """Apply the crop and, with ``turn``, rotation and mirror, in the order of the file."""
+    for kind, data in item.properties:
+        if kind == b"clap":
+            left, top, width, height = _aperture(data, pixels.shape[1], pixels.shape[0])
+            pixels = pixels[top : top + height, left : left + width]
+        elif turn and kind == b"irot" and data:
+            pixels = np.rot90(pixels, data[0] & 3)  # counter-clockwise
+        elif turn and kind == b"imir" and data:
+            pixels = pixels[:, ::-1] if data[0] & 1 else pixels[::-1]
+    return np.ascontiguousarray(pixels)
