@@ -88,12 +88,12 @@ def test_a_folder_is_compared_image_by_image(folders):
 def test_images_that_cannot_be_compared_are_named(folders):
     (folders / "out" / "c.png").unlink()
     (folders / "out" / "a.png").write_bytes(b"no image")
-    (folders / "in" / "d.heic").write_bytes(b"x")
+    (folders / "in" / "d.psd").write_bytes(b"x")
     score = score_images(folders / "in", folders / "out")
     assert [image.name for image in score.images] == ["sub/b.png"]
     unreadable, missing, unsupported = score.left_out
     assert "a.png: " in unreadable and "c.jpg: it has no output" in missing
-    assert unsupported == "d.heic: HEIC images are not supported"
+    assert unsupported == "d.psd: Photoshop images are not supported"
 
 
 def test_another_images_output_is_not_taken_for_the_missing_one(tmp_path):

@@ -63,11 +63,11 @@ def test_hidden_files_and_the_output_folder_are_skipped(tmp_path):
 
 
 def test_formats_that_cannot_be_edited_become_errors(tmp_path):
-    touch(tmp_path, "a.gif", "b.heic", "c.CR2")
+    touch(tmp_path, "a.psd", "b.dng", "c.CR2")
     errors = [item.error for item in find_items(tmp_path, tmp_path / "out")]
     assert errors == [
-        "GIF images are not supported",
-        "HEIC images are not supported",
+        "Photoshop images are not supported",
+        "camera raw images are not supported",
         "camera raw images are not supported",
     ]
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from ..errors import SourceError
-from .images.formats import SUFFIXES, UNSUPPORTED
+from .images.formats import READ_ONLY, SUFFIXES, UNSUPPORTED, open_image
 from .table import TABLES
 from .video.pyav import describe_error
 
@@ -43,10 +43,20 @@ def classify_source(path: Path) -> SourceKind:
     suffix = path.suffix.lower()
     if suffix in TABLES:
         return "manifest"
-    # A GIF in a folder is an image that cannot be edited; on its own it is a short video.
-    if suffix in SUFFIXES or (suffix in UNSUPPORTED and suffix != ".gif"):
+    if suffix == ".gif":
+        return "still" if _has_one_image(path) else "video"
+    if suffix in SUFFIXES or suffix in READ_ONLY or suffix in UNSUPPORTED:
         return "still"
     return "video"
+
+
+def _has_one_image(path: Path) -> bool:
+    """Whether a GIF is no animation."""
+    try:
+        with open_image(path):
+            return True
+    except SourceError:  # an animation, or no GIF: the reader of videos says why
+        return False
 
 
 def file_stamp(path: Path) -> str:

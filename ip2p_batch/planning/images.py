@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -12,7 +13,14 @@ import msgspec
 from ..errors import OutputError, SourceError
 from ..jobs.spec import Decoding, Encoding, Item, Job
 from ..media.images import listing
-from ..media.images.formats import SUFFIXES, suffix_format
+from ..media.images.formats import (
+    FORMAT_NAMES,
+    READ_ONLY,
+    SUFFIXES,
+    WRITTEN_AS,
+    format_suffix,
+    suffix_format,
+)
 from ..media.images.naming import Listing
 from ..media.images.writer import output_suffix
 from ..media.source import SourceKind, classify_source
@@ -102,7 +110,7 @@ def image_warnings(items: Sequence[Item], notes: Sequence[str] = ()) -> list[str
     """
     skipped = sum(item.skipped for item in items)
     failed = sum(item.error is not None for item in items) - skipped
-    warnings = list(notes)
+    warnings = [*notes, *_other_formats(items)]
     if failed:
         warnings.append(f"{failed} of {len(items)} images cannot be edited.")
     if skipped:
@@ -110,6 +118,22 @@ def image_warnings(items: Sequence[Item], notes: Sequence[str] = ()) -> list[str
             f"{skipped} images are skipped since their output exists (--overwrite replaces it)."
         )
     return warnings
+
+
+def _other_formats(items: Sequence[Item]) -> list[str]:
+    """Notes on images whose format is not written."""
+    names = Counter(
+        source
+        for item in items
+        if item.error is None
+        and (source := READ_ONLY.get(Path(item.source).suffix.lower()))
+        and suffix_format(item.output) == WRITTEN_AS[source]
+    )
+    return [
+        f"{count} {FORMAT_NAMES[name]} image{'s' if count > 1 else ''}: the format is only read;"
+        f" results are {FORMAT_NAMES[WRITTEN_AS[name]]} (--format selects another)."
+        for name, count in sorted(names.items())
+    ]
 
 
 def rescan(job: Job, items: Sequence[Item]) -> list[Item]:
@@ -166,7 +190,7 @@ def _single_output(path: Path, output: Path, encoding: Encoding) -> Path:
         raise OutputError(
             f"{output.name}: {output.suffix!r} is not the suffix of a supported format.",
             path=output,
-            hint=f"Use one of: {', '.join(SUFFIXES)}.",
+            hint=f"Use one of: {', '.join(map(format_suffix, dict.fromkeys(SUFFIXES.values())))}.",
         )
     return output
 

@@ -16,6 +16,7 @@ import msgspec
 from ..errors import OutputError, RecipeError, SourceError
 from ..frame import Image
 from ..jobs.spec import Encoding
+from ..media.images.formats import FORMATS_TEXT
 from ..media.images.listing import find_items
 from ..media.images.reader import Still, read_image
 from ..media.images.writer import write_still
@@ -119,7 +120,7 @@ def make_dataset(
         raise SourceError(
             f"{photos}: it contains no readable photo.",
             path=photos,
-            hint="JPEG, PNG, WebP, TIFF, BMP and AVIF files are read, in all subfolders.",
+            hint=f"{FORMATS_TEXT} files are read, in all subfolders.",
         )
     write_atomic(output / TABLE, "".join(f"{line}\n" for line in lines).encode())
     return DatasetResult(pairs=len(lines), photos=len(items) - len(bad), bad=tuple(bad))

@@ -7,10 +7,12 @@ its high byte, and ignore ICC profiles.
 from __future__ import annotations
 
 import io
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
+import av
 import numpy as np
 from PIL import Image as Pillow
 from PIL import ImageCms
@@ -21,7 +23,9 @@ from . import heif_boxes, matrix_profile, tiff_colors, tiff_page, tiff_samples
 from .color_space import ColorSpace, srgb_matrix_profile
 from .declared_color import Declared, declared_color
 from .deep import decode_16_bits
-from .formats import UnsupportedSamplesError
+from .heif import HeifFile
+from .heif_image import heif_of
+from .unsupported import UnsupportedSamplesError
 
 Alpha = Samples8 | Samples16
 
@@ -71,7 +75,12 @@ def to_srgb(image: Pillow.Image, name: str, *, deep: bool = False) -> Pixels:
     page = tiff_page.page_of(image)
     if page is not None and tiff_samples.has_own_decoder(page):
         return _from_tiff(tiff_colors.decode(page), icc, deep, warnings)
+    if name == "heic":
+        return _from_heif(heif_of(image), icc, deep, warnings, upright=True)
     depth = _depth(image, name)  # before load(), which forgets it
+    if name == "avif" and depth > 8 and (file := getattr(image, "fp", None)) is not None:
+        with suppress(ValueError, av.FFmpegError):  # Pillow decodes more kinds, in 8 bits
+            return _from_heif(HeifFile(file), icc, deep, warnings, upright=False)
     samples = decode_16_bits(image, name) if depth > 8 else None
     reduced = f"{depth}-bit samples"
     if samples is None:
@@ -111,6 +120,17 @@ def _from_tiff(page: tiff_colors.Colors, icc: Declared, deep: bool, warnings: li
     height, width = shades.shape[:2]
     image = Pillow.frombytes(page.mode, (width, height), shades.tobytes())
     return _from_8_bits(image, icc, alpha, warnings)
+
+
+def _from_heif(
+    file: HeifFile, icc: Declared, deep: bool, warnings: list[str], *, upright: bool
+) -> Pixels:
+    decoded, bits = file.decode(upright=upright), file.boxes.bits()
+    if bits > 8:
+        words = f"{bits}-bit samples"
+        return _from_16_bits(decoded.rgb, decoded.alpha, icc, words, deep, warnings)
+    alpha = None if decoded.alpha is None else to_8_bits(decoded.alpha)
+    return _from_8_bits(Pillow.fromarray(to_8_bits(decoded.rgb)), icc, alpha, warnings)
 
 
 def _from_16_bits(
@@ -164,7 +184,21 @@ def _depth(image: Pillow.Image, name: str) -> int:
     tiles = getattr(image, "tile", ())
     if name == "png" and any(";16" in str(tile[3]) for tile in tiles):
         return 16
+    if name == "jp2":
+        return _jpeg_2000_depth(image)
     return _avif_depth(image) if name == "avif" else 8
+
+
+def _jpeg_2000_depth(image: Pillow.Image) -> int:
+    """Bits per sample by the marker SIZ (ISO/IEC 15444-1, A.5.1)."""
+    file: Any = getattr(image, "fp", None)
+    place = file.tell()
+    file.seek(0)
+    head: bytes = file.read(1 << 16)
+    file.seek(place)
+    at = head.find(b"\xff\x4f\xff\x51")
+    precision = head[at + 42 : at + 43] if at >= 0 else b""
+    return (precision[0] & 0x7F) + 1 if precision else 8
 
 
 def _avif_depth(image: Pillow.Image) -> int:

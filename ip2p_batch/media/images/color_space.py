@@ -90,6 +90,11 @@ class ColorSpace:
 ADOBE_RGB = ColorSpace("Adobe RGB (1998)", _ADOBE, 563 / 256)
 
 
+def hdr_name(transfer: int) -> str:
+    """``PQ`` or ``HLG``; empty for the transfer characteristics of standard dynamic range."""
+    return _HDR.get(transfer, "")
+
+
 def of_cicp(primaries: int, transfer: int) -> ColorSpace:
     """The colour space of two code points; unspecified ones are sRGB's.
 

@@ -10,7 +10,7 @@ from PIL import Image as Pillow
 
 from . import color_space, heif_boxes
 from .color_space import ColorSpace
-from .formats import UnsupportedSamplesError
+from .unsupported import UnsupportedSamplesError
 
 #: An ICC profile, a colour space by numbers, or sRGB.
 Declared = bytes | ColorSpace | None
@@ -44,11 +44,11 @@ def declared_color(image: Pillow.Image, name: str, warnings: list[str]) -> Decla
             return _or_dcf(image, space) if not chunks else space
         if profile is not None:
             return profile
-        if name == "avif" and file is not None:
+        if name in ("avif", "heic") and file is not None:
             codes = heif_boxes.read_boxes(file).cicp()
             return None if codes is None else _known(color_space.of_cicp(*codes[:2]))
     except ValueError as error:
-        if name == "avif" or "H.273" in str(error):
+        if name in ("avif", "heic") or "H.273" in str(error):
             if "H.273" in str(error):
                 raise UnsupportedSamplesError(f"its {error} are not supported") from None
             return None  # Pillow has read the file, so its description is only unusual

@@ -21,7 +21,7 @@ _NATIVE = "L" if sys.byteorder == "little" else "B"
 
 
 def decode_16_bits(image: Pillow.Image, name: str) -> Samples16 | None:
-    """Decode a PNG of 16-bit samples, completely.
+    """Decode a PNG of 16-bit samples, or JPEG 2000 grey of more than 8 bits, completely.
 
     Args:
         image: opened, not yet loaded.
@@ -36,12 +36,12 @@ def decode_16_bits(image: Pillow.Image, name: str) -> Samples16 | None:
         Exception: Pillow's decoders raise errors of any kind on damaged files.
     """
     file = getattr(image, "fp", None)
-    if name != "png" or file is None:
+    if name not in ("png", "jp2") or file is None:
         return None
     if image.mode.startswith("I;16"):
         image.load()
         return np.asarray(image).astype(np.uint16)
-    layout = _layout(image)
+    layout = _layout(image) if name == "png" else ""
     if layout == "LA;16B":
         # As many bytes a pixel as RGBA of 8 bits: two of grey, two of alpha.
         samples = np.ascontiguousarray(_load(image, "RGBA")).view(">u2")

@@ -1,6 +1,6 @@
 """Formats of images, and how to open an image file safely.
 
-Only the six formats that can also be written are opened. Pillow supports dozens more; some of them
+Six formats are read and written, four are only read. Pillow supports dozens more; some of them
 start other programs or have no reliable signature.
 """
 
@@ -21,7 +21,9 @@ from PIL import Image as Pillow
 
 from ...errors import Ip2pError, SourceError
 from .. import limits
-from . import tiff_page, tiff_samples
+from . import heif_boxes, tiff_page, tiff_samples
+from .heif_image import HeifImage, refuse_hdr
+from .unsupported import UnsupportedSamplesError
 
 #: Formats that can be edited, by suffix. The first suffix of a format is its default; the others
 #: are what browsers, cameras and Windows name the same files (".jpg_large": saved from X).
@@ -33,41 +35,56 @@ SUFFIXES: Mapping[str, str] = {
     ".apng": "png", ".png_large": "png", ".btf": "tiff", ".tf8": "tiff", ".dib": "bmp",
     ".avifs": "avif",
 }  # fmt: skip
+#: Formats that are read and not written, by suffix.
+READ_ONLY: Mapping[str, str] = {
+    ".heic": "heic", ".heif": "heic", ".hif": "heic", ".gif": "gif", ".jp2": "jp2", ".j2k": "jp2",
+    ".jpf": "jp2", ".jpx": "jp2", ".jpc": "jp2", ".j2c": "jp2",
+}  # fmt: skip
+#: The formats of their results.
+WRITTEN_AS: Mapping[str, str] = {"heic": "jpeg", "gif": "png", "jp2": "png"}
+FORMAT_NAMES: Mapping[str, str] = {
+    "jpeg": "JPEG", "png": "PNG", "heic": "HEIC", "gif": "GIF", "jp2": "JPEG 2000",
+}  # fmt: skip
 #: Suffixes of images that cannot be edited, but are reported.
 UNSUPPORTED: Mapping[str, str] = {
-    ".gif": "GIF", ".heic": "HEIC", ".heif": "HEIF", ".jxl": "JPEG XL", ".jp2": "JPEG 2000",
-    ".psd": "Photoshop", ".dng": "camera raw", ".cr2": "camera raw", ".cr3": "camera raw",
-    ".nef": "camera raw", ".arw": "camera raw",
+    ".jxl": "JPEG XL", ".psd": "Photoshop", **dict.fromkeys(
+        (".dng", ".cr2", ".cr3", ".nef", ".arw", ".raf", ".rw2", ".orf", ".pef", ".srw"),
+        "camera raw",
+    ),
 }  # fmt: skip
 #: Longest side in pixels that a format or its encoder can hold, if inputs may exceed it.
 MAX_SIDE: Mapping[str, int] = {"jpeg": 65500, "webp": 16383, "avif": 65535}
 
-FORMATS_TEXT = "JPEG, PNG, WebP, TIFF, BMP and AVIF"
+FORMATS_TEXT = "JPEG, PNG, WebP, TIFF, BMP, AVIF, HEIC, JPEG 2000 and GIF"
 _OPENERS: Mapping[str, str] = {  # Pillow's name -> ours; MPO is several JPEGs in one file
     "JPEG": "jpeg", "MPO": "jpeg", "PNG": "png", "WEBP": "webp", "TIFF": "tiff", "BMP": "bmp",
-    "AVIF": "avif",
+    "AVIF": "avif", "GIF": "gif", "JPEG2000": "jp2",
 }  # fmt: skip
+_HEIF = re.compile(rb"....ftyp(hei|hev|mif1|msf1)", re.DOTALL)
 _SIGNATURES: tuple[tuple[bytes, str], ...] = (
-    (rb"GIF8", "a GIF image"),
     (rb"....ftypavi[fs]", "an AVIF image, which this Pillow was built without,"),
-    (rb"....ftyp(hei|hev|mif1|msf1)", "a HEIF image"),
     (rb"....ftyp", "a video"),
     (rb"%PDF", "a PDF document"),
     (rb"PK\x03\x04", "a ZIP archive"),
     (rb"8BPS", "a Photoshop document"),
     (rb"\xff\x0a|\x00\x00\x00\x0cJXL ", "a JPEG XL image"),
-    (rb"\x00\x00\x00\x0cjP  ", "a JPEG 2000 image"),
     (rb"(?i)\s*(<!doctype html|<html)", "a web page"),
 )
 
 
-class UnsupportedSamplesError(ValueError):
-    """An intact image whose samples cannot be converted to 8 or 16 bits."""
-
-
 def suffix_format(path: Path | str) -> str | None:
-    """The format of a file name's suffix; None if it is not a supported one."""
+    """The format of a file name's suffix; None if it is not one that can be written."""
     return SUFFIXES.get(os.path.splitext(path)[1].lower())  # noqa: PTH122 - half the time, 100 000 times
+
+
+def result_format(path: Path | str) -> str | None:
+    """The format of the result of a file, by its suffix; None if it is of no known format.
+
+    >>> result_format("a.JPG"), result_format("a.heic"), result_format("a.txt")
+    ('jpeg', 'jpeg', None)
+    """
+    source = READ_ONLY.get(os.path.splitext(path)[1].lower())  # noqa: PTH122
+    return WRITTEN_AS[source] if source else suffix_format(path)
 
 
 def format_suffix(name: str) -> str:
@@ -132,7 +149,7 @@ _DAMAGED = "Copy or download the file again, or remove it from the input."
 
 def orientation(image: Pillow.Image, name: str) -> int:
     """The EXIF orientation, 1 to 8, that an opened image's pixels still need."""
-    if name == "tiff":  # Pillow turns a TIFF upright on load, and gives its upright size
+    if name in ("tiff", "heic"):  # turned upright when decoded; their sizes are upright, too
         return 1
     try:
         # Not image.getexif(): for PNG it decodes the image, to search after the pixels.
@@ -166,12 +183,35 @@ def _open(path: Path, file: IO[bytes]) -> tuple[ImageFile.ImageFile, str]:
                     return _open_tiff(path, file), own
                 # Without its name: Pillow would map the file into memory, which kills the process
                 # if another one truncates it, and then turn oriented TIFF files wrongly.
-                return factory(file, ""), own
+                image = factory(file, "")
             except SyntaxError as error:
                 if name == "AVIF" and b"avi" not in head[8:40]:
                     break  # HEIF of another brand
                 raise _error(path, f"damaged ({_line(error)})", _DAMAGED) from error
+            _check(path, file, image, own)
+            return image, own
+    if _HEIF.match(head):
+        file.seek(0)
+        return HeifImage(file, ""), "heic"
     raise _error(path, _what_else(head), f"{FORMATS_TEXT} can be edited.")
+
+
+def _check(path: Path, file: IO[bytes], image: ImageFile.ImageFile, name: str) -> None:
+    """Refuse what the header shows to be no image of standard dynamic range.
+
+    Raises:
+        UnsupportedSamplesError, SourceError: says what it is.
+    """
+    if name == "gif" and getattr(image, "n_frames", 1) > 1:
+        raise _error(path, "an animated GIF", "Edit it on its own, as a video.")
+    if name == "avif":
+        place = file.tell()
+        boxes = None
+        with suppress(ValueError):  # Pillow has read it, so its description is only unusual
+            boxes = heif_boxes.read_boxes(file)
+        file.seek(place)
+        if boxes is not None:
+            refuse_hdr(boxes)
 
 
 def _open_tiff(path: Path, file: IO[bytes]) -> ImageFile.ImageFile:

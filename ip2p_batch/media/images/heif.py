@@ -19,9 +19,9 @@ from ..depth import Samples16
 from ..video.color import SWSCALE_MATRICES
 from ..video.deep_color import to_rgb48
 from ..video.types import VideoFrame
-from .formats import UnsupportedSamplesError
 from .heif_boxes import Heif, Item, read_boxes
 from .tiff_colors import divided_by_alpha
+from .unsupported import UnsupportedSamplesError
 
 _DECODERS = {b"hvc1": ("hevc", b"hvcC"), b"av01": ("libdav1d", b"av1C")}
 _KINDS = {
@@ -76,7 +76,7 @@ class HeifFile:
         width, height = _stated_size(main)
         for kind, data in main.properties:
             if kind == b"clap":
-                left, top, width, height = _aperture(data, width, height)
+                _, _, width, height = _aperture(data, width, height)
             elif kind == b"irot" and data and data[0] & 1:
                 width, height = height, width
         return width, height
@@ -174,7 +174,9 @@ class HeifFile:
         down, across = data[2] + 1, data[3] + 1
         width, height = struct.unpack_from(">LL" if data[1] & 1 else ">HH", data, 4)
         numbers = self._inner(item)
-        if len(numbers) < down * across or not (0 < width < _SIDE_LIMIT and 0 < height < _SIDE_LIMIT):
+        if len(numbers) < down * across or not (
+            0 < width < _SIDE_LIMIT and 0 < height < _SIDE_LIMIT
+        ):
             raise ValueError("a part of the image is missing")
         tiles = (self._frame(self._item(number), depth + 1) for number in numbers)
         first = next(tiles)
@@ -248,9 +250,7 @@ def _without_j(frame: VideoFrame) -> VideoFrame:
     name = frame.format.name
     if not name.startswith("yuvj"):
         return frame
-    result = cast(
-        VideoFrame, av.VideoFrame(frame.width, frame.height, name.replace("yuvj", "yuv"))
-    )
+    result = cast(VideoFrame, av.VideoFrame(frame.width, frame.height, name.replace("yuvj", "yuv")))
     result.colorspace, result.color_range = frame.colorspace, _FULL
     for target, source in zip(_planes(result), _planes(frame), strict=True):
         target[:] = source
@@ -298,7 +298,7 @@ def _aperture(data: bytes, width: int, height: int) -> tuple[int, int, int, int]
     )
     left = round((width - 1) / 2 + shift_x - (inner_w - 1) / 2)
     top = round((height - 1) / 2 + shift_y - (inner_h - 1) / 2)
-    if not (0 <= left and 0 <= top and left + inner_w <= width and top + inner_h <= height):
+    if not (left >= 0 and top >= 0 and left + inner_w <= width and top + inner_h <= height):
         return 0, 0, width, height
     return left, top, max(1, int(inner_w)), max(1, int(inner_h))
 

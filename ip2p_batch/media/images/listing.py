@@ -12,7 +12,15 @@ import msgspec
 from ...errors import SourceError
 from ...jobs.spec import Item
 from ..video.suffixes import VIDEO_SUFFIXES, is_transport_stream, may_be_text
-from .formats import SUFFIXES, UNSUPPORTED, open_image, size_error, suffix_format, upright_size
+from .formats import (
+    READ_ONLY,
+    SUFFIXES,
+    UNSUPPORTED,
+    open_image,
+    size_error,
+    suffix_format,
+    upright_size,
+)
 from .manifest import read_manifest
 from .naming import (
     Listing,
@@ -29,7 +37,7 @@ __all__ = ["Listing", "find_items", "list_folder", "measure_items", "read_manife
 #: Called with a stage, items done and items in all.
 Progress = Callable[[str, int, int], None]
 
-_KNOWN = SUFFIXES.keys() | UNSUPPORTED.keys() | VIDEO_SUFFIXES
+_KNOWN = SUFFIXES.keys() | READ_ONLY.keys() | UNSUPPORTED.keys() | VIDEO_SUFFIXES
 _THREADS = 8  # most of the time is spent waiting for the file system
 _ITEMS_PER_SLICE = 512
 

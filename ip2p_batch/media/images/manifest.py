@@ -21,7 +21,7 @@ from ...recipe import FIELDS
 from ..find_file import FileFinder
 from ..table import EXTRA_CELLS, TEXT_CELLS, Row, parse_number, read_table
 from ..video.suffixes import VIDEO_SUFFIXES
-from .formats import FORMATS_TEXT, suffix_format
+from .formats import FORMATS_TEXT, result_format, suffix_format
 from .naming import (
     Listing,
     alike_names,
@@ -122,7 +122,7 @@ def _output(row: Row, source: Path, folder: Path, output: Path, format: str | No
         target = output / (own.relative_to(home) if own.is_relative_to(home) else own.name)
     if _is_video(str(source)):
         return target  # its suffix is checked with the codec
-    if suffix_format(target) is None:
+    if (suffix_format if requested else result_format)(target) is None:
         what = f"output {requested}" if requested else target.name
         raise ValueError(f"{what} has no suffix of a known format ({FORMATS_TEXT})")
     return with_format_suffix(target, format)

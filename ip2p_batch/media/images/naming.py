@@ -10,7 +10,7 @@ from pathlib import Path
 import msgspec
 
 from ...jobs.spec import Item
-from .formats import format_suffix, suffix_format
+from .formats import format_suffix, result_format, suffix_format
 
 #: Longest file name in bytes, on nearly all file systems.
 _MAX_NAME_BYTES = 255
@@ -33,10 +33,15 @@ class Listing(msgspec.Struct, frozen=True):
 
 
 def with_format_suffix(path: Path, format: str | None) -> Path:
-    """Give ``path`` the suffix of ``format``, unless its suffix already is one of that format."""
-    if format is None or suffix_format(path) == format:
+    """Give ``path`` the suffix of ``format``, unless its suffix already is one of that format.
+
+    Args:
+        format: None for the suffix's own, or the default of a format that is not written.
+    """
+    wanted = format or result_format(path)
+    if wanted is None or suffix_format(path) == wanted:
         return path
-    return path.with_suffix(format_suffix(format))
+    return path.with_suffix(format_suffix(wanted))
 
 
 def is_text(name: str) -> bool:

@@ -8,9 +8,9 @@ import numpy as np
 import numpy.typing as npt
 
 from ..depth import Samples8, Samples16, to_8_bits
-from .formats import UnsupportedSamplesError
 from .tiff_page import Page
 from .tiff_samples import Layout, Samples, color_map, layout, read_samples
+from .unsupported import UnsupportedSamplesError
 
 _WHITE = 65535
 _ORIENTATION, _INK_SET = 274, 332

@@ -20,8 +20,9 @@ from ...frame import FullImage
 from ...jobs.spec import Encoding
 from ..depth import Samples8, Samples16, to_8_bits, to_16_bits
 from . import metadata, png, tiff
-from .formats import format_suffix, silence_pillow, size_error, suffix_format
+from .formats import WRITTEN_AS, silence_pillow, size_error, suffix_format
 from .metadata import COMMENT_KEY
+from .naming import with_format_suffix
 from .reader import Still
 
 #: Default quality of lossy formats, from 1 to 100.
@@ -37,14 +38,15 @@ _X_RESOLUTION, _Y_RESOLUTION, _RESOLUTION_UNIT = 0x011A, 0x011B, 0x0128
 
 def output_format(path: Path, still: Still, encoding: Encoding) -> str:
     """The format to write: the encoding's, else that of the output's suffix, else the source's."""
-    return encoding.format or suffix_format(path) or still.format
+    own = WRITTEN_AS.get(still.format, still.format)
+    return encoding.format or suffix_format(path) or own
 
 
 def output_suffix(path: Path, encoding: Encoding) -> str:
-    """Suffix of the result of ``path``: its own, unless ``encoding`` sets another format."""
-    if encoding.format is None or suffix_format(path) == encoding.format:
-        return path.suffix
-    return format_suffix(encoding.format)
+    """Suffix of the result of ``path``: its own, unless ``encoding`` sets another format or its own
+    is not written.
+    """
+    return with_format_suffix(path, encoding.format).suffix
 
 
 def write_still(

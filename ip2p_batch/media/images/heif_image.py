@@ -1,0 +1,53 @@
+"""An opened HEIC image, in the form of Pillow's own: size and metadata now, pixels later."""
+
+from __future__ import annotations
+
+from typing import IO, cast
+
+from PIL import Image as Pillow
+from PIL import ImageFile
+
+from . import color_space
+from .heif import HeifFile
+from .heif_boxes import Heif
+from .unsupported import UnsupportedSamplesError
+
+_KEY = "ip2p_batch.heif"
+
+
+class HeifImage(ImageFile.ImageFile):
+    """An HEIC image; its size is the upright one, and its EXIF orientation no longer counts."""
+
+    format = "HEIF"
+
+    def _open(self) -> None:
+        heif = HeifFile(cast(IO[bytes], self.fp))
+        if error := heif.kind_error():
+            raise UnsupportedSamplesError(f"of a kind that cannot be edited: {error}")
+        refuse_hdr(heif.boxes)
+        self._size = heif.size()
+        self._mode = "RGB"
+        exif, xmp = heif.metadata()
+        icc = heif.boxes.icc()
+        known = {"exif": exif and b"Exif\0\0" + exif, "xmp": xmp, "icc_profile": icc}
+        self.info = {key: value for key, value in known.items() if value}
+        self.info[_KEY] = heif
+
+
+def heif_of(image: Pillow.Image) -> HeifFile:
+    """The file of an opened :class:`HeifImage`."""
+    return cast(HeifFile, image.info[_KEY])
+
+
+def refuse_hdr(boxes: Heif) -> None:
+    """Refuse high dynamic range.
+
+    Raises:
+        UnsupportedSamplesError: the image has the transfer characteristics PQ or HLG.
+    """
+    codes = boxes.cicp()
+    name = color_space.hdr_name(codes[1]) if codes is not None else ""
+    if name:
+        raise UnsupportedSamplesError(
+            f"of a kind that cannot be edited: high dynamic range ({name})"
+        )

@@ -1,0 +1,141 @@
+"""Write small HEIC files: frames of HEVC in the boxes of ISO/IEC 23008-12."""
+
+from __future__ import annotations
+
+import io
+import struct
+from collections.abc import Sequence
+
+import av
+import numpy as np
+
+from ip2p_batch.jobs.spec import ColorFacts
+from ip2p_batch.media.video.deep_color import from_image
+
+#: Matrix and range of the files, as phones write them.
+COLOR = ColorFacts(matrix=6, full_range=True)
+
+
+def box(kind: bytes, *parts: bytes) -> bytes:
+    data = b"".join(parts)
+    return struct.pack(">L4s", 8 + len(data), kind) + data
+
+
+def full_box(kind: bytes, *parts: bytes, version: int = 0, flags: int = 0) -> bytes:
+    return box(kind, struct.pack(">L", version << 24 | flags), *parts)
+
+
+def encode(image: np.ndarray, pix_fmt: str = "yuv444p") -> tuple[bytes, bytes]:
+    """Encode an image as one frame of HEVC; returns its data and the content of hvcC."""
+    height, width = image.shape[:2]
+    buffer = io.BytesIO()
+    with av.open(buffer, "w", format="mp4") as container:
+        options = {"x265-params": "lossless=1:log-level=none:pools=1:frame-threads=1"}
+        stream = container.add_stream("libx265", rate=1, options=options)
+        stream.width, stream.height, stream.pix_fmt = width, height, pix_fmt
+        stream.codec_tag = "hvc1"
+        stream.codec_context.color_range = 2  # full
+        stream.codec_context.colorspace = COLOR.matrix
+        if image.ndim == 2:
+            frame = av.VideoFrame.from_ndarray(image, format="gray")
+        else:
+            frame = from_image(image, COLOR, pix_fmt)
+        container.mux([*stream.encode(frame), *stream.encode(None)])
+    data = buffer.getvalue()
+    at = data.index(b"hvcC")
+    (size,) = struct.unpack(">L", data[at - 4 : at])
+    with av.open(io.BytesIO(data)) as container:
+        packet = next(packet for packet in container.demux(video=0) if packet.size)
+        return bytes(packet), data[at + 4 : at - 4 + size]
+
+
+def heic(
+    images: Sequence[np.ndarray],
+    *,
+    pix_fmt: str = "yuv444p",
+    grid: tuple[int, int, int, int] | None = None,
+    properties: Sequence[bytes] = (),
+    cicp: tuple[int, int, int, int] | None = (1, 13, 6, 1),
+    alpha: np.ndarray | None = None,
+    exif: bytes = b"",
+) -> bytes:
+    """Return an HEIC file.
+
+    Args:
+        images: the image, or the tiles of ``grid``.
+        grid: rows, columns, width and height.
+        properties: more boxes of properties of the main image, in their order.
+        cicp: primaries, transfer, matrix, full range; None for no colr box.
+    """
+    items: list[tuple[bytes, bytes, list[bytes]]] = []  # type, data, properties
+    references: list[tuple[bytes, int, Sequence[int]]] = []
+    for image in images:
+        data, configuration = encode(image, pix_fmt)
+        items.append((b"hvc1", data, [box(b"hvcC", configuration), _size(image)]))
+    colr = (
+        []
+        if cicp is None
+        else [box(b"colr", b"nclx", struct.pack(">HHHB", *cicp[:3], cicp[3] << 7))]
+    )
+    if grid is not None:
+        rows, columns, width, height = grid
+        data = struct.pack(">BBBBHH", 0, 0, rows - 1, columns - 1, width, height)
+        size = full_box(b"ispe", struct.pack(">LL", width, height))
+        items.append((b"grid", data, [size]))
+        references.append((b"dimg", len(items), range(1, len(images) + 1)))
+    primary = len(items)
+    items[-1][2].extend([*colr, *properties])
+    if alpha is not None:
+        data, configuration = encode(alpha, "gray")
+        urn = full_box(b"auxC", b"urn:mpeg:hevc:2015:auxid:1\0")
+        items.append((b"hvc1", data, [box(b"hvcC", configuration), _size(alpha), urn]))
+        references.append((b"auxl", len(items), [primary]))
+    if exif:
+        items.append((b"Exif", struct.pack(">L", 0) + exif, []))
+        references.append((b"cdsc", len(items), [primary]))
+    return _file(items, references, primary)
+
+
+def _size(image: np.ndarray) -> bytes:
+    return full_box(b"ispe", struct.pack(">LL", image.shape[1], image.shape[0]))
+
+
+def _file(items: list, references: list, primary: int) -> bytes:
+    entries = [
+        full_box(b"infe", struct.pack(">HH4s", number, 0, kind), b"\0", version=2)
+        for number, (kind, _, _) in enumerate(items, 1)
+    ]
+    boxes: list[bytes] = []
+    associations = b""
+    for number, (_, _, own) in enumerate(items, 1):
+        associations += struct.pack(">HB", number, len(own))
+        for data in own:
+            boxes.append(data)
+            associations += bytes([0x80 | len(boxes)])
+    links = [
+        box(kind, struct.pack(f">HH{len(list(to))}H", source, len(list(to)), *to))
+        for kind, source, to in references
+    ]
+
+    def meta(start: int) -> bytes:
+        places = b""
+        for number, (_, data, _) in enumerate(items, 1):
+            places += struct.pack(">HHHLL", number, 0, 1, start, len(data))
+            start += len(data)
+        return full_box(
+            b"meta",
+            full_box(b"hdlr", bytes(4), b"pict", bytes(13)),
+            full_box(b"pitm", struct.pack(">H", primary)),
+            full_box(b"iloc", b"\x44\0", struct.pack(">H", len(items)), places),
+            full_box(b"iinf", struct.pack(">H", len(items)), *entries),
+            full_box(b"iref", *links) if links else b"",
+            box(
+                b"iprp",
+                box(b"ipco", *boxes),
+                full_box(b"ipma", struct.pack(">L", len(items)), associations),
+            ),
+        )
+
+    head = box(b"ftyp", b"heic", bytes(4), b"mif1heic")
+    start = len(head) + len(meta(0)) + 8
+    return head + meta(start) + box(b"mdat", *(data for _, data, _ in items))

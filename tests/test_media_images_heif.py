@@ -1,0 +1,166 @@
+"""HEIC images and AVIF images of more than 8 bits are decoded by the video decoders."""
+
+import struct
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from ip2p_batch.errors import SourceError
+from ip2p_batch.jobs.spec import Encoding
+from ip2p_batch.media.images.heif import HeifFile
+from ip2p_batch.media.images.reader import read_still, still_size
+from ip2p_batch.media.images.writer import output_suffix, write_still
+
+from . import pictures
+from .heif_files import box, full_box, heic
+
+CHART = pictures.scene(96, 64)
+
+
+def read(folder, data, *, deep=False):
+    path = folder / "a.heic"
+    path.write_bytes(data)
+    still = read_still(path, deep=deep)
+    assert still_size(path) == still.image.shape[1::-1]
+    return still
+
+
+def close(image, expected, tolerance=2):
+    return image.shape == expected.shape and np.abs(image.astype(int) - expected).max() <= tolerance
+
+
+@pytest.mark.parametrize("cicp", [(1, 13, 6, 1), None])
+def test_an_heic_is_read_and_becomes_a_jpeg(tmp_path, cicp):
+    still = read(tmp_path, heic([CHART], cicp=cicp))
+    assert close(still.image, CHART)
+    assert (still.format, still.alpha, still.icc, still.warnings) == ("heic", None, None, [])
+    suffix = output_suffix(tmp_path / "a.heic", Encoding())
+    assert suffix == ".jpg"
+    write_still(tmp_path / "b.jpg", still.image, still, comment="{}", encoding=Encoding())
+    with Image.open(tmp_path / "b.jpg") as image:
+        assert image.format == "JPEG" and close(np.asarray(image), CHART, 40)
+
+
+def test_chroma_of_half_resolution_is_read(tmp_path):
+    flat = np.full((64, 96, 3), (220, 40, 40), np.uint8)
+    assert close(read(tmp_path, heic([flat], pix_fmt="yuv420p")).image, flat)
+
+
+@pytest.mark.parametrize("cicp", [(1, 13, 6, 1), None])
+def test_an_heic_of_10_bits_keeps_them(tmp_path, cicp):
+    ramp = np.linspace(0, 65535, 96).astype(np.uint16)
+    image = np.broadcast_to(ramp[None, :, None], (64, 96, 3))
+    data = heic([np.ascontiguousarray(image)], pix_fmt="yuv444p10le", cicp=cicp)
+    still = read(tmp_path, data, deep=True)
+    assert still.image.dtype == np.uint16 and not still.warnings
+    assert np.abs(still.image.astype(int) - image).max() <= 65535 / 1023
+    assert len(np.unique(still.image[..., 0])) == 96
+    assert read(tmp_path, data).warnings == ["10-bit samples reduced to 8 bits"]
+
+
+@pytest.mark.parametrize("pix_fmt", ["yuv444p", "yuv420p"])
+def test_the_tiles_of_a_grid_are_joined_and_cropped(tmp_path, pix_fmt):
+    whole = np.full((128, 192, 3), (90, 120, 60), np.uint8)
+    whole[:, 64:] = (200, 40, 80)
+    whole[64:, 128:] = (10, 200, 220)
+    tiles = [whole[y : y + 64, x : x + 64] for y in (0, 64) for x in (0, 64, 128)]
+    still = read(tmp_path, heic(tiles, grid=(2, 3, 170, 100), pix_fmt=pix_fmt))
+    expected = whole[:100, :170]
+    apart = np.abs(still.image.astype(int) - expected).max(axis=2) > 3
+    assert still.image.shape == expected.shape
+    assert apart.sum() <= (0 if pix_fmt == "yuv444p" else 6 * 200), "chroma blends at edges"
+
+
+@pytest.mark.parametrize("angle", range(4))
+@pytest.mark.parametrize("axis", [None, 0, 1])
+def test_rotation_and_mirror_are_applied_and_the_exif_orientation_is_not(tmp_path, angle, axis):
+    exif = Image.Exif()
+    exif[0x010F], exif[0x0112] = "Maker", 6
+    properties = [box(b"irot", bytes([angle]))]
+    properties += [] if axis is None else [box(b"imir", bytes([axis]))]
+    data = heic([CHART], properties=properties, exif=exif.tobytes()[6:])
+    still = read(tmp_path, data)
+    expected = np.rot90(CHART, angle)
+    if axis is not None:
+        expected = expected[:, ::-1] if axis else expected[::-1]
+    assert close(still.image, expected)
+    again = Image.Exif()
+    again.load(still.exif)
+    assert again[0x010F] == "Maker" and again.get(0x0112, 1) == 1
+
+
+def test_the_clean_aperture_crops(tmp_path):
+    numbers = struct.pack(">8l", 60, 1, 40, 1, -4, 1, 2, 1)
+    still = read(tmp_path, heic([CHART], properties=[box(b"clap", numbers)]))
+    assert close(still.image, CHART[14:54, 14:74])
+
+
+def test_alpha_of_an_heic_is_read(tmp_path):
+    alpha = np.repeat(np.arange(0, 256, 4, dtype=np.uint8)[:, None], 96, axis=1)
+    still = read(tmp_path, heic([CHART], alpha=alpha))
+    assert still.alpha is not None and close(still.alpha, alpha, 1)
+    assert close(still.image, CHART)
+
+
+def test_colours_of_an_heic_are_converted_by_its_codes_or_profile(tmp_path):
+    red = np.full((64, 64, 3), (220, 40, 40), np.uint8)
+    still = read(tmp_path, heic([red], cicp=(12, 13, 6, 1)))
+    assert close(still.image[8, 8], np.array([240, 0, 21]), 8)
+    profile = box(b"colr", b"prof", pictures.wide_gamut_profile())
+    still = read(tmp_path, heic([red], properties=[profile]))
+    assert still.warnings and "to sRGB" in still.warnings[0]
+
+
+@pytest.mark.parametrize("transfer", [16, 18])
+def test_high_dynamic_range_is_refused_by_its_name_when_the_header_is_read(tmp_path, transfer):
+    (tmp_path / "a.heic").write_bytes(heic([CHART], cicp=(9, transfer, 9, 1)))
+    path = pictures.save(tmp_path / "a.avif", CHART)
+    data = bytearray(path.read_bytes())
+    at = data.index(b"colrnclx") + 8
+    data[at : at + 4] = struct.pack(">HH", 9, transfer)
+    path.write_bytes(data)
+    for name in ("a.heic", "a.avif"):
+        with pytest.raises(SourceError, match=r"high dynamic range \((PQ|HLG)\)"):
+            still_size(tmp_path / name)
+
+
+def test_other_kinds_of_heif_are_refused_by_their_name(tmp_path):
+    data = heic([CHART]).replace(b"hvc1\0", b"vvc1\0", 1)
+    with pytest.raises(SourceError, match="cannot be edited: HEIF of the kind VVC"):
+        read(tmp_path, data)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_an_avif_is_turned_as_pillow_turns_it(tmp_path, orientation):
+    path = pictures.oriented(tmp_path / "a.avif", orientation)
+    still = read_still(path)
+    with path.open("rb") as file:
+        heif = HeifFile(file)
+        assert heif.size() == still.image.shape[1::-1]
+        decoded = heif.decode(upright=True)
+    apart = np.abs((decoded.rgb // 257).astype(int) - still.image)
+    assert apart.mean() < 3, "the two scale chroma differently"
+
+
+def test_a_truncated_heic_is_an_error(tmp_path):
+    data = heic([CHART])
+    for size in (40, 200, len(data) // 2, len(data) - 9):
+        with pytest.raises(SourceError):
+            read(tmp_path, data[:size])
+
+
+@given(at=st.integers(8, 700), value=st.integers(0, 255))
+def test_a_damaged_description_is_an_error_or_an_image(tmp_path, at, value):
+    data = bytearray(_SMALL)
+    data[at % len(data)] = value
+    try:
+        still = read(tmp_path, bytes(data))
+    except SourceError:
+        return
+    assert still.image.size
+
+
+_SMALL = heic([CHART[:32, :32]], properties=[full_box(b"pixi", b"\3\x08\x08\x08")])
