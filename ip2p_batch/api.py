@@ -28,8 +28,8 @@ from .planning.prepare import EditRequest, PreparedJob, prepare_job
 from .planning.recipes import resolve_recipe
 from .queue.celery_executor import connect_executor
 from .recipe import Recipe
-from .scheduler import create_job, read_result, submit_job, watch_job
-from .scheduler.local_run import WorkerSelection, run_in_process, run_job
+from .scheduler import create_job, read_result, watch_job
+from .scheduler.local_run import WorkerSelection, run_in_process, run_job, send_to_broker
 from .settings import Settings
 
 if TYPE_CHECKING:
@@ -293,7 +293,7 @@ class JobHandle:
             ResumeMismatch: the source changed since the plan was made.
         """
         with self._executor() as executor:
-            submit_job(self.folder, executor)
+            send_to_broker(self.folder, executor)
 
     def _executor(self) -> AbstractContextManager[Executor]:
         url = self._settings.broker_url

@@ -7,6 +7,7 @@
     ├─ PathError             has the path of a file
     │  ├─ SourceError        an input cannot be read
     │  └─ OutputError        the result cannot be written
+    │     ├─ OutputTaken     a file that is not the job's has the name of its result
     │     └─ StorageError    a transient error of a disk or share; retryable
     ├─ ModelError            the model cannot be found, downloaded or loaded
     ├─ BrokerError           Redis cannot be started or reached
@@ -80,6 +81,10 @@ class SourceError(PathError):
 
 class OutputError(PathError):
     """The result cannot be written: it exists, the folder is read-only, the disk is full."""
+
+
+class OutputTaken(OutputError):
+    """A file that is not the job's has the name of its result, and is left alone."""
 
 
 class StorageError(OutputError):

@@ -38,8 +38,18 @@ def jobs(
             "--clean",
             min=0,
             metavar="DAYS",
-            help="First delete the folders of jobs that finished at least this many days ago."
-            " Their results are kept.",
+            help="First delete the folders of jobs that finished, or were superseded, at least this"
+            " many days ago. Their results are kept.",
+            rich_help_panel="Jobs",
+        ),
+    ] = None,
+    drop: Annotated[
+        str | None,
+        typer.Option(
+            "--drop",
+            metavar="JOB",
+            help="First delete the folder of this job, finished or not. Its results are kept.",
+            show_default=False,
             rich_help_panel="Jobs",
         ),
     ] = None,
@@ -54,8 +64,11 @@ def jobs(
       ip2p-batch jobs
       ip2p-batch jobs --json
       ip2p-batch jobs --clean 30
+      ip2p-batch jobs --drop clip-1a2b3c4d
     """
     settings = Settings.from_env()
+    if drop is not None:
+        _drop(settings, drop)
     if clean is not None:
         _clean(settings, clean)
     return _list(settings, json=json)
@@ -114,7 +127,7 @@ def _list(settings: Settings, *, json: bool) -> int:
 
 
 def _clean(settings: Settings, days: float) -> None:
-    """Delete the folders of jobs that finished at least ``days`` days ago."""
+    """Delete the folders of jobs that finished or were superseded ``days`` days ago or earlier."""
     from ..errors import JobError
     from ..jobs.registry import list_jobs, remove
 
@@ -122,13 +135,32 @@ def _clean(settings: Settings, days: float) -> None:
     count = 0
     for folder in list_jobs(settings):
         try:
-            result = folder.result()
+            result, superseded = folder.result(), folder.superseded
         except JobError:
             continue  # the list of jobs warns about it
-        if result is not None and result.finished <= before:
+        ended = [*([result.finished] if result else []), *([superseded.at] if superseded else [])]
+        if ended and ended[0] <= before:
             remove(settings, folder)
             count += 1
     terminal.note(f"{formatting.plural(count, 'job folder')} deleted.")
+
+
+def _drop(settings: Settings, name: str) -> None:
+    """Delete the folder of a job.
+
+    Raises:
+        JobError: there is no such job, or it is running.
+    """
+    from ..errors import JobError
+    from ..jobs.activity import is_active
+    from ..jobs.registry import find_job, remove
+
+    folder = find_job(name, settings)
+    if is_active(folder):
+        name = folder.path.name
+        raise JobError(f"Job {name} is running.", hint=f"Stop it with `ip2p-batch cancel {name}`.")
+    remove(settings, folder)
+    typer.echo(f"Job folder {folder.path} deleted.", err=True)
 
 
 def overview(jobs: list[JobStatus]) -> list[str]:
@@ -185,6 +217,8 @@ def details(job: JobStatus) -> list[str]:
         facts.append(("refused", "\n".join(job.refused)))
     if job.failures:
         facts.append(("failed", "\n".join(job.failures)))
+    if job.superseded_by:
+        facts.append(("superseded by", job.superseded_by))
     if job.state in _NEXT_COMMAND:
         facts.append(("next", f"ip2p-batch {_NEXT_COMMAND[job.state]} {job.id}"))
     return formatting.facts(facts)

@@ -12,16 +12,18 @@ from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from ..errors import IncompleteJob, OutsideRoots
+from ..errors import IncompleteJob, OutputTaken, OutsideRoots
 from ..jobs.compatibility import mixed
 from ..jobs.folder import JobFolder
 from ..jobs.log import chunk_log
 from ..jobs.plan import ASSEMBLY, Plan, VideoChunk
+from ..jobs.publications import Publication
 from ..jobs.records import ItemResult, Receipt, Result
 from ..jobs.spec import Job
 from ..media.video import concat
 from ..media.video.codecs import segment_suffix
 from ..storage.atomic import atomic_path, digest, read_error, remove_temp_files, retry_transient
+from .publication import Publisher
 
 log = logging.getLogger(__name__)
 
@@ -149,8 +151,19 @@ def _join(folder: JobFolder, job: Job, plan: Plan, receipts: dict[str, Receipt])
         )
     table = folder.frame_table()
     source_path = folder.roots.allow(source.path)
-    output = folder.roots.allow(job.output)
-    with atomic_path(output) as temporary:
+    reads = (source.path, *filter(None, (job.recipe.reference_image,)))
+    publisher = Publisher(folder, ASSEMBLY, job.output, job.replaces, reads)
+    made = Publication(output=job.output, stamp="", source=source.stamp)
+
+    def publish(temporary: Path, path: Path) -> None:
+        try:
+            publisher.publish(temporary, path, made)
+        except OutputTaken as taken:
+            taken.hint = f"Move it away, then run `ip2p-batch resume {job.id}`."
+            taken.survives = "All chunks are kept."
+            raise
+
+    with atomic_path(publisher.place(), publish=publish) as temporary:
         concat.join(
             segments,
             source_path,

@@ -12,6 +12,7 @@ import dataclasses
 import hashlib
 import logging
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,10 +20,19 @@ import msgspec
 import numpy as np
 
 from ..editing.editor import Overrides
-from ..errors import EditError, Ip2pError, NotFinite, OutputError, OutsideRoots, SourceError
+from ..errors import (
+    EditError,
+    Ip2pError,
+    NotFinite,
+    OutputError,
+    OutputTaken,
+    OutsideRoots,
+    SourceError,
+)
 from ..frame import Frame, FullImage, Image
 from ..jobs.log import chunk_log
 from ..jobs.plan import ImageChunk
+from ..jobs.publications import Publication
 from ..jobs.records import ItemResult
 from ..jobs.spec import Item, Job
 from ..media import limits
@@ -30,10 +40,12 @@ from ..media.alpha import fill_hidden, partly_visible, weigh_visible
 from ..media.images.reader import Still, read_still
 from ..media.images.writer import write_still
 from ..media.resize import Resize
-from ..storage.atomic import atomic_path, sync_directory, write_error
+from ..storage.atomic import atomic_path, digest, sync_directory, write_error
+from ..storage.publish import file_stamp
 from .chunk_run import ChunkOutput, ChunkRun, Inline
 from .full_size import at_full_size, keeps_depth, needs_source
 from .image_sessions import ImageSessions
+from .publication import Publisher
 from .tile_pass import TilePass
 from .video import NewSession
 
@@ -58,6 +70,7 @@ class _LoadedImage:
         source: its resized pixels.
         frame: the same, or the edit.
         needs_source: whether the result is made from the full-size pixels.
+        made: the record of its result, so far.
     """
 
     item: Item
@@ -66,6 +79,7 @@ class _LoadedImage:
     source: Image
     frame: Frame
     needs_source: bool
+    made: Publication
 
     @property
     def overrides(self) -> Overrides:
@@ -158,6 +172,7 @@ def _read(run: ChunkRun, chunk: ImageChunk) -> Iterator[tuple[int, _LoadedImage 
             yield index, _POISONED
             continue
         try:
+            made = _made(run, item)
             still = _read_still(run, item)
         except SourceError as error:
             yield index, error.message.removeprefix(f"{error.path}: ")  # the report names the path
@@ -177,7 +192,7 @@ def _read(run: ChunkRun, chunk: ImageChunk) -> Iterator[tuple[int, _LoadedImage 
         if width * height > _MAX_KEPT_PIXELS or not uses_source:
             still.image = _NO_PIXELS
         frame = Frame(index, 0, small)
-        yield index, _LoadedImage(item, still, resize, small, frame, uses_source)
+        yield index, _LoadedImage(item, still, resize, small, frame, uses_source, made)
 
 
 def _read_still(run: ChunkRun, item: Item) -> Still:
@@ -194,6 +209,20 @@ def _read_still(run: ChunkRun, item: Item) -> Still:
 def _shown(still: Still) -> FullImage:
     """The pixels for the edit: colours count as much as they are visible."""
     return still.image if still.alpha is None else weigh_visible(still.image, still.alpha)
+
+
+def _made(run: ChunkRun, item: Item) -> Publication:
+    """The record of a result that is made from the source as it is now."""
+    path, stamp, source_digest = run.folder.roots.allow(item.source), "", ""
+    with suppress(OSError, ValueError):  # reading its pixels reports it
+        stamp, source_digest = file_stamp(path.stat()), digest(path)
+    return Publication(
+        output=item.output,
+        stamp="",
+        recipe=run.job.item_fingerprint(item),
+        source=stamp,
+        source_digest=source_digest,
+    )
 
 
 def _full_size(run: ChunkRun, picture: _LoadedImage, tiles: TilePass | None) -> FullImage:
@@ -223,17 +252,37 @@ def _full_size(run: ChunkRun, picture: _LoadedImage, tiles: TilePass | None) -> 
 
 def _write(run: ChunkRun, picture: _LoadedImage, tiles: TilePass | None) -> str:
     """Write one result; returns its SHA-256."""
-    output = run.folder.roots.allow(picture.item.output)
+    item, result_digest = picture.item, ""
+    reads = (item.source, *filter(None, (run.job.recipe.reference_image,)))
+    publisher = Publisher(run.folder, run.chunk.id, item.output, item.replaces, reads)
+    output = publisher.place()
+    kept = f"{picture.frame.index:06d}{output.suffix}"
+
+    def publish(temporary: Path, path: Path) -> None:
+        made = msgspec.structs.replace(picture.made, digest=result_digest)
+        try:
+            publisher.publish(temporary, path, made)
+        except OutputTaken as taken:
+            place = publisher.keep(temporary, kept)
+            raise OutputTaken(
+                f"{taken.message} The result is in {place}; move the other file away, then run"
+                f" `ip2p-batch retry {run.job.id}`.",
+                path=output,
+            ) from None
+        publisher.drop_kept(kept)
+
     temporary = output
+    check = run.lease.check
     try:
-        with atomic_path(output, sync_parent=False, check=run.lease.check) as temporary:
-            return write_still(
+        with atomic_path(output, sync_parent=False, check=check, publish=publish) as temporary:
+            result_digest = write_still(
                 temporary,
                 _full_size(run, picture, tiles),
                 picture.still,
                 comment=_comment(run.job, picture),
                 encoding=run.job.encoding,
             )
+        return result_digest
     except OutputError as error:
         message = error.message.removeprefix(f"{temporary}: ")
         raise type(error)(message, path=output, hint=error.hint) from error.__cause__

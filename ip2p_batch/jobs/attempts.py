@@ -163,7 +163,7 @@ def acquire(
     except OSError as error:
         raise write_error(path, error) from error
     with suppress(OSError):  # some file systems have no locks
-        lock_file(file)
+        lock_file(file, wait=True)  # for those who probe it, see `jobs/activity.py`
     attempt = Attempt(chunk=chunk_id, worker=worker, at=time.time())
     try:
         return ChunkLease(folder, attempt, number + 1, file, _history(attempts))
@@ -176,6 +176,12 @@ def live_heartbeats(folder: JobFolder, finished: Collection[str]) -> list[Heartb
     """Recent heartbeats of chunks that are not finished."""
     oldest = time.time() - Settings.from_env().heartbeat_timeout
     return [h for h in folder.heartbeats.all() if h.chunk not in finished and h.at >= oldest]
+
+
+def is_crashed(folder: JobFolder, chunk_id: str) -> bool:
+    """Whether the process of the newest attempt is gone; asks its lock, so only on its host."""
+    attempts = _read(folder, chunk_id)
+    return bool(attempts) and _is_unlocked(folder, chunk_id, len(attempts))
 
 
 def history(folder: JobFolder, chunk_id: str) -> History:
@@ -203,6 +209,7 @@ def release_all(folder: JobFolder, host: str) -> None:
             continue
         if _is_unlocked(folder, heartbeat.chunk, len(attempts)):
             folder.mark_once(_end_marker(heartbeat.chunk, len(attempts)))
+            folder.heartbeats.remove(heartbeat.chunk)
 
 
 def forget_crashes(folder: JobFolder, chunk_ids: Iterable[str]) -> None:

@@ -17,6 +17,8 @@
     JOB/attempts/ID.N.json      Attempt N at chunk ID
     JOB/attempts/ID.N.end       marker: attempt N ended, well or badly
     JOB/failures/ID.json        Failure, after the last attempt
+    JOB/published/ID.jsonl      Publication of each result of chunk ID, before it gets its name
+    JOB/kept/N.png              result of image N, whose name a file took meanwhile
     JOB/failed-items/ID.json    marker: some images of chunk ID failed, see its receipt
     JOB/poisoned/N              marker: frame or image N crashes its worker
     JOB/inflight/wave.json      chunks in flight
@@ -24,10 +26,13 @@
     JOB/redispatched/N          marker: segments were missing N times
     JOB/refusals/NODE.json      Refusal of an incompatible worker
     JOB/cancel, JOB/pause       markers: stop, pause
+    JOB/superseded.json         Superseded, if another job writes its results since
+    JOB/on-broker               marker: workers of a broker run the job
     JOB/result.json             Result, when the job has ended
     JOB/lock                    lock of assembly and retry
     JOB/dispatch.lock           lock of those who dispatch
     JOB/leader.lock             lock of the leader
+    JOB/owner.lock              lock of the command that planned the job
     JOB/workers.log             output of local workers
 
 Disk is the truth and Redis is transport: a chunk is finished when its receipt exists, and a
@@ -37,6 +42,7 @@ when it is complete.
 
 from __future__ import annotations
 
+import time
 from array import array
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
@@ -52,7 +58,8 @@ from .codec import decode, encode
 from .files import PROCESS_CACHES, FileCaches, JobFiles
 from .parts import DispatchState, Failures, Hardware, Heartbeats, PoisonedFrames, Receipts
 from .plan import Chunk, Plan
-from .records import InferenceConfig, Result
+from .publications import Publications
+from .records import InferenceConfig, Result, Superseded
 from .spec import Item, Job, Priority
 
 if TYPE_CHECKING:  # numpy takes a tenth of a second to load, and `status` does not need it
@@ -70,6 +77,7 @@ class JobFolder(JobFiles):
         heartbeats: of chunks that workers edit now.
         failures: of chunks that failed at their last attempt.
         poisoned: frames or images that crash their worker.
+        published: results that have their final names.
         dispatch: what was dispatched since the job was last started.
         hardware: which workers may edit the job.
     """
@@ -82,6 +90,7 @@ class JobFolder(JobFiles):
         self.heartbeats = Heartbeats(self)
         self.failures = Failures(self, self.receipts)
         self.poisoned = PoisonedFrames(self)
+        self.published = Publications(self)
         self.dispatch = DispatchState(self)
         self.hardware = Hardware(self, self.receipts)
 
@@ -151,6 +160,11 @@ class JobFolder(JobFiles):
         job = self.job()
         if not job.allow_mixed_hardware:
             self.write("job.json", msgspec.structs.replace(job, allow_mixed_hardware=True))
+
+    def permit_replacing(self, stamp: str) -> None:
+        """Let the result of a video replace the file that has its name and this stamp now."""
+        job = self.job()
+        self.write("job.json", msgspec.structs.replace(job, overwrite=True, replaces=stamp))
 
     def plan(self) -> Plan:
         return self.read_required("plan.json", Plan)
@@ -273,6 +287,16 @@ class JobFolder(JobFiles):
         """Lift a pause or a cancellation. The scheduler dispatches the rest of the job."""
         self.unmark("cancel")
         self.unmark("pause")
+
+    def supersede(self, by: str) -> None:
+        """Stop the job for good, since the job of id ``by`` writes its results from now on."""
+        self.write("superseded.json", Superseded(by=by, at=time.time()))
+        self.mark_once("cancel")
+
+    @property
+    def superseded(self) -> Superseded | None:
+        """By which job this one was superseded; None if it was not."""
+        return self.read_if_complete("superseded.json", Superseded)
 
     @property
     def cancelled(self) -> bool:

@@ -153,6 +153,18 @@ class Refusal(FrozenStruct, frozen=True, kw_only=True):
     mismatches: tuple[str, ...]
 
 
+class Superseded(FrozenStruct, frozen=True, kw_only=True):
+    """A job that another one on the same output has taken the place of.
+
+    Attributes:
+        by: id of the other job.
+        at: seconds since the epoch.
+    """
+
+    by: str
+    at: float
+
+
 class EditMethod(FrozenStruct, frozen=True, kw_only=True):
     """How the frames of a job become results of the source's size, for the user.
 

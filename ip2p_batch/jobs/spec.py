@@ -160,6 +160,8 @@ class Item(FrozenStruct, frozen=True, kw_only=True):
         instruction, negative_prompt, seed, num_inference_steps, guidance_scale,
             image_guidance_scale: of this image; None is the recipe's.
         error: why it cannot be edited, where planning found a reason.
+        replaces: stamp of the file that its result may replace; empty where it may replace none.
+            See :func:`ip2p_batch.storage.publish.file_stamp`.
         skipped: whether ``error`` only means that its output exists.
     """
 
@@ -174,6 +176,7 @@ class Item(FrozenStruct, frozen=True, kw_only=True):
     guidance_scale: float | None = None
     image_guidance_scale: float | None = None
     error: str | None = None
+    replaces: str = ""
     skipped: bool = False
 
     def own_values(self) -> dict[str, Any]:
@@ -245,6 +248,7 @@ class Job(FrozenStruct, frozen=True, kw_only=True):
             larger sources, too. Empty exactly where the recipe has a size in pixels.
         tile_size: side in pixels of the tiles of ``--detail tiles``: the model's training size, to
             a multiple of 64; 0 without tiles.
+        replaces: stamp of the file that a video's result may replace; as :attr:`Item.replaces`.
         reference_digest: SHA-256 of the pixels of ``reference.png``; empty without one.
         allow_mixed_hardware: whether workers with other compute profiles may edit it.
         priority: among the jobs of a broker; not in the fingerprint, since pixels do not
@@ -264,6 +268,7 @@ class Job(FrozenStruct, frozen=True, kw_only=True):
     decoding: Decoding = Decoding()
     encoding: Encoding = Encoding()
     overwrite: bool = False
+    replaces: str = ""
     reference_digest: str = ""
     allow_mixed_hardware: bool = False
     priority: Priority = "normal"
@@ -292,7 +297,23 @@ class Job(FrozenStruct, frozen=True, kw_only=True):
         sizes = (self.size_table, self.tile_size)
         options = (self.decoding, self.encoding)
         parts = (self.recipe, sizes, options, self.source, self.reference_digest)
-        return hashlib.sha256(msgspec.json.encode(parts, order="sorted")).hexdigest()
+        return _sha256(parts)
+
+    def item_fingerprint(self, item: Item) -> str:
+        """SHA-256 over everything that determines one image's result, except for the source.
+
+        Equal for equal options in different jobs: a table of edit sizes counts by its outcome, and
+        an image's own instruction, seed and so on count as the recipe's.
+        """
+        own = item.own_values() | {"size": self.edit_size(item.width, item.height)}
+        recipe = msgspec.structs.replace(self.recipe, reference_image=None, **own)
+        decoding = msgspec.structs.replace(self.decoding, follow_links=False)
+        parts = (recipe, self.tile_size, decoding, self.encoding, self.reference_digest)
+        return _sha256(parts)
+
+
+def _sha256(value: object) -> str:
+    return hashlib.sha256(msgspec.json.encode(value, order="sorted")).hexdigest()
 
 
 def table_edit_size(table: Sequence[tuple[int, int]], longest: int) -> int:

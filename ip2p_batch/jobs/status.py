@@ -9,7 +9,7 @@ from typing import Literal
 import msgspec
 
 from ..settings import Settings
-from .attempts import live_heartbeats
+from .activity import is_led, running_heartbeats
 from .compatibility import mismatch_message
 from .folder import JobFolder
 from .plan import Plan
@@ -17,7 +17,14 @@ from .records import ComputeProfile, EditMethod, Receipt, Result, WorkerInfo
 from .spec import Job, Priority
 
 State = Literal[
-    "waiting", "running", "paused", "finished", "finished with failures", "failed", "cancelled"
+    "waiting",
+    "running",
+    "paused",
+    "finished",
+    "finished with failures",
+    "failed",
+    "cancelled",
+    "superseded",
 ]
 #: Receipts that are read for the pace (the last ones) and for the start (the first ones).
 _PACE_RECEIPTS = 64
@@ -33,8 +40,9 @@ class JobStatus(msgspec.Struct, frozen=True, kw_only=True):
         done, total: frames or images. ``done`` includes those that heartbeats report.
         created: when the job was planned, in seconds since the epoch.
         started: when the first chunk was started, in seconds since the epoch; None before that.
-        fps: frames per second over the last finished chunks, or over the whole of an ended job; 0
-            before the first.
+        fps: frames per second over the last finished chunks of a running job, or over the whole of
+            an ended one; 0 of others, and before the first.
+        superseded_by: id of the job that writes the results instead; empty without one.
         eta: seconds left at that pace; None where unknown or ended.
         failures: one line for each failed chunk or image.
         compute_profile: of the job; None before its first chunk was started.
@@ -61,6 +69,7 @@ class JobStatus(msgspec.Struct, frozen=True, kw_only=True):
     started: float | None = None
     fps: float = 0.0
     eta: float | None = None
+    superseded_by: str = ""
 
 
 def read_status(folder: JobFolder) -> JobStatus:
@@ -73,7 +82,7 @@ def read_status(folder: JobFolder) -> JobStatus:
     if (result := folder.result()) is not None:
         return _ended(folder, job, plan, result)
     finished = folder.receipts.ids()
-    heartbeats = live_heartbeats(folder, finished)
+    heartbeats = running_heartbeats(folder)
     failures = [f for f in folder.failures.all() if f.chunk not in finished]
     frames_by_chunk = plan.frames_by_chunk
     in_progress = sum(min(c.done, frames_by_chunk.get(c.chunk, 0)) for c in heartbeats)
@@ -81,7 +90,9 @@ def read_status(folder: JobFolder) -> JobStatus:
     lines = [f"chunk {f.chunk}: {f.message}" for f in failures]
     lines += _failed_images(folder, plan, finished)
     state: State = "waiting"
-    if folder.cancelled:
+    if (superseded := folder.superseded) is not None:
+        state = "superseded"
+    elif folder.cancelled:
         state = "cancelled"
     elif folder.paused:
         state = "paused"
@@ -91,9 +102,9 @@ def read_status(folder: JobFolder) -> JobStatus:
         state = "failed"
     in_order = [c.id for c in plan.chunks if c.id in finished]
     latest = _read(folder, in_order[-_PACE_RECEIPTS:])
-    if state == "waiting" and _any_recent(latest):
+    if state == "waiting" and _any_recent(latest) and is_led(folder):
         state = "running"  # between two chunks no worker has a heartbeat
-    fps = _pace(latest, frames_by_chunk, in_progress if state == "running" else None)
+    fps = _pace(latest, frames_by_chunk, in_progress) if state == "running" else 0.0
     return JobStatus(
         id=job.id,
         folder=str(folder.path),
@@ -114,20 +125,19 @@ def read_status(folder: JobFolder) -> JobStatus:
         created=folder.created,
         started=_started(_read(folder, in_order[:_START_RECEIPTS])),
         fps=round(fps, 3),
-        eta=round((plan.frames - done) / fps, 1) if state == "running" and fps > 0 else None,
+        eta=round((plan.frames - done) / fps, 1) if fps > 0 else None,
+        superseded_by=superseded.by if superseded is not None else "",
     )
 
 
-def _pace(
-    receipts: Sequence[Receipt], frames_by_chunk: dict[str, int], in_progress: int | None
-) -> float:
-    """Frames per second over these chunks; up to now while frames are in progress."""
+def _pace(receipts: Sequence[Receipt], frames_by_chunk: dict[str, int], in_progress: int) -> float:
+    """Frames per second over these chunks, up to now."""
     started = _started(receipts)
     if started is None:
         return 0.0
-    frames = sum(frames_by_chunk.get(r.chunk, 0) for r in receipts) + (in_progress or 0)
-    end = max(r.finished for r in receipts) if in_progress is None else time.time()
-    return frames / (end - started) if end > started else 0.0
+    frames = sum(frames_by_chunk.get(r.chunk, 0) for r in receipts) + in_progress
+    elapsed = time.time() - started
+    return frames / elapsed if elapsed > 0 else 0.0
 
 
 def _read(folder: JobFolder, chunks: Iterable[str]) -> list[Receipt]:

@@ -25,6 +25,7 @@ from ..media.images.naming import Listing
 from ..media.images.writer import output_suffix
 from ..media.source import SourceKind, classify_source
 from ..recipe import Recipe
+from ..storage.publish import path_stamp
 from .guard import SourceGuard
 
 #: An error names at most this many images.
@@ -73,9 +74,11 @@ def check_images(
     return measured, _digest(measured)
 
 
-def skip_existing(items: Sequence[Item]) -> list[Item]:
-    """Mark the images whose output exists as skipped."""
-    return [_skip_existing(item) for item in items]
+def settle_outputs(items: Sequence[Item], *, overwrite: bool) -> list[Item]:
+    """Note which files results may replace, or mark the images whose output exists as skipped."""
+    if not overwrite:
+        return [_skip_existing(item) for item in items]
+    return [msgspec.structs.replace(i, replaces=path_stamp(i.output)) for i in items]
 
 
 def nothing_to_edit(path: Path, failed: Sequence[Item]) -> SourceError:
@@ -161,8 +164,11 @@ def rescan(job: Job, items: Sequence[Item]) -> list[Item]:
         current.append(item if match is None else match)
     current = without_instruction(current, job.recipe)
     guard = SourceGuard(path, output, (item.source for item in items))
-    measured = [guard.check_item(item) for item in listing.measure_items(current)]
-    return measured if job.overwrite else skip_existing(measured)
+    measured = [
+        msgspec.structs.replace(guard.check_item(new), replaces=old.replaces)
+        for old, new in zip(items, listing.measure_items(current), strict=True)
+    ]
+    return measured if job.overwrite else settle_outputs(measured, overwrite=False)
 
 
 def list_source(
@@ -196,7 +202,7 @@ def _single_output(path: Path, output: Path, encoding: Encoding) -> Path:
 
 
 def _skip_existing(item: Item) -> Item:
-    if item.error is None and os.path.lexists(item.output):
+    if item.error is None and path_stamp(item.output) != item.replaces:
         reason = f"{item.output} exists already (--overwrite replaces it)"
         return msgspec.structs.replace(item, error=reason, skipped=True)
     return item

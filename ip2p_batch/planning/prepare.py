@@ -30,6 +30,7 @@ from ..media.video.codecs import kept_bits
 from ..media.video.timestamps import frame_range
 from ..models import catalog, layout
 from ..recipe import Recipe
+from ..storage.publish import path_stamp
 from . import guard, images
 from .planner import plan_images, plan_video
 
@@ -207,7 +208,8 @@ def _prepare_video(request: EditRequest, path: Path, output: Path, report: Repor
     start, stop = frame_range(facts, index.pts, request.start, request.end)
     video_output.check_times(output, facts, index.pts[start:stop])
     source = Source(path=str(path), stamp=file_stamp(path), video=facts, start=start, stop=stop)
-    job = _job(request, source, output)
+    replaces = path_stamp(output) if request.overwrite else ""
+    job = msgspec.structs.replace(_job(request, source, output), replaces=replaces)
     resize = Resize.of_video(facts, job.edit_size(*facts.upright))
     plan = plan_video(start, stop, index.cuts, recipe, (resize.width, resize.height), warnings)
     return PreparedJob(job=job, plan=plan, frames=np.asarray(index.pts, dtype=np.int64))
@@ -250,8 +252,7 @@ def _prepare_images(
     items, stamp = images.check_images(items, _progress(report))
     files = [*_read_too(request), *(item.source for item in items)]
     items = guard.guard_items(guard.SourceGuard(path, output, files), items)
-    if not request.overwrite:
-        items = images.skip_existing(items)
+    items = images.settle_outputs(items, overwrite=request.overwrite)
     editable = [item for item in items if item.error is None]
     others = [item for item in items if item.error is not None]
     if not editable and not any(item.skipped for item in others):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 from collections.abc import Sequence
@@ -9,6 +10,7 @@ from pathlib import Path
 
 from ..errors import OutputError
 from ..execution.assemble import assemble
+from ..jobs.activity import claim
 from ..jobs.events import Event
 from ..jobs.folder import JobFolder
 from ..jobs.plan import Plan
@@ -17,6 +19,8 @@ from ..models import catalog
 from ..planning.prepare import EditRequest, PreparedJob, Report, prepare_job
 from ..planning.sources import ForSources, for_sources
 from ..settings import Settings
+from ..storage.publish import content_stamp
+from .outputs import creation_lock, remove_parts, supersede_others
 
 
 def create_jobs(
@@ -42,7 +46,8 @@ def create_job(
     continues where the first run stopped.
 
     Raises:
-        OutputError: the output exists (and ``overwrite`` is off), or cannot be written.
+        OutputError: the output exists (and ``overwrite`` is off), another job is writing it, or it
+            cannot be written.
         ModelError: the model is not on the list of ``IP2P_ALLOWED_MODELS``, or its table of edit
             sizes is damaged.
         OutsideRoots: the job is for the workers of a broker, and a path is outside
@@ -59,28 +64,19 @@ def create_job(
     if settings.broker_url is not None:
         for path in (job.source.path, job.output, folder.path.absolute()):
             settings.allowed_roots.allow(path)
-    unfinished = folder.exists() and folder.result() is None
-    if job.source.is_video or _is_single_file(prepared):
-        _check_free(output, overwrite=request.overwrite)
-        _check_writable(output.parent)
+    if (file := _single_output(prepared)) is not None:
+        _check_writable(file.parent)
     else:
         _check_writable(output)
-    if not unfinished:
-        shutil.rmtree(folder.path, ignore_errors=True)
-        folder = JobFolder.create(
-            folder.path,
-            job,
-            prepared.plan,
-            frames=prepared.frames,
-            items=prepared.items,
-            reference=prepared.reference,
-        )
-    else:
-        if request.allow_mixed_hardware:
-            folder.permit_mixed_hardware()
-        if request.priority is not None:
-            folder.set_priority(request.priority)
-    register(settings, folder)
+    with creation_lock(settings, folder.path):
+        unfinished = _is_unfinished(folder, request)
+        if file is not None and not request.overwrite and not (unfinished and _wrote(folder, file)):
+            _check_free(file)
+        supersede_others(settings, folder, job, prepared.items)
+        folder = _write_folder(folder, prepared, request, unfinished=unfinished)
+        claim(folder)
+        register(settings, folder)
+    remove_parts(folder)
     if not prepared.plan.chunks:
         assemble(folder)  # nothing to edit, so no worker is needed
     report(
@@ -97,10 +93,26 @@ def create_job(
     return folder
 
 
-def _is_single_file(prepared: PreparedJob) -> bool:
-    """Whether the output is one image rather than a folder of them."""
-    job, items = prepared.job, prepared.items
-    return len(items) == 1 and items[0].output == job.output
+def _write_folder(
+    folder: JobFolder, prepared: PreparedJob, request: EditRequest, *, unfinished: bool
+) -> JobFolder:
+    if not unfinished:
+        shutil.rmtree(folder.path, ignore_errors=True)
+        return JobFolder.create(
+            folder.path,
+            prepared.job,
+            prepared.plan,
+            frames=prepared.frames,
+            items=prepared.items,
+            reference=prepared.reference,
+        )
+    if request.overwrite and prepared.job.source.is_video:
+        folder.permit_replacing(prepared.job.replaces)
+    if request.allow_mixed_hardware:
+        folder.permit_mixed_hardware()
+    if request.priority is not None:
+        folder.set_priority(request.priority)
+    return folder
 
 
 def _planned(plan: Plan, *, unfinished: bool) -> str:
@@ -115,8 +127,34 @@ def _count(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
-def _check_free(output: Path, *, overwrite: bool) -> None:
-    if output.exists() and not overwrite:
+def _is_unfinished(folder: JobFolder, request: EditRequest) -> bool:
+    """Whether the job was started before and can be continued.
+
+    Images are started anew where ``overwrite`` is new: the plan lists those that it left alone.
+    """
+    if not folder.exists() or folder.ended or folder.superseded is not None:
+        return False
+    job = folder.job()
+    return job.source.is_video or job.overwrite or not request.overwrite
+
+
+def _single_output(prepared: PreparedJob) -> Path | None:
+    """The result of a job that has one; None where the output is a folder."""
+    job, items = prepared.job, prepared.items
+    alone = job.source.is_video or (len(items) == 1 and items[0].output == job.output)
+    return Path(job.output) if alone else None
+
+
+def _wrote(folder: JobFolder, output: Path) -> bool:
+    """Whether the job wrote that file, and was ended before it could say so."""
+    try:
+        return folder.published.wrote(str(output), content_stamp(os.lstat(output)))
+    except OSError:
+        return False
+
+
+def _check_free(output: Path) -> None:
+    if os.path.lexists(output):
         raise OutputError(
             f"{output} exists already.",
             path=output,

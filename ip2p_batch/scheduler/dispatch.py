@@ -15,6 +15,7 @@ from ..jobs.spec import Job
 from ..media.source import file_stamp
 from ..queue.executor import Executor
 from . import inflight
+from .outputs import require_current
 
 log = logging.getLogger(__name__)
 
@@ -27,9 +28,11 @@ def submit_job(folder: JobFolder, executor: Executor) -> None:
 
     Raises:
         ResumeMismatch: the source changed since the plan was made.
+        JobError: another job writes the same results since.
         OutputError: the job folder cannot be written.
         BrokerError: the queue cannot be reached. The job is not paused or cancelled any more.
     """
+    require_current(folder)
     check_source(folder.job())
     with inflight.dispatch_lock(folder):
         folder.resume()

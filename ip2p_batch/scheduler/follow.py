@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from ..errors import BrokerError, JobError
+from ..jobs.activity import LEADER_LOCK
 from ..jobs.events import Event, EventKind
 from ..jobs.folder import JobFolder
 from ..jobs.records import Failure, Result
@@ -22,7 +23,6 @@ from .reconcile import ReconcileLimits, Reconciler
 
 _POLL_SECONDS = 0.2
 _CHECK_SECONDS = 1.0
-_LEADER_LOCK = "leader.lock"
 
 
 def follow_job(
@@ -95,7 +95,7 @@ def continue_paused(folder: JobFolder, *, wait_seconds: float = 5.0) -> bool:
     Returns:
         False if no process leads the job: the caller has to run it.
     """
-    state = folder.lock_state(_LEADER_LOCK)
+    state = folder.lock_state(LEADER_LOCK)
     if state is Lock.OURS:
         return False
     lift_pause(folder)
@@ -128,7 +128,7 @@ class LeaderLock:
         """Try to take the lock; whether this process holds it. Call again after a failure."""
         if not self._is_held:
             with ExitStack() as stack:
-                self._is_held = stack.enter_context(self._folder.locked(_LEADER_LOCK))
+                self._is_held = stack.enter_context(self._folder.locked(LEADER_LOCK))
                 if self._is_held:
                     self._stack = stack.pop_all()
         return self._is_held

@@ -17,6 +17,7 @@ import msgspec
 
 from ..editing.editor import Editor
 from ..errors import Ip2pError, NoWorkerError
+from ..jobs.activity import mark_on_broker, unclaim
 from ..jobs.attempts import release_all
 from ..jobs.events import Event
 from ..jobs.folder import JobFolder
@@ -24,12 +25,14 @@ from ..planning import pace
 from ..queue import redis_url
 from ..queue.capacity import limited_workers
 from ..queue.celery_executor import CeleryExecutor, connect_executor
+from ..queue.executor import Executor
 from ..queue.local_workers import LocalWorkers
 from ..queue.private_redis import PrivateRedis
 from ..settings import Settings
 from .dispatch import submit_job
 from .follow import done_event, follow_job
 from .local_executor import LocalExecutor
+from .outputs import remove_parts
 from .sequence import JOBS_AHEAD, follow_jobs
 
 #: Default seconds to wait for the first answer of a worker.
@@ -115,14 +118,16 @@ def run_in_process(
 
     No Redis and no worker process. Events, retries and errors are those of :func:`run_job`.
     """
-    return follow_job(folder, LocalExecutor(lambda _: editor), check=check)
+    with _owned([folder]):
+        yield from follow_job(folder, LocalExecutor(lambda _: editor), check=check)
 
 
 def run_all_in_process(
     folders: Sequence[JobFolder], editor: Editor, *, check: Callable[[], None] = lambda: None
 ) -> Generator[Event, None, None]:
     """Run several jobs as :func:`run_in_process` runs one; events are those of :func:`run_jobs`."""
-    return follow_jobs(folders, LocalExecutor(lambda _: editor), check=check, ahead=0)
+    with _owned(folders):
+        yield from follow_jobs(folders, LocalExecutor(lambda _: editor), check=check, ahead=0)
 
 
 def submit_to_broker(folder: JobFolder, selection: WorkerSelection) -> bool:
@@ -137,8 +142,30 @@ def submit_to_broker(folder: JobFolder, selection: WorkerSelection) -> bool:
     """
     assert selection.broker is not None
     with connect_executor(selection.broker) as executor:
-        submit_job(folder, executor)
+        send_to_broker(folder, executor)
         return _answers(executor, selection.answer_seconds)
+
+
+def send_to_broker(folder: JobFolder, executor: Executor) -> None:
+    """Dispatch a job to workers of a broker, which need no process that follows it.
+
+    Raises:
+        BrokerError, ResumeMismatch, JobError: see
+            :func:`~ip2p_batch.scheduler.dispatch.submit_job`.
+    """
+    submit_job(folder, executor)
+    mark_on_broker(folder, on_broker=True)
+    unclaim(folder)
+
+
+@contextmanager
+def _owned(folders: Sequence[JobFolder]) -> Iterator[None]:
+    """End this process's claims to the outputs of jobs after the block."""
+    try:
+        yield
+    finally:
+        for folder in folders:
+            unclaim(folder)
 
 
 def worker_command(url: str) -> str:
@@ -160,11 +187,12 @@ def _executor(
 ) -> Iterator[tuple[CeleryExecutor, Callable[[], None]]]:
     """An executor with workers, and a function that checks both the caller and the workers."""
     if selection.broker is not None:
-        with _broker(folders, selection, selection.broker) as executor:
+        with _owned(folders), _broker(folders, selection, selection.broker) as executor:
             yield executor, check
         return
     log = workers_log(folders[0])
     with (
+        _owned(folders),
         _measured(folders[0]),
         PrivateRedis() as redis,
         _released_on_stop(folders),
@@ -176,7 +204,15 @@ def _executor(
             check()
             workers.check()
 
+        _mark(folders, on_broker=False)
         yield executor, check_workers
+
+
+def _mark(folders: Sequence[JobFolder], *, on_broker: bool) -> None:
+    """Record which workers run the jobs; of a superseded one nothing."""
+    for folder in folders:
+        if folder.superseded is None:
+            mark_on_broker(folder, on_broker=on_broker)
 
 
 @contextmanager
@@ -206,6 +242,7 @@ def _broker(
                 if len(names) == 1
                 else f"{len(names)} jobs are kept.",
             )
+        _mark(folders, on_broker=True)
         yield executor
 
 
@@ -224,6 +261,7 @@ def _released_on_stop(folders: Sequence[JobFolder]) -> Iterator[None]:
         for folder in folders:
             with suppress(Ip2pError, OSError):
                 release_all(folder, platform.node())
+            remove_parts(folder)
         raise
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from ..errors import JobError
-from ..jobs.attempts import live_heartbeats
+from ..jobs.activity import running_heartbeats
 from ..jobs.folder import JobFolder
 from ..jobs.plan import ImageRun, Plan
 from ..jobs.spec import Item, Job
@@ -17,6 +17,7 @@ from ..media.resize import Resize
 from ..planning.images import image_warnings, rescan
 from ..planning.planner import IMAGES_PER_CHUNK
 from ..recipe import Recipe
+from .outputs import require_current
 
 
 def retry_job(folder: JobFolder) -> int:
@@ -26,11 +27,12 @@ def retry_job(folder: JobFolder) -> int:
     parts is left as it is.
 
     Raises:
-        JobError: workers are processing the job.
+        JobError: workers are processing the job, or another job writes the same results since.
         SourceError: the folder or the list of images cannot be read any more.
     """
+    require_current(folder)
     with folder.locked() as is_locked:
-        is_running = not folder.ended and live_heartbeats(folder, folder.receipts.ids())
+        is_running = not folder.ended and running_heartbeats(folder)
         if not is_locked or is_running:
             name = folder.path.name
             raise JobError(

@@ -110,6 +110,7 @@ def atomic_path(
     sync_parent: bool = True,
     parents: bool = True,
     check: Callable[[], None] = lambda: None,
+    publish: Callable[[Path, Path], None] | None = None,
 ) -> Iterator[Path]:
     """Yield a temporary path in ``path``'s folder; rename it to ``path`` when the block succeeds.
 
@@ -122,6 +123,8 @@ def atomic_path(
         parents: False makes only ``path``'s own folder, not those above it: nothing may be
             created below a share that is not mounted.
         check: called right before the rename; raises where the file is no longer wanted.
+        publish: renames the temporary path, the first argument, to the second; None replaces
+            whatever has that name. See :func:`ip2p_batch.storage.publish.publish`.
 
     Raises:
         OutputError: the disk is full, or the folder cannot be written.
@@ -142,7 +145,7 @@ def atomic_path(
             with temporary.open("rb+") as file:
                 os.fsync(file.fileno())
         check()
-        _rename(temporary, path)
+        (publish or _rename)(temporary, path)
         temporary = None
         if durable and sync_parent:
             sync_directory(path.parent)

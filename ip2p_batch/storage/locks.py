@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import os
 from enum import Enum
+from pathlib import Path
 
 _NO_LOCKS = frozenset({errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL})
 
@@ -42,3 +44,27 @@ def lock_file(file: int, *, wait: bool = False) -> Lock:
             return Lock.UNSUPPORTED
         raise
     return Lock.OURS
+
+
+def probe_lock(path: Path) -> Lock:
+    """State of a lock file at this moment: ``OURS`` is free, or no such file.
+
+    Holds the lock for an instant. Those who lock a file that is probed have to wait for it.
+    """
+    file = -1
+    for flags in (os.O_RDWR, os.O_RDONLY):
+        try:
+            file = os.open(path, flags)
+            break
+        except (FileNotFoundError, NotADirectoryError):
+            return Lock.OURS
+        except OSError:
+            continue
+    if file < 0:
+        return Lock.UNSUPPORTED
+    try:
+        return lock_file(file)
+    except OSError:
+        return Lock.UNSUPPORTED
+    finally:
+        os.close(file)
