@@ -125,7 +125,7 @@ def piece_costs(job: JobFolder, folder: Path) -> dict[str, float]:
         return result
 
     count = min(job.plan().frames, 30)
-    with VideoReader(Path(source.path), facts, job.frame_table()) as reader:
+    with VideoReader(Path(source.path), facts, job.frame_table(), job.frame_ids()) as reader:
         frames = reader.frames(0, count)
         read = [timed("decode, to RGB", lambda: next(frames)) for _ in range(count)]
         found["decode, to RGB"].pop(0)  # opens and seeks

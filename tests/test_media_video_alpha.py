@@ -71,7 +71,7 @@ def test_the_reader_gives_opacity_and_colours_without_the_hidden_ones(
     path = clips.make_rgba(tmp_path / name, 5, codec=codec, pix_fmt=pix_fmt, options=options)
     index = probe.index_video(path)
     assert index.facts.has_alpha
-    with VideoReader(path, index.facts, index.pts) as reader:
+    with VideoReader(path, index.facts, index.pts, index.ids) as reader:
         frames = [*reader.frames(0, 5), reader.frame(1)]
     for frame in frames:
         wanted = clips.cutout(frame.index)[..., 3].astype(int)
@@ -91,7 +91,7 @@ def test_opacity_is_turned_with_the_frame(tmp_path, turn, edge):
     path = clips.make_rgba(tmp_path / "a.mkv", 1, image=top)
     index = probe.index_video(path)
     facts = msgspec.structs.replace(index.facts, rotation=turn)
-    with VideoReader(path, facts, index.pts) as reader:
+    with VideoReader(path, facts, index.pts, index.ids) as reader:
         alpha = reader.frame(0).alpha
     assert alpha is not None
     hidden = alpha[:32] if edge == 0 else alpha[:, 32:]

@@ -23,7 +23,7 @@ def patch(index, width, height):
 
 def read(path):
     index = probe.index_video(path)
-    with VideoReader(path, index.facts, index.pts) as reader:
+    with VideoReader(path, index.facts, index.pts, index.ids) as reader:
         return index.facts, reader.frame(0).image
 
 

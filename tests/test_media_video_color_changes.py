@@ -32,7 +32,7 @@ def joined(path, *parts, frames=6):
 
 def images(path, **options):
     index = probe.index_video(path, **options)
-    with VideoReader(path, index.facts, index.pts) as reader:
+    with VideoReader(path, index.facts, index.pts, index.ids) as reader:
         return index.facts, [frame.image for frame in reader.frames(0, len(index.pts))]
 
 

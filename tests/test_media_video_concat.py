@@ -55,7 +55,7 @@ SOURCES: dict[str, dict[str, Any]] = {
 
 def segments_of(source, index, encoding, folder, edges):
     paths = []
-    with VideoReader(source, index.facts, index.pts) as reader:
+    with VideoReader(source, index.facts, index.pts, index.ids) as reader:
         for start, stop in pairwise(edges):
             path = folder / f"{start}{segment_suffix(encoding)}"
             with SegmentWriter(path, index.facts, encoding, reader.captions) as writer:
@@ -327,7 +327,7 @@ def test_segments_with_different_settings_are_refused(tmp_path):
     other = tmp_path / "other.mp4"
     with (
         SegmentWriter(other, wide, Encoding()) as writer,
-        VideoReader(source, index.facts, index.pts) as reader,
+        VideoReader(source, index.facts, index.pts, index.ids) as reader,
     ):
         for frame in reader.frames(10, 20):
             writer.write(frame)

@@ -18,7 +18,7 @@ IVTC = Decoding(deinterlace="ivtc")
 def read(path, ranges=None, **options):
     """The facts, and the images of every range; of all frames without ranges."""
     index = probe.index_video(path, **options)
-    with VideoReader(path, index.facts, index.pts) as reader:
+    with VideoReader(path, index.facts, index.pts, index.ids) as reader:
         parts = [
             {frame.index: frame.image for frame in reader.frames(*part)}
             for part in ranges or [(0, len(index.pts))]
@@ -88,7 +88,7 @@ def test_any_range_of_a_video_with_long_groups_gives_the_same_frames(tmp_path):
         index, (whole, *parts) = read(clip, ranges, scenes=scenes)
         for part in parts:
             assert all(np.array_equal(image, whole[number]) for number, image in part.items())
-        with VideoReader(clip, index.facts, index.pts) as reader:
+        with VideoReader(clip, index.facts, index.pts, index.ids) as reader:
             for frame in reader.frames_at([3, 8, 9, 27]):
                 assert np.array_equal(frame.image, whole[frame.index])
 

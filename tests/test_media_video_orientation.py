@@ -20,7 +20,7 @@ SIZE = (96, 64)
 def test_every_turned_or_mirrored_video_is_read_as_players_show_it(tmp_path, rotation, mirror):
     clip = clips.make(tmp_path / "c.mp4", 2, size=SIZE, rotation=rotation, mirror=mirror)
     index = probe.index_video(clip)
-    with VideoReader(clip, index.facts, index.pts) as reader:
+    with VideoReader(clip, index.facts, index.pts, index.ids) as reader:
         image = reader.frame(1).image
     expected = np.rot90(clips.picture(1, *SIZE), rotation // 90)
     if mirror:

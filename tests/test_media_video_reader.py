@@ -44,7 +44,7 @@ def source(request, tmp_path_factory):
 
 def test_the_whole_video_is_read_in_order(source):
     path, index, linear = source
-    with VideoReader(path, index.facts, index.pts) as reader:
+    with VideoReader(path, index.facts, index.pts, index.ids) as reader:
         frames = list(reader.frames(0, 80))
     assert [f.index for f in frames] == list(range(80))
     assert [f.pts for f in frames] == index.pts.tolist()
@@ -59,7 +59,7 @@ def test_any_sequence_of_ranges_equals_a_linear_decode(source, data):
     ranges = data.draw(
         st.lists(st.tuples(st.integers(0, 79), st.integers(1, 9)), min_size=1, max_size=4)
     )
-    with VideoReader(path, index.facts, index.pts) as reader:
+    with VideoReader(path, index.facts, index.pts, index.ids) as reader:
         for start, length in ranges:
             stop = min(80, start + length)
             frames = list(reader.frames(start, stop))
@@ -72,7 +72,7 @@ def test_any_sequence_of_ranges_equals_a_linear_decode(source, data):
 @given(numbers=st.sets(st.integers(0, 79), max_size=6).map(sorted))
 def test_single_frames_equal_a_linear_decode(source, numbers):
     path, index, linear = source
-    with VideoReader(path, index.facts, index.pts) as reader:
+    with VideoReader(path, index.facts, index.pts, index.ids) as reader:
         frames = list(reader.frames_at(numbers))
         assert [f.index for f in frames] == numbers
         assert all(np.array_equal(f.image, linear[f.index]) for f in frames)
@@ -87,7 +87,7 @@ def test_single_frames_near_each_other_are_read_in_one_pass(tmp_path, monkeypatc
     monkeypatch.setattr(
         VideoReader, "_seek", lambda self, target: seeks.append(target) or seek(self, target)
     )
-    with VideoReader(clip, index.facts, index.pts) as reader:
+    with VideoReader(clip, index.facts, index.pts, index.ids) as reader:
         assert [f.index for f in reader.frames_at([2, 10, 15, 78])] == [2, 10, 15, 78]
     assert len(seeks) == 2
 
@@ -96,7 +96,7 @@ def test_frames_are_upright(tmp_path):
     for rotation in (90, 180, -90):
         clip = clips.make(tmp_path / f"{rotation}.mp4", 3, rotation=rotation)
         index = probe.index_video(clip)
-        with VideoReader(clip, index.facts, index.pts) as reader:
+        with VideoReader(clip, index.facts, index.pts, index.ids) as reader:
             shown = reader.frame(2).image
         # The display matrix turns counterclockwise, and so does rot90.
         expected = np.rot90(clips.picture(2), rotation // 90)
@@ -121,7 +121,7 @@ def test_frames_of_another_size_are_scaled_to_the_first(tmp_path):
                         target.mux(packet)
     index = probe.index_video(clip)
     assert any("size changes" in note for note in index.facts.notes)
-    with VideoReader(clip, index.facts, index.pts) as reader:
+    with VideoReader(clip, index.facts, index.pts, index.ids) as reader:
         frames = list(reader.frames(0, 20))
     assert {f.image.shape for f in frames} == {(64, 64, 3)}
     assert [clips.number(f.image) for f in frames] == [*range(10), *range(10)]
@@ -153,7 +153,7 @@ def test_a_single_frame_does_not_depend_on_the_other_frames_of_the_read(tmp_path
             data[packet.pos + 8 : packet.pos + packet.size] = bytes(packet.size - 8)
     clip = tmp_path / "damaged.avi"
     clip.write_bytes(data)
-    with VideoReader(clip, index.facts, index.pts) as reader:
+    with VideoReader(clip, index.facts, index.pts, index.ids) as reader:
         alone = {n: clips.number(reader.frame(n).image) for n in range(40)}
         assert alone[12] == 12 and alone[24] != 24
         for numbers in ([12, 24], [0, 12, 24, 39], [13, 15, 30], [5, 14], [20, 24, 26]):
@@ -168,7 +168,7 @@ def test_a_file_that_ends_before_the_frame_is_a_source_error(tmp_path):
     short.write_bytes(whole.read_bytes()[:900])
     with (
         pytest.raises(SourceError, match=r"short\.mkv"),
-        VideoReader(short, index.facts, index.pts) as reader,
+        VideoReader(short, index.facts, index.pts, index.ids) as reader,
     ):
         reader.frame(50)
 
@@ -178,7 +178,7 @@ def test_a_file_that_ends_before_the_frame_is_a_source_error(tmp_path):
 
 def read_deep(path, *, deep=True):
     index = probe.index_video(path)
-    with VideoReader(path, index.facts, index.pts, deep=deep) as reader:
+    with VideoReader(path, index.facts, index.pts, index.ids, deep=deep) as reader:
         return list(reader.frames(0, len(index.pts)))
 
 

@@ -57,7 +57,7 @@ def test_a_stream_that_is_asked_for_is_the_one_that_is_read(tmp_path, index):
     path = several(tmp_path / "two.mp4", (SMALL, LARGE), (False, True), tmp_path)
     found = probe.index_video(path, decoding=Decoding(stream=index))
     assert (found.facts.width, found.facts.height) == (SMALL, LARGE)[index]
-    with VideoReader(path, found.facts, found.pts) as reader:
+    with VideoReader(path, found.facts, found.pts, found.ids) as reader:
         image = reader.frame(3).image
     assert image.shape[:2] == (SMALL, LARGE)[index][::-1] and clips.number(image) == 3
 

@@ -15,7 +15,7 @@ from .test_source_depth import edit
 
 def read(path):
     index = probe.index_video(path)
-    with VideoReader(path, index.facts, index.pts) as reader:
+    with VideoReader(path, index.facts, index.pts, index.ids) as reader:
         return index.facts, list(reader.frames(0, len(index.pts)))
 
 

@@ -41,7 +41,7 @@ def edit(
 
 def images(path):
     index = probe.index_video(path)
-    with VideoReader(path, index.facts, index.pts, deep=True) as reader:
+    with VideoReader(path, index.facts, index.pts, index.ids, deep=True) as reader:
         return index.facts, [frame.image for frame in reader.frames(0, len(index.pts))]
 
 

@@ -102,8 +102,8 @@ def draw_sheet(folder: JobFolder, path: Path, count: int = SHEET_FRAMES) -> None
     index = probe.index_video(Path(job.output), scenes=False)
     numbers = spread_over(source.start, source.stop, count)
     with (
-        VideoReader(Path(source.path), facts, folder.frame_table()) as before,
-        VideoReader(Path(job.output), index.facts, index.pts) as after,
+        VideoReader(Path(source.path), facts, folder.frame_table(), folder.frame_ids()) as before,
+        VideoReader(Path(job.output), index.facts, index.pts, index.ids) as after,
     ):
         rows: list[tuple[Image, Image]] = [
             (before.frame(n).image, after.frame(n - source.start).image) for n in numbers

@@ -188,8 +188,8 @@ def sample_frames(request: ScoreRequest, count: int) -> tuple[list[Image], list[
     numbers = sorted({round(number) for number in np.linspace(0, total - 1, min(count, total))})
     sources, outputs = [], []
     with (
-        VideoReader(request.source, source.facts, source.pts) as source_reader,
-        VideoReader(request.output, output.facts, output.pts) as output_reader,
+        VideoReader(request.source, source.facts, source.pts, source.ids) as source_reader,
+        VideoReader(request.output, output.facts, output.pts, output.ids) as output_reader,
     ):
         for number in numbers:
             image = source_reader.frame(request.first_frame + number).image
@@ -228,8 +228,8 @@ def _frames(
 ) -> Iterator[tuple[Image, Image]]:
     first = request.first_frame
     with (
-        VideoReader(request.source, source.facts, source.pts) as source_reader,
-        VideoReader(request.output, output.facts, output.pts) as output_reader,
+        VideoReader(request.source, source.facts, source.pts, source.ids) as source_reader,
+        VideoReader(request.output, output.facts, output.pts, output.ids) as output_reader,
     ):
         frames = zip(
             source_reader.frames(first, first + total), output_reader.frames(0, total), strict=True

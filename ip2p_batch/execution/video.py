@@ -121,7 +121,9 @@ def _open_reader(run: ChunkRun) -> Iterator[CrashSafeReader[FullFrame]]:
     source, table = run.job.source, run.folder.frame_table()
     assert source.video is not None
     path = run.folder.roots.allow(source.path)
-    with VideoReader(path, source.video, table, deep=_is_deep(run)) as reader:
+    with VideoReader(
+        path, source.video, table, run.folder.frame_ids(), deep=_is_deep(run)
+    ) as reader:
         yield CrashSafeReader(reader, table, run.poisoned, run.folder.plan().shots)
 
 

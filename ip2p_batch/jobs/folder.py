@@ -6,6 +6,7 @@
     JOB/recipe.toml             Recipe, for --recipe
     JOB/plan.json               Plan
     JOB/frames.npy              frame table of a video
+    JOB/frame-ids.npy           what identifies its frames, if their times do not
     JOB/items.jsonl             one Item a line, for images
     JOB/reference.png           --reference-image
     JOB/inference-config.json   InferenceConfig, found by the first worker
@@ -65,6 +66,7 @@ from .spec import Item, Job, Priority
 if TYPE_CHECKING:  # numpy takes a tenth of a second to load, and `status` does not need it
     from ..frame import FrameTable
 
+_FRAMES, _FRAME_IDS = "frames.npy", "frame-ids.npy"
 #: Subfolders that are not needed after the output is complete.
 _MEDIA = ("segments", "borders", "heartbeats", "attempts", "poisoned")
 
@@ -104,6 +106,7 @@ class JobFolder(JobFiles):
         plan: Plan,
         *,
         frames: FrameTable | None = None,
+        frame_ids: FrameTable | None = None,
         items: Iterable[Item] = (),
         reference: bytes = b"",
     ) -> JobFolder:
@@ -117,11 +120,12 @@ class JobFolder(JobFiles):
         write_atomic(path / "recipe.toml", job.recipe.to_toml().encode())
         if reference:
             write_atomic(folder.reference_image_path, reference)
-        if frames is not None:
-            import numpy as np
+        for name, table in ((_FRAMES, frames), (_FRAME_IDS, frame_ids)):
+            if table is not None:
+                import numpy as np
 
-            with atomic_path(path / "frames.npy") as temporary, temporary.open("wb") as file:
-                np.save(file, frames)
+                with atomic_path(path / name) as temporary, temporary.open("wb") as file:
+                    np.save(file, table)
         folder._write_items(items)
         folder.write("job.json", job)
         return folder
@@ -196,9 +200,19 @@ class JobFolder(JobFiles):
 
     def frame_table(self) -> FrameTable:
         """Presentation times of all frames, shape ``(frames,)``, in ticks; memory-mapped."""
+        return self._table(_FRAMES)
+
+    def frame_ids(self) -> FrameTable | None:
+        """Decoding time or place in the file of each frame, as :meth:`frame_table`.
+
+        None if frames are found by their presentation times.
+        """
+        return self._table(_FRAME_IDS) if self.at(_FRAME_IDS).exists() else None
+
+    def _table(self, name: str) -> FrameTable:
         import numpy as np
 
-        table: FrameTable = np.load(self.at("frames.npy"), mmap_mode="r", allow_pickle=False)
+        table: FrameTable = np.load(self.at(name), mmap_mode="r", allow_pickle=False)
         return table
 
     def items(self, start: int = 0, stop: int | None = None) -> Iterator[Item]:

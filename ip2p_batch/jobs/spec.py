@@ -28,6 +28,11 @@ FieldOrder = Literal["tff", "bff"]
 Deinterlacing = Literal["auto", "off", "ivtc"]
 
 
+#: What identifies a frame of a source: its presentation time, its decoding time where the file has
+#: no right presentation times, or the number of its packet in the file where it has neither.
+FrameKey = Literal["pts", "dts", "order"]
+
+
 class ColorFacts(FrozenStruct, frozen=True, kw_only=True):
     """How a video's samples become RGB. Values are ITU-T H.273 code points.
 
@@ -56,7 +61,8 @@ class VideoFacts(FrozenStruct, frozen=True, kw_only=True):
         rotation: clockwise degrees that turn a stored frame upright: 0, 90, 180, 270.
         mirrored: whether the turned frame is then mirrored left to right.
         sar: sample aspect ratio of the stored frame, ``(1, 1)`` for square.
-        time_base: seconds per tick of ``pts``, as a fraction.
+        time_base: seconds per tick of frame times, as a fraction.
+        frame_key: what identifies a frame; with ``dts`` or ``order``, the job has a table of ids.
         frame_rate: average frames per second, as a fraction.
         frames: frames that decode (that the container lists, where nothing was decoded).
         missing: frames that the container lists and that do not decode.
@@ -81,6 +87,7 @@ class VideoFacts(FrozenStruct, frozen=True, kw_only=True):
     mirrored: bool = False
     sar: Rational = (1, 1)
     time_base: Rational
+    frame_key: FrameKey = "pts"
     frame_rate: Rational
     frames: int
     missing: int = 0

@@ -34,7 +34,7 @@ def read_reference_image(path: Path, size: int) -> Image:
         resize = Resize.for_size(image.shape[1], image.shape[0], size)
     elif kind == "video":
         index = index_video(path, scenes=False)
-        with VideoReader(path, index.facts, index.pts) as reader:
+        with VideoReader(path, index.facts, index.pts, index.ids) as reader:
             image = reader.frame(len(index.pts) // 2).image
         resize = Resize.of_video(index.facts, size)
     else:

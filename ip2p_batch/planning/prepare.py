@@ -73,6 +73,7 @@ class PreparedJob(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         frames: presentation times of all frames of a video, in ticks, ascending;
             None for images.
+        frame_ids: what identifies the frames in the source; None: their times.
         items: images in the order of the plan's chunks, then those that cannot be edited.
         reference: the reference image as PNG; empty without one.
     """
@@ -80,6 +81,7 @@ class PreparedJob(msgspec.Struct, frozen=True, kw_only=True):
     job: Job
     plan: Plan
     frames: FrameTable | None = None
+    frame_ids: FrameTable | None = None
     items: tuple[Item, ...] = ()
     reference: bytes = b""
 
@@ -212,7 +214,12 @@ def _prepare_video(request: EditRequest, path: Path, output: Path, report: Repor
     job = msgspec.structs.replace(_job(request, source, output), replaces=replaces)
     resize = Resize.of_video(facts, job.edit_size(*facts.upright))
     plan = plan_video(start, stop, index.cuts, recipe, (resize.width, resize.height), warnings)
-    return PreparedJob(job=job, plan=plan, frames=np.asarray(index.pts, dtype=np.int64))
+    return PreparedJob(
+        job=job,
+        plan=plan,
+        frames=np.asarray(index.pts, dtype=np.int64),
+        frame_ids=index.ids,
+    )
 
 
 def _depth_notes(facts: VideoFacts, request: EditRequest) -> list[str]:

@@ -103,6 +103,7 @@ def _write_folder(
             prepared.job,
             prepared.plan,
             frames=prepared.frames,
+            frame_ids=prepared.frame_ids,
             items=prepared.items,
             reference=prepared.reference,
         )

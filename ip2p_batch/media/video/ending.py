@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
+from .frame_timing import ELEMENTARY, FrameTiming
 from .pyav import fraction, ratio
 from .scan import Scan
-from .timestamps import Times
 from .truncation import is_truncated
 from .types import InputContainer, Stream
 
@@ -33,18 +33,25 @@ class Ending:
 
 
 def find_ending(
-    scan: Scan, pts: Times, rate: Fraction, path: Path, container: InputContainer, stream: Stream
+    scan: Scan,
+    timing: FrameTiming,
+    rate: Fraction,
+    path: Path,
+    container: InputContainer,
+    stream: Stream,
 ) -> Ending:
     """Find the end of a video whose packets were all read.
 
     Args:
         scan: of the whole file.
-        pts: presentation times of all frames, sorted, at least one.
+        timing: of all frames, at least one.
         rate: frames per second.
     """
-    base = scan.time_base
+    base, pts = timing.time_base, timing.pts
     step = max(1, round(1 / rate / base)) if rate > 0 else 1
     name = container.format.name
+    if name in ELEMENTARY:  # FFmpeg guesses a duration from the size
+        return Ending(step, 0.0)
     last = int(pts[-1]) * base
     promised = header_end(stream)
     if promised is None:

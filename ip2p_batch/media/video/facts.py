@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
+from fractions import Fraction
 from pathlib import Path
 
 import msgspec
-import numpy as np
 
 from ...errors import SourceError
 from ...jobs.spec import Deinterlacing, VideoFacts
@@ -15,13 +15,14 @@ from .alpha import announces_alpha, frame_has_alpha
 from .ending import find_ending, header_end
 from .fields import FieldCounter
 from .frame_rate import average_rate
+from .frame_timing import ELEMENTARY, FrameTiming
 from .orientation import orientation
 from .pyav import fraction, ratio
 from .scan import Scan
-from .streams import UNSEEKABLE
-from .timestamps import Times
 from .types import InputContainer, Stream, VideoFrame
 
+#: Bytes of video above which reading a file from its beginning for each chunk is slow.
+_SLOW_BYTES = 500_000_000
 #: Seconds by which sound may start before the first frame; above, its clock is another one.
 _LONGEST_LEAD = 3600
 #: Frame rate of headers that name none, as a fraction.
@@ -46,7 +47,10 @@ def header_facts(
         SourceError: high dynamic range, or a colour matrix without a conversion.
     """
     time_base = ratio(stream.time_base, (1, 1000))
-    rate = ratio(stream.average_rate, ratio(stream.guessed_rate, _DEFAULT_RATE))
+    rates = stream.average_rate, stream.guessed_rate
+    if container.format.name in ELEMENTARY:  # the average is FFmpeg's default
+        rates = rates[::-1]
+    rate = ratio(rates[0], ratio(rates[1], _DEFAULT_RATE))
     sar = ratio(stream.sample_aspect_ratio, (1, 1))
     duration = float(header_end(stream) or 0)
     rotation, mirrored = orientation(frame)
@@ -81,7 +85,7 @@ def header_facts(
 def scanned_facts(
     draft: VideoFacts,
     scan: Scan,
-    pts: Times,
+    timing: FrameTiming,
     path: Path,
     container: InputContainer,
     stream: Stream,
@@ -91,7 +95,7 @@ def scanned_facts(
     Args:
         draft: see :func:`header_facts`.
         scan: of the whole file.
-        pts: presentation times of all frames, sorted, at least one.
+        timing: of all frames, at least one.
 
     Raises:
         SourceError: the dynamic range changes within the video.
@@ -99,45 +103,50 @@ def scanned_facts(
     if scan.was_decoded:
         draft = _with_fields(draft, scan)
     draft = msgspec.structs.replace(draft, has_captions=scan.has_captions)
-    base, header_rate = fraction(draft.time_base), fraction(draft.frame_rate)
+    base, pts, header_rate = timing.time_base, timing.pts, fraction(draft.frame_rate)
     is_guess = draft.frame_rate == _DEFAULT_RATE
     rate = average_rate(pts, base, header_rate, is_guess=is_guess)
-    ending = find_ending(scan, pts, rate, path, container, stream)
-    undecoded = len(set(scan.listed) - set(scan.decoded))
+    ending = find_ending(scan, timing, rate, path, container, stream)
     cut_off = round(ending.missing_seconds * float(rate))
-    notes = _timestamp_notes(scan, len(pts))
-    if undecoded:
-        notes.append(f"{undecoded} frames are damaged and do not decode; the others are edited.")
+    notes = _timestamp_notes(timing)
+    if timing.undecoded:
+        notes.append(
+            f"{timing.undecoded} frames are damaged and do not decode; the others are edited."
+        )
     if cut_off:
         notes.append(
             f"The file is truncated: about {cut_off} frames ({ending.missing_seconds:.1f} s) at "
             f"its end are missing; {len(pts)} frames are edited."
         )
-    notes += _content_notes(draft, scan) + _color_notes(draft, scan, int(pts[0]), path)
+    notes += _content_notes(draft, scan, timing) + _color_notes(draft, scan, timing, path)
     return msgspec.structs.replace(
         draft,
+        time_base=(base.numerator, base.denominator),
+        frame_key=timing.key,
         frames=len(pts),
-        missing=undecoded + cut_off,
+        missing=timing.undecoded + cut_off,
         duration=round(float((int(pts[-1]) - int(pts[0]) + ending.last_ticks) * base), 6),
         last_ticks=ending.last_ticks,
-        lead_ticks=_lead_ticks(scan, int(pts[0])),
+        lead_ticks=_lead_ticks(scan, int(pts[0]), base),
         frame_rate=(rate.numerator, rate.denominator),
         notes=tuple(notes),
     )
 
 
-def _timestamp_notes(scan: Scan, frames: int) -> list[str]:
+def _timestamp_notes(timing: FrameTiming) -> list[str]:
     """Notes on timestamps that repeat or go back, as where two recordings were joined."""
     fix = "`ffmpeg -i FILE -c copy NEW.mkv` may give each frame its own time"
-    if repeated := len(scan.decoded) - frames:
-        return [f"{repeated} frames repeat the timestamp of another frame and are left out; {fix}."]
-    # Packets are listed in decoding order, where times may go back; frames in display order.
-    if scan.decoded is not scan.listed and np.any(np.diff(scan.decoded) < 0):
+    if timing.repeated:
+        return [
+            f"{timing.repeated} frames repeat the timestamp of another frame and are left out; "
+            f"{fix}."
+        ]
+    if timing.goes_back:
         return [f"The video's timestamps go back, so frames may be out of order; {fix}."]
     return []
 
 
-def _content_notes(draft: VideoFacts, scan: Scan) -> list[str]:
+def _content_notes(draft: VideoFacts, scan: Scan, timing: FrameTiming) -> list[str]:
     """Notes on what editing does not keep or handle."""
     notes = []
     if scan.damaged:
@@ -147,21 +156,21 @@ def _content_notes(draft: VideoFacts, scan: Scan) -> list[str]:
             "The frame size changes within the video; all frames are scaled to the first size, "
             f"{draft.width}x{draft.height}."
         )
-    if draft.container in UNSEEKABLE:
+    if timing.key == "order" and scan.bytes > _SLOW_BYTES:
         notes.append(
-            "MPEG program streams are not seekable, so each chunk reads the file from its "
-            "beginning; `ffmpeg -i FILE -c copy NEW.mkv` makes a faster source."
+            "The file cannot be searched by time, so each chunk reads it from its beginning; "
+            "`mkvmerge -o NEW.mkv FILE` makes a faster source."
         )
     notes += _field_notes(draft)
     return notes
 
 
-def _lead_ticks(scan: Scan, first: int) -> int:
+def _lead_ticks(scan: Scan, first: int, base: Fraction) -> int:
     """Ticks by which sound starts before the first frame, at ``first``; 0 if it does not."""
     if scan.sound_start is None:
         return 0
-    lead = first * scan.time_base - scan.sound_start
-    return math.ceil(lead / scan.time_base) if 0 < lead <= _LONGEST_LEAD else 0
+    lead = first * base - scan.sound_start
+    return math.ceil(lead / base) if 0 < lead <= _LONGEST_LEAD else 0
 
 
 def _with_fields(draft: VideoFacts, scan: Scan) -> VideoFacts:
@@ -175,21 +184,19 @@ def _with_fields(draft: VideoFacts, scan: Scan) -> VideoFacts:
     )
 
 
-def _color_notes(draft: VideoFacts, scan: Scan, first: int, path: Path) -> list[str]:
+def _color_notes(draft: VideoFacts, scan: Scan, timing: FrameTiming, path: Path) -> list[str]:
     """Notes on colours that change within the video; matrix and range are converted by frames.
-
-    Args:
-        first: time of the first frame, in ticks.
 
     Raises:
         SourceError: the dynamic range changes.
     """
     own = draft.color
     primaries = {own.primaries}
-    for tags, ticks in scan.colors.items():
+    for tags, shown in scan.colors.items():
         then, now = (color.dynamic_range(code) for code in (own.transfer, tags.transfer))
         if tags.transfer and now != then:
-            seconds = max(0.0, float((ticks - first) * scan.time_base))
+            ticks = int(timing.pts[timing.numbers[shown]]) - int(timing.pts[0])
+            seconds = float(ticks * timing.time_base)
             raise SourceError(
                 f"{path}: it is {then} at first, and {now} from {seconds:.2f} s on; one result "
                 "has one dynamic range.",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,10 +17,10 @@ from .alpha import alpha_decoder, is_transparent
 from .color import container_tags
 from .dolby_vision import refuse_dolby_vision
 from .facts import header_facts, scanned_facts
+from .frame_timing import FrameTiming, can_list, frame_timing, listed_timing
 from .pyav import MEDIA_ERRORS, fraction, open_input
-from .scan import Progress, Scan, make_rising
+from .scan import Progress, Scan
 from .streams import (
-    UNSEEKABLE,
     decode_packet,
     flush_decoder,
     limit_pixels,
@@ -31,6 +31,8 @@ from .timestamps import Times
 from .types import InputContainer, Stream, VideoFrame
 
 _DEFAULT_DECODING = Decoding()
+#: Packets that are decoded to see whether frames are reordered.
+_SAMPLED_PACKETS = 40
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -42,11 +44,14 @@ class VideoIndex:
         pts: presentation time of each frame in ticks of the time base, sorted, int64, shape
             ``(frames,)``.
         cuts: numbers of the first frames of new shots, sorted; empty without scene detection.
+        ids: decoding time or place in the file of each frame, int64, shape ``(frames,)``; None if
+            frames are found by their presentation times (``facts.frame_key``).
     """
 
     facts: VideoFacts
     pts: Times
     cuts: tuple[int, ...]
+    ids: Times | None = None
 
 
 def index_video(
@@ -69,8 +74,7 @@ def index_video(
 
     Raises:
         SourceError: not a video, no video stream, no such stream, an unknown codec, high dynamic
-            range, no
-            timestamps, no frame that decodes, or an input beyond ``limits``.
+            range, no frame that decodes, or an input beyond ``limits``.
     """
     refuse_playlist(path)
     draft = _draft_facts(path, decoding)
@@ -135,21 +139,34 @@ def _first_frame(container: InputContainer, stream: Stream, path: Path) -> Video
 
 
 def _index_packets(path: Path, draft: VideoFacts, progress: Progress) -> VideoIndex | None:
-    """Index without decoding; None if the packets do not list the times of all frames.
-
-    AVI lists no presentation times, and MPEG program streams list wrong ones.
-    """
-    if draft.container in UNSEEKABLE:
-        return None
+    """Index without decoding; None if the packets do not list the times of all frames."""
     with _open_stream(path, draft.stream) as (container, stream):
         scan = Scan(stream, fraction(draft.time_base), path)
         scan.list_packets(container, draft.frames, progress)
-        if scan.untimed:
+        if not can_list(scan, draft) or _derives_times(path, draft, scan):
             return None
-        pts = _sorted_times(scan, path)
-        facts = scanned_facts(draft, scan, pts, path, container, stream)
-    progress("reading frames", len(pts), len(pts))
-    return VideoIndex(facts=facts, pts=pts, cuts=())
+        timing = listed_timing(scan)
+        _check(timing, path)
+        facts = scanned_facts(draft, scan, timing, path, container, stream)
+    progress("reading frames", facts.frames, facts.frames)
+    return VideoIndex(facts=facts, pts=timing.pts, cuts=())
+
+
+def _derives_times(path: Path, draft: VideoFacts, packets: Scan) -> bool:
+    """Whether FFmpeg derived the presentation times of a file from the order of decoding.
+
+    They then rise from packet to packet although frames are reordered. Decodes a few frames.
+    """
+    if not np.all(np.diff(packets.pts) > 0):
+        return False
+    with _open_stream(path, draft.stream) as (container, stream):
+        places: list[int] = []
+        for place, packet in enumerate(container.demux(stream)):
+            packet.pts = place
+            places += [int(frame.pts) for frame in decode_packet(packet) if frame.pts is not None]
+            if place >= _SAMPLED_PACKETS:
+                break
+    return places != sorted(places)
 
 
 def _index_frames(path: Path, draft: VideoFacts, progress: Progress) -> VideoIndex:
@@ -158,36 +175,25 @@ def _index_frames(path: Path, draft: VideoFacts, progress: Progress) -> VideoInd
         stream.thread_type = "AUTO"
         scan = Scan(stream, fraction(draft.time_base), path)
         cuts = scan.decode(container, stream, draft.frames, progress)
-        if draft.container in UNSEEKABLE:
-            scan.decoded = make_rising(scan.decoded)
-        pts = _sorted_times(scan, path)
-        if len(pts) != len(scan.decoded):
-            cuts = _renumber(cuts, scan.decoded, pts)
-        facts = scanned_facts(draft, scan, pts, path, container, stream)
-    progress("finding scene cuts", len(pts), len(pts))
-    return VideoIndex(facts=facts, pts=pts, cuts=cuts)
+        timing = frame_timing(scan, draft)
+        _check(timing, path)
+        cuts = tuple(sorted({int(timing.numbers[cut]) for cut in cuts}))
+        facts = scanned_facts(draft, scan, timing, path, container, stream)
+    progress("finding scene cuts", facts.frames, facts.frames)
+    return VideoIndex(facts=facts, pts=timing.pts, ids=timing.ids, cuts=cuts)
 
 
-def _sorted_times(scan: Scan, path: Path) -> Times:
-    """Times of all frames, sorted, without duplicates.
+def _check(timing: FrameTiming, path: Path) -> None:
+    """Check that there are frames, within ``limits.HOURS``.
 
     Raises:
-        SourceError: there are none, or they span more than ``limits.HOURS``.
+        SourceError: there are none, or they span more.
     """
-    pts = np.unique(np.asarray(scan.decoded, dtype=np.int64))
-    if not len(pts):
+    if not len(timing.pts):
         raise SourceError(
-            f"{path}: its frames have no timestamps."
-            if scan.untimed
-            else f"{path}: no frame decodes.",
+            f"{path}: no frame decodes.",
             path=path,
-            hint="`ffmpeg -i FILE -c copy NEW.mkv` may add timestamps.",
+            hint="The file is damaged or truncated; copy or download it again.",
         )
-    hours = float((int(pts[-1]) - int(pts[0])) * scan.time_base) / 3600
+    hours = float((int(timing.pts[-1]) - int(timing.pts[0])) * timing.time_base) / 3600
     limits.HOURS.check(hours, path, "from its first frame to its last it lasts")
-    return pts
-
-
-def _renumber(cuts: tuple[int, ...], decoded: Sequence[int], pts: Times) -> tuple[int, ...]:
-    """Convert cuts from decoding numbers to numbers in the sorted table without duplicates."""
-    return tuple(sorted({int(np.searchsorted(pts, decoded[cut])) for cut in cuts}))

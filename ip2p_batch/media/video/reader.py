@@ -16,10 +16,11 @@ from .alpha import alpha_decoder, frame_alpha
 from .captions import captions_of
 from .color import check_dynamic_range
 from .deinterlace import LOOKBACK, deinterlaced
+from .frame_keys import FrameKeys
 from .orientation import turn_upright
 from .pixels import upright_image
 from .pyav import MEDIA_ERRORS, open_input
-from .streams import UNSEEKABLE, decode_packet, flush_decoder, limit_pixels, video_stream
+from .streams import decode_packet, flush_decoder, limit_pixels, video_stream
 from .timestamps import Times
 from .types import InputContainer, Stream, VideoFrame
 
@@ -45,6 +46,7 @@ class VideoReader(Generic[AnyFrame]):
         path: the video.
         facts: about its video stream.
         pts: presentation times of all frames in ticks of the time base, sorted.
+        ids: decoding time or place in the file of each frame, see :class:`FrameKeys`.
         deep: read a source of more than 8 bits a sample as uint16.
 
     Attributes:
@@ -59,17 +61,33 @@ class VideoReader(Generic[AnyFrame]):
         path: Path,
         facts: VideoFacts,
         pts: Times,
+        ids: Times | None = None,
         *,
         deep: Literal[False] = False,
     ) -> None: ...
     @overload
     def __init__(
-        self: VideoReader[FullFrame], path: Path, facts: VideoFacts, pts: Times, *, deep: bool
+        self: VideoReader[FullFrame],
+        path: Path,
+        facts: VideoFacts,
+        pts: Times,
+        ids: Times | None = None,
+        *,
+        deep: bool,
     ) -> None: ...
-    def __init__(self, path: Path, facts: VideoFacts, pts: Times, *, deep: bool = False) -> None:
+    def __init__(
+        self,
+        path: Path,
+        facts: VideoFacts,
+        pts: Times,
+        ids: Times | None = None,
+        *,
+        deep: bool = False,
+    ) -> None:
         self._path = path
         self._facts = facts
         self._pts = pts
+        self._keys = FrameKeys(facts, pts, ids)
         self._is_deep = deep and facts.bit_depth > 8
         self._stack = ExitStack()
         self._container: InputContainer
@@ -205,7 +223,7 @@ class VideoReader(Generic[AnyFrame]):
     def _decode_from(self, target: int) -> Iterator[VideoFrame]:
         """Decode frames; the first one is at or before ``target`` if any such frame decodes."""
         seek_to = target
-        for _ in range(0 if self._facts.container in UNSEEKABLE else 1 + _EARLIER_KEYFRAMES):
+        for _ in range(1 + _EARLIER_KEYFRAMES):
             frames = self._seek(seek_to)
             around, first_pts = _frames_around(target, frames)
             if around and _pts(around[-1]) <= target and not around[-1].is_corrupt:
@@ -223,27 +241,30 @@ class VideoReader(Generic[AnyFrame]):
 
     def _seek(self, target: int) -> Iterator[VideoFrame]:
         self._decoder.close()
+        found = self._keys.seek_target(target)
+        if not self._keys.can_seek:
+            self._reopen()
+            return self._start_decoder(found)
         try:
-            self._container.seek(target, stream=self._stream, backward=True)
+            self._container.seek(found, stream=self._stream, backward=True)
         except MEDIA_ERRORS:  # the file has no index: decode from the beginning
             self._reopen()
-        return self._start_decoder()
+            return self._start_decoder()
+        return self._start_decoder(found)
 
-    def _start_decoder(self) -> Iterator[VideoFrame]:
-        self._decoder = self._decode()
-        if self._facts.container in UNSEEKABLE:
-            return _with_times(self._decoder, self._pts)
+    def _start_decoder(self, found: int | None = None) -> Iterator[VideoFrame]:
+        """Decode from the beginning, or after a seek for ``found``."""
+        self._decoder = self._decode(found)
         return self._decoder
 
-    def _decode(self) -> Generator[VideoFrame, None, None]:
+    def _decode(self, found: int | None) -> Generator[VideoFrame, None, None]:
         decoder = alpha_decoder(self._stream) if self._facts.has_alpha else None
+        packets = self._keys.marked(self._container.demux(self._stream))
         try:
-            for packet in self._container.demux(self._stream):
-                frames = decode_packet(packet, decoder)
-                yield from (frame for frame in frames if frame.pts is not None)
+            for packet in packets if found is None else self._keys.after_seek(packets, found):
+                yield from self._keys.timed(decode_packet(packet, decoder))
         except MEDIA_ERRORS:
-            frames = flush_decoder(self._stream, decoder)
-            yield from (frame for frame in frames if frame.pts is not None)
+            yield from self._keys.timed(flush_decoder(self._stream, decoder))
 
     def _reopen(self) -> None:
         self._close()
@@ -297,13 +318,6 @@ def _is_intact(frame: VideoFrame | None, target: int) -> bool:
 def _pts(frame: VideoFrame) -> int:
     assert frame.pts is not None  # the decoder drops frames without a time
     return frame.pts
-
-
-def _with_times(frames: Iterator[VideoFrame], pts: Times) -> Iterator[VideoFrame]:
-    """Give each frame the time that its position in the file has in the table."""
-    for frame, time in zip(frames, pts, strict=False):
-        frame.pts = int(time)
-        yield frame
 
 
 def _chained(first: VideoFrame | None, others: Iterator[VideoFrame]) -> Iterator[VideoFrame]:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from .. import limits
 from .captions import has_captions, packet_has_captions
@@ -16,11 +17,15 @@ from .fields import FieldCounter
 from .pyav import MEDIA_ERRORS, fraction, ratio
 from .scenes import CutFinder
 from .streams import decode_packet, flush_decoder
+from .timestamps import Times
 from .types import InputContainer, Packet, Stream, VideoFrame
 
 #: Called with a stage, frames done and frames expected (0 if unknown).
 Progress = Callable[[str, int, int], None]
 
+#: A time that is missing.
+NO_TIME = -(2**63)
+_COLUMNS = 4
 _FRAMES_PER_REPORT = 25
 _PACKETS_PER_REPORT = 1000
 
@@ -34,19 +39,22 @@ class Scan:
         path: of the file, for errors.
 
     Attributes:
-        listed: presentation times of the stream's packets, in file order, in ticks.
-        decoded: presentation times of the frames that decode, in decoding order, in ticks; the
-            same object as ``listed`` where nothing was decoded.
-        last_listed: the latest time in ``listed``, in ticks.
+        pts, dts: presentation and decoding time of each packet of the stream, in file order, in
+            ticks, int64; ``NO_TIME`` where missing.
+        sizes_of_packets: bytes of each packet, int64.
+        kept: whether each packet has a frame to show; others are cut off by an edit list, bool.
+        shown: number of the packet of each decoded frame, in the decoder's order.
+        last_listed: the latest presentation time of a packet that is kept, in ticks.
         last_duration: ticks for which its packet lasts; 0 if unknown.
         last_is_decoded_last: whether its packet is the last one in the file.
+        bytes: of all packets of the stream.
         other_end: seconds at which the last packet of any other stream ends.
         sound_start: seconds at which the first packet with sound begins; None without sound.
-        untimed: packets and frames without a timestamp.
         damaged: frames that decode with errors.
         sizes: every ``(width, height)`` of decoded frames.
         fields: interlaced frames among the decoded ones.
-        colors: the first time at which frames have these colour tags, in ticks.
+        colors: number of the first decoded frame with these colour tags, in the decoder's order.
+        was_decoded: whether all frames were decoded, and not only listed.
         has_captions: whether a frame or packet has closed captions.
     """
 
@@ -55,73 +63,90 @@ class Scan:
         self._path = path
         self._max_frames = limits.FRAMES.value()
         self.time_base = time_base
-        self.listed = array("q")
-        self.decoded = array("q")
-        self.last_listed = 0
+        self._packet_facts = array("q")
+        self.shown = array("q")
+        self.last_listed = NO_TIME
         self.last_duration = 0
         self.last_is_decoded_last = False
+        self.bytes = 0
         self.other_end = 0.0
         self.sound_start: Fraction | None = None
-        self.untimed = 0
         self.damaged = 0
         self.sizes: set[tuple[int, int]] = set()
         self.fields = FieldCounter()
         self.colors: dict[Tags, int] = {}
         self.has_captions = False
+        self.was_decoded = False
         self._codec = stream.codec_context.name
 
     @property
-    def was_decoded(self) -> bool:
-        """Whether all frames were decoded, and not only listed."""
-        return self.decoded is not self.listed
+    def pts(self) -> Times:
+        return self._column(0)
+
+    @property
+    def dts(self) -> Times:
+        return self._column(1)
+
+    @property
+    def sizes_of_packets(self) -> Times:
+        return self._column(2)
+
+    @property
+    def kept(self) -> npt.NDArray[np.bool_]:
+        return self._column(3).astype(bool)
 
     def list_packets(self, container: InputContainer, expected: int, progress: Progress) -> None:
-        """List the packets without decoding them; ``decoded`` becomes ``listed``.
+        """List the packets without decoding them.
 
         Raises:
             SourceError: the stream has more frames than ``limits.FRAMES``.
         """
-        for _ in self._packets(container):
-            if len(self.listed) % _PACKETS_PER_REPORT == 0:
-                progress("reading frames", len(self.listed), expected)
-        self.decoded = self.listed
+        for count, _ in enumerate(self._packets(container)):
+            if count % _PACKETS_PER_REPORT == 0:
+                progress("reading frames", count, expected)
 
     def decode(
         self, container: InputContainer, stream: Stream, expected: int, progress: Progress
     ) -> tuple[int, ...]:
-        """Decode every frame; returns the first frames of new shots, in decoding order.
+        """Decode every frame; returns the first frames of new shots, in the decoder's order.
 
         Raises:
             SourceError: the stream has more frames than ``limits.FRAMES``, or a colour matrix
                 without a conversion.
         """
+        self.was_decoded = True
         finder = CutFinder()
 
         def take(frames: list[VideoFrame]) -> None:
             for frame in frames:
-                if frame.pts is None:
-                    self.untimed += 1
+                if frame.pts is None:  # of no packet
                     continue
                 self.damaged += bool(frame.is_corrupt)
                 self.sizes.add((frame.width, frame.height))
                 self.fields.feed(frame)
-                self._take_colors(frame, int(frame.pts))
+                self._take_colors(frame)
                 self.has_captions = self.has_captions or has_captions(frame)
-                self.decoded.append(int(frame.pts))
+                self.shown.append(int(frame.pts))
                 finder.feed(frame)
-                if len(self.decoded) % _FRAMES_PER_REPORT == 0:
-                    progress("finding scene cuts", len(self.decoded), expected)
+                if len(self.shown) % _FRAMES_PER_REPORT == 0:
+                    progress("finding scene cuts", len(self.shown), expected)
 
         for packet in self._packets(container):
+            if packet.size:  # a decoder passes this number on to the packet's frame
+                packet.pts = len(self._packet_facts) // _COLUMNS - 1
             take(decode_packet(packet))
         take(flush_decoder(stream))
         return tuple(finder.cuts)
 
-    def _take_colors(self, frame: VideoFrame, pts: int) -> None:
+    def _take_colors(self, frame: VideoFrame) -> None:
         tags = frame_tags(frame, self._codec)
         if tags not in self.colors:
             check_matrix(tags.matrix, self._path)  # before FFmpeg refuses to convert the frame
-            self.colors[tags] = pts
+            self.colors[tags] = len(self.shown)
+
+    def _column(self, number: int) -> Times:
+        table = np.asarray(self._packet_facts, dtype=np.int64).reshape(-1, _COLUMNS)
+        return np.ascontiguousarray(table[:, number])
 
     def _packets(self, container: InputContainer) -> Iterator[Packet]:
         """Packets of the video stream, then an empty one that flushes the decoder."""
@@ -131,24 +156,27 @@ class Scan:
                 if packet.stream.index != self._index:
                     self._pass(packet)
                     continue
-                if packet.size and not packet.is_discard:
+                if packet.size:
                     self._count(packet)
                 yield packet
         except MEDIA_ERRORS:  # truncated; the packets so far are good
             return
 
     def _count(self, packet: Packet) -> None:
-        if len(self.listed) + self.untimed >= self._max_frames:
+        if len(self._packet_facts) >= self._max_frames * _COLUMNS:
             limits.FRAMES.check(self._max_frames + 1, self._path, "it has at least")
-        if packet.pts is None:
-            self.untimed += 1
+        pts = NO_TIME if packet.pts is None else int(packet.pts)
+        dts = NO_TIME if packet.dts is None else int(packet.dts)
+        self.bytes += packet.size
+        self._packet_facts.extend((pts, dts, packet.size, not packet.is_discard))
+        if packet.is_discard:
             return
         self.has_captions = self.has_captions or packet_has_captions(packet, self._codec)
-        pts = int(packet.pts)
-        self.last_is_decoded_last = not self.listed or pts >= self.last_listed
+        if packet.pts is None:
+            return
+        self.last_is_decoded_last = pts >= self.last_listed
         if self.last_is_decoded_last:
             self.last_listed, self.last_duration = pts, int(packet.duration or 0)
-        self.listed.append(pts)
 
     def _pass(self, packet: Packet) -> None:
         """Take the times of a packet of another stream."""
@@ -160,18 +188,3 @@ class Scan:
             start = packet.pts * fraction(ratio(packet.time_base))
             if self.sound_start is None or start < self.sound_start:
                 self.sound_start = start
-
-
-def make_rising(times: Sequence[int]) -> array[int]:
-    """Replace each time that does not exceed its predecessor by predecessor + median step.
-
-    >>> make_rising([0, 40, 40, 120]).tolist()
-    [0, 40, 80, 120]
-    """
-    if len(times) < 2:
-        return array("q", times)
-    step = max(1, int(np.median(np.diff(times))))
-    rising = array("q", times[:1])
-    for time in times[1:]:
-        rising.append(time if time > rising[-1] else rising[-1] + step)
-    return rising

@@ -14,9 +14,6 @@ from .types import CodecContext, InputContainer, Packet, Stream, VideoFrame
 _NOT_VIDEO = ("image2", "_pipe", "tty", "ico", "bin", "xbin", "adf", "idf")
 #: First bytes of playlists: files that only name others, which FFmpeg would open and play.
 _PLAYLISTS = (b"#EXTM3U", b"ffconcat version", b"[playlist]")
-#: MPEG program streams. After a seek, frames arrive with timestamps of other frames, and the last
-#: two frames may share one. They are read from the beginning, and frames are counted instead.
-UNSEEKABLE = {"mpeg"}
 
 
 def refuse_playlist(path: Path) -> None:

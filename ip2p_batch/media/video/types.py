@@ -143,6 +143,7 @@ class Packet(Protocol):
     time_base: Rational | None
     size: int
     is_discard: bool
+    is_keyframe: bool
 
     def __buffer__(self, flags: int, /) -> memoryview: ...
     def decode(self) -> Sequence[VideoFrame]: ...

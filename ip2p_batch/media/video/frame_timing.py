@@ -1,0 +1,180 @@
+"""Find the time of every frame, also in files that list no presentation times, or wrong ones.
+
+AVI, ASF, MXF and some Matroska files store the order of decoding only. FFmpeg then derives
+presentation times that are wrong wherever frames are reordered (B-frames). Elementary streams have
+no times, and program streams have some. What is right in each of them is the order in which the
+decoder returns its frames, so frames get their times by this order.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+
+import numpy as np
+
+from ...jobs.spec import FrameKey, VideoFacts
+from .frame_keys import EMPTY_SIZE
+from .pyav import fraction
+from .scan import NO_TIME, Scan
+from .timestamps import Times
+
+#: FFmpeg's demuxers of elementary streams: frames without times. Their header's rate is a default.
+ELEMENTARY = {
+    "h261", "h263", "h264", "hevc", "vvc", "m4v", "mpegvideo", "vc1", "dirac", "cavsvideo", "mjpeg",
+    "obu", "av1",
+}  # fmt: skip
+#: Formats with decoding times only.
+_DECODING_TIMES_ONLY = {"avi"}
+#: MPEG program streams. After a seek, frames arrive with timestamps of other frames, and the last
+#: two frames may share one, so frames are found by their place in the file.
+_WITHOUT_SEEKING = {"mpeg"}
+#: Formats whose packets have the same decoding times after a seek; those of ASF, for one, differ.
+_SEEKABLE = ("avi", "matroska", "mov", "mxf")
+#: Share of frames that may come before their predecessor: more is no damage, but wrong times.
+_MOST_DISORDER = 0.05
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FrameTiming:
+    """Times of all frames.
+
+    Attributes:
+        key: see :attr:`VideoFacts.frame_key`.
+        time_base: seconds per tick of ``pts``.
+        pts: presentation times in ticks, sorted, without duplicates, int64, shape ``(frames,)``.
+        ids: decoding time or place in the file of each frame, the same shape; None if ``key`` is
+            ``pts``.
+        numbers: frame number of each decoded frame, in the decoder's order.
+        repeated: decoded frames that have the time or packet of another one.
+        goes_back: whether times go back in the decoder's order and frames were sorted by them.
+        undecoded: packets with a frame that did not decode.
+    """
+
+    key: FrameKey
+    time_base: Fraction
+    pts: Times
+    ids: Times | None
+    numbers: Times
+    repeated: int
+    goes_back: bool
+    undecoded: int
+
+
+def listed_timing(scan: Scan) -> FrameTiming:
+    """Times of a scan that decoded nothing: those of the packets."""
+    times = scan.pts[scan.kept]
+    pts = np.unique(times)
+    numbers = np.searchsorted(pts, times)
+    repeated = len(times) - len(pts)
+    return FrameTiming("pts", scan.time_base, pts, None, numbers, repeated, False, 0)
+
+
+def can_list(scan: Scan, facts: VideoFacts) -> bool:
+    """Whether the packets of a scan list the times of all frames, so that none need be decoded."""
+    if facts.container in ELEMENTARY | _WITHOUT_SEEKING or np.any(scan.pts == NO_TIME):
+        return False
+    # FFmpeg derives times of reordered frames from the order of decoding.
+    return facts.container not in _DECODING_TIMES_ONLY or np.array_equal(scan.pts, scan.dts)
+
+
+def frame_timing(scan: Scan, facts: VideoFacts) -> FrameTiming:
+    """Times of a scan that decoded every frame.
+
+    Args:
+        facts: from the header.
+    """
+    shown = np.asarray(scan.shown, dtype=np.int64)
+    first = np.sort(np.unique(shown, return_index=True)[1])  # the first frame of each packet
+    places = shown[first]
+    own, decoding = scan.pts[places], scan.dts[places]
+    solid = scan.kept & (scan.sizes_of_packets > EMPTY_SIZE)
+    undecoded = int(np.count_nonzero(solid)) - int(np.count_nonzero(solid[places]))
+    key = _choose_key(scan, own, facts.container)
+    if key == "pts":
+        return _by_presentation(scan, shown)
+    numbers = np.searchsorted(first, np.arange(len(shown)), side="right") - 1
+    base = scan.time_base
+    rate = fraction(facts.frame_rate)
+    step = 1 / rate if rate > 0 else Fraction(1, 25)
+    if facts.container in ELEMENTARY:
+        base = Fraction(1, step.denominator)
+        pts = np.arange(len(places), dtype=np.int64) * step.numerator
+    elif _has_decoding_times(scan) and (
+        facts.container in _DECODING_TIMES_ONLY or not _is_ordered(own)
+    ):
+        pts = np.sort(decoding)
+    else:
+        pts = filled_times(own, step / base)
+    ids = decoding if key == "dts" else places
+    repeated = len(shown) - len(places)
+    return FrameTiming(key, base, pts, ids, numbers, repeated, False, undecoded)
+
+
+def filled_times(times: Times, step: Fraction) -> Times:
+    """Complete the times of frames in the decoder's order.
+
+    A time that is missing, or not after its predecessors, is interpolated between its neighbours.
+
+    Args:
+        times: in ticks; ``NO_TIME`` where missing.
+        step: ticks from one frame to the next.
+
+    >>> filled_times(np.array([NO_TIME, 40, NO_TIME, 120, 120, NO_TIME]), Fraction(40)).tolist()
+    [0, 40, 80, 120, 160, 200]
+    """
+    known: list[int] = []
+    for number, time in enumerate(times.tolist()):
+        if time != NO_TIME and (
+            not known or time - int(times[known[-1]]) >= number - known[-1]  # a tick for each
+        ):
+            known.append(number)
+    places = np.arange(len(times))
+    if not known:
+        return np.round(places * float(step)).astype(np.int64)
+    filled = np.interp(places, known, times[known].astype(np.float64))
+    before, after = places < known[0], places > known[-1]
+    filled[before] = times[known[0]] - (known[0] - places[before]) * float(step)
+    filled[after] = times[known[-1]] + (places[after] - known[-1]) * float(step)
+    result = np.round(filled).astype(np.int64)
+    result[known] = times[known]  # exact, also above 2**53
+    return result
+
+
+def _choose_key(scan: Scan, own: Times, container: str) -> FrameKey:
+    """What identifies a frame.
+
+    Args:
+        own: presentation time of each frame's packet, in the decoder's order.
+    """
+    if container in ELEMENTARY | _WITHOUT_SEEKING:
+        return "order"
+    if container not in _DECODING_TIMES_ONLY and not np.any(own == NO_TIME) and _is_ordered(own):
+        return "pts"
+    if not _has_decoding_times(scan):
+        # Times that all go back together are those of joined recordings.
+        is_timed = container not in _DECODING_TIMES_ONLY and not np.any(own == NO_TIME)
+        return "pts" if is_timed else "order"
+    return "dts" if container.startswith(_SEEKABLE) else "order"
+
+
+def _has_decoding_times(scan: Scan) -> bool:
+    return not np.any(scan.dts == NO_TIME) and bool(np.all(np.diff(scan.dts) > 0))
+
+
+def _is_ordered(own: Times) -> bool:
+    """Whether frames come in the order of their known times, except for a few after damage."""
+    known = own[own != NO_TIME]
+    disorder = int(np.count_nonzero(np.diff(known) < 0))
+    return len(known) > 0 and disorder <= max(1, _MOST_DISORDER * len(known))
+
+
+def _by_presentation(scan: Scan, shown: Times) -> FrameTiming:
+    own = scan.pts[shown]
+    pts = np.unique(own)
+    listed = scan.pts[scan.kept]
+    undecoded = len(np.setdiff1d(listed[listed != NO_TIME], pts))
+    goes_back = bool(np.any(np.diff(own) < 0))
+    numbers = np.searchsorted(pts, own)
+    repeated = len(own) - len(pts)
+    return FrameTiming("pts", scan.time_base, pts, None, numbers, repeated, goes_back, undecoded)
