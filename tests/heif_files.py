@@ -26,7 +26,12 @@ def full_box(kind: bytes, *parts: bytes, version: int = 0, flags: int = 0) -> by
 
 
 def encode(image: np.ndarray, pix_fmt: str = "yuv444p") -> tuple[bytes, bytes]:
-    """Encode an image as one frame of HEVC; returns its data and the content of hvcC."""
+    """Encode an image as one frame of HEVC; returns its data and the content of hvcC.
+
+    Args:
+        image: at least 64 pixels a side: x265 needs one block size for all encoders of a process.
+    """
+    assert min(image.shape[:2]) >= 64
     height, width = image.shape[:2]
     buffer = io.BytesIO()
     with av.open(buffer, "w", format="mp4") as container:

@@ -16,7 +16,7 @@ from ip2p_batch.planning.images import image_warnings
 from . import pictures
 from .heif_files import heic
 
-SCENE = pictures.scene(64, 48)
+SCENE = pictures.scene(96, 64)
 
 
 @pytest.mark.parametrize("suffix", [".jp2", ".j2k", ".jpx"])
@@ -32,7 +32,7 @@ def test_alpha_and_16_bit_grey_of_jpeg_2000_are_read(tmp_path):
     Image.fromarray(alpha).save(tmp_path / "a.jp2")
     still = read_still(tmp_path / "a.jp2")
     assert np.array_equal(still.image, SCENE) and np.array_equal(still.alpha, SCENE[..., 0])
-    grey = np.linspace(0, 65535, 64 * 48).astype(np.uint16).reshape(48, 64)
+    grey = np.linspace(0, 65535, 96 * 64).astype(np.uint16).reshape(64, 96)
     Image.fromarray(grey).save(tmp_path / "b.jp2")
     still = read_still(tmp_path / "b.jp2", deep=True)
     assert np.array_equal(still.image[..., 0], grey) and not still.warnings
