@@ -10,6 +10,7 @@ from .planning.prepare import PreparedJob
 from .api import open_job, submit, JobHandle
 from .api_many import submit_many
 from .jobs.events import Event
+from .jobs.items import ItemStatus
 from .jobs.status import JobStatus
 
 # What determines the result
@@ -57,6 +58,7 @@ __all__ = [
     "JobHandle",
     "Event",
     "JobStatus",
+    "ItemStatus",
     # What determines the result
     "Recipe",
     "recipe_for",

@@ -20,6 +20,7 @@ import msgspec
 from .errors import BrokerError, JobCancelled, JobError, JobFailed, OutputError
 from .jobs.events import Event
 from .jobs.folder import JobFolder
+from .jobs.items import ItemStatus, read_items
 from .jobs.records import Result
 from .jobs.registry import find_job
 from .jobs.spec import Decoding, Encoding, Priority
@@ -242,6 +243,14 @@ class JobHandle:
             JobError: the job folder is missing or damaged.
         """
         return read_status(self.folder)
+
+    def items(self) -> list[ItemStatus]:
+        """What became of each image, or of the video: one row each, sorted by their sources.
+
+        Raises:
+            JobError: the job folder is missing or damaged.
+        """
+        return read_items(self.folder)
 
     def events(self, *, check: Callable[[], None] = lambda: None) -> Generator[Event, None, None]:
         """Yield the job's events until it is done, failed or cancelled.

@@ -24,6 +24,7 @@ from .planning.prepare import PreparedJob
 from .planning.sources import ForSources, prepare_jobs
 from .recipe import Recipe
 from .scheduler import create_jobs, read_result
+from .scheduler.items import write_all_items
 from .scheduler.local_run import WorkerSelection, run_all_in_process, run_jobs
 from .settings import Settings
 
@@ -111,6 +112,8 @@ def edit_many(
                 failed += results[-1].failed
             elif event.kind in ("failed", "cancelled"):
                 failed.append(_failure(folders[event.job], event))
+    if warning := write_all_items(jobs):
+        report(Event(kind="warning", message=warning))
     skipped = len(jobs.skipped) + sum(result.skipped for result in results)
     return ManyResults(results=tuple(results), failed=tuple(failed), skipped=skipped)
 
@@ -192,7 +195,7 @@ def submit_many(
     for handle in handles:
         if not handle.folder.ended:
             handle.resume()
-    return ForSources(handles, jobs.refused, jobs.skipped)
+    return ForSources(handles, jobs.refused, jobs.skipped, jobs.folder, jobs.sources)
 
 
 def _failure(folder: JobFolder, event: Event) -> tuple[str, str]:

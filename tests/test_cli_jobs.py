@@ -1,6 +1,7 @@
 """status, resume and cancel on real job folders."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -136,3 +137,18 @@ def test_resume_can_allow_mixed_hardware_and_status_shows_the_compute_profile(fo
     # No broker listens there; only the flag matters.
     run("resume", folder.path.name, "--allow-mixed-hardware", "--broker", "redis://127.0.0.1:1/0")
     assert folder.job().allow_mixed_hardware
+
+
+def test_status_shows_the_item_table_as_text_json_and_csv(folder):
+    name = folder.path.name
+    finish(folder)
+    head, *rows = run("status", name, "--items").stdout.splitlines()
+    assert head.split() == ["STATE", "SECONDS", "SEED", "RECIPE", "SOURCE", "RESULT"]
+    assert [row.split()[0] for row in rows] == ["done", "done", "failed"]
+    assert rows[2].endswith("not an image")
+    text = run("status", name, "--items", "--json").stdout
+    shown = [json.loads(line) for line in text.splitlines()]
+    assert [row["state"] for row in shown] == ["done", "done", "failed"]
+    assert shown[0]["instruction"] == "invert"
+    table = Path(folder.job().output + "-items.csv").read_text()
+    assert run("status", name, "--csv").stdout == table

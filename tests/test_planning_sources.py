@@ -191,7 +191,7 @@ def test_videos_whose_output_exists_are_skipped_without_being_read(tree, tmp_pat
     made = []
     jobs = for_sources(request(output=out), [tree], lambda r: made.append(r.source.name))
     assert made == ["day", "c.mp4"]
-    assert jobs.skipped == (str(tree / "b.mp4"),)
+    assert [part.source for part in jobs.skipped] == [tree / "b.mp4"]
     made.clear()
     for_sources(request(output=out, overwrite=True), [tree], lambda r: made.append(r.source.name))
     assert made == ["day", "b.mp4", "c.mp4"]
@@ -253,7 +253,7 @@ def test_a_video_of_a_list_without_an_instruction_is_refused(tree):
     bare = EditRequest(source=path, recipe=Recipe(instruction="", model="identity", size=64))
     jobs = prepare_jobs(bare, [path])
     assert [Path(p.job.source.path).name for p in jobs.made] == ["c.mp4"]
-    assert [r.reason for r in jobs.refused] == ["it has no instruction."]
+    assert [r.reason for r in jobs.refused] == ["it has no instruction"]
 
 
 def test_one_video_may_have_several_rows_with_several_outputs(tree, tmp_path):

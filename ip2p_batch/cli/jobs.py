@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 import time
+from collections.abc import Sequence
 from datetime import datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -13,6 +16,8 @@ from . import exits, formatting, terminal
 from .help_format import REPORTING
 
 if TYPE_CHECKING:
+    from ..jobs.folder import JobFolder
+    from ..jobs.items import ItemStatus
     from ..jobs.status import JobStatus
 
 _DAY = 24 * 3600.0
@@ -83,6 +88,22 @@ def status(
             show_default=False,
         ),
     ] = None,
+    items: Annotated[
+        bool,
+        typer.Option(
+            "--items",
+            help="Show the item table instead: what became of each image, or of the video.",
+            rich_help_panel=REPORTING,
+        ),
+    ] = False,
+    csv: Annotated[
+        bool,
+        typer.Option(
+            "--csv",
+            help="Write the item table as CSV to stdout. `edit` takes it as a list.",
+            rich_help_panel=REPORTING,
+        ),
+    ] = False,
     json: JsonOption = False,
 ) -> int:
     """Show a job: progress, speed, workers, failures, and the command that continues it.
@@ -92,6 +113,8 @@ def status(
     Examples:
       ip2p-batch status clip-1a2b3c4d
       ip2p-batch status clip --json
+      ip2p-batch status catalog --items
+      ip2p-batch status catalog --csv > catalog-items.csv
     """
     # Not from `scheduler`, which takes half a second to import.
     from ..jobs.registry import find_job
@@ -100,9 +123,42 @@ def status(
     settings = Settings.from_env()
     if job is None:
         return _list(settings, json=json)
-    shown = read_status(find_job(job, settings))
+    folder = find_job(job, settings)
+    if items or csv:
+        _show_items(folder, csv=csv, json=json)
+        return exits.DONE
+    shown = read_status(folder)
     _write(shown) if json else _print(details(shown))
     return exits.DONE
+
+
+def _show_items(folder: JobFolder, *, csv: bool, json: bool) -> None:
+    from ..jobs.items import read_items, write_csv
+
+    rows = read_items(folder)
+    if json:
+        for row in rows:
+            terminal.say_json(row)
+    elif csv:
+        write_csv(rows, sys.stdout, Path(folder.job().output))
+    else:
+        _print(item_lines(rows))
+
+
+def item_lines(rows: Sequence[ItemStatus]) -> list[str]:
+    """The item table as text."""
+    cells = [
+        (
+            row.state,
+            f"{row.seconds:.1f}" if row.seconds is not None else "-",
+            "-" if row.seed is None else str(row.seed),
+            row.recipe[:8],
+            row.source,
+            row.reason or row.warning or row.output,
+        )
+        for row in rows
+    ]
+    return formatting.table(("STATE", "SECONDS", "SEED", "RECIPE", "SOURCE", "RESULT"), cells)
 
 
 def _list(settings: Settings, *, json: bool) -> int:

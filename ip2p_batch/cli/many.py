@@ -152,6 +152,7 @@ def run_jobs(jobs: ForSources[JobFolder], worker_options: WorkerOptions, reporte
         BrokerError: Redis cannot be started or reached, or no worker answers.
     """
     from ..scheduler import local_run
+    from ..scheduler.items import write_all_items
 
     series = JobSeries(reporter, jobs.made)
     selection = selection_of(worker_options)
@@ -170,6 +171,8 @@ def run_jobs(jobs: ForSources[JobFolder], worker_options: WorkerOptions, reporte
         reporter.close()
     others = [(source.path, source.reason) for source in jobs.refused]
     failed = [*others, *series.failed]
+    if warning := write_all_items(jobs):
+        reporter(Event(kind="warning", message=warning))
     if isinstance(reporter, JsonReporter):
         reporter(summary_event(series, others, len(jobs.skipped)))
     else:

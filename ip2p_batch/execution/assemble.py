@@ -15,6 +15,7 @@ from pathlib import Path
 from ..errors import IncompleteJob, OutputTaken, OutsideRoots
 from ..jobs.compatibility import mixed
 from ..jobs.folder import JobFolder
+from ..jobs.items import job_table_path, read_items, write_table
 from ..jobs.log import chunk_log
 from ..jobs.plan import ASSEMBLY, Plan, VideoChunk
 from ..jobs.publications import Publication
@@ -60,6 +61,7 @@ def assemble(folder: JobFolder) -> Result:
             _join(folder, job, plan, receipts)
         results = _item_results(plan, receipts)
         failed, skipped, item_warnings = _outcomes(folder, results)
+        warnings += _write_table(folder)
         now = time.time()
         result = Result(
             output=job.output,
@@ -78,6 +80,24 @@ def assemble(folder: JobFolder) -> Result:
         folder.drop_media()
         chunk_log(log, folder, ASSEMBLY, "assembled", frames=result.frames, seconds=result.seconds)
     return result
+
+
+def _write_table(folder: JobFolder) -> list[str]:
+    """Write the item table next to a folder of results; a warning if that fails."""
+    path = job_table_path(folder)
+    if path is None:
+        return []
+    try:
+        folder.roots.allow(path)
+        job = folder.job()
+        source = Path(job.source.path)
+        failure = write_table(read_items(folder), path, Path(job.output), [source])
+    except OutsideRoots:
+        failure = "it is outside of the folders that workers may write to"
+    if not failure:
+        return []
+    name = folder.path.name
+    return [f"{path} is not written: {failure}. `ip2p-batch status {name} --items` prints it."]
 
 
 def _within(folder: JobFolder, paths: Iterable[str]) -> Iterator[Path]:

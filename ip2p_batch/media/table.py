@@ -45,7 +45,12 @@ class Table:
 
 
 def read_table(
-    path: Path, columns: Sequence[str], *, required: Sequence[str], note_others: bool = True
+    path: Path,
+    columns: Sequence[str],
+    *,
+    required: Sequence[str],
+    note_others: bool = True,
+    expected: Sequence[str] = (),
 ) -> Table:
     """Read a table. Other columns than ``columns`` are ignored.
 
@@ -56,11 +61,12 @@ def read_table(
         required: columns that the header of a CSV or Parquet file must have.
         note_others: note the columns that are ignored, and refuse one whose name is nearly that of
             a column that the table lacks.
+        expected: names of columns that are ignored without a note.
 
     Raises:
         SourceError: the file cannot be read or is not well-formed. It names up to ten lines.
     """
-    form = _Form(path, tuple(columns), tuple(required), note_others)
+    form = _Form(path, tuple(columns), tuple(required), note_others, frozenset(expected))
     suffix = path.suffix.lower()
     if suffix == ".parquet":
         rows = tuple(_parquet_rows(form))
@@ -85,6 +91,7 @@ class _Form:
     columns: tuple[str, ...]
     required: tuple[str, ...]
     note_others: bool
+    expected: frozenset[str] = frozenset()
     notes: list[str] = field(default_factory=list)
     ignored: dict[str, None] = field(default_factory=dict)
     faults: list[tuple[str, str]] = field(default_factory=list)
@@ -95,7 +102,7 @@ class _Form:
         before = len(self.faults)
         lacking = [name for name in self.columns if name not in names]
         for name in names if self.note_others else ():
-            if name in self.columns or not name:
+            if name in self.columns or name in self.expected or not name:
                 continue
             meant = difflib.get_close_matches(name, lacking, n=1, cutoff=_SIMILAR)
             if meant:

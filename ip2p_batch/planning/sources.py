@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Generic, TypeVar
 
@@ -34,22 +34,33 @@ T = TypeVar("T")
 
 
 class RefusedSource(msgspec.Struct, frozen=True):
-    """A source that gets no job, and why."""
+    """A source that gets no job, and why.
+
+    Attributes:
+        path: printable.
+        request: what was requested for it.
+    """
 
     path: str
     error: Ip2pError
+    request: EditRequest
 
     @property
     def reason(self) -> str:
         """The error without the path."""
-        return self.error.message.removeprefix(f"{self.path}: ")
+        return self.error.message.removeprefix(f"{self.path}: ").removesuffix(".")
 
 
 class SplitRequest(msgspec.Struct, frozen=True):
-    """The requests of one command, in the order of its sources, and the sources without one."""
+    """The requests of one command, in the order of its sources, and the sources without one.
+
+    Attributes:
+        folder: of all results, if there is one.
+    """
 
     requests: tuple[EditRequest, ...]
     refused: tuple[RefusedSource, ...] = ()
+    folder: Path | None = None
 
 
 class ForSources(msgspec.Struct, Generic[T], frozen=True):
@@ -58,12 +69,16 @@ class ForSources(msgspec.Struct, Generic[T], frozen=True):
     Attributes:
         made: for each video and each set of images, in order.
         refused: sources without one.
-        skipped: videos whose output exists.
+        skipped: requests for videos whose output exists.
+        folder: of all results, if there is one.
+        sources: of the command.
     """
 
     made: tuple[T, ...]
     refused: tuple[RefusedSource, ...] = ()
-    skipped: tuple[str, ...] = ()
+    skipped: tuple[EditRequest, ...] = ()
+    folder: Path | None = None
+    sources: tuple[Path, ...] = ()
 
     @property
     def is_single(self) -> bool:
@@ -94,20 +109,22 @@ def for_sources(
         return ForSources((make(split.requests[0]),))
     made, skipped, refused = [], [], list(split.refused)
     for part in split.requests:
-        if _is_finished(part):
-            skipped.append(str(part.source))
+        if (output := _finished(part)) is not None:
+            skipped.append(msgspec.structs.replace(part, output=output))
             continue
         try:
             made.append(make(part))
         except (SourceError, OutputError, RecipeError) as error:
-            refused.append(RefusedSource(printable(part.source), error))
+            refused.append(RefusedSource(printable(part.source), error, part))
     for source in refused:
         report(_refused_event(source))
     if skipped:
         count = f"{len(skipped)} video is" if len(skipped) == 1 else f"{len(skipped)} videos are"
         text = f"{count} skipped since the output exists (--overwrite replaces it)."
         report(Event(kind="warning", message=text))
-    return ForSources(tuple(made), tuple(refused), tuple(skipped))
+    return ForSources(
+        tuple(made), tuple(refused), tuple(skipped), split.folder, tuple(map(Path, sources))
+    )
 
 
 def prepare_jobs(
@@ -137,10 +154,12 @@ def split_request(request: EditRequest, sources: Sequence[Path]) -> SplitRequest
     if len(paths) == 1:
         kind = classify_source(paths[0])
         refused: list[RefusedSource] = []
-        return _settled(_split(_of(request, paths[0]), kind, refused), refused)
+        only = _of(request, paths[0])
+        found = _split(only, kind, refused)
+        folder = resolve_paths(paths[0], kind, only) if kind in ("folder", "manifest") else None
+        return _settled(found, refused, folder)
     output = _output_folder(request)
-    found: list[EditRequest] = []
-    refused, stills = [], []
+    found, refused, stills = [], [], []
     for path in paths:
         try:
             kind = classify_source(path)
@@ -150,10 +169,11 @@ def split_request(request: EditRequest, sources: Sequence[Path]) -> SplitRequest
             target = output and output / _name(path, kind, request.encoding)
             found += _split(_of(request, path, target), kind, refused)
         except (SourceError, OutputError) as error:
-            refused.append(RefusedSource(printable(path), error))
+            unnamed = msgspec.structs.replace(request, source=path, output=None)
+            refused.append(RefusedSource(printable(path), error, unnamed))
     if stills:
         found.insert(0, _of_stills(request, stills, output))
-    return _settled(found, refused)
+    return _settled(found, refused, output)
 
 
 def _of(request: EditRequest, source: Path, output: Path | None = None) -> EditRequest:
@@ -227,10 +247,12 @@ def _split(
     if kind == "manifest":  # elsewhere no video has an instruction of its own
         videos = images.without_instruction(videos, request.recipe)
     for video in videos:
-        if video.error is not None:
-            refused.append(_refused(video.source, video.error))
+        part = _of_video(request, video)
+        if video.error is None:
+            found.append(part)
         else:
-            found.append(_of_video(request, video))
+            unnamed = msgspec.structs.replace(part, output=None)
+            refused.append(_refused(unnamed, video.error))
     return found
 
 
@@ -246,18 +268,20 @@ def _of_video(request: EditRequest, video: Item) -> EditRequest:
     return _of(request, source, output)
 
 
-def _refused(path: str, reason: str) -> RefusedSource:
+def _refused(request: EditRequest, reason: str) -> RefusedSource:
+    path = printable(request.source)
     error = SourceError(f"{path}: {reason}.", path=path, hint="Check the file.")
-    return RefusedSource(path, error)
+    return RefusedSource(path, error, request)
 
 
-def _settled(found: Iterable[EditRequest], refused: list[RefusedSource]) -> SplitRequest:
+def _settled(
+    found: list[EditRequest], refused: list[RefusedSource], folder: Path | None
+) -> SplitRequest:
     """Options for one kind of source are removed from the others; equal outputs are refused.
 
     Raises:
         RecipeError: there is no instruction for a video.
     """
-    found = list(found)
     videos = [r for r in found if _is_video(r)]
     reads = [r.source for r in found] if len(found) > 1 else []
     is_mixed = 0 < len(videos) < len(found)
@@ -275,10 +299,10 @@ def _settled(found: Iterable[EditRequest], refused: list[RefusedSource]) -> Spli
             owner = owners.setdefault(output, request.source)
             if owner is not request.source:
                 reason = f"{output} is already the output of {owner}"
-                refused.append(_refused(printable(request.source), reason))
+                refused.append(_refused(request, reason))
                 continue
         requests.append(_video_only(request) if is_mixed else request)
-    return SplitRequest(tuple(requests), tuple(refused))
+    return SplitRequest(tuple(requests), tuple(refused), folder)
 
 
 def _images_only(request: EditRequest) -> EditRequest:
@@ -293,11 +317,12 @@ def _video_only(request: EditRequest) -> EditRequest:
     return msgspec.structs.replace(request, encoding=encoding)
 
 
-def _is_finished(request: EditRequest) -> bool:
-    """Whether the output of one of several videos exists already, so that it is skipped."""
+def _finished(request: EditRequest) -> Path | None:
+    """The output of one of several videos that exists already, so that the video is skipped."""
     if request.overwrite or not _is_video(request):
-        return False
-    return resolve_paths(request.source, "video", request).is_file()
+        return None
+    output = resolve_paths(request.source, "video", request)
+    return output if output.is_file() else None
 
 
 def _refused_event(source: RefusedSource) -> Event:

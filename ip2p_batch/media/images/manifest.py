@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import RecipeError
+from ...jobs.items import STATE_COLUMNS
 from ...jobs.spec import Item
 from ...recipe import FIELDS
 from ..find_file import FileFinder
@@ -56,7 +57,8 @@ def read_manifest(path: Path, output: Path, *, format: str | None = None) -> Lis
     """
     path, output = path.absolute(), output.absolute()
     found, finder = [], FileFinder()
-    table = read_table(path, COLUMNS, required=("path",))
+    # The item table of a job is a list of its sources, too.
+    table = read_table(path, COLUMNS, required=("path",), expected=STATE_COLUMNS)
     for place, row in table.rows:
         if path.suffix.lower() in TEXT_CELLS and row.get("negative_prompt") == "":
             del row["negative_prompt"]  # an empty cell means the recipe's
