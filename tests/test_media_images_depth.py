@@ -113,8 +113,7 @@ def test_metadata_of_16_bits_is_that_of_8_bits(tmp_path, format_):
     exif[0x8825] = {1: "N", 2: (48.0, 8.0, 14.0)}
     path = save(tmp_path / f"in.{format_}", exif=exif, icc_profile=srgb_profile(), dpi=(300, 150))
     still = read_still(path)
-    still.xmp = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"/>'
-    still.text = {"Title": "Grün"} if format_ == "png" else {}
+    still.metadata.text = {"Title": "Grün"} if format_ == "png" else {}
     results = []
     for name, image in (("shallow", still.image), ("deep", still.image.astype(np.uint16) * 257)):
         out = tmp_path / f"{name}.{format_}"
@@ -124,8 +123,9 @@ def test_metadata_of_16_bits_is_that_of_8_bits(tmp_path, format_):
             found = [tags[0x010F], *(dict(tags.get_ifd(ifd)) for ifd in (0x8769, 0x8825))]
         result = read_still(out, deep=True)
         assert result.image.dtype == image.dtype and np.array_equal(result.image, image)
-        kept = (result.exif, result.xmp, result.icc, result.dpi, result.text, read_comment(out))
-        assert all((result.exif, result.xmp, result.icc, result.dpi)), kept
+        own = result.metadata
+        kept = (own.exif, own.xmp, result.icc, result.dpi, own.text, read_comment(out))
+        assert all((own.exif, own.xmp, result.icc, result.dpi)), kept
         results.append((kept, found))
     assert results[0] == results[1] and still.warnings == []
 

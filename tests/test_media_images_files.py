@@ -134,7 +134,11 @@ def test_images_are_turned_upright_and_written_upright(tmp_path, format_, orient
 
 
 def test_an_orientation_in_xmp_alone_is_obeyed_and_reset(tmp_path):
-    xmp = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><a tiff:Orientation="6"/></x:xmpmeta>'
+    xmp = (
+        b'<x:xmpmeta xmlns:x="adobe:ns:meta/">'
+        b'<rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#"><rdf:Description'
+        b' xmlns:tiff="http://ns.adobe.com/tiff/1.0/" tiff:Orientation="6"/></rdf:RDF></x:xmpmeta>'
+    )
     path = save(tmp_path / "in.jpg", xmp=xmp)
     assert still_size(path) == (32, 48)
     still = read_still(path)
@@ -143,7 +147,7 @@ def test_an_orientation_in_xmp_alone_is_obeyed_and_reset(tmp_path):
         write(tmp_path / "out", still, format=format_)
         again = read_still(tmp_path / "out")
         assert again.image.shape == (48, 32, 3)
-        assert again.xmp is not None and b'Orientation="1"' in again.xmp
+        assert again.metadata.xmp is not None and b'Orientation="1"' in again.metadata.xmp
 
 
 # -- alpha --------------------------------------------------------------------------------

@@ -261,7 +261,7 @@ def test_a_page_that_pillow_cannot_open_keeps_its_resolution_profile_and_exif(tm
     more = {34675: ("B", list(icc)), 271: ("B", list(b"Maker\0"))}
     still = read(tmp_path, pictures.tiff(samples, photometric=1, extra=2, more=more))
     assert still.icc == icc
-    assert b"Maker" in still.exif
+    assert b"Maker" in still.metadata.exif
 
 
 @given(cut=st.integers(9, 12_000), planar=st.booleans(), order=st.sampled_from("<>"))

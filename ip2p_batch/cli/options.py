@@ -21,6 +21,7 @@ CODECS: tuple[str, ...] = get_args(VideoCodec)
 FORMATS: tuple[str, ...] = get_args(get_args(_ENCODING["format"])[0])
 DEINTERLACING: tuple[str, ...] = get_args(Deinterlacing)
 AUDIO: tuple[str, ...] = get_args(_ENCODING["audio"])
+METADATA: tuple[str, ...] = get_args(_ENCODING["metadata"])
 PRIORITIES: tuple[str, ...] = get_args(Priority)
 
 
@@ -179,19 +180,51 @@ class OutputOptions(OptionGroup):
             metavar="N",
             help="Quality of JPEG, WebP and AVIF images.",
             panel=OUTPUT,
-            default="the format's",
+            default="the source's from JPEG to JPEG, at least 75; else JPEG 95, WebP 92, AVIF 85",
         ),
     ] = None
+    metadata: Annotated[
+        str,
+        option(
+            "--metadata",
+            metavar="NAME",
+            help="Metadata of the source to keep: all, no-gps (all but coordinates) or none.",
+            **choice(METADATA),
+            panel=OUTPUT,
+            default="all",
+        ),
+    ] = "all"
+    embed_recipe: Annotated[
+        bool,
+        option(
+            "--embed-recipe/--no-embed-recipe",
+            help="Record the recipe in each image.",
+            panel=OUTPUT,
+            default="embed-recipe",
+        ),
+    ] = True
+    mark_ai: Annotated[
+        bool,
+        option(
+            "--mark-ai/--no-mark-ai",
+            help="State in each image's XMP that it was edited with AI (IPTC DigitalSourceType).",
+            panel=OUTPUT,
+            default="mark-ai",
+        ),
+    ] = True
 
     def encoding(self) -> Encoding:
         """How the result is encoded."""
-        values = {
+        values: dict[str, object] = {
             "codec": self.codec,
             "crf": self.crf,
             "pixel_format": self.pix_fmt,
             "audio": self.audio,
             "format": self.format,
             "quality": self.quality,
+            "metadata": self.metadata,
+            "embed_recipe": self.embed_recipe,
+            "mark_ai": self.mark_ai,
         }
         return msgspec.convert(values, Encoding)
 

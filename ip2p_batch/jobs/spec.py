@@ -202,6 +202,9 @@ _SESSION_OWN = ("num_inference_steps", "guidance_scale", "image_guidance_scale")
 _OWN = ("instruction", "negative_prompt", "seed", *_SESSION_OWN)
 
 
+MetadataChoice = Literal["all", "no-gps", "none"]
+
+
 class Encoding(FrozenStruct, frozen=True, kw_only=True):
     """How results are encoded.
 
@@ -214,11 +217,17 @@ class Encoding(FrozenStruct, frozen=True, kw_only=True):
         crf: constant rate factor of the codec, lower is better; None is the codec's default.
         format: image format (``png``, ``jpeg``, ``webp``, ``tiff``, ``bmp``, ``avif``); None
             keeps each image's own.
-        quality: image quality 1-100 for lossy formats; None is the format's default.
         audio: what happens to the sound of a video. ``auto`` copies it, and converts it where the
             container cannot hold it: to FLAC, or to PCM in ``.mov`` and Opus in ``.webm``.
             ``copy`` never converts, ``flac`` and ``aac`` convert all sound that has another codec,
             ``none`` leaves it out.
+        quality: image quality 1-100 for lossy formats; None is the source's for JPEG to JPEG, else
+            the format's default.
+        metadata: what a result keeps of its source's metadata: ``all``, ``no-gps`` (all but GPS
+            coordinates) or ``none`` (only colour profile and resolution).
+        embed_recipe: whether results record their recipe.
+        mark_ai: whether results state in XMP that they were edited with generative AI (IPTC digital
+            source type).
     """
 
     codec: VideoCodec | None = None
@@ -227,6 +236,9 @@ class Encoding(FrozenStruct, frozen=True, kw_only=True):
     format: Literal["png", "jpeg", "webp", "tiff", "bmp", "avif"] | None = None
     quality: int | None = None
     audio: Literal["auto", "copy", "flac", "aac", "none"] = "auto"
+    metadata: MetadataChoice = "all"
+    embed_recipe: bool = True
+    mark_ai: bool = True
 
 
 class Decoding(FrozenStruct, frozen=True, kw_only=True):

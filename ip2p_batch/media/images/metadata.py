@@ -1,185 +1,184 @@
-"""Metadata of images: EXIF, XMP, and the recipe that made an image."""
+"""The metadata of an opened image, as far as it is true for its edit."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import IO, Any
 
-from PIL import ExifTags
 from PIL import Image as Pillow
 
-from .tiff import directory, with_directory
+from . import exif, ifd, jpeg, photoshop, xmp
 
-_BASE = ExifTags.Base
-_EXIF, _GPS, _INTEROP = ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo, ExifTags.IFD.Interop
-
-#: Key of the PNG text chunk that holds the recipe. Other formats have it in EXIF's UserComment.
+#: Key of the PNG text chunk that holds the recipe. Other formats have it in XMP.
 COMMENT_KEY = "ip2p-batch"
-
-#: Tags below this number describe how a TIFF file stores its pixels, except for _DESCRIPTIVE.
-_FIRST_PRIVATE_TAG = 0x8000
-_DESCRIPTIVE = {
-    0x010D, 0x010E, 0x010F, 0x0110, 0x011A, 0x011B, 0x011D, 0x0128, 0x0131, 0x0132, 0x013B,
-    0x013C, 0x0213, 0x4746, 0x4749,
-}  # fmt: skip
-#: Kept elsewhere or no longer true: IPTC and Photoshop blocks, the ICC profile, camera raw data.
-_PRIVATE_DROPPED = {0x83BB, 0x8649, 0x8773, 0x935C, *range(0xC612, 0xC800)}
-
-#: EXIF 3.0, 4.6.6 (UserComment): eight bytes name the character code of what follows.
-_ASCII = b"ASCII\0\0\0"
-_UNICODE = b"UNICODE\0"
-
-#: One JPEG segment has a two-byte length that counts itself; Pillow adds no header of its own.
-JPEG_SEGMENT = 0xFFFF - 2
-_XMP_ORIENTATION = re.compile(rb'(tiff:Orientation(?:="|>))[0-9]+')
+_EXIF_KEYS = ("Raw profile type exif", "Raw profile type APP1")
+#: Text chunks of a PNG in which other programs store EXIF, XMP and IPTC.
+_METADATA_KEYS = (
+    *_EXIF_KEYS, *photoshop.PNG_KEYS, "XML:com.adobe.xmp", "Raw profile type xmp",
+)  # fmt: skip
+_GAIN_MAP = "the HDR gain map was left out; the result has standard range"
+_MOTION = "the video of the motion photo was left out"
 
 
-def clean_exif(exif: Pillow.Exif, size: tuple[int, int]) -> bytes:
-    """Build EXIF for an image turned upright: orientation 1, no thumbnail, no TIFF layout.
+@dataclass(slots=True)
+class Metadata:
+    r"""What a result keeps of its source.
+
+    Attributes:
+        exif: EXIF block without ``Exif\0\0``, true for the upright image; or empty.
+        xmp: XMP packet, true for the upright image.
+        resources: Photoshop's image resources, IPTC data included.
+        comments: of a JPEG file.
+        text: text chunks of a PNG file.
+        style: compression of a JPEG file.
+        warnings: one line for each loss.
+    """
+
+    exif: bytes = b""
+    xmp: bytes | None = None
+    resources: bytes = b""
+    comments: tuple[bytes, ...] = ()
+    text: dict[str, str] = field(default_factory=dict)
+    style: jpeg.Style | None = None
+    warnings: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Early:
+    """What is read before an image is decoded: decoding a TIFF closes its file."""
+
+    exif: exif.Cleaned
+    segments: jpeg.Segments
+    style: jpeg.Style | None
+    iptc: bytes
+    has_video: bool
+
+
+def read_early(image: Pillow.Image, name: str, *, turned: bool, size: tuple[int, int]) -> Early:
+    """Read the metadata that is out of reach after decoding.
 
     Args:
-        exif: of the source; its values may have any type.
+        image: opened and not decoded, of format ``name``.
+        turned: whether rows and columns are exchanged in the upright image.
         size: ``(width, height)`` upright.
-
-    Returns:
-        An EXIF block; empty if no tag of the source is kept. Tags that cannot be written back
-        are left out.
     """
-    kept = {tag: value for tag, value in exif.items() if _is_kept(tag)}
-    photo = {k: v for k, v in exif.get_ifd(_EXIF).items() if k != _INTEROP}
-    gps = dict(exif.get_ifd(_GPS))
-    if not (kept or photo or gps):
-        return b""
-    for tag, side in zip((_BASE.ExifImageWidth, _BASE.ExifImageHeight), size, strict=True):
-        if tag in photo:
-            photo[tag] = side
-    kept[_BASE.Orientation] = 1
-    return _dump(exif.endian or "<", kept, photo, gps)
+    file: Any = getattr(image, "fp", None)
+    block, segments, iptc, has_video = exif.Cleaned(b""), jpeg.NO_SEGMENTS, b"", False
+    if name == "tiff" and file is not None:
+        data = _FileData(file)
+        block = exif.of_tiff(data, size)
+        resources, iptc = _tiff_resources(data)
+        segments = segments._replace(resources=resources)
+    if name == "jpeg" and file is not None:
+        segments = jpeg.read_segments(file)
+        if getattr(image, "n_frames", 1) > 1 and jpeg.has_gain_map(file):
+            segments = segments._replace(gain_map=True)
+        has_video = jpeg.has_motion_video(file)
+    style = jpeg.style(image, turned=turned) if name == "jpeg" else None
+    return Early(block, segments, style, iptc, has_video)
 
 
-def with_comment(
-    exif: bytes, comment: str, *, limit: int | None = None, endian: str | None = None
-) -> tuple[bytes, str]:
-    """Put ``comment`` into an EXIF block as its UserComment.
+def read(
+    image: Pillow.Image,
+    name: str,
+    early: Early,
+    size: tuple[int, int],
+    *,
+    turned: bool,
+    profile: bytes | None,
+) -> Metadata:
+    """Gather the metadata of a decoded image.
 
     Args:
-        exif: a block as :func:`clean_exif` gives it; empty to start a new one.
-        limit: the most bytes the block may have.
-        endian: byte order to write, ``<`` or ``>``; None keeps the block's.
-
-    Returns:
-        ``(block, loss)``: ``loss`` names in one line what was left out because of ``limit``; it is
-        empty if nothing was.
+        size: ``(width, height)`` upright.
+        turned: whether the pixels were turned or mirrored.
+        profile: the ICC profile of the result.
     """
-    source = Pillow.Exif()
-    if exif:
-        source.load(exif)
-    endian = endian or source.endian or "<"
-    photo = dict(source.get_ifd(_EXIF))
-    gps = dict(source.get_ifd(_GPS))
-    photo[_BASE.UserComment] = encode_comment(comment, endian)
-    plain = {tag: value for tag, value in source.items() if tag not in (_EXIF, _GPS)}
-    block = _dump(endian, plain, photo, gps)
-    if limit is None or len(block) <= limit:
-        return block, ""
-    photo.pop(_BASE.MakerNote, None)
-    block = _dump(endian, plain, photo, gps)
-    if len(block) <= limit:
-        return block, "the camera maker's notes are too large for the format and were left out"
-    block = _dump(endian, {}, {_BASE.UserComment: photo[_BASE.UserComment]}, {})
-    if len(block) <= limit:
-        return block, "the EXIF data is too large for the format and was left out"
-    return exif if len(exif) <= limit else b"", "the recipe is too long to be embedded"
+    block = early.exif if name == "tiff" else exif.clean(_exif_block(image), size)
+    converted = image.info.get("icc_profile") != profile
+    packet = xmp.clean(image.info.get("xmp"), size, converted=converted)
+    resources = early.segments.resources
+    for key in photoshop.PNG_KEYS if name == "png" else ():
+        resources += photoshop.from_raw_profile(str(image.info.get(key, "")))
+    warnings = [*block.warnings, *packet.warnings]
+    if packet.gain_map or early.segments.gain_map:
+        warnings.append(_GAIN_MAP)
+    if packet.motion or early.has_video:
+        warnings.append(_MOTION)
+    if early.segments.others:
+        names = ", ".join(early.segments.others)
+        warnings.append(f"data of other programs was left out: {names}")
+    return Metadata(
+        exif=block.block,
+        xmp=packet.packet,
+        resources=photoshop.clean(resources, early.iptc, turned=turned),
+        comments=early.segments.comments,
+        text=_text(image) if name == "png" else {},
+        style=early.style,
+        warnings=warnings,
+    )
 
 
-def insert_exif(tiff: bytes, exif: bytes, extra: Mapping[int, object]) -> bytes:
-    """Add the tags of an EXIF block to a TIFF file, sub-directories included.
+def recipe_of(image: Pillow.Image, name: str) -> str | None:
+    """The recipe that an opened image records; None if there is none.
 
-    Pillow's libtiff encoder writes no EXIF directory. So the first directory is written anew
-    after the pixels, with its own entries and those of the block.
-
-    Args:
-        tiff: a little-endian classic TIFF file of one image.
-        exif: a little-endian block as :func:`with_comment` gives it.
-        extra: more tags for the first directory, such as XMP.
+    In a text chunk of a PNG, else in XMP; earlier versions stored it in EXIF's UserComment.
     """
-    block = Pillow.Exif()
-    block.load(exif)
-    block.update(dict(extra))
-    block.pop(_BASE.Orientation, None)  # absent means 1
-    at = len(tiff) + len(tiff) % 2
-    body = tiff.ljust(at, b"\0") + block.tobytes(at)[6 + 8 :]  # without "Exif\0\0" and header
-    entries = {entry.tag: entry for entry in (*directory(body, at), *directory(body))}
-    return with_directory(body, entries.values())
+    if name == "png":
+        text = image.info.get(COMMENT_KEY)
+        return str(text) if text is not None else None
+    found = xmp.recipe_of(image.info.get("xmp"))
+    if found is not None:
+        return found
+    file: Any = getattr(image, "fp", None)
+    if name == "tiff":
+        return None if file is None else exif.old_recipe(_FileData(file))
+    return exif.old_recipe(_exif_block(image).removeprefix(exif.HEADER))
 
 
-def encode_comment(text: str, endian: str) -> bytes:
-    """Encode a UserComment: as ASCII if possible, else as UTF-16 in the block's byte order."""
-    if text.isascii():
-        return _ASCII + text.encode("ascii")
-    return _UNICODE + text.encode("utf-16-le" if endian == "<" else "utf-16-be")
+class _FileData:
+    """A file whose slices are read when they are needed."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        file.seek(0, 2)
+        self._length = file.tell()
+
+    def __len__(self) -> int:
+        return self._length
+
+    def __getitem__(self, part: slice, /) -> bytes:
+        start, stop, _ = part.indices(self._length)
+        self._file.seek(start)
+        return self._file.read(max(0, stop - start))
 
 
-def decode_comment(data: bytes, endian: str) -> str | None:
-    """Decode a UserComment; None for other character codes and for damaged text."""
-    code, text = data[:8], data[8:]
+def _tiff_resources(data: ifd.Data) -> tuple[bytes, bytes]:
     try:
-        if code == _ASCII:
-            return text.decode("ascii").rstrip("\0 ")
-        if code == _UNICODE:
-            return text.decode("utf-16-le" if endian == "<" else "utf-16-be").rstrip("\0 ")
-    except UnicodeDecodeError:
-        pass
-    return None
+        first = ifd.read_directories(data).first
+    except ValueError:
+        return b"", b""
+    values = (first.get(number) for number in (photoshop.TIFF_RESOURCES, photoshop.TIFF_IPTC))
+    resources, iptc = (b"" if tag is None else tag.data for tag in values)
+    return resources, iptc
 
 
-def exif_comment(exif: Pillow.Exif) -> str | None:
-    """Read the UserComment of an opened image."""
-    data = exif.get_ifd(_EXIF).get(_BASE.UserComment)
-    return decode_comment(data, exif.endian or "<") if isinstance(data, bytes) else None
+def _exif_block(image: Pillow.Image) -> bytes:
+    block = image.info.get("exif")
+    if isinstance(block, bytes) and block:
+        return block
+    for key in _EXIF_KEYS:
+        text = image.info.get(key)
+        data = photoshop.from_raw_profile(text) if isinstance(text, str) else b""
+        if data:
+            return data
+    return b""
 
 
-def upright_xmp(xmp: object) -> bytes | None:
-    """Set the orientation in an XMP packet to 1, if it has one; None if there is no packet."""
-    if isinstance(xmp, str):
-        xmp = xmp.encode("utf-8", "replace")
-    if not isinstance(xmp, bytes) or not xmp.strip(b"\0 \r\n\t"):
-        return None
-    return _XMP_ORIENTATION.sub(rb"\g<1>1", xmp)
-
-
-def _is_kept(tag: int) -> bool:
-    if tag in (_EXIF, _GPS):
-        return False  # directories, copied separately
-    if tag < _FIRST_PRIVATE_TAG:
-        return tag in _DESCRIPTIVE
-    return tag not in _PRIVATE_DROPPED
-
-
-def _dump(
-    endian: str, plain: dict[int, object], photo: dict[int, object], gps: dict[int, object]
-) -> bytes:
-    block = Pillow.Exif()
-    block.endian = endian
-    parts = ((None, plain), (_EXIF, photo), (_GPS, gps))
-    for ifd, tags in parts:
-        good = {tag: value for tag, value in tags.items() if _is_writable(endian, ifd, tag, value)}
-        if ifd is None:
-            block.update(good)
-        elif good:
-            block[ifd] = good
-    return block.tobytes() if len(block) else b""
-
-
-def _is_writable(endian: str, ifd: int | None, tag: int, value: object) -> bool:
-    """Whether Pillow can write this tag: a damaged file's value may not match its tag's type."""
-    probe = Pillow.Exif()
-    probe.endian = endian
-    probe[tag if ifd is None else ifd] = value if ifd is None else {tag: value}
-    try:
-        written = probe.tobytes()
-        again = Pillow.Exif()
-        again.load(written)
-        return tag in (again if ifd is None else again.get_ifd(ifd))
-    except Exception:
-        return False
+def _text(image: Pillow.Image) -> dict[str, str]:
+    chunks = getattr(image, "text", {})
+    return {
+        str(key): str(value)
+        for key, value in chunks.items()
+        if key not in (*_METADATA_KEYS, COMMENT_KEY) and key.isascii() and 0 < len(key) < 80
+    }

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import cast
 
 import numpy as np
-from PIL import ExifTags
 from PIL import Image as Pillow
 
 from ...frame import FullImage, Image
@@ -16,10 +15,7 @@ from ..depth import to_8_bits
 from . import metadata, tiff_page
 from .color import Alpha, to_srgb
 from .formats import open_image, orientation, upright_size
-from .metadata import COMMENT_KEY
-
-#: Text chunks of a PNG in which ImageMagick and Pillow store EXIF and XMP.
-_METADATA_KEYS = ("Raw profile type exif", "XML:com.adobe.xmp", "Raw profile type xmp")
+from .metadata import Metadata
 
 
 @dataclass(slots=True, eq=False)
@@ -30,12 +26,10 @@ class Still:
         image: upright sRGB pixels, shape ``(height, width, 3)``.
         alpha: opacity, uint8 or uint16, shape ``(height, width)``; None for an image without alpha.
         format: of the file's content: ``jpeg``, ``png``, ``webp``, ``tiff``, ``bmp``, ``avif``.
-        exif: EXIF block with orientation 1 and without thumbnail; empty if the file has none.
-        xmp: XMP packet with orientation 1.
+        metadata: what the result keeps, apart from colour profile and resolution.
         icc: ICC profile to embed: the source's own if its colours are sRGB, else an sRGB profile.
             None if the source has none; readers take its pixels for sRGB, too.
         dpi: horizontal and vertical pixels per inch; None if the file names none.
-        text: text chunks of a PNG.
         lossless: whether the source is stored losslessly, for formats that can do both.
         warnings: one line for each loss in reading; writing appends its own.
     """
@@ -43,11 +37,9 @@ class Still:
     image: FullImage
     alpha: Alpha | None
     format: str
-    exif: bytes = b""
-    xmp: bytes | None = None
+    metadata: Metadata = field(default_factory=Metadata)
     icc: bytes | None = None
     dpi: tuple[float, float] | None = None
-    text: dict[str, str] = field(default_factory=dict)
     lossless: bool = False
     warnings: list[str] = field(default_factory=list)
 
@@ -66,9 +58,10 @@ def read_still(path: Path, *, deep: bool = False, max_pixels: int | None = None)
     """
     with open_image(path, max_pixels=max_pixels) as (image, name):
         lossless = name == "webp" and _is_lossless_webp(image)
-        # Read a TIFF's tags before load(), which closes the file; a PNG's after load(), because
-        # they may follow the pixels.
-        early_exif = _exif(image) if name == "tiff" else None
+        exif_orientation = orientation(image, name)
+        early = metadata.read_early(
+            image, name, turned=exif_orientation >= 5, size=upright_size(image, name)
+        )
         pixels = to_srgb(image, name, deep=deep)
         if not pixels.rgb.size:
             raise ValueError("it has no pixels")
@@ -76,23 +69,17 @@ def read_still(path: Path, *, deep: bool = False, max_pixels: int | None = None)
         rgb = _turn_upright(pixels.rgb, exif_orientation)
         alpha = None if pixels.alpha is None else _turn_upright(pixels.alpha, exif_orientation)
         size = (rgb.shape[1], rgb.shape[0])
-        warnings = pixels.warnings
-        warnings += _other_images(image)
-        source_exif = _exif(image) if early_exif is None else early_exif
-        exif = None if source_exif is None else _clean_exif(source_exif, size)
-        if exif is None:
-            warnings.append("EXIF data is damaged and was left out")
+        turned = exif_orientation != 1
+        kept = metadata.read(image, name, early, size, turned=turned, profile=pixels.profile)
         return Still(
             image=rgb,
             alpha=alpha,
             format=name,
-            exif=exif or b"",
-            xmp=metadata.upright_xmp(image.info.get("xmp")),
+            metadata=kept,
             icc=pixels.profile,
             dpi=_dpi(image, is_transposed=exif_orientation >= 5),
-            text=_text(image) if name == "png" else {},
             lossless=lossless,
-            warnings=warnings,
+            warnings=[*pixels.warnings, *_other_images(image), *kept.warnings],
         )
 
 
@@ -122,10 +109,7 @@ def read_comment(path: Path) -> str | None:
         SourceError: the file is not an image.
     """
     with open_image(path) as (image, name):
-        if name == "png":
-            text = image.info.get(COMMENT_KEY)
-            return str(text) if text is not None else None
-        return metadata.exif_comment(image.getexif())
+        return metadata.recipe_of(image, name)
 
 
 def _turn_upright(pixels: Alpha, orientation: int) -> Alpha:
@@ -160,24 +144,6 @@ def _other_images(image: Pillow.Image) -> list[str]:
     return []
 
 
-def _exif(image: Pillow.Image) -> Pillow.Exif | None:
-    """Read all EXIF directories while the file is open; None if they are damaged."""
-    try:
-        exif = image.getexif()
-        exif.get_ifd(ExifTags.IFD.Exif)
-        exif.get_ifd(ExifTags.IFD.GPSInfo)
-    except Exception:  # Pillow raises any exception on damaged data
-        return None
-    return exif
-
-
-def _clean_exif(exif: Pillow.Exif, size: tuple[int, int]) -> bytes | None:
-    try:
-        return metadata.clean_exif(exif, size)
-    except Exception:  # Pillow raises any exception on damaged data
-        return None
-
-
 def _dpi(image: Pillow.Image, *, is_transposed: bool) -> tuple[float, float] | None:
     dpi = image.info.get("dpi")
     try:
@@ -187,15 +153,6 @@ def _dpi(image: Pillow.Image, *, is_transposed: bool) -> tuple[float, float] | N
     if not all(math.isfinite(value) and 1 <= value < 65536 for value in (across, down)):
         return None
     return (down, across) if is_transposed else (across, down)
-
-
-def _text(image: Pillow.Image) -> dict[str, str]:
-    chunks = getattr(image, "text", {})
-    return {
-        str(key): str(value)
-        for key, value in chunks.items()
-        if key not in (*_METADATA_KEYS, COMMENT_KEY) and key.isascii() and 0 < len(key) < 80
-    }
 
 
 def _is_lossless_webp(image: Pillow.Image) -> bool:

@@ -1,27 +1,27 @@
 """Write edited images with their source's metadata: alpha, EXIF, XMP, resolution, ICC profile.
 
-The recipe is embedded, too: in a text chunk of a PNG, else in EXIF's UserComment.
+The recipe is embedded, too: in a text chunk of a PNG, else in XMP.
 """
 
 from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image as Pillow
-from PIL import PngImagePlugin
 
 from ...errors import OutputError
 from ...frame import FullImage
 from ...jobs.spec import Encoding
 from ..depth import Samples8, Samples16, to_8_bits, to_16_bits
-from . import metadata, png, tiff
+from . import exif, jpeg, png, tiff
+from .embedding import Embedded, embed, png_chunks, tiff_tags
 from .formats import WRITTEN_AS, silence_pillow, size_error, suffix_format
-from .metadata import COMMENT_KEY
+from .ifd import Tag
 from .naming import with_format_suffix
 from .reader import Still
 
@@ -31,9 +31,7 @@ DEFAULT_QUALITY: Mapping[str, int] = {"jpeg": 95, "webp": 92, "avif": 85}
 _WITHOUT_ALPHA = ("jpeg", "bmp")
 #: Formats that are written with 16 bits a sample.
 _DEEP = ("png", "tiff")
-_XMP, _ICC_PROFILE = 0x02BC, 0x8773
 _ONE_PIXEL = Pillow.new("RGB", (1, 1))
-_X_RESOLUTION, _Y_RESOLUTION, _RESOLUTION_UNIT = 0x011A, 0x011B, 0x0128
 
 
 def output_format(path: Path, still: Still, encoding: Encoding) -> str:
@@ -89,39 +87,40 @@ def write_still(
 
 
 def _encode(image: FullImage, still: Still, name: str, comment: str, encoding: Encoding) -> bytes:
+    embedded = embed(still.metadata, name, comment, encoding)
+    still.warnings += embedded.warnings
     if image.dtype == np.uint16:
         if name in _DEEP:
-            return _encode_16_bits(_with_alpha(to_16_bits(image), still), still, name, comment)
+            samples = _with_alpha(to_16_bits(image), still)
+            return _encode_16_bits(samples, still, name, embedded)
         still.warnings.append("16-bit samples reduced to 8 bits")
-    data = _save(_compose(to_8_bits(image), still, name), still, name, comment, encoding)
+    data = _save(_compose(to_8_bits(image), still, name), still, name, embedded, encoding)
     if name != "tiff":
         return data
-    exif, _ = metadata.with_comment(still.exif, comment, endian="<")
-    return metadata.insert_exif(data, exif, {_XMP: still.xmp} if still.xmp else {})
+    return _insert(data, embedded, still, tiff_tags(embedded))
 
 
 def _save(
-    picture: Pillow.Image, still: Still, name: str, comment: str, encoding: Encoding
+    picture: Pillow.Image, still: Still, name: str, embedded: Embedded, encoding: Encoding
 ) -> bytes:
     buffer = io.BytesIO()
-    picture.save(buffer, name.upper(), **_options(name, still, comment, encoding))
+    picture.save(buffer, name.upper(), **_options(name, still, embedded, encoding))
     return buffer.getvalue()
 
 
-def _encode_16_bits(samples: Samples16, still: Still, name: str, comment: str) -> bytes:
+def _encode_16_bits(samples: Samples16, still: Still, name: str, embedded: Embedded) -> bytes:
     """Encode a PNG or TIFF of 16-bit samples, with the metadata of 8-bit files."""
     if name == "png":  # Pillow writes the metadata
-        return png.with_pixels(_save(_ONE_PIXEL, still, name, comment, Encoding()), samples)
-    exif, _ = metadata.with_comment(still.exif, comment, endian="<")
-    extra: dict[int, object] = {}
-    if still.xmp:
-        extra[_XMP] = still.xmp
-    if still.icc:
-        extra[_ICC_PROFILE] = still.icc
-    if still.dpi is not None:
-        extra[_X_RESOLUTION], extra[_Y_RESOLUTION] = still.dpi
-        extra[_RESOLUTION_UNIT] = 2  # inch
-    return metadata.insert_exif(tiff.encode_16_bits(samples), exif, extra)
+        return png.with_pixels(_save(_ONE_PIXEL, still, name, embedded, Encoding()), samples)
+    tags = tiff_tags(embedded, icc=still.icc, dpi=still.dpi)
+    return _insert(tiff.encode_16_bits(samples), embedded, still, tags)
+
+
+def _insert(data: bytes, embedded: Embedded, still: Still, tags: Iterable[Tag]) -> bytes:
+    """A TIFF file with its metadata."""
+    inserted = exif.insert(data, embedded.exif, tags)
+    still.warnings += inserted.warnings
+    return inserted.block
 
 
 def _with_alpha(samples: Samples16, still: Still) -> Samples16:
@@ -145,39 +144,29 @@ def _compose(image: Samples8, still: Still, name: str) -> Pillow.Image:
     return Pillow.fromarray(np.dstack([image, alpha]))
 
 
-def _options(name: str, still: Still, comment: str, encoding: Encoding) -> dict[str, Any]:
-    """Arguments for Pillow's ``save``; adds a warning for each loss."""
+def _options(name: str, still: Still, embedded: Embedded, encoding: Encoding) -> dict[str, Any]:
+    """Arguments for Pillow's ``save``."""
     quality = encoding.quality or DEFAULT_QUALITY.get(name, 0)
     options: dict[str, Any] = {}
     if still.dpi is not None and name in ("jpeg", "png", "tiff", "bmp"):
         options["dpi"] = still.dpi
     if name == "bmp":
-        still.warnings.append("BMP holds no metadata; the recipe is not embedded")
         return options
     if still.icc:
         options["icc_profile"] = still.icc
     if name == "tiff":  # EXIF and XMP are inserted afterwards
         # 317 is Predictor: rows are stored as differences, which compress better.
         return options | {"compression": "tiff_lzw", "tiffinfo": {317: 2}}
+    if embedded.exif:
+        options["exif"] = exif.HEADER + embedded.exif
     if name == "png":
         # Level 4 takes half the time of level 6, and files are 2 % larger.
-        return (
-            options
-            | {"compress_level": 4, "pnginfo": _chunks(still, comment)}
-            | ({"exif": still.exif} if still.exif else {})
-        )
-    limit = metadata.JPEG_SEGMENT if name == "jpeg" else None
-    exif, lost = metadata.with_comment(still.exif, comment, limit=limit)
-    if lost:
-        still.warnings.append(lost)
-    options["exif"] = exif
-    if still.xmp:
-        if name == "jpeg" and len(still.xmp) > metadata.JPEG_SEGMENT - 29:
-            still.warnings.append("the XMP data is too large for the format and was left out")
-        else:
-            options["xmp"] = still.xmp
+        return options | {"compress_level": 4, "pnginfo": png_chunks(embedded)}
+    if embedded.xmp:
+        options["xmp"] = embedded.xmp
     if name == "jpeg":
-        options |= {"quality": quality, "subsampling": "4:4:4", "optimize": True}
+        options |= jpeg.save_options(still.metadata.style, encoding.quality, quality)
+        options["extra"] = jpeg.extra_segments(embedded.resources, embedded.comments)
     elif name == "webp":
         lossless = still.lossless and encoding.quality is None
         options |= {"quality": quality, "method": 4, "lossless": lossless, "exact": True}
@@ -185,13 +174,3 @@ def _options(name: str, still: Still, comment: str, encoding: Encoding) -> dict[
         # One thread: several threads give other bytes, and are hardly faster.
         options |= {"quality": quality, "subsampling": "4:4:4", "speed": 6, "max_threads": 1}
     return options
-
-
-def _chunks(still: Still, comment: str) -> PngImagePlugin.PngInfo:
-    chunks = PngImagePlugin.PngInfo()
-    for key, value in still.text.items():
-        chunks.add_itxt(key, value, zip=len(value) > 1024)
-    chunks.add_itxt(COMMENT_KEY, comment)
-    if still.xmp:
-        chunks.add_itxt("XML:com.adobe.xmp", still.xmp.decode("utf-8", "replace"))
-    return chunks

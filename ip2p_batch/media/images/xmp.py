@@ -1,0 +1,316 @@
+"""Edit XMP packets: remove what is no longer true, and add the recipe and the source type.
+
+XMP is RDF in XML (ISO 16684-1). Prefixes, comments and unknown properties stay as they are.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+from xml.dom import minidom
+from xml.parsers.expat import ExpatError
+from xml.sax.saxutils import escape, quoteattr
+
+_RDF = "http://www.w3.org/1999/02/22-rdf-syntax-ns#"
+_XMLNS = "http://www.w3.org/2000/xmlns/"
+_TIFF, _EXIF = "http://ns.adobe.com/tiff/1.0/", "http://ns.adobe.com/exif/1.0/"
+_XMP, _PHOTOSHOP = "http://ns.adobe.com/xap/1.0/", "http://ns.adobe.com/photoshop/1.0/"
+_IPTC_EXT = "http://iptc.org/std/Iptc4xmpExt/2008-02-29/"
+_CAMERA = "http://ns.google.com/photos/1.0/camera/"
+_GAIN_MAPS = ("http://ns.adobe.com/hdr-gain-map/1.0/", "http://ns.apple.com/HDRGainMap/1.0/")
+_CONTAINER = "http://ns.google.com/photos/1.0/container/"
+#: What this program records.
+_OWN = "urn:ip2p-batch:1.0/"
+#: https://cv.iptc.org/newscodes/digitalsourcetype/
+AI_EDITED = "http://cv.iptc.org/newscodes/digitalsourcetype/compositeWithTrainedAlgorithmicMedia"
+_SOURCE_TYPES = ("DigitalSourceType", "DigitalSourcefileType")
+
+_HEAD = '<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>'
+_TAIL = '<?xpacket end="w"?>'
+_EMPTY = f'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="{_RDF}"/></x:xmpmeta>'
+_DECLARATION = re.compile(r"\A<\?xml\s.*?\?>", re.DOTALL)
+#: Characters that XML 1.0 cannot hold.
+_ILLEGAL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff\ud800-\udfff]")
+#: Of xml.dom.minidom, whose types do not say which nodes have which attributes.
+Node = Any
+DAMAGED = "XMP data is damaged and was left out"
+
+
+class Cleaned(NamedTuple):
+    """A packet, None if there is none, and what it announced.
+
+    Attributes:
+        gain_map, motion: whether it announced an HDR gain map, or the video of a motion photo.
+    """
+
+    packet: bytes | None
+    gain_map: bool = False
+    motion: bool = False
+    warnings: tuple[str, ...] = ()
+
+
+def clean(packet: object, size: tuple[int, int], *, converted: bool) -> Cleaned:
+    """Make a packet true for an upright sRGB image without attached images.
+
+    Args:
+        packet: bytes or text; anything else means none.
+        size: ``(width, height)`` upright.
+        converted: whether the colours were converted to sRGB.
+    """
+    if isinstance(packet, str):
+        packet = packet.encode("utf-8", "replace")
+    if not isinstance(packet, bytes) or not packet.strip(b"\0 \r\n\t"):
+        return Cleaned(None)
+    document = _parse(packet)
+    if document is None:
+        return Cleaned(None, warnings=(DAMAGED,))
+    gain_map = motion = False
+    warnings = []
+    values = {
+        (_TIFF, "Orientation"): "1",
+        (_TIFF, "ImageWidth"): str(size[0]),
+        (_TIFF, "ImageLength"): str(size[1]),
+        (_EXIF, "PixelXDimension"): str(size[0]),
+        (_EXIF, "PixelYDimension"): str(size[1]),
+        (_EXIF, "ColorSpace"): "1",
+    }
+    stale = {(_XMP, "Thumbnails")} | ({(_PHOTOSHOP, "ICCProfile")} if converted else set())
+    for item in list(_properties(document)):
+        space, name = item.key
+        if item.key in values:
+            item.set(values[item.key])
+        elif space in _GAIN_MAPS:
+            gain_map = True
+            item.remove()
+        elif space == _CONTAINER:
+            text = item.xml()
+            gain_map |= "GainMap" in text
+            motion |= "MotionPhoto" in text
+            item.remove()
+        elif space == _CAMERA and name.startswith(("MotionPhoto", "MicroVideo")):
+            motion |= name in ("MotionPhoto", "MicroVideo") and item.text().strip() == "1"
+            item.remove()
+        elif item.key == ("http://ns.adobe.com/xmp/note/", "HasExtendedXMP"):
+            warnings.append("the extended XMP data was left out")
+            item.remove()
+        elif item.key in stale or space == _OWN:
+            item.remove()
+    _drop_declarations(document.documentElement, (*_GAIN_MAPS, _CONTAINER, _OWN))
+    return Cleaned(_serialized(document), gain_map, motion, tuple(warnings))
+
+
+def finished(
+    packet: bytes | None, *, mark_ai: bool, recipe: str | None, position: bool = True
+) -> bytes | None:
+    """Add what this program states about its result.
+
+    Args:
+        packet: as :func:`clean` gives it; None to start a new one.
+        mark_ai: state the IPTC digital source type "composite with trained algorithmic media". The
+            source's own statement is removed in any case, since the image was edited.
+        recipe: JSON text to record; None records none.
+        position: keep GPS coordinates.
+
+    Returns:
+        None if there is nothing to state.
+    """
+    document = _parse(packet) if packet else None
+    if document is None:
+        if not mark_ai and recipe is None:
+            return None
+        document = minidom.parseString(_EMPTY)  # noqa: S318 - our own text
+    for item in list(_properties(document)):
+        is_source_type = item.key[0] == _IPTC_EXT and item.key[1] in _SOURCE_TYPES
+        if is_source_type or item.key[0] == _OWN:
+            item.remove()
+    if not position:
+        _drop_position(document.documentElement)
+    properties = []
+    if mark_ai:
+        properties.append(("Iptc4xmpExt:DigitalSourceType", _IPTC_EXT, AI_EDITED))
+    if recipe is not None:
+        properties.append(("ip2p:recipe", _OWN, _legal(recipe)))
+    if properties:
+        _append(document, properties)
+    return _serialized(document)
+
+
+def recipe_of(packet: object) -> str | None:
+    """The recipe that :func:`finished` recorded."""
+    if isinstance(packet, str):
+        packet = packet.encode("utf-8", "replace")
+    document = _parse(packet) if isinstance(packet, bytes) else None
+    if document is None:
+        return None
+    found = (item.text() for item in _properties(document) if item.key == (_OWN, "recipe"))
+    return next(found, None)
+
+
+class _Property(NamedTuple):
+    """A property of the image: an attribute or a child of a description."""
+
+    key: tuple[str, str]
+    node: Node
+    owner: Node
+
+    def text(self) -> str:
+        if self.node.nodeType == self.node.ATTRIBUTE_NODE:
+            return str(self.node.value)
+        return "".join(child.data for child in self.node.childNodes if _is_text(child))
+
+    def xml(self) -> str:
+        if self.node.nodeType == self.node.ATTRIBUTE_NODE:
+            return str(self.node.value)
+        return str(self.node.toxml())
+
+    def set(self, value: str) -> None:
+        if self.node.nodeType == self.node.ATTRIBUTE_NODE:
+            self.node.value = value
+            return
+        for child in list(self.node.childNodes):
+            self.node.removeChild(child)
+        self.node.appendChild(self.node.ownerDocument.createTextNode(value))
+
+    def remove(self) -> None:
+        if self.node.nodeType == self.node.ATTRIBUTE_NODE:
+            self.owner.removeAttributeNode(self.node)
+        else:
+            self.owner.removeChild(self.node)
+
+
+def _is_text(node: Node) -> bool:
+    return node.nodeType in (node.TEXT_NODE, node.CDATA_SECTION_NODE)
+
+
+def _parse(packet: bytes) -> Node | None:
+    """The packet as a document with an ``rdf:RDF`` element; None if it is damaged."""
+    text = _decoded(packet)
+    if text is None or "<!DOCTYPE" in text or "<!ENTITY" in text:
+        return None  # not allowed in XMP; entities can expand without limit
+    data = text.encode("utf-8", "replace")
+    try:
+        document = minidom.parseString(data)  # noqa: S318 - has no entities
+    except (ExpatError, ValueError, LookupError, RecursionError):
+        return None
+    return document if _rdf(document) is not None else None
+
+
+def _decoded(packet: bytes) -> str | None:
+    """The text of a packet: UTF-8, or UTF-16 or UTF-32 without a mark (ISO 16684-1, 7.2)."""
+    start = packet[:4]
+    encoding = "utf-8-sig"
+    for sign, name in (
+        (b"\0\0\0<", "utf-32-be"),
+        (b"<\0\0\0", "utf-32-le"),
+        (b"\0<", "utf-16-be"),
+        (b"<\0", "utf-16-le"),
+        (b"\xfe\xff", "utf-16"),
+        (b"\xff\xfe", "utf-16"),
+    ):
+        if start.startswith(sign):
+            encoding = name
+            break
+    try:
+        text = packet.decode(encoding)
+    except UnicodeDecodeError:
+        return None
+    return _DECLARATION.sub("", text.strip("\0 \r\n\t\ufeff"))
+
+
+def _rdf(document: Node) -> Node | None:
+    found = document.getElementsByTagNameNS(_RDF, "RDF")
+    return found[0] if found else None
+
+
+def _descriptions(document: Node) -> Iterator[Node]:
+    rdf = _rdf(document)
+    for child in () if rdf is None else rdf.childNodes:
+        if child.nodeType == child.ELEMENT_NODE:
+            yield child
+
+
+def _properties(document: Node) -> Iterator[_Property]:
+    for description in _descriptions(document):
+        attributes = description.attributes
+        for index in range(attributes.length):
+            node = attributes.item(index)
+            if node.namespaceURI not in (None, _XMLNS, _RDF):
+                yield _Property((node.namespaceURI, node.localName), node, description)
+        for child in description.childNodes:
+            if child.nodeType == child.ELEMENT_NODE and child.namespaceURI:
+                yield _Property((child.namespaceURI, child.localName), child, description)
+
+
+def _drop_declarations(element: Node, spaces: tuple[str, ...]) -> None:
+    attributes = element.attributes
+    for node in [attributes.item(index) for index in range(attributes.length)]:
+        if node.namespaceURI == _XMLNS and node.value in spaces:
+            element.removeAttributeNode(node)
+    for child in element.childNodes:
+        if child.nodeType == child.ELEMENT_NODE:
+            _drop_declarations(child, spaces)
+
+
+def _drop_position(element: Node) -> None:
+    """Remove GPS coordinates at any depth."""
+    attributes = element.attributes
+    for node in [attributes.item(index) for index in range(attributes.length)]:
+        if node.namespaceURI == _EXIF and str(node.localName).startswith("GPS"):
+            element.removeAttributeNode(node)
+    for child in list(element.childNodes):
+        if child.nodeType != child.ELEMENT_NODE:
+            continue
+        if child.namespaceURI == _EXIF and str(child.localName).startswith("GPS"):
+            element.removeChild(child)
+        else:
+            _drop_position(child)
+
+
+def _append(document: Node, properties: list[tuple[str, str, str]]) -> None:
+    rdf = _rdf(document)
+    assert rdf is not None
+    first = next(_descriptions(document), None)
+    about = ""
+    if first is not None:  # older packets have it without a prefix
+        about = first.getAttributeNS(_RDF, "about") or first.getAttribute("about")
+    prefix = rdf.prefix or "rdf"
+    description = document.createElementNS(_RDF, f"{prefix}:Description")
+    description.setAttributeNS(_RDF, f"{prefix}:about", about)
+    for name, space, value in properties:
+        child = document.createElementNS(space, name)
+        child.setAttributeNS(_XMLNS, "xmlns:" + name.partition(":")[0], space)
+        child.appendChild(document.createTextNode(value))
+        description.appendChild(child)
+    rdf.appendChild(description)
+
+
+def _legal(text: str) -> str:
+    """JSON text without the characters that XML cannot hold, as JSON escapes."""
+    return _ILLEGAL.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
+
+
+def _serialized(document: Node) -> bytes:
+    root = "".join(_text(document.documentElement))
+    return f"{_HEAD}\n{root}\n{_TAIL}".encode()
+
+
+def _text(node: Node) -> Iterator[str]:
+    """XML of a node. minidom's own loses line breaks in attributes before Python 3.13."""
+    if node.nodeType == node.ELEMENT_NODE:
+        attributes = node.attributes
+        yield f"<{node.nodeName}"
+        for index in range(attributes.length):
+            item = attributes.item(index)
+            yield f" {item.nodeName}={quoteattr(item.value)}"
+        if not node.childNodes:
+            yield "/>"
+            return
+        yield ">"
+        for child in node.childNodes:
+            yield from _text(child)
+        yield f"</{node.nodeName}>"
+    elif _is_text(node):
+        yield escape(node.data, {"\r": "&#xD;"})
+    elif node.nodeType == node.COMMENT_NODE:
+        yield f"<!--{node.data}-->"
