@@ -1,0 +1,1 @@
+"""High dynamic range: PQ and HLG samples to SDR and back."""
