@@ -237,15 +237,6 @@ def test_a_rotated_video_is_written_upright_with_its_aspect_ratio(tmp_path):
         assert float(stream.sample_aspect_ratio) == 0.75
 
 
-def test_a_time_code_is_left_out_with_a_warning(tmp_path):
-    source = clips.make(tmp_path / "tc.mov", 20, metadata={"timecode": "01:00:00:00"})
-    facts = probe.index_video(source).facts
-    warnings = check_output(source, tmp_path / "o.mov", facts, Encoding())
-    assert len(warnings) == 1 and "data stream" in warnings[0]
-    output, _, _ = joined(source, tmp_path, Encoding())
-    assert len(clips.frames_of(output)) == 20
-
-
 def test_an_empty_sound_stream_is_ignored(tmp_path):
     source = tmp_path / "empty.mkv"
     plain = clips.make(tmp_path / "plain.mkv", 20)

@@ -9,6 +9,7 @@ https://github.com/PyAV-Org/PyAV/pull/2290).
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import ExitStack
 from fractions import Fraction
 from pathlib import Path
 
@@ -20,12 +21,14 @@ from ...jobs.spec import Encoding, VideoFacts
 from . import stream_copy
 from .codecs import codec_of
 from .containers import CONTAINERS
+from .header_plan import plan_headers, write_timecode
 from .packets import Route, TimeRange, copied_packets, merge_by_time
 from .pyav import fraction, open_input, open_output, ratio
 from .segment_packets import decoding_order, timed_packets
 from .sound import SoundConverter, add_sound
-from .stream_plan import StreamPlan, Target, plan_streams
+from .stream_plan import StreamPlan, plan_streams
 from .timestamps import Times
+from .trial import Target
 from .types import OutputContainer
 
 #: Latest start of a file, in seconds, that is kept. A later one is the clock of a recorded stream
@@ -96,11 +99,14 @@ def join(
         begin = int(table[start]) - (facts.lead_ticks if start == 0 else 0)
         kept = TimeRange(begin * base, int(table[stop]) * base if stop < len(table) else None)
     offset = _shift(facts, table, start) * base
-    with (
-        open_input(segments[0]) as first,
-        open_input(source) as container,
-        open_output(output, format=target_format.name, options=options) as target,
-    ):
+    with open_input(segments[0]) as first, open_input(source) as container, ExitStack() as stack:
+        where = Target(output, suffix.lower(), encoding, segments[0], fraction(facts.frame_rate))
+        headers = plan_headers(container, facts.stream, where, _frames_before(facts, table, start))
+        for name, value in headers.options.items():
+            options[name] = options.get(name, "") + value
+        target = stack.enter_context(
+            open_output(output, format=target_format.name, options=options)
+        )
         template = first.streams.video[0]
         video = stream_copy.add_stream(target, template)
         tag = codec_of(encoding).tag
@@ -113,11 +119,12 @@ def join(
         if template.metadata.get("alpha_mode") == "1":  # else players do not look for opacity
             video.codec_context.pix_fmt = "yuva420p"
         stream_copy.copy_stream_tags(container.streams[facts.stream], video)
-        plans = plan_streams(
-            container, facts.stream, Target(output, suffix.lower(), encoding, segments[0])
-        )
+        plans = plan_streams(container, facts.stream, where)
         routes = _add_routes(plans, target, offset, kept)
-        stream_copy.copy_headers(container, target, offset, kept)
+        target.metadata.update(headers.tags)
+        if headers.timecode:
+            write_timecode(target, video.metadata, headers.timecode)
+        stream_copy.copy_chapters(container, target, offset, kept)
         video_packets = timed_packets(
             segments,
             template.codec_context.extradata,
@@ -133,6 +140,12 @@ def join(
         for packet, stream in merge_by_time(video_packets, video, others):
             packet.stream = stream
             target.mux(packet)
+
+
+def _frames_before(facts: VideoFacts, table: FrameTable, start: int) -> int:
+    """Frames before frame ``start``, as a clock with the average rate counts them."""
+    ticks = int(table[start]) - int(table[0])
+    return round(ticks * fraction(facts.time_base) * fraction(facts.frame_rate))
 
 
 def _add_routes(

@@ -25,11 +25,13 @@ from .codecs import (
     segment_suffix,
 )
 from .containers import CONTAINERS
+from .header_plan import plan_headers
 from .pixel_formats import chroma_name, chroma_share, format_depth, has_alpha
 from .pyav import fraction, open_input
 from .segment import SegmentWriter
-from .stream_plan import Target, plan_streams
+from .stream_plan import plan_streams
 from .timestamps import Times
+from .trial import Target
 
 #: Default codecs that do not write small frames, and what replaces them.
 _FOR_SMALL_FRAMES: Mapping[VideoCodec, VideoCodec] = {"av1": "vp9", "dnxhr": "prores"}
@@ -173,7 +175,7 @@ def check_output(source: Path, output: Path, facts: VideoFacts, encoding: Encodi
     each other stream of the source, because some muxers refuse a stream only at its first packet.
 
     Returns:
-        one line for each stream that is converted or left out.
+        one line for each stream that is converted or left out, and for tags that are left out.
 
     Raises:
         OutputError: the container is not supported, or cannot hold the codec, or the sound as
@@ -188,9 +190,10 @@ def check_output(source: Path, output: Path, facts: VideoFacts, encoding: Encodi
     with tempfile.TemporaryDirectory(prefix="ip2p-") as folder:
         sample = _sample_segment(Path(folder), facts, encoding)
         with open_input(source) as container:
-            target = Target(output, suffix, encoding, sample)
+            target = Target(output, suffix, encoding, sample, fraction(facts.frame_rate))
             plans = plan_streams(container, facts.stream, target)
-    return [plan.warning for plan in plans if plan.warning]
+            headers = plan_headers(container, facts.stream, target)
+    return [*(plan.warning for plan in plans if plan.warning), *headers.warnings]
 
 
 def _check_container(output: Path, suffix: str, codec: Codec, encoding: Encoding) -> None:

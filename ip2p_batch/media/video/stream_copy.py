@@ -12,8 +12,8 @@ from .packets import TimeRange
 from .pyav import fraction, ratio
 from .types import InputContainer, OutputContainer, Stream
 
-#: Container and stream tags that describe the source's file instead of its content. MOV turns a
-#: ``timecode`` tag into a track, for which copied packets lack the data.
+#: Container and stream tags that describe the source's file instead of its content. The time code
+#: is written by itself, with the number of the first edited frame.
 _FILE_TAGS = {
     "encoder", "major_brand", "minor_version", "compatible_brands", "duration", "rotate",
     "vendor_id", "alpha_mode", "bps", "number_of_frames", "number_of_bytes", "software", "timecode",
@@ -34,6 +34,7 @@ def copyable_streams(container: InputContainer, edited: int) -> list[Stream]:
         for stream in container.streams
         if stream.index != edited
         and not (has_chapters and stream.type == "data" and stream.name == "bin_data")
+        and not (stream.type == "data" and "timecode" in stream.metadata)  # written from its tag
     ]
 
 
@@ -86,21 +87,20 @@ def add_copy(target: OutputContainer, stream: Stream) -> Stream:
 
 def copy_stream_tags(original: Stream, copy: Stream) -> None:
     """Copy title, language and flags of a stream."""
-    copy.metadata.update(_content_tags(original.metadata))
+    copy.metadata.update(content_tags(original.metadata))
     if original.type != "attachment":
         copy.disposition = original.disposition
 
 
-def copy_headers(
+def copy_chapters(
     source: InputContainer, target: OutputContainer, offset: Fraction, kept: TimeRange | None
 ) -> None:
-    """Copy the container's tags, and its chapters within the edited part.
+    """Copy the chapters within the edited part.
 
     Args:
         offset: seconds to subtract from every time.
         kept: the edited part; None: all.
     """
-    target.metadata.update(_content_tags(source.metadata))
     chapters = []
     for chapter in source.chapters():
         base = fraction(ratio(chapter["time_base"], (1, 1000)))
@@ -116,7 +116,8 @@ def copy_headers(
         target.set_chapters(chapters)
 
 
-def _content_tags(tags: Mapping[str, str]) -> dict[str, str]:
+def content_tags(tags: Mapping[str, str]) -> dict[str, str]:
+    """Tags that describe a source's content, and not its file."""
     return {
         name: value
         for name, value in tags.items()

@@ -2,47 +2,17 @@
 
 from __future__ import annotations
 
-import io
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
-import av
-
-from ...errors import OutputError, SourceError
-from ...jobs.spec import Encoding
-from .containers import CONTAINERS, Container
-from .pyav import MEDIA_ERRORS, fraction, open_input, ratio
+from ...errors import OutputError
+from .pyav import open_input
 from .sound import SOUND_CODECS, add_sound
-from .stream_copy import add_copy, add_stream, copyable_streams, set_rate
+from .stream_copy import add_copy, copyable_streams
 from .streams import is_cover
-from .types import InputContainer, OutputContainer, Packet, Stream
-
-#: What PyAV raises if a container refuses a stream.
-_REFUSALS = (SourceError, *MEDIA_ERRORS, NotImplementedError, TypeError)
-
-
-@dataclass(frozen=True, slots=True)
-class Target:
-    """The file that streams are to be written to.
-
-    Attributes:
-        output: its final name, for messages.
-        suffix: decides the container; in lower case.
-        encoding: requested by the user.
-        sample: a segment with video as the output will have it.
-    """
-
-    output: Path
-    suffix: str
-    encoding: Encoding
-    sample: Path
-
-    @property
-    def container(self) -> Container:
-        return CONTAINERS[self.suffix]
+from .trial import REFUSALS, Target, trial
+from .types import InputContainer, Packet, Stream
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +98,7 @@ def _plan_sound(source: InputContainer, stream: Stream, target: Target) -> Strea
 
 
 def _cannot_copy(source: InputContainer, stream: Stream, target: Target) -> OutputError:
-    matroska = Target(target.output, ".mkv", target.encoding, target.sample)
+    matroska = replace(target, suffix=".mkv")
     hint = "Use --audio auto, which converts it"
     if target.suffix != ".mkv" and _accepts(source, stream, matroska):
         hint += f", or name the output {target.output.stem}.mkv, which can hold it"
@@ -154,15 +124,15 @@ def _accepts(source: InputContainer, stream: Stream, target: Target) -> bool:
         return False
     try:
         # Opened again, so that the caller's position does not change.
-        with open_input(Path(source.name)) as container, _trial(target) as (memory, packets):
+        with open_input(Path(source.name)) as container, trial(target) as attempt:
             original = container.streams[stream.index]
-            copy = add_copy(memory, original)
-            for packet in packets:
-                memory.mux(packet)
+            copy = add_copy(attempt.file, original)
+            for packet in attempt.packets:
+                attempt.file.mux(packet)
             if original.type != "attachment" and (first := _first_packet(container, original)):
                 first.stream = copy
-                memory.mux(first)
-    except _REFUSALS:
+                attempt.file.mux(first)
+    except REFUSALS:
         return False
     return True
 
@@ -170,35 +140,13 @@ def _accepts(source: InputContainer, stream: Stream, target: Target) -> bool:
 def _encodes(stream: Stream, codec: str, target: Target) -> bool:
     """Whether the sound of a stream can be converted to a codec in the container."""
     try:
-        with _trial(target) as (memory, packets):
-            add_sound(memory, stream, codec)
-            for packet in packets:
-                memory.mux(packet)
-    except _REFUSALS:
+        with trial(target) as attempt:
+            add_sound(attempt.file, stream, codec)
+            for packet in attempt.packets:
+                attempt.file.mux(packet)
+    except REFUSALS:
         return False
     return True
-
-
-@contextmanager
-def _trial(target: Target) -> Iterator[tuple[OutputContainer, Iterator[Packet]]]:
-    """Open a file in memory with the edited video; yields it and the video's packets."""
-    with (
-        open_input(target.sample) as segment,
-        av.open(io.BytesIO(), "w", format=target.container.name) as file,
-    ):
-        memory = cast(OutputContainer, file)
-        template = segment.streams.video[0]
-        video = add_stream(memory, template)
-        if target.container.counts_frames:
-            set_rate(video, fraction(ratio(template.average_rate, (25, 1))), True)
-
-        def packets() -> Iterator[Packet]:
-            for packet in segment.demux(template):
-                if packet.size:
-                    packet.stream = video
-                    yield packet
-
-        yield memory, packets()
 
 
 def _is_empty(source: InputContainer, stream: Stream) -> bool:

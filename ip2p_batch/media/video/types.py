@@ -181,6 +181,7 @@ class InputContainer(Protocol):
 class OutputContainer(Protocol):
     """A file open for writing."""
 
+    format: ContainerFormat
     metadata: dict[str, str]
 
     def add_stream(

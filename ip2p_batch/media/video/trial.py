@@ -1,0 +1,91 @@
+"""Try in memory what an output's container can hold, before any frame is edited."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import cast
+
+import av
+
+from ...errors import SourceError
+from ...jobs.spec import Encoding
+from .containers import CONTAINERS, Container
+from .pyav import MEDIA_ERRORS, open_input
+from .stream_copy import add_stream, set_rate
+from .types import OutputContainer, Packet, Stream
+
+#: What PyAV raises if a container refuses a stream or a tag.
+REFUSALS = (SourceError, *MEDIA_ERRORS, NotImplementedError, TypeError)
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """The file that a source's streams and tags are to be written to.
+
+    Attributes:
+        output: its final name, for messages.
+        suffix: decides the container; in lower case.
+        encoding: requested by the user.
+        sample: a segment with video as the output will have it.
+        rate: frames per second.
+    """
+
+    output: Path
+    suffix: str
+    encoding: Encoding
+    sample: Path
+    rate: Fraction
+
+    @property
+    def container(self) -> Container:
+        return CONTAINERS[self.suffix]
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """A file in memory.
+
+    Attributes:
+        file: with the video stream, and no header yet.
+        video: its video stream.
+        packets: of the video.
+    """
+
+    file: OutputContainer
+    video: Stream
+    packets: Iterator[Packet]
+
+
+@contextmanager
+def trial(
+    target: Target, memory: io.BytesIO | None = None, options: dict[str, str] | None = None
+) -> Iterator[Trial]:
+    """Open a file in memory with the edited video.
+
+    Args:
+        memory: where to write; None: the content is not needed.
+        options: of the muxer.
+    """
+    with (
+        open_input(target.sample) as segment,
+        av.open(
+            memory or io.BytesIO(), "w", format=target.container.name, options=options or {}
+        ) as file,
+    ):
+        output = cast(OutputContainer, file)
+        template = segment.streams.video[0]
+        video = add_stream(output, template)
+        set_rate(video, target.rate, target.container.counts_frames)
+
+        def packets() -> Iterator[Packet]:
+            for packet in segment.demux(template):
+                if packet.size:
+                    packet.stream = video
+                    yield packet
+
+        yield Trial(output, video, packets())
