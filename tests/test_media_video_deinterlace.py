@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from ip2p_batch.cli.plan import _fields
+from ip2p_batch.errors import SourceError
 from ip2p_batch.jobs.spec import Decoding
 from ip2p_batch.media.video import probe
 from ip2p_batch.media.video.reader import VideoReader
@@ -70,11 +71,10 @@ def mixed(path, **options):
 
 
 @pytest.mark.parametrize("scenes", [True, False])
-@pytest.mark.parametrize("decoding", [Decoding(), IVTC])
-def test_any_range_gives_the_frames_of_a_read_from_the_beginning(tmp_path, scenes, decoding):
+def test_any_range_gives_the_frames_of_a_read_from_the_beginning(tmp_path, scenes):
     clip = mixed(tmp_path / "c.mkv")
     ranges = [(0, len(MIXED)), (1, 3), (6, 9), (7, 8), (8, 20), (14, 17), (20, 30), (31, 32)]
-    _, (whole, *parts) = read(clip, ranges, scenes=scenes, decoding=decoding)
+    _, (whole, *parts) = read(clip, ranges, scenes=scenes)
     for part in parts:
         assert all(np.array_equal(image, whole[number]) for number, image in part.items())
 
@@ -134,12 +134,44 @@ def test_a_change_of_the_frame_size_starts_the_filter_again(tmp_path):
         assert all(np.array_equal(image, frames[number]) for number, image in part.items())
 
 
-def test_inverse_telecine_restores_the_film_frames(tmp_path):
-    clip = make(tmp_path / "c.mkv", [telecined(n) for n in range(20)], ["tff"] * 20)
-    _, (frames,) = read(clip, decoding=IVTC)
-    film = [n // 5 * 4 + [0, 1, 2, 3, 3][n % 5] for n in range(20)]
-    for number in range(1, 19):
-        best = min(error(frames[number], moment(2 * k)) for k in (film[number] - 1, film[number]))
-        assert best < 2, number
-    _, (interpolated,) = read(clip)
-    assert error(interpolated[7], moment(2 * film[7])) > 2
+def film(tmp_path, frames=30, **options):
+    images = [telecined(number) for number in range(frames)]
+    return make(tmp_path / "c.mkv", images, ["tff"] * frames, **options)
+
+
+def test_inverse_telecine_restores_the_film_frames_with_their_times(tmp_path):
+    index, (frames,) = read(film(tmp_path), decoding=IVTC)
+    assert len(frames) == index.facts.frames == 24
+    assert index.facts.frame_rate == (20, 1)
+    assert any("24 of 30 frames" in note for note in index.facts.notes)
+    assert "film frames of telecined video" in _fields(index.facts)
+    shown = index.pts * 25 * index.facts.time_base[0] / index.facts.time_base[1]
+    for number in range(1, 23):
+        assert error(frames[number], moment(2 * number)) < 2, number
+        # Within a frame of the time at which film of 4/5 of the rate shows it.
+        assert abs(shown[number] - number * 5 / 4) <= 1
+    assert np.all(np.diff(index.pts) > 0)
+
+
+@pytest.mark.parametrize("scenes", [True, False])
+def test_any_range_of_film_frames_gives_those_of_a_read_from_the_beginning(tmp_path, scenes):
+    options = {"crf": "4", "x264-params": "tff=1:keyint=7:bframes=2"}
+    clip = film(tmp_path, codec="libx264", options=options)
+    ranges = [(0, 24), *((start, start + 3) for start in range(0, 21, 4))]
+    _, (whole, *parts) = read(clip, ranges, scenes=scenes, decoding=IVTC)
+    for part in parts:
+        assert all(np.array_equal(image, whole[number]) for number, image in part.items())
+
+
+def test_inverse_telecine_keeps_all_frames_that_do_not_repeat(tmp_path):
+    images = [moment(2 * number) for number in range(12)]
+    index, (frames,) = read(make(tmp_path / "c.mkv", images, [None] * 12), decoding=IVTC)
+    assert len(frames) == 12
+    assert index.facts.frame_rate == (25, 1)
+
+
+def test_inverse_telecine_of_a_program_stream_is_refused_with_a_way_out(tmp_path):
+    clip = clips.make(tmp_path / "c.mpg", 12, codec="mpeg2video", options={"b": "5M"})
+    with pytest.raises(SourceError, match="presentation times") as caught:
+        probe.index_video(clip, decoding=IVTC)
+    assert "mkvmerge" in caught.value.hint

@@ -52,7 +52,7 @@ class SourceOptions(OptionGroup):
         option(
             "--deinterlace",
             help="Interlaced video: auto makes frames flagged as interlaced progressive (bwdif),"
-            " ivtc also restores the film frames of telecined video, off keeps the fields.",
+            " ivtc restores the film frames of telecined video (24 of 30), off keeps the fields.",
             panel=SOURCE,
             default="auto",
             metavar="|".join(DEINTERLACING),

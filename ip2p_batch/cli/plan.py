@@ -215,7 +215,7 @@ def _orientation(facts: VideoFacts) -> str:
 def _fields(facts: VideoFacts) -> str:
     """What becomes of interlaced frames, as a part of a sentence; empty without any."""
     if facts.deinterlace == "ivtc":
-        return ", fields matched (fieldmatch, bwdif)"
+        return ", film frames of telecined video (fieldmatch, decimate)"
     if not facts.interlaced:
         return ""
     done = "deinterlaced (bwdif)" if facts.deinterlace == "auto" else "fields kept"

@@ -248,8 +248,9 @@ class Decoding(FrozenStruct, frozen=True, kw_only=True):
         stream: index of the video stream in the file, as ffprobe counts; None is the stream with
             the default flag, and the one with the largest frames among several. Never a cover.
         deinterlace: ``auto`` makes frames flagged as interlaced progressive (bwdif), one frame for
-            each; ``ivtc`` first matches the fields of telecined film (fieldmatch), in all frames;
-            ``off`` keeps the fields, and encodes the result as interlaced.
+            each; ``ivtc`` restores the frames of telecined film (fieldmatch, decimate): four of
+            five, each at the time of the frame that shows it first; ``off`` keeps
+            the fields, and encodes the result as interlaced.
         follow_links: whether links of a folder are followed to files and folders outside of it.
     """
 

@@ -1,9 +1,10 @@
-"""Make progressive frames of interlaced ones, one for each, at its time."""
+"""Make progressive frames of interlaced ones, and film frames of telecined ones."""
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from itertools import groupby
 
 from ...jobs.spec import Deinterlacing
 from .filters import FrameFilter
@@ -20,6 +21,8 @@ _FILTERS: dict[Deinterlacing, tuple[tuple[str, str], ...]] = {
     "auto": (_BWDIF,),
     "ivtc": (_FIELDMATCH, _BWDIF),
 }
+#: Leaves out the frame of each five that differs least from the one before it, if that is little.
+_DECIMATE = ("decimate", "cycle=5:mixed=1")
 #: Frames before a frame that must be pushed for it and for the frame before it, which replaces it
 #: if it does not decode, to come out as in a read from the beginning.
 LOOKBACK: dict[Deinterlacing, int] = {"off": 0, "auto": 2, "ivtc": 3}
@@ -27,7 +30,7 @@ LOOKBACK: dict[Deinterlacing, int] = {"off": 0, "auto": 2, "ivtc": 3}
 _MIN_SIDE = 16
 
 
-def deinterlaced(frames: Iterator[VideoFrame], how: Deinterlacing) -> Iterator[VideoFrame]:
+def deinterlaced(frames: Iterable[VideoFrame], how: Deinterlacing) -> Iterator[VideoFrame]:
     """Deinterlace decoded frames.
 
     Reads one or two frames ahead. The first frame has no neighbour before it, so it differs from
@@ -41,23 +44,56 @@ def deinterlaced(frames: Iterator[VideoFrame], how: Deinterlacing) -> Iterator[V
     Yields:
         one frame for each, with its time.
     """
-    waiting: deque[VideoFrame] = deque()
-    chain: FrameFilter | None = None
-    kind: tuple[int, int, str] | None = None
-    for frame in frames:
-        if kind != (frame.width, frame.height, frame.format.name):
-            if chain is not None:
-                yield from _timed(chain.push(None), waiting, how)
-            kind = (frame.width, frame.height, frame.format.name)
-            is_small = min(frame.width, frame.height) < _MIN_SIDE
-            chain = None if is_small else FrameFilter(frame, *_FILTERS[how])
-        if chain is None:
-            yield frame
+    for (width, height, _), alike in groupby(frames, _kind):
+        if min(width, height) < _MIN_SIDE:
+            yield from alike
             continue
-        waiting.append(frame)
-        yield from _timed(chain.push(frame), waiting, how)
-    if chain is not None:
+        waiting: deque[VideoFrame] = deque()
+        chain: FrameFilter | None = None
+        for frame in alike:
+            chain = chain or FrameFilter(frame, *_FILTERS[how])
+            waiting.append(frame)
+            yield from _timed(chain.push(frame), waiting, how)
+        assert chain is not None
         yield from _timed(chain.push(None), waiting, how)
+
+
+def film_frames(frames: Iterable[VideoFrame]) -> Iterator[VideoFrame]:
+    """Leave out the frames that 3:2 pulldown has repeated.
+
+    Args:
+        frames: as from :func:`deinterlaced` with ``ivtc``, from the beginning of the video: one
+            frame is left out of each five, if it repeats the frame before it.
+
+    Yields:
+        the others, with their times.
+    """
+    for (width, height, _), alike in groupby(frames, _kind):
+        if min(width, height) < _MIN_SIDE:
+            yield from alike
+            continue
+        waiting: dict[int, VideoFrame] = {}
+        chain: FrameFilter | None = None
+        for number, frame in enumerate(alike):
+            chain = chain or FrameFilter(frame, _DECIMATE)
+            frame.dts = number  # which the filter keeps, while it changes ``pts``
+            waiting[number] = frame
+            yield from _kept(chain.push(frame), waiting)
+        assert chain is not None
+        yield from _kept(chain.push(None), waiting)
+
+
+def _kept(filtered: list[VideoFrame], waiting: dict[int, VideoFrame]) -> Iterator[VideoFrame]:
+    for frame in filtered:
+        assert frame.dts is not None
+        for number in [number for number in waiting if number < frame.dts]:
+            del waiting[number]
+        yield waiting.pop(frame.dts)
+
+
+def _kind(frame: VideoFrame) -> tuple[int, int, str]:
+    """What a chain of filters cannot change."""
+    return frame.width, frame.height, frame.format.name
 
 
 def _timed(

@@ -104,7 +104,9 @@ def scanned_facts(
         draft = _with_fields(draft, scan)
     draft = msgspec.structs.replace(draft, has_captions=scan.has_captions)
     base, pts, header_rate = timing.time_base, timing.pts, fraction(draft.frame_rate)
-    is_guess = draft.frame_rate == _DEFAULT_RATE
+    if scan.film is not None:
+        header_rate *= Fraction(4, 5)
+    is_guess = draft.frame_rate == _DEFAULT_RATE and scan.film is None
     rate = average_rate(pts, base, header_rate, is_guess=is_guess)
     ending = find_ending(scan, timing, rate, path, container, stream)
     cut_off = round(ending.missing_seconds * float(rate))
@@ -161,7 +163,7 @@ def _content_notes(draft: VideoFacts, scan: Scan, timing: FrameTiming) -> list[s
             "The file cannot be searched by time, so each chunk reads it from its beginning; "
             "`mkvmerge -o NEW.mkv FILE` makes a faster source."
         )
-    notes += _field_notes(draft)
+    notes += _field_notes(draft, scan)
     return notes
 
 
@@ -211,12 +213,12 @@ def _color_notes(draft: VideoFacts, scan: Scan, timing: FrameTiming, path: Path)
     return []
 
 
-def _field_notes(draft: VideoFacts) -> list[str]:
+def _field_notes(draft: VideoFacts, scan: Scan) -> list[str]:
     """Notes on what becomes of interlaced frames."""
     if draft.deinterlace == "ivtc":
         return [
-            "Film frames are made from the fields of telecined video (fieldmatch); one frame in "
-            "five then repeats the frame before it."
+            "Film frames are made from the fields of telecined video (fieldmatch, decimate): "
+            f"{0 if scan.film is None else len(scan.film)} of {len(scan.shown)} frames."
         ]
     if not draft.interlaced:
         return []

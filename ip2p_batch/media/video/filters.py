@@ -26,11 +26,12 @@ class FrameFilter:
     def __init__(self, template: VideoFrame, *filters: tuple[str, str]) -> None:
         self._graph = av.filter.Graph()
         self._graph.threads = 1
-        source = self._graph.add_buffer(
-            width=template.width,
-            height=template.height,
-            format=cast(Any, template.format),
-            time_base=cast(Fraction, template.time_base or Fraction(1, 1000)),
+        base = template.time_base or Fraction(1, 1000)
+        source = self._graph.add(
+            "buffer",
+            f"video_size={template.width}x{template.height}:pix_fmt={template.format.name}:"
+            # Some filters refuse an unknown rate, which none here uses.
+            f"time_base={base.numerator}/{base.denominator}:frame_rate=25",
         )
         chain = [self._graph.add(name, arguments) for name, arguments in filters]
         self._graph.link_nodes(source, *chain, self._graph.add("buffersink")).configure()

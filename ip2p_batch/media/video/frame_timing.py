@@ -8,7 +8,7 @@ decoder returns its frames, so frames get their times by this order.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 
 import numpy as np
@@ -109,6 +109,19 @@ def frame_timing(scan: Scan, facts: VideoFacts) -> FrameTiming:
     ids = decoding if key == "dts" else places
     repeated = len(shown) - len(places)
     return FrameTiming(key, base, pts, ids, numbers, repeated, False, undecoded)
+
+
+def only_frames(timing: FrameTiming, shown: Times) -> FrameTiming:
+    """The times of some frames only.
+
+    Args:
+        timing: of all frames, found by their presentation times.
+        shown: numbers of the frames to keep in the decoder's order.
+    """
+    kept = np.unique(timing.numbers[shown])
+    # A frame that is left out has the number of the one before it.
+    numbers = np.maximum(np.searchsorted(kept, timing.numbers, side="right") - 1, 0)
+    return replace(timing, pts=timing.pts[kept], numbers=numbers)
 
 
 def filled_times(times: Times, step: Fraction) -> Times:

@@ -17,7 +17,7 @@ from .alpha import alpha_decoder, is_transparent
 from .color import container_tags
 from .dolby_vision import refuse_dolby_vision
 from .facts import header_facts, scanned_facts
-from .frame_timing import FrameTiming, can_list, frame_timing, listed_timing
+from .frame_timing import FrameTiming, can_list, frame_timing, listed_timing, only_frames
 from .pyav import MEDIA_ERRORS, fraction, open_input
 from .scan import Progress, Scan
 from .streams import (
@@ -78,7 +78,8 @@ def index_video(
     """
     refuse_playlist(path)
     draft = _draft_facts(path, decoding)
-    index = None if scenes else _index_packets(path, draft, progress)
+    must_decode = scenes or decoding.deinterlace == "ivtc"
+    index = None if must_decode else _index_packets(path, draft, progress)
     if index is None:
         index = _index_frames(path, draft, progress)
     return index if scenes else replace(index, cuts=())
@@ -174,13 +175,33 @@ def _index_frames(path: Path, draft: VideoFacts, progress: Progress) -> VideoInd
     with _open_stream(path, draft.stream) as (container, stream):
         stream.thread_type = "AUTO"
         scan = Scan(stream, fraction(draft.time_base), path)
-        cuts = scan.decode(container, stream, draft.frames, progress)
+        film = draft.deinterlace == "ivtc"
+        cuts = scan.decode(container, stream, draft.frames, progress, film=film)
         timing = frame_timing(scan, draft)
         _check(timing, path)
+        if film:
+            timing = _film_timing(timing, scan, path)
         cuts = tuple(sorted({int(timing.numbers[cut]) for cut in cuts}))
         facts = scanned_facts(draft, scan, timing, path, container, stream)
     progress("finding scene cuts", facts.frames, facts.frames)
     return VideoIndex(facts=facts, pts=timing.pts, ids=timing.ids, cuts=cuts)
+
+
+def _film_timing(timing: FrameTiming, scan: Scan, path: Path) -> FrameTiming:
+    """The times of film frames only.
+
+    Raises:
+        SourceError: the file has no presentation times. Its frames are found by a table of all of
+            them, and fields can be matched only next to frames that this table lacks.
+    """
+    if timing.key != "pts":
+        raise SourceError(
+            f"{path}: --deinterlace ivtc needs a file with presentation times.",
+            path=path,
+            hint="Write one without another encode: mkvmerge -o NEW.mkv FILE",
+        )
+    assert scan.film is not None
+    return only_frames(timing, scan.film)
 
 
 def _check(timing: FrameTiming, path: Path) -> None:

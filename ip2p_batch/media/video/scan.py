@@ -13,6 +13,7 @@ import numpy.typing as npt
 from .. import limits
 from .captions import has_captions, packet_has_captions
 from .color import Tags, check_matrix, frame_tags
+from .deinterlace import deinterlaced, film_frames
 from .fields import FieldCounter
 from .pyav import MEDIA_ERRORS, fraction, ratio
 from .scenes import CutFinder
@@ -44,6 +45,7 @@ class Scan:
         sizes_of_packets: bytes of each packet, int64.
         kept: whether each packet has a frame to show; others are cut off by an edit list, bool.
         shown: number of the packet of each decoded frame, in the decoder's order.
+        film: numbers in ``shown`` of the film frames of telecined video; None if all frames count.
         last_listed: the latest presentation time of a packet that is kept, in ticks.
         last_duration: ticks for which its packet lasts; 0 if unknown.
         last_is_decoded_last: whether its packet is the last one in the file.
@@ -65,6 +67,7 @@ class Scan:
         self.time_base = time_base
         self._packet_facts = array("q")
         self.shown = array("q")
+        self.film: Times | None = None
         self.last_listed = NO_TIME
         self.last_duration = 0
         self.last_is_decoded_last = False
@@ -106,37 +109,57 @@ class Scan:
                 progress("reading frames", count, expected)
 
     def decode(
-        self, container: InputContainer, stream: Stream, expected: int, progress: Progress
+        self,
+        container: InputContainer,
+        stream: Stream,
+        expected: int,
+        progress: Progress,
+        *,
+        film: bool = False,
     ) -> tuple[int, ...]:
         """Decode every frame; returns the first frames of new shots, in the decoder's order.
+
+        Args:
+            film: find the film frames of telecined video, and shots among them only.
 
         Raises:
             SourceError: the stream has more frames than ``limits.FRAMES``, or a colour matrix
                 without a conversion.
         """
         self.was_decoded = True
-        finder = CutFinder()
+        finder, places = CutFinder(), array("q")
+        frames = self._frames(container, stream)
+        for frame in film_frames(deinterlaced(frames, "ivtc")) if film else frames:
+            finder.feed(frame)
+            if film and frame.pts is not None:
+                places.append(int(frame.pts))
+            if len(self.shown) % _FRAMES_PER_REPORT == 0:
+                progress("finding scene cuts", len(self.shown), expected)
+        if not film:
+            return tuple(finder.cuts)
+        numbers = {place: number for number, place in enumerate(self.shown)}
+        self.film = np.asarray([numbers[place] for place in places], dtype=np.int64)
+        return tuple(int(self.film[cut]) for cut in finder.cuts)
 
-        def take(frames: list[VideoFrame]) -> None:
-            for frame in frames:
-                if frame.pts is None:  # of no packet
-                    continue
-                self.damaged += bool(frame.is_corrupt)
-                self.sizes.add((frame.width, frame.height))
-                self.fields.feed(frame)
-                self._take_colors(frame)
-                self.has_captions = self.has_captions or has_captions(frame)
-                self.shown.append(int(frame.pts))
-                finder.feed(frame)
-                if len(self.shown) % _FRAMES_PER_REPORT == 0:
-                    progress("finding scene cuts", len(self.shown), expected)
-
+    def _frames(self, container: InputContainer, stream: Stream) -> Iterator[VideoFrame]:
+        """Decode every frame, and take its facts. Its time is the number of its packet."""
         for packet in self._packets(container):
             if packet.size:  # a decoder passes this number on to the packet's frame
                 packet.pts = len(self._packet_facts) // _COLUMNS - 1
-            take(decode_packet(packet))
-        take(flush_decoder(stream))
-        return tuple(finder.cuts)
+            yield from self._take(decode_packet(packet))
+        yield from self._take(flush_decoder(stream))
+
+    def _take(self, frames: list[VideoFrame]) -> Iterator[VideoFrame]:
+        for frame in frames:
+            if frame.pts is None:  # of no packet
+                continue
+            self.damaged += bool(frame.is_corrupt)
+            self.sizes.add((frame.width, frame.height))
+            self.fields.feed(frame)
+            self._take_colors(frame)
+            self.has_captions = self.has_captions or has_captions(frame)
+            self.shown.append(int(frame.pts))
+            yield frame
 
     def _take_colors(self, frame: VideoFrame) -> None:
         tags = frame_tags(frame, self._codec)

@@ -46,6 +46,7 @@ class VideoFrame(Protocol):
     """``av.VideoFrame``. ``pts`` is in ticks of ``time_base``; colour values are H.273 codes."""
 
     pts: int | None
+    dts: int | None
     time_base: Rational | None
     width: int
     height: int
