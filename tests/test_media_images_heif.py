@@ -88,7 +88,7 @@ def test_rotation_and_mirror_are_applied_and_the_exif_orientation_is_not(tmp_pat
         expected = expected[:, ::-1] if axis else expected[::-1]
     assert close(still.image, expected)
     again = Image.Exif()
-    again.load(still.exif)
+    again.load(still.metadata.exif)
     assert again[0x010F] == "Maker" and again.get(0x0112, 1) == 1
 
 
