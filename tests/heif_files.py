@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import io
 import struct
 from collections.abc import Sequence
+from fractions import Fraction
 
 import av
 import numpy as np
@@ -31,27 +31,33 @@ def encode(image: np.ndarray, pix_fmt: str = "yuv444p") -> tuple[bytes, bytes]:
     Args:
         image: at least 64 pixels a side: x265 needs one block size for all encoders of a process.
     """
-    assert min(image.shape[:2]) >= 64
     height, width = image.shape[:2]
-    buffer = io.BytesIO()
-    with av.open(buffer, "w", format="mp4") as container:
-        options = {"x265-params": "lossless=1:log-level=none:pools=1:frame-threads=1"}
-        stream = container.add_stream("libx265", rate=1, options=options)
-        stream.width, stream.height, stream.pix_fmt = width, height, pix_fmt
-        stream.codec_tag = "hvc1"
-        stream.codec_context.color_range = 2  # full
-        stream.codec_context.colorspace = COLOR.matrix
-        if image.ndim == 2:
-            frame = av.VideoFrame.from_ndarray(image, format="gray")
-        else:
-            frame = from_image(image, COLOR, pix_fmt)
-        container.mux([*stream.encode(frame), *stream.encode(None)])
-    data = buffer.getvalue()
-    at = data.index(b"hvcC")
-    (size,) = struct.unpack(">L", data[at - 4 : at])
-    with av.open(io.BytesIO(data)) as container:
-        packet = next(packet for packet in container.demux(video=0) if packet.size)
-        return bytes(packet), data[at + 4 : at - 4 + size]
+    assert min(width, height) >= 64
+    encoder = av.CodecContext.create("libx265", "w")
+    encoder.width, encoder.height, encoder.pix_fmt = width, height, pix_fmt
+    encoder.time_base = Fraction(1)
+    encoder.color_range, encoder.colorspace = 2, COLOR.matrix  # full range
+    encoder.options = {"x265-params": "lossless=1:log-level=none:pools=1:frame-threads=1"}
+    if image.ndim == 2:
+        frame = av.VideoFrame.from_ndarray(image, format="gray")
+    else:
+        frame = from_image(image, COLOR, pix_fmt)
+    packets = [*encoder.encode(frame), *encoder.encode(None)]
+    units = [
+        unit.rstrip(b"\0")
+        for unit in b"".join(map(bytes, packets)).split(b"\0\0\1")
+        if unit.strip(b"\0")
+    ]
+    kinds = [unit[0] >> 1 & 63 for unit in units]
+    # ISO/IEC 14496-15, 8.3.3.1; decoders take profile and format from the parameter sets.
+    depth = 2 if "10" in pix_fmt else 0
+    configuration = bytes([1, *bytes(12), 0xF0, 0, 0xFC, 0xFD, 0xF8 | depth, 0xF8 | depth, 0, 0])
+    configuration += bytes([0x0F, 3])
+    for kind in (32, 33, 34):  # the sets of video, sequence and picture
+        unit = units[kinds.index(kind)]
+        configuration += struct.pack(">BHH", 0x80 | kind, 1, len(unit)) + unit
+    pixels = [unit for kind, unit in zip(kinds, units, strict=True) if kind < 32]
+    return b"".join(struct.pack(">L", len(unit)) + unit for unit in pixels), configuration
 
 
 def heic(

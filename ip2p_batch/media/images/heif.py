@@ -119,7 +119,10 @@ class HeifFile:
         """
         main = self.boxes.main
         frame = self._frame(main)
-        rgb = self._to_rgb(frame)
+        width, height = _stated_size(main)
+        if frame.width < width or frame.height < height:
+            raise ValueError("it is smaller than it states")
+        rgb = self._to_rgb(frame)[:height, :width]
         alpha = self._alpha(rgb.shape[:2])
         if alpha is not None and self._is_multiplied():
             rgb = cast(Samples16, divided_by_alpha(rgb, alpha))
