@@ -1,7 +1,10 @@
 """HEIC images and AVIF images of more than 8 bits are decoded by the video decoders."""
 
+import io
 import struct
+from typing import cast
 
+import av
 import numpy as np
 import pytest
 from hypothesis import given
@@ -10,12 +13,14 @@ from PIL import Image
 
 from ip2p_batch.errors import SourceError
 from ip2p_batch.jobs.spec import Encoding
+from ip2p_batch.media.hdr.curves import light_to_pq
 from ip2p_batch.media.images.heif import HeifFile
 from ip2p_batch.media.images.reader import read_still, still_size
 from ip2p_batch.media.images.writer import output_suffix, write_still
+from ip2p_batch.media.video.deep_color import from_image
 
 from . import pictures
-from .heif_files import box, full_box, heic
+from .heif_files import COLOR, box, full_box, heic
 
 CHART = pictures.scene(96, 64)
 
@@ -114,17 +119,67 @@ def test_colours_of_an_heic_are_converted_by_its_codes_or_profile(tmp_path):
     assert still.warnings and "to sRGB" in still.warnings[0]
 
 
-@pytest.mark.parametrize("transfer", [16, 18])
-def test_high_dynamic_range_is_refused_by_its_name_when_the_header_is_read(tmp_path, transfer):
-    (tmp_path / "a.heic").write_bytes(heic([CHART], cicp=(9, transfer, 9, 1)))
-    path = pictures.save(tmp_path / "a.avif", CHART)
-    data = bytearray(path.read_bytes())
-    at = data.index(b"colrnclx") + 8
-    data[at : at + 4] = struct.pack(">HH", 9, transfer)
+def avif_of_10_bits(image, transfer=13, primaries=1):
+    """An AVIF file of 10 bits, which Pillow cannot write."""
+    buffer = io.BytesIO()
+    with av.open(buffer, "w", format="avif") as container:
+        stream = container.add_stream("libsvtav1", rate=1, options={"crf": "4", "preset": "10"})
+        stream.width, stream.height = image.shape[1::-1]
+        stream.pix_fmt = "yuv420p10le"
+        context = stream.codec_context
+        context.color_range, context.colorspace = 2, COLOR.matrix
+        context.color_trc, context.color_primaries = transfer, primaries
+        frame = from_image(image, COLOR, "yuv420p10le")
+        container.mux([*stream.encode(cast(av.VideoFrame, frame)), *stream.encode(None)])
+    return buffer.getvalue()
+
+
+def test_an_avif_of_10_bits_keeps_them(tmp_path):
+    ramp = np.linspace(0, 65535, 128).astype(np.uint16)
+    image = np.ascontiguousarray(np.broadcast_to(ramp[None, :, None], (64, 128, 3)))
+    path = tmp_path / "a.avif"
+    path.write_bytes(avif_of_10_bits(image))
+    still = read_still(path, deep=True)
+    assert still.image.dtype == np.uint16 and not still.warnings
+    assert np.abs(still.image.astype(int) - image).max() < 65535 / 100
+    shallow = read_still(path)
+    assert shallow.warnings == ["10-bit samples reduced to 8 bits"]
+    assert np.abs(shallow.image.astype(int) - image // 257).max() <= 3
+
+
+@pytest.mark.parametrize(
+    ("transfer", "nits", "expected"), [(16, 203, 228), (16, 10, 63), (18, None, 255)]
+)
+@pytest.mark.parametrize("kind", ["heic", "avif", "png"])
+def test_high_dynamic_range_is_tone_mapped(tmp_path, transfer, nits, expected, kind):
+    value = 65535 if nits is None else round(float(light_to_pq(nits)) * 65535)
+    image = np.full((64, 96, 3), value, np.uint16)
+    if kind == "heic":
+        data = heic([image], pix_fmt="yuv444p10le", cicp=(9, transfer, 6, 1))
+    elif kind == "avif":
+        data = avif_of_10_bits(image, transfer, 9)
+    else:
+        data = pictures.png(image, 2, pictures.chunk(b"cICP", bytes([9, transfer, 0, 1])))
+    path = tmp_path / f"a.{kind}"
     path.write_bytes(data)
-    for name in ("a.heic", "a.avif"):
-        with pytest.raises(SourceError, match=r"high dynamic range \((PQ|HLG)\)"):
-            still_size(tmp_path / name)
+    still = read_still(path, deep=True)
+    assert still.image.dtype == np.uint16
+    assert np.abs(still.image / 257 - expected).max() < 3
+    name = {16: "PQ", 18: "HLG"}[transfer]
+    assert still.warnings == [f"high dynamic range (BT.2020 {name}) tone-mapped to sRGB (BT.2390)"]
+    assert np.abs(read_still(path).image.astype(int) - expected).max() < 3
+
+
+def test_the_stated_peak_is_white(tmp_path):
+    value = round(float(light_to_pq(400)) * 65535)
+    image = np.full((64, 96, 3), value, np.uint16)
+    level = box(b"clli", struct.pack(">HH", 400, 100))
+    data = heic([image], pix_fmt="yuv444p10le", cicp=(9, 16, 6, 1), properties=[level])
+    assert (read(tmp_path, data).image >= 253).all()
+    chunks = pictures.chunk(b"cICP", bytes([9, 16, 0, 1]))
+    chunks += pictures.chunk(b"cLLI", struct.pack(">LL", 400 * 10_000, 0))
+    (tmp_path / "a.png").write_bytes(pictures.png(image, 2, chunks))
+    assert (read_still(tmp_path / "a.png").image >= 253).all()
 
 
 def test_other_kinds_of_heif_are_refused_by_their_name(tmp_path):

@@ -25,7 +25,6 @@ from .declared_color import Declared, declared_color
 from .deep import decode_16_bits
 from .heif import HeifFile
 from .heif_image import heif_of
-from .unsupported import UnsupportedSamplesError
 
 Alpha = Samples8 | Samples16
 
@@ -68,10 +67,6 @@ def to_srgb(image: Pillow.Image, name: str, *, deep: bool = False) -> Pixels:
     """
     warnings: list[str] = []
     icc = declared_color(image, name, warnings)
-    if isinstance(icc, ColorSpace) and icc.hdr:
-        raise UnsupportedSamplesError(
-            f"of a kind that cannot be edited: high dynamic range ({icc.name})"
-        )
     page = tiff_page.page_of(image)
     if page is not None and tiff_samples.has_own_decoder(page):
         return _from_tiff(tiff_colors.decode(page), icc, deep, warnings)
@@ -153,6 +148,9 @@ def _from_16_bits(
             return Pixels(np.ascontiguousarray(converted[0]), alpha, converted[1], warnings)
     warnings.append(f"{reduced} reduced to 8 bits")
     shallow = None if alpha is None else to_8_bits(alpha)
+    if isinstance(icc, ColorSpace):  # dark samples of HDR need the depth
+        rgb = np.dstack([colors] * 3) if colors.ndim == 2 else colors
+        return Pixels(to_8_bits(_from_space(rgb, icc, warnings)), shallow, srgb_profile(), warnings)
     return _from_8_bits(Pillow.fromarray(to_8_bits(colors)), icc, shallow, warnings)
 
 
@@ -277,6 +275,9 @@ def _convert_16_bits(
 
 
 def _from_space(rgb: Samples16, space: ColorSpace, warnings: list[str]) -> Samples16:
+    if space.hdr is not None:
+        warnings.append(f"high dynamic range ({space.name}) tone-mapped to sRGB (BT.2390)")
+        return space.hdr.to_srgb(rgb)
     warnings.append(f"colours converted from {space.name} to sRGB")
     return matrix_profile.to_srgb_16_bits(rgb, space.profile(), srgb_matrix_profile())
 

@@ -18,6 +18,7 @@ from functools import cache
 import numpy as np
 import numpy.typing as npt
 
+from .hdr_still import HdrStill
 from .matrix_profile import MatrixProfile
 
 Floats = npt.NDArray[np.float64]
@@ -63,13 +64,13 @@ class ColorSpace:
         name: for a warning.
         chromaticities: of the primaries and white.
         power: exponent from sample to light; 0 for sRGB's curve.
-        hdr: ``PQ`` or ``HLG``; empty for standard dynamic range.
+        hdr: how to bring high dynamic range to sRGB; None for standard dynamic range.
     """
 
     name: str
     chromaticities: Chromaticities
     power: float = 0.0
-    hdr: str = ""
+    hdr: HdrStill | None = None
 
     @property
     def is_srgb(self) -> bool:
@@ -90,13 +91,11 @@ class ColorSpace:
 ADOBE_RGB = ColorSpace("Adobe RGB (1998)", _ADOBE, 563 / 256)
 
 
-def hdr_name(transfer: int) -> str:
-    """``PQ`` or ``HLG``; empty for the transfer characteristics of standard dynamic range."""
-    return _HDR.get(transfer, "")
-
-
-def of_cicp(primaries: int, transfer: int) -> ColorSpace:
+def of_cicp(primaries: int, transfer: int, peak: float = 0.0) -> ColorSpace:
     """The colour space of two code points; unspecified ones are sRGB's.
+
+    Args:
+        peak: light of the brightest pixels in cd/m2, for PQ; 0 if unknown.
 
     Raises:
         ValueError: a code without a conversion.
@@ -108,7 +107,8 @@ def of_cicp(primaries: int, transfer: int) -> ColorSpace:
     else:
         raise ValueError(f"colour primaries of code {primaries} (H.273)")
     if transfer in _HDR:
-        return ColorSpace(f"{name} {_HDR[transfer]}", chromaticities, hdr=_HDR[transfer])
+        hdr = HdrStill(transfer, primaries, peak)
+        return ColorSpace(f"{name} {_HDR[transfer]}", chromaticities, hdr=hdr)
     if transfer in _SRGB_CURVES:
         return ColorSpace(name, chromaticities)
     if transfer not in _POWERS:

@@ -45,8 +45,9 @@ def declared_color(image: Pillow.Image, name: str, warnings: list[str]) -> Decla
         if profile is not None:
             return profile
         if name in ("avif", "heic") and file is not None:
-            codes = heif_boxes.read_boxes(file).cicp()
-            return None if codes is None else _known(color_space.of_cicp(*codes[:2]))
+            boxes = heif_boxes.read_boxes(file)
+            codes = boxes.cicp()
+            return None if codes is None else _of_cicp(*codes[:2], boxes.peak())
     except ValueError as error:
         if name in ("avif", "heic") or "H.273" in str(error):
             if "H.273" in str(error):
@@ -57,6 +58,16 @@ def declared_color(image: Pillow.Image, name: str, warnings: list[str]) -> Decla
     return _or_dcf(image, None) if name in ("jpeg", "tiff", "webp") else None
 
 
+def _of_cicp(primaries: int, transfer: int, peak: float) -> ColorSpace | None:
+    return _known(color_space.of_cicp(primaries, transfer, peak))
+
+
+def _png_peak(chunks: dict[bytes, bytes]) -> float:
+    """Light of the brightest pixels in cd/m2, by the chunk cLLI (PNG, third edition, 11.3.2.8)."""
+    level = chunks.get(b"cLLI", b"")
+    return float(struct.unpack(">L", level[:4])[0]) / 10_000 if len(level) == 8 else 0.0
+
+
 def _known(space: ColorSpace) -> ColorSpace | None:
     return None if space.is_srgb else space
 
@@ -65,7 +76,7 @@ def _of_png(chunks: dict[bytes, bytes], profile: bytes | None) -> Declared:
     """By the precedence of the PNG standard."""
     if len(chunks.get(b"cICP", b"")) == 4:
         primaries, transfer, _, _ = chunks[b"cICP"]
-        return _known(color_space.of_cicp(primaries, transfer))
+        return _of_cicp(primaries, transfer, _png_peak(chunks))
     if profile is not None:
         return profile
     if b"sRGB" in chunks or not (b"gAMA" in chunks or b"cHRM" in chunks):
@@ -81,7 +92,7 @@ def _png_chunks(file: IO[bytes]) -> dict[bytes, bytes]:
         length, kind = struct.unpack(">L4s", head)
         if kind in (b"IDAT", b"IEND") or length > _MAX_CHUNK:
             break
-        if kind in (b"cICP", b"sRGB", b"gAMA", b"cHRM"):
+        if kind in (b"cICP", b"sRGB", b"gAMA", b"cHRM", b"cLLI"):
             found.setdefault(kind, file.read(length))
             file.seek(4, 1)
         else:

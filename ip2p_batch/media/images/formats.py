@@ -21,8 +21,8 @@ from PIL import Image as Pillow
 
 from ...errors import Ip2pError, SourceError
 from .. import limits
-from . import heif_boxes, tiff_page, tiff_samples
-from .heif_image import HeifImage, refuse_hdr
+from . import tiff_page, tiff_samples
+from .heif_image import HeifImage
 from .unsupported import UnsupportedSamplesError
 
 #: Formats that can be edited, by suffix. The first suffix of a format is its default; the others
@@ -188,30 +188,13 @@ def _open(path: Path, file: IO[bytes]) -> tuple[ImageFile.ImageFile, str]:
                 if name == "AVIF" and b"avi" not in head[8:40]:
                     break  # HEIF of another brand
                 raise _error(path, f"damaged ({_line(error)})", _DAMAGED) from error
-            _check(path, file, image, own)
+            if own == "gif" and getattr(image, "n_frames", 1) > 1:
+                raise _error(path, "an animated GIF", "Edit it on its own, as a video.")
             return image, own
     if _HEIF.match(head):
         file.seek(0)
         return HeifImage(file, ""), "heic"
     raise _error(path, _what_else(head), f"{FORMATS_TEXT} can be edited.")
-
-
-def _check(path: Path, file: IO[bytes], image: ImageFile.ImageFile, name: str) -> None:
-    """Refuse what the header shows to be no image of standard dynamic range.
-
-    Raises:
-        UnsupportedSamplesError, SourceError: says what it is.
-    """
-    if name == "gif" and getattr(image, "n_frames", 1) > 1:
-        raise _error(path, "an animated GIF", "Edit it on its own, as a video.")
-    if name == "avif":
-        place = file.tell()
-        boxes = None
-        with suppress(ValueError):  # Pillow has read it, so its description is only unusual
-            boxes = heif_boxes.read_boxes(file)
-        file.seek(place)
-        if boxes is not None:
-            refuse_hdr(boxes)
 
 
 def _open_tiff(path: Path, file: IO[bytes]) -> ImageFile.ImageFile:

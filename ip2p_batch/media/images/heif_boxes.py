@@ -67,6 +67,14 @@ class Heif:
                     return codes[0], codes[1], codes[2], bool(full & 0x80)
         return None
 
+    def peak(self) -> float:
+        """Light of the brightest pixels in cd/m2, by the property clli; 0 if unknown."""
+        for item in self._with_tiles():
+            level = item.first(b"clli")
+            if level is not None and len(level) >= 2:
+                return float(struct.unpack_from(">H", level)[0])
+        return 0.0
+
     def icc(self) -> bytes | None:
         """The ICC profile of the main image or its tiles."""
         for item in self._with_tiles():

@@ -7,9 +7,7 @@ from typing import IO, cast
 from PIL import Image as Pillow
 from PIL import ImageFile
 
-from . import color_space
 from .heif import HeifFile
-from .heif_boxes import Heif
 from .unsupported import UnsupportedSamplesError
 
 _KEY = "ip2p_batch.heif"
@@ -24,7 +22,6 @@ class HeifImage(ImageFile.ImageFile):
         heif = HeifFile(cast(IO[bytes], self.fp))
         if error := heif.kind_error():
             raise UnsupportedSamplesError(f"of a kind that cannot be edited: {error}")
-        refuse_hdr(heif.boxes)
         self._size = heif.size()
         self._mode = "RGB"
         exif, xmp = heif.metadata()
@@ -37,17 +34,3 @@ class HeifImage(ImageFile.ImageFile):
 def heif_of(image: Pillow.Image) -> HeifFile:
     """The file of an opened :class:`HeifImage`."""
     return cast(HeifFile, image.info[_KEY])
-
-
-def refuse_hdr(boxes: Heif) -> None:
-    """Refuse high dynamic range.
-
-    Raises:
-        UnsupportedSamplesError: the image has the transfer characteristics PQ or HLG.
-    """
-    codes = boxes.cicp()
-    name = color_space.hdr_name(codes[1]) if codes is not None else ""
-    if name:
-        raise UnsupportedSamplesError(
-            f"of a kind that cannot be edited: high dynamic range ({name})"
-        )
