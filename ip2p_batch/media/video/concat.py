@@ -22,14 +22,13 @@ from . import stream_copy
 from .codecs import codec_of
 from .containers import CONTAINERS
 from .header_plan import plan_headers, write_timecode
-from .packets import Route, TimeRange, copied_packets, merge_by_time
+from .packets import TimeRange, copied_packets, merge_by_time
 from .pyav import fraction, open_input, open_output, ratio
+from .routes import SoundTimes, add_routes
 from .segment_packets import decoding_order, timed_packets
-from .sound import SoundConverter, add_sound
-from .stream_plan import StreamPlan, plan_streams
+from .stream_plan import plan_streams
 from .timestamps import Times
 from .trial import Target
-from .types import OutputContainer
 
 #: Latest start of a file, in seconds, that is kept. A later one is the clock of a recorded stream
 #: that was already running.
@@ -120,7 +119,8 @@ def join(
             video.codec_context.pix_fmt = "yuva420p"
         stream_copy.copy_stream_tags(container.streams[facts.stream], video)
         plans = plan_streams(container, facts.stream, where)
-        routes = _add_routes(plans, target, offset, kept)
+        sound = SoundTimes(offset, kept, counts_samples=target_format.keeps_time_base)
+        routes = add_routes(plans, target, sound)
         target.metadata.update(headers.tags)
         if headers.timecode:
             write_timecode(target, video.metadata, headers.timecode)
@@ -146,34 +146,6 @@ def _frames_before(facts: VideoFacts, table: FrameTable, start: int) -> int:
     """Frames before frame ``start``, as a clock with the average rate counts them."""
     ticks = int(table[start]) - int(table[0])
     return round(ticks * fraction(facts.time_base) * fraction(facts.frame_rate))
-
-
-def _add_routes(
-    plans: Sequence[StreamPlan],
-    target: OutputContainer,
-    offset: Fraction,
-    kept: TimeRange | None,
-) -> dict[int, Route]:
-    """Add a stream for each one that is kept, with its tags and flags.
-
-    Returns:
-        routes by the source's stream index; without attachments, which have no packets.
-    """
-    routes = {}
-    for plan in plans:
-        original = plan.stream
-        if plan.action == "omit":
-            continue
-        if plan.action == "sound":
-            added = add_sound(target, original, plan.codec)
-            converter = SoundConverter(original, added, offset, kept)
-            routes[original.index] = Route(added, converter)
-        else:
-            added = stream_copy.add_copy(target, original)
-            if original.type != "attachment":
-                routes[original.index] = Route(added)
-        stream_copy.copy_stream_tags(original, added)
-    return routes
 
 
 def verify(output: Path, facts: VideoFacts, table: FrameTable, *, start: int, stop: int) -> None:

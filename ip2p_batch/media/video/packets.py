@@ -8,6 +8,7 @@ from fractions import Fraction
 from typing import Protocol
 
 from .pyav import MEDIA_ERRORS, fraction, ratio
+from .sample_times import SampleClock, pcm_after
 from .streams import is_cover
 from .types import InputContainer, Packet, Stream
 
@@ -34,10 +35,17 @@ class Converter(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """Where the packets of a stream of the source go; they are copied without a ``converter``."""
+    """Where the packets of a stream of the source go.
+
+    Attributes:
+        output: stream of the output.
+        converter: None copies the packets.
+        clock: sets the times of packets before they are copied; None keeps those of the source.
+    """
 
     output: Stream
     converter: Converter | None = None
+    clock: SampleClock | None = None
 
 
 def copied_packets(
@@ -71,6 +79,8 @@ def copied_packets(
                 if _is_writable(converted, route.output, preroll=preroll):
                     yield converted, route.output
             continue
+        if route.clock is not None:
+            route.clock.place(packet)
         for selected in _select(packet, stream, kept, previous, preroll=preroll):
             _move(selected, offset, stream)
             if _is_writable(selected, stream, preroll=preroll):
@@ -143,6 +153,9 @@ def _select(
                 packet.pts = packet.dts = round(kept.start / base)
                 packet.duration = max(1, round((end - kept.start) / base))
             yield packet
+        return
+    if start < kept.start < end and not preroll and (rest := pcm_after(packet, stream, kept.start)):
+        yield rest
         return
     if end <= kept.start or (start < kept.start and not preroll):
         previous[stream.index] = packet

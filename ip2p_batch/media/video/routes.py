@@ -1,0 +1,69 @@
+"""Add the streams of a source to the output, and say where their packets go."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+
+from . import stream_copy
+from .packets import Route, TimeRange
+from .sample_times import sample_clock
+from .sound import SoundConverter, add_sound
+from .stream_plan import StreamPlan
+from .types import OutputContainer, Stream
+
+
+@dataclass(frozen=True, slots=True)
+class SoundTimes:
+    """How the times of sound become those of the output.
+
+    Attributes:
+        offset: seconds to subtract from every time of the source.
+        kept: the edited part of the source; None: all.
+        counts_samples: whether the container stores times of sound in samples, and hides samples
+            before its start. Otherwise it can begin with whole packets only.
+    """
+
+    offset: Fraction
+    kept: TimeRange | None
+    counts_samples: bool
+
+    def codec_to_cut(self, stream: Stream) -> str:
+        """Codec with which sound is encoded again to begin within a packet; empty to copy it.
+
+        Only FLAC, which loses nothing by it, and whose packets are longest (0.1 s).
+        """
+        is_cut = self.kept is not None and self.kept.start >= self.offset > 0
+        is_flac = stream.type == "audio" and stream.codec_context.name == "flac"
+        return "flac" if is_cut and is_flac and not self.counts_samples else ""
+
+
+def add_routes(
+    plans: Sequence[StreamPlan],
+    target: OutputContainer,
+    times: SoundTimes,
+) -> dict[int, Route]:
+    """Add a stream for each one that is kept, with its tags and flags.
+
+    Returns:
+        routes by the source's stream index; without attachments, which have no packets.
+    """
+    routes = {}
+    for plan in plans:
+        original = plan.stream
+        if plan.action == "omit":
+            continue
+        codec = times.codec_to_cut(original) if plan.action == "copy" else plan.codec
+        if codec:
+            added = add_sound(target, original, codec)
+            converter = SoundConverter(original, added, times.offset, times.kept)
+            routes[original.index] = Route(added, converter)
+        else:
+            added = stream_copy.add_copy(target, original)
+            is_counted = times.counts_samples and original.type == "audio"
+            clock = sample_clock(original) if is_counted else None
+            if original.type != "attachment":
+                routes[original.index] = Route(added, clock=clock)
+        stream_copy.copy_stream_tags(original, added)
+    return routes
