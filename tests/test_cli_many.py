@@ -35,6 +35,7 @@ class Recorder(Reporter):
     """Keeps the events that it gets."""
 
     def __init__(self):
+        super().__init__()
         self.events = []
 
     def __call__(self, event):
@@ -54,7 +55,7 @@ def test_equal_warnings_of_several_jobs_are_one_line_with_their_names():
     assert not recorder.events
     warnings.flush({"1": "a.mp4", "2": "b.mp4", "3": "c.mp4"})
     assert [e.message for e in recorder.events] == [
-        "3 sources (a.mp4, b.mp4, ...): Transparency is not kept.",
+        "3 sources: Transparency is not kept. (a.mp4, b.mp4, ...)",
         "b.mp4: The sound is cut.",
     ]
 

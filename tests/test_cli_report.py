@@ -147,6 +147,7 @@ def test_quiet_prints_errors_only(capsys):
     assert captured.out == ""
     assert captured.err.splitlines() == [
         "error: a/b.jpg: it is empty",
+        "error: c.png: not an image",
         "error: 2 of 98 frames failed.",
     ]
 
@@ -253,3 +254,32 @@ def test_the_edit_size_and_the_method_are_stated(chosen, text):
 def test_every_method_has_words():
     texts = {formatting.edit_method(method(64, 64, detail=d)) for d in get_args(Detail)}
     assert len(texts) == len(get_args(Detail))
+
+
+def test_quiet_names_every_failure_once(capsys):
+    reporter = Reporter()
+    reporter(Event(kind="failed_item", message="it is empty", data={"path": "a/b.jpg"}))
+    reporter.result(RESULT)
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.splitlines() == [
+        "error: a/b.jpg: it is empty",
+        "error: c.png: not an image",
+        "error: 2 of 98 frames failed.",
+    ]
+    reporter.end(["not for quiet"], [("c.png", "not an image"), ("d.mp4", "truncated")])
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err == "error: d.mp4: truncated\nerror: 2 failed.\n"
+
+
+def test_json_has_a_line_for_each_warning_of_the_result(capsys):
+    reporter = JsonReporter()
+    reporter(Event(kind="warning", job="1", message="known"))
+    reporter(Event(kind="done", job="1", data={"warnings": ["known", "3 images: no EXIF"]}))
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [(line["kind"], line["message"]) for line in lines] == [
+        ("warning", "known"),
+        ("warning", "3 images: no EXIF"),
+        ("done", ""),
+    ]

@@ -217,3 +217,27 @@ def test_a_missing_source_has_no_output_in_the_table(folder, tmp_path, settings)
 def test_a_handle_has_the_table(folder, tmp_path, settings):
     job = create(folder, tmp_path / "out", settings)
     assert ip2p_batch.open_job(job.path).items() == read_items(job)
+
+
+def test_equal_warnings_of_images_are_one_line_and_the_table_has_each(folder, tmp_path, settings):
+    for name in ("a.bmp", "b.bmp", "c.bmp"):
+        Pil.new("RGB", (64, 48)).save(folder / name)
+    job = create(folder, tmp_path / "out", settings)
+    assert job.plan().warnings == (
+        f"1 of 6 images cannot be edited: {folder}/broken.jpg: text, not an image.",
+    )
+    run(job)
+    (line,) = [w for w in job.result().warnings if "BMP" in w]
+    assert line.startswith("3 images: BMP holds no metadata")
+    assert line.endswith("(a.bmp, b.bmp, ...)")
+    assert sum("BMP" in row.warning for row in read_items(job)) == 3
+
+
+def test_images_that_cannot_be_edited_are_counted_by_reason(folder, tmp_path, settings):
+    for name in ("x.psd", "y.psd", "z.psd"):
+        (folder / name).write_bytes(b"8BPS")
+    (warning,) = create(folder, tmp_path / "out", settings).plan().warnings
+    assert warning == (
+        f"4 of 6 images cannot be edited: {folder}/broken.jpg: text, not an image; "
+        "3 images: Photoshop images are not supported (x.psd, y.psd, ...)."
+    )

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from ..jobs.events import Event
+from ..jobs.grouping import grouped
 from . import exits, terminal
 from .options import WorkerOptions
 from .report import JsonReporter, Reporter, summary_lines
@@ -50,8 +51,7 @@ class GroupedWarnings:
         for message, jobs in self._jobs.items():
             found = [names[job] for job in jobs if job in names]
             if len(found) > 1:
-                more = ", ..." if len(found) > 2 else ""
-                message = f"{len(found)} sources ({', '.join(found[:2])}{more}): {message}"
+                (message,) = grouped(((name, message) for name in found), "sources")
             elif found and len(names) > 1:
                 message = f"{found[0]}: {message}"
             self._reporter(Event(kind="warning", message=message))
@@ -78,6 +78,7 @@ class JobSeries:
         self._nouns = {name: job.source.noun for name, job in jobs}
         self._before = 0
         self._started = False
+        self._warned = {f.path.name: set(f.plan().warnings) for f in folders}
         self.results: dict[str, Result] = {}
         self.failed: list[tuple[str, str]] = []
         nouns = set(self._nouns.values())
@@ -90,9 +91,7 @@ class JobSeries:
         elif event.kind in ("started", "progress", "chunk"):
             self._progress(event)
         elif event.kind == "warning":
-            name = Path(self._names[event.job]).name if event.job in self._names else ""
-            message = f"{name}: {event.message}" if name else event.message
-            self._reporter(msgspec.structs.replace(event, message=message))
+            self._warn(event.job, event.message)
         elif event.kind not in ("done", "failed", "cancelled"):
             self._reporter(event)
 
@@ -107,6 +106,9 @@ class JobSeries:
             result = self.results[name] = read_result(folder)
             self.failed += result.failed
             self._reporter.print_line(self._line(name))
+            if not isinstance(self._reporter, JsonReporter):  # which has them with "done"
+                for message in result.warnings:
+                    self._warn(name, message)
             return
         reason = event.message or "the job was cancelled"
         self.failed.append((source, reason))
@@ -132,6 +134,15 @@ class JobSeries:
             lines.append(f"{len(failed)} failed:")
             lines += [f"  {path}: {reason}" for path, reason in failed]
         return lines
+
+    def _warn(self, job: str, message: str) -> None:
+        """Report a warning of a job once, with the name of its source."""
+        if job not in self._names:
+            self._reporter(Event(kind="warning", message=message))
+        elif message not in self._warned[job]:
+            self._warned[job].add(message)
+            source = Path(self._names[job]).name
+            self._reporter(Event(kind="warning", job=job, message=f"{source}: {message}"))
 
     def _line(self, name: str) -> str:
         return summary_lines(self.results[name], self._nouns[name])[0]
@@ -176,7 +187,7 @@ def run_jobs(jobs: ForSources[JobFolder], worker_options: WorkerOptions, reporte
     if isinstance(reporter, JsonReporter):
         reporter(summary_event(series, others, len(jobs.skipped)))
     else:
-        reporter.end(series.summary(others, len(jobs.skipped)), len(failed))
+        reporter.end(series.summary(others, len(jobs.skipped)), failed)
     return exits.SOME_FAILED if failed else exits.DONE
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TextIO
 
@@ -32,6 +32,9 @@ class Reporter:
 
     noun = "frame"
 
+    def __init__(self) -> None:
+        self._named: set[tuple[str, str]] = set()  # failures that were printed
+
     def __call__(self, event: Event) -> None:
         if event.kind == "failed_item":
             self._print_failed(event)
@@ -47,30 +50,49 @@ class Reporter:
 
     def result(self, result: Result) -> None:
         """Print the summary of a finished job."""
+        self._name_all(result.failed)
         if result.failed:
             print_error(f"{len(result.failed)} of {_attempted(result)} {self.noun}s failed.")
 
-    def end(self, summary: list[str], failed: int) -> None:
+    def end(self, summary: Sequence[str], failed: Sequence[tuple[str, str]]) -> None:
         """Print the end of a command with several jobs.
 
         Args:
             summary: for a user, one fact a line.
-            failed: how many of its videos and images failed.
+            failed: ``(path, reason)`` of its videos and images that failed.
         """
+        self._name_all(failed)
         if failed:
-            print_error(f"{failed} of the videos and images failed.")
+            print_error(f"{len(failed)} failed.")
 
     def _print_failed(self, event: Event) -> None:
-        print_error(f"{event.data.get('path', '?')}: {event.message}")
+        path = str(event.data.get("path", "?"))
+        self._named.add((path, event.message))
+        print_error(f"{path}: {event.message}")
+
+    def _name_all(self, failed: Sequence[tuple[str, str]]) -> None:
+        """Print the failures that were not printed when they happened."""
+        for path, reason in failed:
+            if (path, reason) not in self._named:
+                self._named.add((path, reason))
+                print_error(f"{path}: {reason}")
 
 
 class JsonReporter(Reporter):
     """``--json``: one event per line on stdout, and nothing else there."""
 
     def __init__(self, file: TextIO | None = None) -> None:
+        super().__init__()
         self._file = file or sys.stdout
+        self._warned: set[tuple[str, str]] = set()
 
     def __call__(self, event: Event) -> None:
+        if event.kind == "warning":
+            self._warned.add((event.job, event.message))
+        for message in event.data.get("warnings", ()) if event.kind == "done" else ():
+            # Warnings of images are known when all are finished.
+            if not self._warned & {(event.job, message), ("", message)}:
+                self(Event(kind="warning", job=event.job, message=message))
         self._file.write(terminal.json_line(event) + "\n")
         self._file.flush()
 
@@ -82,6 +104,7 @@ class LinesReporter(Reporter):
     """Plain lines on stderr, few enough for a log file; the summary on stdout."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        super().__init__()
         self._clock = clock
         self._stage = ""
         #: When this run started, and the frames that earlier runs had done; None before that.
@@ -131,7 +154,7 @@ class LinesReporter(Reporter):
             if warning not in self._warned:
                 warn(warning)
 
-    def end(self, summary: list[str], failed: int) -> None:
+    def end(self, summary: Sequence[str], failed: Sequence[tuple[str, str]]) -> None:
         for line in summary:
             terminal.say(line)
 

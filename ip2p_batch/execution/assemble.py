@@ -15,6 +15,7 @@ from pathlib import Path
 from ..errors import IncompleteJob, OutputTaken, OutsideRoots
 from ..jobs.compatibility import mixed
 from ..jobs.folder import JobFolder
+from ..jobs.grouping import grouped
 from ..jobs.items import job_table_path, read_items, write_table
 from ..jobs.log import chunk_log
 from ..jobs.plan import ASSEMBLY, Plan, VideoChunk
@@ -201,10 +202,13 @@ def _join(folder: JobFolder, job: Job, plan: Plan, receipts: dict[str, Receipt])
 def _outcomes(
     folder: JobFolder, results: dict[int, ItemResult]
 ) -> tuple[list[tuple[str, str]], int, list[str]]:
-    """Return the failed images with their errors, the number of skipped ones, and warnings."""
+    """Return the failed images with their errors, the number of skipped ones, and warnings.
+
+    Equal warnings of several images are one line; the item table has those of each image.
+    """
     failed: list[tuple[str, str]] = []
     skipped = 0
-    warnings: list[str] = []
+    warnings: list[tuple[str, str]] = []
     for index, item in enumerate(folder.items()):
         if item.skipped:
             skipped += 1
@@ -213,6 +217,5 @@ def _outcomes(
         elif (result := results.get(index)) is not None:
             if result.error:
                 failed.append((item.source, result.error))
-            if result.warning:
-                warnings.append(f"{item.source}: {result.warning}")
-    return failed, skipped, warnings
+            warnings += ((item.source, line) for line in result.warning.splitlines())
+    return failed, skipped, grouped(warnings, "images")

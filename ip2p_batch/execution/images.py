@@ -120,7 +120,7 @@ def edit_images(run: ChunkRun, chunk: ImageChunk, new_session: NewSession) -> Ch
         except EditError as error:
             settle(index, error=error.message)
         else:
-            settle(index, warning="; ".join((*still.warnings, *sessions.notes(index))))
+            settle(index, warning="\n".join((*still.warnings, *sessions.notes(index))))
 
     size = sessions.first.session.batch_size
     with (

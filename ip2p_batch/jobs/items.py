@@ -99,7 +99,7 @@ def _images(folder: JobFolder, job: Job) -> Iterator[ItemStatus]:
                 row,
                 state=state,
                 reason=result.error,
-                warning=result.warning,
+                warning=result.warning.replace("\n", "; "),
                 seconds=seconds[number],
             )
         elif number in failed:

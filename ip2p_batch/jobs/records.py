@@ -61,7 +61,7 @@ class InferenceConfig(FrozenStruct, frozen=True, kw_only=True):
 
 
 class ItemResult(FrozenStruct, frozen=True, kw_only=True):
-    """Result of one image; ``error`` is empty where it was edited."""
+    """Result of one image; ``error`` is empty where it was edited, ``warning`` has a line each."""
 
     index: int
     error: str = ""

@@ -11,6 +11,7 @@ from pathlib import Path
 import msgspec
 
 from ..errors import OutputError, SourceError
+from ..jobs.grouping import grouped
 from ..jobs.spec import Decoding, Encoding, Item, Job
 from ..media.images import listing
 from ..media.images.formats import (
@@ -28,6 +29,8 @@ from ..recipe import Recipe
 from ..storage.publish import path_stamp
 from .guard import SourceGuard
 
+#: A warning lists at most this many reasons for which images cannot be edited.
+_REASONS = 6
 #: An error names at most this many images.
 _LISTED = 5
 
@@ -112,14 +115,18 @@ def image_warnings(items: Sequence[Item], notes: Sequence[str] = ()) -> list[str
     listing.
     """
     skipped = sum(item.skipped for item in items)
-    failed = sum(item.error is not None for item in items) - skipped
+    failed = [(i.source, i.error) for i in items if i.error is not None and not i.skipped]
     warnings = [*notes, *_other_formats(items)]
     if failed:
-        warnings.append(f"{failed} of {len(items)} images cannot be edited.")
-    if skipped:
+        kinds = grouped(failed, "images")
+        more = f"; and {len(kinds) - _REASONS} other reasons" if len(kinds) > _REASONS else ""
         warnings.append(
-            f"{skipped} images are skipped since their output exists (--overwrite replaces it)."
+            f"{len(failed)} of {len(items)} images cannot be edited: "
+            f"{'; '.join(kinds[:_REASONS])}{more}."
         )
+    if skipped:
+        text = "1 image is" if skipped == 1 else f"{skipped} images are"
+        warnings.append(f"{text} skipped since the output exists (--overwrite replaces it).")
     return warnings
 
 
