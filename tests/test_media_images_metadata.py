@@ -238,3 +238,13 @@ def test_equal_arguments_give_equal_files(tmp_path):
     for format_ in ("jpeg", "png", "webp", "tiff", "avif"):
         names = [tmp_path / f"{number}{FORMATS[format_]}" for number in range(2)]
         assert write(names[0], still) == write(names[1], still)
+
+
+def test_a_resolution_that_the_source_does_not_state_is_not_invented(tmp_path):
+    still = read_still(commented(tmp_path, "mine"))
+    assert still.dpi is None
+    write(tmp_path / "out.jpg", still)
+    assert read_still(tmp_path / "out.jpg").dpi is None
+    exif = Image.Exif()
+    exif[0x011A], exif[0x011B], exif[0x0128] = 300.0, 300.0, 2
+    assert read_still(save(tmp_path / "in.jpg", exif=exif)).dpi == (300, 300)

@@ -207,7 +207,8 @@ class OutputOptions(OptionGroup):
         bool,
         option(
             "--mark-ai/--no-mark-ai",
-            help="State in each image's XMP that it was edited with AI (IPTC DigitalSourceType).",
+            help="State in XMP that a result was edited with AI (IPTC DigitalSourceType)."
+            " Images except BMP, MP4 and MOV videos have a place for it.",
             panel=OUTPUT,
             default="mark-ai",
         ),

@@ -224,10 +224,11 @@ class Encoding(FrozenStruct, frozen=True, kw_only=True):
         quality: image quality 1-100 for lossy formats; None is the source's for JPEG to JPEG, else
             the format's default.
         metadata: what a result keeps of its source's metadata: ``all``, ``no-gps`` (all but GPS
-            coordinates) or ``none`` (only colour profile and resolution).
-        embed_recipe: whether results record their recipe.
+            coordinates) or ``none`` (of images only colour profile and resolution, of videos only
+            languages and chapters).
+        embed_recipe: whether images record their recipe.
         mark_ai: whether results state in XMP that they were edited with generative AI (IPTC digital
-            source type).
+            source type): images except BMP, and MP4 and MOV videos.
     """
 
     codec: VideoCodec | None = None

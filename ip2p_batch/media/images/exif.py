@@ -17,6 +17,7 @@ HEADER = b"Exif\0\0"
 #: EXIF 3.0, 4.6.6 (UserComment): eight bytes name the character code of what follows.
 _ASCII = b"ASCII\0\0\0"
 _UNICODE = b"UNICODE\0"
+_X_RESOLUTION = 0x011A
 _ORIENTATION, _COLOR_SPACE, _WIDTH, _HEIGHT = 0x0112, 0xA001, 0xA002, 0xA003
 _SRGB = 1
 _THUMBNAIL, _THUMBNAIL_SIZE = 0x0201, 0x0202
@@ -97,6 +98,11 @@ def of_tiff(data: Data, size: tuple[int, int]) -> Cleaned:
         return Cleaned(b"")
     cleaned = clean(_built(parts), size)
     return Cleaned(cleaned.block, (*lost, *cleaned.warnings))
+
+
+def has_resolution(block: bytes) -> bool:
+    """Whether a block states the pixels per inch or centimetre."""
+    return bool(block) and ifd.read_directories(block).first.get(_X_RESOLUTION) is not None
 
 
 def without_position(block: bytes) -> bytes:

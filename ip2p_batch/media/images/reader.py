@@ -12,7 +12,7 @@ from PIL import Image as Pillow
 
 from ...frame import FullImage, Image
 from ..depth import to_8_bits
-from . import metadata, tiff_page
+from . import exif, metadata, tiff_page
 from .color import Alpha, to_srgb
 from .formats import open_image, orientation, upright_size
 from .metadata import Metadata
@@ -77,7 +77,7 @@ def read_still(path: Path, *, deep: bool = False, max_pixels: int | None = None)
             format=name,
             metadata=kept,
             icc=pixels.profile,
-            dpi=_dpi(image, is_transposed=exif_orientation >= 5),
+            dpi=_dpi(image, kept.exif, is_transposed=exif_orientation >= 5),
             lossless=lossless,
             warnings=[*pixels.warnings, *_other_images(image), *kept.warnings],
         )
@@ -144,8 +144,11 @@ def _other_images(image: Pillow.Image) -> list[str]:
     return []
 
 
-def _dpi(image: Pillow.Image, *, is_transposed: bool) -> tuple[float, float] | None:
+def _dpi(image: Pillow.Image, block: bytes, *, is_transposed: bool) -> tuple[float, float] | None:
     dpi = image.info.get("dpi")
+    is_stated = image.info.get("jfif_unit") in (1, 2) or exif.has_resolution(block)
+    if image.format in ("JPEG", "MPO") and not is_stated:
+        return None  # Pillow gives 72 where there is EXIF without a resolution
     try:
         across, down = (float(value) for value in dpi)  # type: ignore[union-attr]
     except (TypeError, ValueError, ZeroDivisionError):

@@ -18,7 +18,7 @@ import numpy as np
 from ...errors import EditError
 from ...frame import FrameTable
 from ...jobs.spec import Encoding, VideoFacts
-from . import stream_copy
+from . import ai_mark, stream_copy
 from .codecs import codec_of
 from .containers import CONTAINERS
 from .header_plan import plan_headers, write_timecode
@@ -117,10 +117,10 @@ def join(
         stream_copy.set_rate(video, fraction(facts.frame_rate), target_format.counts_frames)
         if template.metadata.get("alpha_mode") == "1":  # else players do not look for opacity
             video.codec_context.pix_fmt = "yuva420p"
-        stream_copy.copy_stream_tags(container.streams[facts.stream], video)
+        stream_copy.copy_stream_tags(container.streams[facts.stream], video, encoding.metadata)
         plans = plan_streams(container, facts.stream, where)
         sound = SoundTimes(offset, kept, counts_samples=target_format.keeps_time_base)
-        routes = add_routes(plans, target, sound)
+        routes = add_routes(plans, target, sound, encoding.metadata)
         target.metadata.update(headers.tags)
         if headers.timecode:
             write_timecode(target, video.metadata, headers.timecode)
@@ -140,6 +140,8 @@ def join(
         for packet, stream in merge_by_time(video_packets, video, others):
             packet.stream = stream
             target.mux(packet)
+    if encoding.mark_ai and target_format.name in ai_mark.CONTAINERS:
+        ai_mark.append_mark(output)
 
 
 def _frames_before(facts: VideoFacts, table: FrameTable, start: int) -> int:

@@ -54,7 +54,7 @@ def plan_headers(
         edited: index of the edited stream.
         first_frame: frames of the source before the first edited one.
     """
-    tags = content_tags(source.metadata)
+    tags = content_tags(source.metadata, target.encoding.metadata)
     options: dict[str, str] = {}
     lost = _lost_tags(tags, target, options)
     is_reverse_domain = any("." in name for name in lost)
@@ -70,7 +70,7 @@ def plan_headers(
     if lost:
         named = ", ".join(sorted(lost))
         warnings.append(f"{target.suffix} files cannot hold these tags; they are left out: {named}")
-    code = source_timecode(source, edited)
+    code = source_timecode(source, edited) if target.encoding.metadata != "none" else ""
     kept = advanced(code, first_frame, target.rate) if code else ""
     if code and not (kept and _holds_timecode(kept, target)):
         kept = ""

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
+from ...jobs.spec import MetadataChoice
 from . import stream_copy
 from .packets import Route, TimeRange
 from .sample_times import sample_clock
@@ -43,8 +44,12 @@ def add_routes(
     plans: Sequence[StreamPlan],
     target: OutputContainer,
     times: SoundTimes,
+    choice: MetadataChoice = "all",
 ) -> dict[int, Route]:
     """Add a stream for each one that is kept, with its tags and flags.
+
+    Args:
+        choice: of the tags; see :class:`~ip2p_batch.jobs.spec.Encoding`.
 
     Returns:
         routes by the source's stream index; without attachments, which have no packets.
@@ -65,5 +70,5 @@ def add_routes(
             clock = sample_clock(original) if is_counted else None
             if original.type != "attachment":
                 routes[original.index] = Route(added, clock=clock)
-        stream_copy.copy_stream_tags(original, added)
+        stream_copy.copy_stream_tags(original, added, choice)
     return routes

@@ -8,6 +8,7 @@ from fractions import Fraction
 import av
 import av.error
 
+from ...jobs.spec import MetadataChoice
 from .packets import TimeRange
 from .pyav import fraction, ratio
 from .types import InputContainer, OutputContainer, Stream
@@ -18,6 +19,8 @@ _FILE_TAGS = {
     "encoder", "major_brand", "minor_version", "compatible_brands", "duration", "rotate",
     "vendor_id", "alpha_mode", "bps", "number_of_frames", "number_of_bytes", "software", "timecode",
 }  # fmt: skip
+#: Parts of names of tags that hold a position: ``com.apple.quicktime.location.ISO6709``.
+_POSITION_WORDS = ("location", "gps", "iso6709", "latitude", "longitude")
 #: Prefix of the tags in which mkvmerge stores counts and dates of the file.
 _STATISTICS = "_statistics_"
 
@@ -85,9 +88,9 @@ def add_copy(target: OutputContainer, stream: Stream) -> Stream:
     return target.add_stream_from_template(stream)
 
 
-def copy_stream_tags(original: Stream, copy: Stream) -> None:
+def copy_stream_tags(original: Stream, copy: Stream, choice: MetadataChoice = "all") -> None:
     """Copy title, language and flags of a stream."""
-    copy.metadata.update(content_tags(original.metadata))
+    copy.metadata.update(content_tags(original.metadata, choice))
     if original.type != "attachment":
         copy.disposition = original.disposition
 
@@ -116,10 +119,18 @@ def copy_chapters(
         target.set_chapters(chapters)
 
 
-def content_tags(tags: Mapping[str, str]) -> dict[str, str]:
-    """Tags that describe a source's content, and not its file."""
-    return {
-        name: value
-        for name, value in tags.items()
-        if name.lower().split("-")[0] not in _FILE_TAGS and not name.lower().startswith(_STATISTICS)
-    }
+def content_tags(tags: Mapping[str, str], choice: MetadataChoice = "all") -> dict[str, str]:
+    """Tags that describe a source's content, and not its file.
+
+    Args:
+        choice: see :class:`~ip2p_batch.jobs.spec.Encoding`; without metadata, languages are kept.
+    """
+    return {name: value for name, value in tags.items() if _is_kept(name.lower(), choice)}
+
+
+def _is_kept(name: str, choice: MetadataChoice) -> bool:
+    if choice == "none":
+        return name == "language"
+    if choice == "no-gps" and any(word in name for word in _POSITION_WORDS):
+        return False
+    return name.split("-")[0] not in _FILE_TAGS and not name.startswith(_STATISTICS)
