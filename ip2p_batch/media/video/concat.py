@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -24,7 +25,7 @@ from .containers import CONTAINERS
 from .header_plan import plan_headers, write_timecode
 from .packets import TimeRange, copied_packets, merge_by_time
 from .pyav import fraction, open_input, open_output, ratio
-from .routes import SoundTimes, add_routes
+from .routes import RouteTimes, add_routes
 from .segment_packets import decoding_order, timed_packets
 from .stream_plan import plan_streams
 from .timestamps import Times
@@ -118,9 +119,9 @@ def join(
         if template.metadata.get("alpha_mode") == "1":  # else players do not look for opacity
             video.codec_context.pix_fmt = "yuva420p"
         stream_copy.copy_stream_tags(container.streams[facts.stream], video, encoding.metadata)
-        plans = plan_streams(container, facts.stream, where)
-        sound = SoundTimes(offset, kept, counts_samples=target_format.keeps_time_base)
-        routes = add_routes(plans, target, sound, encoding.metadata)
+        plans = plan_streams(container, facts.stream, replace(where, options=headers.options))
+        moved = RouteTimes(offset, kept, counts_samples=target_format.keeps_time_base)
+        routes = add_routes(container, plans, target, moved, encoding.metadata)
         target.metadata.update(headers.tags)
         if headers.timecode:
             write_timecode(target, video.metadata, headers.timecode)

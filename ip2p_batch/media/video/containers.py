@@ -22,6 +22,8 @@ class Container:
         alpha_codec: the same for a source with transparency; empty if no codec keeps it there.
         is_default: whether a source in such a container gets a result in one.
         counts_frames: whether it stores no times, but only frames at one constant rate.
+        text: FFmpeg's encoder of its text subtitles; empty if it has none.
+        data: whether it holds streams of other data.
         copies: decoders of the streams that can be copied; empty: all that the muxer accepts.
     """
 
@@ -33,6 +35,8 @@ class Container:
     is_default: bool = True
     counts_frames: bool = False
     copies: frozenset[str] = frozenset()
+    text: str = ""
+    data: bool = False
 
 
 #: Streams that MPEG transport streams can name, by FFmpeg's decoders. The muxer takes all others,
@@ -44,13 +48,25 @@ _TRANSPORT_STREAMS = frozenset({
 
 #: Containers by the suffix of the output.
 CONTAINERS: Mapping[str, Container] = {
-    ".mp4": Container("mp4", keeps_time_base=True),
-    ".m4v": Container("mp4", keeps_time_base=True),
+    ".mp4": Container("mp4", keeps_time_base=True, text="mov_text", data=True),
+    ".m4v": Container("mp4", keeps_time_base=True, text="mov_text", data=True),
     # QuickTime files have no FLAC.
-    ".mov": Container("mov", keeps_time_base=True, sound=("pcm", "aac"), alpha_codec="prores"),
-    ".mkv": Container("matroska", keeps_time_base=False, alpha_codec="ffv1"),
+    ".mov": Container(
+        "mov",
+        keeps_time_base=True,
+        sound=("pcm", "aac"),
+        text="mov_text",
+        data=True,
+        alpha_codec="prores",
+    ),
+    ".mkv": Container("matroska", keeps_time_base=False, text="subrip", alpha_codec="ffv1"),
     ".webm": Container(
-        "webm", keeps_time_base=False, sound=("opus",), codec="av1", alpha_codec="vp9"
+        "webm",
+        keeps_time_base=False,
+        sound=("opus",),
+        text="webvtt",
+        codec="av1",
+        alpha_codec="vp9",
     ),
     ".ts": Container(
         "mpegts",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import cast
 
 import av
@@ -55,17 +55,16 @@ def plan_headers(
         first_frame: frames of the source before the first edited one.
     """
     tags = content_tags(source.metadata, target.encoding.metadata)
-    options: dict[str, str] = {}
-    lost = _lost_tags(tags, target, options)
+    lost = _lost_tags(tags, target)
     is_reverse_domain = any("." in name for name in lost)
     if is_reverse_domain and target.container.name in ("mp4", "mov"):
-        options = {"movflags": "+use_metadata_tags"}
+        target = replace(target, options={"movflags": "+use_metadata_tags"})
         tags |= {
             _APPLE_PREFIX + name.lower(): value
             for name, value in tags.items()
             if name.lower() in _APPLE_NAMES and _APPLE_PREFIX + name.lower() not in tags
         }
-        lost = _lost_tags(tags, target, options)
+        lost = _lost_tags(tags, target)
     warnings = []
     if lost:
         named = ", ".join(sorted(lost))
@@ -78,7 +77,7 @@ def plan_headers(
             f"The source's timecode {code} is left out: {target.suffix} files cannot hold it at "
             f"{float(target.rate):.5g} frames per second."
         )
-    return HeaderPlan(tags, kept or "", options, tuple(warnings))
+    return HeaderPlan(tags, kept or "", target.options, tuple(warnings))
 
 
 def source_timecode(source: InputContainer, edited: int) -> str:
@@ -92,11 +91,11 @@ def source_timecode(source: InputContainer, edited: int) -> str:
     return ""
 
 
-def _lost_tags(tags: Mapping[str, str], target: Target, options: Mapping[str, str]) -> list[str]:
+def _lost_tags(tags: Mapping[str, str], target: Target) -> list[str]:
     """Names of tags that are not in a file of the target's kind after they were written."""
     memory = io.BytesIO()
     try:
-        with trial(target, memory, dict(options)) as attempt:
+        with trial(target, memory) as attempt:
             attempt.file.metadata.update(tags)
             for packet in attempt.packets:
                 attempt.file.mux(packet)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
@@ -191,8 +192,9 @@ def check_output(source: Path, output: Path, facts: VideoFacts, encoding: Encodi
         sample = _sample_segment(Path(folder), facts, encoding)
         with open_input(source) as container:
             target = Target(output, suffix, encoding, sample, fraction(facts.frame_rate))
-            plans = plan_streams(container, facts.stream, target)
             headers = plan_headers(container, facts.stream, target)
+            target = replace(target, options=headers.options)
+            plans = plan_streams(container, facts.stream, target)
     return [*(plan.warning for plan in plans if plan.warning), *headers.warnings]
 
 

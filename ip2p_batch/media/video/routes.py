@@ -11,13 +11,14 @@ from . import stream_copy
 from .packets import Route, TimeRange
 from .sample_times import sample_clock
 from .sound import SoundConverter, add_sound
-from .stream_plan import StreamPlan
-from .types import OutputContainer, Stream
+from .stream_plan import StreamPlan, cover_image
+from .subtitles import SubtitleConverter, add_subtitles
+from .types import InputContainer, OutputContainer, Stream
 
 
 @dataclass(frozen=True, slots=True)
-class SoundTimes:
-    """How the times of sound become those of the output.
+class RouteTimes:
+    """How the times of the source become those of the output.
 
     Attributes:
         offset: seconds to subtract from every time of the source.
@@ -41,9 +42,10 @@ class SoundTimes:
 
 
 def add_routes(
+    source: InputContainer,
     plans: Sequence[StreamPlan],
     target: OutputContainer,
-    times: SoundTimes,
+    times: RouteTimes,
     choice: MetadataChoice = "all",
 ) -> dict[int, Route]:
     """Add a stream for each one that is kept, with its tags and flags.
@@ -60,10 +62,16 @@ def add_routes(
         if plan.action == "omit":
             continue
         codec = times.codec_to_cut(original) if plan.action == "copy" else plan.codec
-        if codec:
+        if plan.action == "text":
+            added = add_subtitles(target, original, codec)
+            text = SubtitleConverter(original, added, times.offset, times.kept)
+            routes[original.index] = Route(added, text)
+        elif plan.action == "cover":
+            added = stream_copy.add_cover(target, original, cover_image(source, original))
+        elif codec:
             added = add_sound(target, original, codec)
-            converter = SoundConverter(original, added, times.offset, times.kept)
-            routes[original.index] = Route(added, converter)
+            sound = SoundConverter(original, added, times.offset, times.kept)
+            routes[original.index] = Route(added, sound)
         else:
             added = stream_copy.add_copy(target, original)
             is_counted = times.counts_samples and original.type == "audio"

@@ -88,10 +88,23 @@ def add_copy(target: OutputContainer, stream: Stream) -> Stream:
     return target.add_stream_from_template(stream)
 
 
+def add_cover(target: OutputContainer, stream: Stream, image: bytes) -> Stream:
+    """Add a cover as an attachment, with the name by which Matroska players find it.
+
+    Args:
+        stream: of the source.
+        image: its only packet.
+    """
+    kind = "png" if stream.codec_context.name == "png" else "jpeg"
+    suffix = {"png": "png", "jpeg": "jpg"}[kind]
+    name = stream.metadata.get("filename", f"cover.{suffix}")
+    return target.add_attachment(name, stream.metadata.get("mimetype", f"image/{kind}"), image)
+
+
 def copy_stream_tags(original: Stream, copy: Stream, choice: MetadataChoice = "all") -> None:
     """Copy title, language and flags of a stream."""
     copy.metadata.update(content_tags(original.metadata, choice))
-    if original.type != "attachment":
+    if copy.type != "attachment":
         copy.disposition = original.disposition
 
 

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import io
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
+
+import av
 
 from ...errors import OutputError
 from .pyav import open_input
 from .sound import SOUND_CODECS, add_sound
 from .stream_copy import add_copy, copyable_streams
 from .streams import is_cover
+from .subtitles import TEXT_DECODERS, TEXT_LABELS
 from .trial import REFUSALS, Target, trial
 from .types import InputContainer, Packet, Stream
+
+#: Decoders of covers that Matroska players know as attachments.
+_COVERS = {"mjpeg", "png"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,13 +28,14 @@ class StreamPlan:
 
     Attributes:
         stream: of the source.
-        action: copy it, convert its sound, or leave it out.
-        codec: name of :data:`~.sound.SOUND_CODECS`, for sound that is converted.
+        action: copy it, convert its sound or its text, attach it as a cover, or leave it out.
+        codec: name of :data:`~.sound.SOUND_CODECS` for sound that is converted, and FFmpeg's
+            encoder for text.
         warning: a line for the user; empty if the stream is kept as it is, or left out on request.
     """
 
     stream: Stream
-    action: Literal["copy", "sound", "omit"]
+    action: Literal["copy", "sound", "text", "cover", "omit"]
     codec: str = ""
     warning: str = ""
 
@@ -41,27 +49,50 @@ def plan_streams(source: InputContainer, edited: int, target: Target) -> list[St
     Raises:
         OutputError: the container cannot hold the sound as ``target.encoding`` requests it.
     """
-    plans = []
-    for stream in copyable_streams(source, edited):
-        if stream.type == "audio":
-            plans.append(_plan_sound(source, stream, target))
-        elif _accepts(source, stream, target):
-            plans.append(StreamPlan(stream, "copy"))
-        elif _is_empty(source, stream):
-            plans.append(StreamPlan(stream, "omit"))
-        else:
-            warning = f"{target.suffix} files cannot hold the source's {describe(stream)}"
-            plans.append(StreamPlan(stream, "omit", warning=f"{warning}; it is left out."))
-    return plans
+    return [_plan(source, stream, target) for stream in copyable_streams(source, edited)]
+
+
+def _plan(source: InputContainer, stream: Stream, target: Target) -> StreamPlan:
+    if stream.type == "audio":
+        return _plan_sound(source, stream, target)
+    name = describe(stream)
+    if stream.type == "video" and is_cover(stream) and target.container.name == "matroska":
+        return StreamPlan(stream, "cover" if stream.codec_context.name in _COVERS else "copy")
+    if _accepts(source, stream, target):
+        return StreamPlan(stream, "copy")
+    if _is_empty(source, stream):
+        return StreamPlan(stream, "omit")
+    encoder = target.container.text
+    if stream.type == "subtitle" and encoder and _is_text(stream):
+        reason = f"since {target.suffix} files cannot hold it"
+        warning = f"The source's {name} is converted to {TEXT_LABELS[encoder]}, {reason}."
+        return StreamPlan(stream, "text", encoder, warning)
+    warning = f"{target.suffix} files cannot hold the source's {name}; it is left out."
+    return StreamPlan(stream, "omit", warning=warning)
+
+
+def cover_image(source: InputContainer, stream: Stream) -> bytes:
+    """The file of a cover."""
+    with open_input(Path(source.name)) as container:
+        packet = _first_packet(container, container.streams[stream.index])
+        return b"" if packet is None else bytes(packet)
+
+
+def _is_text(stream: Stream) -> bool:
+    context = getattr(stream, "codec_context", None)
+    return context is not None and context.name in TEXT_DECODERS
 
 
 def describe(stream: Stream) -> str:
     """Name a stream in a message: ``eng subtitle stream (mov_text)``."""
+    if stream.type == "attachment":
+        return f"attachment {stream.name or stream.metadata.get('filename', '')}".rstrip()
     kind = stream.type
     if kind == "video":
         kind = "cover image" if is_cover(stream) else "second video"
     context = getattr(stream, "codec_context", None)
-    codec = f" ({context.name})" if context is not None else ""
+    name = context.name if context is not None else stream.metadata.get("handler_name", "")
+    codec = f" ({name})" if name else ""
     language = stream.metadata.get("language", "und")
     return f"{'' if language == 'und' else language + ' '}{kind} stream{codec}"
 
@@ -115,7 +146,7 @@ def _accepts(source: InputContainer, stream: Stream, target: Target) -> bool:
     Writes the header, the video and the stream's first packet to memory: some muxers refuse a
     stream only at its first packet.
     """
-    if stream.type not in ("audio", "subtitle", "video", "attachment"):
+    if stream.type == "data" and not target.container.data:
         return False
     if stream.type == "video" and not is_cover(stream):
         return False  # a second camera angle would be in the output unedited
@@ -124,17 +155,27 @@ def _accepts(source: InputContainer, stream: Stream, target: Target) -> bool:
         return False
     try:
         # Opened again, so that the caller's position does not change.
-        with open_input(Path(source.name)) as container, trial(target) as attempt:
+        memory = io.BytesIO()
+        with open_input(Path(source.name)) as container, trial(target, memory) as attempt:
             original = container.streams[stream.index]
             copy = add_copy(attempt.file, original)
+            if original.type != "attachment":
+                copy.disposition = original.disposition
             for packet in attempt.packets:
                 attempt.file.mux(packet)
             if original.type != "attachment" and (first := _first_packet(container, original)):
                 first.stream = copy
                 attempt.file.mux(first)
+        return not (stream.type == "video" and is_cover(stream)) or _has_cover(memory)
     except REFUSALS:
         return False
-    return True
+
+
+def _has_cover(memory: io.BytesIO) -> bool:
+    """Whether a file has a cover. Some muxers leave it out, or make it a second video track."""
+    memory.seek(0)
+    with av.open(memory) as file:
+        return any(is_cover(stream) for stream in cast(InputContainer, file).streams.video)
 
 
 def _encodes(stream: Stream, codec: str, target: Target) -> bool:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
 from typing import cast
@@ -33,6 +33,7 @@ class Target:
         encoding: requested by the user.
         sample: a segment with video as the output will have it.
         rate: frames per second.
+        options: of the muxer.
     """
 
     output: Path
@@ -40,6 +41,7 @@ class Target:
     encoding: Encoding
     sample: Path
     rate: Fraction
+    options: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def container(self) -> Container:
@@ -62,19 +64,16 @@ class Trial:
 
 
 @contextmanager
-def trial(
-    target: Target, memory: io.BytesIO | None = None, options: dict[str, str] | None = None
-) -> Iterator[Trial]:
+def trial(target: Target, memory: io.BytesIO | None = None) -> Iterator[Trial]:
     """Open a file in memory with the edited video.
 
     Args:
         memory: where to write; None: the content is not needed.
-        options: of the muxer.
     """
     with (
         open_input(target.sample) as segment,
         av.open(
-            memory or io.BytesIO(), "w", format=target.container.name, options=options or {}
+            memory or io.BytesIO(), "w", format=target.container.name, options=dict(target.options)
         ) as file,
     ):
         output = cast(OutputContainer, file)

@@ -186,7 +186,11 @@ class OutputContainer(Protocol):
     metadata: dict[str, str]
 
     def add_stream(
-        self, codec_name: str, *, rate: Fraction | int, options: dict[str, str] | None = None
+        self,
+        codec_name: str,
+        *,
+        rate: Fraction | int | None = None,
+        options: dict[str, str] | None = None,
     ) -> Stream: ...
     def add_stream_from_template(
         self, template: Stream, *, opaque: bool | None = None

@@ -1,0 +1,116 @@
+"""Streams next to the edited one: covers, attachments and data, kept or named."""
+
+import io
+from typing import Any
+
+import av
+import pytest
+from PIL import Image
+
+from ip2p_batch.jobs.spec import Encoding
+from ip2p_batch.media.video import probe
+from ip2p_batch.media.video.output import check_output
+from ip2p_batch.media.video.streams import is_cover
+
+from . import clips
+from .test_media_video_concat import joined
+
+
+def image(kind="JPEG"):
+    memory = io.BytesIO()
+    Image.new("RGB", (32, 32), (200, 30, 30)).save(memory, kind)
+    return memory.getvalue()
+
+
+def with_cover(path, folder, data, *, keys=False):
+    """Write a video with a cover: an attachment in Matroska, else MP4's own."""
+    plain = clips.make(folder / "plain.mp4", 20, audio="aac")
+    with av.open(str(plain)) as film, av.open(str(path), "w") as target:
+        streams: dict[int, Any] = {
+            s.index: target.add_stream_from_template(s) for s in film.streams
+        }
+        if path.suffix == ".mkv":
+            target.add_attachment("cover.jpg", "image/jpeg", data)
+        else:
+            name = "png" if data[1:4] == b"PNG" else "mjpeg"
+            cover: Any = target.add_mux_stream(name, width=32, height=32)
+            cover.disposition = type(cover.disposition).attached_pic
+        for packet in film.demux():
+            if packet.size:
+                packet.stream = streams[packet.stream.index]
+                target.mux(packet)
+        if path.suffix != ".mkv":
+            packet = av.Packet(data)
+            packet.stream, packet.pts, packet.dts = cover, 0, 0
+            target.mux(packet)
+    return path
+
+
+def covers(path):
+    """The covers' bytes, and the number of other video streams."""
+    with av.open(str(path)) as container:
+        found = [s for s in container.streams.video if is_cover(s)]  # type: ignore[arg-type]
+        others = len(container.streams.video) - len(found)
+        indexes = [s.index for s in found]
+    images = []
+    for index in indexes:
+        with av.open(str(path)) as container:
+            packets = container.demux(container.streams[index])
+            images += [bytes(packet) for packet in packets if packet.size]
+    return images, others
+
+
+@pytest.mark.parametrize(
+    ("source", "kind"), [("s.mkv", "JPEG"), ("s.mp4", "JPEG"), ("s.mp4", "PNG")]
+)
+@pytest.mark.parametrize("suffix", [".mkv", ".mp4"])
+def test_a_cover_stays_a_cover(tmp_path, source, suffix, kind):
+    data = image(kind)
+    path = with_cover(tmp_path / source, tmp_path, data)
+    assert covers(path) == ([data], 1)
+    for name in ("first", "second"):  # the result as a source keeps it, too
+        folder = tmp_path / name
+        folder.mkdir()
+        facts = probe.index_video(path).facts
+        assert check_output(path, folder / f"o{suffix}", facts, Encoding()) == []
+        path, _, _ = joined(path, folder, Encoding(), suffix=suffix)
+        assert covers(path) == ([data], 1)
+        if suffix == ".mkv":
+            with av.open(str(path)) as container:
+                tags = next(s.metadata for s in container.streams if s.index == 2)
+            assert tags["filename"] == ("cover.png" if kind == "PNG" else "cover.jpg")
+            assert tags["mimetype"] == f"image/{kind.lower()}"
+
+
+@pytest.mark.parametrize("suffix", [".mov", ".ts", ".avi"])
+def test_a_cover_never_becomes_a_video_track(tmp_path, suffix):
+    path = with_cover(tmp_path / "s.mkv", tmp_path, image())
+    facts = probe.index_video(path).facts
+    encoding = Encoding(codec="ffv1" if suffix == ".avi" else "h264")
+    warnings = check_output(path, tmp_path / f"o{suffix}", facts, encoding)
+    assert any("cover image" in warning for warning in warnings)
+    output, _, _ = joined(path, tmp_path, encoding, suffix=suffix)
+    assert covers(output) == ([], 1)
+
+
+def test_what_is_left_out_is_named(tmp_path):
+    source = tmp_path / "s.mkv"
+    plain = clips.make(tmp_path / "plain.mkv", 20)
+    with av.open(str(plain)) as film, av.open(str(source), "w") as target:
+        video = target.add_stream_from_template(film.streams.video[0])
+        images = target.add_mux_stream("hdmv_pgs_subtitle")
+        images.metadata["language"] = "ger"
+        target.add_attachment("Font One.ttf", "font/ttf", b"\0\1\0\0")
+        for packet in film.demux(video=0):
+            if packet.size:
+                packet.stream = video
+                target.mux(packet)
+        packet = av.Packet(b"\x80\0\0")
+        packet.stream, packet.pts, packet.dts = images, 0, 0
+        target.mux(packet)
+    facts = probe.index_video(source).facts
+    warnings = check_output(source, tmp_path / "o.mp4", facts, Encoding())
+    assert len(warnings) == 2
+    assert "ger subtitle stream (pgssub)" in warnings[0] and "left out" in warnings[0]
+    assert "attachment Font One.ttf" in warnings[1] and "left out" in warnings[1]
+    assert check_output(source, tmp_path / "o.mkv", facts, Encoding()) == []
