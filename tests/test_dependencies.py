@@ -14,6 +14,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 RUNTIME = [Requirement(line) for line in PROJECT["dependencies"]]
 TRAIN = [Requirement(line) for line in PROJECT["optional-dependencies"]["train"]]
 PARQUET = [Requirement(line) for line in PROJECT["optional-dependencies"]["parquet"]]
+JXL = [Requirement(line) for line in PROJECT["optional-dependencies"]["jxl"]]
 #: The first is the project itself, for its extra.
 DEV = [Requirement(line) for line in PROJECT["optional-dependencies"]["dev"][1:]]
 #: Torch pins these itself, and they differ from one build of it to the next.
@@ -35,13 +36,19 @@ def section(title: str) -> set[str]:
 
 @pytest.mark.parametrize(
     ("title", "wanted"),
-    [("Runtime", RUNTIME), ("Training", TRAIN), ("Parquet", PARQUET), ("Development", DEV)],
+    [
+        ("Runtime", RUNTIME),
+        ("Training", TRAIN),
+        ("Parquet", PARQUET),
+        ("JPEG XL", JXL),
+        ("Development", DEV),
+    ],
 )
 def test_each_dependency_has_its_line_and_each_line_its_dependency(title, wanted):
     assert section(title) == {requirement.name for requirement in wanted}
 
 
-@pytest.mark.parametrize("requirement", RUNTIME + TRAIN + PARQUET + DEV, ids=lambda r: r.name)
+@pytest.mark.parametrize("requirement", RUNTIME + TRAIN + PARQUET + JXL + DEV, ids=lambda r: r.name)
 def test_the_pinned_version_lies_in_the_range(requirement):
     pin = pins()[canonicalize_name(requirement.name)]
     assert requirement.specifier.contains(pin, prereleases=True)
@@ -49,7 +56,9 @@ def test_the_pinned_version_lies_in_the_range(requirement):
 
 def test_every_package_that_comes_along_is_pinned_too():
     pinned, seen = pins(), set()
-    waiting = [(requirement, "this project") for requirement in RUNTIME + TRAIN + PARQUET + DEV]
+    waiting = [
+        (requirement, "this project") for requirement in RUNTIME + TRAIN + PARQUET + JXL + DEV
+    ]
     while waiting:
         requirement, wanted_by = waiting.pop()
         name = canonicalize_name(requirement.name)

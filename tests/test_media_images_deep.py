@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from ip2p_batch.media.images.deep import decode_16_bits
-from ip2p_batch.media.images.formats import open_image
+from ip2p_batch.media.images.opening import open_image
 
 from . import pictures
 

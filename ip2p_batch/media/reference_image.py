@@ -11,7 +11,7 @@ from PIL import Image as Pillow
 
 from ..errors import EditError, SourceError
 from ..frame import Image
-from .images.formats import open_image
+from .images.opening import open_image
 from .images.reader import read_image
 from .resize import Resize
 from .source import classify_source

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Literal
 
 from ..errors import SourceError
-from .images.formats import READ_ONLY, SUFFIXES, UNSUPPORTED, open_image
+from .images.formats import READ_ONLY, SUFFIXES, UNSUPPORTED
+from .images.opening import open_image
 from .table import TABLES
 from .video.pyav import describe_error
 

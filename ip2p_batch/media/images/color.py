@@ -19,12 +19,13 @@ from PIL import ImageCms
 
 from ...frame import FullImage
 from ..depth import Samples8, Samples16, to_8_bits, to_16_bits
-from . import heif_boxes, matrix_profile, tiff_colors, tiff_page, tiff_samples
+from . import heif_boxes, jpeg_xl, matrix_profile, tiff_colors, tiff_page, tiff_samples
 from .color_space import ColorSpace, srgb_matrix_profile
 from .declared_color import Declared, declared_color
 from .deep import decode_16_bits
 from .heif import HeifFile
 from .heif_image import heif_of
+from .unsupported import UnsupportedSamplesError
 
 Alpha = Samples8 | Samples16
 
@@ -79,6 +80,10 @@ def to_srgb(image: Pillow.Image, name: str, *, deep: bool = False) -> Pixels:
     samples = decode_16_bits(image, name) if depth > 8 else None
     reduced = f"{depth}-bit samples"
     if samples is None:
+        if image.mode == "F":
+            raise UnsupportedSamplesError("of a kind that cannot be edited: floating-point grey")
+        if name == "jxl" and _jpeg_xl_header(image).is_animation:
+            warnings.append("holds several images; only the first is edited")
         image.load()  # verify() would accept truncated files
         if depth > 8:
             warnings.append(f"{reduced} reduced to 8 bits")
@@ -182,9 +187,17 @@ def _depth(image: Pillow.Image, name: str) -> int:
     tiles = getattr(image, "tile", ())
     if name == "png" and any(";16" in str(tile[3]) for tile in tiles):
         return 16
+    if name == "jxl":
+        return _jpeg_xl_header(image).bits or 8
     if name == "jp2":
         return _jpeg_2000_depth(image)
     return _avif_depth(image) if name == "avif" else 8
+
+
+def _jpeg_xl_header(image: Pillow.Image) -> jpeg_xl.Header:
+    """The header of an opened JPEG XL image."""
+    data: bytes = getattr(image, "fc", b"")
+    return jpeg_xl.read_header(io.BytesIO(data))
 
 
 def _jpeg_2000_depth(image: Pillow.Image) -> int:

@@ -21,7 +21,7 @@ _NATIVE = "L" if sys.byteorder == "little" else "B"
 
 
 def decode_16_bits(image: Pillow.Image, name: str) -> Samples16 | None:
-    """Decode a PNG of 16-bit samples, or JPEG 2000 grey of more than 8 bits, completely.
+    """Decode a PNG of 16-bit samples, or grey of JPEG 2000 and JPEG XL with more than 8 bits.
 
     Args:
         image: opened, not yet loaded.
@@ -36,7 +36,7 @@ def decode_16_bits(image: Pillow.Image, name: str) -> Samples16 | None:
         Exception: Pillow's decoders raise errors of any kind on damaged files.
     """
     file = getattr(image, "fp", None)
-    if name not in ("png", "jp2") or file is None:
+    if name not in ("png", "jp2", "jxl") or file is None:
         return None
     if image.mode.startswith("I;16"):
         image.load()

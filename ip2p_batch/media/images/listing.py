@@ -12,15 +12,7 @@ import msgspec
 from ...errors import SourceError
 from ...jobs.spec import Item
 from ..video.suffixes import VIDEO_SUFFIXES, is_transport_stream, may_be_text
-from .formats import (
-    READ_ONLY,
-    SUFFIXES,
-    UNSUPPORTED,
-    open_image,
-    size_error,
-    suffix_format,
-    upright_size,
-)
+from .formats import READ_ONLY, SUFFIXES, UNSUPPORTED, size_error, suffix_format
 from .manifest import read_manifest
 from .naming import (
     Listing,
@@ -30,6 +22,7 @@ from .naming import (
     reject_conflicts,
     with_format_suffix,
 )
+from .opening import open_image, upright_size
 from .walk import FolderWalk, Found
 
 __all__ = ["Listing", "find_items", "list_folder", "measure_items", "read_manifest"]

@@ -14,8 +14,8 @@ from ...frame import FullImage, Image
 from ..depth import to_8_bits
 from . import exif, metadata, tiff_page
 from .color import Alpha, to_srgb
-from .formats import open_image, orientation, upright_size
 from .metadata import Metadata
+from .opening import open_image, orientation, upright_size
 
 
 @dataclass(slots=True, eq=False)
