@@ -179,6 +179,28 @@ def test_cmyk_of_16_bits_is_edited_in_8_with_a_warning(tmp_path):
     assert "16-bit samples reduced to 8 bits" in still.warnings
 
 
+def test_a_palette_of_16_bits_is_looked_up(tmp_path):
+    table = RNG.integers(0, 256, (3, 65536))
+    more = {320: ("H", (table * 257).ravel().tolist())}
+    still = read(tmp_path, pictures.tiff(GREY, photometric=3, more=more))
+    assert np.array_equal(still.image, table.T[GREY[..., 0]])
+
+
+@pytest.mark.parametrize(("photometric", "offset"), [(8, 0), (9, 128)])
+def test_lab_of_16_bits_looks_as_lab_of_8_bits(tmp_path, photometric, offset):
+    shallow = RNG.integers(0, 256, (40, 52, 3)).astype(np.uint8)
+    shallow[..., 1:] = RNG.integers(-30, 30, (40, 52, 2)).astype(np.int8).view(np.uint8)
+    expected = read(tmp_path, pictures.tiff(shallow, photometric=8)).image
+    lab = shallow.astype(np.uint16)
+    lab[..., 1:] += offset
+    lab[..., 1:] %= 256
+    deep = lab * np.uint16(256) + (lab if photometric == 8 else 0) * np.array([1, 0, 0], np.uint16)
+    still = read(tmp_path, pictures.tiff(deep, photometric=photometric))
+    assert np.array_equal(still.image, expected)
+    still = read(tmp_path, pictures.tiff(lab.astype(np.uint8), photometric=photometric))
+    assert np.array_equal(still.image, expected)
+
+
 @pytest.mark.parametrize("bits", [2, 4, 6, 10, 12, 14])
 @pytest.mark.parametrize("channels", [1, 3])
 def test_packed_samples_are_taken_apart(tmp_path, bits, channels):
@@ -222,7 +244,7 @@ def test_jpeg_2000_and_webp_in_tiff_are_decoded(tmp_path, orientation):
         (RGB.astype(np.uint32), {}, "32-bit RGB"),
         (RGB, {"more": {339: ("H", [2, 2, 2])}}, "16-bit signed RGB"),
         (RGB, {"photometric": 6}, "16-bit YCbCr"),
-        (GREY, {"photometric": 3}, "16-bit palette"),
+        (GREY.astype(np.float16), {"photometric": 3}, "16-bit float palette"),
         (GREY, {"photometric": 32803}, "16-bit camera raw"),
         (RGB, {"more": {259: ("H", [34887])}}, "LERC of 16-bit RGB"),
         (RGB, {"more": {258: ("H", [16, 16, 8])}}, "samples of 16, 16, 8 bits"),

@@ -72,6 +72,17 @@ def test_bad_photos_are_listed_and_the_others_are_used(photos, tmp_path):
     assert result.bad[0].reason == "text, not an image"
 
 
+def test_links_out_of_the_folder_of_photos_are_followed_on_request(photos, tmp_path):
+    outside = save(tmp_path / "blobs" / "1f2e.png", scene(64, 64))
+    (photos / "linked.png").symlink_to(outside)
+    result = make_dataset(photos, tmp_path / "one", SMALL)
+    assert result.photos == 3 and "--follow-links" in result.bad[0].reason
+    arguments = ["dataset", str(photos), "-o", str(tmp_path / "two"), "--size", "64"]
+    done = CliRunner().invoke(app, [*arguments, "--per-photo", "1", "--follow-links"])
+    assert done.exit_code == 0, done.output
+    assert len(table(tmp_path / "two")) == 4
+
+
 def test_an_existing_dataset_and_an_empty_folder_are_refused(photos, tmp_path):
     make_dataset(photos, tmp_path / "p", SMALL)
     with pytest.raises(OutputError, match="already contains a dataset"):

@@ -87,6 +87,14 @@ class DatasetOptions(OptionGroup):
     seed: Annotated[
         int, option("--seed", metavar="N", help="Random seed.", panel=PAIRS, default="0")
     ] = 0
+    follow_links: Annotated[
+        bool,
+        option(
+            "--follow-links",
+            help="Follow the links of the folder of photos to files and folders outside of it.",
+            panel=PAIRS,
+        ),
+    ] = False
 
 
 def dataset(
@@ -146,7 +154,11 @@ def _make(
 
     names = tuple(name.strip() for name in options.edits.split(",") if name.strip())
     config = DatasetConfig(
-        size=options.size, per_photo=options.per_photo, edits=names, seed=options.seed
+        size=options.size,
+        per_photo=options.per_photo,
+        edits=names,
+        seed=options.seed,
+        follow_links=options.follow_links,
     )
 
     def progress(done: int, total: int) -> None:

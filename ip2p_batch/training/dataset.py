@@ -17,7 +17,7 @@ from ..errors import OutputError, RecipeError, SourceError
 from ..frame import Image
 from ..jobs.spec import Encoding
 from ..media.images.formats import FORMATS_TEXT
-from ..media.images.listing import find_items
+from ..media.images.listing import list_folder
 from ..media.images.reader import Still, read_image
 from ..media.images.writer import write_still
 from ..media.resize import Resize
@@ -39,6 +39,7 @@ class DatasetConfig(msgspec.Struct, frozen=True, kw_only=True):
         per_photo: different edits per photo, at least 1.
         edits: names of the reference edits to draw from; empty means all.
         seed: seed of the drawn edits and instructions.
+        follow_links: follow the links of the folder of photos to files and folders outside of it.
 
     Raises:
         RecipeError: an option is out of range, or an edit is unknown.
@@ -48,6 +49,7 @@ class DatasetConfig(msgspec.Struct, frozen=True, kw_only=True):
     per_photo: int = 4
     edits: tuple[str, ...] = ()
     seed: int = 0
+    follow_links: bool = False
 
     def __post_init__(self) -> None:
         unknown = [name for name in self.edits if name not in REFERENCE_EDITS]
@@ -100,7 +102,7 @@ def make_dataset(
             path=output,
             hint="Choose another folder with -o.",
         )
-    items = find_items(photos, output)
+    items = list_folder(photos, output, follow_links=config.follow_links).items
     lines: list[str] = []
     bad: list[BadRow] = []
     for number, item in enumerate(items):

@@ -54,7 +54,8 @@ def decode(page: Page) -> Colors:
     if kind.alpha:
         alpha = _scaled(stored[..., -1], kind)
     if kind.photometric == 3:
-        shades = color_map(page)[np.minimum(colors[..., 0], (1 << kind.bits) - 1)]
+        table = color_map(page)
+        shades = table[np.minimum(colors[..., 0], len(table) - 1)]
         return Colors("RGB", shades, None if alpha is None else to_8_bits(alpha), "", False)
     is_real = kind.format == _FLOAT
     words = "floating-point samples, 0 to 1," if is_real else f"{kind.bits}-bit samples"
@@ -143,13 +144,13 @@ def _cmyk(inks: Samples8, alpha: Samples8 | Samples16 | None, kind: Layout, deep
 
 
 def _lab(colors: Samples, kind: Layout) -> Samples8:
-    """Lab of 8 bits with a and b from 0 to 255, from signed (8) or unsigned (9) ones."""
+    """Lab of 8 bits with signed a and b as bytes, from signed (8) or unsigned (9) ones."""
     if kind.bits not in (8, 16) or kind.format == _FLOAT:
         raise UnsupportedSamplesError(f"of a kind that cannot be edited: {kind.words}")
     numbers = colors.astype(np.int32)
     if kind.bits == 16:
         light = (numbers[..., :1] + 128) // (257 if kind.photometric == 8 else 256)
         numbers = np.concatenate([np.minimum(light, 255), numbers[..., 1:] >> 8], axis=2)
-    if kind.photometric == 8:
-        numbers[..., 1:] = (numbers[..., 1:] + 128) % 256
-    return numbers.astype(np.uint8)
+    if kind.photometric == 9:
+        numbers[..., 1:] -= 128
+    return (numbers % 256).astype(np.uint8)

@@ -118,8 +118,6 @@ def refusal(page: Page) -> str:
     large = kind.format in (1, 2) and kind.bits == 32 and kind.photometric in (0, 1)
     if not (known and (whole or real or large)) or (real and kind.photometric > 2):
         return kind.words
-    if kind.photometric == 3 and kind.bits > 8:
-        return kind.words
     if compression not in _BYTES and not (whole and kind.bits in (8, 16)):
         return f"JPEG 2000 or WebP of {kind.words}"
     return ""
