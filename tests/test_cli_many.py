@@ -167,3 +167,22 @@ def test_several_plans_as_json_are_one_line_for_each_job(day, tmp_path):
     code, text, _ = run("plan", day, "-o", tmp_path / "out", "--json", *COPY[:6])
     assert code == 0
     assert [json.loads(line)["frames"] for line in text.splitlines()] == [1, 6, 6]
+
+
+def test_a_plan_as_json_names_sources_without_a_job(day, tmp_path):
+    (day / "broken.mp4").write_text("text")
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "b.mp4").write_text("mine")
+    code, text, errors = run("plan", day, "-o", out, "--json", *COPY[:6])
+    assert code == 1
+    *plans, refused, skipped = map(json.loads, text.splitlines())
+    assert [plan["frames"] for plan in plans] == [1, 6]
+    assert refused["source"] == str(day / "broken.mp4") and refused["error"] in errors
+    assert skipped == {"source": str(day / "b.mp4"), "skipped": str(out / "b.mp4")}
+
+
+def test_the_plan_of_images_named_one_by_one_counts_them(day, tmp_path):
+    (day / "d.png").write_bytes((day / "c.png").read_bytes())
+    _, text, _ = run("plan", day / "c.png", day / "d.png", "-o", tmp_path / "out", *COPY[:6])
+    assert f"{day / 'c.png'} and 1 other image\n" in text

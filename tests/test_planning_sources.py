@@ -261,3 +261,29 @@ def test_one_video_may_have_several_rows_with_several_outputs(tree, tmp_path):
     split = split_request(request(output=tmp_path / "out"), [path])
     assert [part.output.name for part in split.requests] == ["1.mp4", "2.mkv"]
     assert [Path(r.path).name for r in split.refused] == ["b.mp4"]
+
+
+def test_animated_gifs_of_folders_and_lists_are_videos_and_still_ones_are_images(tmp_path):
+    folder = tmp_path / "in"
+    folder.mkdir()
+    frames = [Pil.new("RGB", (64, 48), (25 * n, 90, 30)) for n in range(3)]
+    frames[0].save(folder / "moving.gif", save_all=True, append_images=frames[1:], duration=100)
+    frames[0].save(folder / "still.gif")
+    (folder / "list.csv").write_text("path\nmoving.gif\nstill.gif\n")
+    for source in (folder, folder / "list.csv"):
+        jobs = prepare_jobs(request(output=tmp_path / "out"), [source]).made
+        assert [job.plan.frames for job in jobs] == [1, 3]
+        assert Path(jobs[1].job.output).stem == "moving"
+
+
+def test_the_only_video_of_a_folder_is_skipped_like_one_of_several(tmp_path, clip):
+    folder = tmp_path / "in"
+    folder.mkdir()
+    (folder / "b.mp4").write_bytes(clip)
+    jobs = prepare_jobs(request(), [folder])
+    assert not jobs.is_single and jobs.folder == tmp_path / "in-edited"
+    jobs.folder.mkdir()
+    (jobs.folder / "b.mp4").write_text("mine")
+    again = prepare_jobs(request(), [folder])
+    assert (len(again.made), len(again.skipped)) == (0, 1)
+    assert prepare_jobs(request(), [folder / "b.mp4"]).is_single

@@ -72,6 +72,11 @@ def plan(
             terminal.say(line)
         for warning in prepared.plan.warnings:
             exits.warn(warning)
+    if report_options.json:
+        for source in jobs.refused:
+            terminal.say_json({"source": source.path, "error": source.reason})
+        for request in jobs.skipped:
+            terminal.say_json({"source": str(request.source), "skipped": str(request.output)})
     return exits.SOME_FAILED if jobs.refused else exits.DONE
 
 
@@ -96,7 +101,7 @@ def describe(prepared: PreparedJob) -> list[str]:
     """The plan as text."""
     job, plan = prepared.job, prepared.plan
     facts = job.source.video
-    pairs = [("source", job.source.path)]
+    pairs = [("source", _source(prepared))]
     if facts is not None:
         pairs += [("", _video(facts)), ("edit", _edit(prepared, "frame"))]
         pairs += [("shots", _shots(plan, facts))]
@@ -119,6 +124,14 @@ def describe(prepared: PreparedJob) -> list[str]:
         pairs.append(("excluded", "\n".join(lines + _more(len(bad)))))
     pairs += [("hint", hint) for hint in _hints(job.recipe)]
     return formatting.facts(pairs)
+
+
+def _source(prepared: PreparedJob) -> str:
+    """The source; the number of the others, too, where images are named one by one."""
+    path, items = prepared.job.source.path, prepared.items
+    if len(items) < 2 or all(item.source != path for item in items):
+        return path
+    return f"{path} and {formatting.plural(len(items) - 1, 'other image')}"
 
 
 def _tile_pass(prepared: PreparedJob) -> str:

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Literal
 
 from ..errors import SourceError
+from .images.animation import is_animation
 from .images.formats import READ_ONLY, SUFFIXES, UNSUPPORTED
-from .images.opening import open_image
 from .table import TABLES
 from .video.pyav import describe_error
 
@@ -45,19 +45,10 @@ def classify_source(path: Path) -> SourceKind:
     if suffix in TABLES:
         return "manifest"
     if suffix == ".gif":
-        return "still" if _has_one_image(path) else "video"
+        return "video" if is_animation(path) else "still"
     if suffix in SUFFIXES or suffix in READ_ONLY or suffix in UNSUPPORTED:
         return "still"
     return "video"
-
-
-def _has_one_image(path: Path) -> bool:
-    """Whether a GIF is no animation."""
-    try:
-        with open_image(path):
-            return True
-    except SourceError:  # an animation, or no GIF: the reader of videos says why
-        return False
 
 
 def file_stamp(path: Path) -> str:

@@ -62,6 +62,13 @@ class SplitRequest(msgspec.Struct, frozen=True):
     refused: tuple[RefusedSource, ...] = ()
     folder: Path | None = None
 
+    @property
+    def is_single(self) -> bool:
+        """Whether there is only one video that is named itself, or only one set of images."""
+        if len(self.requests) != 1 or self.refused:
+            return False
+        return self.folder is None or not _is_video(self.requests[0])
+
 
 class ForSources(msgspec.Struct, Generic[T], frozen=True):
     """What was made for the sources of one command.
@@ -70,7 +77,7 @@ class ForSources(msgspec.Struct, Generic[T], frozen=True):
         made: for each video and each set of images, in order.
         refused: sources without one.
         skipped: requests for videos whose output exists.
-        folder: of all results, if there is one.
+        folder: of all results, if several were requested and have one.
         sources: of the command.
     """
 
@@ -83,7 +90,8 @@ class ForSources(msgspec.Struct, Generic[T], frozen=True):
     @property
     def is_single(self) -> bool:
         """Whether the command names exactly one video or set of images."""
-        return len(self.made) == 1 and not self.refused and not self.skipped
+        single = len(self.made) == 1 and not self.refused and not self.skipped
+        return single and self.folder is None
 
 
 def for_sources(
@@ -105,7 +113,7 @@ def for_sources(
         Ip2pError: for another reason than the source, such as the model.
     """
     split = split_request(request, sources)
-    if len(split.requests) == 1 and not split.refused:
+    if split.is_single:
         return ForSources((make(split.requests[0]),))
     made, skipped, refused = [], [], list(split.refused)
     for part in split.requests:

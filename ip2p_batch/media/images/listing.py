@@ -12,6 +12,7 @@ import msgspec
 from ...errors import SourceError
 from ...jobs.spec import Item
 from ..video.suffixes import VIDEO_SUFFIXES, is_transport_stream, may_be_text
+from .animation import is_animation
 from .formats import READ_ONLY, SUFFIXES, UNSUPPORTED, size_error, suffix_format
 from .manifest import read_manifest
 from .naming import (
@@ -61,12 +62,13 @@ def list_folder(
     for entry in found:
         item = _item(entry, folder, output, format)
         suffix = _suffix(entry)
-        if suffix not in VIDEO_SUFFIXES:
+        if suffix not in VIDEO_SUFFIXES and (item.error or not is_animation(Path(item.source))):
             images.append(item)
         elif item.error is None and may_be_text(suffix) and not _begins_as_video(item.source):
             walk.left_out.add_file(Path(item.source).name)
         else:
-            videos.append(item)
+            own_name = printable(output / os.path.relpath(item.source, folder))
+            videos.append(msgspec.structs.replace(item, output=own_name))
     items = reject_conflicts(images)
     left_out = walk.left_out.line()
     notes = (*([left_out] if left_out else []), *alike_names(items))

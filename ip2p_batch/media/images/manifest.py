@@ -22,6 +22,7 @@ from ...recipe import FIELDS
 from ..find_file import FileFinder
 from ..table import EXTRA_CELLS, TEXT_CELLS, Row, parse_number, read_table
 from ..video.suffixes import VIDEO_SUFFIXES
+from .animation import is_animation
 from .formats import FORMATS_TEXT, result_format, suffix_format
 from .naming import (
     Listing,
@@ -75,9 +76,9 @@ def read_manifest(path: Path, output: Path, *, format: str | None = None) -> Lis
 
 
 def _is_video(path: str) -> bool:
-    """Whether a row is about a video; a GIF in a list is one, as a GIF that is named alone."""
+    """Whether a row is about a video or an animation."""
     suffix = os.path.splitext(path)[1].lower()  # noqa: PTH122 - half the time, 100 000 times
-    return suffix in VIDEO_SUFFIXES or suffix == ".gif"
+    return suffix in VIDEO_SUFFIXES or (suffix == ".gif" and is_animation(Path(path)))
 
 
 def _item(row: Row, folder: Path, output: Path, format: str | None, finder: FileFinder) -> Item:
