@@ -5,11 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
+from typing import cast
 
 import av
 import numpy as np
 
 import ip2p_batch
+from ip2p_batch.jobs.spec import ColorFacts
+from ip2p_batch.media.hdr import curves
+from ip2p_batch.media.video.deep_color import from_rgb48
 
 #: The clip that the package ships.
 DEMO = Path(ip2p_batch.__file__).parent / "demo" / "clip.mp4"
@@ -181,6 +185,50 @@ def make_deep(
                 if index == 0 or frame.format.is_rgb:
                     samples[:, : plane.width] = luma(number, *size, bits)
                 plane.update(samples.tobytes())
+            frame.pts, frame.time_base = number, Fraction(1, 25)
+            target.mux(video.encode(frame))  # type: ignore[arg-type]
+        target.mux(video.encode(None))
+    return path
+
+
+def hdr_light(x: int, width: int = 64) -> float:
+    """Light in cd/m2 of the grey ramp in the lower half of :func:`make_hdr`'s frames."""
+    return float(1000 * (x / (width - 1)) ** 3)
+
+
+def make_hdr(
+    path: Path,
+    frames: int = 3,
+    *,
+    transfer: int = 16,
+    size: tuple[int, int] = (64, 64),
+    codec: str = "ffv1",
+    pix_fmt: str = "yuv420p10le",
+    options: dict[str, str] | None = None,
+) -> Path:
+    """Write an HDR video: colours of BT.2020 above, and a grey ramp up to 1000 cd/m2 below."""
+    width, height = size
+    ramp = np.array([hdr_light(x, width) for x in range(width)])
+    color = ColorFacts(matrix=9, primaries=9, transfer=transfer)
+    with av.open(str(path), "w") as target:
+        video = target.add_stream(codec, rate=25, options=options or {})
+        video.width, video.height, video.pix_fmt = *size, pix_fmt
+        context = video.codec_context
+        context.thread_count = 1
+        context.colorspace = 0 if pix_fmt.startswith("gbr") else 9
+        context.color_range = 2 if pix_fmt.startswith("gbr") else 1
+        context.color_primaries, context.color_trc = 9, transfer
+        for number in range(frames):
+            light = np.repeat(np.tile(ramp, (height, 1))[..., None], 3, 2)
+            light[: height // 2] *= (0.9, 0.3 + 0.1 * number, 0.1)
+            if transfer == 16:
+                signal = curves.light_to_pq(light)
+            else:
+                luma = (light / 1000) @ curves.luma_weights(9)
+                scene = light / 1000 * np.maximum(luma, 1e-9)[..., None] ** (1 / 1.2 - 1)
+                signal = curves.scene_to_hlg(scene)
+            image = np.rint(65535 * np.clip(signal, 0, 1)).astype(np.uint16)
+            frame = cast(av.VideoFrame, from_rgb48(image, color, pix_fmt))
             frame.pts, frame.time_base = number, Fraction(1, 25)
             target.mux(video.encode(frame))  # type: ignore[arg-type]
         target.mux(video.encode(None))

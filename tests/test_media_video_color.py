@@ -94,12 +94,11 @@ def test_full_range_of_any_size_is_converted_to_the_nearest_samples(size):
         assert [plane.max() for plane in planes] == [value, 128, 128]
 
 
-@pytest.mark.parametrize(("transfer", "name"), [(16, "PQ"), (18, "HLG")])
-def test_high_dynamic_range_is_refused_with_a_hint(tmp_path, transfer, name):
-    clip = clips.make(tmp_path / "hdr.mp4", 2, matrix=9, transfer=transfer)
-    with pytest.raises(SourceError, match=rf"hdr\.mp4.*{name}") as caught:
-        probe.index_video(clip)
-    assert "Tone-map" in caught.value.hint
+@pytest.mark.parametrize("transfer", [16, 18])
+def test_hdr_without_a_matrix_counts_as_bt2020(tmp_path, transfer):
+    clip = clips.make(tmp_path / "hdr.mp4", 2, matrix=9, tag=False, transfer=transfer)
+    color = probe.index_video(clip).facts.color
+    assert (color.matrix, color.transfer, color.tagged) == (9, transfer, False)
 
 
 def test_a_matrix_without_a_conversion_is_refused(tmp_path):

@@ -54,9 +54,11 @@ def test_dolby_vision_without_a_base_layer_is_refused_by_its_profile(
 
 
 @pytest.mark.parametrize("make", [mp4, matroska])
-def test_dolby_vision_with_an_sdr_layer_is_read_as_sdr(tmp_path, make):
+def test_dolby_vision_with_a_base_layer_is_read_by_it_with_a_note(tmp_path, make):
     clip = make(tmp_path / ("c.mp4" if make is mp4 else "c.mkv"), b"dvvC", 8, 2)
-    assert probe.index_video(clip).facts.frames == 1
+    facts = probe.index_video(clip).facts
+    assert facts.frames == 1
+    assert "Dolby Vision (profile 8)" in facts.notes[0] and "left out" in facts.notes[0]
 
 
 def test_a_file_that_ends_within_its_headers_is_no_dolby_vision(tmp_path):

@@ -8,7 +8,7 @@ from ip2p_batch.editing.editor import IdentityEditor
 from ip2p_batch.editing.loading import load_editor
 from ip2p_batch.execution import images as images_module
 from ip2p_batch.execution.worker_cache import WorkerCache
-from ip2p_batch.jobs.spec import Encoding
+from ip2p_batch.jobs.spec import Decoding, Encoding
 from ip2p_batch.media.images.reader import read_still
 from ip2p_batch.media.video import probe
 from ip2p_batch.media.video.deep_color import from_rgb48
@@ -20,7 +20,16 @@ from . import clips, pictures
 
 
 def edit(
-    source, output, settings, *, codec="h264", crf=None, format=None, model="identity", **recipe
+    source,
+    output,
+    settings,
+    *,
+    codec="h264",
+    crf=None,
+    format=None,
+    model="identity",
+    decoding=Decoding(),  # noqa: B008
+    **recipe,
 ):
     """Run a job in this process; returns its result."""
     request = scheduler.EditRequest(
@@ -31,6 +40,7 @@ def edit(
             | recipe
         ),
         encoding=Encoding(codec=codec, crf=crf, format=format),
+        decoding=decoding,
     )
     folder = scheduler.create_job(request, settings)
     editor = IdentityEditor() if model == "identity" else load_editor(model, device="cpu")

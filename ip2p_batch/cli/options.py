@@ -10,7 +10,7 @@ from typing import Annotated, Any, get_args, get_type_hints
 import msgspec
 import typer
 
-from ..jobs.spec import Decoding, Deinterlacing, Encoding, Priority, VideoCodec
+from ..jobs.spec import Decoding, Deinterlacing, Encoding, HdrChoice, Priority, VideoCodec
 from ..settings import Settings
 from .command import OptionGroup
 from .help_format import OUTPUT, REPORTING, SOURCE, WORKERS
@@ -20,6 +20,7 @@ _ENCODING = get_type_hints(Encoding)
 CODECS: tuple[str, ...] = get_args(VideoCodec)
 FORMATS: tuple[str, ...] = get_args(get_args(_ENCODING["format"])[0])
 DEINTERLACING: tuple[str, ...] = get_args(Deinterlacing)
+HDR_CHOICES: tuple[str, ...] = get_args(HdrChoice)
 AUDIO: tuple[str, ...] = get_args(_ENCODING["audio"])
 METADATA: tuple[str, ...] = get_args(_ENCODING["metadata"])
 PRIORITIES: tuple[str, ...] = get_args(Priority)
@@ -59,6 +60,18 @@ class SourceOptions(OptionGroup):
             **choice(DEINTERLACING),
         ),
     ] = "auto"
+    hdr: Annotated[
+        str,
+        option(
+            "--hdr",
+            help="HDR video (PQ, HLG): tonemap gives SDR (BT.709, tone curve of BT.2390), keep"
+            " applies the edit to the HDR frames.",
+            panel=SOURCE,
+            default="tonemap",
+            metavar="|".join(HDR_CHOICES),
+            **choice(HDR_CHOICES),
+        ),
+    ] = "tonemap"
     follow_links: Annotated[
         bool,
         option(
@@ -70,7 +83,7 @@ class SourceOptions(OptionGroup):
 
     def decoding(self) -> Decoding:
         """How the source is read."""
-        values = {"stream": self.stream, "deinterlace": self.deinterlace}
+        values = {"stream": self.stream, "deinterlace": self.deinterlace, "hdr": self.hdr}
         return msgspec.convert({**values, "follow_links": self.follow_links}, Decoding)
 
 

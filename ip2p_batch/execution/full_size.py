@@ -6,7 +6,8 @@ import numpy as np
 
 from ..frame import Alpha, FullImage, Image
 from ..media.alpha import partly_visible
-from ..media.depth import Samples16, to_16_bits
+from ..media.depth import Samples16, to_8_bits, to_16_bits
+from ..media.hdr.tone import ToneMap
 from ..media.resize import Resize
 from ..recipe import Recipe
 from ..transfer.apply import apply
@@ -57,6 +58,28 @@ def at_full_size(
     if alpha is None or not (partial := partly_visible(alpha)).any():
         return result
     return np.where(partial[..., None], transferred(resize, source, edited, full), result)
+
+
+def hdr_at_full_size(
+    resize: Resize, source: Image, edited: Image, full: Samples16, mapping: ToneMap, *, detail: bool
+) -> Samples16:
+    """The result of an edit of HDR that stays HDR, in toned samples.
+
+    The edit, of SDR images, is converted to toned samples; its model is then applied to those of
+    the source. So colours and light that SDR does not have are changed like their neighbours, and
+    none changes without an edit.
+
+    Args:
+        source, edited: SDR, as for :func:`transferred`.
+        full: toned samples of the source.
+        detail: whether the result has the source's detail, or the edit's.
+    """
+    if not detail:
+        return mapping.from_sdr(resize.restore(edited))
+    before, after = (to_8_bits(mapping.from_sdr(image)) for image in (source, edited))
+    result = transferred(resize, before, after, full)
+    # Above SDR white, small steps of toned samples are large steps of light.
+    return np.asarray(np.minimum(result, np.maximum(full, mapping.white)), np.uint16)
 
 
 def transferred(resize: Resize, source: Image, edited: Image, full: FullImage) -> FullImage:

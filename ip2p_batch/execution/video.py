@@ -13,15 +13,18 @@ import hashlib
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
-from typing import Protocol
+from typing import Protocol, cast
 
 from ..editing.editor import ChunkContext, ContextFrame, EditSession
 from ..errors import EditError
-from ..frame import Frame, FullFrame
+from ..frame import Frame, FullFrame, FullImage
 from ..jobs.log import chunk_log
 from ..jobs.plan import BorderChunk, VideoChunk
+from ..jobs.spec import VideoFacts
 from ..media.alpha import weigh_visible
+from ..media.depth import Samples16
 from ..media.resize import Resize
+from ..media.video import hdr
 from ..media.video.codecs import kept_bits, segment_suffix
 from ..media.video.reader import VideoReader
 from ..media.video.segment import SegmentWriter
@@ -33,7 +36,7 @@ from ..temporal.stages import stages_for
 from .chunk_run import ChunkOutput, ChunkRun, Inline
 from .crash_safe_reader import CrashSafeReader
 from .frame_fallback import FrameFallback, note_lines
-from .full_size import at_full_size, keeps_depth, needs_source
+from .full_size import at_full_size, hdr_at_full_size, keeps_depth, needs_source
 from .tile_pass import TilePass, tile_pass
 
 log = logging.getLogger(__name__)
@@ -91,9 +94,10 @@ class _Video:
         self.resize = resize
 
     def resized(self, frame: FullFrame) -> Frame:
-        if frame.alpha is None:
-            return frame.with_image(self.resize.apply(frame.image))
-        return frame.with_image(self.resize.apply(weigh_visible(frame.image, frame.alpha)))
+        image = frame.image
+        if frame.alpha is not None:
+            image = weigh_visible(image, frame.alpha)
+        return frame.with_image(self.resize.apply(hdr.shown(image, _facts(self._run))))
 
     def frames_at(self, numbers: Sequence[int]) -> list[Frame]:
         """Single frames, in ascending order."""
@@ -110,8 +114,7 @@ class _Video:
 
 @contextmanager
 def _open(run: ChunkRun) -> Iterator[_Video]:
-    facts = run.job.source.video
-    assert facts is not None
+    facts = _facts(run)
     with _open_reader(run) as reader:
         yield _Video(run, reader, Resize.of_video(facts, run.job.edit_size(*facts.upright)))
 
@@ -119,19 +122,25 @@ def _open(run: ChunkRun) -> Iterator[_Video]:
 @contextmanager
 def _open_reader(run: ChunkRun) -> Iterator[CrashSafeReader[FullFrame]]:
     source, table = run.job.source, run.folder.frame_table()
-    assert source.video is not None
     path = run.folder.roots.allow(source.path)
     with VideoReader(
-        path, source.video, table, run.folder.frame_ids(), deep=_is_deep(run)
+        path, _facts(run), table, run.folder.frame_ids(), deep=_is_deep(run)
     ) as reader:
         yield CrashSafeReader(reader, table, run.poisoned, run.folder.plan().shots)
 
 
 def _is_deep(run: ChunkRun) -> bool:
     """Whether results have more than 8 bits a sample."""
-    job = run.job
-    assert job.source.video is not None
-    return keeps_depth(job.recipe) and kept_bits(job.source.video, job.encoding) > 8
+    job, facts = run.job, _facts(run)
+    if facts.keeps_hdr:
+        return True
+    return keeps_depth(job.recipe) and kept_bits(facts, job.encoding) > 8
+
+
+def _facts(run: ChunkRun) -> VideoFacts:
+    facts = run.job.source.video
+    assert facts is not None
+    return facts
 
 
 @contextmanager
@@ -139,12 +148,11 @@ def _open_results(
     run: ChunkRun, chunk: VideoChunk, resize: Resize, tiles: TilePass | None
 ) -> Iterator[Callable[[Sequence[Pair]], Iterator[FullFrame]]]:
     """A function that makes full-size results of the chunk's own frames, which come in order."""
-    facts = run.job.source.video
-    assert facts is not None
+    facts = _facts(run)
     uses_source = needs_source(
         run.job.recipe, resize, deep=_is_deep(run), transparent=facts.has_alpha
     )
-    if not uses_source and not facts.has_alpha:
+    if not uses_source and not facts.has_alpha and not facts.keeps_hdr:
 
         def enlarged(pair: Pair) -> FullFrame:
             return pair.edited.with_image(resize.restore(pair.edited.image))
@@ -154,7 +162,12 @@ def _open_results(
 
     def transfer(work: tuple[Pair, FullFrame]) -> FullFrame:
         (source, edited), full = work
-        if uses_source:
+        if facts.keeps_hdr:
+            toned = cast(Samples16, full.image)
+            image: FullImage = hdr_at_full_size(
+                resize, source.image, edited.image, toned, hdr.mapping(facts), detail=uses_source
+            )
+        elif uses_source:
             image = at_full_size(resize, source.image, edited.image, full.image, full.alpha)
         else:
             image = resize.restore(edited.image)
@@ -183,8 +196,7 @@ def _write_segment(
 ) -> str:
     """Edit the chunk's frames and write its segment; returns its SHA-256."""
     job = run.job
-    facts = job.source.video
-    assert facts is not None
+    facts = _facts(run)
     target = run.folder.segment_path(chunk, segment_suffix(job.encoding))
     frames = run.cpu_pool.map(
         lambda frame: session.prepare(video.resized(frame)), video.reader.frames(*chunk.reach)

@@ -52,6 +52,30 @@ class ColorFacts(FrozenStruct, frozen=True, kw_only=True):
     tagged: bool = False
 
 
+#: What becomes of HDR; see :class:`Decoding`.
+HdrChoice = Literal["tonemap", "keep"]
+
+
+class HdrFacts(FrozenStruct, frozen=True, kw_only=True):
+    """High dynamic range of a video.
+
+    Attributes:
+        choice: whether results are SDR or HDR.
+        peak: light of the brightest pixels, for the tone curve, in cd/m2.
+        mastering_display: SMPTE ST 2086: x and y of green, blue, red and white in 1/50000, then
+            highest and lowest light in 1/10000 cd/m2; empty if the file has none.
+        light_levels: maximum content and frame-average light level in cd/m2 (CTA-861.3); 0 if
+            unknown.
+        dynamic: whether frames have HDR10+ metadata.
+    """
+
+    choice: HdrChoice
+    peak: float
+    mastering_display: tuple[int, ...] = ()
+    light_levels: tuple[int, int] = (0, 0)
+    dynamic: bool = False
+
+
 class VideoFacts(FrozenStruct, frozen=True, kw_only=True):
     """Facts of a video stream, as probed.
 
@@ -77,6 +101,7 @@ class VideoFacts(FrozenStruct, frozen=True, kw_only=True):
         field_order: of most interlaced frames; None without any.
         deinterlace: what the reader does with interlaced frames; ``off`` also where every frame
             was inspected and none is interlaced.
+        hdr: of an HDR video; None for SDR.
         notes: one line each for the user ("The file is truncated: ...").
     """
 
@@ -104,6 +129,7 @@ class VideoFacts(FrozenStruct, frozen=True, kw_only=True):
     has_alpha: bool = False
     has_captions: bool = False
     color: ColorFacts = ColorFacts()
+    hdr: HdrFacts | None = None
     audio_streams: int = 0
     subtitle_streams: int = 0
     notes: tuple[str, ...] = ()
@@ -118,6 +144,18 @@ class VideoFacts(FrozenStruct, frozen=True, kw_only=True):
             return None
         swapped: FieldOrder = "bff" if self.field_order == "tff" else "tff"
         return swapped if self.rotation and self.height % 2 == 0 else self.field_order
+
+    @property
+    def keeps_hdr(self) -> bool:
+        """Whether the source is HDR and results are, too."""
+        return self.hdr is not None and self.hdr.choice == "keep"
+
+    @property
+    def result_depth(self) -> int:
+        """Bits per sample that results have by default: 8 for HDR that becomes SDR."""
+        if self.hdr is None:
+            return self.bit_depth
+        return max(10, self.bit_depth) if self.keeps_hdr else 8
 
     @property
     def upright(self) -> tuple[int, int]:
@@ -252,11 +290,14 @@ class Decoding(FrozenStruct, frozen=True, kw_only=True):
             each; ``ivtc`` restores the frames of telecined film (fieldmatch, decimate): four of
             five, each at the time of the frame that shows it first; ``off`` keeps
             the fields, and encodes the result as interlaced.
+        hdr: what becomes of HDR video (PQ, HLG): ``tonemap`` gives SDR in BT.709; ``keep`` edits a
+            tone-mapped copy and applies the edit to the HDR frames.
         follow_links: whether links of a folder are followed to files and folders outside of it.
     """
 
     stream: Annotated[int, Meta(ge=0)] | None = None
     deinterlace: Deinterlacing = "auto"
+    hdr: HdrChoice = "tonemap"
     follow_links: bool = False
 
 

@@ -24,8 +24,8 @@ from ..media.images.naming import is_text, printable
 from ..media.images.writer import output_suffix
 from ..media.resize import Resize
 from ..media.source import SourceKind, classify_source, file_stamp
+from ..media.video import hdr, probe
 from ..media.video import output as video_output
-from ..media.video import probe
 from ..media.video.codecs import kept_bits
 from ..media.video.timestamps import frame_range
 from ..models import catalog, layout
@@ -202,6 +202,11 @@ def _prepare_video(request: EditRequest, path: Path, output: Path, report: Repor
     transparency = video_output.alpha_notes(output, facts, request.encoding)
     request = msgspec.structs.replace(request, encoding=encoding)
     warnings = [*facts.notes, *_depth_notes(facts, request), *transparency]
+    warnings += hdr.check_hdr(output, facts, encoding)
+    if facts.keeps_hdr and recipe.detail == "tiles":
+        raise RecipeError(
+            "--detail tiles draws in SDR and cannot keep HDR.", hint="Omit --hdr keep, or --detail."
+        )
     warnings += video_output.check_output(path, output, facts, encoding)
     warnings += video_output.format_notes(facts, encoding)
     warnings += video_output.odd_size_notes(facts, encoding)

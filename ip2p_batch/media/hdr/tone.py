@@ -35,6 +35,9 @@ class ToneMap:
         transfer: 16 (PQ) or 18 (HLG).
         primaries: H.273 code of the source's primaries; unknown ones count as BT.2020.
         peak: light of the source's brightest pixels in cd/m2; ignored for HLG.
+
+    Attributes:
+        white: the toned sample of SDR white, and of the source's peak.
     """
 
     def __init__(self, transfer: int, primaries: int, peak: float = DEFAULT_PEAK) -> None:
@@ -47,6 +50,7 @@ class ToneMap:
         def curve(light: Doubles) -> Doubles:
             return curves.tone_curve(light * top, peak) / toned_top
 
+        self.white = round(_WHITE * (SDR_WHITE / max(SDR_WHITE, toned_top)) ** (1 / SDR_GAMMA))
         samples = np.arange(_WHITE + 1) / _WHITE
         toned_light = samples**SDR_GAMMA
         self._luma = curves.luma_weights(source).astype(np.float32)

@@ -9,9 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-import msgspec
-
-from ...jobs.spec import ColorFacts, Encoding, VideoCodec, VideoFacts
+from ...jobs.spec import Encoding, VideoCodec, VideoFacts
 from .pixel_formats import chroma_share, format_depth, has_alpha, is_rgb
 
 
@@ -289,20 +287,11 @@ def pixel_format(facts: VideoFacts, encoding: Encoding) -> str:
         choices = codec.alpha_pix_fmts
     chroma = chroma_share(facts.pix_fmt)
     fine = [name for name in choices if chroma_share(name) >= chroma] or choices
-    depth = facts.bit_depth
+    depth = facts.result_depth
     if depth > 8 and is_rgb(choices[0]) and not is_rgb(facts.pix_fmt):
         depth += 2  # Y'CbCr of n bits is exact in R'G'B' of n + 2, and not in n
     deepest = max(fine, key=format_depth)  # the first of them
     return next((name for name in fine if format_depth(name) >= depth), deepest)
-
-
-def output_color(color: ColorFacts, encoding: Encoding) -> ColorFacts:
-    """The matrix and range in which a source's colours are written."""
-    codec = codec_of(encoding)
-    if not codec.matrices:
-        return color
-    matrix = color.matrix if color.matrix in codec.matrices else codec.matrices[0]
-    return msgspec.structs.replace(color, matrix=matrix, full_range=False)
 
 
 def allowed_formats(facts: VideoFacts, encoding: Encoding) -> tuple[str, ...]:

@@ -22,6 +22,7 @@ from .types import CodecContext, VideoFrame
 UNSPECIFIED = 2
 BT709 = 1
 BT601 = 6
+BT2020 = 9
 SWSCALE_MATRICES = {1: 1, 4: 4, 5: 5, 6: 5, 7: 7, 9: 9}  # H.273 -> swscale's SWS_CS_*
 LIMITED, FULL = 1, 2  # AVCOL_RANGE_MPEG, AVCOL_RANGE_JPEG
 _HDR_TRANSFERS = {16: "HDR10 (PQ)", 18: "HDR (HLG)"}
@@ -82,24 +83,24 @@ def color_facts(frame: VideoFrame, path: Path, tags: Tags) -> ColorFacts:
     """How to interpret the samples of a decoded frame.
 
     Untagged video counts as BT.709 from 720 lines or 1280 columns up, else as BT.601, as players
-    do. RGB video (GIF, some screen recordings) is written as BT.709.
+    do, and HDR as BT.2020. RGB video (GIF, some screen recordings) is written as BT.709.
 
     Args:
         tags: of the frame, and of the container where the frame has none.
 
     Raises:
-        SourceError: high dynamic range, or a colour matrix without a conversion.
+        SourceError: a colour matrix without a conversion.
     """
-    if tags.transfer in _HDR_TRANSFERS:
-        raise SourceError(
-            f"{path}: {_HDR_TRANSFERS[tags.transfer]} video is not supported.",
-            path=path,
-            hint="Tone-map it to SDR first, for example with ffmpeg's `libplacebo` or `tonemap`.",
-        )
+    is_hdr = tags.transfer in _HDR_TRANSFERS
     if frame.format.is_rgb:
-        return ColorFacts()
+        if not is_hdr:
+            return ColorFacts()
+        return ColorFacts(
+            matrix=BT2020, primaries=tags.primaries or BT2020, transfer=tags.transfer, tagged=True
+        )
     check_matrix(tags.matrix, path)
     default = BT709 if frame.height >= 720 or frame.width >= 1280 else BT601
+    default = BT2020 if is_hdr else default
     return ColorFacts(
         matrix=tags.matrix or default,
         full_range=tags.color_range == FULL,

@@ -24,7 +24,7 @@ _RECORD = 5
 _FIRST_WITH_COMPATIBILITY = 8  # profiles before it have a fixed one
 
 
-def refuse_dolby_vision(path: Path, container: str, stream: int) -> None:
+def check_dolby_vision(path: Path, container: str, stream: int) -> list[str]:
     """Refuse a stream without a base layer that other decoders could show.
 
     Its samples are neither SDR nor HDR10 nor HLG but Dolby's IPT, and without Dolby's metadata they
@@ -34,9 +34,13 @@ def refuse_dolby_vision(path: Path, container: str, stream: int) -> None:
         container: FFmpeg's name of the format.
         stream: index of the video stream.
 
+    Returns:
+        a note on the metadata of a stream with a base layer.
+
     Raises:
         SourceError: it is Dolby Vision of profile 5, or of a later one without compatibility.
     """
+    notes: dict[str, None] = {}
     with path.open("rb") as file:
         for profile, compatibility in _records(file, container, stream):
             if profile == 5 or (profile >= _FIRST_WITH_COMPATIBILITY and not compatibility):
@@ -46,6 +50,11 @@ def refuse_dolby_vision(path: Path, container: str, stream: int) -> None:
                     path=path,
                     hint="Export it as HDR10, HLG or SDR with the camera or program that made it.",
                 )
+            notes[
+                f"The video is Dolby Vision (profile {profile}); its base layer is edited, and "
+                "Dolby's metadata is left out."
+            ] = None
+    return list(notes)
 
 
 def _records(file: BinaryIO, container: str, stream: int) -> Iterator[tuple[int, int]]:

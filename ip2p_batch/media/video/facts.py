@@ -9,13 +9,14 @@ from pathlib import Path
 import msgspec
 
 from ...errors import SourceError
-from ...jobs.spec import Deinterlacing, VideoFacts
+from ...jobs.spec import Decoding, VideoFacts
 from . import color
 from .alpha import announces_alpha, frame_has_alpha
 from .ending import find_ending, header_end
 from .fields import FieldCounter
 from .frame_rate import average_rate
 from .frame_timing import ELEMENTARY, FrameTiming
+from .hdr import hdr_facts
 from .orientation import orientation
 from .pyav import fraction, ratio
 from .scan import Scan
@@ -34,17 +35,17 @@ def header_facts(
     stream: Stream,
     frame: VideoFrame,
     path: Path,
-    deinterlace: Deinterlacing,
+    decoding: Decoding,
     container_tags: color.Tags,
 ) -> VideoFacts:
     """Facts from the headers and the first decoded frame; counts are the header's, unchecked.
 
     Args:
-        deinterlace: of :class:`Decoding`.
+        decoding: how the file is read.
         container_tags: the container's, where the frame states nothing.
 
     Raises:
-        SourceError: high dynamic range, or a colour matrix without a conversion.
+        SourceError: a colour matrix without a conversion.
     """
     time_base = ratio(stream.time_base, (1, 1000))
     rates = stream.average_rate, stream.guessed_rate
@@ -55,6 +56,7 @@ def header_facts(
     duration = float(header_end(stream) or 0)
     rotation, mirrored = orientation(frame)
     tags = color.frame_tags(frame, stream.codec_context.name).or_else(container_tags)
+    colors = color.color_facts(frame, path, tags)
     fields = FieldCounter()
     fields.feed(frame)
     return VideoFacts(
@@ -74,9 +76,10 @@ def header_facts(
         bit_depth=max((component.bits for component in frame.format.components), default=8),
         interlaced=fields.interlaced,
         field_order=fields.order,
-        deinterlace=deinterlace,
+        deinterlace=decoding.deinterlace,
         has_alpha=frame_has_alpha(frame) or announces_alpha(stream),
-        color=color.color_facts(frame, path, tags),
+        color=colors,
+        hdr=hdr_facts(frame, colors, decoding.hdr),
         audio_streams=len(container.streams.audio),
         subtitle_streams=len(container.streams.subtitles),
     )
@@ -110,7 +113,7 @@ def scanned_facts(
     rate = average_rate(pts, base, header_rate, is_guess=is_guess)
     ending = find_ending(scan, timing, rate, path, container, stream)
     cut_off = round(ending.missing_seconds * float(rate))
-    notes = _timestamp_notes(timing)
+    notes = [*draft.notes, *_timestamp_notes(timing)]
     if timing.undecoded:
         notes.append(
             f"{timing.undecoded} frames are damaged and do not decode; the others are edited."

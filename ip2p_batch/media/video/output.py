@@ -67,6 +67,8 @@ def resolved_encoding(output: Path, facts: VideoFacts, encoding: Encoding) -> En
         least = CODECS[codec].min_size
         if facts.upright[0] < least[0] or facts.upright[1] < least[1]:
             codec = _FOR_SMALL_FRAMES.get(codec, codec)
+        if codec == "h264" and facts.keeps_hdr and min(facts.upright) >= 64:
+            codec = "hevc"  # few players show HDR in H.264
     chosen = msgspec.structs.replace(encoding, codec=codec)
     return msgspec.structs.replace(chosen, pixel_format=pixel_format(facts, chosen))
 

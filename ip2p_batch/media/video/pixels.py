@@ -2,16 +2,31 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 from ...frame import FullImage
 from ...jobs.spec import VideoFacts
+from ..depth import Samples16
 from .color import frame_color, to_rgb
 from .deep_color import to_rgb48
 from .fields import has_field_chroma, split_fields, weave_images
+from .hdr import from_hdr
 from .orientation import turn_upright
 from .types import VideoFrame
 
 
 def upright_image(frame: VideoFrame, facts: VideoFacts, *, deep: bool) -> FullImage:
+    """Convert a decoded frame to RGB that is edited; see :func:`_upright_samples`.
+
+    HDR becomes SDR, or toned samples where the result is HDR (:mod:`.hdr`).
+    """
+    if facts.hdr is None:
+        return _upright_samples(frame, facts, deep=deep)
+    samples = cast(Samples16, _upright_samples(frame, facts, deep=True))
+    return from_hdr(samples, facts, deep=deep)
+
+
+def _upright_samples(frame: VideoFrame, facts: VideoFacts, *, deep: bool) -> FullImage:
     """Convert a decoded frame to RGB, of the size that all frames of the video have.
 
     Matrix and range are the frame's own, which may change within a video. The fields of an

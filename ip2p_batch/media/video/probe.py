@@ -15,7 +15,7 @@ from ...jobs.spec import Decoding, VideoFacts
 from .. import limits
 from .alpha import alpha_decoder, is_transparent
 from .color import container_tags
-from .dolby_vision import refuse_dolby_vision
+from .dolby_vision import check_dolby_vision
 from .facts import header_facts, scanned_facts
 from .frame_timing import FrameTiming, can_list, frame_timing, listed_timing, only_frames
 from .pyav import MEDIA_ERRORS, fraction, open_input
@@ -96,11 +96,12 @@ def _open_stream(path: Path, index: int | None) -> Iterator[tuple[InputContainer
 
 def _draft_facts(path: Path, decoding: Decoding) -> VideoFacts:
     with _open_stream(path, decoding.stream) as (container, stream):
-        refuse_dolby_vision(path, container.format.name, stream.index)
+        notes = check_dolby_vision(path, container.format.name, stream.index)
         # Decoding overwrites the tags of the container.
         tags = container_tags(container.format.name, stream.codec_context)
         frame = _first_frame(container, stream, path)
-        facts = header_facts(container, stream, frame, path, decoding.deinterlace, tags)
+        facts = header_facts(container, stream, frame, path, decoding, tags)
+        facts = msgspec.structs.replace(facts, notes=tuple(notes))
     if facts.has_alpha and not _is_transparent(path, facts.stream):
         return msgspec.structs.replace(facts, has_alpha=False)
     return facts

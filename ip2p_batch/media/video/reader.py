@@ -88,7 +88,7 @@ class VideoReader(Generic[AnyFrame]):
         self._facts = facts
         self._pts = pts
         self._keys = FrameKeys(facts, pts, ids)
-        self._is_deep = deep and facts.bit_depth > 8
+        self._is_deep = deep and (facts.bit_depth > 8 or facts.keeps_hdr)
         self._stack = ExitStack()
         self._container: InputContainer
         self._stream: Stream

@@ -19,7 +19,7 @@ import numpy as np
 from ...errors import OutputError
 from ...frame import Alpha, FullFrame, FullImage
 from ...jobs.spec import Encoding, VideoFacts
-from . import color
+from . import color, hdr
 from .captions import with_captions
 from .codecs import (
     Codec,
@@ -27,7 +27,6 @@ from .codecs import (
     codec_of,
     keeps_captions,
     keeps_fields,
-    output_color,
     pixel_format,
 )
 from .deep_color import from_image
@@ -69,7 +68,7 @@ class SegmentWriter:
         self._captions = {} if captions is None else captions
         self._name, self._codec = codec_name(encoding), codec_of(encoding)
         self._pix_fmt = pixel_format(facts, encoding)
-        self._color = output_color(facts.color, encoding)
+        self._color = hdr.output_color(facts, encoding)
         self._stack = ExitStack()
         self._container: OutputContainer
         self._stream: Stream
@@ -171,6 +170,8 @@ class SegmentWriter:
         self._mux(encodable if self._marker is None else self._marker.mark(encodable))
 
     def _converted(self, image: FullImage, alpha: Alpha | None) -> VideoFrame:
+        if self._facts.keeps_hdr:
+            image = hdr.to_hdr(image, self._facts)
         if not (self._facts.kept_field_order and has_field_chroma(self._pix_fmt, len(image))):
             return from_image(image, self._color, self._pix_fmt, alpha)
         top, bottom = (
@@ -209,5 +210,7 @@ class SegmentWriter:
             options[codec.fields_option] += f":{self._facts.kept_field_order}=1"
         if keeps_captions(self._facts, self._encoding):
             options |= codec.caption_options or {}
+        for name, value in hdr.encoder_options(self._facts, codec.encoder).items():
+            options[name] = f"{options[name]}:{value}" if name in options else value
         crf = codec.crf if self._encoding.crf is None else self._encoding.crf
         return options if crf is None else options | {codec.crf_option: str(crf)}
