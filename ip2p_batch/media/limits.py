@@ -78,15 +78,21 @@ def _short(number: float) -> str:
 PIXELS = Limit("IP2P_MAX_PIXELS", 200_000_000, "pixels", "Scale the image down first")
 #: Pixels of a video frame. The largest cameras record 12288 x 6480. A decoder holds dozens.
 FRAME_PIXELS = Limit("IP2P_MAX_FRAME_PIXELS", 80_000_000, "pixels", "Scale the video down first")
-#: Frames of a video: 46 hours at 60 frames per second. Planning holds 16 bytes for each.
+#: Frames of a video: 46 hours at 60 frames per second. Planning holds 80 bytes for each.
 FRAMES = Limit("IP2P_MAX_FRAMES", 10_000_000, "frames", "Cut it into parts first")
 #: Hours from a video's first frame to its last. More means broken timestamps.
 HOURS = Limit(
-    "IP2P_MAX_HOURS", 48, "hours", "If its clock jumps, repair it: ffmpeg -i FILE -c copy NEW.mkv"
+    "IP2P_MAX_HOURS",
+    48,
+    "hours",
+    "If its clock jumps, give frames new times: ffmpeg -i FILE -vf setpts=N/FR/TB -an NEW.mkv",
 )
 #: Streams of a file, of every kind. Each is tried in the output's container before editing.
 STREAMS = Limit(
-    "IP2P_MAX_STREAMS", 128, "streams", "Keep the ones you need: ffmpeg -i FILE -c copy NEW.mkv"
+    "IP2P_MAX_STREAMS",
+    128,
+    "streams",
+    "Keep the first two: ffmpeg -i FILE -map 0:v:0 -map '0:a:0?' -c copy NEW.mkv",
 )
 #: Every limit, for the documentation.
 ALL = (PIXELS, FRAME_PIXELS, FRAMES, HOURS, STREAMS)

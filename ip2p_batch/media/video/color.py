@@ -120,7 +120,8 @@ def check_matrix(matrix: int, path: Path) -> None:
         raise SourceError(
             f"{path}: its colour matrix (H.273 code {matrix}) is not supported.",
             path=path,
-            hint="Convert it to BT.709 first: ffmpeg -i FILE -vf colorspace=bt709 NEW.mp4",
+            hint="Convert it to BT.709 first: "
+            "ffmpeg -i FILE -vf zscale=tin=709:pin=709:t=709:p=709:m=709 -crf 12 NEW.mkv",
         )
 
 

@@ -19,6 +19,7 @@ from .frame_timing import ELEMENTARY, FrameTiming
 from .hdr import hdr_facts
 from .orientation import orientation
 from .pyav import fraction, ratio
+from .remux import copy_command, retime_command
 from .scan import Scan
 from .types import InputContainer, Stream, VideoFrame
 
@@ -113,7 +114,7 @@ def scanned_facts(
     rate = average_rate(pts, base, header_rate, is_guess=is_guess)
     ending = find_ending(scan, timing, rate, path, container, stream)
     cut_off = round(ending.missing_seconds * float(rate))
-    notes = [*draft.notes, *_timestamp_notes(timing)]
+    notes = [*draft.notes, *_timestamp_notes(timing, rate)]
     if timing.undecoded:
         notes.append(
             f"{timing.undecoded} frames are damaged and do not decode; the others are edited."
@@ -138,9 +139,9 @@ def scanned_facts(
     )
 
 
-def _timestamp_notes(timing: FrameTiming) -> list[str]:
+def _timestamp_notes(timing: FrameTiming, rate: Fraction) -> list[str]:
     """Notes on timestamps that repeat or go back, as where two recordings were joined."""
-    fix = "`ffmpeg -i FILE -c copy NEW.mkv` may give each frame its own time"
+    fix = f"`{retime_command(rate)}` gives each frame its own time"
     if timing.repeated:
         return [
             f"{timing.repeated} frames repeat the timestamp of another frame and are left out; "
@@ -164,7 +165,7 @@ def _content_notes(draft: VideoFacts, scan: Scan, timing: FrameTiming) -> list[s
     if timing.key == "order" and scan.bytes > _SLOW_BYTES:
         notes.append(
             "The file cannot be searched by time, so each chunk reads it from its beginning; "
-            "`mkvmerge -o NEW.mkv FILE` makes a faster source."
+            f"`{copy_command(draft.container)}` makes a faster source."
         )
     notes += _field_notes(draft, scan)
     return notes

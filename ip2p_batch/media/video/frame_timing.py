@@ -74,6 +74,8 @@ def can_list(scan: Scan, facts: VideoFacts) -> bool:
     """Whether the packets of a scan list the times of all frames, so that none need be decoded."""
     if facts.container in ELEMENTARY | _WITHOUT_SEEKING or np.any(scan.pts == NO_TIME):
         return False
+    if len(np.unique(kept := scan.pts[scan.kept])) < len(kept):  # each frame gets its own time
+        return False
     # FFmpeg derives times of reordered frames from the order of decoding.
     return facts.container not in _DECODING_TIMES_ONLY or np.array_equal(scan.pts, scan.dts)
 
@@ -163,7 +165,7 @@ def _choose_key(scan: Scan, own: Times, container: str) -> FrameKey:
     if container in ELEMENTARY | _WITHOUT_SEEKING:
         return "order"
     if container not in _DECODING_TIMES_ONLY and not np.any(own == NO_TIME) and _is_ordered(own):
-        return "pts"
+        return "pts" if len(np.unique(own)) == len(own) else "order"
     if not _has_decoding_times(scan):
         # Times that all go back together are those of joined recordings.
         is_timed = container not in _DECODING_TIMES_ONLY and not np.any(own == NO_TIME)

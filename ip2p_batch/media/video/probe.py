@@ -65,7 +65,7 @@ def index_video(
 
     With ``scenes``, every frame is decoded: ``pts`` lists the frames that really decode, and
     scene cuts are found on the way. Without ``scenes``, only packets are listed, which takes
-    milliseconds; damage then shows when frames are read. Memory: 16 bytes per frame.
+    milliseconds; damage then shows when frames are read. Memory: 80 bytes per frame.
 
     Args:
         decoding: how the file is read.

@@ -45,7 +45,8 @@ _OPTIONS = {
 MEDIA_ERRORS = (av.error.FFmpegError, OSError, ValueError, EOFError)
 
 _HINT = (
-    "Open the file in a video player. If it plays, repair it with `ffmpeg -i FILE -c copy NEW.mkv`."
+    "Open the file in a video player. If it plays, convert it: "
+    "`ffmpeg -i FILE -c:v libx264 -crf 12 -c:a flac NEW.mkv`."
 )
 
 

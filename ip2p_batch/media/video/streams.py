@@ -24,7 +24,7 @@ def refuse_playlist(path: Path) -> None:
     """
     try:
         with path.open("rb") as file:
-            head = file.read(64).lstrip(b"\xef\xbb\xbf \r\n\t")
+            head = file.read(4096).lstrip(b"\xef\xbb\xbf \r\n\t")
     except OSError as error:
         raise SourceError(
             f"{path}: {describe_error(error)}.", path=path, hint="Check the file's permissions."
@@ -33,8 +33,17 @@ def refuse_playlist(path: Path) -> None:
         raise SourceError(
             f"{path}: this is a playlist, which only names other files.",
             path=path,
-            hint="Edit those files, or join them first: ffmpeg -i FILE -c copy NEW.mkv",
+            hint=_playlist_hint(head),
         )
+
+
+def _playlist_hint(head: bytes) -> str:
+    """How to edit what a playlist names; FFmpeg joins streams of HLS, and ffconcat lists."""
+    if b"#EXT-X-" in head:
+        return "Join its parts first: ffmpeg -i FILE -map 0:v:0 -map '0:a:0?' -c copy NEW.mkv"
+    if head.startswith(b"ffconcat"):
+        return "Join its files first: ffmpeg -f concat -safe 0 -i FILE -c copy NEW.mkv"
+    return "Edit the files that it names, one by one."
 
 
 def video_stream(container: InputContainer, path: Path, index: int | None = None) -> Stream:
@@ -67,7 +76,7 @@ def video_stream(container: InputContainer, path: Path, index: int | None = None
         raise SourceError(
             f"{path}: its video codec is not supported.",
             path=path,
-            hint="Convert it first: ffmpeg -i FILE -c:v libx264 -crf 12 NEW.mp4",
+            hint="Export it as H.264 or ProRes with the program that made it.",
         )
     return stream
 
