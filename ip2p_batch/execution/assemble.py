@@ -25,7 +25,7 @@ from ..jobs.spec import Job
 from ..media.video import concat
 from ..media.video.codecs import segment_suffix
 from ..storage.atomic import atomic_path, digest, read_error, remove_temp_files, retry_transient
-from .publication import Publisher
+from .publication import Publisher, source_identity
 
 log = logging.getLogger(__name__)
 
@@ -174,9 +174,17 @@ def _join(folder: JobFolder, job: Job, plan: Plan, receipts: dict[str, Receipt])
     source_path = folder.roots.allow(source.path)
     reads = (source.path, *filter(None, (job.recipe.reference_image,)))
     publisher = Publisher(folder, ASSEMBLY, job.output, job.replaces, reads)
-    made = Publication(output=job.output, stamp="", source=source.stamp)
 
     def publish(temporary: Path, path: Path) -> None:
+        stamp, source_digest = source_identity(source_path)
+        made = Publication(
+            output=job.output,
+            stamp="",
+            digest=digest(temporary),
+            recipe=job.options,
+            source=stamp,
+            source_digest=source_digest,
+        )
         try:
             publisher.publish(temporary, path, made)
         except OutputTaken as taken:

@@ -12,7 +12,6 @@ import dataclasses
 import hashlib
 import logging
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,12 +39,11 @@ from ..media.alpha import fill_hidden, partly_visible, weigh_visible
 from ..media.images.reader import Still, read_still
 from ..media.images.writer import write_still
 from ..media.resize import Resize
-from ..storage.atomic import atomic_path, digest, sync_directory, write_error
-from ..storage.publish import file_stamp
+from ..storage.atomic import atomic_path, sync_directory, write_error
 from .chunk_run import ChunkOutput, ChunkRun, Inline
 from .full_size import at_full_size, keeps_depth, needs_source
 from .image_sessions import ImageSessions
-from .publication import Publisher
+from .publication import Publisher, source_identity
 from .tile_pass import TilePass
 from .video import NewSession
 
@@ -213,9 +211,7 @@ def _shown(still: Still) -> FullImage:
 
 def _made(run: ChunkRun, item: Item) -> Publication:
     """The record of a result that is made from the source as it is now."""
-    path, stamp, source_digest = run.folder.roots.allow(item.source), "", ""
-    with suppress(OSError, ValueError):  # reading its pixels reports it
-        stamp, source_digest = file_stamp(path.stat()), digest(path)
+    stamp, source_digest = source_identity(run.folder.roots.allow(item.source))
     return Publication(
         output=item.output,
         stamp="",

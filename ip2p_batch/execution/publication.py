@@ -95,6 +95,16 @@ class Publisher:
         self.folder.delete(f"{_KEPT}/{name}")
 
 
+def source_identity(path: Path) -> tuple[str, str]:
+    """Stamp and SHA-256 of a source; empty for one that is no file or cannot be read.
+
+    Reading its frames or pixels reports the latter.
+    """
+    with suppress(OSError, ValueError):
+        return file_stamp(path.stat()), digest(path)
+    return "", ""
+
+
 def _have_equal_content(one: Path, other: Path) -> bool:
     """Whether two files have the same bytes: then a power loss took the record of the second."""
     with suppress(OSError):

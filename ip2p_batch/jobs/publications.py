@@ -27,11 +27,11 @@ class Publication(FrozenStruct, frozen=True, kw_only=True):
     Attributes:
         output: absolute path.
         stamp: ``SIZE:MTIME`` as written; see :func:`ip2p_batch.storage.publish.content_stamp`.
-        digest: SHA-256 of the file; empty for a video.
+        digest: SHA-256 of the file.
         recipe: fingerprint of all options that determine it; see
-            :meth:`ip2p_batch.jobs.spec.Job.item_fingerprint`. Empty for a video.
+            :meth:`ip2p_batch.jobs.spec.Job.item_fingerprint` and, for a video, ``Job.options``.
         source: stamp of the source; see :func:`ip2p_batch.storage.publish.file_stamp`.
-        source_digest: SHA-256 of the source; empty for a video.
+        source_digest: SHA-256 of the source.
     """
 
     output: str
@@ -79,10 +79,9 @@ class Publications:
 
     def all(self) -> Iterator[Publication]:
         """All records, the earliest of each chunk first; lines cut short are left out."""
-        names = [n for n in self._files.list(_FOLDER) if n.endswith(".jsonl") and n[0] != "."]
         # What the job made itself comes last, since it is newer.
-        for name in sorted(names, key=lambda name: (name != f"{_INHERITED}.jsonl", name)):
-            yield from self._read(name)
+        yield from self._read(f"{_INHERITED}.jsonl")
+        yield from self._own()
 
     def wrote(self, output: str, stamp: str) -> bool:
         """Whether this job wrote the file that has the name ``output`` and this stamp.
@@ -90,7 +89,12 @@ class Publications:
         Args:
             stamp: ``SIZE:MTIME``.
         """
-        return any(p.output == output and p.stamp == stamp for p in self.all())
+        return any(p.output == output and p.stamp == stamp for p in self._own())
+
+    def _own(self) -> Iterator[Publication]:
+        for name in sorted(self._files.list(_FOLDER)):
+            if name.endswith(".jsonl") and name[0] != "." and name != f"{_INHERITED}.jsonl":
+                yield from self._read(name)
 
     def _read(self, name: str) -> Iterator[Publication]:
         try:

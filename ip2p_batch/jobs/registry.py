@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import shutil
+from contextlib import suppress
 from pathlib import Path
 
 from ..errors import JobError
 from ..settings import Settings
 from .folder import JobFolder
+
+#: Folder of the jobs of a broker, next to their outputs.
+SHARED_JOBS = ".ip2p-jobs"
 
 
 def job_path(settings: Settings, job_id: str, output: Path) -> Path:
@@ -19,7 +23,7 @@ def job_path(settings: Settings, job_id: str, output: Path) -> Path:
     if settings.jobs_dir is not None:
         return settings.jobs_dir / job_id
     if settings.broker_url is not None:
-        return output.parent / ".ip2p-jobs" / job_id
+        return output.parent / SHARED_JOBS / job_id
     return _index(settings) / job_id
 
 
@@ -55,6 +59,22 @@ def list_jobs(settings: Settings) -> list[JobFolder]:
             if folder.exists():
                 found[folder.path] = folder
     return sorted(found.values(), key=lambda folder: folder.created)
+
+
+def known_jobs(settings: Settings, output: Path) -> list[JobFolder]:
+    """The jobs of :func:`list_jobs`, and those of other users or hosts next to an output.
+
+    Their paths have no links in them.
+    """
+    if settings.state is None and settings.jobs_dir is None:
+        return []  # nothing can be recorded for this user
+    found = {job.path: job for job in list_jobs(settings)}
+    for place in (output.parent / SHARED_JOBS, output / SHARED_JOBS):
+        with suppress(OSError):
+            for entry in place.iterdir():
+                if (folder := JobFolder(entry.resolve())).path not in found and folder.exists():
+                    found[folder.path] = folder
+    return list(found.values())
 
 
 def find_job(name: str, settings: Settings) -> JobFolder:

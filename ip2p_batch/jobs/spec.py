@@ -310,6 +310,8 @@ class Job(FrozenStruct, frozen=True, kw_only=True):
             larger sources, too. Empty exactly where the recipe has a size in pixels.
         tile_size: side in pixels of the tiles of ``--detail tiles``: the model's training size, to
             a multiple of 64; 0 without tiles.
+        options: fingerprint of the options that a video is edited with, for repeated runs; not in
+            the fingerprint of the job, which has the options themselves.
         replaces: stamp of the file that a video's result may replace; as :attr:`Item.replaces`.
         reference_digest: SHA-256 of the pixels of ``reference.png``; empty without one.
         allow_mixed_hardware: whether workers with other compute profiles may edit it.
@@ -330,6 +332,7 @@ class Job(FrozenStruct, frozen=True, kw_only=True):
     decoding: Decoding = Decoding()
     encoding: Encoding = Encoding()
     overwrite: bool = False
+    options: str = ""
     replaces: str = ""
     reference_digest: str = ""
     allow_mixed_hardware: bool = False

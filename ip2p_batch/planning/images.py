@@ -12,6 +12,7 @@ import msgspec
 
 from ..errors import OutputError, SourceError
 from ..jobs.grouping import grouped
+from ..jobs.history import History
 from ..jobs.spec import Decoding, Encoding, Item, Job
 from ..media.images import listing
 from ..media.images.formats import (
@@ -26,8 +27,8 @@ from ..media.images.naming import Listing
 from ..media.images.writer import output_suffix
 from ..media.source import SourceKind, classify_source
 from ..recipe import Recipe
-from ..storage.publish import path_stamp
 from .guard import SourceGuard
+from .repeat import settle_outputs
 
 #: A warning lists at most this many reasons for which images cannot be edited.
 _REASONS = 6
@@ -77,13 +78,6 @@ def check_images(
     return measured, _digest(measured)
 
 
-def settle_outputs(items: Sequence[Item], *, overwrite: bool) -> list[Item]:
-    """Note which files results may replace, or mark the images whose output exists as skipped."""
-    if not overwrite:
-        return [_skip_existing(item) for item in items]
-    return [msgspec.structs.replace(i, replaces=path_stamp(i.output)) for i in items]
-
-
 def nothing_to_edit(path: Path, failed: Sequence[Item]) -> SourceError:
     """The error for a source without editable images; it has the first reasons."""
     first = failed[0]
@@ -114,7 +108,6 @@ def image_warnings(items: Sequence[Item], notes: Sequence[str] = ()) -> list[str
     """Warnings about images that are not edited, one line each, after the ``notes`` of their
     listing.
     """
-    skipped = sum(item.skipped for item in items)
     failed = [(i.source, i.error) for i in items if i.error is not None and not i.skipped]
     warnings = [*notes, *_other_formats(items)]
     if failed:
@@ -124,9 +117,6 @@ def image_warnings(items: Sequence[Item], notes: Sequence[str] = ()) -> list[str
             f"{len(failed)} of {len(items)} images cannot be edited: "
             f"{'; '.join(kinds[:_REASONS])}{more}."
         )
-    if skipped:
-        text = "1 image is" if skipped == 1 else f"{skipped} images are"
-        warnings.append(f"{text} skipped since the output exists (--overwrite replaces it).")
     return warnings
 
 
@@ -175,7 +165,9 @@ def rescan(job: Job, items: Sequence[Item]) -> list[Item]:
         msgspec.structs.replace(guard.check_item(new), replaces=old.replaces)
         for old, new in zip(items, listing.measure_items(current), strict=True)
     ]
-    return measured if job.overwrite else settle_outputs(measured, overwrite=False)
+    if job.overwrite:
+        return measured
+    return settle_outputs(measured, job, History(), overwrite=False).items
 
 
 def list_source(
@@ -206,13 +198,6 @@ def _single_output(path: Path, output: Path, encoding: Encoding) -> Path:
             hint=f"Use one of: {', '.join(map(format_suffix, dict.fromkeys(SUFFIXES.values())))}.",
         )
     return output
-
-
-def _skip_existing(item: Item) -> Item:
-    if item.error is None and path_stamp(item.output) != item.replaces:
-        reason = f"{item.output} exists already (--overwrite replaces it)"
-        return msgspec.structs.replace(item, error=reason, skipped=True)
-    return item
 
 
 def _digest(items: Sequence[Item]) -> str:

@@ -5,8 +5,6 @@ Loads no torch, so that ``plan`` is fast.
 
 from __future__ import annotations
 
-import hashlib
-import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,9 +14,10 @@ import numpy as np
 from ..errors import OutputError, RecipeError, SourceError
 from ..frame import FrameTable
 from ..jobs.events import Event
+from ..jobs.history import FindHistory, History, read_history
 from ..jobs.plan import Plan
+from ..jobs.publications import Publication
 from ..jobs.spec import Decoding, Encoding, Item, Job, Priority, Source, VideoFacts
-from ..media import reference_image
 from ..media.images.listing import Listing
 from ..media.images.naming import is_text, printable
 from ..media.images.writer import output_suffix
@@ -30,9 +29,12 @@ from ..media.video.codecs import kept_bits
 from ..media.video.timestamps import frame_range
 from ..models import catalog, layout
 from ..recipe import Recipe
+from ..settings import Settings
 from ..storage.publish import path_stamp
 from . import guard, images
+from .job_identity import named, size_table, tile_size, with_reference
 from .planner import plan_images, plan_video
+from .repeat import options_digest, settle_outputs
 
 Report = Callable[[Event], None]
 
@@ -76,6 +78,7 @@ class PreparedJob(msgspec.Struct, frozen=True, kw_only=True):
         frame_ids: what identifies the frames in the source; None: their times.
         items: images in the order of the plan's chunks, then those that cannot be edited.
         reference: the reference image as PNG; empty without one.
+        records: of the outputs that exist; the job folder keeps them.
     """
 
     job: Job
@@ -84,13 +87,19 @@ class PreparedJob(msgspec.Struct, frozen=True, kw_only=True):
     frame_ids: FrameTable | None = None
     items: tuple[Item, ...] = ()
     reference: bytes = b""
+    records: tuple[Publication, ...] = ()
 
 
-def prepare_job(request: EditRequest, report: Report = lambda _: None) -> PreparedJob:
+def prepare_job(
+    request: EditRequest,
+    report: Report = lambda _: None,
+    find_history: FindHistory | None = None,
+) -> PreparedJob:
     """Probe the source and plan its job. Reads the source, writes nothing.
 
     Args:
         report: called with ``planning`` events.
+        find_history: what earlier jobs wrote; None asks the jobs of this user.
 
     Raises:
         SourceError: the source cannot be read, or nothing in it can be edited.
@@ -101,15 +110,13 @@ def prepare_job(request: EditRequest, report: Report = lambda _: None) -> Prepar
     """
     request = msgspec.structs.replace(request, recipe=_resolve_recipe_paths(request.recipe))
     layout.check_supported(request.recipe.model)
-    _size_table(request.recipe)  # Reading a video takes long: a damaged table is found before.
+    size_table(request.recipe)  # Reading a video takes long: a damaged table is found before.
     source = absolute_path(request.source)
     kind = classify_source(source)
     output = resolve_paths(source, kind, request)
     if kind == "video":
-        prepared = _prepare_video(request, source, output, report)
-    else:
-        prepared = _prepare_images(request, source, output, kind, report)
-    return _with_reference(prepared)
+        return _prepare_video(request, source, output, report)
+    return _prepare_images(request, source, output, kind, report, find_history or own_history)
 
 
 def resolve_paths(source: Path, kind: SourceKind, request: EditRequest) -> Path:
@@ -197,7 +204,7 @@ def _prepare_video(request: EditRequest, path: Path, output: Path, report: Repor
     index = probe.index_video(
         path, decoding=request.decoding, scenes=recipe.scenes, progress=_progress(report)
     )
-    facts = index.facts
+    facts, options = index.facts, video_options(request)
     encoding = video_output.resolved_encoding(output, facts, request.encoding)
     transparency = video_output.alpha_notes(output, facts, request.encoding)
     request = msgspec.structs.replace(request, encoding=encoding)
@@ -216,7 +223,8 @@ def _prepare_video(request: EditRequest, path: Path, output: Path, report: Repor
     video_output.check_times(output, facts, index.pts[start:stop])
     source = Source(path=str(path), stamp=file_stamp(path), video=facts, start=start, stop=stop)
     replaces = path_stamp(output) if request.overwrite else ""
-    job = msgspec.structs.replace(_job(request, source, output), replaces=replaces)
+    job, reference = with_reference(_job(request, source, output), [facts.upright])
+    job = msgspec.structs.replace(job, replaces=replaces, options=options)
     resize = Resize.of_video(facts, job.edit_size(*facts.upright))
     plan = plan_video(start, stop, index.cuts, recipe, (resize.width, resize.height), warnings)
     return PreparedJob(
@@ -224,6 +232,7 @@ def _prepare_video(request: EditRequest, path: Path, output: Path, report: Repor
         plan=plan,
         frames=np.asarray(index.pts, dtype=np.int64),
         frame_ids=index.ids,
+        reference=reference,
     )
 
 
@@ -243,7 +252,12 @@ def _depth_notes(facts: VideoFacts, request: EditRequest) -> list[str]:
 
 
 def _prepare_images(
-    request: EditRequest, path: Path, output: Path, kind: SourceKind, report: Report
+    request: EditRequest,
+    path: Path,
+    output: Path,
+    kind: SourceKind,
+    report: Report,
+    find_history: FindHistory,
 ) -> PreparedJob:
     recipe = request.recipe
     if request.start is not None or request.end is not None:
@@ -264,17 +278,41 @@ def _prepare_images(
     items, stamp = images.check_images(items, _progress(report))
     files = [*_read_too(request), *(item.source for item in items)]
     items = guard.guard_items(guard.SourceGuard(path, output, files), items)
-    items = images.settle_outputs(items, overwrite=request.overwrite)
+    job = _job(request, Source(path=str(path), stamp=stamp, items=len(items)), output)
+    job, reference = with_reference(job, [(item.width, item.height) for item in items])
+    history = History() if request.overwrite else find_history(output)
+    settled = settle_outputs(items, job, history, overwrite=request.overwrite)
+    items = settled.items
     editable = [item for item in items if item.error is None]
     others = [item for item in items if item.error is not None]
     if not editable and not any(item.skipped for item in others):
         raise images.nothing_to_edit(path, others)
-    job = _job(request, Source(path=str(path), stamp=stamp, items=len(items)), output)
     resizes = [Resize.of_item(i, job.edit_size(i.width, i.height)) for i in editable]
     sizes = [(resize.width, resize.height) for resize in resizes]
     recipes = [item.session_recipe(recipe) for item in editable]
-    plan, order = plan_images(sizes, images.image_warnings(items, listed.notes), recipes)
-    return PreparedJob(job=job, plan=plan, items=(*(editable[i] for i in order), *others))
+    plan, order = plan_images(
+        sizes, images.image_warnings(items, (*listed.notes, *settled.notes)), recipes
+    )
+    return PreparedJob(
+        job=job,
+        plan=plan,
+        items=(*(editable[i] for i in order), *others),
+        reference=reference,
+        records=settled.records,
+    )
+
+
+def own_history(output: Path) -> History:
+    """What the jobs of this user have written to an output."""
+    return read_history(Settings.from_env(), output)
+
+
+def video_options(request: EditRequest) -> str:
+    """Fingerprint of all options that determine the result of a video."""
+    resolved = _resolve_recipe_paths(request.recipe)
+    recipe = msgspec.structs.replace(resolved, reference_image=None)
+    options = (recipe, size_table(recipe), request.decoding, request.encoding)
+    return options_digest((options, request.start, request.end), resolved.reference_image)
 
 
 def _read_too(request: EditRequest) -> list[Path | str]:
@@ -290,59 +328,18 @@ def _progress(report: Report) -> Callable[[str, int, int], None]:
     return progress
 
 
-def _with_reference(prepared: PreparedJob) -> PreparedJob:
-    """Add the reference image, if the recipe names one."""
-    path = prepared.job.recipe.reference_image
-    if path is None:
-        return prepared
-    reference = reference_image.read_reference_image(Path(path), _largest_edit_size(prepared))
-    digest = reference_image.digest(reference)
-    job = msgspec.structs.replace(prepared.job, reference_digest=digest)
-    return msgspec.structs.replace(
-        prepared, job=_named(job), reference=reference_image.to_png(reference)
-    )
-
-
-def _largest_edit_size(prepared: PreparedJob) -> int:
-    """The longest side at which any frame or image of a job is edited, in pixels."""
-    job, facts = prepared.job, prepared.job.source.video
-    if facts is not None:
-        return job.edit_size(*facts.upright)
-    # Images that cannot be opened have no size. They count as the smallest.
-    return max(job.edit_size(item.width, item.height) for item in prepared.items)
-
-
-def _size_table(recipe: Recipe) -> tuple[tuple[int, int], ...]:
-    """The table of a job's edit sizes; empty for a size in pixels."""
-    return catalog.edit_sizes(recipe.model).table() if recipe.size == "auto" else ()
-
-
-def _tile_size(recipe: Recipe) -> int:
-    """The side of a job's tiles in pixels; 0 without tiles."""
-    if recipe.detail != "tiles":
-        return 0
-    return max(64, catalog.edit_sizes(recipe.model).training_size // 64 * 64)
-
-
 def _job(request: EditRequest, source: Source, output: Path) -> Job:
     job = Job(
         id="",
         source=source,
         recipe=request.recipe,
         output=str(output),
-        size_table=_size_table(request.recipe),
-        tile_size=_tile_size(request.recipe),
+        size_table=size_table(request.recipe),
+        tile_size=tile_size(request.recipe),
         decoding=request.decoding,
         encoding=request.encoding,
         overwrite=request.overwrite,
         allow_mixed_hardware=request.allow_mixed_hardware,
         priority=request.priority or "normal",
     )
-    return _named(job)
-
-
-def _named(job: Job) -> Job:
-    """Give a job its id, which is equal for equal requests on the same source."""
-    seed = msgspec.json.encode((job.source.path, job.output, job.fingerprint()))
-    stem = re.sub(r"[^a-z0-9]+", "-", Path(job.source.path).stem.lower()).strip("-")[:24] or "job"
-    return msgspec.structs.replace(job, id=f"{stem}-{hashlib.sha256(seed).hexdigest()[:8]}")
+    return named(job)

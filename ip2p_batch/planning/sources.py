@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Generic, TypeVar
@@ -10,6 +11,7 @@ import msgspec
 
 from ..errors import Ip2pError, OutputError, RecipeError, SourceError
 from ..jobs.events import Event
+from ..jobs.history import FindHistory
 from ..jobs.spec import Decoding, Encoding, Item
 from ..media.images.formats import SUFFIXES
 from ..media.images.listing import Listing
@@ -26,9 +28,12 @@ from .prepare import (
     absolute_path,
     check_instruction,
     default_output,
+    own_history,
     prepare_job,
     resolve_paths,
+    video_options,
 )
+from .repeat import Finding, look_at_video, notes_on
 
 T = TypeVar("T")
 
@@ -99,14 +104,17 @@ def for_sources(
     sources: Sequence[Path],
     make: Callable[[EditRequest], T],
     report: Report = lambda _: None,
+    find_history: FindHistory = own_history,
 ) -> ForSources[T]:
     """Call ``make`` for each video and each set of images in ``sources``.
 
     If there are several, a source that cannot be edited is reported as ``failed_item``, and the
-    others are used; a video whose output exists is skipped, unless ``overwrite`` is on.
+    others are used. Without ``overwrite``, a video whose output exists is skipped, unless an
+    earlier job wrote it with other options or from another source, and it is unchanged since.
 
     Args:
         request: what to do with each of them; its source is not used.
+        find_history: what earlier jobs wrote; the jobs of this user by default.
 
     Raises:
         SourceError, OutputError, RecipeError: the only source cannot be edited.
@@ -116,20 +124,24 @@ def for_sources(
     if split.is_single:
         return ForSources((make(split.requests[0]),))
     made, skipped, refused = [], [], list(split.refused)
+    outputs: dict[Finding, list[str]] = {}
+    find_history = functools.cache(find_history)
     for part in split.requests:
-        if (output := _finished(part)) is not None:
-            skipped.append(msgspec.structs.replace(part, output=output))
-            continue
+        if (found := _existing(part, find_history)) is not None:
+            finding, output = found
+            outputs.setdefault(finding, []).append(part.source.name)
+            if finding is not Finding.STALE:
+                skipped.append(msgspec.structs.replace(part, output=output))
+                continue
+            part = msgspec.structs.replace(part, overwrite=True)
         try:
             made.append(make(part))
         except (SourceError, OutputError, RecipeError) as error:
             refused.append(RefusedSource(printable(part.source), error, part))
     for source in refused:
         report(_refused_event(source))
-    if skipped:
-        count = f"{len(skipped)} video is" if len(skipped) == 1 else f"{len(skipped)} videos are"
-        text = f"{count} skipped since the output exists (--overwrite replaces it)."
-        report(Event(kind="warning", message=text))
+    for note in notes_on(outputs, "video"):
+        report(Event(kind="warning", message=note))
     return ForSources(
         tuple(made), tuple(refused), tuple(skipped), split.folder, tuple(map(Path, sources))
     )
@@ -325,12 +337,14 @@ def _video_only(request: EditRequest) -> EditRequest:
     return msgspec.structs.replace(request, encoding=encoding)
 
 
-def _finished(request: EditRequest) -> Path | None:
-    """The output of one of several videos that exists already, so that the video is skipped."""
+def _existing(request: EditRequest, find_history: FindHistory) -> tuple[Finding, Path] | None:
+    """The output of one of several videos, if it exists, and what it is."""
     if request.overwrite or not _is_video(request):
         return None
     output = resolve_paths(request.source, "video", request)
-    return output if output.is_file() else None
+    source, options = absolute_path(request.source), video_options(request)
+    finding = look_at_video(output, options, source, find_history)
+    return None if finding is None else (finding, output)
 
 
 def _refused_event(source: RefusedSource) -> Event:

@@ -13,6 +13,7 @@ from ..execution.assemble import assemble
 from ..jobs.activity import claim
 from ..jobs.events import Event
 from ..jobs.folder import JobFolder
+from ..jobs.history import read_history
 from ..jobs.plan import Plan
 from ..jobs.registry import job_path, register
 from ..models import catalog
@@ -34,7 +35,13 @@ def create_jobs(
     Raises:
         Ip2pError: as for :func:`create_job` and :func:`~ip2p_batch.planning.sources.for_sources`.
     """
-    return for_sources(request, sources, lambda part: create_job(part, settings, report), report)
+
+    def create(part: EditRequest) -> JobFolder:
+        return create_job(part, settings, report)
+
+    return for_sources(
+        request, sources, create, report, lambda output: read_history(settings, output)
+    )
 
 
 def create_job(
@@ -57,7 +64,7 @@ def create_job(
     catalog.check_allowed(request.recipe.model, request.recipe.revision, settings.allowed_models)
     if request.recipe.tiny_vae:
         catalog.check_tiny_vae(request.recipe.model, settings.allowed_models)
-    prepared = prepare_job(request, report)
+    prepared = prepare_job(request, report, lambda output: read_history(settings, output))
     job = prepared.job
     output = Path(job.output)
     folder = JobFolder(job_path(settings, job.id, output))
@@ -77,18 +84,19 @@ def create_job(
         claim(folder)
         register(settings, folder)
     remove_parts(folder)
-    if not prepared.plan.chunks:
+    plan = folder.plan()
+    if not plan.chunks:
         assemble(folder)  # nothing to edit, so no worker is needed
     report(
         Event(
             kind="planned",
             job=job.id,
-            total=prepared.plan.frames,
-            message=_planned(prepared.plan, unfinished=unfinished),
+            total=plan.frames,
+            message=_planned(plan, unfinished=unfinished),
             data={"folder": str(folder.path), "resumed": unfinished},
         )
     )
-    for warning in prepared.plan.warnings:
+    for warning in plan.warnings:
         report(Event(kind="warning", job=job.id, message=warning))
     return folder
 
@@ -98,7 +106,7 @@ def _write_folder(
 ) -> JobFolder:
     if not unfinished:
         shutil.rmtree(folder.path, ignore_errors=True)
-        return JobFolder.create(
+        folder = JobFolder.create(
             folder.path,
             prepared.job,
             prepared.plan,
@@ -107,6 +115,8 @@ def _write_folder(
             items=prepared.items,
             reference=prepared.reference,
         )
+        folder.published.inherit(prepared.records)
+        return folder
     if request.overwrite and prepared.job.source.is_video:
         folder.permit_replacing(prepared.job.replaces)
     if request.allow_mixed_hardware:

@@ -11,29 +11,16 @@ from pathlib import Path
 from ..errors import Ip2pError, JobError, OutputError
 from ..jobs.activity import is_active, is_followed
 from ..jobs.folder import JobFolder
-from ..jobs.registry import list_jobs
+from ..jobs.registry import known_jobs
 from ..jobs.spec import Item, Job
 from ..settings import Settings
 from ..storage.atomic import remove_temp_files, write_error
+from ..storage.identity import RealPaths
 from ..storage.locks import lock_file
 
 _CREATE_LOCK = ".create.lock"
 #: Workers of a command that was killed end within this time.
 _DYING_SECONDS = 5.0
-
-
-class RealPaths:
-    """Paths without links in their folders; the same path for a file under every such name."""
-
-    def __init__(self) -> None:
-        self._folders: dict[str, str] = {}
-
-    def of(self, path: str) -> str:
-        """The path; a last part that is a link is not followed, since no result follows it."""
-        folder, name = os.path.split(path)
-        if folder not in self._folders:
-            self._folders[folder] = os.path.realpath(folder)
-        return os.path.join(self._folders[folder], name)  # noqa: PTH118 - many paths, as text
 
 
 @contextmanager
@@ -116,28 +103,15 @@ def _with_common_results(
     """Unfinished jobs, except for ``folder``, that write a file which the new job writes."""
     real = RealPaths()
     ours = {real.of(output) for output in _outputs(job, items)}
-    place = Path(real.of(job.output))
-    for other in other_jobs(settings, folder):
+    for other in known_jobs(settings, Path(job.output)):
         with suppress(Ip2pError, OSError):  # a damaged folder does not run
-            if other.ended or other.superseded is not None:
+            if other.path == folder.path.resolve() or other.ended or other.superseded is not None:
                 continue
-            its = Path(real.of((theirs := other.job()).output))
-            if not (its.is_relative_to(place) or place.is_relative_to(its)):
+            theirs = other.job()
+            if not real.related(theirs.output, job.output):
                 continue
             if any(real.of(output) in ours for output in _results(theirs, other)):
                 yield other
-
-
-def other_jobs(settings: Settings, folder: JobFolder) -> list[JobFolder]:
-    """The jobs that this user may know of, and those next to ``folder``; without itself."""
-    own = folder.path.resolve()
-    found = {other.path.resolve(): other for other in list_jobs(settings)}
-    if own.parent.is_dir():
-        for path in own.parent.iterdir():
-            if path.resolve() not in found and (other := JobFolder(path.resolve())).exists():
-                found[other.path] = other
-    found.pop(own, None)
-    return list(found.values())
 
 
 def _results(job: Job, folder: JobFolder) -> list[str]:
