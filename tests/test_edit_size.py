@@ -249,10 +249,10 @@ def test_a_changed_table_is_another_job_and_the_first_keeps_its_sizes(tmp_path, 
     first = scheduler.create_job(todo, settings)
     assert scheduler.create_job(todo, settings).path == first.path
     model(folder_of_model, (720, 64), (4096, 256))
+    assert sorted(finish(first)[0]) == [(128, 192), (208, 256)]
     second = scheduler.create_job(todo, settings)
     assert second.path != first.path
     assert second.job().fingerprint() != first.job().fingerprint()
-    assert sorted(finish(first)[0]) == [(128, 192), (208, 256)]
 
 
 def test_a_failed_image_that_is_fixed_gets_the_edit_size_of_its_own_size(tmp_path, settings):

@@ -69,7 +69,8 @@ def edit(
 
     Audio, subtitles, chapters and metadata of a video are copied. Images keep their names,
     folders and formats. Several videos are edited one after another, by the same workers. Stop
-    with Ctrl-C; continue with `resume`, or run the same command again.
+    with Ctrl-C; continue with `resume`, or run the same command again. Run
+    again on a folder, a list or several videos, it edits only what is new or changed.
 
     Examples:
       ip2p-batch edit clip.mp4 "make it a watercolor painting" -o out.mp4

@@ -104,7 +104,12 @@ class OutputOptions(OptionGroup):
         ),
     ] = None
     overwrite: Annotated[
-        bool, option("--overwrite", help="Replace existing results.", panel=OUTPUT)
+        bool,
+        option(
+            "--overwrite",
+            help="Replace all existing results, also those that were changed by hand.",
+            panel=OUTPUT,
+        ),
     ] = False
     start: Annotated[
         float | None,
