@@ -68,6 +68,7 @@ def heic(
     properties: Sequence[bytes] = (),
     cicp: tuple[int, int, int, int] | None = (1, 13, 6, 1),
     alpha: np.ndarray | None = None,
+    alpha_type: bytes = b"urn:mpeg:hevc:2015:auxid:1",
     exif: bytes = b"",
 ) -> bytes:
     """Return an HEIC file.
@@ -98,7 +99,7 @@ def heic(
     items[-1][2].extend([*colr, *properties])
     if alpha is not None:
         data, configuration = encode(alpha, "gray")
-        urn = full_box(b"auxC", b"urn:mpeg:hevc:2015:auxid:1\0")
+        urn = full_box(b"auxC", alpha_type + b"\0")
         items.append((b"hvc1", data, [box(b"hvcC", configuration), _size(alpha), urn]))
         references.append((b"auxl", len(items), [primary]))
     if exif:

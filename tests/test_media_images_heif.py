@@ -110,6 +110,23 @@ def test_alpha_of_an_heic_is_read(tmp_path):
     assert close(still.image, CHART)
 
 
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [
+        (b"urn:com:apple:photo:2020:aux:hdrgainmap", "HDR gain map"),
+        (b"urn:mpeg:hevc:2015:auxid:2", "depth map"),
+        (b"urn:com:apple:photo:2018:aux:portraiteffectsmatte", "portrait matte"),
+    ],
+)
+def test_other_images_of_an_heic_are_named_and_left_out(tmp_path, kind, name):
+    grey = np.full((64, 96), 128, np.uint8)
+    still = read(tmp_path, heic([CHART], alpha=grey, alpha_type=kind))
+    assert still.alpha is None and still.warnings == [f"{name} left out"]
+    still = read(tmp_path, heic([CHART[::-1], CHART]))
+    assert close(still.image, CHART)
+    assert still.warnings == ["holds 2 images; only the main one is edited"]
+
+
 def test_colours_of_an_heic_are_converted_by_its_codes_or_profile(tmp_path):
     red = np.full((64, 64, 3), (220, 40, 40), np.uint8)
     still = read(tmp_path, heic([red], cicp=(12, 13, 6, 1)))

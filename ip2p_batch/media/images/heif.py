@@ -19,7 +19,7 @@ from ..depth import Samples16
 from ..video.color import SWSCALE_MATRICES
 from ..video.deep_color import to_rgb48
 from ..video.types import VideoFrame
-from .heif_boxes import Heif, Item, read_boxes
+from .heif_boxes import ALPHA_TYPES, Heif, Item, read_boxes
 from .tiff_colors import divided_by_alpha
 from .unsupported import UnsupportedSamplesError
 
@@ -28,7 +28,6 @@ _KINDS = {
     b"jpeg": "JPEG", b"avc1": "H.264", b"vvc1": "VVC", b"unci": "uncompressed", b"iovl": "overlay",
     b"j2k1": "JPEG 2000", b"lhv1": "layered HEVC", b"hvc2": "HEVC in several parts",
 }  # fmt: skip
-_ALPHA = (b"urn:mpeg:hevc:2015:auxid:1", b"urn:mpeg:mpegB:cicp:systems:auxiliary:alpha")
 _IDENTITY, _UNSPECIFIED, _BT601, _FULL, _LIMITED = 0, 2, 6, 2, 1
 _WHITE = 65535
 _MAX_DEPTH = 4
@@ -240,7 +239,7 @@ class HeifFile:
     def _alpha_item(self) -> Item | None:
         for item in self.boxes.items.values():
             is_aux = self.boxes.primary in item.references.get(b"auxl", ())
-            if is_aux and (item.first(b"auxC") or b"")[4:].split(b"\0")[0] in _ALPHA:
+            if is_aux and (item.first(b"auxC") or b"")[4:].split(b"\0")[0].lower() in ALPHA_TYPES:
                 return item
         return None
 

@@ -7,8 +7,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import IO, NamedTuple
 
+_IMAGE_KINDS = (b"hvc1", b"av01", b"grid", b"iden", b"iovl", b"jpeg", b"avc1", b"vvc1", b"unci")
 _MAX_META = 1 << 24
 _MAX_ENTRIES = 65536
+
+
+#: Values of auxC that mean opacity.
+ALPHA_TYPES = (
+    b"urn:mpeg:hevc:2015:auxid:1", b"urn:mpeg:mpegb:cicp:systems:auxiliary:alpha",
+)  # fmt: skip
 
 
 class Property(NamedTuple):
@@ -58,6 +65,27 @@ class Heif:
     def main(self) -> Item:
         return self.items[self.primary]
 
+    def left_out(self) -> list[str]:
+        """Warnings about images of the file other than the main one, its alpha and thumbnails."""
+        auxiliary = {
+            _auxiliary_name(item.first(b"auxC") or b"")
+            for item in self.items.values()
+            if b"auxl" in item.references
+        }
+        parts = {part for item in self.items.values() for part in item.references.get(b"dimg", ())}
+        images = [
+            item
+            for number, item in self.items.items()
+            if item.kind in _IMAGE_KINDS and number not in parts
+            if b"auxl" not in item.references and b"thmb" not in item.references
+        ]
+        if any(item.kind == b"tmap" for item in self.items.values()):  # ISO 21496-1
+            auxiliary.add("HDR gain map")
+        warnings = [f"{name} left out" for name in sorted(auxiliary - {""})]
+        if len(images) > 1:
+            warnings.append(f"holds {len(images)} images; only the main one is edited")
+        return warnings
+
     def cicp(self) -> tuple[int, int, int, bool] | None:
         """Primaries, transfer, matrix and full range of the main image or its tiles."""
         for item in self._with_tiles():
@@ -100,6 +128,18 @@ class Heif:
         for number in self.main.references.get(b"dimg", ())[:1]:
             if number in self.items:
                 yield self.items[number]
+
+
+def _auxiliary_name(auxc: bytes) -> str:
+    """What an auxiliary image is, by its property auxC; empty for alpha."""
+    urn = auxc[4:].split(b"\0")[0].lower()
+    if urn in ALPHA_TYPES:
+        return ""
+    if b"gainmap" in urn:
+        return "HDR gain map"
+    if b"depth" in urn or urn == b"urn:mpeg:hevc:2015:auxid:2" or b"disparity" in urn:
+        return "depth map"
+    return "auxiliary image" if b"matte" not in urn else "portrait matte"
 
 
 def read_boxes(file: IO[bytes]) -> Heif:

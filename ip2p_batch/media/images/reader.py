@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import cast
@@ -12,7 +13,7 @@ from PIL import Image as Pillow
 
 from ...frame import FullImage, Image
 from ..depth import to_8_bits
-from . import exif, metadata, tiff_page
+from . import exif, heif_boxes, metadata, tiff_page
 from .color import Alpha, to_srgb
 from .metadata import Metadata
 from .opening import open_image, orientation, upright_size
@@ -79,7 +80,7 @@ def read_still(path: Path, *, deep: bool = False, max_pixels: int | None = None)
             icc=pixels.profile,
             dpi=_dpi(image, kept.exif, is_transposed=exif_orientation >= 5),
             lossless=lossless,
-            warnings=[*pixels.warnings, *_other_images(image), *kept.warnings],
+            warnings=[*pixels.warnings, *_other_images(image, name), *kept.warnings],
         )
 
 
@@ -123,25 +124,20 @@ def _turn_upright(pixels: Alpha, orientation: int) -> Alpha:
     return cast(Alpha, np.ascontiguousarray(pixels))
 
 
-def _other_images(image: Pillow.Image) -> list[str]:
+def _other_images(image: Pillow.Image, name: str) -> list[str]:
     """Warnings about images in the file that are not edited."""
     page = tiff_page.page_of(image)
     if page is not None:
-        warnings = []
-        if page.pages > 1:
-            warnings.append(f"holds {page.pages} images; only the first is edited")
-        if page.thumbnails:
-            what = (
-                "its smaller copy"
-                if page.thumbnails == 1
-                else f"its {page.thumbnails} smaller copies"
-            )
-            warnings.append(f"{what} (thumbnail, mask) left out")
-        return warnings
+        return page.left_out()
+    warnings = []
+    file = getattr(image, "fp", None)
+    if name in ("avif", "heic") and file is not None:
+        with suppress(ValueError):  # the image was decoded, so its description is only unusual
+            warnings += heif_boxes.read_boxes(file).left_out()
     frames = getattr(image, "n_frames", 1)
     if isinstance(frames, int) and frames > 1:
-        return [f"holds {frames} images; only the first is edited"]
-    return []
+        warnings.append(f"holds {frames} images; only the first is edited")
+    return warnings
 
 
 def _dpi(image: Pillow.Image, block: bytes, *, is_transposed: bool) -> tuple[float, float] | None:

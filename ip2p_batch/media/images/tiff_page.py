@@ -87,6 +87,17 @@ class Page:
         """The first number of a field."""
         return self.values(tag, (default,))[0]
 
+    def left_out(self) -> list[str]:
+        """Warnings about the other pages of the file."""
+        warnings = []
+        if self.pages > 1:
+            warnings.append(f"holds {self.pages} images; only the first is edited")
+        if self.thumbnails == 1:
+            warnings.append("its smaller copy (thumbnail, mask) left out")
+        elif self.thumbnails:
+            warnings.append(f"its {self.thumbnails} smaller copies (thumbnail, mask) left out")
+        return warnings
+
     @property
     def is_reduced(self) -> bool:
         """Whether it is a thumbnail, another reduced copy, or a mask of another page."""
