@@ -178,7 +178,7 @@ def test_a_row_may_have_its_own_steps_and_scales_with_a_decimal_comma(tmp_path):
     assert errors[2].startswith("line 4: guidance_scale is 0.5; it must be a number from 1 to 100")
     assert errors[3] == "line 5: guidance_scale 'x' is not a number"
     assert errors[4].startswith("line 6: num_inference_steps is 0; it must be a whole number")
-    assert errors[5] == "line 7: guidance_scale is nan; it must be a number from 1 to 100."
+    assert errors[5] == "line 7: guidance_scale is nan; it must be a number from 1 to 100"
 
 
 def test_an_empty_instruction_means_the_commands(tmp_path):
@@ -190,10 +190,10 @@ def test_an_empty_instruction_means_the_commands(tmp_path):
 
 def test_other_columns_are_ignored_and_noted_once(tmp_path):
     path = tmp_path / "list.csv"
-    path.write_text('sku,path,instruction,price\n4711,a.jpg,x,"9,99"\n')
+    path.write_text('SKU,path,instruction,price\n4711,a.jpg,x,"9,99"\n')
     listing = read_manifest(path, tmp_path / "out")
     assert [item.instruction for item in listing.items] == ["x"]
-    assert listing.notes == ("list.csv: ignored columns: 'sku', 'price'.",)
+    assert listing.notes == ("list.csv: ignored columns: 'SKU', 'price'.",)
 
 
 def test_backslashes_separate_folders(tmp_path):

@@ -130,3 +130,19 @@ def test_positions_are_removed_at_any_depth():
     result = xmp.finished(data, mark_ai=False, recipe=None, position=False)
     assert b"GPS" not in result and b"Munich" in result
     assert b"GPSLatitude" in xmp.finished(data, mark_ai=False, recipe=None)
+
+
+def test_a_packet_of_deeply_nested_elements_is_damaged():
+    assert clean(packet(children="<dc:a>" * 5000 + "</dc:a>" * 5000)).warnings == (xmp.DAMAGED,)
+
+
+@given(data=st.binary(max_size=12), at=st.integers(0, 1400))
+@settings(deadline=None)
+def test_any_damage_gives_a_packet_or_a_warning(data, at):
+    place = '<Container:Directory><rdf:Seq rdf:a="GainMap"/></Container:Directory>'
+    source = bytearray(packet('tiff:Orientation="6" hdrgm:Version="1.0"', place))
+    source[at : at + len(data)] = data
+    cleaned = clean(bytes(source))
+    assert (cleaned.packet is None) == (cleaned.warnings == (xmp.DAMAGED,))
+    for position in (True, False):
+        assert xmp.finished(cleaned.packet, mark_ai=True, recipe="r", position=position)

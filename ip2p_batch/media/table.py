@@ -96,19 +96,23 @@ class _Form:
     ignored: dict[str, None] = field(default_factory=dict)
     faults: list[tuple[str, str]] = field(default_factory=list)
 
-    def check(self, names: Sequence[str], where: str, *, whole: bool) -> bool:
-        """Check the names of columns; False if there is a fault."""
+    def check(self, headings: Sequence[str], where: str, *, whole: bool) -> bool:
+        """Check the headings of columns; False if there is a fault."""
+        names = [column_name(heading) for heading in headings]
         hint = f"Columns are: {', '.join(self.columns)}."
         before = len(self.faults)
         lacking = [name for name in self.columns if name not in names]
-        for name in names if self.note_others else ():
-            if name in self.columns or name in self.expected or not name:
+        for heading, name in zip(headings, names, strict=True):
+            is_other = name and name not in self.columns and name not in self.expected
+            if not is_other or not self.note_others:
                 continue
             meant = difflib.get_close_matches(name, lacking, n=1, cutoff=_SIMILAR)
             if meant:
-                self.fault(f"{where} names a column {name!r}", f"Rename it to {meant[0]!r}.")
+                self.fault(
+                    f"{where} names a column {heading.strip()!r}", f"Rename it to {meant[0]!r}."
+                )
             else:
-                self.ignored[name] = None
+                self.ignored[heading.strip()] = None
         for name in dict.fromkeys(n for n in names if n in self.columns and names.count(n) > 1):
             self.fault(f"{where} names the column {name!r} twice", hint)
         for name in self.required if whole else ():
@@ -168,7 +172,7 @@ def _csv_rows(form: _Form, text: str) -> Iterator[tuple[str, Row]]:
             continue
         if header is None:
             header = [column_name(cell) for cell in cells]
-            if not form.check(header, f"line {line}", whole=True):
+            if not form.check(cells, f"line {line}", whole=True):
                 return
             continue
         row: Row = form.known(dict(zip(header, cells, strict=False)))
@@ -194,13 +198,13 @@ def _json_rows(form: _Form, text: str) -> Iterator[tuple[str, Row]]:
         if not isinstance(row, dict):
             form.fault(f"line {line} is not an object", 'Write {"column": "value", ...}.')
             continue
-        if form.check([column_name(name) for name in row], f"line {line}", whole=False):
+        if form.check(list(row), f"line {line}", whole=False):
             yield f"line {line}", form.known({column_name(k): v for k, v in row.items()})
 
 
 def _parquet_rows(form: _Form) -> Iterator[tuple[str, Row]]:
     names, rows = read_parquet(form.path)
-    if not form.check([column_name(name) for name in names], "the file", whole=True):
+    if not form.check(names, "the file", whole=True):
         return
     for number, row in enumerate(rows, start=1):
         yield f"row {number}", form.known({column_name(k): v for k, v in row.items()})

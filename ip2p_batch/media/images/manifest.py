@@ -143,4 +143,4 @@ def _number(key: str, value: object) -> Any:
     except ValueError as error:
         raise ValueError(f"{key} {error}") from None
     except RecipeError as error:
-        raise ValueError(error.message) from None
+        raise ValueError(error.message.rstrip(".")) from None

@@ -32,6 +32,7 @@ _EMPTY = f'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="{_RDF}"/></x:
 _DECLARATION = re.compile(r"\A<\?xml\s.*?\?>", re.DOTALL)
 #: Characters that XML 1.0 cannot hold.
 _ILLEGAL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff\ud800-\udfff]")
+_MAX_DEPTH = 100
 #: Of xml.dom.minidom, whose types do not say which nodes have which attributes.
 Node = Any
 DAMAGED = "XMP data is damaged and was left out"
@@ -193,7 +194,17 @@ def _parse(packet: bytes) -> Node | None:
         document = minidom.parseString(data)  # noqa: S318 - has no entities
     except (ExpatError, ValueError, LookupError, RecursionError):
         return None
-    return document if _rdf(document) is not None else None
+    return document if _is_shallow(document) and _rdf(document) is not None else None
+
+
+def _is_shallow(document: Node) -> bool:
+    """Whether no element is nested deeper than any real packet's: others would end recursion."""
+    level = [document]
+    for _ in range(_MAX_DEPTH):
+        level = [child for node in level for child in node.childNodes]
+        if not level:
+            return True
+    return False
 
 
 def _decoded(packet: bytes) -> str | None:
