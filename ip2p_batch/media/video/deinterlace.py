@@ -21,8 +21,9 @@ _FILTERS: dict[Deinterlacing, tuple[tuple[str, str], ...]] = {
     "auto": (_BWDIF,),
     "ivtc": (_FIELDMATCH, _BWDIF),
 }
-#: Leaves out the frame of each five that differs least from the one before it, if that is little.
-_DECIMATE = ("decimate", "cycle=5:mixed=1")
+#: Leaves out the frame of each five that differs least from the one before it, if no 32x32 block of
+#: it differs by more than 5 % of the range. Noise of the encoder is below: up to 2.5 % in a test.
+_DECIMATE = ("decimate", "cycle=5:mixed=1:dupthresh=5")
 #: Frames before a frame that must be pushed for it and for the frame before it, which replaces it
 #: if it does not decode, to come out as in a read from the beginning.
 LOOKBACK: dict[Deinterlacing, int] = {"off": 0, "auto": 2, "ivtc": 3}
