@@ -76,6 +76,26 @@ class HdrFacts(FrozenStruct, frozen=True, kw_only=True):
     dynamic: bool = False
 
 
+class SpatialFacts(FrozenStruct, frozen=True, kw_only=True):
+    """Spherical projection and stereoscopic layout of a video, with FFmpeg's codes.
+
+    Attributes:
+        projection: AVSphericalProjection; None for a flat video.
+        pose: yaw, pitch and roll in degrees, times 65536.
+        bounds: left, top, right and bottom of a part of a sphere, as fractions of 2**32.
+        padding: pixels around each face of a cubemap.
+        stereo: AVStereo3DType: 0 one view, 1 side by side, 2 top and bottom.
+        stereo_flags: 1 if the views are swapped.
+    """
+
+    projection: int | None = None
+    pose: tuple[int, int, int] = (0, 0, 0)
+    bounds: tuple[int, int, int, int] = (0, 0, 0, 0)
+    padding: int = 0
+    stereo: int = 0
+    stereo_flags: int = 0
+
+
 class VideoFacts(FrozenStruct, frozen=True, kw_only=True):
     """Facts of a video stream, as probed.
 
@@ -95,6 +115,7 @@ class VideoFacts(FrozenStruct, frozen=True, kw_only=True):
         lead_ticks: ticks by which the sound starts before the first frame.
         has_alpha: whether any pixel is less than opaque.
         bit_depth: of the stored samples.
+        spatial: spherical projection or stereo layout; None for an ordinary video.
         has_captions: whether frames contain closed captions (CEA-608, CEA-708).
         interlaced: frames that are flagged as interlaced (1 if the first one is, where nothing
             was decoded).
@@ -128,6 +149,7 @@ class VideoFacts(FrozenStruct, frozen=True, kw_only=True):
     deinterlace: Deinterlacing = "off"
     has_alpha: bool = False
     has_captions: bool = False
+    spatial: SpatialFacts | None = None
     color: ColorFacts = ColorFacts()
     hdr: HdrFacts | None = None
     audio_streams: int = 0

@@ -27,9 +27,10 @@ from .packets import TimeRange, copied_packets, merge_by_time
 from .pyav import fraction, open_input, open_output, ratio
 from .routes import RouteTimes, add_routes
 from .segment_packets import decoding_order, timed_packets
+from .spatial import hide_apple_box, spatial_template
 from .stream_plan import plan_streams
 from .timestamps import Times
-from .trial import Target
+from .trial import target_for
 
 #: Latest start of a file, in seconds, that is kept. A later one is the clock of a recorded stream
 #: that was already running.
@@ -100,7 +101,7 @@ def join(
         kept = TimeRange(begin * base, int(table[stop]) * base if stop < len(table) else None)
     offset = _shift(facts, table, start) * base
     with open_input(segments[0]) as first, open_input(source) as container, ExitStack() as stack:
-        where = Target(output, suffix.lower(), encoding, segments[0], fraction(facts.frame_rate))
+        where = target_for(output, suffix, facts, encoding, segments[0])
         headers = plan_headers(container, facts.stream, where, _frames_before(facts, table, start))
         for name, value in headers.options.items():
             options[name] = options.get(name, "") + value
@@ -108,7 +109,8 @@ def join(
             open_output(output, format=target_format.name, options=options)
         )
         template = first.streams.video[0]
-        video = stream_copy.add_stream(target, template)
+        with spatial_template(segments[0], facts.spatial) as spatial:
+            video = stream_copy.add_stream(target, spatial or template)
         tag = codec_of(encoding).tag
         if tag and target_format.keeps_time_base:
             video.codec_context.codec_tag = tag
@@ -141,6 +143,9 @@ def join(
         for packet, stream in merge_by_time(video_packets, video, others):
             packet.stream = stream
             target.mux(packet)
+    if facts.spatial is not None and target_format.name == "mp4":
+        with output.open("r+b") as file:
+            hide_apple_box(file)
     if encoding.mark_ai and target_format.name in ai_mark.CONTAINERS:
         ai_mark.append_mark(output)
 

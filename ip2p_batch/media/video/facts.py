@@ -21,6 +21,7 @@ from .orientation import orientation
 from .pyav import fraction, ratio
 from .remux import copy_command, retime_command
 from .scan import Scan
+from .spatial import spatial_facts
 from .types import InputContainer, Stream, VideoFrame
 
 #: Bytes of video above which reading a file from its beginning for each chunk is slow.
@@ -81,6 +82,7 @@ def header_facts(
         has_alpha=frame_has_alpha(frame) or announces_alpha(stream),
         color=colors,
         hdr=hdr_facts(frame, colors, decoding.hdr),
+        spatial=spatial_facts(frame),
         audio_streams=len(container.streams.audio),
         subtitle_streams=len(container.streams.subtitles),
     )

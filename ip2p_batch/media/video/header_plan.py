@@ -58,7 +58,7 @@ def plan_headers(
     lost = _lost_tags(tags, target)
     is_reverse_domain = any("." in name for name in lost)
     if is_reverse_domain and target.container.name in ("mp4", "mov"):
-        target = replace(target, options={"movflags": "+use_metadata_tags"})
+        target = replace(target, options={**target.options, "movflags": "+use_metadata_tags"})
         tags |= {
             _APPLE_PREFIX + name.lower(): value
             for name, value in tags.items()

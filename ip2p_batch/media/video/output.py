@@ -30,9 +30,10 @@ from .header_plan import plan_headers
 from .pixel_formats import chroma_name, chroma_share, format_depth, has_alpha
 from .pyav import fraction, open_input
 from .segment import SegmentWriter
+from .spatial_notes import spatial_notes
 from .stream_plan import plan_streams
 from .timestamps import Times
-from .trial import Target
+from .trial import target_for
 
 #: Default codecs that do not write small frames, and what replaces them.
 _FOR_SMALL_FRAMES: Mapping[VideoCodec, VideoCodec] = {"av1": "vp9", "dnxhr": "prores"}
@@ -193,11 +194,12 @@ def check_output(source: Path, output: Path, facts: VideoFacts, encoding: Encodi
     with tempfile.TemporaryDirectory(prefix="ip2p-") as folder:
         sample = _sample_segment(Path(folder), facts, encoding)
         with open_input(source) as container:
-            target = Target(output, suffix, encoding, sample, fraction(facts.frame_rate))
+            target = target_for(output, suffix, facts, encoding, sample)
             headers = plan_headers(container, facts.stream, target)
             target = replace(target, options=headers.options)
             plans = plan_streams(container, facts.stream, target)
-    return [*(plan.warning for plan in plans if plan.warning), *headers.warnings]
+        spatial = spatial_notes(target)
+    return [*(plan.warning for plan in plans if plan.warning), *headers.warnings, *spatial]
 
 
 def _check_container(output: Path, suffix: str, codec: Codec, encoding: Encoding) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import cast
@@ -13,9 +13,10 @@ from typing import cast
 import av
 
 from ...errors import SourceError
-from ...jobs.spec import Encoding
+from ...jobs.spec import Encoding, SpatialFacts, VideoFacts
 from .containers import CONTAINERS, Container
-from .pyav import MEDIA_ERRORS, open_input
+from .pyav import MEDIA_ERRORS, fraction, open_input
+from .spatial import spatial_template
 from .stream_copy import add_stream, set_rate
 from .types import OutputContainer, Packet, Stream
 
@@ -33,6 +34,7 @@ class Target:
         encoding: requested by the user.
         sample: a segment with video as the output will have it.
         rate: frames per second.
+        spatial: spherical projection or stereo layout.
         options: of the muxer.
     """
 
@@ -41,11 +43,24 @@ class Target:
     encoding: Encoding
     sample: Path
     rate: Fraction
+    spatial: SpatialFacts | None = None
     options: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def container(self) -> Container:
         return CONTAINERS[self.suffix]
+
+
+def target_for(
+    output: Path, suffix: str, facts: VideoFacts, encoding: Encoding, sample: Path
+) -> Target:
+    """The target of a video with these facts; see :class:`Target`."""
+    target = Target(
+        output, suffix.lower(), encoding, sample, fraction(facts.frame_rate), facts.spatial
+    )
+    # FFmpeg has Google's boxes for 360 degree video in its "unofficial" extensions of MP4.
+    is_extended = facts.spatial is not None and target.container.name in ("mp4", "mov")
+    return replace(target, options={"strict": "unofficial"}) if is_extended else target
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +93,8 @@ def trial(target: Target, memory: io.BytesIO | None = None) -> Iterator[Trial]:
     ):
         output = cast(OutputContainer, file)
         template = segment.streams.video[0]
-        video = add_stream(output, template)
+        with spatial_template(target.sample, target.spatial) as spatial:
+            video = add_stream(output, spatial or template)
         set_rate(video, target.rate, target.container.counts_frames)
 
         def packets() -> Iterator[Packet]:
