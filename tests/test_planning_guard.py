@@ -145,6 +145,13 @@ def test_results_inside_the_source_are_no_input_the_next_time(source):
         assert errors(prepared) == {}
 
 
+@pytest.mark.parametrize("name", ["edited", "new/edited", "below/../edited"])
+def test_a_folder_of_results_inside_the_source_need_not_exist(source, name):
+    prepared = prepare(source, source / name)
+    assert errors(prepared) == {}
+    assert len(prepared.items) == 3
+
+
 def test_a_source_inside_the_output_gets_no_results_into_itself(source, tmp_path):
     save(source / "src" / "d.png")  # its result would be src/d.png
     assert "leads back into the source" in errors(prepare(source, tmp_path))["d.png"]

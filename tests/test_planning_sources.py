@@ -287,3 +287,14 @@ def test_the_only_video_of_a_folder_is_skipped_like_one_of_several(tmp_path, cli
     again = prepare_jobs(request(), [folder])
     assert (len(again.made), len(again.skipped)) == (0, 1)
     assert prepare_jobs(request(), [folder / "b.mp4"]).is_single
+
+
+def test_the_results_of_several_sources_are_no_sources_the_next_time(tree, clip):
+    out = tree / "out"
+    sources = [tree, tree / "deep"]
+    first = split_request(request(output=out), sources)
+    assert not prepare_jobs(request(output=out), sources).refused
+    (out / "deep").mkdir(parents=True)
+    (out / "deep/c.mp4").write_bytes(clip)
+    again = split_request(request(output=out), sources)
+    assert names(again, tree) == names(first, tree)

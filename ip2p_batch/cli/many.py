@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import time
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,7 +12,7 @@ import msgspec
 
 from ..jobs.events import Event
 from ..jobs.grouping import grouped
-from . import exits, terminal
+from . import exits, formatting, terminal
 from .options import WorkerOptions
 from .report import JsonReporter, Reporter, summary_lines
 from .run import detach, selection_of
@@ -64,14 +65,21 @@ class JobSeries:
     Args:
         reporter: gets the events. With ``--json`` it gets them unchanged.
         folders: the jobs, in order.
+        clock: monotonic time in seconds.
 
     Attributes:
         results: of the jobs that ended.
         failed: ``(path, reason)`` of each job and each image that failed.
     """
 
-    def __init__(self, reporter: Reporter, folders: Sequence[JobFolder]) -> None:
+    def __init__(
+        self,
+        reporter: Reporter,
+        folders: Sequence[JobFolder],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._reporter = reporter
+        self._clock, self._begun = clock, clock()
         jobs = [(folder.path.name, folder.job()) for folder in folders]
         self._names = {name: job.source.path for name, job in jobs}
         self._frames = {f.path.name: f.plan().frames for f in folders}
@@ -126,6 +134,11 @@ class JobSeries:
         lines = [self._line(name) for name in names[:LISTED]]
         if len(names) > LISTED:
             lines.append(f"... and {len(names) - LISTED} more")
+        if len(names) > 1:
+            frames = sum(result.frames for result in self.results.values())
+            seconds = formatting.duration(self._clock() - self._begun)
+            noun = formatting.plural(frames, self._reporter.noun)
+            lines.append(f"{formatting.plural(len(names), 'job')}: {noun} in {seconds}")
         skipped += sum(result.skipped for result in self.results.values())
         if skipped:
             lines.append(f"{skipped} skipped: the output exists")

@@ -31,8 +31,9 @@ class SourceGuard:
         self._source = source
         self._folder = file_id(source) if source.is_dir() else None
         # A folder of results inside the source is left out when the source is listed.
+        # By its real path: it need not exist yet.
         inside = self._folder is not None and is_inside(output, self._folder)
-        self._own = file_id(output) if inside else None
+        self._own = Path(os.path.realpath(output)) if inside else None
         self._leads_back: dict[str, bool] = {}
 
     def reason(self, output: Path | str) -> str | None:
@@ -55,7 +56,15 @@ class SourceGuard:
     def _is_in_source(self, folder: str) -> bool:
         if self._folder is None or not is_inside(folder, self._folder):
             return False
-        return self._own is None or not is_inside(folder, self._own)
+        return self._own is None or not _is_below(folder, self._own)
+
+
+def _is_below(folder: str, own: Path) -> bool:
+    """Whether ``folder`` is ``own`` or lies in it."""
+    if Path(os.path.realpath(folder)).is_relative_to(own):
+        return True
+    identity = file_id(own)
+    return identity is not None and is_inside(folder, identity)
 
 
 def check_output(source: Path, output: Path) -> None:

@@ -171,9 +171,17 @@ def rescan(job: Job, items: Sequence[Item]) -> list[Item]:
 
 
 def list_source(
-    path: Path, output: Path, kind: SourceKind, encoding: Encoding, decoding: Decoding
+    path: Path,
+    output: Path,
+    kind: SourceKind,
+    encoding: Encoding,
+    decoding: Decoding,
+    results: Path | None = None,
 ) -> Listing:
     """All images and videos of a folder or of a list, or the one image; perhaps none.
+
+    Args:
+        results: folder of the results of all sources, which is no source; None is ``output``.
 
     Raises:
         SourceError: the folder or manifest cannot be read.
@@ -181,7 +189,9 @@ def list_source(
     """
     if kind == "folder":
         follow = decoding.follow_links
-        return listing.list_folder(path, output, format=encoding.format, follow_links=follow)
+        return listing.list_folder(
+            path, output, format=encoding.format, follow_links=follow, results=results
+        )
     if kind == "manifest":
         return listing.read_manifest(path, output, format=encoding.format)
     return Listing([Item(source=str(path), output=str(_single_output(path, output, encoding)))])

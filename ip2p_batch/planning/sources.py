@@ -187,7 +187,7 @@ def split_request(request: EditRequest, sources: Sequence[Path]) -> SplitRequest
                 stills.append(path)
                 continue
             target = output and output / _name(path, kind, request.encoding)
-            found += _split(_of(request, path, target), kind, refused)
+            found += _split(_of(request, path, target), kind, refused, output)
         except (SourceError, OutputError) as error:
             unnamed = msgspec.structs.replace(request, source=path, output=None)
             refused.append(RefusedSource(printable(path), error, unnamed))
@@ -246,7 +246,10 @@ def _of_stills(request: EditRequest, paths: Sequence[Path], output: Path | None)
 
 
 def _split(
-    request: EditRequest, kind: SourceKind, refused: list[RefusedSource]
+    request: EditRequest,
+    kind: SourceKind,
+    refused: list[RefusedSource],
+    results: Path | None = None,
 ) -> list[EditRequest]:
     """The requests of one source; adds its videos that cannot be read to ``refused``.
 
@@ -257,7 +260,7 @@ def _split(
     if kind in ("video", "still"):
         return [request]
     output = resolve_paths(path, kind, request)
-    listing = images.list_source(path, output, kind, request.encoding, request.decoding)
+    listing = images.list_source(path, output, kind, request.encoding, request.decoding, results)
     if not listing.items and not listing.videos:
         raise images.no_images(path, listing)
     found = []

@@ -37,7 +37,12 @@ _ITEMS_PER_SLICE = 512
 
 
 def list_folder(
-    folder: Path, output: Path, *, format: str | None = None, follow_links: bool = False
+    folder: Path,
+    output: Path,
+    *,
+    format: str | None = None,
+    follow_links: bool = False,
+    results: Path | None = None,
 ) -> Listing:
     """List all images and videos below ``folder`` by their suffixes, sorted by path.
 
@@ -51,12 +56,13 @@ def list_folder(
         format: format of the results; None keeps each image's own.
         follow_links: follow links to files and folders outside ``folder``, too; each folder is
             read once.
+        results: the folder that is left out, as the results of all sources; None is ``output``.
 
     Raises:
         SourceError: the folder itself cannot be listed.
     """
     folder, output = folder.absolute(), output.absolute()
-    walk = FolderWalk(folder, output, suffixes=_KNOWN, follow_links=follow_links)
+    walk = FolderWalk(folder, results or output, suffixes=_KNOWN, follow_links=follow_links)
     found = sorted(walk, key=lambda entry: entry.parts)
     images, videos = [], []
     for entry in found:
