@@ -101,7 +101,8 @@ class VideoFacts(FrozenStruct, frozen=True, kw_only=True):
 
     Attributes:
         stream: index of the stream in the file, as ffprobe counts.
-        width, height: size in pixels as stored, before rotation.
+        width, height: size in pixels as stored, before rotation and after cropping.
+        crop: pixels that are cut from decoded frames: left, top, right, bottom.
         rotation: clockwise degrees that turn a stored frame upright: 0, 90, 180, 270.
         mirrored: whether the turned frame is then mirrored left to right.
         sar: sample aspect ratio of the stored frame, ``(1, 1)`` for square.
@@ -129,6 +130,7 @@ class VideoFacts(FrozenStruct, frozen=True, kw_only=True):
     stream: int = 0
     width: int
     height: int
+    crop: tuple[int, int, int, int] = (0, 0, 0, 0)
     rotation: int = 0
     mirrored: bool = False
     sar: Rational = (1, 1)
@@ -178,6 +180,12 @@ class VideoFacts(FrozenStruct, frozen=True, kw_only=True):
         if self.hdr is None:
             return self.bit_depth
         return max(10, self.bit_depth) if self.keeps_hdr else 8
+
+    @property
+    def decoded_size(self) -> tuple[int, int]:
+        """``(width, height)`` of decoded frames, before they are cropped and turned."""
+        left, top, right, bottom = self.crop
+        return self.width + left + right, self.height + top + bottom
 
     @property
     def upright(self) -> tuple[int, int]:

@@ -6,12 +6,12 @@ fields are those of "Dolby Vision Streams Within the ISO Base Media File Format"
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
 from ...errors import SourceError
+from .bmff import boxes, movie_box
 
 #: Boxes with the record, by profile: up to 7, 8 to 10, and above.
 _BOXES = (b"dvcC", b"dvvC", b"dvwC")
@@ -60,7 +60,7 @@ def check_dolby_vision(path: Path, container: str, stream: int) -> list[str]:
 def _records(file: BinaryIO, container: str, stream: int) -> Iterator[tuple[int, int]]:
     """``(profile, compatibility)`` of each configuration record of the stream."""
     if "mp4" in container:
-        tracks = [box for kind, box in _boxes(_movie_box(file)) if kind == b"trak"]
+        tracks = [box for kind, box in boxes(movie_box(file)) if kind == b"trak"]
         header = tracks[stream] if stream < len(tracks) else b""
         for name in _BOXES:
             yield from _parse(header, name, 0)
@@ -78,29 +78,3 @@ def _parse(data: bytes, marker: bytes, skipped: int) -> Iterator[tuple[int, int]
     record = data[at + len(marker) + skipped :][:_RECORD]
     if at >= 0 and len(record) == _RECORD:
         yield record[2] >> 1, record[4] >> 4
-
-
-def _movie_box(file: BinaryIO) -> bytes:
-    """The content of an MP4 file's ``moov`` box; empty without one."""
-    while len(header := file.read(8)) == 8:
-        size, kind = struct.unpack(">I4s", header)
-        used = 8
-        if size == 1:
-            size, used = int.from_bytes(file.read(8), "big"), 16
-        if kind == b"moov":
-            return file.read(size - used if size else -1)
-        if size < used:  # up to the end of the file, or damaged
-            break
-        file.seek(size - used, 1)
-    return b""
-
-
-def _boxes(data: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """Type and content of each box in the content of another."""
-    at = 0
-    while at + 8 <= len(data):
-        size, kind = struct.unpack(">I4s", data[at : at + 8])
-        if size < 8:
-            return
-        yield kind, data[at + 8 : at + size]
-        at += size

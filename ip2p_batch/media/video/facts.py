@@ -12,6 +12,7 @@ from ...errors import SourceError
 from ...jobs.spec import Decoding, VideoFacts
 from . import color
 from .alpha import announces_alpha, frame_has_alpha
+from .crop import container_crop
 from .ending import find_ending, header_end
 from .fields import FieldCounter
 from .frame_rate import average_rate
@@ -61,10 +62,12 @@ def header_facts(
     colors = color.color_facts(frame, path, tags)
     fields = FieldCounter()
     fields.feed(frame)
+    crop = container_crop(path, container.format.name, stream.index, (frame.width, frame.height))
     return VideoFacts(
         stream=stream.index,
-        width=frame.width,
-        height=frame.height,
+        width=frame.width - crop[0] - crop[2],
+        height=frame.height - crop[1] - crop[3],
+        crop=crop,
         rotation=rotation,
         mirrored=mirrored,
         sar=sar if min(sar) > 0 else (1, 1),

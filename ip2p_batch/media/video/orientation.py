@@ -45,7 +45,11 @@ def from_matrix(matrix: Sequence[int]) -> tuple[int, bool]:
 
 
 def turn_upright(image: Pixels, facts: VideoFacts) -> Pixels:
-    """Turn a stored image, shape ``(height, width, 3)``, as it is to be shown."""
+    """Crop and turn a stored image, shape ``(height, width, ...)``, as it is to be shown."""
+    if any(facts.crop):
+        left, top, _, _ = facts.crop
+        part = image[top : top + facts.height, left : left + facts.width]
+        image = cast(Pixels, np.ascontiguousarray(part))
     if not facts.rotation and not facts.mirrored:
         return image
     turned = np.rot90(image, -(facts.rotation // 90))

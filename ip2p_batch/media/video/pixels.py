@@ -41,7 +41,7 @@ def _upright_samples(frame: VideoFrame, facts: VideoFacts, *, deep: bool) -> Ful
     """
     convert = to_rgb48 if deep else to_rgb
     color = frame_color(frame, facts)
-    width, height = facts.width, facts.height
+    width, height = facts.decoded_size
     has_fields = frame.interlaced_frame and has_field_chroma(frame.format.name, height)
     if not has_fields or (frame.width, frame.height) != (width, height):
         return turn_upright(convert(frame, color, (width, height)), facts)

@@ -198,9 +198,7 @@ class VideoReader(Generic[AnyFrame]):
         image = self._to_image(frame)
         if not self._facts.has_alpha:
             return image, None
-        alpha = turn_upright(
-            frame_alpha(frame, (self._facts.width, self._facts.height)), self._facts
-        )
+        alpha = turn_upright(frame_alpha(frame, self._facts.decoded_size), self._facts)
         return fill_hidden(image, alpha), alpha
 
     def _to_image(self, frame: VideoFrame) -> FullImage:
@@ -270,7 +268,8 @@ class VideoReader(Generic[AnyFrame]):
         self._close()
         self._container = self._stack.enter_context(open_input(self._path))
         self._stream = video_stream(self._container, self._path, self._facts.stream)
-        limit_pixels(self._stream, self._path, self._facts.width * self._facts.height)
+        width, height = self._facts.decoded_size
+        limit_pixels(self._stream, self._path, width * height)
         self._stream.thread_type = "AUTO"
 
     def _close(self) -> None:
