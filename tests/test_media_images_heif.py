@@ -19,7 +19,7 @@ from ip2p_batch.media.images.reader import read_still, still_size
 from ip2p_batch.media.images.writer import output_suffix, write_still
 from ip2p_batch.media.video.deep_color import from_image
 
-from . import pictures
+from . import heif_files, pictures
 from .heif_files import COLOR, box, full_box, heic
 
 CHART = pictures.scene(96, 64)
@@ -222,6 +222,22 @@ def test_a_truncated_heic_is_an_error(tmp_path):
     for size in (40, 200, len(data) // 2, len(data) - 9):
         with pytest.raises(SourceError):
             read(tmp_path, data[:size])
+
+
+def test_damaged_pixels_are_an_error_and_not_painted_over(tmp_path, monkeypatch):
+    whole = heif_files.encode
+
+    def cut(image, pix_fmt="yuv444p"):
+        """A third of the pixels, in a file that is otherwise right."""
+        data, configuration = whole(image, pix_fmt)
+        part = data[4 : len(data) // 3]
+        return struct.pack(">L", len(part)) + part, configuration
+
+    noise = np.random.default_rng(0).integers(0, 256, (256, 64, 3)).astype(np.uint8)
+    assert close(read(tmp_path, heic([noise])).image, noise, 3)
+    monkeypatch.setattr(heif_files, "encode", cut)
+    with pytest.raises(SourceError, match="damaged"):
+        read(tmp_path, heic([noise]))
 
 
 @given(at=st.integers(8, 900), value=st.integers(0, 255))

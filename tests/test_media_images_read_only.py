@@ -48,8 +48,9 @@ def test_a_gif_of_one_image_is_an_image_and_an_animated_one_a_video(tmp_path):
     assert (read_still(tmp_path / "still.gif").image == (220, 40, 40)).all()
     assert classify_source(tmp_path / "still.gif") == "still"
     assert classify_source(tmp_path / "moving.gif") == "video"
-    items = measure_items(find_items(tmp_path, tmp_path / "out"))
-    assert [item.error for item in items] == ["an animated GIF", None]
+    listed = list_folder(tmp_path, tmp_path / "out")
+    assert [item.output for item in listed.items] == [str(tmp_path / "out" / "still.png")]
+    assert [item.source for item in listed.videos] == [str(tmp_path / "moving.gif")]
 
 
 def test_results_of_formats_that_are_only_read_have_another_one(tmp_path):

@@ -186,7 +186,7 @@ class OutputOptions(OptionGroup):
             help=f"Image format: {', '.join(FORMATS)}.",
             **choice(FORMATS, {"jpg": "jpeg", "tif": "tiff"}),
             panel=OUTPUT,
-            default="the source image's",
+            default="the source image's; JPEG for HEIC, PNG for JPEG XL, JPEG 2000 and GIF",
         ),
     ] = None
     quality: Annotated[

@@ -159,10 +159,11 @@ class HeifFile:
         name, configuration = _DECODERS[item.kind]
         context = cast(av.VideoCodecContext, av.CodecContext.create(name, "r"))
         context.thread_count = 1
+        context.options = {"err_detect": "explode"}  # else damage is painted over in silence
         context.extradata = item.first(configuration)
         frames = [*context.decode(av.Packet(self._data(item))), *context.decode(None)]
-        if not frames:
-            raise ValueError("the file is truncated")
+        if not frames or frames[0].is_corrupt:
+            raise ValueError("its pixels are damaged")
         return _without_j(cast(VideoFrame, frames[0]))
 
     def _item(self, number: int) -> Item:
