@@ -14,8 +14,9 @@ from ..jobs.events import Event
 from ..jobs.grouping import grouped
 from . import exits, formatting, terminal
 from .options import WorkerOptions
-from .report import JsonReporter, Reporter, summary_lines
+from .report import JsonReporter, Reporter
 from .run import detach, selection_of
+from .summary import summary_lines
 
 if TYPE_CHECKING:
     from ..jobs.folder import JobFolder

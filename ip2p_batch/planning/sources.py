@@ -1,4 +1,4 @@
-"""Split the sources of one command into requests: one for each video and each set of images."""
+"""Plan each of the sources of one command: some may be skipped, and some cannot be edited."""
 
 from __future__ import annotations
 
@@ -9,70 +9,24 @@ from typing import Generic, TypeVar
 
 import msgspec
 
-from ..errors import Ip2pError, OutputError, RecipeError, SourceError
+from ..errors import OutputError, RecipeError, SourceError
 from ..jobs.events import Event
 from ..jobs.history import FindHistory
-from ..jobs.spec import Decoding, Encoding, Item
-from ..media.images.formats import SUFFIXES
-from ..media.images.listing import Listing
-from ..media.images.naming import alike_names, is_text, printable, reject_conflicts
-from ..media.images.writer import output_suffix
-from ..media.source import SourceKind, classify_source
-from ..media.video.output import output_name
-from ..media.video.suffixes import VIDEO_SUFFIXES
-from . import images
+from ..media.images.naming import printable
 from .prepare import (
     EditRequest,
     PreparedJob,
     Report,
     absolute_path,
-    check_instruction,
-    default_output,
     own_history,
     prepare_job,
     resolve_paths,
     video_options,
 )
 from .repeat import Finding, look_at_video, notes_on
+from .split import RefusedSource, is_video, split_request
 
 T = TypeVar("T")
-
-
-class RefusedSource(msgspec.Struct, frozen=True):
-    """A source that gets no job, and why.
-
-    Attributes:
-        path: printable.
-        request: what was requested for it.
-    """
-
-    path: str
-    error: Ip2pError
-    request: EditRequest
-
-    @property
-    def reason(self) -> str:
-        """The error without the path."""
-        return self.error.message.removeprefix(f"{self.path}: ").removesuffix(".")
-
-
-class SplitRequest(msgspec.Struct, frozen=True):
-    """The requests of one command, in the order of its sources, and the sources without one.
-
-    Attributes:
-        folder: of all results, if there is one.
-    """
-
-    requests: tuple[EditRequest, ...]
-    refused: tuple[RefusedSource, ...] = ()
-    folder: Path | None = None
-
-    @property
-    def is_single(self) -> bool:
-        """Whether there is only one video that is named itself, or only one set of images."""
-        if len(self.requests) != 1 or self.refused:
-            return False
-        return self.folder is None or not _is_video(self.requests[0])
 
 
 class ForSources(msgspec.Struct, Generic[T], frozen=True):
@@ -154,195 +108,9 @@ def prepare_jobs(
     return for_sources(request, sources, lambda part: prepare_job(part, report), report)
 
 
-def split_request(request: EditRequest, sources: Sequence[Path]) -> SplitRequest:
-    """Split a command into requests that can become jobs.
-
-    Each video becomes a request of its own, also one in a folder or in a list. The images of a
-    folder or a list remain one set, and so do images that are named one by one. The results of
-    several sources have the sources' names, in the folder ``request.output``.
-
-    Args:
-        request: what to do with each of them; its source is not used.
-        sources: videos, images, folders and lists; at least one.
-
-    Raises:
-        SourceError: the only source cannot be read.
-        RecipeError: there is no instruction.
-        OutputError: the output of several sources is not a folder.
-    """
-    paths = list(dict.fromkeys(absolute_path(source) for source in sources))
-    if len(paths) == 1:
-        kind = classify_source(paths[0])
-        refused: list[RefusedSource] = []
-        only = _of(request, paths[0])
-        found = _split(only, kind, refused)
-        folder = resolve_paths(paths[0], kind, only) if kind in ("folder", "manifest") else None
-        return _settled(found, refused, folder)
-    output = _output_folder(request)
-    found, refused, stills = [], [], []
-    for path in paths:
-        try:
-            kind = classify_source(path)
-            if kind == "still":
-                stills.append(path)
-                continue
-            target = output and output / _name(path, kind, request.encoding)
-            found += _split(_of(request, path, target), kind, refused, output)
-        except (SourceError, OutputError) as error:
-            unnamed = msgspec.structs.replace(request, source=path, output=None)
-            refused.append(RefusedSource(printable(path), error, unnamed))
-    if stills:
-        found.insert(0, _of_stills(request, stills, output))
-    return _settled(found, refused, output)
-
-
-def _of(request: EditRequest, source: Path, output: Path | None = None) -> EditRequest:
-    return msgspec.structs.replace(request, source=source, output=output or request.output)
-
-
-def _output_folder(request: EditRequest) -> Path | None:
-    """The folder for the results of several sources; None is next to each source.
-
-    Raises:
-        OutputError: it is a file, or has the name of one.
-    """
-    if request.output is None:
-        return None
-    output = absolute_path(request.output)
-    is_named_as_file = output.suffix.lower() in (*SUFFIXES, *VIDEO_SUFFIXES)
-    if output.is_dir() or not (output.exists() or is_named_as_file):
-        return output
-    raise OutputError(
-        f"{output} is a file, and several sources need a folder for their results.",
-        path=output,
-        hint="Name a folder with -o, such as -o edited/.",
-    )
-
-
-def _name(path: Path, kind: SourceKind, encoding: Encoding) -> str:
-    """Name of a source's result in the folder of several results."""
-    if kind == "video":
-        return output_name(path, encoding)
-    return path.stem if kind == "manifest" else path.name
-
-
-def _of_stills(request: EditRequest, paths: Sequence[Path], output: Path | None) -> EditRequest:
-    """The request for images that are named one by one: one set, listed under the first name."""
-    encoding = request.encoding
-    items = []
-    for path in paths:
-        if output is not None:
-            target = output / (path.stem + output_suffix(path, encoding))
-        else:
-            target = default_output(path, "still", encoding)
-        error = None if is_text(str(path)) else "its name is not UTF-8; rename the file"
-        items.append(Item(source=printable(path), output=printable(target), error=error))
-    if len(paths) == 1:
-        return _of(request, paths[0], Path(items[0].output))
-    items = reject_conflicts(items)
-    listing = Listing(items, tuple(alike_names(items)))
-    request = _of(request, paths[0], output or paths[0].parent)
-    return msgspec.structs.replace(request, listing=listing)
-
-
-def _split(
-    request: EditRequest,
-    kind: SourceKind,
-    refused: list[RefusedSource],
-    results: Path | None = None,
-) -> list[EditRequest]:
-    """The requests of one source; adds its videos that cannot be read to ``refused``.
-
-    Raises:
-        SourceError: a folder or list cannot be read, or has neither images nor videos.
-    """
-    path = request.source
-    if kind in ("video", "still"):
-        return [request]
-    output = resolve_paths(path, kind, request)
-    listing = images.list_source(path, output, kind, request.encoding, request.decoding, results)
-    if not listing.items and not listing.videos:
-        raise images.no_images(path, listing)
-    found = []
-    if listing.items:
-        found.append(msgspec.structs.replace(request, listing=listing))
-    videos = list(listing.videos)
-    if kind == "manifest":  # elsewhere no video has an instruction of its own
-        videos = images.without_instruction(videos, request.recipe)
-    for video in videos:
-        part = _of_video(request, video)
-        if video.error is None:
-            found.append(part)
-        else:
-            unnamed = msgspec.structs.replace(part, output=None)
-            refused.append(_refused(unnamed, video.error))
-    return found
-
-
-def _of_video(request: EditRequest, video: Item) -> EditRequest:
-    """The request for a video of a folder or list."""
-    source, output = Path(video.source), Path(video.output)
-    if output.suffix == source.suffix:  # none was requested
-        output = output.with_name(output_name(output, request.encoding))
-    # As if it were named alone: the links that lead to it do not make it another job.
-    decoding = msgspec.structs.replace(request.decoding, follow_links=False)
-    recipe = msgspec.structs.replace(request.recipe, **video.own_values())
-    request = msgspec.structs.replace(request, decoding=decoding, recipe=recipe)
-    return _of(request, source, output)
-
-
-def _refused(request: EditRequest, reason: str) -> RefusedSource:
-    path = printable(request.source)
-    error = SourceError(f"{path}: {reason}.", path=path, hint="Check the file.")
-    return RefusedSource(path, error, request)
-
-
-def _settled(
-    found: list[EditRequest], refused: list[RefusedSource], folder: Path | None
-) -> SplitRequest:
-    """Options for one kind of source are removed from the others; equal outputs are refused.
-
-    Raises:
-        RecipeError: there is no instruction for a video.
-    """
-    videos = [r for r in found if _is_video(r)]
-    reads = [r.source for r in found] if len(found) > 1 else []
-    is_mixed = 0 < len(videos) < len(found)
-    owners: dict[Path, Path] = {}
-    requests = []
-    for request in found:
-        # No result replaces a source of another job.
-        request = msgspec.structs.replace(request, reads=(*request.reads, *reads))
-        if not _is_video(request):
-            requests.append(_images_only(request) if is_mixed else request)
-            continue
-        check_instruction(request.recipe.instruction, request.source.name)
-        if len(found) > 1 and request.output is not None:
-            output = absolute_path(request.output)
-            owner = owners.setdefault(output, request.source)
-            if owner is not request.source:
-                reason = f"{output} is already the output of {owner}"
-                refused.append(_refused(request, reason))
-                continue
-        requests.append(_video_only(request) if is_mixed else request)
-    return SplitRequest(tuple(requests), tuple(refused), folder)
-
-
-def _images_only(request: EditRequest) -> EditRequest:
-    """Without the options that only videos have."""
-    decoding = Decoding(follow_links=request.decoding.follow_links)
-    return msgspec.structs.replace(request, start=None, end=None, decoding=decoding)
-
-
-def _video_only(request: EditRequest) -> EditRequest:
-    """Without the options that only images have."""
-    encoding = msgspec.structs.replace(request.encoding, format=None, quality=None)
-    return msgspec.structs.replace(request, encoding=encoding)
-
-
 def _existing(request: EditRequest, find_history: FindHistory) -> tuple[Finding, Path] | None:
     """The output of one of several videos, if it exists, and what it is."""
-    if request.overwrite or not _is_video(request):
+    if request.overwrite or not is_video(request):
         return None
     output = resolve_paths(request.source, "video", request)
     source, options = absolute_path(request.source), video_options(request)
@@ -353,12 +121,3 @@ def _existing(request: EditRequest, find_history: FindHistory) -> tuple[Finding,
 def _refused_event(source: RefusedSource) -> Event:
     data = {"path": source.path, "error": type(source.error).__name__, "hint": source.error.hint}
     return Event(kind="failed_item", message=source.reason, data=data)
-
-
-def _is_video(request: EditRequest) -> bool:
-    if request.listing is not None:
-        return False
-    try:
-        return classify_source(request.source) == "video"
-    except SourceError:  # of a list, and missing: it is refused when it is planned
-        return True
