@@ -6,15 +6,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ip2p_batch.jobs.spec import ColorFacts, Encoding
+from ip2p_batch.jobs.spec import ColorFacts, Decoding, Encoding
 from ip2p_batch.media.depth import to_8_bits
 from ip2p_batch.media.video import probe
 from ip2p_batch.media.video.alpha import frame_alpha, is_transparent
-from ip2p_batch.media.video.codecs import CODECS, keeps_alpha
+from ip2p_batch.media.video.codecs import CODECS
 from ip2p_batch.media.video.deep_color import from_image, to_rgb48
 from ip2p_batch.media.video.output import alpha_notes, resolved_encoding
 from ip2p_batch.media.video.pixel_formats import format_depth
 from ip2p_batch.media.video.reader import VideoReader
+from ip2p_batch.media.video.result_format import keeps_alpha
 
 from . import clips
 
@@ -113,6 +114,12 @@ def test_an_opaque_gif_is_not_transparent(tmp_path):
             assert facts.has_alpha == (name == "cut.gif")
             notes = alpha_notes(tmp_path / "o.mp4", facts, Encoding())
             assert bool(notes) == facts.has_alpha
+
+
+def test_inverse_telecine_names_that_it_drops_transparency(tmp_path):
+    path = clips.make_rgba(tmp_path / "a.mkv", 6)
+    facts = probe.index_video(path, decoding=Decoding(deinterlace="ivtc")).facts
+    assert not facts.has_alpha and "transparency" in facts.notes[0]
 
 
 def test_a_transparent_source_gets_a_codec_that_keeps_it_or_a_warning_that_names_one(tmp_path):

@@ -8,9 +8,9 @@ import pytest
 from ip2p_batch.errors import OutputError, RecipeError
 from ip2p_batch.jobs.spec import ColorFacts, Decoding, Encoding, HdrFacts, VideoFacts
 from ip2p_batch.media.video import hdr, probe
-from ip2p_batch.media.video.codecs import pixel_format
 from ip2p_batch.media.video.output import resolved_encoding
 from ip2p_batch.media.video.reader import VideoReader
+from ip2p_batch.media.video.result_format import pixel_format
 
 from . import clips
 

@@ -11,15 +11,10 @@ from ip2p_batch.errors import OutputError
 from ip2p_batch.frame import Frame, FullFrame
 from ip2p_batch.jobs.spec import ColorFacts, Encoding, VideoFacts
 from ip2p_batch.media.depth import to_8_bits, to_16_bits
-from ip2p_batch.media.video.codecs import (
-    CODECS,
-    allowed_formats,
-    kept_bits,
-    pixel_format,
-    segment_suffix,
-)
+from ip2p_batch.media.video.codecs import CODECS, segment_suffix
 from ip2p_batch.media.video.deep_color import from_rgb48, to_rgb48
 from ip2p_batch.media.video.pixel_formats import format_depth, has_alpha
+from ip2p_batch.media.video.result_format import allowed_formats, kept_bits, pixel_format
 from ip2p_batch.media.video.segment import SegmentWriter
 from ip2p_batch.media.video.timestamps import decoding_times
 

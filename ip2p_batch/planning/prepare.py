@@ -25,7 +25,7 @@ from ..media.resize import Resize
 from ..media.source import SourceKind, classify_source, file_stamp
 from ..media.video import hdr, probe
 from ..media.video import output as video_output
-from ..media.video.codecs import kept_bits
+from ..media.video.result_format import kept_bits
 from ..media.video.timestamps import frame_range
 from ..models import catalog, layout
 from ..recipe import Recipe

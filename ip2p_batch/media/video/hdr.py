@@ -16,8 +16,9 @@ from ...jobs.spec import ColorFacts, Encoding, HdrChoice, HdrFacts, VideoFacts
 from ..depth import Samples16, to_8_bits, to_16_bits
 from ..hdr.curves import HLG, PQ
 from ..hdr.tone import DEFAULT_PEAK, ToneMap, tone_map
-from .codecs import codec_name, codec_of, pixel_format
+from .codecs import codec_name, codec_of
 from .pixel_formats import format_depth
+from .result_format import pixel_format
 from .types import VideoFrame
 
 #: Names of dynamic ranges by H.273 code of the transfer characteristics.

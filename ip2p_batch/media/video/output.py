@@ -13,22 +13,12 @@ import numpy as np
 from ...errors import OutputError, RecipeError
 from ...frame import Frame
 from ...jobs.spec import Encoding, VideoCodec, VideoFacts
-from .codecs import (
-    CODECS,
-    Codec,
-    allowed_formats,
-    codec_name,
-    codec_of,
-    keeps_alpha,
-    keeps_captions,
-    keeps_fields,
-    pixel_format,
-    segment_suffix,
-)
+from .codecs import CODECS, Codec, codec_name, codec_of, segment_suffix
 from .containers import CONTAINERS
 from .header_plan import plan_headers
 from .pixel_formats import chroma_name, chroma_share, format_depth, has_alpha
 from .pyav import fraction, open_input
+from .result_format import allowed_formats, keeps_alpha, keeps_captions, keeps_fields, pixel_format
 from .segment import SegmentWriter
 from .spatial_notes import spatial_notes
 from .stream_plan import plan_streams

@@ -102,8 +102,13 @@ def _draft_facts(path: Path, decoding: Decoding) -> VideoFacts:
         frame = _first_frame(container, stream, path)
         facts = header_facts(container, stream, frame, path, decoding, tags)
         facts = msgspec.structs.replace(facts, notes=tuple(notes))
-    if facts.has_alpha and not _is_transparent(path, facts.stream):
+    if not facts.has_alpha:
+        return facts
+    if not _is_transparent(path, facts.stream):
         return msgspec.structs.replace(facts, has_alpha=False)
+    if facts.deinterlace == "ivtc":  # FFmpeg's fieldmatch has no formats with an opacity channel
+        note = "Inverse telecine does not keep transparency; omit --deinterlace ivtc to keep it."
+        return msgspec.structs.replace(facts, has_alpha=False, notes=(*facts.notes, note))
     return facts
 
 

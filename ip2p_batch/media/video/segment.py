@@ -21,17 +21,11 @@ from ...frame import Alpha, FullFrame, FullImage
 from ...jobs.spec import Encoding, VideoFacts
 from . import color, hdr
 from .captions import with_captions
-from .codecs import (
-    Codec,
-    codec_name,
-    codec_of,
-    keeps_captions,
-    keeps_fields,
-    pixel_format,
-)
+from .codecs import Codec, codec_name, codec_of
 from .deep_color import from_image
 from .fields import FieldMarker, has_field_chroma, weave_frames
 from .pyav import MEDIA_ERRORS, describe_error, fraction, open_output
+from .result_format import keeps_captions, keeps_fields, pixel_format
 from .timestamps import decoding_times
 from .types import OutputContainer, Packet, Stream, VideoFrame
 
