@@ -233,7 +233,7 @@ def test_damaged_pixels_are_an_error_and_not_painted_over(tmp_path, monkeypatch)
         part = data[4 : len(data) // 3]
         return struct.pack(">L", len(part)) + part, configuration
 
-    noise = np.random.default_rng(0).integers(0, 256, (256, 64, 3)).astype(np.uint8)
+    noise = np.random.default_rng(0).integers(0, 256, (256, 256, 3)).astype(np.uint8)
     assert close(read(tmp_path, heic([noise])).image, noise, 3)
     monkeypatch.setattr(heif_files, "encode", cut)
     with pytest.raises(SourceError, match="damaged"):
