@@ -225,10 +225,9 @@ def _color_notes(draft: VideoFacts, scan: Scan, timing: FrameTiming, path: Path)
 def _field_notes(draft: VideoFacts, scan: Scan) -> list[str]:
     """Notes on what becomes of interlaced frames."""
     if draft.deinterlace == "ivtc":
-        lost = " Closed captions of the others are lost." if scan.has_captions else ""
         return [
             "Film frames are made from the fields of telecined video (fieldmatch, decimate): "
-            f"{0 if scan.film is None else len(scan.film)} of {len(scan.shown)} frames." + lost
+            f"{0 if scan.film is None else len(scan.film)} of {len(scan.shown)} frames."
         ]
     if not draft.interlaced:
         return []

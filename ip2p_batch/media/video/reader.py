@@ -17,6 +17,7 @@ from .captions import captions_of
 from .color import check_dynamic_range
 from .deinterlace import LOOKBACK, deinterlaced
 from .frame_keys import FrameKeys
+from .frame_search import advance, frames_around, is_intact, pts_of
 from .orientation import turn_upright
 from .pixels import upright_image
 from .pyav import MEDIA_ERRORS, open_input
@@ -158,11 +159,11 @@ class VideoReader(Generic[AnyFrame]):
             if is_after_gap:  # the frame yielded before is no neighbour of this one
                 fallback = None
             previous_number = number
-            previous_frame, next_frame = _advance(target, next_frame, decoded)
-            if is_after_gap and number != numbers[0] and not _is_intact(next_frame, target):
+            previous_frame, next_frame = advance(target, next_frame, decoded)
+            if is_after_gap and number != numbers[0] and not is_intact(next_frame, target):
                 # Seek as for the first frame of a read, so that both find the same replacement.
                 decoded = self._frames_from(number)
-                previous_frame, next_frame = _advance(target, next(decoded, None), decoded)
+                previous_frame, next_frame = advance(target, next(decoded, None), decoded)
             if next_frame is not None and next_frame.pts == target:
                 fallback = self._to_pixels(next_frame)
                 if (captions := captions_of(next_frame)) is not None:
@@ -223,8 +224,8 @@ class VideoReader(Generic[AnyFrame]):
         seek_to = target
         for _ in range(1 + _EARLIER_KEYFRAMES):
             frames = self._seek(seek_to)
-            around, first_pts = _frames_around(target, frames)
-            if around and _pts(around[-1]) <= target and not around[-1].is_corrupt:
+            around, first_pts = frames_around(target, frames)
+            if around and pts_of(around[-1]) <= target and not around[-1].is_corrupt:
                 yield around[-1]
                 yield from frames
                 return
@@ -233,7 +234,7 @@ class VideoReader(Generic[AnyFrame]):
                 break
         self._reopen()
         frames = self._start_decoder()
-        around, _ = _frames_around(target, frames)
+        around, _ = frames_around(target, frames)
         yield from around
         yield from frames
 
@@ -276,47 +277,6 @@ class VideoReader(Generic[AnyFrame]):
         # In this order: a demuxer that outlives its container waits for threads that have ended.
         self._decoder.close()
         self._stack.close()
-
-
-def _advance(
-    target: int, next_frame: VideoFrame | None, decoded: Iterator[VideoFrame]
-) -> tuple[VideoFrame | None, VideoFrame | None]:
-    """Skip frames before ``target``; returns the last one skipped, and the first one not."""
-    previous_frame: VideoFrame | None = None
-    while next_frame is not None and _pts(next_frame) < target:
-        previous_frame, next_frame = next_frame, next(decoded, None)
-    return previous_frame, next_frame
-
-
-def _frames_around(
-    target: int, frames: Iterator[VideoFrame]
-) -> tuple[list[VideoFrame], int | None]:
-    """Decode up to ``target``; also returns the time of the first frame that decodes.
-
-    The list holds the frame at ``target``; where none is, the frames before and after it.
-    """
-    previous_frame: VideoFrame | None = None
-    first_pts: int | None = None
-    for frame in frames:
-        pts = _pts(frame)
-        first_pts = pts if first_pts is None else first_pts
-        if pts < target:
-            previous_frame = frame
-            continue
-        if pts == target or previous_frame is None:
-            return [frame], first_pts
-        return [previous_frame, frame], first_pts
-    return ([] if previous_frame is None else [previous_frame]), first_pts
-
-
-def _is_intact(frame: VideoFrame | None, target: int) -> bool:
-    """Whether ``frame`` is the one at ``target``, decoded without errors."""
-    return frame is not None and frame.pts == target and not frame.is_corrupt
-
-
-def _pts(frame: VideoFrame) -> int:
-    assert frame.pts is not None  # the decoder drops frames without a time
-    return frame.pts
 
 
 def _chained(first: VideoFrame | None, others: Iterator[VideoFrame]) -> Iterator[VideoFrame]:
