@@ -160,6 +160,15 @@ def test_a_directory_that_is_damaged_is_left_out_with_a_warning():
     assert parts.exif is None and parts.gps is not None
 
 
+def test_values_of_a_damaged_block_that_lie_in_its_header_do_not_erase_it():
+    data = bytearray(exif.clean(block(), SIZE).block)
+    parts = ifd.read_directories(bytes(data))
+    entry = parts.gps.get(2).entry
+    data[entry + 8 : entry + 12] = bytes(4)  # the offset of the latitude
+    without = ifd.read_directories(exif.without_position(bytes(data)))
+    assert without.gps is None and without.exif is not None
+
+
 def test_bigtiff_is_read():
     data = bytearray(b"II+\0\x08\0\0\0" + struct.pack("<Q", 16) + struct.pack("<Q", 1))
     data += struct.pack("<HHQ8s", 0x010F, 2, 6, b"Maker\0")

@@ -235,7 +235,7 @@ def _without_thumbnail(body: bytearray, parts: Directories) -> bytearray:
 
 
 def _used(parts: Directories) -> list[tuple[int, int]]:
-    used = []
+    used = [(0, 8)]  # the header
     for part in (parts.first, parts.exif, parts.gps, parts.interop):
         if part is not None:
             used.append((part.at, part.end + 4))
@@ -284,7 +284,11 @@ def _drop(block: bytes, name: Literal["first", "exif"], numbers: Collection[int]
     for start, end in areas:
         if not _overlaps(start, end, used):
             body[start:end] = bytes(end - start)
-    return bytes(body) if entries else b""
+    try:  # directories of a damaged block can overlap
+        ifd.read_directories(bytes(body))
+    except ValueError:
+        return b""
+    return bytes(body)
 
 
 def _without_tag(parts: Directories, number: int) -> Directories:
