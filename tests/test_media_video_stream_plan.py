@@ -114,3 +114,62 @@ def test_what_is_left_out_is_named(tmp_path):
     assert "ger subtitle stream (pgssub)" in warnings[0] and "left out" in warnings[0]
     assert "attachment Font One.ttf" in warnings[1] and "left out" in warnings[1]
     assert check_output(source, tmp_path / "o.mkv", facts, Encoding()) == []
+
+
+@pytest.mark.parametrize(
+    ("language", "suffix", "kept"),
+    [
+        ("deu", ".mov", "ger"), ("swe", ".mov", "sve"), ("hrv", ".mov", None),
+        ("deu", ".mp4", "deu"), ("hrv", ".mkv", "hrv"),
+    ],
+)  # fmt: skip
+def test_languages_have_a_code_that_the_container_stores(tmp_path, language, suffix, kept):
+    source = tmp_path / "s.mkv"
+    plain = clips.make(tmp_path / "plain.mkv", 20, audio="aac")
+    with av.open(str(plain)) as film, av.open(str(source), "w") as target:
+        streams: dict[int, Any] = {
+            s.index: target.add_stream_from_template(s) for s in film.streams
+        }
+        streams[1].metadata["language"] = language
+        streams[1].metadata["title"] = "Ein Name"
+        for packet in film.demux():
+            if packet.size:
+                packet.stream = streams[packet.stream.index]
+                target.mux(packet)
+    facts = probe.index_video(source).facts
+    warnings = check_output(source, tmp_path / f"o{suffix}", facts, Encoding())
+    assert [language in warning for warning in warnings] == ([] if kept else [True])
+    output, _, _ = joined(source, tmp_path, Encoding(), suffix=suffix)
+    with av.open(str(output)) as container:
+        assert container.streams.audio[0].language == kept
+    # The title comes back from MP4, where it is a track's name.
+    folder = tmp_path / "again"
+    folder.mkdir()
+    again, _, _ = joined(output, folder, Encoding(), suffix=".mkv")
+    with av.open(str(again)) as container:
+        assert container.streams.audio[0].metadata["title"] == "Ein Name"
+
+
+def test_a_second_video_stream_is_left_out_with_the_option_that_edits_it(tmp_path):
+    source = tmp_path / "s.mkv"
+    plain = clips.make(tmp_path / "plain.mkv", 20)
+    with av.open(str(plain)) as film, av.open(str(source), "w") as target:
+        streams: list[Any] = [
+            target.add_stream_from_template(film.streams.video[0]) for _ in range(2)
+        ]
+        for packet in film.demux(video=0):
+            if packet.size:
+                for stream in streams:
+                    packet.stream = stream
+                    target.mux(packet)
+    facts = probe.index_video(source).facts
+    (warning,) = check_output(source, tmp_path / "o.mkv", facts, Encoding())
+    assert "second video stream" in warning and "--stream 1" in warning
+
+
+def test_chapters_that_the_container_cannot_hold_are_named(tmp_path):
+    source = clips.make(tmp_path / "s.mkv", 20, chapters=True)
+    facts = probe.index_video(source).facts
+    assert check_output(source, tmp_path / "o.mp4", facts, Encoding()) == []
+    (warning,) = check_output(source, tmp_path / "o.ts", facts, Encoding())
+    assert "chapters" in warning and "2" in warning

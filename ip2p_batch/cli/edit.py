@@ -67,7 +67,7 @@ def edit(
 ) -> int:
     """Edit videos, images and folders of them with a one-sentence instruction.
 
-    Audio, subtitles, chapters and metadata of a video are copied. Images keep their names,
+    Audio, subtitles, chapters and metadata of a video are kept. Images keep their names,
     folders and formats. Several videos are edited one after another, by the same workers. Stop
     with Ctrl-C; continue with `resume`, or run the same command again. Run
     again on a folder, a list or several videos, it edits only what is new or changed.

@@ -120,7 +120,9 @@ def join(
         stream_copy.set_rate(video, fraction(facts.frame_rate), target_format.counts_frames)
         if template.metadata.get("alpha_mode") == "1":  # else players do not look for opacity
             video.codec_context.pix_fmt = "yuva420p"
-        stream_copy.copy_stream_tags(container.streams[facts.stream], video, encoding.metadata)
+        stream_copy.copy_stream_tags(
+            container.streams[facts.stream], video, target_format.name, encoding.metadata
+        )
         plans = plan_streams(container, facts.stream, replace(where, options=headers.options))
         moved = RouteTimes(offset, kept, counts_samples=target_format.keeps_time_base)
         routes = add_routes(container, plans, target, moved, encoding.metadata)

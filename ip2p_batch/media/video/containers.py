@@ -24,6 +24,7 @@ class Container:
         counts_frames: whether it stores no times, but only frames at one constant rate.
         text: FFmpeg's encoder of its text subtitles; empty if it has none.
         data: whether it holds streams of other data.
+        chapters: whether it holds chapters.
         copies: decoders of the streams that can be copied; empty: all that the muxer accepts.
     """
 
@@ -37,6 +38,7 @@ class Container:
     copies: frozenset[str] = frozenset()
     text: str = ""
     data: bool = False
+    chapters: bool = True
 
 
 #: Streams that MPEG transport streams can name, by FFmpeg's decoders. The muxer takes all others,
@@ -73,6 +75,7 @@ CONTAINERS: Mapping[str, Container] = {
         keeps_time_base=False,
         sound=("aac",),
         is_default=False,
+        chapters=False,
         copies=_TRANSPORT_STREAMS,
     ),
     ".mxf": Container(
@@ -81,6 +84,7 @@ CONTAINERS: Mapping[str, Container] = {
         sound=("pcm",),
         codec="dnxhr",
         is_default=False,
+        chapters=False,
         counts_frames=True,
     ),
     ".avi": Container(
@@ -89,6 +93,7 @@ CONTAINERS: Mapping[str, Container] = {
         sound=("pcm",),
         codec="ffv1",
         is_default=False,
+        chapters=False,
         counts_frames=True,
     ),
 }

@@ -69,6 +69,10 @@ def plan_headers(
     if lost:
         named = ", ".join(sorted(lost))
         warnings.append(f"{target.suffix} files cannot hold these tags; they are left out: {named}")
+    if (chapters := len(source.chapters())) and not target.container.chapters:
+        warnings.append(
+            f"{target.suffix} files cannot hold chapters; the source's {chapters} are left out."
+        )
     code = source_timecode(source, edited) if target.encoding.metadata != "none" else ""
     kept = advanced(code, first_frame, target.rate) if code else ""
     if code and not (kept and _holds_timecode(kept, target)):

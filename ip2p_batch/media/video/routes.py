@@ -78,5 +78,5 @@ def add_routes(
             clock = sample_clock(original) if is_counted else None
             if original.type != "attachment":
                 routes[original.index] = Route(added, clock=clock)
-        stream_copy.copy_stream_tags(original, added, choice)
+        stream_copy.copy_stream_tags(original, added, target.format.name, choice)
     return routes

@@ -9,6 +9,7 @@ import av
 import av.error
 
 from ...jobs.spec import MetadataChoice
+from .languages import storable_language
 from .packets import TimeRange
 from .pyav import fraction, ratio
 from .types import InputContainer, OutputContainer, Stream
@@ -101,9 +102,21 @@ def add_cover(target: OutputContainer, stream: Stream, image: bytes) -> Stream:
     return target.add_attachment(name, stream.metadata.get("mimetype", f"image/{kind}"), image)
 
 
-def copy_stream_tags(original: Stream, copy: Stream, choice: MetadataChoice = "all") -> None:
-    """Copy title, language and flags of a stream."""
-    copy.metadata.update(content_tags(original.metadata, choice))
+def copy_stream_tags(
+    original: Stream, copy: Stream, format_name: str, choice: MetadataChoice = "all"
+) -> None:
+    """Copy title, language and flags of a stream.
+
+    Args:
+        format_name: FFmpeg's name of the output's container.
+        choice: see :class:`~ip2p_batch.jobs.spec.Encoding`.
+    """
+    tags = content_tags(original.metadata, choice)
+    if "name" in tags:  # the title of a track in MP4 and MOV, as FFmpeg reads it
+        tags.setdefault("title", tags.pop("name"))
+    if (language := tags.pop("language", None)) is not None:
+        tags["language"] = storable_language(language, format_name) or "und"
+    copy.metadata.update(tags)
     if copy.type != "attachment":
         copy.disposition = original.disposition
 

@@ -10,6 +10,7 @@ from typing import Any, Literal, cast
 import av
 
 from ...errors import OutputError
+from .languages import storable_language
 from .pyav import open_input
 from .sound import SOUND_CODECS, add_sound
 from .stream_copy import add_copy, copyable_streams
@@ -49,14 +50,31 @@ def plan_streams(source: InputContainer, edited: int, target: Target) -> list[St
     Raises:
         OutputError: the container cannot hold the sound as ``target.encoding`` requests it.
     """
-    return [_plan(source, stream, target) for stream in copyable_streams(source, edited)]
+    plans = [_plan(source, stream, target) for stream in copyable_streams(source, edited)]
+    return [_with_language_note(plan, target) for plan in plans]
+
+
+def _with_language_note(plan: StreamPlan, target: Target) -> StreamPlan:
+    """Add a warning if the container cannot store the language of a stream that is kept."""
+    language = plan.stream.metadata.get("language", "und")
+    if plan.action == "omit" or storable_language(language, target.container.name) is not None:
+        return plan
+    note = f"{target.suffix} files cannot name the language {language} of the source's "
+    note += f"{describe(plan.stream)}."
+    return replace(plan, warning=f"{plan.warning} {note}".lstrip())
 
 
 def _plan(source: InputContainer, stream: Stream, target: Target) -> StreamPlan:
     if stream.type == "audio":
         return _plan_sound(source, stream, target)
     name = describe(stream)
-    if stream.type == "video" and is_cover(stream) and target.container.name == "matroska":
+    if stream.type == "video" and not is_cover(stream):
+        choice = f"--stream {stream.index} edits it"
+        warning = f"Only one video stream is edited. The {name} is left out; {choice}."
+        return StreamPlan(stream, "omit", warning=warning)
+    if stream.type == "data" and target.encoding.metadata != "all":
+        return StreamPlan(stream, "omit")  # cameras write positions and motion there
+    if stream.type == "video" and target.container.name == "matroska":
         return StreamPlan(stream, "cover" if stream.codec_context.name in _COVERS else "copy")
     if _accepts(source, stream, target):
         return StreamPlan(stream, "copy")
@@ -148,8 +166,6 @@ def _accepts(source: InputContainer, stream: Stream, target: Target) -> bool:
     """
     if stream.type == "data" and not target.container.data:
         return False
-    if stream.type == "video" and not is_cover(stream):
-        return False  # a second camera angle would be in the output unedited
     context = getattr(stream, "codec_context", None)
     if target.container.copies and (context is None or context.name not in target.container.copies):
         return False
