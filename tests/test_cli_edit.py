@@ -192,6 +192,13 @@ def test_the_demo_writes_a_video_and_a_contact_sheet(tmp_path):
     assert str(Path("demo") / "sheet.png") in text
 
 
+def test_the_demo_replaces_no_file_of_somebody_else(tmp_path):
+    (tmp_path / "out.mp4").write_text("precious")
+    code, _, errors = run("demo", "-o", tmp_path)
+    assert code == 4 and "another folder with -o" in errors
+    assert (tmp_path / "out.mp4").read_text() == "precious"
+
+
 def test_the_contact_sheet_has_the_middle_frames_of_equal_parts():
     assert demo.spread_over(0, 96, 4) == [12, 36, 60, 84]
     assert demo.spread_over(10, 12, 4) == [10, 11]

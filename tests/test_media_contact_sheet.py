@@ -42,6 +42,18 @@ def test_the_source_is_left_and_the_result_right_at_the_same_height(tmp_path):
     assert red.sum() == blue.sum()
 
 
+def test_a_sheet_replaces_sheets_and_no_other_file(tmp_path):
+    pairs = [(flat(64, 36, RED), flat(64, 36, BLUE))]
+    first, second = drawn(tmp_path, pairs, title="one"), drawn(tmp_path, pairs, title="another")
+    assert not np.array_equal(first, second)
+    photo = tmp_path / "sheet.png"
+    Image.fromarray(scene()).save(photo)
+    before = photo.read_bytes()
+    with pytest.raises(OutputError, match="not a report"):
+        drawn(tmp_path, pairs)
+    assert photo.read_bytes() == before and len(list(tmp_path.iterdir())) == 1
+
+
 def test_portrait_pairs_share_a_row(tmp_path):
     sheet = drawn(tmp_path, [(flat(360, 640, RED), flat(360, 640, BLUE))] * 4)
     red = (sheet == RED).all(axis=-1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,6 +16,7 @@ from .run import run_job
 if TYPE_CHECKING:
     from ..frame import Image
     from ..jobs.folder import JobFolder
+    from ..settings import Settings
 
 FOLDER = Path(__file__).parents[1] / "demo"
 INSTRUCTION = "make it winter with snow"
@@ -63,15 +65,15 @@ def demo(
     """
     from .. import scheduler
 
-    reporter = reporter_for(report_options)
+    reporter, settings = reporter_for(report_options), worker_options.settings()
     request = scheduler.EditRequest(
         source=FOLDER / "clip.mp4",
         recipe=recipe_from(instruction, RecipeOptions(model=model)),
         output=output / "out.mp4",
-        overwrite=True,
+        overwrite=_is_ours(output / "out.mp4", settings),
     )
     try:
-        folder = scheduler.create_job(request, worker_options.settings(), reporter)
+        folder = scheduler.create_job(request, settings, reporter)
     finally:
         reporter.close()
     code = run_job(folder, worker_options, reporter)
@@ -83,6 +85,27 @@ def demo(
             for line in (FOLDER / "ATTRIBUTION.txt").read_text(encoding="utf-8").splitlines():
                 terminal.say(line)
     return code
+
+
+def _is_ours(path: Path, settings: Settings) -> bool:
+    """Whether there is a result of an earlier demo, which the next one replaces.
+
+    Raises:
+        OutputError: there is another file.
+    """
+    from ..errors import OutputError
+    from ..jobs.history import read_history
+
+    path = path.expanduser().absolute()
+    if not os.path.lexists(path):
+        return False
+    if read_history(settings, path).record_of(str(path)) is None:
+        raise OutputError(
+            f"{path} exists already, and is not the result of a known demo.",
+            path=path,
+            hint="Delete it, or choose another folder with -o.",
+        )
+    return True
 
 
 def draw_sheet(folder: JobFolder, path: Path, count: int = SHEET_FRAMES) -> None:

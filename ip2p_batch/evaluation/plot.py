@@ -6,16 +6,18 @@ import math
 from pathlib import Path
 
 from ..storage.atomic import atomic_path
+from ..storage.publish import REPORT_MARK, publish_report
 from .video import FrameScores, Score
 
 
 def draw_plot(score: Score, frame_scores: FrameScores, path: Path, title: str) -> None:
     """Write a PNG with warp errors of output and source, their SSIM and sharpness, by frame.
 
-    Scene cuts are solid vertical lines, chunk borders dotted ones. The file is written atomically.
+    Scene cuts are solid vertical lines, chunk borders dotted ones. The file is written atomically,
+    and replaces only plots and sheets.
 
     Raises:
-        OutputError: the file cannot be written.
+        OutputError: the file cannot be written, or another one has its name.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -55,5 +57,5 @@ def draw_plot(score: Score, frame_scores: FrameScores, path: Path, title: str) -
             axes.axvline(cut, color="C3", linewidth=1, label="cut" if not number else None)
         axes.grid(alpha=0.3)
     upper.legend(loc="upper right", fontsize=8)
-    with atomic_path(path) as temporary:
-        figure.savefig(temporary, format="png")
+    with atomic_path(path, publish=publish_report) as temporary:
+        figure.savefig(temporary, format="png", metadata={"Software": REPORT_MARK.decode()})

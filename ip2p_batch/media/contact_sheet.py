@@ -9,10 +9,12 @@ from pathlib import Path
 
 from PIL import Image as Pillow
 from PIL import ImageDraw, ImageFont
+from PIL.PngImagePlugin import PngInfo
 
 from ..errors import OutputError
 from ..frame import Image
 from ..storage.atomic import atomic_path
+from ..storage.publish import REPORT_MARK, publish_report
 from .gradient import busiest_window
 
 _MAX_WIDTH = 1400
@@ -61,13 +63,13 @@ def write_before_after(
 
     Args:
         pairs: ``(source, result)``, uint8 RGB pixels of any sizes.
-        path: the PNG to write, atomically.
+        path: the PNG to write, atomically; it replaces only such sheets.
         title: the instruction; wrapped to at most two lines.
         captions: one short text for each pair.
 
     Raises:
         ValueError: there are no pairs, or the number of captions differs.
-        OutputError: the file cannot be written.
+        OutputError: the file cannot be written, or another one has its name.
     """
     if not pairs or len(pairs) != len(captions):
         raise ValueError(f"{len(pairs)} pairs and {len(captions)} captions: give one for each")
@@ -173,7 +175,7 @@ def write_contact_sheet(
     Args:
         columns: ``(heading, images)``, all of the same length. The first column is repeated at
             the left of every band of columns.
-        path: the PNG to write, atomically.
+        path: the PNG to write, atomically; it replaces only such sheets.
         cell: side of an image in pixels; images are scaled to fit.
         across: columns in a band, at least 2; further columns go into bands below.
 
@@ -273,9 +275,13 @@ def _text_width(text: str, size: int) -> float:
 
 
 def _save(sheet: Pillow.Image, path: Path) -> None:
+    mark = PngInfo()
+    mark.add_text("Software", REPORT_MARK.decode())
     try:
-        with atomic_path(path, durable=False) as temporary:
-            sheet.save(temporary, format="PNG")
-    except OutputError as error:  # without the hint on jobs
-        hint = "Choose a writable folder with free space."
+        with atomic_path(path, durable=False, publish=publish_report) as temporary:
+            sheet.save(temporary, format="PNG", pnginfo=mark)
+    except OutputError as error:
+        if not isinstance(error.__cause__, OSError):
+            raise
+        hint = "Choose a writable folder with free space."  # instead of the hint on jobs
         raise OutputError(error.message, path=path, hint=hint) from error

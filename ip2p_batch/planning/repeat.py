@@ -120,7 +120,7 @@ def _note(finding: Finding, outputs: Sequence[str], noun: str) -> str:
     names = [os.path.basename(output) for output in outputs[:_NAMED]]  # noqa: PTH119
     listed = ", ".join(names) + (f" and {count - _NAMED} more" if count > _NAMED else "")
     if finding is Finding.UP_TO_DATE:
-        return f"{what} left alone: same recipe, same source."
+        return f"{what} left alone: same recipe, same source (--overwrite edits again)."
     if finding is Finding.STALE:
         return f"{what} made anew: the recipe or the source changed since."
     if finding is Finding.CHANGED:

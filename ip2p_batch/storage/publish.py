@@ -20,6 +20,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
+from ..errors import OutputError
 from .atomic import retry_transient
 
 _AT_FDCWD = -100
@@ -30,6 +31,8 @@ _UNKNOWN = frozenset(
     for name in ("EINVAL", "ENOSYS", "EOPNOTSUPP", "ENOTSUP", "EPERM", "EACCES", "EMLINK", "EXDEV")
 )
 _TRIES = 5
+#: In the metadata of sheets and plots.
+REPORT_MARK = b"ip2p-batch"
 
 #: Whether the file of this status, which has the final name now, may be replaced.
 MayReplace = Callable[[os.stat_result], bool]
@@ -81,6 +84,30 @@ def publish(temporary: Path, path: Path, may_replace: MayReplace) -> None:
         if _replace(temporary, path, status, ours):
             return
     raise NameTakenError(str(path))
+
+
+def publish_report(temporary: Path, path: Path) -> None:
+    """As :func:`publish`, of a report that replaces only reports.
+
+    A report has :data:`REPORT_MARK` in its first 4096 bytes.
+
+    Raises:
+        OutputError: another file has the name.
+    """
+
+    def is_report(_status: os.stat_result) -> bool:
+        with suppress(OSError), path.open("rb") as file:
+            return REPORT_MARK in file.read(4096)
+        return False
+
+    try:
+        publish(temporary, path, is_report)
+    except NameTakenError:
+        raise OutputError(
+            f"{path} exists already, and is not a report of ip2p-batch.",
+            path=path,
+            hint="Choose another name, or delete the file.",
+        ) from None
 
 
 def _create(temporary: Path, path: Path, ours: int) -> bool:
