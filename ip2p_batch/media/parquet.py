@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +11,15 @@ from ..errors import SourceError
 _ROWS_PER_BATCH = 4096
 
 
-def read_parquet(path: Path) -> tuple[list[str], Iterator[dict[str, Any]]]:
-    """The names of the columns of a Parquet file, and its rows as Python values.
+Rows = Callable[[Sequence[str]], Iterator[dict[str, Any]]]
 
-    Only the columns that the caller names by :meth:`dict.get` cost memory for long: rows are read
-    in batches.
+
+def read_parquet(path: Path) -> tuple[list[str], Rows]:
+    """Open a Parquet file.
+
+    Returns:
+        the names of its columns, and a function that yields the rows of some of them as Python
+        values. Other columns, such as embedded images, are not read.
 
     Raises:
         SourceError: pyarrow is not installed, or the file is not Parquet.
@@ -35,16 +39,16 @@ def read_parquet(path: Path) -> tuple[list[str], Iterator[dict[str, Any]]]:
     except (OSError, pyarrow.ArrowException) as error:
         raise _damaged(path, error) from None
 
-    def rows() -> Iterator[dict[str, Any]]:
+    def rows(columns: Sequence[str]) -> Iterator[dict[str, Any]]:
         try:
-            for batch in file.iter_batches(_ROWS_PER_BATCH):
+            for batch in file.iter_batches(_ROWS_PER_BATCH, columns=list(columns)):
                 yield from batch.to_pylist()
         except (OSError, pyarrow.ArrowException) as error:
             raise _damaged(path, error) from None
         finally:
             file.close()
 
-    return names, rows()
+    return names, rows
 
 
 def _damaged(path: Path, error: Exception) -> SourceError:

@@ -206,7 +206,8 @@ def _parquet_rows(form: _Form) -> Iterator[tuple[str, Row]]:
     names, rows = read_parquet(form.path)
     if not form.check(names, "the file", whole=True):
         return
-    for number, row in enumerate(rows, start=1):
+    own = [name for name in names if column_name(name) in form.columns]
+    for number, row in enumerate(rows(own), start=1):
         yield f"row {number}", form.known({column_name(k): v for k, v in row.items()})
 
 

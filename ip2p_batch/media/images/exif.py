@@ -10,13 +10,10 @@ import struct
 from collections.abc import Collection, Iterable
 from typing import Literal, NamedTuple
 
-from . import ifd
+from . import ifd, user_comment
 from .ifd import Data, Directories, Directory, Tag
 
 HEADER = b"Exif\0\0"
-#: EXIF 3.0, 4.6.6 (UserComment): eight bytes name the character code of what follows.
-_ASCII = b"ASCII\0\0\0"
-_UNICODE = b"UNICODE\0"
 _X_RESOLUTION = 0x011A
 _ORIENTATION, _COLOR_SPACE, _WIDTH, _HEIGHT = 0x0112, 0xA001, 0xA002, 0xA003
 _SRGB = 1
@@ -75,7 +72,8 @@ def clean(block: bytes, size: tuple[int, int]) -> Cleaned:
             dropped.add(number)
             warnings.append(f"the {name} in its EXIF data are damaged and were left out")
     cleaned = _drop(bytes(body), "first", dropped)
-    old_recipe = parts.exif is not None and is_recipe(parts.exif.get(ifd.USER_COMMENT), parts.order)
+    comment = None if parts.exif is None else parts.exif.get(ifd.USER_COMMENT)
+    old_recipe = user_comment.is_recipe(comment, parts.order)
     if old_recipe:
         cleaned = _drop(cleaned, "exif", {ifd.USER_COMMENT})
     return Cleaned(cleaned, tuple(warnings))
@@ -147,35 +145,6 @@ def insert(tiff: bytes, block: bytes, extra: Iterable[Tag]) -> Cleaned:
     at = ifd.append_all(body, "<", parts, (*extra, *own))
     body[4:8] = struct.pack("<L", at)
     return Cleaned(bytes(body), lost)
-
-
-def decode_comment(data: bytes, order: str) -> str | None:
-    """Decode a UserComment; None for other character codes and for damaged text."""
-    code, text = data[:8], data[8:]
-    try:
-        if code == _ASCII:
-            return text.decode("ascii").rstrip("\0 ")
-        if code == _UNICODE:
-            return text.decode("utf-16-le" if order == "<" else "utf-16-be").rstrip("\0 ")
-    except UnicodeDecodeError:
-        pass
-    return None
-
-
-def old_recipe(data: Data) -> str | None:
-    """The recipe in the UserComment of a block or TIFF file, where earlier versions stored it."""
-    try:
-        parts = ifd.read_directories(data)
-    except (ValueError, struct.error):
-        return None
-    tag = None if parts.exif is None else parts.exif.get(ifd.USER_COMMENT)
-    return decode_comment(tag.data, parts.order) if tag and is_recipe(tag, parts.order) else None
-
-
-def is_recipe(tag: Tag | None, order: str) -> bool:
-    """Whether a UserComment is a recipe, as earlier versions stored it."""
-    text = None if tag is None else decode_comment(tag.data, order)
-    return text is not None and text.startswith('{"ip2p_batch"')
 
 
 def _is_kept(tag: int) -> bool:

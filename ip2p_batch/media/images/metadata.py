@@ -7,7 +7,7 @@ from typing import IO, Any
 
 from PIL import Image as Pillow
 
-from . import exif, ifd, jpeg, photoshop, xmp
+from . import exif, ifd, jpeg, photoshop, user_comment, xmp
 
 #: Key of the PNG text chunk that holds the recipe. Other formats have it in XMP.
 COMMENT_KEY = "ip2p-batch"
@@ -132,8 +132,8 @@ def recipe_of(image: Pillow.Image, name: str) -> str | None:
         return found
     file: Any = getattr(image, "fp", None)
     if name == "tiff":
-        return None if file is None else exif.old_recipe(_FileData(file))
-    return exif.old_recipe(_exif_block(image).removeprefix(exif.HEADER))
+        return None if file is None else user_comment.old_recipe(_FileData(file))
+    return user_comment.old_recipe(_exif_block(image).removeprefix(exif.HEADER))
 
 
 class _FileData:

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import NamedTuple
 from xml.dom import minidom
-from xml.parsers.expat import ExpatError
-from xml.sax.saxutils import escape, quoteattr
+
+from .xmp_text import Node, is_text, parse, serialize
 
 _RDF = "http://www.w3.org/1999/02/22-rdf-syntax-ns#"
 _XMLNS = "http://www.w3.org/2000/xmlns/"
@@ -26,15 +26,9 @@ _OWN = "urn:ip2p-batch:1.0/"
 AI_EDITED = "http://cv.iptc.org/newscodes/digitalsourcetype/compositeWithTrainedAlgorithmicMedia"
 _SOURCE_TYPES = ("DigitalSourceType", "DigitalSourcefileType")
 
-_HEAD = '<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>'
-_TAIL = '<?xpacket end="w"?>'
 _EMPTY = f'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="{_RDF}"/></x:xmpmeta>'
-_DECLARATION = re.compile(r"\A<\?xml\s.*?\?>", re.DOTALL)
 #: Characters that XML 1.0 cannot hold.
 _ILLEGAL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff\ud800-\udfff]")
-_MAX_DEPTH = 100
-#: Of xml.dom.minidom, whose types do not say which nodes have which attributes.
-Node = Any
 DAMAGED = "XMP data is damaged and was left out"
 
 
@@ -98,7 +92,7 @@ def clean(packet: object, size: tuple[int, int], *, converted: bool) -> Cleaned:
         elif item.key in stale or space == _OWN:
             item.remove()
     _drop_declarations(document.documentElement, (*_GAIN_MAPS, _CONTAINER, _OWN))
-    return Cleaned(_serialized(document), gain_map, motion, tuple(warnings))
+    return Cleaned(serialize(document), gain_map, motion, tuple(warnings))
 
 
 def finished(
@@ -134,7 +128,7 @@ def finished(
         properties.append(("ip2p:recipe", _OWN, _legal(recipe)))
     if properties:
         _append(document, properties)
-    return _serialized(document)
+    return serialize(document)
 
 
 def recipe_of(packet: object) -> str | None:
@@ -158,7 +152,7 @@ class _Property(NamedTuple):
     def text(self) -> str:
         if self.node.nodeType == self.node.ATTRIBUTE_NODE:
             return str(self.node.value)
-        return "".join(child.data for child in self.node.childNodes if _is_text(child))
+        return "".join(child.data for child in self.node.childNodes if is_text(child))
 
     def xml(self) -> str:
         if self.node.nodeType == self.node.ATTRIBUTE_NODE:
@@ -180,53 +174,9 @@ class _Property(NamedTuple):
             self.owner.removeChild(self.node)
 
 
-def _is_text(node: Node) -> bool:
-    return node.nodeType in (node.TEXT_NODE, node.CDATA_SECTION_NODE)
-
-
 def _parse(packet: bytes) -> Node | None:
-    """The packet as a document with an ``rdf:RDF`` element; None if it is damaged."""
-    text = _decoded(packet)
-    if text is None or "<!DOCTYPE" in text or "<!ENTITY" in text:
-        return None  # not allowed in XMP; entities can expand without limit
-    data = text.encode("utf-8", "replace")
-    try:
-        document = minidom.parseString(data)  # noqa: S318 - has no entities
-    except (ExpatError, ValueError, LookupError, RecursionError):
-        return None
-    return document if _is_shallow(document) and _rdf(document) is not None else None
-
-
-def _is_shallow(document: Node) -> bool:
-    """Whether no element is nested deeper than any real packet's: others would end recursion."""
-    level = [document]
-    for _ in range(_MAX_DEPTH):
-        level = [child for node in level for child in node.childNodes]
-        if not level:
-            return True
-    return False
-
-
-def _decoded(packet: bytes) -> str | None:
-    """The text of a packet: UTF-8, or UTF-16 or UTF-32 without a mark (ISO 16684-1, 7.2)."""
-    start = packet[:4]
-    encoding = "utf-8-sig"
-    for sign, name in (
-        (b"\0\0\0<", "utf-32-be"),
-        (b"<\0\0\0", "utf-32-le"),
-        (b"\0<", "utf-16-be"),
-        (b"<\0", "utf-16-le"),
-        (b"\xfe\xff", "utf-16"),
-        (b"\xff\xfe", "utf-16"),
-    ):
-        if start.startswith(sign):
-            encoding = name
-            break
-    try:
-        text = packet.decode(encoding)
-    except UnicodeDecodeError:
-        return None
-    return _DECLARATION.sub("", text.strip("\0 \r\n\t\ufeff"))
+    document = parse(packet)
+    return document if document is not None and _rdf(document) is not None else None
 
 
 def _rdf(document: Node) -> Node | None:
@@ -299,29 +249,3 @@ def _append(document: Node, properties: list[tuple[str, str, str]]) -> None:
 def _legal(text: str) -> str:
     """JSON text without the characters that XML cannot hold, as JSON escapes."""
     return _ILLEGAL.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
-
-
-def _serialized(document: Node) -> bytes:
-    root = "".join(_text(document.documentElement))
-    return f"{_HEAD}\n{root}\n{_TAIL}".encode()
-
-
-def _text(node: Node) -> Iterator[str]:
-    """XML of a node. minidom's own loses line breaks in attributes before Python 3.13."""
-    if node.nodeType == node.ELEMENT_NODE:
-        attributes = node.attributes
-        yield f"<{node.nodeName}"
-        for index in range(attributes.length):
-            item = attributes.item(index)
-            yield f" {item.nodeName}={quoteattr(item.value)}"
-        if not node.childNodes:
-            yield "/>"
-            return
-        yield ">"
-        for child in node.childNodes:
-            yield from _text(child)
-        yield f"</{node.nodeName}>"
-    elif _is_text(node):
-        yield escape(node.data, {"\r": "&#xD;"})
-    elif node.nodeType == node.COMMENT_NODE:
-        yield f"<!--{node.data}-->"
