@@ -127,6 +127,14 @@ def test_other_images_of_an_heic_are_named_and_left_out(tmp_path, kind, name):
     assert still.warnings == ["holds 2 images; only the main one is edited"]
 
 
+@pytest.mark.parametrize("is_full", [True, False])
+def test_an_heic_of_grey_is_read(tmp_path, is_full):
+    ramp = np.repeat(np.arange(16, 236, 220 / 96).astype(np.uint8)[None], 64, axis=0)
+    still = read(tmp_path, heic([ramp], pix_fmt="gray", cicp=(1, 13, 6, int(is_full))))
+    expected = ramp if is_full else np.rint((ramp.astype(float) - 16) * 255 / 219).astype(int)
+    assert close(still.image, np.dstack([expected] * 3), 1)
+
+
 def test_colours_of_an_heic_are_converted_by_its_codes_or_profile(tmp_path):
     red = np.full((64, 64, 3), (220, 40, 40), np.uint8)
     still = read(tmp_path, heic([red], cicp=(12, 13, 6, 1)))

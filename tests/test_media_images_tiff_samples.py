@@ -1,6 +1,7 @@
 """TIFF pages of every depth and layout are decoded to their exact samples, or refused by kind."""
 
 import io
+import struct
 
 import numpy as np
 import pytest
@@ -273,6 +274,21 @@ def test_the_main_page_is_edited_and_not_its_thumbnail(tmp_path):
     assert np.array_equal(still.image, turned(RGB, 6))
     assert still.warnings[0] == "holds 2 images; only the first is edited"
     assert np.array_equal(read(tmp_path, pictures.pages(thumbnail)).image, RGB[::4, ::4])
+
+
+def test_the_full_image_in_a_sub_directory_is_edited(tmp_path):
+    more = {254: ("L", [1]), 330: ("L", [0])}
+    data = bytearray(pictures.pages(pictures.tiff(RGB[::4, ::4], more=more), pictures.tiff(RGB)))
+    (first,) = struct.unpack_from("<L", data, 4)
+    (count,) = struct.unpack_from("<H", data, first)
+    link = first + 2 + 12 * count
+    for entry in range(first + 2, link, 12):
+        if struct.unpack_from("<H", data, entry) == (330,):
+            data[entry + 8 : entry + 12] = data[link : link + 4]
+    data[link : link + 4] = bytes(4)
+    still = read(tmp_path, bytes(data))
+    assert np.array_equal(still.image, RGB)
+    assert still.warnings == ["its smaller copy (thumbnail, mask) left out"]
 
 
 def test_a_page_that_pillow_cannot_open_keeps_its_resolution_profile_and_exif(tmp_path):

@@ -222,17 +222,18 @@ class HeifFile:
         if codes is not None and codes[2] == _IDENTITY and len(planes) >= 3:
             green, blue, red = (_to_16_bits(plane, _depth(frame)) for plane in planes[:3])
             return np.dstack([red, green, blue])
-        return to_rgb48(frame, self._color(frame))
+        color = self._color(frame)
+        if len(planes) == 1:
+            return np.dstack([_grey(planes[0], _depth(frame), color.full_range)] * 3)
+        return to_rgb48(frame, color)
 
     def _alpha(self, shape: tuple[int, ...]) -> Samples16 | None:
         item = self._alpha_item()
         if item is None:
             return None
         frame = self._frame(item)
-        alpha = _to_16_bits(_planes(frame)[0], _depth(frame))
-        if int(frame.color_range) == _LIMITED and "gray" not in frame.format.name:
-            numbers = (alpha.astype(np.float32) / _WHITE * 255 - 16) / 219
-            alpha = np.rint(np.clip(numbers, 0, 1) * _WHITE).astype(np.uint16)
+        is_full = int(frame.color_range) != _LIMITED or "gray" in frame.format.name
+        alpha = _grey(_planes(frame)[0], _depth(frame), is_full)
         if alpha.shape != shape:
             alpha = np.asarray(cv2.resize(alpha, shape[::-1]), np.uint16)
         return alpha
@@ -279,6 +280,15 @@ def _to_16_bits(samples: Plane, bits: int) -> Samples16:
     white = (1 << bits) - 1
     numbers = samples.astype(np.uint32)
     return ((numbers * 2 * _WHITE + white) // (2 * white)).astype(np.uint16)
+
+
+def _grey(samples: Plane, bits: int, is_full: bool) -> Samples16:
+    """Luma alone as 16 bits (H.273, 8.3)."""
+    if is_full:
+        return _to_16_bits(samples, bits)
+    step = 1 << (bits - 8)
+    numbers = (samples.astype(np.float32) - 16 * step) / (219 * step)
+    return np.rint(np.clip(numbers, 0, 1) * _WHITE).astype(np.uint16)
 
 
 def _stated_size(item: Item) -> tuple[int, int]:
