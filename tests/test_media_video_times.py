@@ -9,6 +9,8 @@ import pytest
 
 from ip2p_batch.jobs.spec import Encoding
 from ip2p_batch.media.video import concat, probe
+from ip2p_batch.media.video.frame_timing import continued_times
+from ip2p_batch.media.video.scan import NO_TIME
 
 from . import clips
 from .test_media_video_concat import joined
@@ -144,3 +146,32 @@ def test_a_clock_that_was_running_is_moved_by_the_earliest_stream(tmp_path):
     output, _, _ = joined(source, tmp_path, Encoding(), edges=(0, 20, 40))
     picture, sound, _ = starts_and_sound(output)
     assert picture == pytest.approx(3, abs=0.03) and sound == pytest.approx(0, abs=0.03)
+
+
+def test_joined_transport_streams_follow_each_other(tmp_path):
+    part = clips.make(tmp_path / "part.ts", 30, audio="ac3", options={"bf": "2"})
+    source = tmp_path / "twice.ts"
+    source.write_bytes(part.read_bytes() * 2)
+    for scenes in (True, False):
+        index = probe.index_video(source, scenes=scenes)
+        assert index.facts.is_joined and index.facts.frames == 60
+        assert any("clock begins again" in note for note in index.facts.notes)
+    for suffix in (".mp4", ".mkv"):
+        output, _, _ = joined(source, tmp_path, Encoding(), edges=(0, 25, 60), suffix=suffix)
+        shown = [clips.number(image) for image in clips.images_of(output)]
+        assert shown == [*range(30), *range(30)]
+        _, _, seconds = starts_and_sound(output)
+        assert seconds == pytest.approx(2 * 1.2, abs=0.1)
+
+
+def test_a_clock_continues_only_where_it_stays_behind():
+    step = Fraction(40)
+    again = np.array([*range(0, 480, 40), *range(0, 800, 40)])
+    continued, restarts = continued_times(again, step, 50)
+    assert restarts == 1 and continued.tolist() == list(range(0, 40 * 32, 40))
+    damaged = np.array([1000, 1040, 0, *range(1120, 2000, 40)])
+    continued, restarts = continued_times(damaged, step, 50)
+    assert restarts == 0 and np.array_equal(continued, damaged)
+    gaps = np.array([800, NO_TIME, 880, NO_TIME, *range(0, 400, 40)])
+    continued, restarts = continued_times(gaps, step, 50)
+    assert restarts == 1 and continued[4] == 960 and continued[1] == NO_TIME

@@ -111,6 +111,7 @@ class VideoFacts(FrozenStruct, frozen=True, kw_only=True):
         frame_rate: average frames per second, as a fraction.
         frames: frames that decode (that the container lists, where nothing was decoded).
         missing: frames that the container lists and that do not decode.
+        is_joined: whether the clock begins again, as where transport streams were joined.
         duration: seconds, from the start of the first frame to the end of the last.
         last_ticks: duration of the last frame in ticks; 0 is one period of ``frame_rate``.
         lead_ticks: ticks by which the sound starts before the first frame.
@@ -141,6 +142,7 @@ class VideoFacts(FrozenStruct, frozen=True, kw_only=True):
     missing: int = 0
     duration: float
     last_ticks: int = 0
+    is_joined: bool = False
     lead_ticks: int = 0
     codec: str
     container: str

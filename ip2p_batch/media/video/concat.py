@@ -124,7 +124,12 @@ def join(
             container.streams[facts.stream], video, target_format.name, encoding.metadata
         )
         plans = plan_streams(container, facts.stream, replace(where, options=headers.options))
-        moved = RouteTimes(offset, kept, counts_samples=target_format.keeps_time_base)
+        moved = RouteTimes(
+            offset,
+            kept,
+            counts_samples=target_format.keeps_time_base,
+            is_joined=facts.is_joined,
+        )
         routes = add_routes(container, plans, target, moved, encoding.metadata)
         target.metadata.update(headers.tags)
         if headers.timecode:

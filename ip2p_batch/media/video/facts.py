@@ -138,6 +138,7 @@ def scanned_facts(
         missing=timing.undecoded + cut_off,
         duration=round(float((int(pts[-1]) - int(pts[0]) + ending.last_ticks) * base), 6),
         last_ticks=ending.last_ticks,
+        is_joined=timing.restarts > 0 or scan.sound_goes_back,
         lead_ticks=_lead_ticks(scan, int(pts[0]), base),
         frame_rate=(rate.numerator, rate.denominator),
         notes=tuple(notes),
@@ -152,6 +153,8 @@ def _timestamp_notes(timing: FrameTiming, rate: Fraction) -> list[str]:
             f"{timing.repeated} frames repeat the timestamp of another frame and are left out; "
             f"{fix}."
         ]
+    if timing.restarts:
+        return ["The clock begins again within the video; its parts follow each other."]
     if timing.goes_back:
         return [f"The video's timestamps go back, so frames may be out of order; {fix}."]
     return []

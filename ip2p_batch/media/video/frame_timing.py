@@ -10,11 +10,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from itertools import pairwise
 
 import numpy as np
 
 from ...jobs.spec import FrameKey, VideoFacts
 from .frame_keys import EMPTY_SIZE
+from .packets import RESTART
 from .pyav import fraction
 from .scan import NO_TIME, Scan
 from .timestamps import Times
@@ -31,6 +33,10 @@ _DECODING_TIMES_ONLY = {"avi"}
 _WITHOUT_SEEKING = {"mpeg"}
 #: Formats whose packets have the same decoding times after a seek; those of ASF, for one, differ.
 _SEEKABLE = ("avi", "matroska", "mov", "mxf")
+#: MPEG transport and program streams, which can be joined as files are.
+_BROADCAST = "mpeg"
+#: Frames after a clock's new beginning that must be nearer to it than to the old clock.
+_FOLLOWING = 4
 #: Share of frames that may come before their predecessor: more is no damage, but wrong times.
 _MOST_DISORDER = 0.05
 
@@ -49,6 +55,7 @@ class FrameTiming:
         repeated: decoded frames that have the time or packet of another one.
         goes_back: whether times go back in the decoder's order and frames were sorted by them.
         undecoded: packets with a frame that did not decode.
+        restarts: how often the clock begins again, as where recordings were joined.
     """
 
     key: FrameKey
@@ -59,6 +66,7 @@ class FrameTiming:
     repeated: int
     goes_back: bool
     undecoded: int
+    restarts: int = 0
 
 
 def listed_timing(scan: Scan) -> FrameTiming:
@@ -76,6 +84,9 @@ def can_list(scan: Scan, facts: VideoFacts) -> bool:
         return False
     if len(np.unique(kept := scan.pts[scan.kept])) < len(kept):  # each frame gets its own time
         return False
+    back = -round(RESTART / scan.time_base)
+    if facts.container.startswith(_BROADCAST) and np.any(np.diff(scan.pts) < back):
+        return False
     # FFmpeg derives times of reordered frames from the order of decoding.
     return facts.container not in _DECODING_TIMES_ONLY or np.array_equal(scan.pts, scan.dts)
 
@@ -89,28 +100,33 @@ def frame_timing(scan: Scan, facts: VideoFacts) -> FrameTiming:
     shown = np.asarray(scan.shown, dtype=np.int64)
     first = np.sort(np.unique(shown, return_index=True)[1])  # the first frame of each packet
     places = shown[first]
-    own, decoding = scan.pts[places], scan.dts[places]
+    rate = fraction(facts.frame_rate)
+    step = 1 / rate if rate > 0 else Fraction(1, 25)
+    own, decoding, restarts = scan.pts[places], scan.dts[places], 0
+    if facts.container.startswith(_BROADCAST):
+        ticks = round(RESTART / scan.time_base)
+        own, restarts = continued_times(own, step / scan.time_base, ticks)
     solid = scan.kept & (scan.sizes_of_packets > EMPTY_SIZE)
     undecoded = int(np.count_nonzero(solid)) - int(np.count_nonzero(solid[places]))
-    key = _choose_key(scan, own, facts.container)
+    key = "order" if restarts else _choose_key(scan, own, facts.container)
     if key == "pts":
         return _by_presentation(scan, shown)
     numbers = np.searchsorted(first, np.arange(len(shown)), side="right") - 1
     base = scan.time_base
-    rate = fraction(facts.frame_rate)
-    step = 1 / rate if rate > 0 else Fraction(1, 25)
     if facts.container in ELEMENTARY:
         base = Fraction(1, step.denominator)
         pts = np.arange(len(places), dtype=np.int64) * step.numerator
-    elif _has_decoding_times(scan) and (
-        facts.container in _DECODING_TIMES_ONLY or not _is_ordered(own)
+    elif (
+        not restarts
+        and _has_decoding_times(scan)
+        and (facts.container in _DECODING_TIMES_ONLY or not _is_ordered(own))
     ):
         pts = np.sort(decoding)
     else:
         pts = filled_times(own, step / base)
     ids = decoding if key == "dts" else places
     repeated = len(shown) - len(places)
-    return FrameTiming(key, base, pts, ids, numbers, repeated, False, undecoded)
+    return FrameTiming(key, base, pts, ids, numbers, repeated, False, undecoded, restarts)
 
 
 def only_frames(timing: FrameTiming, shown: Times) -> FrameTiming:
@@ -124,6 +140,42 @@ def only_frames(timing: FrameTiming, shown: Times) -> FrameTiming:
     # A frame that is left out has the number of the one before it.
     numbers = np.maximum(np.searchsorted(kept, timing.numbers, side="right") - 1, 0)
     return replace(timing, pts=timing.pts[kept], numbers=numbers)
+
+
+def continued_times(times: Times, step: Fraction, least: int) -> tuple[Times, int]:
+    """Let the clock of joined recordings continue where it begins again.
+
+    Args:
+        times: in the decoder's order, in ticks; ``NO_TIME`` where missing.
+        step: ticks from one frame to the next.
+        least: ticks by which a clock must go back, and be followed; less, or once, is damage.
+
+    Returns:
+        the times, and how often the clock began again.
+
+    >>> continued_times(np.array([800, 840, 0, 40]), Fraction(40), 50)[0].tolist()
+    [800, 840, 880, 920]
+    """
+    result = times.copy()
+    known = np.flatnonzero(times != NO_TIME)
+    shift = restarts = 0
+    for number, (previous, place) in enumerate(pairwise(known.tolist()), 1):
+        last = int(result[previous])
+        time = int(times[place]) + shift
+        if time < last - least and _begins(
+            times[known[number : number + _FOLLOWING + 1]] + shift, last
+        ):
+            shift += last + round((place - previous) * step) - time
+            restarts += 1
+        result[place] = times[place] + shift
+    return result, restarts
+
+
+def _begins(times: Times, last: int) -> bool:
+    """Whether the times after the first one follow it, and not ``last``."""
+    following = times[1:]
+    is_near = np.abs(following - times[0]) < np.abs(following - last)
+    return len(following) > 0 and bool(np.all(is_near))
 
 
 def filled_times(times: Times, step: Fraction) -> Times:

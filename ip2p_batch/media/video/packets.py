@@ -14,6 +14,8 @@ from .types import InputContainer, Packet, Stream
 
 #: Time base of packets that name none: milliseconds.
 _DEFAULT_TIME_BASE = (1, 1000)
+#: Seconds by which a clock that begins again goes back; less is damage.
+RESTART = Fraction(1, 2)
 #: Codecs whose start Matroska cuts by a ``CodecDelay``; their first packets have negative times.
 _WITH_CODEC_DELAY = {"opus", "libopus"}
 
@@ -33,6 +35,31 @@ class Converter(Protocol):
     def flush(self) -> Iterator[Packet]: ...
 
 
+class ContinuousClock:
+    """Lets the times of a stream continue where they begin again, as in joined recordings."""
+
+    def __init__(self) -> None:
+        self._shift = Fraction(0)
+        self._expected: Fraction | None = None
+
+    def place(self, packet: Packet) -> None:
+        """Move the time of the next packet of the stream."""
+        base = fraction(ratio(packet.time_base, _DEFAULT_TIME_BASE))
+        if packet.pts is None:
+            return
+        own = packet.pts * base
+        expected = self._expected
+        if expected is not None and abs(own - expected) < RESTART:
+            self._shift = Fraction(0)  # a single wrong time
+        elif expected is not None and own + self._shift < expected - RESTART:
+            self._shift = expected - own
+        ticks = round(self._shift / base)
+        packet.pts += ticks
+        if packet.dts is not None:
+            packet.dts += ticks
+        self._expected = (packet.pts + (packet.duration or 0)) * base
+
+
 @dataclass(frozen=True, slots=True)
 class Route:
     """Where the packets of a stream of the source go.
@@ -40,12 +67,14 @@ class Route:
     Attributes:
         output: stream of the output.
         converter: None copies the packets.
+        continuous: corrects the times of packets of joined recordings.
         clock: sets the times of packets before they are copied; None keeps those of the source.
     """
 
     output: Stream
     converter: Converter | None = None
     clock: SampleClock | None = None
+    continuous: ContinuousClock | None = None
 
 
 def copied_packets(
@@ -74,6 +103,8 @@ def copied_packets(
     for packet in _demux(source, streams):
         stream = packet.stream
         route = routes[stream.index]
+        if route.continuous is not None:
+            route.continuous.place(packet)
         if route.converter is not None:
             for converted in route.converter.push(packet):
                 if _is_writable(converted, route.output, preroll=preroll):

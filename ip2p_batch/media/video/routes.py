@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 
 from ...jobs.spec import MetadataChoice
 from . import stream_copy
-from .packets import Route, TimeRange
+from .packets import ContinuousClock, Route, TimeRange
 from .sample_times import sample_clock
 from .sound import SoundConverter, add_sound
 from .stream_plan import StreamPlan, cover_image
@@ -25,11 +25,13 @@ class RouteTimes:
         kept: the edited part of the source; None: all.
         counts_samples: whether the container stores times of sound in samples, and hides samples
             before its start. Otherwise it can begin with whole packets only.
+        is_joined: whether the clock of the source begins again, see :class:`ContinuousClock`.
     """
 
     offset: Fraction
     kept: TimeRange | None
     counts_samples: bool
+    is_joined: bool = False
 
     def codec_to_cut(self, stream: Stream) -> str:
         """Codec with which sound is encoded again to begin within a packet; empty to copy it.
@@ -79,4 +81,6 @@ def add_routes(
             if original.type != "attachment":
                 routes[original.index] = Route(added, clock=clock)
         stream_copy.copy_stream_tags(original, added, target.format.name, choice)
+    if times.is_joined:
+        return {n: replace(route, continuous=ContinuousClock()) for n, route in routes.items()}
     return routes

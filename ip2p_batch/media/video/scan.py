@@ -15,6 +15,7 @@ from .captions import has_captions, packet_has_captions
 from .color import Tags, check_matrix, frame_tags
 from .deinterlace import deinterlaced, film_frames
 from .fields import FieldCounter
+from .packets import RESTART
 from .pyav import MEDIA_ERRORS, fraction, ratio
 from .scenes import CutFinder
 from .streams import decode_packet, flush_decoder
@@ -51,6 +52,7 @@ class Scan:
         last_is_decoded_last: whether its packet is the last one in the file.
         bytes: of all packets of the stream.
         other_end: seconds at which the last packet of any other stream ends.
+        sound_goes_back: whether times of a stream with sound go back by more than ``RESTART``.
         sound_start: seconds at which the first packet with sound begins; None without sound.
         damaged: frames that decode with errors.
         sizes: every ``(width, height)`` of decoded frames.
@@ -73,6 +75,8 @@ class Scan:
         self.last_is_decoded_last = False
         self.bytes = 0
         self.other_end = 0.0
+        self.sound_goes_back = False
+        self._sound_times: dict[int, Fraction] = {}
         self.sound_start: Fraction | None = None
         self.damaged = 0
         self.sizes: set[tuple[int, int]] = set()
@@ -209,5 +213,8 @@ class Scan:
         self.other_end = max(self.other_end, end)
         if packet.stream.type == "audio" and not packet.is_discard:
             start = packet.pts * fraction(ratio(packet.time_base))
+            before = self._sound_times.get(packet.stream.index, start)
+            self.sound_goes_back = self.sound_goes_back or start < before - RESTART
+            self._sound_times[packet.stream.index] = start
             if self.sound_start is None or start < self.sound_start:
                 self.sound_start = start
