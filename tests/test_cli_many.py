@@ -11,6 +11,7 @@ from ip2p_batch import scheduler
 from ip2p_batch.cli.many import GroupedWarnings, JobSeries
 from ip2p_batch.cli.report import JsonReporter, LinesReporter, Reporter
 from ip2p_batch.jobs.events import Event
+from ip2p_batch.queue.private_redis import PrivateRedis
 from ip2p_batch.recipe import Recipe
 
 from . import clips
@@ -186,3 +187,13 @@ def test_the_plan_of_images_named_one_by_one_counts_them(day, tmp_path):
     (day / "d.png").write_bytes((day / "c.png").read_bytes())
     _, text, _ = run("plan", day / "c.png", day / "d.png", "-o", tmp_path / "out", *COPY[:6])
     assert f"{day / 'c.png'} and 1 other image\n" in text
+
+
+def test_detached_jobs_are_submitted_together_and_listed(day, tmp_path, settings):
+    with PrivateRedis() as redis:
+        options = ["-o", tmp_path / "out", *COPY[:6], "--detach", "--broker", redis.url]
+        code, _, errors = run("edit", day, "copy", *options)
+        assert code == 0, errors
+        assert errors.count("is in the queue.") == 3
+        assert errors.count("no worker answers") == 1
+        assert all(folder.dispatch.started for folder in scheduler.list_jobs(settings))

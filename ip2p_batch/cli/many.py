@@ -15,7 +15,7 @@ from ..jobs.grouping import grouped
 from . import exits, formatting, terminal
 from .options import WorkerOptions
 from .report import JsonReporter, Reporter
-from .run import detach, selection_of
+from .run import selection_of, submit
 from .summary import summary_lines
 
 if TYPE_CHECKING:
@@ -209,9 +209,11 @@ def detach_jobs(
     jobs: ForSources[JobFolder], worker_options: WorkerOptions, reporter: Reporter
 ) -> int:
     """Enqueue the jobs of a command for the broker's workers and return the exit code."""
+    submit([folder for folder in jobs.made if not folder.ended], worker_options)
     for folder in jobs.made:
-        if not folder.ended:
-            detach(folder, worker_options, reporter)
+        state = "is finished" if folder.ended else "is in the queue"
+        reporter.print_line(f"job {folder.path.name} {state}.")
+    reporter.print_line("`ip2p-batch jobs` lists them; the same command without --detach follows.")
     return exits.SOME_FAILED if jobs.refused else exits.DONE
 
 

@@ -55,18 +55,23 @@ def report_end(folder: JobFolder, reporter: Reporter) -> int:
 
 def detach(folder: JobFolder, worker_options: WorkerOptions, reporter: Reporter) -> int:
     """Enqueue a job for the broker's workers and return the exit code."""
+    submit([folder], worker_options)
+    name = folder.path.name
+    reporter.print_line(f"job {name} is in the queue; follow it with `ip2p-batch watch {name}`.")
+    return exits.DONE
+
+
+def submit(folders: Iterable[JobFolder], worker_options: WorkerOptions) -> None:
+    """Enqueue jobs for the broker's workers, and warn if none answers."""
     from ..queue.redis_url import redact_url
     from ..scheduler import local_run
 
     selection = selection_of(worker_options)
     assert selection.broker is not None, "the caller checks --broker"
-    answered = local_run.submit_to_broker(folder, selection)
+    answered = local_run.submit_to_broker(folders, selection)
     if not answered:
         start = local_run.worker_command(selection.broker)
         exits.warn(f"no worker answers at {redact_url(selection.broker)}; start one: {start}")
-    name = folder.path.name
-    reporter.print_line(f"job {name} is in the queue; follow it with `ip2p-batch watch {name}`.")
-    return exits.DONE
 
 
 def report_events(folder: JobFolder, events: Iterable[Event], reporter: Reporter) -> int:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import platform
 import time
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
@@ -130,11 +130,11 @@ def run_all_in_process(
         yield from follow_jobs(folders, LocalExecutor(lambda _: editor), check=check, ahead=0)
 
 
-def submit_to_broker(folder: JobFolder, selection: WorkerSelection) -> bool:
-    """Enqueue a job for the workers of a broker and return.
+def submit_to_broker(folders: Iterable[JobFolder], selection: WorkerSelection) -> bool:
+    """Enqueue jobs for the workers of a broker and return.
 
     Returns:
-        Whether a worker answered within ``selection.answer_seconds``. The job stays in the queue
+        Whether a worker answered within ``selection.answer_seconds``. The jobs stay in the queue
         either way.
 
     Raises:
@@ -142,7 +142,8 @@ def submit_to_broker(folder: JobFolder, selection: WorkerSelection) -> bool:
     """
     assert selection.broker is not None
     with connect_executor(selection.broker) as executor:
-        send_to_broker(folder, executor)
+        for folder in folders:
+            send_to_broker(folder, executor)
         return _answers(executor, selection.answer_seconds)
 
 
