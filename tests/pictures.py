@@ -6,6 +6,7 @@ import io
 import struct
 import zlib
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -138,7 +139,9 @@ def _profile(space: bytes, tags: dict[bytes, bytes], connection: bytes = b"XYZ "
     return header.ljust(128, b"\0") + content
 
 
+@cache
 def srgb_profile() -> bytes:
+    """Return one profile for all calls: Pillow writes the time into it."""
     return ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 
 

@@ -127,6 +127,12 @@ def test_other_images_of_an_heic_are_named_and_left_out(tmp_path, kind, name):
     assert still.warnings == ["holds 2 images; only the main one is edited"]
 
 
+@pytest.mark.parametrize("brand", [b"mif1", b"heix", b"hevc"])
+def test_other_brands_are_read(tmp_path, brand):
+    data = heic([CHART]).replace(b"ftypheic", b"ftyp" + brand, 1)
+    assert close(read(tmp_path, data).image, CHART)
+
+
 @pytest.mark.parametrize("is_full", [True, False])
 def test_an_heic_of_grey_is_read(tmp_path, is_full):
     ramp = np.repeat(np.arange(16, 236, 220 / 96).astype(np.uint8)[None], 64, axis=0)
@@ -230,6 +236,14 @@ def test_a_truncated_heic_is_an_error(tmp_path):
     for size in (40, 200, len(data) // 2, len(data) - 9):
         with pytest.raises(SourceError):
             read(tmp_path, data[:size])
+
+
+def test_a_frame_much_larger_than_stated_is_not_decoded(tmp_path):
+    data = heic([np.zeros((256, 256, 3), np.uint8)])
+    stated = struct.pack(">LL", 256, 256)
+    assert read(tmp_path, data).image.shape == (256, 256, 3)
+    with pytest.raises(SourceError, match="damaged"):
+        read(tmp_path, data.replace(stated, struct.pack(">LL", 8, 8)))
 
 
 def test_damaged_pixels_are_an_error_and_not_painted_over(tmp_path, monkeypatch):

@@ -33,6 +33,8 @@ _WHITE = 65535
 _MAX_DEPTH = 4
 _MAX_DATA = 1 << 30
 _SIDE_LIMIT = 65536
+#: A frame may have so many pixels more than twice those that the file states.
+_SLACK_PIXELS = 1 << 14
 
 Plane = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
 
@@ -159,9 +161,16 @@ class HeifFile:
         name, configuration = _DECODERS[item.kind]
         context = cast(av.VideoCodecContext, av.CodecContext.create(name, "r"))
         context.thread_count = 1
-        context.options = {"err_detect": "explode"}  # else damage is painted over in silence
+        width, height = _stated_size(item)
+        context.options = {
+            "err_detect": "explode",  # else damage is painted over in silence
+            "max_pixels": str(_SLACK_PIXELS + 2 * width * height),
+        }
         context.extradata = item.first(configuration)
-        frames = [*context.decode(av.Packet(self._data(item))), *context.decode(None)]
+        try:
+            frames = [*context.decode(av.Packet(self._data(item))), *context.decode(None)]
+        except MemoryError:  # FFmpeg's answer to more than max_pixels, too
+            raise ValueError("its frame is larger than stated, or than the memory") from None
         if not frames or frames[0].is_corrupt:
             raise ValueError("its pixels are damaged")
         return _without_j(cast(VideoFrame, frames[0]))
