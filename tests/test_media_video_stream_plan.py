@@ -1,6 +1,7 @@
 """Streams next to the edited one: covers, attachments and data, kept or named."""
 
 import io
+from fractions import Fraction
 from typing import Any
 
 import av
@@ -173,3 +174,27 @@ def test_chapters_that_the_container_cannot_hold_are_named(tmp_path):
     assert check_output(source, tmp_path / "o.mp4", facts, Encoding()) == []
     (warning,) = check_output(source, tmp_path / "o.ts", facts, Encoding())
     assert "chapters" in warning and "2" in warning
+
+
+@pytest.mark.parametrize("suffix", [".mov", ".mp4", ".mkv", ".ts"])
+def test_data_streams_are_left_out_and_named(tmp_path, suffix):
+    source = tmp_path / "s.ts"
+    plain = clips.make(tmp_path / "plain.mp4", 20)
+    with av.open(str(plain)) as film, av.open(str(source), "w") as target:
+        video = target.add_stream_from_template(film.streams.video[0])
+        data: Any = target.add_data_stream("klv")
+        for packet in film.demux(video=0):
+            if packet.size:
+                packet.stream = video
+                target.mux(packet)
+        for time in range(3):
+            sample = av.Packet(b"\x06\x0e\x2b\x34" + bytes(28))
+            sample.stream, sample.time_base = data, Fraction(1, 90000)
+            sample.pts = sample.dts = time * 9000
+            target.mux(sample)
+    facts = probe.index_video(source).facts
+    warnings = check_output(source, tmp_path / f"o{suffix}", facts, Encoding())
+    assert len(warnings) == 1 and "data stream" in warnings[0] and "left out" in warnings[0]
+    output, _, _ = joined(source, tmp_path, Encoding(), suffix=suffix)
+    with av.open(str(output)) as container:
+        assert [stream.type for stream in container.streams] == ["video"]

@@ -23,7 +23,6 @@ class Container:
         is_default: whether a source in such a container gets a result in one.
         counts_frames: whether it stores no times, but only frames at one constant rate.
         text: FFmpeg's encoder of its text subtitles; empty if it has none.
-        data: whether it holds streams of other data.
         chapters: whether it holds chapters.
         copies: decoders of the streams that can be copied; empty: all that the muxer accepts.
     """
@@ -37,7 +36,6 @@ class Container:
     counts_frames: bool = False
     copies: frozenset[str] = frozenset()
     text: str = ""
-    data: bool = False
     chapters: bool = True
 
 
@@ -50,15 +48,14 @@ _TRANSPORT_STREAMS = frozenset({
 
 #: Containers by the suffix of the output.
 CONTAINERS: Mapping[str, Container] = {
-    ".mp4": Container("mp4", keeps_time_base=True, text="mov_text", data=True),
-    ".m4v": Container("mp4", keeps_time_base=True, text="mov_text", data=True),
+    ".mp4": Container("mp4", keeps_time_base=True, text="mov_text"),
+    ".m4v": Container("mp4", keeps_time_base=True, text="mov_text"),
     # QuickTime files have no FLAC.
     ".mov": Container(
         "mov",
         keeps_time_base=True,
         sound=("pcm", "aac"),
         text="mov_text",
-        data=True,
         alpha_codec="prores",
     ),
     ".mkv": Container("matroska", keeps_time_base=False, text="subrip", alpha_codec="ffv1"),

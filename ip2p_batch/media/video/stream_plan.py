@@ -72,8 +72,6 @@ def _plan(source: InputContainer, stream: Stream, target: Target) -> StreamPlan:
         choice = f"--stream {stream.index} edits it"
         warning = f"Only one video stream is edited. The {name} is left out; {choice}."
         return StreamPlan(stream, "omit", warning=warning)
-    if stream.type == "data" and target.encoding.metadata != "all":
-        return StreamPlan(stream, "omit")  # cameras write positions and motion there
     if stream.type == "video" and target.container.name == "matroska":
         return StreamPlan(stream, "cover" if stream.codec_context.name in _COVERS else "copy")
     if _accepts(source, stream, target):
@@ -164,8 +162,8 @@ def _accepts(source: InputContainer, stream: Stream, target: Target) -> bool:
     Writes the header, the video and the stream's first packet to memory: some muxers refuse a
     stream only at its first packet.
     """
-    if stream.type == "data" and not target.container.data:
-        return False
+    if stream.type not in ("audio", "subtitle", "video", "attachment"):
+        return False  # muxers accept some data streams, but write them as another kind
     context = getattr(stream, "codec_context", None)
     if target.container.copies and (context is None or context.name not in target.container.copies):
         return False
