@@ -299,3 +299,13 @@ def test_the_results_of_several_sources_are_no_sources_the_next_time(tree, clip)
     (out / "deep/c.mp4").write_bytes(clip)
     again = split_request(request(output=out), sources)
     assert names(again, tree) == names(first, tree)
+
+
+def test_a_folder_of_videos_names_what_it_leaves_out(tree):
+    for image in tree.rglob("*.png"):
+        image.unlink()
+    (tree / "notes.txt").write_text("x")
+    events = []
+    jobs = prepare_jobs(request(), [tree], events.append)
+    assert jobs.notes == ("Left out: 1 .txt (notes.txt).",)
+    assert [e.message for e in events if e.kind == "warning"] == list(jobs.notes)

@@ -73,6 +73,8 @@ def plan(
         for warning in prepared.plan.warnings:
             exits.warn(warning)
     if report_options.json:
+        for note in jobs.notes:
+            terminal.say_json({"warning": note})
         for source in jobs.refused:
             terminal.say_json({"source": source.path, "error": source.reason})
         for request in jobs.skipped:

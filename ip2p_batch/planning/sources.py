@@ -38,6 +38,7 @@ class ForSources(msgspec.Struct, Generic[T], frozen=True):
         skipped: requests for videos whose output exists.
         folder: of all results, if several were requested and have one.
         sources: of the command.
+        notes: on folders and lists without images; each was reported as a warning.
     """
 
     made: tuple[T, ...]
@@ -45,6 +46,7 @@ class ForSources(msgspec.Struct, Generic[T], frozen=True):
     skipped: tuple[EditRequest, ...] = ()
     folder: Path | None = None
     sources: tuple[Path, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def is_single(self) -> bool:
@@ -94,10 +96,15 @@ def for_sources(
             refused.append(RefusedSource(printable(part.source), error, part))
     for source in refused:
         report(_refused_event(source))
-    for note in notes_on(outputs, "video"):
+    for note in (*split.notes, *notes_on(outputs, "video")):
         report(Event(kind="warning", message=note))
     return ForSources(
-        tuple(made), tuple(refused), tuple(skipped), split.folder, tuple(map(Path, sources))
+        tuple(made),
+        tuple(refused),
+        tuple(skipped),
+        split.folder,
+        tuple(map(Path, sources)),
+        split.notes,
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import msgspec
@@ -43,11 +44,13 @@ class SplitRequest(msgspec.Struct, frozen=True):
 
     Attributes:
         folder: of all results, if there is one.
+        notes: on folders and lists without images; those with images have theirs in their listing.
     """
 
     requests: tuple[EditRequest, ...]
     refused: tuple[RefusedSource, ...] = ()
     folder: Path | None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def is_single(self) -> bool:
@@ -74,15 +77,14 @@ def split_request(request: EditRequest, sources: Sequence[Path]) -> SplitRequest
         OutputError: the output of several sources is not a folder.
     """
     paths = list(dict.fromkeys(absolute_path(source) for source in sources))
+    found = _Found()
     if len(paths) == 1:
         kind = classify_source(paths[0])
-        refused: list[RefusedSource] = []
         only = _of(request, paths[0])
-        found = _split(only, kind, refused)
+        _split(only, kind, found)
         folder = resolve_paths(paths[0], kind, only) if kind in ("folder", "manifest") else None
-        return _settled(found, refused, folder)
-    output = _output_folder(request)
-    found, refused, stills = [], [], []
+        return _settled(found, folder)
+    output, stills = _output_folder(request), []
     for path in paths:
         try:
             kind = classify_source(path)
@@ -90,13 +92,22 @@ def split_request(request: EditRequest, sources: Sequence[Path]) -> SplitRequest
                 stills.append(path)
                 continue
             target = output and output / _name(path, kind, request.encoding)
-            found += _split(_of(request, path, target), kind, refused, output)
+            _split(_of(request, path, target), kind, found, output)
         except (SourceError, OutputError) as error:
             unnamed = msgspec.structs.replace(request, source=path, output=None)
-            refused.append(RefusedSource(printable(path), error, unnamed))
+            found.refused.append(RefusedSource(printable(path), error, unnamed))
     if stills:
-        found.insert(0, _of_stills(request, stills, output))
-    return _settled(found, refused, output)
+        found.requests.insert(0, _of_stills(request, stills, output))
+    return _settled(found, output)
+
+
+@dataclass(slots=True)
+class _Found:
+    """What was found so far; as :class:`SplitRequest`."""
+
+    requests: list[EditRequest] = field(default_factory=list)
+    refused: list[RefusedSource] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
 
 def _of(request: EditRequest, source: Path, output: Path | None = None) -> EditRequest:
@@ -149,37 +160,35 @@ def _of_stills(request: EditRequest, paths: Sequence[Path], output: Path | None)
 
 
 def _split(
-    request: EditRequest,
-    kind: SourceKind,
-    refused: list[RefusedSource],
-    results: Path | None = None,
-) -> list[EditRequest]:
-    """The requests of one source; adds its videos that cannot be read to ``refused``.
+    request: EditRequest, kind: SourceKind, found: _Found, results: Path | None = None
+) -> None:
+    """Add the requests of one source, and its videos that cannot be read.
 
     Raises:
         SourceError: a folder or list cannot be read, or has neither images nor videos.
     """
     path = request.source
     if kind in ("video", "still"):
-        return [request]
+        found.requests.append(request)
+        return
     output = resolve_paths(path, kind, request)
     listing = images.list_source(path, output, kind, request.encoding, request.decoding, results)
     if not listing.items and not listing.videos:
         raise images.no_images(path, listing)
-    found = []
     if listing.items:
-        found.append(msgspec.structs.replace(request, listing=listing))
+        found.requests.append(msgspec.structs.replace(request, listing=listing))
+    else:
+        found.notes += listing.notes
     videos = list(listing.videos)
     if kind == "manifest":  # elsewhere no video has an instruction of its own
         videos = images.without_instruction(videos, request.recipe)
     for video in videos:
         part = _of_video(request, video)
         if video.error is None:
-            found.append(part)
+            found.requests.append(part)
         else:
             unnamed = msgspec.structs.replace(part, output=None)
-            refused.append(_refused(unnamed, video.error))
-    return found
+            found.refused.append(_refused(unnamed, video.error))
 
 
 def _of_video(request: EditRequest, video: Item) -> EditRequest:
@@ -200,35 +209,34 @@ def _refused(request: EditRequest, reason: str) -> RefusedSource:
     return RefusedSource(path, error, request)
 
 
-def _settled(
-    found: list[EditRequest], refused: list[RefusedSource], folder: Path | None
-) -> SplitRequest:
+def _settled(found: _Found, folder: Path | None) -> SplitRequest:
     """Options for one kind of source are removed from the others; equal outputs are refused.
 
     Raises:
         RecipeError: there is no instruction for a video.
     """
-    videos = [r for r in found if is_video(r)]
-    reads = [r.source for r in found] if len(found) > 1 else []
-    is_mixed = 0 < len(videos) < len(found)
+    count = len(found.requests)
+    videos = [r for r in found.requests if is_video(r)]
+    reads = [r.source for r in found.requests] if count > 1 else []
+    is_mixed = 0 < len(videos) < count
     owners: dict[Path, Path] = {}
     requests = []
-    for request in found:
+    for request in found.requests:
         # No result replaces a source of another job.
         request = msgspec.structs.replace(request, reads=(*request.reads, *reads))
         if not is_video(request):
             requests.append(_images_only(request) if is_mixed else request)
             continue
         check_instruction(request.recipe.instruction, request.source.name)
-        if len(found) > 1 and request.output is not None:
+        if count > 1 and request.output is not None:
             output = absolute_path(request.output)
             owner = owners.setdefault(output, request.source)
             if owner is not request.source:
                 reason = f"{output} is already the output of {owner}"
-                refused.append(_refused(request, reason))
+                found.refused.append(_refused(request, reason))
                 continue
         requests.append(_video_only(request) if is_mixed else request)
-    return SplitRequest(tuple(requests), tuple(refused), folder)
+    return SplitRequest(tuple(requests), tuple(found.refused), folder, tuple(found.notes))
 
 
 def _images_only(request: EditRequest) -> EditRequest:
