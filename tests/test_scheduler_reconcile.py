@@ -19,6 +19,7 @@ from ip2p_batch.errors import (
     OutputError,
 )
 from ip2p_batch.execution.attempt import give_up
+from ip2p_batch.jobs.activity import LEADER_LOCK
 from ip2p_batch.jobs.plan import ASSEMBLY
 from ip2p_batch.jobs.records import Failure, Heartbeat, Receipt, WorkerInfo
 from ip2p_batch.queue.stub_executor import StubExecutor
@@ -131,7 +132,10 @@ def test_a_chunk_that_failed_in_one_worker_and_finished_in_another_is_finished(t
     # The other worker checked for a receipt before it existed, and wrote its failure after.
     job.failures.write(Failure(chunk="1-000000", error="EditError", message="no"))
     assert not job.failures.chunk_ids() and not list(job.failures.all())
-    assert not scheduler.read_status(job).failures and scheduler.read_status(job).state == "running"
+    status = scheduler.read_status(job)
+    assert not status.failures and status.state == "waiting"  # no command leads it
+    with job.locked(LEADER_LOCK):
+        assert scheduler.read_status(job).state == "running"
     scheduler.dispatch_next(job, executor)
     assert executor.sent[-1] == ASSEMBLY
     give_up(job, "1-000001", EditError("no"), attempts=3, worker=WORKER)
