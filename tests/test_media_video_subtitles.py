@@ -156,3 +156,24 @@ def test_merged_cues_show_at_each_moment_what_the_cues_show(spans):
         now = [cue.text for cue in cues if cue.start <= time < cue.stop]
         found = [cue.text.split(r"\N") for cue in merged if cue.start <= time < cue.stop]
         assert found == ([now] if now else [])
+
+
+def test_text_without_its_header_is_left_out_and_named(tmp_path):
+    source = tmp_path / "s.mkv"
+    plain = clips.make(tmp_path / "plain.mkv", 20)
+    with av.open(str(plain)) as film, av.open(str(source), "w") as target:
+        video = target.add_stream_from_template(film.streams.video[0])
+        text: Any = target.add_mux_stream("ass")
+        for packet in film.demux(video=0):
+            if packet.size:
+                packet.stream = video
+                target.mux(packet)
+        sample = av.Packet(b"0,0,Default,,0,0,0,,line")
+        sample.stream, sample.time_base = text, Fraction(1, 1000)
+        sample.pts, sample.dts, sample.duration = 0, 0, 300
+        target.mux(sample)
+    facts = probe.index_video(source).facts
+    warnings = check_output(source, tmp_path / "o.mp4", facts, Encoding())
+    assert len(warnings) == 1 and "(ssa)" in warnings[0] and "left out" in warnings[0]
+    output, _, _ = joined(source, tmp_path, Encoding(), suffix=".mp4")
+    assert len(clips.frames_of(output)) == 20

@@ -225,7 +225,7 @@ def _is_deep(context: Any) -> bool:
 
     Decoders of lossy codecs give floating-point samples, whose noise is above 16 bits.
     """
-    kind = context.format.name.removesuffix("p")
+    kind = context.format.name.removesuffix("p") if context.format else ""
     return kind in ("s32", "s64") or (
         kind in ("flt", "dbl") and context.name.startswith(_FLOAT_SOURCES)
     )

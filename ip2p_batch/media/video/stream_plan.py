@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 from dataclasses import dataclass, replace
+from fractions import Fraction
+from itertools import islice
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -11,14 +13,17 @@ import av
 
 from ...errors import OutputError
 from .languages import storable_language
+from .packets import Converter
 from .pyav import open_input
-from .sound import SOUND_CODECS, add_sound
+from .sound import SOUND_CODECS, SoundConverter, add_sound
 from .stream_copy import add_copy, copyable_streams
 from .streams import is_cover
-from .subtitles import TEXT_DECODERS, TEXT_LABELS
+from .subtitles import TEXT_DECODERS, TEXT_LABELS, SubtitleConverter, add_subtitles
 from .trial import REFUSALS, Target, trial
 from .types import InputContainer, Packet, Stream
 
+#: Packets that are converted on trial.
+_TRIED = 4
 #: Decoders of covers that Matroska players know as attachments.
 _COVERS = {"mjpeg", "png"}
 
@@ -79,7 +84,8 @@ def _plan(source: InputContainer, stream: Stream, target: Target) -> StreamPlan:
     if _is_empty(source, stream):
         return StreamPlan(stream, "omit")
     encoder = target.container.text
-    if stream.type == "subtitle" and encoder and _is_text(stream):
+    is_text = stream.type == "subtitle" and _is_text(stream)
+    if is_text and encoder and _converts(source, stream, encoder, target):
         reason = f"since {target.suffix} files cannot hold it"
         warning = f"The source's {name} is converted to {TEXT_LABELS[encoder]}, {reason}."
         return StreamPlan(stream, "text", encoder, warning)
@@ -125,7 +131,7 @@ def _plan_sound(source: InputContainer, stream: Stream, target: Target) -> Strea
     if mode == "copy":
         raise _cannot_copy(source, stream, target)
     for codec in target.container.sound if mode == "auto" else (mode,):
-        if context is not None and _encodes(stream, codec, target):
+        if context is not None and _converts(source, stream, codec, target):
             label = SOUND_CODECS[codec].label
             reason = f", since {target.suffix} files cannot hold it" if mode == "auto" else ""
             warning = f"The source's {name} is converted to {label}{reason}."
@@ -192,13 +198,25 @@ def _has_cover(memory: io.BytesIO) -> bool:
         return any(is_cover(stream) for stream in cast(InputContainer, file).streams.video)
 
 
-def _encodes(stream: Stream, codec: str, target: Target) -> bool:
-    """Whether the sound of a stream can be converted to a codec in the container."""
+def _converts(source: InputContainer, stream: Stream, codec: str, target: Target) -> bool:
+    """Whether sound or text of a stream can be converted to a codec in the container.
+
+    Converts the first packets, since some decoders and encoders refuse a stream only there.
+    """
     try:
-        with trial(target) as attempt:
-            add_sound(attempt.file, stream, codec)
+        with open_input(Path(source.name)) as container, trial(target) as attempt:
+            original = container.streams[stream.index]
+            converter: Converter
+            if stream.type == "audio":
+                added = add_sound(attempt.file, original, codec)
+                converter = SoundConverter(original, added, Fraction(0), None)
+            else:
+                added = add_subtitles(attempt.file, original, codec)
+                converter = SubtitleConverter(original, added, Fraction(0), None)
             for packet in attempt.packets:
                 attempt.file.mux(packet)
+            for packet in islice((p for p in container.demux(original) if p.size), _TRIED):
+                attempt.file.mux(list(converter.push(packet)))
     except REFUSALS:
         return False
     return True
