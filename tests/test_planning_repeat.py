@@ -1,5 +1,6 @@
 """Repeated runs: what changed is made anew, and files of somebody else are left alone."""
 
+import dataclasses
 import os
 import shutil
 
@@ -8,6 +9,7 @@ import pytest
 
 from ip2p_batch import scheduler
 from ip2p_batch.errors import OutputError
+from ip2p_batch.jobs.history import read_history
 from ip2p_batch.jobs.registry import remove
 from ip2p_batch.jobs.spec import Encoding
 from ip2p_batch.recipe import Recipe
@@ -220,3 +222,8 @@ def test_videos_of_a_folder_are_made_anew_when_something_changed(tmp_path, setti
     assert names == {"a.mkv", "b.mkv"}
     assert "2 videos made anew" in warnings and "c.mkv" in warnings
     assert (out / "c.mkv").read_bytes() == b"edited by hand"
+
+
+def test_a_user_without_a_home_folder_can_plan(images, tmp_path, settings):
+    nowhere = dataclasses.replace(settings, state=None, jobs_dir=tmp_path / "jobs")
+    assert not read_history(nowhere, tmp_path / "out")

@@ -66,8 +66,8 @@ def known_jobs(settings: Settings, output: Path) -> list[JobFolder]:
 
     Their paths have no links in them.
     """
-    if settings.state is None and settings.jobs_dir is None:
-        return []  # nothing can be recorded for this user
+    if settings.state is None:
+        return []  # a user without a home folder can plan, but not record jobs
     found = {job.path: job for job in list_jobs(settings)}
     for place in (output.parent / SHARED_JOBS, output / SHARED_JOBS):
         with suppress(OSError):
