@@ -73,7 +73,7 @@ def test_the_result_does_not_depend_on_the_strips(monkeypatch):
 def test_a_colour_out_of_range_keeps_its_hue():
     grid = np.zeros((12, 2, 2), np.float32)
     grid[9:] = 0.4  # adds four tenths of white to each colour
-    model = EditModel(np.zeros((3, 6), np.float32), grid, None, None)
+    model = EditModel(np.zeros((3, 6), np.float32), grid, None, 0.0, None)
     source = np.full((8, 8, 3), (160, 80, 0), np.uint8)
     red, green, blue = apply(model, source)[4, 4].astype(int)
     assert red == 255, "as bright as possible"
@@ -94,7 +94,7 @@ def test_an_enlarged_residual_is_in_the_place_of_its_pixels():
     grid = np.zeros((12, 2, 2), np.float32)
     residual = np.zeros((10, 10, 3), np.float32)
     residual[2, 7] = 0.5
-    model = EditModel(np.zeros((3, 6), np.float32), grid, None, residual)
+    model = EditModel(np.zeros((3, 6), np.float32), grid, None, 0.0, residual)
     result = apply(model, np.full((100, 100, 3), 50, np.uint8))
     y, x = np.unravel_index(result[..., 0].argmax(), (100, 100))
     assert 20 <= y < 30 and 70 <= x < 80

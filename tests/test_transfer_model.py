@@ -3,8 +3,6 @@
 import cv2
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from ip2p_batch.transfer import model
 from ip2p_batch.transfer.apply import apply
@@ -18,38 +16,12 @@ def test_an_edit_that_changes_nothing_has_a_model_of_zeros():
     found = model.fit(source, source.copy())
     assert not found.weights.any()
     assert not found.grid.any()
-    assert found.residual is None and found.strokes is None
+    assert found.residual is None and found.curve is None and found.strokes == 0
 
 
 def test_images_of_two_shapes_are_refused():
     with pytest.raises(ValueError, match="two shapes"):
         model.fit(photo(32, 32), photo(32, 40))
-
-
-@settings(deadline=None, max_examples=20)
-@given(
-    matrix=st.lists(st.floats(-1, 1), min_size=9, max_size=9),
-    offset=st.lists(st.floats(-0.2, 0.2), min_size=3, max_size=3),
-)
-def test_the_global_fit_finds_an_affine_map_of_the_colours(matrix, offset):
-    rng = np.random.default_rng(1)
-    regressors = rng.random((3, 20, 30), dtype=np.float32)
-    matrix, offset = np.reshape(matrix, (3, 3)), np.asarray(offset)
-    target = np.einsum("on,nhw->ohw", matrix, regressors) + offset[:, None, None]
-    equations = model.NormalEquations.of(regressors, target.astype(np.float32))
-    found, shift = equations.coefficients(equations.solve(3, ridge=1e-7))
-    assert np.allclose(found, matrix, atol=1e-3)
-    assert np.allclose(shift, offset, atol=1e-3)
-
-
-def test_a_regressor_of_one_value_gets_no_weight():
-    regressors = np.stack([np.full((8, 8), 0.5, np.float32), np.eye(8, dtype=np.float32)])
-    equations = model.NormalEquations.of(regressors, np.stack([regressors[1]] * 3))
-    weights = equations.solve(2, ridge=1e-4)
-    found, _ = equations.coefficients(weights)
-    assert equations.error(weights) < 1e-6
-    assert abs(found[0, 0]) < 1e-3
-    assert found[0, 1] == pytest.approx(1, abs=1e-2)
 
 
 def test_the_local_fit_follows_an_edit_that_differs_between_left_and_right():
@@ -85,14 +57,14 @@ def test_paint_is_found_and_laid_in_strokes_of_the_sources_own_pixels():
     painted = np.moveaxis(planes + 255 * strokes(planes, 255.0), 0, 2)
     edited = np.clip(np.rint(painted), 0, 255).astype(np.uint8)
     found = model.fit(source, edited)
-    assert found.strokes is not None
+    assert found.strokes == pytest.approx(1, abs=0.15)
     result = apply(found, source).astype(int)
     assert np.abs(result - edited).mean() < np.abs(source.astype(int) - edited).mean() / 2
 
 
 def test_an_edit_of_the_colours_alone_has_no_strokes():
     source = photo(120, 160)
-    assert model.fit(source, 255 - source).strokes is None
+    assert model.fit(source, 255 - source).strokes == 0
 
 
 def test_lines_that_are_drawn_along_edges_get_a_weight():

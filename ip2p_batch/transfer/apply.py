@@ -19,7 +19,7 @@ from .strips import strips
 
 #: Stands for planes that are not used.
 _NONE = np.empty((3, 0, 0), np.float32)
-_NO_STRENGTH = np.zeros((3, 3), np.float32)
+_NO_CURVE = np.empty((3, 0), np.float32)
 
 
 def apply(model: EditModel, source: FullImage) -> FullImage:
@@ -52,8 +52,9 @@ def apply(model: EditModel, source: FullImage) -> FullImage:
             lower[start:stop],
             share[start:stop],
             _enlarged(model.residual, (start, stop), (height, width)),
-            _NONE if model.strokes is None else _strokes(colours, peak, own),
-            _NO_STRENGTH if model.strokes is None else model.strokes,
+            _NO_CURVE if model.curve is None else model.curve,
+            _strokes(colours, peak, own) if model.strokes else _NONE,
+            np.float32(model.strokes),
             np.float32(peak),
             edited,
         )

@@ -202,6 +202,15 @@ def _add_structure(
 
 
 @compiled
+def _add_curve(grey: Floats, table: Floats, result: Floats) -> None:
+    pieces = np.float32(table.shape[0] - 1)
+    for x in range(result.shape[0]):
+        place = min(max(grey[x], _ZERO), _ONE) * pieces
+        k = min(np.int32(place), table.shape[0] - 2)
+        result[x] += table[k] + (place - np.float32(k)) * (table[k + 1] - table[k])
+
+
+@compiled
 def _clip(red: Floats, green: Floats, blue: Floats, peak: np.float32) -> None:
     """Move colours out of range towards their own grey, which keeps their hue; scale to ``peak``.
 
@@ -240,12 +249,15 @@ def apply_rows(
     lower: npt.NDArray[np.int64],
     share: Floats,
     residual: Floats,
+    curve: Floats,
     strokes: Floats,
-    strength: Floats,
+    strength: np.float32,
     peak: np.float32,
     result: Samples,
 ) -> None:
-    """Write ``E = S + W phi(S) + A S + b + V strokes + residual``, clipped without a shift of hue.
+    """Write ``E = S + W phi(S) + A S + b + curve + v strokes + residual``.
+
+    Colours out of range are clipped without a shift of hue.
 
     Args:
         image: rows of the source's red, green and blue, each ``(h, w)``; white is ``peak``.
@@ -255,13 +267,15 @@ def apply_rows(
             nine are A, for output red, green and blue; the last three are b.
         lower, share: for each row, the grid's row above it, and the share of the row below.
         residual, strokes: ``(3, h, w)``, or without rows if there are none.
-        strength: V, shape ``(3, 3)``.
+        curve: the tone curve at its knots, from luma 0 to 1, ``(3, n)``, or without columns.
+        strength: v, of the brush strokes.
         result: rows of the result, ``(3, h, w)``, of the image's type.
     """
     _, height, width = result.shape
     grey, edge, fine, middle, wide = planes
     red, green, blue = image
     has_residual, has_strokes = residual.shape[1] > 0, strokes.shape[1] > 0
+    has_curve = curve.shape[1] > 0
     inverse = _ONE / peak
     colours = np.empty((3, width), np.float32)
     mixed = np.empty((12, width), np.float32)
@@ -275,11 +289,12 @@ def apply_rows(
         for c in range(3):
             _add_colours(colours[c], mixed[3 * c : 3 * c + 3], mixed[9 + c], colours, row[c])
             _add_structure(grey[y], edge[y], fine[y], middle[y], wide[y], weights[c], row[c])
+            if has_curve:
+                _add_curve(grey[y], curve[c], row[c])
             if has_residual:
                 _add(residual[c, y], _ONE, row[c])
             if has_strokes:
-                for k in range(3):
-                    _add(strokes[k, y], strength[c, k], row[c])
+                _add(strokes[c, y], strength, row[c])
         _clip(row[0], row[1], row[2], peak)
         for c in range(3):
             _store(row[c], result[c, y])

@@ -3,9 +3,9 @@
 The edited image e and the source s at the edit size differ by d = e - s. The model explains d in
 two steps, each a least-squares fit:
 
-1. *Whole image*: ``d ~ B s + W phi(s) + V k(s) + c``, with the colours s, the structure features
-   phi (:mod:`.features`) and, if they explain a part of d, brush strokes k (:mod:`.painting`). It
-   finds the tone curve, lines that are drawn along edges, and flat patches of paint.
+1. *Whole image* (:mod:`.whole_image`): ``d ~ B s + W phi(s) + C h(s) + v k(s) + c``, with the
+   colours s, the structure features phi and, if they explain a part of d, a tone curve h and brush
+   strokes k. It finds tones and palettes, lines along edges, and flat patches of paint.
 2. *Around each pixel*: what is left of d is fitted by ``A_p s + b_p``, over a window with
    a ridge, with A and b averaged over the window: the guided filter (He, Sun and Tang, ECCV 2010)
    with a colour guide, and with coefficients that are applied at full size (fast guided filter, He
@@ -22,34 +22,21 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from ..frame import FullImage, Image
-from . import features, kernels
-from .kernels import Doubles, Floats
-from .painting import strokes
+from ..frame import Image
+from . import kernels, tone_curve
+from .kernels import Floats
 from .residual import gated
+from .whole_image import GlobalFit, global_fit, planar, regressors
 
 #: Blur of source and edit before the fit, in pixels: autoencoders lose the finest detail, which
 #: would lower the coefficients.
 _BLUR = 0.7
-#: Ridge of the whole-image fit, relative to each regressor's variance.
-_RIDGE = 1e-4
-#: Standard deviation below which a regressor counts as flat. Scaled to a variance of 1, it would
-#: get weights of any size, and what is a little stronger at full size would come out glaring.
-_FLAT = 0.01
 #: Ridge of the local fit, as a variance of colours from 0 to 1.
 _LOCAL_RIDGE = 1e-3
 #: Radius of the local fit's window, as a part of the longest side.
 _WINDOW = 1 / 16
 #: Coefficients of the local fit are kept for every window/4-th pixel: they are averages over it.
 _GRID_STEPS = 4
-
-#: Brush strokes come in where they lower the squared error of the fit by the first share, and are
-#: used in full from the second on.
-_LOW_GAIN, _HIGH_GAIN = 0.04, 0.08
-#: Squared error, over three colours from 0 to 1, that needs no explanation.
-_NOISE = 3 * 0.02**2
-#: Number of the first regressor that is a brush stroke, after colours and structure features.
-_STROKES = 3 + features.COUNT
 
 _MIRROR = cv2.BORDER_REFLECT
 
@@ -62,14 +49,16 @@ class EditModel:
         weights: W, shape ``(3, 6)``: output colour by structure feature.
         grid: A + B and b + c around points of a coarse grid, shape ``(12, rows, columns)``: nine
             of the matrix, for red, green and blue, then three of the offset.
-        strokes: V, shape ``(3, 3)``: output colour by colour of the brush strokes; None without.
+        curve: the tone curve at its knots, shape ``(3, 9)``; None without.
+        strokes: v, the strength of brush strokes; 0 without.
         residual: what the model does not explain and the result keeps, at the edit size, shape
             ``(h, w, 3)``; None if nothing.
     """
 
     weights: Floats
     grid: Floats
-    strokes: Floats | None
+    curve: Floats | None
+    strokes: float
     residual: Floats | None
 
 
@@ -85,39 +74,38 @@ def fit(source: Image, edited: Image) -> EditModel:
     """
     if source.shape != edited.shape:
         raise ValueError(f"images of two shapes, {source.shape} and {edited.shape}")
-    inputs, change = regressors(source, edited)
+    inputs, change = regressors(source), planar(edited) - planar(source)
     smooth, smooth_change = smoothed(inputs), smoothed(change)
-    global_part, offset = global_fit(smooth, smooth_change)
-    left = smooth_change - predicted(smooth, global_part, offset)
+    found = global_fit(smooth, smooth_change)
+    left = smooth_change - found.predict(smooth)
     matrix, shift = local_part(smooth[:3], left)
-    explained = predicted(inputs, global_part, offset)
+    explained = found.predict(inputs)
     explained += np.einsum("oihw,ihw->ohw", matrix, inputs[:3]) + shift
-    return assembled(global_part, offset, matrix, shift, gated(change - explained))
+    return assembled(found, matrix, shift, gated(change - explained))
 
 
 def assembled(
-    global_part: Floats, offset: Floats, matrix: Floats, shift: Floats, residual: Floats | None
+    found: GlobalFit, matrix: Floats, shift: Floats, residual: Floats | None
 ) -> EditModel:
     """The model from its two fits.
 
     Args:
-        global_part, offset: see :func:`global_fit`.
+        found: of the whole image.
         matrix, shift: see :func:`local_fit`.
         residual: what the result keeps of the rest.
     """
     height, width = shift.shape[1:]
     grid = np.concatenate(
         [
-            (matrix + global_part[:, :3, None, None]).reshape(9, height, width),
-            shift + offset[:, None, None],
+            (matrix + found.colours[:, :, None, None]).reshape(9, height, width),
+            shift + found.offset[:, None, None],
         ]
     )
     return EditModel(
-        weights=np.ascontiguousarray(global_part[:, 3:_STROKES]),
+        weights=found.structure,
         grid=_coarse(grid, max(1, _radius(height, width) // _GRID_STEPS)),
-        strokes=np.ascontiguousarray(global_part[:, _STROKES:])
-        if global_part[:, _STROKES:].any()
-        else None,
+        curve=None if found.curve is None else tone_curve.table(found.curve),
+        strokes=found.strokes,
         residual=residual,
     )
 
@@ -129,91 +117,6 @@ def local_part(colours: Floats, left: Floats) -> tuple[Floats, Floats]:
 
 def _radius(height: int, width: int) -> int:
     return max(2, round(max(height, width) * _WINDOW))
-
-
-def global_fit(regressors: Floats, change: Floats) -> tuple[Floats, Floats]:
-    """Step 1: fit with and without brush strokes, and mix the two by what the strokes explain.
-
-    A soft threshold, since a hard one would make a video flicker.
-
-    Args:
-        regressors: colours, structure features and brush strokes, ``(12, h, w)``.
-        change: d, ``(3, h, w)``.
-
-    Returns:
-        the weights, ``(3, 12)``, and the offset, ``(3,)``; the weights of brush strokes are exactly
-        0 where they explain little.
-    """
-    equations = NormalEquations.of(regressors, change)
-    plain, full = equations.solve(_STROKES, _RIDGE), equations.solve(len(regressors), _RIDGE)
-    gain = 1 - (equations.error(full) + _NOISE) / (equations.error(plain) + _NOISE)
-    share = np.clip((gain - _LOW_GAIN) / (_HIGH_GAIN - _LOW_GAIN), 0, 1)
-    return equations.coefficients(plain + share * (full - plain))
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class NormalEquations:
-    """Least squares over all pixels: ``target ~ M regressors + c``.
-
-    The regressors are scaled to a variance of at most 1, so that their units do not matter to a
-    ridge.
-
-    Attributes:
-        gram: their products with each other, means over pixels, ``(n, n)``.
-        moments: their products with the target, ``(n, 3)``.
-        means, deviations: of the regressors, ``(n,)``.
-        target_means, target_energy: means of the target, ``(3,)``, and the sum of its variances.
-    """
-
-    gram: Doubles
-    moments: Doubles
-    means: Doubles
-    deviations: Doubles
-    target_means: Doubles
-    target_energy: float
-
-    @classmethod
-    def of(cls, regressors: Floats, target: Floats) -> NormalEquations:
-        """The equations for regressors ``(n, h, w)`` and a target ``(3, h, w)``."""
-        rows, means, deviations = _standardized(regressors)
-        goal = target.reshape(len(target), -1).T
-        target_means = goal.mean(axis=0, dtype=np.float64)
-        goal = np.ascontiguousarray(goal - target_means, dtype=np.float32)
-        return cls(
-            gram=kernels.products(rows, rows) / len(rows),
-            moments=kernels.products(rows, goal) / len(rows),
-            means=means,
-            deviations=deviations,
-            target_means=target_means,
-            target_energy=float(np.square(goal, dtype=np.float64).mean(axis=0).sum()),
-        )
-
-    def solve(self, count: int, ridge: float) -> Doubles:
-        """Weights of the scaled regressors, ``(n, 3)``; only the first ``count`` are used."""
-        weights = np.zeros_like(self.moments)
-        gram = self.gram[:count, :count] + ridge * np.eye(count)
-        weights[:count] = np.linalg.solve(gram, self.moments[:count])
-        return weights
-
-    def error(self, weights: Doubles) -> float:
-        """Mean squared error of a solution, summed over the target's colours."""
-        fitted = np.vdot(weights, self.gram @ weights) - 2 * np.vdot(weights, self.moments)
-        return max(0.0, self.target_energy + float(fitted))
-
-    def coefficients(self, weights: Doubles) -> tuple[Floats, Floats]:
-        """M, shape ``(3, n)``, and c, shape ``(3,)``, of the regressors as they were given."""
-        scaled = weights / self.deviations[:, None]
-        offset = self.target_means - self.means @ scaled
-        return scaled.T.astype(np.float32), offset.astype(np.float32)
-
-
-def _standardized(regressors: Floats) -> tuple[Floats, Doubles, Doubles]:
-    """Regressors of mean 0 and a variance of at most 1, ``(pixels, n)``; means and deviations."""
-    rows = regressors.reshape(len(regressors), -1).T
-    means = rows.mean(axis=0, dtype=np.float64)
-    centred = rows - means
-    deviations = np.sqrt(np.square(centred).mean(axis=0) + _FLAT**2)
-    return np.ascontiguousarray(centred / deviations, dtype=np.float32), means, deviations
 
 
 def local_fit(guide: Floats, target: Floats, radius: int, ridge: float) -> tuple[Floats, Floats]:
@@ -265,32 +168,9 @@ def _symmetric_inverse(
     return np.asarray(np.stack([np.stack(row) for row in rows]) / determinant, dtype=np.float32)
 
 
-def regressors(source: FullImage, edited: FullImage) -> tuple[Floats, Floats]:
-    """What the model fits: colours, structure features and brush strokes; and the change d.
-
-    Returns:
-        shapes ``(12, h, w)`` and ``(3, h, w)``.
-    """
-    colours = _planar(source)
-    planes = (colours[0], colours[1], colours[2])
-    inputs = np.concatenate([colours, features.features(planes, 1.0), strokes(planes, 1.0)])
-    return inputs, _planar(edited) - colours
-
-
-def predicted(regressors: Floats, matrix: Floats, offset: Floats) -> Floats:
-    """``matrix regressors + offset``: shapes ``(n, h, w)``, ``(3, n)``, ``(3,)``."""
-    result = np.einsum("on,nhw->ohw", matrix, regressors) + offset[:, None, None]
-    return np.asarray(result, dtype=np.float32)
-
-
 def smoothed(planes: Floats) -> Floats:
     """Planes as both fits take them, with :data:`_BLUR`."""
     return _each(_smooth, planes)
-
-
-def _planar(image: FullImage) -> Floats:
-    peak = np.float32(np.iinfo(image.dtype).max)
-    return np.ascontiguousarray(image.transpose(2, 0, 1), dtype=np.float32) / peak
 
 
 def _smooth(plane: Floats) -> Floats:

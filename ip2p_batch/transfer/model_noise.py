@@ -26,6 +26,7 @@ from .kernels import Floats
 from .model import EditModel
 from .residual import shrinkage
 from .strips import strips
+from .whole_image import GlobalFit, global_fit, planar, regressors
 
 #: tau: root mean square over colours from 0 to 1, below which a rest counts as noise.
 THRESHOLD = 0.05
@@ -93,10 +94,10 @@ def fit(source: FullImage, edited: Image) -> EditModel:
         np.concatenate([part[n].reshape(len(part[n]), -1) for part in parts], axis=1)[..., None]
         for n in (0, 1)
     )
-    global_part, offset = model.global_fit(inputs, change)
-    colours, left = _reduced_rest(source, edited, global_part, offset)
+    found = global_fit(inputs, change)
+    colours, left = _reduced_rest(source, edited, found)
     matrix, shift = model.local_part(colours, left)
-    return model.assembled(global_part, offset, matrix, shift, None)
+    return model.assembled(found, matrix, shift, None)
 
 
 def blocks(height: int, width: int) -> list[Area]:
@@ -116,14 +117,15 @@ def _smooth(source: FullImage, edited: Image, area: Area) -> tuple[Floats, Float
         slice(part.start - outer.start, part.stop - outer.start)
         for part, outer in zip(area, wide, strict=True)
     )
-    planes = model.regressors(source[wide], edited[wide])
-    inputs, change = (model.smoothed(values)[:, inner[0], inner[1]] for values in planes)
+    change = planar(edited[wide]) - planar(source[wide])
+    inputs, change = (
+        model.smoothed(values)[:, inner[0], inner[1]]
+        for values in (regressors(source[wide]), change)
+    )
     return inputs, change
 
 
-def _reduced_rest(
-    source: FullImage, edited: Image, global_part: Floats, offset: Floats
-) -> tuple[Floats, Floats]:
+def _reduced_rest(source: FullImage, edited: Image, found: GlobalFit) -> tuple[Floats, Floats]:
     """Colours, and what the whole-image fit leaves of the change, of the reduced image."""
     height, width = source.shape[:2]
     factor = -(-max(height, width) // _REDUCED)
@@ -131,7 +133,7 @@ def _reduced_rest(
     colours, left = [], []
     for start, stop in strips(height, width, factor):
         inputs, change = _smooth(source, edited, (slice(start, stop), slice(0, width)))
-        rest = change - model.predicted(inputs, global_part, offset)
+        rest = change - found.predict(inputs)
         size = (columns, -(-(stop - start) // factor))
         colours.append(model.shrunk(inputs[:3], size))
         left.append(model.shrunk(rest, size))
