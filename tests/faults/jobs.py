@@ -108,11 +108,14 @@ class Kind:
 
 
 def digests(folder: Path) -> dict[str, str]:
-    """SHA-256 of every file below a folder, hidden ones included, by its path from there."""
+    """SHA-256 of every file below a folder, hidden ones included, by its path from there.
+
+    Without item tables: they have times, and only commands that follow a job write one.
+    """
     return {
         p.relative_to(folder).as_posix(): hashlib.sha256(p.read_bytes()).hexdigest()
         for p in sorted(folder.rglob("*"))
-        if p.is_file()
+        if p.is_file() and not p.name.endswith("-items.csv")
     }
 
 
