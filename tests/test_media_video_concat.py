@@ -131,13 +131,21 @@ def test_broadcast_and_old_containers_hold_every_frame_in_order(tmp_path, suffix
         assert float(stream.guessed_rate or 0) == pytest.approx(25)
 
 
-@pytest.mark.parametrize("suffix", [".mxf", ".avi"])
-def test_a_container_without_times_refuses_a_rate_that_changes(tmp_path, suffix):
+@pytest.mark.parametrize(("suffix", "instead"), [(".mxf", "o.mov"), (".avi", "o.mkv")])
+def test_a_container_without_times_refuses_a_rate_that_changes(tmp_path, suffix, instead):
     source = clips.make(tmp_path / "s.mp4", 20, **SOURCES["vfr.mp4"])
     index = probe.index_video(source)
     with pytest.raises(OutputError, match="constant rate") as caught:
         check_times(tmp_path / f"o{suffix}", index.facts, index.pts)
-    assert "o.mkv" in caught.value.hint
+    assert instead in caught.value.hint
+
+
+def test_mxf_refuses_frame_rates_that_it_does_not_know(tmp_path):
+    source = clips.make(tmp_path / "s.mkv", 6, size=(256, 128), rate=12)
+    facts = probe.index_video(source).facts
+    with pytest.raises(OutputError, match="12 frames a second") as caught:
+        check_output(source, tmp_path / "o.mxf", facts, Encoding(codec="dnxhr"))
+    assert "o.mov" in caught.value.hint
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ _NAMES = (
     "a playlist that calls a host",
     "a named pipe",
     "sound only, MP4",
-    "HDR10",
+    "MP4: an unknown codec",
     "300 sound streams",
     "PNG of 65535 x 65535",
     "a name that is not UTF-8",

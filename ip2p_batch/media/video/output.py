@@ -2,31 +2,39 @@
 
 from __future__ import annotations
 
+import io
 import tempfile
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
+import av
 import msgspec
 import numpy as np
 
-from ...errors import OutputError, RecipeError
+from ...errors import OutputError, RecipeError, SourceError
 from ...frame import Frame
 from ...jobs.spec import Encoding, VideoCodec, VideoFacts
+from . import stream_copy
 from .codecs import CODECS, Codec, codec_name, codec_of, segment_suffix
 from .containers import CONTAINERS
 from .header_plan import plan_headers
 from .pixel_formats import chroma_name, chroma_share, format_depth, has_alpha
-from .pyav import fraction, open_input
+from .pyav import MEDIA_ERRORS, fraction, open_input
 from .result_format import allowed_formats, keeps_alpha, keeps_captions, keeps_fields, pixel_format
 from .segment import SegmentWriter
 from .spatial_notes import spatial_notes
 from .stream_plan import plan_streams
 from .timestamps import Times
 from .trial import target_for
+from .types import OutputContainer
 
 #: Default codecs that do not write small frames, and what replaces them.
 _FOR_SMALL_FRAMES: Mapping[VideoCodec, VideoCodec] = {"av1": "vp9", "dnxhr": "prores"}
+
+#: Containers with times for the codecs of those without.
+_WITH_TIMES = {".mxf": ".mov", ".avi": ".mkv"}
 
 
 def output_suffix(source_suffix: str, encoding: Encoding) -> str:
@@ -183,6 +191,8 @@ def check_output(source: Path, output: Path, facts: VideoFacts, encoding: Encodi
     _check_pixel_format(facts, encoding)
     with tempfile.TemporaryDirectory(prefix="ip2p-") as folder:
         sample = _sample_segment(Path(folder), facts, encoding)
+        if CONTAINERS[suffix].counts_frames:
+            _check_rate(output, sample, facts)
         with open_input(source) as container:
             target = target_for(output, suffix, facts, encoding, sample)
             headers = plan_headers(container, facts.stream, target)
@@ -236,6 +246,30 @@ def _check_pixel_format(facts: VideoFacts, encoding: Encoding) -> None:
     )
 
 
+def _check_rate(output: Path, sample: Path, facts: VideoFacts) -> None:
+    """Write a header: MXF holds the frame rates of television only."""
+    rate, suffix = fraction(facts.frame_rate), output.suffix.lower()
+    try:
+        with (
+            open_input(sample) as segment,
+            av.open(io.BytesIO(), "w", format=CONTAINERS[suffix].name) as memory,
+        ):
+            target = cast(OutputContainer, memory)
+            video = stream_copy.add_stream(target, segment.streams.video[0])
+            stream_copy.set_rate(video, rate, counts_frames=True)
+            for packet in segment.demux(segment.streams.video[0]):
+                if packet.size:
+                    packet.stream = video
+                    target.mux(packet)
+    except (SourceError, *MEDIA_ERRORS) as error:  # open_input raises SourceError for any
+        raise OutputError(
+            f"{output.name}: {suffix} files cannot hold video of {float(rate):.5g} frames a second "
+            f"and {facts.upright[0]}x{facts.upright[1]} pixels.",
+            path=output,
+            hint=f"Name the output {output.stem}{_WITH_TIMES[suffix]}.",
+        ) from error
+
+
 def check_times(output: Path, facts: VideoFacts, times: Times) -> None:
     """Check that the container can store the times of the frames.
 
@@ -255,7 +289,7 @@ def check_times(output: Path, facts: VideoFacts, times: Times) -> None:
             f"{output.name}: {suffix} files hold frames at a constant rate only, and the source's "
             "rate changes.",
             path=output,
-            hint=f"Name the output {output.stem}.mkv or {output.stem}.mov.",
+            hint=f"Name the output {output.stem}{_WITH_TIMES[suffix]}.",
         )
 
 
