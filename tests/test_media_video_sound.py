@@ -2,6 +2,7 @@
 
 import re
 from fractions import Fraction
+from typing import Any
 
 import av
 import numpy as np
@@ -205,3 +206,26 @@ def test_the_hint_of_a_refused_copy_works(tmp_path):
     assert check_output(source, tmp_path / "o.mov", facts, Encoding(audio="auto"))
     with pytest.raises(OutputError, match="cannot hold FLAC"):
         check_output(source, tmp_path / "o.mov", facts, Encoding(audio="flac"))
+
+
+def test_sound_that_does_not_decode_is_refused_with_a_way_out(tmp_path):
+    source = tmp_path / "s.ts"
+    plain = clips.make(tmp_path / "plain.mp4", 20)
+    with av.open(str(plain)) as film, av.open(str(source), "w") as target:
+        video = target.add_stream_from_template(film.streams.video[0])
+        sound: Any = target.add_mux_stream("ac3", rate=48000)
+        for packet in film.demux(video=0):
+            if packet.size:
+                packet.stream = video
+                target.mux(packet)
+        for time in range(3):
+            damaged = av.Packet(bytes(range(256)))
+            damaged.stream, damaged.time_base = sound, Fraction(1, 90000)
+            damaged.pts = damaged.dts = time * 9000
+            target.mux(damaged)
+    facts = probe.index_video(source).facts
+    for audio in ("auto", "flac"):
+        with pytest.raises(OutputError, match="audio stream") as caught:
+            check_output(source, tmp_path / "o.mp4", facts, Encoding(audio=audio))
+        assert caught.value.hint and "--audio none" in caught.value.hint
+    assert check_output(source, tmp_path / "o.mp4", facts, Encoding(audio="none")) == []

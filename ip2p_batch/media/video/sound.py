@@ -77,9 +77,11 @@ def add_sound(target: OutputContainer, stream: Stream, name: str) -> Stream:
         name: of :data:`SOUND_CODECS`.
 
     Raises:
-        ValueError: the container cannot hold the codec.
+        ValueError: the container cannot hold the codec, or no sound of the source decodes.
     """
     codec, source = SOUND_CODECS[name], _context(stream)
+    if not source.sample_rate or source.format is None:
+        raise ValueError("the sound has no sample rate or format")
     is_deep = _is_deep(source)
     rate = next((r for r in codec.rates if r >= source.sample_rate), (codec.rates or (0,))[-1])
     rate = rate or source.sample_rate
@@ -225,7 +227,7 @@ def _is_deep(context: Any) -> bool:
 
     Decoders of lossy codecs give floating-point samples, whose noise is above 16 bits.
     """
-    kind = context.format.name.removesuffix("p") if context.format else ""
+    kind = context.format.name.removesuffix("p")
     return kind in ("s32", "s64") or (
         kind in ("flt", "dbl") and context.name.startswith(_FLOAT_SOURCES)
     )
