@@ -16,7 +16,7 @@ from .jobs.status import JobStatus
 # What determines the result
 from .recipe import Recipe
 from .planning.recipes import recipe_for
-from .jobs.spec import Decoding, Encoding
+from .jobs.coding import Decoding, Encoding
 from .settings import Settings
 
 # Editors of your own

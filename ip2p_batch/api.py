@@ -18,12 +18,13 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from .errors import BrokerError, JobCancelled, JobError, JobFailed, OutputError
+from .jobs.coding import Decoding, Encoding
 from .jobs.events import Event
 from .jobs.folder import JobFolder
 from .jobs.items import ItemStatus, read_items
 from .jobs.records import Result
 from .jobs.registry import find_job
-from .jobs.spec import Decoding, Encoding, Priority
+from .jobs.spec import Priority
 from .jobs.status import JobStatus, read_status
 from .planning.prepare import EditRequest, PreparedJob, prepare_job
 from .planning.recipes import resolve_recipe

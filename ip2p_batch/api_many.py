@@ -16,10 +16,11 @@ import msgspec
 
 from .api import JobHandle, Progress, SourcePath, edit_request, effective_settings
 from .errors import BrokerError
+from .jobs.coding import Decoding, Encoding
 from .jobs.events import Event
 from .jobs.folder import JobFolder
 from .jobs.records import Result
-from .jobs.spec import Decoding, Encoding, Priority
+from .jobs.spec import Priority
 from .planning.prepare import PreparedJob
 from .planning.sources import ForSources, prepare_jobs
 from .recipe import Recipe

@@ -11,7 +11,7 @@ import av
 import numpy as np
 
 import ip2p_batch
-from ip2p_batch.jobs.spec import ColorFacts
+from ip2p_batch.jobs.video_facts import ColorFacts
 from ip2p_batch.media.hdr import curves
 from ip2p_batch.media.video.deep_color import from_rgb48
 

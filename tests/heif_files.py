@@ -9,7 +9,7 @@ from fractions import Fraction
 import av
 import numpy as np
 
-from ip2p_batch.jobs.spec import ColorFacts
+from ip2p_batch.jobs.video_facts import ColorFacts
 from ip2p_batch.media.video.deep_color import from_image
 
 #: Matrix and range of the files, as phones write them.

@@ -12,7 +12,7 @@ from ip2p_batch.cli.options import CODECS, FORMATS, OutputOptions
 from ip2p_batch.cli.param_types import choice, devices, number_or, seconds
 from ip2p_batch.cli.recipe_options import RecipeOptions, recipe_from
 from ip2p_batch.errors import ModelError, RecipeError
-from ip2p_batch.jobs.spec import Encoding
+from ip2p_batch.jobs.coding import Encoding
 from ip2p_batch.recipe import FIELDS, Recipe
 
 

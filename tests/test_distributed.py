@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from ip2p_batch import scheduler
-from ip2p_batch.jobs.spec import Encoding
+from ip2p_batch.jobs.coding import Encoding
 from ip2p_batch.queue.celery_executor import CeleryExecutor
 from ip2p_batch.queue.local_workers import LocalWorkers
 from ip2p_batch.queue.private_redis import PrivateRedis

@@ -17,7 +17,7 @@ from ip2p_batch.editing.editor import (
 from ip2p_batch.editing.loading import load_editor
 from ip2p_batch.editing.tile_options import TileOptions
 from ip2p_batch.errors import EditError, JobCancelled
-from ip2p_batch.jobs.spec import Encoding
+from ip2p_batch.jobs.coding import Encoding
 from ip2p_batch.recipe import Recipe
 from ip2p_batch.scheduler import EditRequest, create_job, follow_job
 from ip2p_batch.scheduler.local_executor import LocalExecutor

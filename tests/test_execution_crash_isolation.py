@@ -15,9 +15,9 @@ from ip2p_batch.errors import JobError
 from ip2p_batch.execution.assemble import assemble
 from ip2p_batch.execution.crash_isolation import CrashIsolation
 from ip2p_batch.jobs import attempts
+from ip2p_batch.jobs.coding import Encoding
 from ip2p_batch.jobs.plan import BorderChunk, ImageChunk, VideoChunk
 from ip2p_batch.jobs.records import Attempt, WorkerInfo
-from ip2p_batch.jobs.spec import Encoding
 from ip2p_batch.recipe import Recipe
 from ip2p_batch.scheduler.local_executor import LocalExecutor
 from workers.editor_cache import editor_for

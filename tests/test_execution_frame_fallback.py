@@ -12,7 +12,7 @@ from ip2p_batch.editing.pix2pix import Pix2PixEditor
 from ip2p_batch.errors import NotFinite
 from ip2p_batch.execution import frame_fallback
 from ip2p_batch.execution.frame_fallback import FrameFallback
-from ip2p_batch.jobs.spec import Encoding
+from ip2p_batch.jobs.coding import Encoding
 from ip2p_batch.recipe import Recipe
 from ip2p_batch.scheduler.local_executor import LocalExecutor
 

@@ -10,7 +10,7 @@ from PIL import Image as Pillow
 from ip2p_batch import scheduler
 from ip2p_batch.editing.editor import EMPTY_CONTEXT, IdentityEditor
 from ip2p_batch.errors import NotFinite
-from ip2p_batch.jobs.spec import Encoding
+from ip2p_batch.jobs.coding import Encoding
 from ip2p_batch.planning.cost import cost
 from ip2p_batch.recipe import Recipe
 from ip2p_batch.scheduler.local_executor import LocalExecutor

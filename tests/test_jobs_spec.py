@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from ip2p_batch.errors import JobError
 from ip2p_batch.jobs.codec import decode, encode, is_json
+from ip2p_batch.jobs.coding import Decoding, Encoding
 from ip2p_batch.jobs.events import Event
 from ip2p_batch.jobs.plan import BorderChunk, ImageChunk, ImageRun, Plan, Shot, VideoChunk
 from ip2p_batch.jobs.records import (
@@ -20,7 +21,7 @@ from ip2p_batch.jobs.records import (
     Result,
     WorkerInfo,
 )
-from ip2p_batch.jobs.spec import Decoding, Encoding, Job, Source
+from ip2p_batch.jobs.spec import Job, Source
 from ip2p_batch.queue.messages import Message, build_message, read_message
 from ip2p_batch.recipe import Detail, Recipe
 

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from ip2p_batch.errors import SourceError
-from ip2p_batch.jobs.spec import Encoding
+from ip2p_batch.jobs.coding import Encoding
 from ip2p_batch.media.images import color_space, heif_boxes
 from ip2p_batch.media.images.reader import read_still
 from ip2p_batch.media.images.writer import write_still

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from ip2p_batch.errors import SourceError
-from ip2p_batch.jobs.spec import Encoding
+from ip2p_batch.jobs.coding import Encoding
 from ip2p_batch.media.hdr.curves import light_to_pq
 from ip2p_batch.media.images.heif import HeifFile
 from ip2p_batch.media.images.reader import read_still, still_size

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, JpegImagePlugin
 
-from ip2p_batch.jobs.spec import Encoding
+from ip2p_batch.jobs.coding import Encoding
 from ip2p_batch.media.images import jpeg, photoshop
 from ip2p_batch.media.images.reader import read_still
 from ip2p_batch.media.images.writer import write_still

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ip2p_batch.jobs.spec import Encoding
+from ip2p_batch.jobs.coding import Encoding
 from ip2p_batch.media.images.reader import read_comment, read_still
 from ip2p_batch.media.images.writer import write_still
 

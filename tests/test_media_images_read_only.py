@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from ip2p_batch.errors import SourceError
-from ip2p_batch.jobs.spec import Encoding
+from ip2p_batch.jobs.coding import Encoding
 from ip2p_batch.media.images.listing import find_items, list_folder, measure_items
 from ip2p_batch.media.images.manifest import read_manifest
 from ip2p_batch.media.images.reader import read_still

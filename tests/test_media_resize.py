@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ip2p_batch.jobs.spec import Item, VideoFacts
+from ip2p_batch.jobs.spec import Item
+from ip2p_batch.jobs.video_facts import VideoFacts
 from ip2p_batch.media.resize import Resize
 
 from .pictures import scene

@@ -3,7 +3,7 @@
 import av
 import pytest
 
-from ip2p_batch.jobs.spec import Encoding
+from ip2p_batch.jobs.coding import Encoding
 
 from .test_media_video_concat import joined
 from .test_media_video_header_plan import APPLE, PLAIN, tagged, tags_of

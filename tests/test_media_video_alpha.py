@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ip2p_batch.jobs.spec import ColorFacts, Decoding, Encoding
+from ip2p_batch.jobs.coding import Decoding, Encoding
+from ip2p_batch.jobs.video_facts import ColorFacts
 from ip2p_batch.media.depth import to_8_bits
 from ip2p_batch.media.video import probe
 from ip2p_batch.media.video.alpha import frame_alpha, is_transparent

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from av.sidedata.sidedata import Type
 
-from ip2p_batch.jobs.spec import Decoding, Encoding
+from ip2p_batch.jobs.coding import Decoding, Encoding
 from ip2p_batch.media.video import captions, probe
 from ip2p_batch.media.video.output import caption_notes, check_output
 

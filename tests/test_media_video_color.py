@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from ip2p_batch.errors import SourceError
-from ip2p_batch.jobs.spec import ColorFacts
+from ip2p_batch.jobs.video_facts import ColorFacts
 from ip2p_batch.media.video import color, probe
 from ip2p_batch.media.video.deep_color import from_image, to_rgb48
 from ip2p_batch.media.video.reader import VideoReader

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from ip2p_batch.errors import EditError, OutputError, RecipeError
-from ip2p_batch.jobs.spec import Encoding, VideoFacts
+from ip2p_batch.jobs.coding import Encoding
+from ip2p_batch.jobs.video_facts import VideoFacts
 from ip2p_batch.media.video import concat, probe
 from ip2p_batch.media.video.codecs import CODECS, segment_suffix
 from ip2p_batch.media.video.output import (

@@ -4,7 +4,7 @@ import av
 import numpy as np
 import pytest
 
-from ip2p_batch.jobs.spec import ColorFacts
+from ip2p_batch.jobs.video_facts import ColorFacts
 from ip2p_batch.media.depth import to_8_bits, to_16_bits
 from ip2p_batch.media.video import color
 from ip2p_batch.media.video.deep_color import from_rgb48, to_rgb48

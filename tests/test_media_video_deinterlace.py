@@ -5,7 +5,7 @@ import pytest
 
 from ip2p_batch.cli.plan import _fields
 from ip2p_batch.errors import SourceError
-from ip2p_batch.jobs.spec import Decoding
+from ip2p_batch.jobs.coding import Decoding
 from ip2p_batch.media.video import probe
 from ip2p_batch.media.video.reader import VideoReader
 

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from ip2p_batch.frame import Frame
-from ip2p_batch.jobs.spec import ColorFacts, Decoding, Encoding, VideoFacts
+from ip2p_batch.jobs.coding import Decoding, Encoding
+from ip2p_batch.jobs.video_facts import ColorFacts, VideoFacts
 from ip2p_batch.media.video import probe
 from ip2p_batch.media.video.deep_color import from_image
 from ip2p_batch.media.video.fields import (

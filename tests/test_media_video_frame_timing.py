@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ip2p_batch.jobs.spec import Encoding
+from ip2p_batch.jobs.coding import Encoding
 from ip2p_batch.media.video import probe
 from ip2p_batch.media.video.frame_timing import filled_times
 from ip2p_batch.media.video.reader import VideoReader

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from ip2p_batch.errors import OutputError, RecipeError
-from ip2p_batch.jobs.spec import ColorFacts, Decoding, Encoding, HdrFacts, VideoFacts
+from ip2p_batch.jobs.coding import Decoding, Encoding
+from ip2p_batch.jobs.video_facts import ColorFacts, HdrFacts, VideoFacts
 from ip2p_batch.media.video import hdr, probe
 from ip2p_batch.media.video.output import resolved_encoding
 from ip2p_batch.media.video.reader import VideoReader

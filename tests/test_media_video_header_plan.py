@@ -5,7 +5,7 @@ from fractions import Fraction
 import av
 import pytest
 
-from ip2p_batch.jobs.spec import Encoding
+from ip2p_batch.jobs.coding import Encoding
 from ip2p_batch.media.video import probe
 from ip2p_batch.media.video.output import check_output
 

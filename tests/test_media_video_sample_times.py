@@ -8,7 +8,7 @@ import av
 import numpy as np
 import pytest
 
-from ip2p_batch.jobs.spec import Encoding
+from ip2p_batch.jobs.coding import Encoding
 from ip2p_batch.media.video.sample_times import opus_samples
 
 from . import clips

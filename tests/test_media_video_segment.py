@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from ip2p_batch.errors import OutputError
 from ip2p_batch.frame import Frame, FullFrame
-from ip2p_batch.jobs.spec import ColorFacts, Encoding, VideoFacts
+from ip2p_batch.jobs.coding import Encoding
+from ip2p_batch.jobs.video_facts import ColorFacts, VideoFacts
 from ip2p_batch.media.depth import to_8_bits, to_16_bits
 from ip2p_batch.media.video.codecs import CODECS, segment_suffix
 from ip2p_batch.media.video.deep_color import from_rgb48, to_rgb48

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from ip2p_batch.errors import OutputError
-from ip2p_batch.jobs.spec import Encoding
+from ip2p_batch.jobs.coding import Encoding
 from ip2p_batch.media.video import probe
 from ip2p_batch.media.video.output import check_output
 

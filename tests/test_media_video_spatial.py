@@ -5,7 +5,8 @@ import struct
 import av
 import pytest
 
-from ip2p_batch.jobs.spec import Encoding, SpatialFacts
+from ip2p_batch.jobs.coding import Encoding
+from ip2p_batch.jobs.video_facts import SpatialFacts
 from ip2p_batch.media.video import probe
 from ip2p_batch.media.video.output import check_output
 from ip2p_batch.media.video.spatial import spatial_template

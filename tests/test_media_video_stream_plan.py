@@ -8,7 +8,7 @@ import av
 import pytest
 from PIL import Image
 
-from ip2p_batch.jobs.spec import Encoding
+from ip2p_batch.jobs.coding import Encoding
 from ip2p_batch.media.video import probe
 from ip2p_batch.media.video.output import check_output
 from ip2p_batch.media.video.streams import is_cover

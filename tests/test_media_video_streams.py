@@ -6,7 +6,7 @@ import av
 import pytest
 
 from ip2p_batch.errors import RecipeError, SourceError
-from ip2p_batch.jobs.spec import Decoding
+from ip2p_batch.jobs.coding import Decoding
 from ip2p_batch.media.video import probe
 from ip2p_batch.media.video.reader import VideoReader
 from ip2p_batch.planning.prepare import EditRequest, prepare_job

@@ -11,7 +11,7 @@ from av.subtitles.subtitle import SubtitleSet
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ip2p_batch.jobs.spec import Encoding
+from ip2p_batch.jobs.coding import Encoding
 from ip2p_batch.media.video import probe
 from ip2p_batch.media.video.output import check_output
 from ip2p_batch.media.video.subtitles import Cue, CueMerger

@@ -7,7 +7,7 @@ import av
 import numpy as np
 import pytest
 
-from ip2p_batch.jobs.spec import Encoding
+from ip2p_batch.jobs.coding import Encoding
 from ip2p_batch.media.video import concat, probe
 from ip2p_batch.media.video.frame_timing import continued_times
 from ip2p_batch.media.video.scan import NO_TIME

@@ -9,9 +9,9 @@ import pytest
 
 from ip2p_batch import scheduler
 from ip2p_batch.errors import OutputError
+from ip2p_batch.jobs.coding import Encoding
 from ip2p_batch.jobs.history import read_history
 from ip2p_batch.jobs.registry import remove
-from ip2p_batch.jobs.spec import Encoding
 from ip2p_batch.recipe import Recipe
 from ip2p_batch.scheduler import create_jobs, read_result
 from ip2p_batch.storage.identity import RealPaths

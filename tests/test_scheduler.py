@@ -18,9 +18,9 @@ from ip2p_batch.errors import (
     ResumeMismatch,
     SourceError,
 )
+from ip2p_batch.jobs.coding import Encoding
 from ip2p_batch.jobs.plan import ASSEMBLY
 from ip2p_batch.jobs.records import ItemResult, Receipt, WorkerInfo
-from ip2p_batch.jobs.spec import Encoding
 from ip2p_batch.queue.stub_executor import StubExecutor
 from ip2p_batch.recipe import Recipe
 from ip2p_batch.scheduler.local_executor import LocalExecutor

@@ -8,7 +8,7 @@ from ip2p_batch.editing.editor import IdentityEditor
 from ip2p_batch.editing.loading import load_editor
 from ip2p_batch.execution import images as images_module
 from ip2p_batch.execution.worker_cache import WorkerCache
-from ip2p_batch.jobs.spec import Decoding, Encoding
+from ip2p_batch.jobs.coding import Decoding, Encoding
 from ip2p_batch.media.images.reader import read_still
 from ip2p_batch.media.video import probe
 from ip2p_batch.media.video.deep_color import from_rgb48

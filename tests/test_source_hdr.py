@@ -6,7 +6,7 @@ import pytest
 
 from ip2p_batch import scheduler
 from ip2p_batch.errors import RecipeError
-from ip2p_batch.jobs.spec import Decoding
+from ip2p_batch.jobs.coding import Decoding
 from ip2p_batch.media.hdr import curves
 from ip2p_batch.media.video import probe
 from ip2p_batch.media.video.deep_color import to_rgb48

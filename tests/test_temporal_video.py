@@ -14,7 +14,7 @@ from ip2p_batch import scheduler
 from ip2p_batch.editing.loading import load_editor
 from ip2p_batch.execution.crash_safe_reader import CrashSafeReader
 from ip2p_batch.execution.worker_cache import WorkerCache
-from ip2p_batch.jobs.spec import Encoding
+from ip2p_batch.jobs.coding import Encoding
 from ip2p_batch.planning import planner
 from ip2p_batch.recipe import Recipe
 from ip2p_batch.scheduler.local_executor import LocalExecutor

@@ -10,7 +10,8 @@ from typing import Annotated, Any, get_args, get_type_hints
 import msgspec
 import typer
 
-from ..jobs.spec import Decoding, Deinterlacing, Encoding, HdrChoice, Priority, VideoCodec
+from ..jobs.coding import Decoding, Deinterlacing, Encoding, HdrChoice, VideoCodec
+from ..jobs.spec import Priority
 from ..settings import Settings
 from .command import OptionGroup
 from .help_format import OUTPUT, REPORTING, SOURCE, WORKERS

@@ -23,7 +23,8 @@ from .report import Reporter, reporter_for
 
 if TYPE_CHECKING:
     from ..jobs.plan import Plan
-    from ..jobs.spec import Job, VideoFacts
+    from ..jobs.spec import Job
+    from ..jobs.video_facts import VideoFacts
     from ..planning.prepare import PreparedJob
     from ..recipe import Recipe
 

@@ -8,7 +8,8 @@ from pathlib import Path
 import msgspec
 
 from ..errors import SourceError
-from ..jobs.spec import Decoding, Encoding, Item
+from ..jobs.coding import Decoding, Encoding
+from ..jobs.spec import Item
 from ..media.images.formats import SUFFIXES
 from ..media.images.reader import read_image
 from ..media.source import classify_source

@@ -12,7 +12,7 @@ import numpy as np
 
 from ..errors import SourceError
 from ..frame import Image
-from ..jobs.spec import Decoding
+from ..jobs.coding import Decoding
 from ..media.video.probe import VideoIndex, index_video
 from ..media.video.reader import VideoReader
 from ..threads import CpuPool

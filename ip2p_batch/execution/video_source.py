@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from ..frame import Frame, FullFrame
-from ..jobs.spec import VideoFacts
+from ..jobs.video_facts import VideoFacts
 from ..media.alpha import weigh_visible
 from ..media.resize import Resize
 from ..media.video import hdr

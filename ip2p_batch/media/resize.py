@@ -13,7 +13,8 @@ import numpy as np
 from PIL import Image as Pillow
 
 from ..frame import FullImage, Image
-from ..jobs.spec import Item, VideoFacts
+from ..jobs.spec import Item
+from ..jobs.video_facts import VideoFacts
 from .depth import to_8_bits
 
 #: Enlarging an image by less than this loses no visible detail.

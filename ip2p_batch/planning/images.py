@@ -11,9 +11,10 @@ from pathlib import Path
 import msgspec
 
 from ..errors import OutputError, SourceError
+from ..jobs.coding import Decoding, Encoding
 from ..jobs.grouping import grouped
 from ..jobs.history import History
-from ..jobs.spec import Decoding, Encoding, Item, Job
+from ..jobs.spec import Item, Job
 from ..media.images import listing
 from ..media.images.formats import (
     FORMAT_NAMES,

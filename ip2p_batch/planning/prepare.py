@@ -13,11 +13,13 @@ import numpy as np
 
 from ..errors import OutputError, RecipeError, SourceError
 from ..frame import FrameTable
+from ..jobs.coding import Decoding, Encoding
 from ..jobs.events import Event
 from ..jobs.history import FindHistory, History, read_history
 from ..jobs.plan import Plan
 from ..jobs.publications import Publication
-from ..jobs.spec import Decoding, Encoding, Item, Job, Priority, Source, VideoFacts
+from ..jobs.spec import Item, Job, Priority, Source
+from ..jobs.video_facts import VideoFacts
 from ..media.images.listing import Listing
 from ..media.images.naming import is_text, printable
 from ..media.images.writer import output_suffix

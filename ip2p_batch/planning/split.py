@@ -9,7 +9,8 @@ from pathlib import Path
 import msgspec
 
 from ..errors import Ip2pError, OutputError, SourceError
-from ..jobs.spec import Decoding, Encoding, Item
+from ..jobs.coding import Decoding, Encoding
+from ..jobs.spec import Item
 from ..media.images.formats import SUFFIXES
 from ..media.images.listing import Listing
 from ..media.images.naming import alike_names, is_text, printable, reject_conflicts

@@ -15,7 +15,7 @@ import msgspec
 
 from ..errors import OutputError, RecipeError, SourceError
 from ..frame import Image
-from ..jobs.spec import Encoding
+from ..jobs.coding import Encoding
 from ..media.images.formats import FORMATS_TEXT
 from ..media.images.listing import list_folder
 from ..media.images.reader import Still, read_image

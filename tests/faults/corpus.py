@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ip2p_batch.jobs.spec import Encoding
+from ip2p_batch.jobs.coding import Encoding
 
 Make = Callable[[Path], Path]
 

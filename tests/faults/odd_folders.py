@@ -8,7 +8,7 @@ import socket
 from collections.abc import Callable
 from pathlib import Path
 
-from ip2p_batch.jobs.spec import Encoding
+from ip2p_batch.jobs.coding import Encoding
 
 from .. import pictures
 from .corpus import Case, Edited, Make, Refused

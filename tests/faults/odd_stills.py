@@ -10,7 +10,7 @@ from pathlib import Path
 from PIL import Image as Pil
 from PIL import ImageCms
 
-from ip2p_batch.jobs.spec import Encoding
+from ip2p_batch.jobs.coding import Encoding
 
 from .. import pictures
 from .corpus import Case, Edited, Make, Refused

@@ -9,7 +9,7 @@ from fractions import Fraction
 
 from PIL import PngImagePlugin
 
-from ...jobs.spec import Encoding
+from ...jobs.coding import Encoding
 from . import exif, jpeg, photoshop, xmp
 from .ifd import LONG, UNDEFINED, Tag, short
 from .metadata import COMMENT_KEY, Metadata

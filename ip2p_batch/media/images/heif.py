@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from ...jobs.spec import ColorFacts
+from ...jobs.video_facts import ColorFacts
 from ..depth import Samples16
 from ..video.color import SWSCALE_MATRICES
 from ..video.deep_color import to_rgb48

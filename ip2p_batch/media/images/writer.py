@@ -16,7 +16,7 @@ from PIL import Image as Pillow
 
 from ...errors import OutputError
 from ...frame import FullImage
-from ...jobs.spec import Encoding
+from ...jobs.coding import Encoding
 from ..depth import Samples8, Samples16, to_8_bits, to_16_bits
 from . import exif, jpeg, png, tiff
 from .embedding import Embedded, embed, png_chunks, tiff_tags

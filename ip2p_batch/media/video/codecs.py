@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from ...jobs.spec import Encoding, VideoCodec
+from ...jobs.coding import Encoding, VideoCodec
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ import numpy as np
 
 from ...errors import SourceError
 from ...frame import Image
-from ...jobs.spec import ColorFacts, VideoFacts
+from ...jobs.video_facts import ColorFacts, VideoFacts
 from .types import CodecContext, VideoFrame
 
 UNSPECIFIED = 2

@@ -18,7 +18,8 @@ import numpy as np
 
 from ...errors import EditError
 from ...frame import FrameTable
-from ...jobs.spec import Encoding, VideoFacts
+from ...jobs.coding import Encoding
+from ...jobs.video_facts import VideoFacts
 from . import ai_mark, stream_copy
 from .codecs import codec_of
 from .containers import CONTAINERS

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from ...jobs.spec import VideoCodec
+from ...jobs.coding import VideoCodec
 from .codecs import DEFAULT_CODEC
 
 

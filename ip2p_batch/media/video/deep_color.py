@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ...frame import Alpha, FullImage
-from ...jobs.spec import ColorFacts
+from ...jobs.video_facts import ColorFacts
 from ..depth import Samples16, to_8_bits, to_16_bits
 from .color import FULL, LIMITED, SWSCALE, SWSCALE_MATRICES, from_rgb
 from .pixel_formats import component_depth, format_depth, has_alpha, is_rgb

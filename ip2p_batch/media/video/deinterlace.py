@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from itertools import groupby
 
-from ...jobs.spec import Deinterlacing
+from ...jobs.coding import Deinterlacing
 from .filters import FrameFilter
 from .types import VideoFrame
 

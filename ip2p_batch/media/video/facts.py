@@ -9,7 +9,8 @@ from pathlib import Path
 import msgspec
 
 from ...errors import SourceError
-from ...jobs.spec import Decoding, VideoFacts
+from ...jobs.coding import Decoding
+from ...jobs.video_facts import VideoFacts
 from . import color
 from .alpha import announces_alpha, frame_has_alpha
 from .crop import container_crop

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ...frame import FullImage
-from ...jobs.spec import FieldOrder
+from ...jobs.video_facts import FieldOrder
 from .filters import FrameFilter
 from .types import CodecContext, VideoFrame
 

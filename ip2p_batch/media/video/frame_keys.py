@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 
 import numpy as np
 
-from ...jobs.spec import VideoFacts
+from ...jobs.video_facts import VideoFacts
 from .timestamps import Times
 from .types import Packet, VideoFrame
 

@@ -14,7 +14,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from ...jobs.spec import FrameKey, VideoFacts
+from ...jobs.video_facts import FrameKey, VideoFacts
 from .frame_keys import EMPTY_SIZE
 from .packets import RESTART
 from .pyav import fraction

@@ -12,7 +12,8 @@ from av.sidedata.sidedata import Type
 
 from ...errors import OutputError, RecipeError
 from ...frame import FullImage
-from ...jobs.spec import ColorFacts, Encoding, HdrChoice, HdrFacts, VideoFacts
+from ...jobs.coding import Encoding, HdrChoice
+from ...jobs.video_facts import ColorFacts, HdrFacts, VideoFacts
 from ..depth import Samples16, to_8_bits, to_16_bits
 from ..hdr.curves import HLG, PQ
 from ..hdr.tone import DEFAULT_PEAK, ToneMap, tone_map

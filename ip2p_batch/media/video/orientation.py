@@ -11,7 +11,7 @@ import numpy as np
 from av.sidedata.sidedata import Type
 
 from ...frame import FullImage
-from ...jobs.spec import VideoFacts
+from ...jobs.video_facts import VideoFacts
 from .types import VideoFrame
 
 Pixels = TypeVar("Pixels", bound=FullImage)

@@ -15,7 +15,8 @@ import numpy as np
 
 from ...errors import OutputError, RecipeError, SourceError
 from ...frame import Frame
-from ...jobs.spec import Encoding, VideoCodec, VideoFacts
+from ...jobs.coding import Encoding, VideoCodec
+from ...jobs.video_facts import VideoFacts
 from . import stream_copy
 from .codecs import CODECS, Codec, codec_name, codec_of, segment_suffix
 from .containers import CONTAINERS

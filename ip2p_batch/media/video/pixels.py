@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import cast
 
 from ...frame import FullImage
-from ...jobs.spec import VideoFacts
+from ...jobs.video_facts import VideoFacts
 from ..depth import Samples16
 from .color import frame_color, to_rgb
 from .deep_color import to_rgb48

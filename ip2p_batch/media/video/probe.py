@@ -11,7 +11,8 @@ import msgspec
 import numpy as np
 
 from ...errors import SourceError
-from ...jobs.spec import Decoding, VideoFacts
+from ...jobs.coding import Decoding
+from ...jobs.video_facts import VideoFacts
 from .. import limits
 from .alpha import alpha_decoder, is_transparent
 from .color import container_tags

@@ -10,7 +10,7 @@ from typing import Generic, Literal, Self, TypeVar, cast, overload
 
 from ...errors import SourceError
 from ...frame import Alpha, Frame, FullFrame, FullImage, Image
-from ...jobs.spec import VideoFacts
+from ...jobs.video_facts import VideoFacts
 from ..alpha import fill_hidden
 from .alpha import alpha_decoder, frame_alpha
 from .captions import captions_of

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from ...jobs.spec import Encoding, VideoFacts
+from ...jobs.coding import Encoding
+from ...jobs.video_facts import VideoFacts
 from .codecs import codec_of
 from .pixel_formats import chroma_share, format_depth, has_alpha, is_rgb
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
-from ...jobs.spec import MetadataChoice
+from ...jobs.coding import MetadataChoice
 from . import stream_copy
 from .packets import ContinuousClock, Route, TimeRange
 from .sample_times import sample_clock
@@ -53,7 +53,7 @@ def add_routes(
     """Add a stream for each one that is kept, with its tags and flags.
 
     Args:
-        choice: of the tags; see :class:`~ip2p_batch.jobs.spec.Encoding`.
+        choice: of the tags; see :class:`~ip2p_batch.jobs.coding.Encoding`.
 
     Returns:
         routes by the source's stream index; without attachments, which have no packets.

@@ -18,7 +18,8 @@ import numpy as np
 
 from ...errors import OutputError
 from ...frame import Alpha, FullFrame, FullImage
-from ...jobs.spec import Encoding, VideoFacts
+from ...jobs.coding import Encoding
+from ...jobs.video_facts import VideoFacts
 from . import color, hdr
 from .captions import with_captions
 from .codecs import Codec, codec_name, codec_of

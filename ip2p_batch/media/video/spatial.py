@@ -17,7 +17,7 @@ from typing import BinaryIO, cast
 import av
 from av.sidedata.sidedata import Type
 
-from ...jobs.spec import SpatialFacts
+from ...jobs.video_facts import SpatialFacts
 from .pyav import MEDIA_ERRORS, open_input
 from .stream_copy import add_stream
 from .types import InputContainer, OutputContainer, Stream, VideoFrame

@@ -7,7 +7,7 @@ from typing import cast
 
 import av
 
-from ...jobs.spec import SpatialFacts
+from ...jobs.video_facts import SpatialFacts
 from .codecs import codec_name
 from .spatial import describe_spatial, hide_apple_box, spatial_facts
 from .trial import REFUSALS, Target, trial

@@ -8,7 +8,7 @@ from fractions import Fraction
 import av
 import av.error
 
-from ...jobs.spec import MetadataChoice
+from ...jobs.coding import MetadataChoice
 from .languages import storable_language
 from .packets import TimeRange
 from .pyav import fraction, ratio
@@ -109,7 +109,7 @@ def copy_stream_tags(
 
     Args:
         format_name: FFmpeg's name of the output's container.
-        choice: see :class:`~ip2p_batch.jobs.spec.Encoding`.
+        choice: see :class:`~ip2p_batch.jobs.coding.Encoding`.
     """
     tags = content_tags(original.metadata, choice)
     if "name" in tags:  # the title of a track in MP4 and MOV, as FFmpeg reads it
@@ -149,7 +149,7 @@ def content_tags(tags: Mapping[str, str], choice: MetadataChoice = "all") -> dic
     """Tags that describe a source's content, and not its file.
 
     Args:
-        choice: see :class:`~ip2p_batch.jobs.spec.Encoding`; without metadata, languages are kept.
+        choice: see :class:`~ip2p_batch.jobs.coding.Encoding`; without metadata, languages are kept.
     """
     return {name: value for name, value in tags.items() if _is_kept(name.lower(), choice)}
 

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ...errors import RecipeError
-from ...jobs.spec import VideoFacts
+from ...jobs.video_facts import VideoFacts
 from .pyav import fraction
 
 #: Times in ticks of a time base, int64, shape ``(frames,)``.

@@ -13,7 +13,8 @@ from typing import cast
 import av
 
 from ...errors import SourceError
-from ...jobs.spec import Encoding, SpatialFacts, VideoFacts
+from ...jobs.coding import Encoding
+from ...jobs.video_facts import SpatialFacts, VideoFacts
 from .containers import CONTAINERS, Container
 from .pyav import MEDIA_ERRORS, fraction, open_input
 from .spatial import spatial_template
