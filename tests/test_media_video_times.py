@@ -118,7 +118,7 @@ def starts_and_sound(path: Path) -> tuple[float, float, float]:
 
 @pytest.mark.parametrize("kind", ["c.mp4", "c.mkv", "c.ts"])
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
-def test_sound_before_the_picture_is_kept(tmp_path, kind, suffix):
+def test_sound_before_the_first_frame_is_kept(tmp_path, kind, suffix):
     plain = clips.make(tmp_path / "plain.mp4", 40, audio="flac" if kind == "c.mkv" else "ac3")
     source = rewritten(plain, tmp_path / kind, delays={"video": 12})
     output, index, _ = joined(source, tmp_path, Encoding(), edges=(0, 20, 40), suffix=suffix)

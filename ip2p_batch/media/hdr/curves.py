@@ -75,7 +75,7 @@ def tone_curve(light: npt.ArrayLike, peak: float) -> Doubles:
     """The EETF of BT.2390-10, 5.4.1, from a display of ``peak`` to one of SDR white; rises always.
 
     In PQ relative to the peak, values up to the knee ``KS = 1.5 m - 0.5`` are kept, where m is SDR
-    white; a Hermite spline leads from there to (1, m). Its slope at the end is 0.1 here and goes on
+    white; a Hermite spline leads from there to (1, m). Its slope at the end, 0.1 here, continues
     above the peak, so that the curve has an inverse.
 
     Args:

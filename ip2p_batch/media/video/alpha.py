@@ -19,7 +19,7 @@ _DECODERS = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
 def alpha_decoder(stream: Stream) -> CodecContext | None:
     """A decoder that reads the stream's transparency; None if the stream's own does, or has none.
 
-    VP8 and VP9 in Matroska have it in a second picture beside each frame, which only a tag of the
+    VP8 and VP9 in Matroska have it in a second image next to each frame, which only a tag of the
     stream announces.
     """
     own = stream.codec_context.name
