@@ -189,6 +189,15 @@ def test_odd_sizes_that_few_players_show_are_named_with_a_fix(size, rotation, en
     assert f"-vf {crop} " in notes[0] if crop else not notes
 
 
+def test_a_side_of_one_pixel_has_no_crop_to_suggest():
+    facts = VideoFacts(
+        width=1, height=40, time_base=(1, 25), frame_rate=(25, 1), frames=1, duration=1,
+        codec="x", container="mov", pix_fmt="yuv420p",
+    )  # fmt: skip
+    (note,) = odd_size_notes(facts, Encoding())
+    assert "--codec av1" in note and "crop" not in note
+
+
 @pytest.mark.parametrize("name", [name for name, facts in SOURCES.items() if "audio" in facts])
 def test_sound_packets_are_byte_identical(name, tmp_path):
     source = clips.make(tmp_path / name, 20, **SOURCES[name])

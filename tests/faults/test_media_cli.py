@@ -21,7 +21,7 @@ _NAMES = (
     "PNG of 65535 x 65535",
     "a name that is not UTF-8",
     "an empty folder",
-    "CSV in Latin-1",
+    "CSV without its column",
 )
 _ALL = (*odd_videos.CASES, *odd_stills.CASES, *odd_folders.CASES)
 CASES = [next(c for c in _ALL if c.name == name) for name in _NAMES]

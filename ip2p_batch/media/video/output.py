@@ -132,12 +132,17 @@ def odd_size_notes(facts: VideoFacts, encoding: Encoding) -> list[str]:
     halves = chroma_share(pixel_format(facts, encoding)) < 1
     if name.split("_")[0] not in ("h264", "hevc") or halves or not (width % 2 or height % 2):
         return []
-    even = f"{width - width % 2}:{height - height % 2}"
-    return [
+    note = (
         f"Frames of {width}x{height} have an odd side, so {name} results have 4:4:4 chroma, which "
-        "few phones, TVs and browsers play; --codec av1 keeps the size in 4:2:0, or crop the "
-        f"source first: ffmpeg -i FILE -vf crop={even}:0:0 -crf 12 -c:a copy NEW.mkv"
-    ]
+        "few phones, TVs and browsers play; --codec av1 keeps the size in 4:2:0"
+    )
+    if min(width, height) > 1:  # a side of 1 has nothing to crop
+        even = f"{width - width % 2}:{height - height % 2}"
+        note += (
+            f", or crop the source first: ffmpeg -i FILE -vf crop={even}:0:0 -crf 12 -c:a copy "
+            "NEW.mkv"
+        )
+    return [note]
 
 
 def field_notes(facts: VideoFacts, encoding: Encoding) -> list[str]:
