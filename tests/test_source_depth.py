@@ -6,7 +6,7 @@ import pytest
 from ip2p_batch import scheduler
 from ip2p_batch.editing.editor import IdentityEditor
 from ip2p_batch.editing.loading import load_editor
-from ip2p_batch.execution import images as images_module
+from ip2p_batch.execution import image_input
 from ip2p_batch.execution.worker_cache import WorkerCache
 from ip2p_batch.jobs.coding import Decoding, Encoding
 from ip2p_batch.media.images.reader import read_still
@@ -146,7 +146,7 @@ def test_an_image_without_an_edit_has_the_sources_16_bits(tmp_path, settings, si
 
 
 def test_a_large_image_is_read_again_in_16_bits(tmp_path, settings, monkeypatch):
-    monkeypatch.setattr(images_module, "_MAX_KEPT_PIXELS", 1000)
+    monkeypatch.setattr(image_input, "_MAX_KEPT_PIXELS", 1000)
     write_source(tmp_path / "in/a.png", gradient())
     edit(tmp_path / "in", tmp_path / "out", settings)
     assert np.array_equal(read_still(tmp_path / "out/a.png", deep=True).image, gradient())
