@@ -16,6 +16,7 @@ def test_products_are_those_of_the_matrices():
     rng = np.random.default_rng(0)
     rows, others = rng.random((50, 4), dtype=np.float32), rng.random((50, 2), dtype=np.float32)
     assert np.allclose(kernels.products(rows, others), rows.T @ others, rtol=1e-5)
+    assert np.array_equal(kernels.gram(rows), kernels.products(rows, rows))
 
 
 def test_a_folder_without_write_access_only_costs_the_cache(monkeypatch):

@@ -109,6 +109,23 @@ def products(rows: Floats, others: Floats) -> Doubles:
     return result
 
 
+@compiled
+def gram(rows: Floats) -> Doubles:
+    """``products(rows, rows)``, which is symmetric, for half of the work."""
+    count = rows.shape[1]
+    result = np.zeros((count, count), np.float64)
+    for n in range(rows.shape[0]):
+        for i in range(count):
+            factor = np.float64(rows[n, i])
+            total = result[i]
+            for j in range(i, count):
+                total[j] += factor * np.float64(rows[n, j])
+    for i in range(count):
+        for j in range(i):
+            result[i, j] = result[j, i]
+    return result
+
+
 # Compilers use the vector unit only for short loops over few arrays, which they can prove apart. So
 # the work on a row is split into such loops; the row stays in the cache between them.
 

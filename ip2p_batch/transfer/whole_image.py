@@ -39,7 +39,7 @@ _NOISE = 3 * 0.02**2
 #: Blurs of the control for brush strokes, in pixels.
 _CONTROL_BLURS = (1.0, 2.0)
 #: The shares are found on every so many-th pixel.
-_STEP = 3
+_STEP = 5
 
 _MIRROR = cv2.BORDER_REFLECT
 
@@ -119,16 +119,21 @@ def global_fit(regressors: Floats, change: Floats) -> GlobalFit:
         change: d, ``(3, h, w)``.
     """
     curve, painted = _shares(regressors, change)
-    equations = NormalEquations.of(regressors[: _STROKES.stop], change)
+    rows = [*_BASE, *(_CURVE if curve else ()), *(_STROKES if painted else ())]
+    equations = NormalEquations.of(regressors[rows], change)
+    fitted = range(len(rows) - 3 if painted else len(rows))
     strokes = 0.0
     if painted:
-        strokes = painted * max(0.0, equations.strength([*_BASE, *_CURVE], _STROKES, _RIDGE)[0])
-        equations = equations.without(strokes, _STROKES)
+        own = range(fitted.stop, len(rows))
+        strokes = painted * max(0.0, equations.strength(fitted, own, _RIDGE)[0])
+        equations = equations.without(strokes, own)
     weights = equations.solve(_BASE, _RIDGE)
     if curve:
-        weights += curve * (equations.solve([*_BASE, *_CURVE], _RIDGE) - weights)
-    matrix, offset = equations.coefficients(weights)
-    return GlobalFit(np.ascontiguousarray(matrix[:, : _CURVE.stop]), offset, strokes)
+        weights += curve * (equations.solve(fitted, _RIDGE) - weights)
+    found, offset = equations.coefficients(weights)
+    matrix = np.zeros((3, _CURVE.stop), np.float32)
+    matrix[:, : fitted.stop] = found[:, : fitted.stop]
+    return GlobalFit(matrix, offset, strokes)
 
 
 def _shares(regressors: Floats, change: Floats) -> tuple[float, float]:
@@ -183,7 +188,7 @@ class NormalEquations:
         target_means = goal.mean(axis=0, dtype=np.float64)
         goal = np.ascontiguousarray(goal - target_means, dtype=np.float32)
         return cls(
-            gram=kernels.products(rows, rows) / len(rows),
+            gram=kernels.gram(rows) / len(rows),
             moments=kernels.products(rows, goal) / len(rows),
             means=means,
             deviations=deviations,
@@ -242,8 +247,9 @@ class NormalEquations:
 
 def _standardized(regressors: Floats) -> tuple[Floats, Doubles, Doubles]:
     """Regressors of mean 0 and a variance of at most 1, ``(pixels, n)``; means and deviations."""
-    rows = regressors.reshape(len(regressors), -1).T
-    means = rows.mean(axis=0, dtype=np.float64)
-    centred = rows - means
-    deviations = np.sqrt(np.square(centred).mean(axis=0) + _FLAT**2)
-    return np.ascontiguousarray(centred / deviations, dtype=np.float32), means, deviations
+    planes = regressors.reshape(len(regressors), -1)
+    means = planes.mean(axis=1, dtype=np.float64)
+    centred = planes - means.astype(np.float32)[:, None]
+    deviations = np.sqrt(np.square(centred).mean(axis=1, dtype=np.float64) + _FLAT**2)
+    centred /= deviations.astype(np.float32)[:, None]
+    return np.ascontiguousarray(centred.T), means, deviations
