@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import IO, NamedTuple
 
+from ..bmff import boxes, file_boxes
+
 _IMAGE_KINDS = (b"hvc1", b"av01", b"grid", b"iden", b"iovl", b"jpeg", b"avc1", b"vvc1", b"unci")
 _MAX_META = 1 << 24
 _MAX_ENTRIES = 65536
@@ -156,60 +158,34 @@ def read_boxes(file: IO[bytes]) -> Heif:
 
 
 def _meta(file: IO[bytes]) -> bytes:
-    end = file.seek(0, 2)
-    at = 0
-    while at + 8 <= end:
-        file.seek(at)
-        size, kind = struct.unpack(">L4s", file.read(8))
-        head = 8
-        if size == 1:
-            (size,) = struct.unpack(">Q", file.read(8))
-            head = 16
-        size = size or end - at
-        if kind == b"meta":
-            if not head < size <= _MAX_META:
+    for box in file_boxes(file):
+        if box.kind == b"meta":
+            if not 0 < box.stop - box.content <= _MAX_META:
                 raise ValueError("damaged description")
-            return file.read(size - head)
-        if size < head:
-            break
-        at += size
+            file.seek(box.content)
+            return file.read(box.stop - box.content)
     raise ValueError("no description of images")
-
-
-def _boxes(data: bytes) -> Iterator[tuple[bytes, bytes]]:
-    at = 0
-    while at + 8 <= len(data):
-        size, kind = struct.unpack_from(">L4s", data, at)
-        head = 8
-        if size == 1:
-            (size,) = struct.unpack_from(">Q", data, at + 8)
-            head = 16
-        size = size or len(data) - at
-        if size < head:
-            return
-        yield kind, data[at + head : at + size]
-        at += size
 
 
 def _parse(meta: bytes) -> Heif:
     items: dict[int, Item] = {}
-    boxes = dict(_boxes(meta))
-    primary = int.from_bytes(boxes[b"pitm"][4 : 6 if boxes[b"pitm"][0] == 0 else 8])
-    _item_kinds(boxes[b"iinf"], items)
+    parts = dict(boxes(meta))
+    primary = int.from_bytes(parts[b"pitm"][4 : 6 if parts[b"pitm"][0] == 0 else 8])
+    _item_kinds(parts[b"iinf"], items)
     if primary not in items:
         raise ValueError("the main image is missing")
-    if b"iprp" in boxes:
-        _properties(boxes[b"iprp"], items)
-    if b"iloc" in boxes:
-        _locations(boxes[b"iloc"], items)
-    if b"iref" in boxes:
-        _references(boxes[b"iref"], items)
-    return Heif(items, primary, boxes.get(b"idat", b""))
+    if b"iprp" in parts:
+        _properties(parts[b"iprp"], items)
+    if b"iloc" in parts:
+        _locations(parts[b"iloc"], items)
+    if b"iref" in parts:
+        _references(parts[b"iref"], items)
+    return Heif(items, primary, parts.get(b"idat", b""))
 
 
 def _item_kinds(iinf: bytes, items: dict[int, Item]) -> None:
     start = 6 if iinf[0] == 0 else 8
-    for kind, entry in _boxes(iinf[start:]):
+    for kind, entry in boxes(iinf[start:]):
         if kind == b"infe" and entry[0] >= 2 and len(items) < _MAX_ENTRIES:
             size = 2 if entry[0] == 2 else 4
             number = int.from_bytes(entry[4 : 4 + size])
@@ -217,9 +193,9 @@ def _item_kinds(iinf: bytes, items: dict[int, Item]) -> None:
 
 
 def _properties(iprp: bytes, items: dict[int, Item]) -> None:
-    boxes = list(_boxes(iprp))
-    own = [Property(*entry) for kind, data in boxes if kind == b"ipco" for entry in _boxes(data)]
-    for kind, data in boxes:
+    parts = list(boxes(iprp))
+    own = [Property(*entry) for kind, data in parts if kind == b"ipco" for entry in boxes(data)]
+    for kind, data in parts:
         if kind != b"ipma":
             continue
         version, wide = data[0], bool(data[3] & 1)
@@ -265,7 +241,7 @@ def _locations(iloc: bytes, items: dict[int, Item]) -> None:
 
 def _references(iref: bytes, items: dict[int, Item]) -> None:
     size = 2 if iref[0] == 0 else 4
-    for kind, data in _boxes(iref[4:]):
+    for kind, data in boxes(iref[4:]):
         source = int.from_bytes(data[:size])
         (count,) = struct.unpack_from(">H", data, size)
         targets = tuple(

@@ -6,11 +6,12 @@ The plugin decodes an image as soon as it is opened, so its size and depth are r
 
 from __future__ import annotations
 
-import struct
 from contextlib import suppress
 from typing import IO, NamedTuple
 
 from PIL import ImageFile
+
+from ..bmff import file_boxes
 
 _START = b"\xff\x0a"
 _CONTAINER = b"\x00\x00\x00\x0cJXL \r\n\x87\n"
@@ -143,23 +144,11 @@ def _codestream(file: IO[bytes]) -> bytes:
         return file.read(_HEAD)
     if head != _CONTAINER:
         raise ValueError("not JPEG XL")
-    at = len(head)
-    while True:
-        file.seek(at)
-        start = file.read(16)
-        if len(start) < 8:
-            raise ValueError("the file is truncated")
-        size, kind = struct.unpack(">L4s", start[:8])
-        skip = 8
-        if size == 1 and len(start) == 16:
-            (size,) = struct.unpack(">Q", start[8:])
-            skip = 16
-        if kind in (b"jxlc", b"jxlp"):
-            file.seek(at + skip + (4 if kind == b"jxlp" else 0))
+    for box in file_boxes(file):
+        if box.kind in (b"jxlc", b"jxlp"):
+            file.seek(box.content + (4 if box.kind == b"jxlp" else 0))
             data = file.read(_HEAD)
             if not data.startswith(_START):
                 raise ValueError("damaged")
             return data[2:]
-        if size < skip:
-            raise ValueError("damaged")
-        at += size
+    raise ValueError("the file is truncated")

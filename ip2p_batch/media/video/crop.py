@@ -13,14 +13,15 @@ from fractions import Fraction
 from pathlib import Path
 from typing import BinaryIO
 
-from .bmff import boxes, inner_box, movie_box
+from ..bmff import boxes, inner_box, movie_box
+from ..ebml import SEGMENT, elements, read_header
 
 #: Pixels to cut from a stored frame: left, top, right, bottom.
 Crop = tuple[int, int, int, int]
 NO_CROP: Crop = (0, 0, 0, 0)
 
 #: Matroska element IDs.
-_EBML, _SEGMENT, _TRACKS, _TRACK = 0x1A45DFA3, 0x18538067, 0x1654AE6B, 0xAE
+_TRACKS, _TRACK = 0x1654AE6B, 0xAE
 _TRACK_TYPE, _VIDEO = 0x83, 0xE0
 _CROPS = (0x54CC, 0x54BB, 0x54DD, 0x54AA)  # left, top, right, bottom
 #: Types of tracks that FFmpeg makes streams of: video, sound, subtitles, metadata.
@@ -80,9 +81,9 @@ def aperture_crop(values: tuple[int, ...], size: tuple[int, int]) -> Crop:
 
 
 def _pixel_crop(file: BinaryIO, stream: int) -> Crop:
-    tracks = [dict(_elements(track)) for track in _tracks(file)]
+    tracks = [dict(elements(track)) for track in _tracks(file)]
     streams = [t for t in tracks if int.from_bytes(t.get(_TRACK_TYPE, b""), "big") in _STREAM_TYPES]
-    video = dict(_elements(streams[stream].get(_VIDEO, b"")))
+    video = dict(elements(streams[stream].get(_VIDEO, b"")))
     left, top, right, bottom = (int.from_bytes(video.get(name, b""), "big") for name in _CROPS)
     return left, top, right, bottom
 
@@ -90,47 +91,12 @@ def _pixel_crop(file: BinaryIO, stream: int) -> Crop:
 def _tracks(file: BinaryIO) -> Iterator[bytes]:
     """Content of each track entry."""
     while True:
-        name, size = _header(file)
-        if name == _SEGMENT:
+        name, size = read_header(file)
+        if name == SEGMENT:
             continue  # its children follow
         if name == _TRACKS and size is not None and size <= _MAX_TRACKS:
-            yield from (data for child, data in _elements(file.read(size)) if child == _TRACK)
+            yield from (data for child, data in elements(file.read(size)) if child == _TRACK)
             return
         if size is None:
             return
         file.seek(size, 1)
-
-
-def _header(file: BinaryIO) -> tuple[int, int | None]:
-    """ID and size of an EBML element (RFC 8794); size None if it is unknown.
-
-    Raises:
-        ValueError: the file ends, or this is no element.
-    """
-    first = file.read(1)
-    name = int.from_bytes(first + file.read(_length(first) - 1), "big")
-    first = file.read(1)
-    length = _length(first)
-    mask = (1 << 7 * length) - 1
-    size = int.from_bytes(first + file.read(length - 1), "big") & mask
-    return name, None if size == mask else size
-
-
-def _elements(data: bytes) -> Iterator[tuple[int, bytes]]:
-    at = 0
-    while at < len(data):
-        name_length = _length(data[at : at + 1])
-        name = int.from_bytes(data[at : at + name_length], "big")
-        at += name_length
-        length = _length(data[at : at + 1])
-        size = int.from_bytes(data[at : at + length], "big") & ((1 << 7 * length) - 1)
-        at += length
-        yield name, data[at : at + size]
-        at += size
-
-
-def _length(first: bytes) -> int:
-    """Bytes of an ID or a size, by the first bit that is set."""
-    if not first or not first[0]:
-        raise ValueError("not an EBML element")
-    return 9 - first[0].bit_length()

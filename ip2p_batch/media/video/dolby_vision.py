@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from ...errors import SourceError
-from .bmff import boxes, movie_box
+from ..bmff import boxes, movie_box
 
 #: Boxes with the record, by profile: up to 7, 8 to 10, and above.
 _BOXES = (b"dvcC", b"dvvC", b"dvwC")

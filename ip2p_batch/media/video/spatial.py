@@ -18,6 +18,7 @@ import av
 from av.sidedata.sidedata import Type
 
 from ...jobs.video_facts import SpatialFacts
+from ..bmff import file_boxes
 from .pyav import MEDIA_ERRORS, open_input
 from .stream_copy import add_stream
 from .types import InputContainer, OutputContainer, Stream, VideoFrame
@@ -131,38 +132,19 @@ def hide_apple_box(file: BinaryIO) -> None:
     FFmpeg 8 writes both. Its own ``vexu`` has no layout of the views and no pose of the sphere, and
     readers take it instead of Google's boxes.
     """
-    located = _movie_box(file)
-    if located is None:
+    movie = next((box for box in file_boxes(file) if box.kind == b"moov"), None)
+    if movie is None:
         return
-    position, size = located
-    file.seek(position)
-    data = bytearray(file.read(size))
+    file.seek(movie.start)
+    data = bytearray(file.read(movie.stop - movie.start))
     entry = _sample_entry(data)
     if entry is None:
         return
     start, stop = entry[-1] + _ENTRY_HEAD, entry[-1] + _size(data, entry[-1])
     apple = _find(data, start, stop, b"vexu")
     if apple is not None and any(_find(data, start, stop, name) for name in (b"st3d", b"sv3d")):
-        file.seek(position + apple + 4)
+        file.seek(movie.start + apple + 4)
         file.write(b"free")
-
-
-def _movie_box(file: BinaryIO) -> tuple[int, int] | None:
-    """Position and size of the box ``moov`` of a file."""
-    position = 0
-    while True:
-        file.seek(position)
-        head = file.read(16)
-        if len(head) < 8:
-            return None
-        size = int.from_bytes(head[:4], "big")
-        if size == 1:  # a 64-bit size follows the name
-            size = int.from_bytes(head[8:16], "big")
-        if head[4:8] == b"moov":
-            return position, size
-        if size < 8:
-            return None
-        position += size
 
 
 def _with_boxes(file: bytes, boxes: bytes) -> bytes | None:

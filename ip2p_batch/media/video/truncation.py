@@ -6,12 +6,13 @@ Durations in headers cannot answer this: the last frame of a whole file may be o
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import BinaryIO
 
-#: EBML (RFC 8794) and Matroska (RFC 9559) element IDs.
-_EBML, _SEGMENT = 0x1A45DFA3, 0x18538067
+from ..bmff import file_boxes
+from ..ebml import HEADER, SEGMENT, read_header
+
 #: Bytes of a header of an FLV tag, and of the size that follows each tag.
 _FLV_TAG, _FLV_SIZE = 11, 4
 
@@ -37,61 +38,22 @@ def is_truncated(path: Path, container: str) -> bool | None:
 def _bmff(file: BinaryIO, size: int) -> bool | None:
     """ISO/IEC 14496-12: boxes follow each other to the end of the file."""
     fragmented = False
-    for kind, end in _boxes(file, size):
-        if end > size:
+    for box in file_boxes(file):
+        if box.stop > size:
             return True
-        fragmented |= kind == b"moof"
+        fragmented |= box.kind == b"moof"
     # A fragmented file that breaks off between two fragments looks whole.
     return None if fragmented else False
 
 
-def _boxes(file: BinaryIO, size: int) -> Iterator[tuple[bytes, int]]:
-    """Yield type and end of each box at the top level, until one is not readable as such."""
-    start = 0
-    while start + 8 <= size:
-        file.seek(start)
-        length, kind = struct.unpack(">I4s", file.read(8))
-        if length == 1:
-            length = struct.unpack(">Q", file.read(8))[0]
-        if length == 0 or length < 8:  # to the end of the file, or no box
-            return
-        start += length
-        yield kind, start
-
-
 def _matroska(file: BinaryIO, size: int) -> bool | None:
     """RFC 9559: an EBML header, then a segment, whose size may be unknown."""
-    if _element_id(file) != _EBML:
+    name, length = read_header(file)
+    if name != HEADER or length is None:
         return None
-    header = _element_size(file)
-    if header is None:
-        return None
-    file.seek(header, 1)
-    if _element_id(file) != _SEGMENT:
-        return None
-    length = _element_size(file)
-    return None if length is None else file.tell() + length > size
-
-
-def _element_id(file: BinaryIO) -> int:
-    first = file.read(1)
-    return int.from_bytes(first + file.read(_vint_length(first) - 1), "big")
-
-
-def _element_size(file: BinaryIO) -> int | None:
-    """A size as an EBML variable-length integer; None if it is unknown (all bits 1)."""
-    first = file.read(1)
-    length = _vint_length(first)
-    bits = 7 * length
-    value = int.from_bytes(first + file.read(length - 1), "big") & ((1 << bits) - 1)
-    return None if value == (1 << bits) - 1 else value
-
-
-def _vint_length(first: bytes) -> int:
-    """Bytes of a variable-length integer, by the position of the first bit that is set."""
-    if not first or not first[0]:
-        raise ValueError("not a variable-length integer")
-    return 9 - first[0].bit_length()
+    file.seek(length, 1)
+    name, length = read_header(file)
+    return None if name != SEGMENT or length is None else file.tell() + length > size
 
 
 def _riff(file: BinaryIO, size: int) -> bool | None:
