@@ -33,7 +33,8 @@ PriorityOption = Annotated[
     option(
         "--priority",
         metavar="NAME",
-        help=f"Place among the jobs of one broker: {', '.join(PRIORITIES)}.",
+        help="Place among the jobs of one broker.",
+        values=PRIORITIES,
         **choice(PRIORITIES),
         panel=WORKERS,
         default="normal",
@@ -69,8 +70,8 @@ def edit(
 
     Audio, subtitles, chapters and metadata of a video are kept. Images keep their names,
     folders and formats. Several videos are edited one after another, by the same workers. Stop
-    with Ctrl-C; continue with `resume`, or run the same command again. Run
-    again on a folder, a list or several videos, it edits only what is new or changed.
+    with Ctrl-C; continue with `resume`, or run the same command again. On a folder, a list or
+    several videos, a command that is run again edits only what is new or changed.
 
     Examples:
       ip2p-batch edit clip.mp4 "make it a watercolor painting" -o out.mp4

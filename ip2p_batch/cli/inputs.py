@@ -92,8 +92,8 @@ def request_from(
         output=output.output,
         decoding=source.decoding(),
         encoding=output.encoding(),
-        start=output.start,
-        end=output.end,
+        start=source.start,
+        end=source.end,
         overwrite=output.overwrite,
         reads=recipe.reads,
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, get_args, get_type_hints
@@ -27,16 +28,45 @@ METADATA: tuple[str, ...] = get_args(_ENCODING["metadata"])
 PRIORITIES: tuple[str, ...] = get_args(Priority)
 
 
-def option(*names: str, panel: str, help: str, default: str = "", **more: Any) -> Any:
-    """A Typer option whose help ends with its default, if ``default`` describes it."""
-    text = f"{help} [default: {default}]" if default else help
+def option(
+    *names: str, panel: str, help: str, values: Sequence[str] = (), default: str = "", **more: Any
+) -> Any:
+    """A Typer option whose help ends with its values and its default, if it has any.
+
+    Args:
+        values: all that the option takes.
+        default: describes the default value.
+    """
+    facts = [", ".join(values)] if values else []
+    facts += [f"default: {default}"] if default else []
+    text = f"{help} [{'; '.join(facts)}]" if facts else help
     return typer.Option(*names, help=text, rich_help_panel=panel, show_default=False, **more)
 
 
 @dataclass(frozen=True, kw_only=True)
 class SourceOptions(OptionGroup):
-    """How a source is read."""
+    """Which part of a source is edited, and how it is read."""
 
+    start: Annotated[
+        float | None,
+        option(
+            "--start",
+            metavar="TIME",
+            parser=seconds,
+            help="Edit a video from this time on: seconds, MM:SS or HH:MM:SS.fff.",
+            panel=SOURCE,
+        ),
+    ] = None
+    end: Annotated[
+        float | None,
+        option(
+            "--end",
+            metavar="TIME",
+            parser=seconds,
+            help="Edit a video up to this time.",
+            panel=SOURCE,
+        ),
+    ] = None
     stream: Annotated[
         int | None,
         option(
@@ -48,16 +78,17 @@ class SourceOptions(OptionGroup):
             default="the one flagged as default, then the one with the largest frames",
         ),
     ] = None
-
     deinterlace: Annotated[
         str,
         option(
             "--deinterlace",
-            help="Interlaced video: auto makes frames flagged as interlaced progressive (bwdif),"
-            " ivtc restores the film frames of telecined video (24 of 30), off keeps the fields.",
+            metavar="NAME",
+            help="Interlaced video. `auto` makes frames flagged as interlaced progressive (bwdif),"
+            " `ivtc` restores the film frames of telecined video (24 of 30), `off` keeps the"
+            " fields.",
+            values=DEINTERLACING,
             panel=SOURCE,
             default="auto",
-            metavar="|".join(DEINTERLACING),
             **choice(DEINTERLACING),
         ),
     ] = "auto"
@@ -65,11 +96,12 @@ class SourceOptions(OptionGroup):
         str,
         option(
             "--hdr",
-            help="HDR video (PQ, HLG): tonemap gives SDR (BT.709, tone curve of BT.2390), keep"
+            metavar="NAME",
+            help="HDR video (PQ, HLG). `tonemap` gives SDR (BT.709, tone curve of BT.2390), `keep`"
             " applies the edit to the HDR frames.",
+            values=HDR_CHOICES,
             panel=SOURCE,
             default="tonemap",
-            metavar="|".join(HDR_CHOICES),
             **choice(HDR_CHOICES),
         ),
     ] = "tonemap"
@@ -112,37 +144,18 @@ class OutputOptions(OptionGroup):
             panel=OUTPUT,
         ),
     ] = False
-    start: Annotated[
-        float | None,
-        option(
-            "--start",
-            metavar="TIME",
-            parser=seconds,
-            help="Edit a video from this time on: seconds, MM:SS or HH:MM:SS.fff.",
-            panel=OUTPUT,
-        ),
-    ] = None
-    end: Annotated[
-        float | None,
-        option(
-            "--end",
-            metavar="TIME",
-            parser=seconds,
-            help="Edit a video up to this time.",
-            panel=OUTPUT,
-        ),
-    ] = None
     codec: Annotated[
         str | None,
         option(
             "--codec",
             metavar="NAME",
-            help=f"Video codec: {', '.join(CODECS)}. ffv1 and qtrle are lossless; nvenc needs an"
-            " NVIDIA GPU.",
+            help="Video codec. `ffv1` and `qtrle` are lossless; those of `nvenc` need an NVIDIA"
+            " GPU.",
+            values=CODECS,
             **choice(CODECS),
             panel=OUTPUT,
-            default="by the output's suffix: h264; av1 for .webm; with transparency prores for"
-            " .mov, vp9 for .webm, ffv1 for .mkv",
+            default="h264, hevc with --hdr keep, av1 in .webm, dnxhr in .mxf, ffv1 in .avi; for"
+            " transparent video prores in .mov, vp9 in .webm, ffv1 in .mkv",
         ),
     ] = None
     pix_fmt: Annotated[
@@ -172,8 +185,9 @@ class OutputOptions(OptionGroup):
         option(
             "--audio",
             metavar="NAME",
-            help=f"Sound of a video: {', '.join(AUDIO)}. auto copies it, or converts it to FLAC "
-            "(PCM in .mov, Opus in .webm) where the container cannot hold it.",
+            help="Sound of a video. `auto` copies it, and converts it to FLAC (PCM in .mov, Opus in"
+            " .webm) if the container cannot hold it; `none` leaves it out.",
+            values=AUDIO,
             **choice(AUDIO),
             panel=OUTPUT,
             default="auto",
@@ -184,7 +198,8 @@ class OutputOptions(OptionGroup):
         option(
             "--format",
             metavar="NAME",
-            help=f"Image format: {', '.join(FORMATS)}.",
+            help="Image format.",
+            values=FORMATS,
             **choice(FORMATS, {"jpg": "jpeg", "tif": "tiff"}),
             panel=OUTPUT,
             default="the source image's; JPEG for HEIC, PNG for JPEG XL, JPEG 2000 and GIF",
@@ -197,7 +212,7 @@ class OutputOptions(OptionGroup):
             min=1,
             max=100,
             metavar="N",
-            help="Quality of JPEG, WebP and AVIF images.",
+            help="Quality of JPEG, WebP and AVIF images; higher is better.",
             panel=OUTPUT,
             default="the source's from JPEG to JPEG, at least 75; else JPEG 95, WebP 92, AVIF 85",
         ),
@@ -207,7 +222,8 @@ class OutputOptions(OptionGroup):
         option(
             "--metadata",
             metavar="NAME",
-            help="Metadata of the source to keep: all, no-gps (all but coordinates) or none.",
+            help="Metadata of the source to keep. `no-gps` leaves out coordinates.",
+            values=METADATA,
             **choice(METADATA),
             panel=OUTPUT,
             default="all",
@@ -219,17 +235,17 @@ class OutputOptions(OptionGroup):
             "--embed-recipe/--no-embed-recipe",
             help="Record the recipe in each image.",
             panel=OUTPUT,
-            default="embed-recipe",
+            default="on",
         ),
     ] = True
     mark_ai: Annotated[
         bool,
         option(
             "--mark-ai/--no-mark-ai",
-            help="State in XMP that a result was edited with AI (IPTC DigitalSourceType)."
-            " Images except BMP, MP4 and MOV videos have a place for it.",
+            help="State in the metadata of images (except BMP) and of MP4 and MOV videos that they"
+            " were edited with AI (IPTC DigitalSourceType, in XMP).",
             panel=OUTPUT,
-            default="mark-ai",
+            default="on",
         ),
     ] = True
 
