@@ -66,7 +66,7 @@ def test_a_folder_is_edited_and_failed_images_are_listed_with_the_reason(catalog
     ]
     assert "2 images" in text
     assert "edited at 128x88, detail from the source" in text
-    assert "2 of 4 failed" in text
+    assert "2 of 4 images failed" in text
     for name in ("text.jpg", "zero.png"):
         assert name in text
     # All results exist now: the same command skips them and names --overwrite.

@@ -67,9 +67,10 @@ def test_two_files_without_an_instruction_name_the_last_one():
 def test_an_instruction_that_begins_with_a_dash_has_a_hint():
     done = run("edit", "a.jpg", "-20 degrees")
     assert done.exit_code == 2
-    assert 'If "-20 degrees" is the instruction, put -- before the inputs.' in done.output
+    hint = " ".join(done.output.split())
+    assert 'If "-20 degrees" is the instruction, write the options first, then --, the' in hint
     assert "-20 degrees" not in run("edit", "--", "a.jpg", "-20 degrees").output
-    assert "put --" not in run("edit", "a.jpg", "--unknown").output
+    assert "then --" not in run("edit", "a.jpg", "--unknown").output
 
 
 def test_the_usage_shows_several_inputs_and_one_instruction():

@@ -74,6 +74,7 @@ def test_a_plan_of_a_folder_names_excluded_images_and_the_reasons(catalog, tmp_p
     assert done.exit_code == 0, done.output
     assert "2 images" in done.stdout
     assert "broken.jpg" in done.stdout
+    assert "1 of 3 images cannot be edited" in done.stderr
     assert not (tmp_path / "out").exists()
 
 
@@ -89,6 +90,12 @@ def test_a_plan_of_images_counts_them_by_edit_size(catalog, tmp_path):
     assert done.exit_code == 0, done.output
     assert "edit      3 images at up to 128 px (auto), detail from the source\n" in done.stdout
     assert "          1 image at 64 px, 2 images at 128 px\n" in done.stdout
+
+
+def test_the_identity_model_needs_no_memory_of_its_own(catalog):
+    done = run(catalog / "a.png", "copy", "-m", "identity", "-n", "1")
+    assert "memory    little: the identity model copies frames\n" in done.stdout
+    assert "1 step," in done.stdout
 
 
 def test_a_size_above_the_training_size_gets_a_hint(catalog, tmp_path):

@@ -4,6 +4,7 @@ import io
 import json
 from typing import get_args
 
+import msgspec
 import pytest
 
 from ip2p_batch.cli import formatting, report
@@ -45,7 +46,7 @@ def test_progress_lines_are_at_least_ten_seconds_apart_with_speed_and_remaining_
         reporter(progress(20 + second))
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 3
-    assert lines[-1] == "editing: 50/100 (50 %) frames, 1.00 frames/s, 0:50 left"
+    assert lines[-1] == "editing: 50/100 frames (50 %), 1.00 frames/s, 0:50 left"
 
 
 def test_plain_lines_name_each_planning_stage_once(capsys):
@@ -76,7 +77,7 @@ def test_the_summary_has_output_speed_and_failures(capsys):
         "out.mp4: 96 images in 49.0 s (2.00 images/s)",
         "edited at 256x144 (auto), detail from the source",
         "2 images skipped: the output exists",
-        "2 of 98 failed:",
+        "2 of 98 images failed:",
         "  a/b.jpg: it is empty",
         "  c.png: not an image",
     ]
@@ -107,7 +108,7 @@ def test_loading_does_not_count_for_the_remaining_time(capsys):
     for second in (100, 101, 111):  # a minute and more of loading, then a frame a second
         clock.now = float(second)
         reporter(progress(second - 99))
-    assert capsys.readouterr().err == "editing: 12/100 (12 %) frames, 1.00 frames/s, 1:28 left\n"
+    assert capsys.readouterr().err == "editing: 12/100 frames (12 %), 1.00 frames/s, 1:28 left\n"
 
 
 def test_a_warning_is_printed_once(capsys):
@@ -283,3 +284,12 @@ def test_json_has_a_line_for_each_warning_of_the_result(capsys):
         ("warning", "3 images: no EXIF"),
         ("done", ""),
     ]
+
+
+def test_one_failure_of_one_image_is_said_in_the_singular(capsys):
+    for reporter in (Reporter(), LinesReporter()):
+        reporter.noun = "image"
+        reporter.result(msgspec.structs.replace(RESULT, frames=0, failed=(("a.jpg", "empty"),)))
+    captured = capsys.readouterr()
+    assert captured.err.startswith("error: a.jpg: empty\nerror: 1 image failed.\n")
+    assert "1 image failed:\n  a.jpg: empty\n" in captured.out

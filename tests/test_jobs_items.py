@@ -171,11 +171,26 @@ def test_a_table_that_cannot_be_written_is_a_warning(tmp_path):
 
 def test_texts_with_commas_quotes_and_lines_return_unchanged(tmp_path):
     text = 'snow, "deep"\nand white'
-    row = ItemStatus(source="/in/ä,b.png", output="/out/ä,b.png", state="done", instruction=text)
     path = table_path(tmp_path / "out")
-    assert write_table([row], path, Path("/out"), []) == ""
-    (read,) = table(path)
-    assert (read["path"], read["output"], read["instruction"]) == ("/in/ä,b.png", "ä,b.png", text)
+    for name in ("ä,b.png", "line\nfeed.png", "carriage\rreturn.png", 'quote".png'):
+        row = ItemStatus(
+            source=f"/in/{name}", output=f"/out/{name}", state="done", instruction=text
+        )
+        assert write_table([row], path, Path("/out"), []) == ""
+        (read,) = table(path)
+        assert (read["path"], read["output"]) == (f"/in/{name}", name)
+        assert read["instruction"] == text
+
+
+@pytest.mark.parametrize("name", ["carriage\rreturn.png", "line\nfeed.png", " space.png"])
+def test_a_table_with_unusual_names_edits_nothing_again(folder, tmp_path, settings, name):
+    (folder / "a.png").rename(folder / name)
+    (folder / "broken.jpg").unlink()
+    out = tmp_path / "out"
+    job = create(folder, out, settings)
+    run(job)
+    again = create(table_path(out), out, settings)
+    assert states(read_items(again)) == {name: "skipped", "b.png": "skipped"}
 
 
 def test_the_columns_of_a_list_are_those_that_lists_may_have():

@@ -171,3 +171,21 @@ def test_a_refused_output_leaves_every_source_as_it_was(source, tmp_path, settin
             settings,
         )
     assert {p: p.read_bytes() for p in source.rglob("*.png")} == before
+
+
+@pytest.mark.parametrize("name", ["x" * 300 + ".png", "deep/" * 1000 + "a.png", "x" * 300])
+def test_an_output_whose_name_is_too_long_is_one_error(source, name):
+    for sources in (source / "a.png", source):
+        with pytest.raises(OutputError, match="cannot be written: File name too long"):
+            prepare(sources, source.parent / "other" / name)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="the superuser may search every folder")
+def test_an_output_in_a_folder_that_may_not_be_searched_is_one_error(source):
+    locked = source.parent / "other"
+    locked.chmod(0)
+    try:
+        with pytest.raises(OutputError, match="cannot be written: Permission denied"):
+            prepare(source / "a.png", locked / "a.png")
+    finally:
+        locked.chmod(0o700)

@@ -58,9 +58,12 @@ def plural(count: int, noun: str) -> str:
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
-def progress(done: int, total: int) -> str:
-    """``12/40 (30 %)``; only ``12`` if the total is not known."""
-    return f"{done}/{total} ({100 * done // total} %)" if total else str(done)
+def progress(done: int, total: int, noun: str = "") -> str:
+    """``12/40 (30 %)``, with a noun ``12/40 frames (30 %)``; ``12`` if the total is not known."""
+    if not total:
+        return plural(done, noun) if noun else str(done)
+    counted = f"/{plural(total, noun)}" if noun else f"/{total}"
+    return f"{done}{counted} ({100 * done // total} %)"
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:

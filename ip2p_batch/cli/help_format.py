@@ -61,8 +61,8 @@ class Command(TyperCommand):
         except _UsageError as error:
             if dashed is not None:
                 error.message = (
-                    f'{error.message.removesuffix(".")}. If "{dashed}" is the instruction, put --'
-                    " before the inputs."
+                    f'{error.message.removesuffix(".")}. If "{dashed}" is the instruction, write'
+                    " the options first, then --, the inputs and the instruction."
                 )
             raise
         return parsed

@@ -245,7 +245,7 @@ def details(job: JobStatus) -> list[str]:
         ("job", job.id),
         ("state", job.state),
         ("priority", job.priority),
-        ("done", f"{formatting.progress(job.done, job.total)} frames or images"),
+        ("done", formatting.progress(job.done, job.total, job.noun)),
         (
             "chunks",
             f"{job.chunks_done}/{job.chunks_total} in {formatting.plural(job.waves, 'wave')}",

@@ -147,9 +147,10 @@ def _tile_pass(prepared: PreparedJob) -> str:
     drawn = counts[-1] * options.size**2 * options.steps(steps)
     factor = drawn / (math.prod(prepared.plan.size) * steps)
     most = "up to" if len(counts) > 1 else "about"
+    of_all = formatting.plural(steps, "step")
     return (
         f"{tiles} tiles of {options.size}x{options.size} pixels for each {job.source.noun},"
-        f" {options.steps(steps)} of {steps} steps each:\n{most} {factor:.0f} times the work of the"
+        f" {options.steps(steps)} of {of_all} each:\n{most} {factor:.0f} times the work of the"
         " edit itself"
     )
 
@@ -170,8 +171,9 @@ def _edit(prepared: PreparedJob, noun: str) -> str:
     method = plan.edit_method(recipe)
     size = f" {formatting.edit_method(method)}" if method is not None else ""
     lines = [f"{formatting.plural(plan.frames, noun)}{size}", *_sizes(prepared)]
+    steps = formatting.plural(recipe.num_inference_steps, "step")
     lines += [
-        f"model {recipe.model}, {recipe.scheduler}, {recipe.num_inference_steps} steps,"
+        f"model {recipe.model}, {recipe.scheduler}, {steps},"
         f" s_T {recipe.guidance_scale:g}, s_I {recipe.image_guidance_scale:g},",
         f"seed {recipe.seed}, carryover {recipe.carryover:g},"
         f" {formatting.plural(recipe.anchors, 'anchor')}",
@@ -213,9 +215,10 @@ def _video(facts: VideoFacts) -> str:
         if facts.sar[0] != facts.sar[1]
         else ""
     )
+    frames = formatting.plural(facts.frames, "frame")
     return (
         f"{facts.width}x{facts.height}{_orientation(facts)}{sar}{_fields(facts)},"
-        f" {facts.frames} frames, {rate:.5g} fps, {formatting.duration(facts.duration)},"
+        f" {frames}, {rate:.5g} fps, {formatting.duration(facts.duration)},"
         f" {facts.codec} in {facts.container}"
     )
 
@@ -243,7 +246,8 @@ def _shots(plan: Plan, facts: VideoFacts) -> str:
     lines = [str(len(plan.shots))]
     for shot in plan.shots[:LISTED]:
         at = f"  from {formatting.duration(shot.start / rate)}" if rate else ""
-        lines.append(f"[{shot.start}, {shot.stop})  {shot.stop - shot.start} frames{at}")
+        frames = formatting.plural(shot.stop - shot.start, "frame")
+        lines.append(f"[{shot.start}, {shot.stop})  {frames}{at}")
     return "\n".join(lines + _more(len(plan.shots)))
 
 
@@ -269,6 +273,8 @@ def _memory(prepared: PreparedJob) -> str:
     lines = []
     for name, gpu in (("GPU", True), ("CPU", False)):
         need = memory(recipe, *_largest_input(prepared), gpu=gpu)
+        if recipe.model == "identity":
+            return "little: the identity model copies frames"
         if need is None:
             return f"unknown: {recipe.model} is not on this machine"
         batch = max(1, recipe.batch_size)

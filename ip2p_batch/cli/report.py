@@ -15,7 +15,7 @@ from ..jobs.records import Result
 from . import formatting, terminal
 from .exits import print_error, warn
 from .options import ReportOptions
-from .summary import Run, attempted, summary_lines
+from .summary import Run, failed_line, summary_lines
 
 #: Seconds between two progress lines without a terminal.
 LINE_SECONDS = 10.0
@@ -52,7 +52,7 @@ class Reporter:
         """Print the summary of a finished job."""
         self._name_all(result.failed)
         if result.failed:
-            print_error(f"{len(result.failed)} of {attempted(result)} {self.noun}s failed.")
+            print_error(failed_line(result, self.noun))
 
     def end(self, summary: Sequence[str], failed: Sequence[tuple[str, str]]) -> None:
         """Print the end of a command with several jobs.
@@ -182,12 +182,13 @@ class LinesReporter(Reporter):
         since, before = self._begun
         fps = (event.done - before) / (now - since) if now > since else 0.0
         left = formatting.duration((event.total - event.done) / fps if fps else None)
-        done = formatting.progress(event.done, event.total)
         if event.kind == "training":
+            done = formatting.progress(event.done, event.total)
             loss = f", {event.message}" if event.message else ""
             self.print_line(f"{event.stage}: {done}, {fps:.2f} steps/s, {left} left{loss}")
         else:
-            self.print_line(f"editing: {done} {self.noun}s, {fps:.2f} {self.noun}s/s, {left} left")
+            done = formatting.progress(event.done, event.total, self.noun)
+            self.print_line(f"editing: {done}, {fps:.2f} {self.noun}s/s, {left} left")
 
 
 class BarReporter(LinesReporter):

@@ -51,7 +51,7 @@ def describe_video(score: Score, clip_scores: ClipScores | None) -> list[str]:
     if clip_scores is not None:
         rows += _clip_rows(clip_scores)
     cuts = formatting.plural(len(score.cuts), "cut")
-    head = f"{score.frames} frames at {score.width}x{score.height}, {cuts}"
+    head = f"{formatting.plural(score.frames, 'frame')} at {score.width}x{score.height}, {cuts}"
     return [head, "", *formatting.table(_HEAD, rows)]
 
 
@@ -101,4 +101,4 @@ def _clip_rows(scores: ClipScores) -> Iterator[Row]:
         ("CLIP: direction", scores.directional_similarity),
     ):
         if value is not None:
-            yield name, f"{value:.3f}", f"over {scores.frames} frames"
+            yield name, f"{value:.3f}", f"over {formatting.plural(scores.frames, 'frame')}"

@@ -33,9 +33,17 @@ def summary_lines(result: Result, noun: str, run: Run | None = None) -> list[str
     if result.skipped:
         lines.append(f"{formatting.plural(result.skipped, noun)} skipped: the output exists")
     if result.failed:
-        lines.append(f"{len(result.failed)} of {attempted(result)} failed:")
+        lines.append(failed_line(result, noun).rstrip(".") + ":")
         lines += [f"  {path}: {reason}" for path, reason in result.failed]
     return lines
+
+
+def failed_line(result: Result, noun: str) -> str:
+    """``2 of 98 images failed.``, or ``1 image failed.`` where none was edited."""
+    failed = len(result.failed)
+    if not result.frames:
+        return f"{formatting.plural(failed, noun)} failed."
+    return f"{failed} of {formatting.plural(attempted(result), noun)} failed."
 
 
 def _pace(result: Result, noun: str, run: Run | None) -> str:
@@ -46,6 +54,8 @@ def _pace(result: Result, noun: str, run: Run | None) -> str:
     if run is None:
         return f"{everything}, {_elapsed(result.seconds)} of work"
     now = attempted(result) - run.before
+    if now <= 0:  # only what follows the last frame was left to do
+        return f"{everything}, all by earlier runs"
     rate = f"({now / run.seconds:.2f} {noun}s/s)" if run.seconds > 0 else ""
     if run.before <= 0:
         return f"{everything} in {_elapsed(run.seconds)} {rate}".rstrip()

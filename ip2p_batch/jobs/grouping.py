@@ -1,4 +1,4 @@
-"""Group equal messages about many files into one line each."""
+"""Count nouns, and group equal messages about many files into one line each."""
 
 from __future__ import annotations
 
@@ -7,6 +7,11 @@ from collections.abc import Iterable
 
 #: Names that a line lists; the rest is counted.
 _NAMED = 2
+
+
+def counted(count: int, noun: str) -> str:
+    """``1 frame``, ``2 frames``."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
 def grouped(pairs: Iterable[tuple[str, str]], noun: str) -> list[str]:

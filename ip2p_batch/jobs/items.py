@@ -130,12 +130,19 @@ def write_csv(rows: Iterable[ItemStatus], file: TextIO, base: Path) -> None:
         base: folder of the results; outputs inside are written relative to it.
     """
     writer = csv.writer(file, lineterminator="\n")
+    # Python 3.11 does not quote a carriage return, which ends a line for every reader.
+    quoting = csv.writer(file, lineterminator="\n", quoting=csv.QUOTE_ALL)
     writer.writerow([*LIST_COLUMNS, *STATE_COLUMNS])
     start = os.path.join(base, "")  # noqa: PTH118 - text
     for row in rows:
         own = [getattr(row, name) for name in LIST_COLUMNS[2:]]
         state = [getattr(row, name) for name in STATE_COLUMNS]
-        writer.writerow([row.source, row.output.removeprefix(start), *own, *state])
+        output = row.output.removeprefix(start)
+        if output != output.strip():  # lists are read without spaces around names
+            output = f"./{output}"
+        cells = [row.source, output, *own, *state]
+        has_return = any(isinstance(cell, str) and "\r" in cell for cell in cells)
+        (quoting if has_return else writer).writerow(cells)
 
 
 def table_path(output: Path) -> Path:

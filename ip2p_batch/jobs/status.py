@@ -12,7 +12,7 @@ from ..settings import Settings
 from .activity import is_led, running_heartbeats
 from .compatibility import mismatch_message
 from .folder import JobFolder
-from .plan import Plan
+from .plan import ASSEMBLY, Plan
 from .records import ComputeProfile, EditMethod, Receipt, Result, WorkerInfo
 from .spec import Job, Priority
 
@@ -38,6 +38,7 @@ class JobStatus(msgspec.Struct, frozen=True, kw_only=True):
         edit: edit size and method; None where nothing is to be edited.
         priority: among the jobs of one broker.
         done, total: frames or images. ``done`` includes those that heartbeats report.
+        noun: what they count: ``frame`` or ``image``.
         created: when the job was planned, in seconds since the epoch.
         started: when the first chunk was started, in seconds since the epoch; None before that.
         fps: frames per second over the last finished chunks of a running job, or over the whole of
@@ -58,6 +59,7 @@ class JobStatus(msgspec.Struct, frozen=True, kw_only=True):
     priority: Priority
     done: int
     total: int
+    noun: str
     waves: int
     chunks_done: int
     chunks_total: int
@@ -87,7 +89,9 @@ def read_status(folder: JobFolder) -> JobStatus:
     frames_by_chunk = plan.frames_by_chunk
     in_progress = sum(min(c.done, frames_by_chunk.get(c.chunk, 0)) for c in heartbeats)
     done = sum(frames_by_chunk.get(chunk_id, 0) for chunk_id in finished) + in_progress
-    lines = [f"chunk {f.chunk}: {f.message}" for f in failures]
+    lines = [
+        f.message if f.chunk == ASSEMBLY else f"chunk {f.chunk}: {f.message}" for f in failures
+    ]
     lines += _failed_images(folder, plan, finished)
     state: State = "waiting"
     if (superseded := folder.superseded) is not None:
@@ -115,6 +119,7 @@ def read_status(folder: JobFolder) -> JobStatus:
         priority=job.priority,
         done=done,
         total=plan.frames,
+        noun=job.source.noun,
         waves=plan.waves,
         chunks_done=len(in_order),
         chunks_total=len(plan.chunks),
@@ -165,6 +170,7 @@ def _ended(folder: JobFolder, job: Job, plan: Plan, result: Result) -> JobStatus
         priority=job.priority,
         done=plan.frames,
         total=plan.frames,
+        noun=job.source.noun,
         waves=plan.waves,
         chunks_done=len(plan.chunks),
         chunks_total=len(plan.chunks),

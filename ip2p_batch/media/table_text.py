@@ -52,7 +52,9 @@ def decode_text(data: bytes) -> tuple[str, str]:
 
 
 def _with_line_feeds(text: str) -> str:
-    return text.replace("\r\n", "\n").replace("\r", "\n")
+    """The text with line feeds as ends of lines; a carriage return in a quoted cell stays."""
+    text = text.replace("\r\n", "\n")
+    return text if "\n" in text else text.replace("\r", "\n")
 
 
 def _without_mark(data: bytes) -> str:

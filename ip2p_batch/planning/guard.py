@@ -68,11 +68,22 @@ def _is_below(folder: str, own: Path) -> bool:
 
 
 def check_output(source: Path, output: Path) -> None:
-    """Refuse an output that is the source itself.
+    """Refuse an output that is the source itself, or whose name cannot be used.
 
     Raises:
-        OutputError: it is, under this or another name.
+        OutputError: it is, under this or another name; the name is too long; one of its folders
+            may not be searched.
     """
+    try:
+        os.lstat(output)
+    except (FileNotFoundError, NotADirectoryError):
+        pass
+    except OSError as error:
+        raise OutputError(
+            f"{printable(output)} cannot be written: {error.strerror}.",
+            path=output,
+            hint="Choose another name with -o.",
+        ) from None
     same = output == source or (file_id(output) is not None and file_id(output) == file_id(source))
     if same:
         by_name = "" if output == source else f", {source}"

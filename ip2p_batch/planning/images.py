@@ -12,7 +12,7 @@ import msgspec
 
 from ..errors import OutputError, SourceError
 from ..jobs.coding import Decoding, Encoding
-from ..jobs.grouping import grouped
+from ..jobs.grouping import counted, grouped
 from ..jobs.history import History
 from ..jobs.spec import Item, Job
 from ..media.images import listing
@@ -51,7 +51,10 @@ def list_images(
         videos = " It contains videos: ip2p_batch.edit_many() edits them." if listed.videos else ""
         raise no_images(path, listed, videos)
     if listed.videos:
-        note = f"Left out: {len(listed.videos)} videos; ip2p_batch.edit_many() edits them, too."
+        note = (
+            f"Left out: {counted(len(listed.videos), 'video')}; ip2p_batch.edit_many() edits"
+            " videos, too."
+        )
         return msgspec.structs.replace(listed, notes=(note, *listed.notes))
     return listed
 
@@ -59,10 +62,11 @@ def list_images(
 def no_images(path: Path, listed: Listing, more: str = "") -> SourceError:
     """The error for a folder or list without images; it has what was left out."""
     notes = "".join(f" {note}" for note in listed.notes)
+    in_folder = "Files are found by their suffixes, in all subfolders."
     return SourceError(
         f"{path} contains no images{'' if more else ' or videos'}.{more}{notes}",
         path=path,
-        hint="Files are found by their suffixes, in all subfolders.",
+        hint=in_folder if path.is_dir() else "Add a row for each image, with its path.",
     )
 
 
@@ -85,7 +89,7 @@ def nothing_to_edit(path: Path, failed: Sequence[Item]) -> SourceError:
     if len(failed) == 1 and first.source == str(path):
         return SourceError(f"{path}: {first.error}.", path=path, hint="Check the file.")
     reasons = "; ".join(f"{item.source}: {item.error}" for item in failed[:_LISTED])
-    more = f" ({len(failed)} images have errors)" if len(failed) > 1 else ""
+    more = f" ({len(failed)} images have errors)" if len(failed) > _LISTED else ""
     return SourceError(
         f"Nothing in {path} can be edited: {reasons}{more}.",
         path=path,
@@ -113,9 +117,10 @@ def image_warnings(items: Sequence[Item], notes: Sequence[str] = ()) -> list[str
     warnings = [*notes, *_other_formats(items)]
     if failed:
         kinds = grouped(failed, "images")
-        more = f"; and {len(kinds) - _REASONS} other reasons" if len(kinds) > _REASONS else ""
+        others = len(kinds) - _REASONS
+        more = f"; and {counted(others, 'other reason')}" if others > 0 else ""
         warnings.append(
-            f"{len(failed)} of {len(items)} images cannot be edited: "
+            f"{len(failed)} of {counted(len(items), 'image')} cannot be edited: "
             f"{'; '.join(kinds[:_REASONS])}{more}."
         )
     return warnings

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import msgspec
 
+from ..jobs.grouping import counted
 from ..jobs.history import FindHistory, History, is_same_source
 from ..jobs.publications import Publication
 from ..jobs.spec import Item, Job
@@ -116,7 +117,8 @@ def _settled(item: Item, finding: Finding | None, stamp: str) -> Item:
 
 def _note(finding: Finding, outputs: Sequence[str], noun: str) -> str:
     count = len(outputs)
-    what = f"1 {noun}" if count == 1 else f"{count} {noun}s"
+    what = counted(count, noun)
+    it = "it" if count == 1 else "them"
     names = [os.path.basename(output) for output in outputs[:_NAMED]]  # noqa: PTH119
     listed = ", ".join(names) + (f" and {count - _NAMED} more" if count > _NAMED else "")
     if finding is Finding.UP_TO_DATE:
@@ -124,10 +126,10 @@ def _note(finding: Finding, outputs: Sequence[str], noun: str) -> str:
     if finding is Finding.STALE:
         return f"{what} made anew: the recipe or the source changed since."
     if finding is Finding.CHANGED:
-        return f"{what} left alone: changed by hand since (--overwrite replaces them): {listed}."
+        return f"{what} left alone: changed by hand since (--overwrite replaces {it}): {listed}."
     return (
         f"{what} skipped: the output exists, and no known job wrote it (--overwrite replaces"
-        f" it): {listed}."
+        f" {it}): {listed}."
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -125,7 +126,8 @@ def _output_folder(request: EditRequest) -> Path | None:
         return None
     output = absolute_path(request.output)
     is_named_as_file = output.suffix.lower() in (*SUFFIXES, *VIDEO_SUFFIXES)
-    if output.is_dir() or not (output.exists() or is_named_as_file):
+    exists = os.path.lexists(output)  # no error for names that cannot be used
+    if os.path.isdir(output) or not (exists or is_named_as_file):  # noqa: PTH112
         return output
     raise OutputError(
         f"{output} is a file, and several sources need a folder for their results.",

@@ -13,6 +13,7 @@ from ..execution.assemble import assemble
 from ..jobs.activity import claim
 from ..jobs.events import Event
 from ..jobs.folder import JobFolder
+from ..jobs.grouping import counted
 from ..jobs.history import read_history
 from ..jobs.plan import Plan
 from ..jobs.registry import job_path, register
@@ -128,14 +129,10 @@ def _write_folder(
 
 def _planned(plan: Plan, *, unfinished: bool) -> str:
     noun = "frame" if plan.shots else "image"
-    text = f"{_count(plan.frames, noun)} in {_count(len(plan.chunks), 'chunk')}"
+    text = f"{counted(plan.frames, noun)} in {counted(len(plan.chunks), 'chunk')}"
     if plan.shots:
-        text += f" of {_count(len(plan.shots), 'shot')}"
+        text += f" of {counted(len(plan.shots), 'shot')}"
     return f"continuing with {text}" if unfinished else text
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def _is_unfinished(folder: JobFolder, request: EditRequest) -> bool:

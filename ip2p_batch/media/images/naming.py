@@ -93,7 +93,7 @@ def ignores_case(path: Path) -> bool:
     Compares the nearest folder that exists with its name in other letters; writes nothing.
     """
     for folder in (path, *path.parents):
-        if folder.exists():
+        if os.path.exists(folder):  # noqa: PTH110 - False for names that cannot be used
             other = folder.with_name(folder.name.swapcase()) if folder.name else folder
             if other.name == folder.name:
                 continue  # no letters: the folder above is on the same disk, as a rule

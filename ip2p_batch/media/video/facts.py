@@ -10,6 +10,7 @@ import msgspec
 
 from ...errors import SourceError
 from ...jobs.coding import Decoding
+from ...jobs.grouping import counted
 from ...jobs.video_facts import VideoFacts
 from . import color
 from .alpha import announces_alpha, frame_has_alpha
@@ -122,13 +123,13 @@ def scanned_facts(
     cut_off = round(ending.missing_seconds * float(rate))
     notes = [*draft.notes, *_timestamp_notes(timing, rate)]
     if timing.undecoded:
-        notes.append(
-            f"{timing.undecoded} frames are damaged and do not decode; the others are edited."
-        )
+        frames = counted(timing.undecoded, "damaged frame")
+        notes.append(f"Left out: {frames}, not decodable; the others are edited.")
     if cut_off:
         notes.append(
-            f"The file is truncated: about {cut_off} frames ({ending.missing_seconds:.1f} s) at "
-            f"its end are missing; {len(pts)} frames are edited."
+            f"The file is truncated: its end lacks about "
+            f"{counted(cut_off, 'frame')} ({ending.missing_seconds:.1f} s); the result has "
+            f"{counted(len(pts), 'frame')}."
         )
     notes += _content_notes(draft, scan, timing) + _color_notes(draft, scan, timing, path)
     return msgspec.structs.replace(
@@ -151,7 +152,7 @@ def _timestamp_notes(timing: FrameTiming, rate: Fraction) -> list[str]:
     fix = f"`{retime_command(rate)}` gives each frame its own time"
     if timing.repeated:
         return [
-            f"{timing.repeated} frames repeat the timestamp of another frame and are left out; "
+            f"Left out: {counted(timing.repeated, 'frame')} with the timestamp of another frame; "
             f"{fix}."
         ]
     if timing.restarts:
@@ -165,7 +166,7 @@ def _content_notes(draft: VideoFacts, scan: Scan, timing: FrameTiming) -> list[s
     """Notes on what editing does not keep or handle."""
     notes = []
     if scan.damaged:
-        notes.append(f"{scan.damaged} frames are damaged and may show artifacts.")
+        notes.append(f"{counted(scan.damaged, 'damaged frame')} may show artifacts.")
     if len(scan.sizes) > 1:
         notes.append(
             "The frame size changes within the video; all frames are scaled to the first size, "
