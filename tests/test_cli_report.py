@@ -95,6 +95,14 @@ def test_the_summary_of_a_continued_job_counts_what_this_run_did(capsys):
     assert first == "out.mp4: 96 frames, 40 of them in this run, in 20.0 s (2.00 frames/s)"
 
 
+def test_a_run_that_only_joins_the_segments_states_no_pace(capsys):
+    reporter = LinesReporter(Clock())
+    reporter(Event(kind="started"))
+    reporter(progress(98))
+    reporter.result(RESULT)
+    assert capsys.readouterr().out.startswith("out.mp4: 96 frames, all by earlier runs\n")
+
+
 def test_the_summary_of_a_job_that_had_ended_states_its_work(capsys):
     LinesReporter().result(RESULT)
     assert capsys.readouterr().out.startswith("out.mp4: 96 frames, 48.0 s of work\n")
