@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from ..errors import SourceError
+from ..storage.publish import content_stamp
 from .images.animation import is_animation
 from .images.formats import READ_ONLY, SUFFIXES, UNSUPPORTED
 from .table import TABLES
@@ -51,8 +52,8 @@ def classify_source(path: Path) -> SourceKind:
     return "video"
 
 
-def file_stamp(path: Path) -> str:
-    """Size and modification time of a file as ``SIZE:NANOSECONDS``, to detect a replaced source.
+def source_stamp(path: Path) -> str:
+    """Size and modification time of a source, to detect that it was replaced.
 
     Raises:
         SourceError: the file system does not give them.
@@ -61,4 +62,4 @@ def file_stamp(path: Path) -> str:
         status = path.stat()
     except OSError as error:
         raise SourceError(f"{path}: {describe_error(error)}.", path=path, hint=_NAME_HINT) from None
-    return f"{status.st_size}:{status.st_mtime_ns}"
+    return content_stamp(status)

@@ -24,7 +24,7 @@ from ..media.images.listing import Listing
 from ..media.images.naming import is_text, printable
 from ..media.images.writer import output_suffix
 from ..media.resize import Resize
-from ..media.source import SourceKind, classify_source, file_stamp
+from ..media.source import SourceKind, classify_source, source_stamp
 from ..media.video import hdr, probe
 from ..media.video import output as video_output
 from ..media.video.result_format import kept_bits
@@ -223,7 +223,7 @@ def _prepare_video(request: EditRequest, path: Path, output: Path, report: Repor
     warnings += video_output.caption_notes(facts, encoding)
     start, stop = frame_range(facts, index.pts, request.start, request.end)
     video_output.check_times(output, facts, index.pts[start:stop])
-    source = Source(path=str(path), stamp=file_stamp(path), video=facts, start=start, stop=stop)
+    source = Source(path=str(path), stamp=source_stamp(path), video=facts, start=start, stop=stop)
     replaces = path_stamp(output) if request.overwrite else ""
     job, reference = with_reference(_job(request, source, output), [facts.upright])
     job = msgspec.structs.replace(job, replaces=replaces, options=options)

@@ -12,7 +12,7 @@ from ..jobs.folder import JobFolder
 from ..jobs.log import chunk_log
 from ..jobs.plan import ASSEMBLY
 from ..jobs.spec import Job
-from ..media.source import file_stamp
+from ..media.source import source_stamp
 from ..queue.executor import Executor
 from . import inflight
 from .outputs import require_current
@@ -66,7 +66,7 @@ def check_source(job: Job) -> None:
     if not source.is_video:
         return
     path = Path(source.path)
-    if not path.exists() or file_stamp(path) != source.stamp:
+    if not path.exists() or source_stamp(path) != source.stamp:
         change = "has changed" if path.exists() else "is missing"
         raise ResumeMismatch(
             f"{path} {change} since job {job.id} was planned.",
