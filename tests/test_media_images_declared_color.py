@@ -8,7 +8,8 @@ from PIL import Image
 
 from ip2p_batch.errors import SourceError
 from ip2p_batch.jobs.coding import Encoding
-from ip2p_batch.media.images import color_space, heif_boxes
+from ip2p_batch.media.images import color_space
+from ip2p_batch.media.images.heif import boxes as heif_boxes
 from ip2p_batch.media.images.reader import read_still
 from ip2p_batch.media.images.writer import write_still
 

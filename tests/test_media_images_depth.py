@@ -9,8 +9,8 @@ from PIL import Image
 
 from ip2p_batch.jobs.coding import Encoding
 from ip2p_batch.media.depth import to_8_bits
-from ip2p_batch.media.images.color import srgb_profile
 from ip2p_batch.media.images.reader import read_comment, read_still
+from ip2p_batch.media.images.srgb import srgb_profile
 from ip2p_batch.media.images.writer import write_still
 
 from . import pictures

@@ -13,8 +13,8 @@ from PIL import Image, ImageCms
 
 from ip2p_batch.errors import OutputError, SourceError
 from ip2p_batch.jobs.coding import Encoding
-from ip2p_batch.media.images.color import srgb_profile
 from ip2p_batch.media.images.reader import read_comment, read_still, still_size
+from ip2p_batch.media.images.srgb import srgb_profile
 from ip2p_batch.media.images.writer import output_suffix, write_still
 
 from . import pictures

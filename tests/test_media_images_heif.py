@@ -14,7 +14,7 @@ from PIL import Image
 from ip2p_batch.errors import SourceError
 from ip2p_batch.jobs.coding import Encoding
 from ip2p_batch.media.hdr.curves import light_to_pq
-from ip2p_batch.media.images.heif import HeifFile
+from ip2p_batch.media.images.heif.file import HeifFile
 from ip2p_batch.media.images.reader import read_still, still_size
 from ip2p_batch.media.images.writer import output_suffix, write_still
 from ip2p_batch.media.video.deep_color import from_image

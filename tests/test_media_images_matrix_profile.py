@@ -10,7 +10,7 @@ from PIL import Image, ImageCms
 
 from ip2p_batch.media.depth import to_8_bits, to_16_bits
 from ip2p_batch.media.images import matrix_profile
-from ip2p_batch.media.images.color import srgb_profile
+from ip2p_batch.media.images.srgb import srgb_profile
 
 from . import pictures
 

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ip2p_batch.media.images import tiff
-from ip2p_batch.media.images.tiff_page import main_page
-from ip2p_batch.media.images.tiff_samples import read_samples
+from ip2p_batch.media.images.tiff import directories as tiff
+from ip2p_batch.media.images.tiff.page import main_page
+from ip2p_batch.media.images.tiff.samples import read_samples
 
 from . import pictures
 

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..frame import Alpha, FullImage
+from .depth import Samples8, Samples16
 
 Pixels = TypeVar("Pixels", bound=FullImage)
 Floats = npt.NDArray[np.float32]
@@ -123,3 +124,18 @@ def _halved(colours: Floats, weights: Floats) -> tuple[Floats, Floats]:
 def _block_means(planes: Floats) -> Floats:
     rows = planes[::2] + planes[1::2]
     return np.asarray((rows[:, ::2] + rows[:, 1::2]) / 4, np.float32)
+
+
+def divided_by_alpha(
+    colors: Samples8 | Samples16, alpha: Samples8 | Samples16
+) -> Samples8 | Samples16:
+    """Divide colours that alpha was multiplied into, where it is not zero.
+
+    Args:
+        colors: shape ``(height, width, channels)``.
+        alpha: shape ``(height, width)``, of the same type.
+    """
+    white = int(np.iinfo(colors.dtype).max)
+    weight = alpha[..., None].astype(np.float32)
+    scale = np.divide(white, weight, out=np.zeros_like(weight), where=weight > 0)
+    return cast(Samples16, np.minimum(np.rint(colors * scale), white).astype(colors.dtype))

@@ -9,32 +9,31 @@ from __future__ import annotations
 import io
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import cache
 from typing import Any
 
 import av
 import numpy as np
 from PIL import Image as Pillow
-from PIL import ImageCms
 
 from ...frame import FullImage
 from ..depth import Samples8, Samples16, to_8_bits, to_16_bits
-from . import heif_boxes, jpeg_xl, matrix_profile, tiff_colors, tiff_page, tiff_samples
-from .color_space import ColorSpace, srgb_matrix_profile
+from . import jpeg_xl
+from .color_space import ColorSpace
 from .declared_color import Declared, declared_color
 from .deep import decode_16_bits
-from .heif import HeifFile
-from .heif_image import heif_of
+from .heif.boxes import read_boxes
+from .heif.file import HeifFile
+from .heif.image import heif_of
+from .srgb import convert_8_bits, convert_16_bits, convert_from_space, srgb_profile
+from .tiff.colors import Colors
+from .tiff.colors import decode as decode_tiff
+from .tiff.page import page_of
+from .tiff.samples import has_own_decoder
 from .unsupported import UnsupportedSamplesError
 
 Alpha = Samples8 | Samples16
 
-_INTENT = ImageCms.Intent.RELATIVE_COLORIMETRIC
-_FLAGS = ImageCms.Flags.BLACKPOINTCOMPENSATION
-#: A profile is sRGB if its colours differ from sRGB's by at most this, in 8-bit steps.
-_SRGB_TOLERANCE = 1
 _WHITE = 65535
-_IGNORED = "colour profile is damaged or does not match the image; ignored"
 
 
 @dataclass(slots=True)
@@ -68,9 +67,9 @@ def to_srgb(image: Pillow.Image, name: str, *, deep: bool = False) -> Pixels:
     """
     warnings: list[str] = []
     icc = declared_color(image, name, warnings)
-    page = tiff_page.page_of(image)
-    if page is not None and tiff_samples.has_own_decoder(page):
-        return _from_tiff(tiff_colors.decode(page), icc, deep, warnings)
+    page = page_of(image)
+    if page is not None and has_own_decoder(page):
+        return _from_tiff(decode_tiff(page), icc, deep, warnings)
     if name == "heic":
         return _from_heif(heif_of(image), icc, deep, warnings, upright=True)
     depth = _depth(image, name)  # before load(), which forgets it
@@ -100,11 +99,11 @@ def _from_8_bits(
         image = image.convert("RGBA" if image.mode == "RGBa" else "LA")
     if image.has_transparency_data:
         image, alpha = _split_alpha(image)
-    rgb, profile = _convert_to_rgb(image, icc, warnings)
+    rgb, profile = convert_8_bits(image, icc, warnings)
     return Pixels(np.ascontiguousarray(np.asarray(rgb)), alpha, profile, warnings)
 
 
-def _from_tiff(page: tiff_colors.Colors, icc: Declared, deep: bool, warnings: list[str]) -> Pixels:
+def _from_tiff(page: Colors, icc: Declared, deep: bool, warnings: list[str]) -> Pixels:
     """Convert a page that was decoded here."""
     colors, alpha = page.colors, page.alpha
     if colors.dtype == np.uint16:
@@ -148,14 +147,16 @@ def _from_16_bits(
         reduced: words for a warning.
     """
     if deep:
-        converted = _convert_16_bits(colors, icc, warnings)
+        converted = convert_16_bits(colors, icc, warnings)
         if converted is not None:
             return Pixels(np.ascontiguousarray(converted[0]), alpha, converted[1], warnings)
     warnings.append(f"{reduced} reduced to 8 bits")
     shallow = None if alpha is None else to_8_bits(alpha)
     if isinstance(icc, ColorSpace):  # dark samples of HDR need the depth
         rgb = np.dstack([colors] * 3) if colors.ndim == 2 else colors
-        return Pixels(to_8_bits(_from_space(rgb, icc, warnings)), shallow, srgb_profile(), warnings)
+        return Pixels(
+            to_8_bits(convert_from_space(rgb, icc, warnings)), shallow, srgb_profile(), warnings
+        )
     return _from_8_bits(Pillow.fromarray(to_8_bits(colors)), icc, shallow, warnings)
 
 
@@ -171,15 +172,6 @@ def _separate_alpha(samples: Samples16, transparent: object) -> tuple[Samples16,
             is_clear = is_clear.all(axis=-1)
         return samples, np.where(is_clear, 0, _WHITE).astype(np.uint16)
     return samples, None
-
-
-@cache
-def srgb_profile() -> bytes:
-    """An sRGB ICC profile, byte-identical in every process."""
-    data = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
-    # ICC.1, 7.2.8: bytes 24 to 35 are the time of creation; set a fixed one.
-    data[24:36] = b"\x07\xd0\x00\x01\x00\x01" + bytes(6)
-    return bytes(data)
 
 
 def _depth(image: Pillow.Image, name: str) -> int:
@@ -216,7 +208,7 @@ def _avif_depth(image: Pillow.Image) -> int:
     """Bits per channel of an AVIF file."""
     file: Any = getattr(image, "fp", None)
     try:
-        return heif_boxes.read_boxes(file).bits() if file is not None else 8
+        return read_boxes(file).bits() if file is not None else 8
     except ValueError:  # Pillow has read the file, so its description is only unusual
         return 8
 
@@ -230,111 +222,3 @@ def _split_alpha(image: Pillow.Image) -> tuple[Pillow.Image, Alpha]:
     colors = image.convert("L" if image.mode == "LA" else "RGB")
     colors.info = {k: v for k, v in info.items() if k != "transparency"}
     return colors, np.ascontiguousarray(alpha)
-
-
-def _convert_to_rgb(
-    image: Pillow.Image, icc: Declared, warnings: list[str]
-) -> tuple[Pillow.Image, bytes | None]:
-    """Convert to sRGB; also returns the ICC profile to embed, if any."""
-    if image.mode in ("1", "P", "PA", "RGBX", "HSV", "YCbCr"):
-        image = image.convert("L" if image.mode == "1" else "RGB")
-    if isinstance(icc, ColorSpace) and image.mode in ("L", "RGB"):
-        samples = to_16_bits(np.asarray(image.convert("RGB")))
-        return Pillow.fromarray(to_8_bits(_from_space(samples, icc, warnings))), srgb_profile()
-    if isinstance(icc, bytes):
-        try:
-            return _convert_by_profile(image, icc, warnings)
-        except (ImageCms.PyCMSError, OSError, ValueError, TypeError):
-            warnings.append(_IGNORED)
-    if image.mode == "CMYK":
-        warnings.append("CMYK without a profile; its colours are approximate")
-    elif image.mode == "LAB":
-        lab = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB"))
-        warnings.append("Lab colours converted to sRGB")
-        return _transform(image, lab), None
-    return image.convert("RGB"), None
-
-
-def _convert_16_bits(
-    colors: Samples16, icc: Declared, warnings: list[str]
-) -> tuple[Samples16, bytes | None] | None:
-    """Convert 16-bit grey or RGB to sRGB as :func:`_convert_to_rgb` does 8-bit colours.
-
-    Returns:
-        None if the profile is of a kind that only the conversion of 8 bits knows.
-    """
-    rgb = np.dstack([colors] * 3) if colors.ndim == 2 else colors
-    if icc is None:
-        return rgb, None
-    if isinstance(icc, ColorSpace):
-        return _from_space(rgb, icc, warnings), srgb_profile()
-    try:
-        profile = ImageCms.ImageCmsProfile(io.BytesIO(icc))
-        space = str(profile.profile.xcolor_space).strip()
-        if space != "RGB" and (space, colors.ndim) != ("GRAY", 2):
-            raise ValueError(f"a {space} profile for an image of another kind")
-        if space == "RGB" and _is_srgb(icc):
-            return rgb, icc
-    except (ImageCms.PyCMSError, OSError, ValueError, TypeError):
-        warnings.append(_IGNORED)
-        return rgb, None
-    source, target = matrix_profile.parse(icc), matrix_profile.parse(srgb_profile())
-    if source is None or target is None:
-        return None
-    if space == "RGB":
-        warnings.append(f"colours converted from {_describe(profile, space)} to sRGB")
-    samples = rgb if space == "RGB" else colors
-    return matrix_profile.to_srgb_16_bits(samples, source, target), srgb_profile()
-
-
-def _from_space(rgb: Samples16, space: ColorSpace, warnings: list[str]) -> Samples16:
-    if space.hdr is not None:
-        warnings.append(f"high dynamic range ({space.name}) tone-mapped to sRGB (BT.2390)")
-        return space.hdr.to_srgb(rgb)
-    warnings.append(f"colours converted from {space.name} to sRGB")
-    return matrix_profile.to_srgb_16_bits(rgb, space.profile(), srgb_matrix_profile())
-
-
-def _describe(profile: ImageCms.ImageCmsProfile, space: str) -> str:
-    text = (profile.profile.profile_description or "").strip().split("\n")[0] or space
-    return str(text)[:60]
-
-
-def _convert_by_profile(
-    image: Pillow.Image, icc: bytes, warnings: list[str]
-) -> tuple[Pillow.Image, bytes | None]:
-    profile = ImageCms.ImageCmsProfile(io.BytesIO(icc))
-    space = str(profile.profile.xcolor_space).strip()
-    if image.mode == "L" and space == "RGB":
-        image = image.convert("RGB")
-    if {"L": "GRAY", "RGB": "RGB", "CMYK": "CMYK", "LAB": "Lab"}.get(image.mode) != space:
-        raise ValueError(f"a {space} profile for an image in {image.mode}")
-    if image.mode == "RGB" and _is_srgb(icc):
-        return image, icc  # unchanged pixels
-    if image.mode != "L":
-        warnings.append(f"colours converted from {_describe(profile, space)} to sRGB")
-    return _transform(image, profile), srgb_profile()
-
-
-def _transform(image: Pillow.Image, profile: ImageCms.ImageCmsProfile) -> Pillow.Image:
-    target = ImageCms.ImageCmsProfile(io.BytesIO(srgb_profile()))
-    transform = ImageCms.buildTransform(profile, target, image.mode, "RGB", _INTENT, _FLAGS)
-    result = ImageCms.applyTransform(image, transform)
-    if result is None:  # only for transforms in place
-        raise ValueError("the transform gave no image")
-    return result
-
-
-@cache
-def _grid() -> Pillow.Image:
-    """Colours on a 9 x 9 x 9 grid of RGB."""
-    steps = np.linspace(0, 255, 9).round().astype(np.uint8)
-    cube = np.stack(np.meshgrid(steps, steps, steps, indexing="ij"), axis=-1)
-    return Pillow.fromarray(np.ascontiguousarray(cube.reshape(27, 27, 3)))
-
-
-def _is_srgb(icc: bytes) -> bool:
-    grid = _grid()
-    there = _transform(grid, ImageCms.ImageCmsProfile(io.BytesIO(icc)))
-    difference = np.asarray(there).astype(int) - np.asarray(grid)
-    return int(np.abs(difference).max()) <= _SRGB_TOLERANCE

@@ -8,8 +8,9 @@ from typing import IO, Any
 from PIL import ExifTags
 from PIL import Image as Pillow
 
-from . import color_space, heif_boxes
+from . import color_space
 from .color_space import ColorSpace
+from .heif.boxes import read_boxes
 from .unsupported import UnsupportedSamplesError
 
 #: An ICC profile, a colour space by numbers, or sRGB.
@@ -45,7 +46,7 @@ def declared_color(image: Pillow.Image, name: str, warnings: list[str]) -> Decla
         if profile is not None:
             return profile
         if name in ("avif", "heic") and file is not None:
-            boxes = heif_boxes.read_boxes(file)
+            boxes = read_boxes(file)
             codes = boxes.cicp()
             return None if codes is None else _of_cicp(*codes[:2], boxes.peak())
     except ValueError as error:

@@ -14,9 +14,11 @@ from PIL import Image as Pillow
 
 from ...errors import Ip2pError, SourceError
 from .. import limits
-from . import jpeg_xl, tiff_page, tiff_samples
+from . import jpeg_xl
 from .formats import FORMATS_TEXT, silence_pillow
-from .heif_image import HeifImage
+from .heif.image import HeifImage
+from .tiff.page import main_page, open_page
+from .tiff.samples import has_own_decoder, refusal
 from .unsupported import UnsupportedSamplesError
 
 _OPENERS: Mapping[str, str] = {  # Pillow's name -> ours; MPO is several JPEGs in one file
@@ -147,11 +149,11 @@ def _open_jpeg_xl(path: Path, file: IO[bytes], max_pixels: int | None) -> ImageF
 
 
 def _open_tiff(path: Path, file: IO[bytes]) -> ImageFile.ImageFile:
-    page = tiff_page.main_page(file)
+    page = main_page(file)
     if page.big and page.order == ">":  # Pillow takes it for another format
         raise _error(path, "of a kind that cannot be edited: big-endian BigTIFF", _CONVERT)
-    image = tiff_page.open_page(page)
-    if tiff_samples.has_own_decoder(page) and (kind := tiff_samples.refusal(page)):
+    image = open_page(page)
+    if has_own_decoder(page) and (kind := refusal(page)):
         raise _error(path, f"of a kind that cannot be edited: {kind}", _CONVERT)
     return image
 

@@ -13,10 +13,12 @@ from PIL import Image as Pillow
 
 from ...frame import FullImage, Image
 from ..depth import to_8_bits
-from . import exif, heif_boxes, metadata, tiff_page
+from . import exif, metadata
 from .color import Alpha, to_srgb
+from .heif.boxes import read_boxes
 from .metadata import Metadata
 from .opening import open_image, orientation, upright_size
+from .tiff.page import page_of
 
 
 @dataclass(slots=True, eq=False)
@@ -126,14 +128,14 @@ def _turn_upright(pixels: Alpha, orientation: int) -> Alpha:
 
 def _other_images(image: Pillow.Image, name: str) -> list[str]:
     """Warnings about images in the file that are not edited."""
-    page = tiff_page.page_of(image)
+    page = page_of(image)
     if page is not None:
         return page.left_out()
     warnings = []
     file = getattr(image, "fp", None)
     if name in ("avif", "heic") and file is not None:
         with suppress(ValueError):  # the image was decoded, so its description is only unusual
-            warnings += heif_boxes.read_boxes(file).left_out()
+            warnings += read_boxes(file).left_out()
     frames = getattr(image, "n_frames", 1)
     if isinstance(frames, int) and frames > 1:
         warnings.append(f"holds {frames} images; only the first is edited")

@@ -18,12 +18,13 @@ from ...errors import OutputError
 from ...frame import FullImage
 from ...jobs.coding import Encoding
 from ..depth import Samples8, Samples16, to_8_bits, to_16_bits
-from . import exif, jpeg, png, tiff
+from . import exif, jpeg, png
 from .embedding import Embedded, embed, png_chunks, tiff_tags
 from .formats import WRITTEN_AS, silence_pillow, size_error, suffix_format
 from .ifd import Tag
 from .naming import with_format_suffix
 from .reader import Still
+from .tiff.directories import encode_16_bits
 
 #: Default quality of lossy formats, from 1 to 100.
 DEFAULT_QUALITY: Mapping[str, int] = {"jpeg": 95, "webp": 92, "avif": 85}
@@ -113,7 +114,7 @@ def _encode_16_bits(samples: Samples16, still: Still, name: str, embedded: Embed
     if name == "png":  # Pillow writes the metadata
         return png.with_pixels(_save(_ONE_PIXEL, still, name, embedded, Encoding()), samples)
     tags = tiff_tags(embedded, icc=still.icc, dpi=still.dpi)
-    return _insert(tiff.encode_16_bits(samples), embedded, still, tags)
+    return _insert(encode_16_bits(samples), embedded, still, tags)
 
 
 def _insert(data: bytes, embedded: Embedded, still: Still, tags: Iterable[Tag]) -> bytes:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import IO, NamedTuple
 
-from ..bmff import boxes, file_boxes
+from ...bmff import boxes, file_boxes
 
 _IMAGE_KINDS = (b"hvc1", b"av01", b"grid", b"iden", b"iovl", b"jpeg", b"avc1", b"vvc1", b"unci")
 _MAX_META = 1 << 24

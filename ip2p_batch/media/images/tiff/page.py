@@ -13,7 +13,7 @@ from typing import IO
 from PIL import Image as Pillow
 from PIL.TiffImagePlugin import TiffImageFile
 
-from . import tiff
+from . import directories as tiff
 
 NEW_SUBFILE_TYPE, OLD_SUBFILE_TYPE, SUB_DIRECTORIES = 254, 255, 330
 

@@ -12,31 +12,29 @@ from typing import IO, NamedTuple, cast
 import av
 import cv2
 import numpy as np
-import numpy.typing as npt
 
-from ...jobs.video_facts import ColorFacts
-from ..depth import Samples16
-from ..video.color import SWSCALE_MATRICES
-from ..video.deep_color import to_rgb48
-from ..video.types import VideoFrame
-from .heif_boxes import ALPHA_TYPES, Heif, Item, read_boxes
-from .tiff_colors import divided_by_alpha
-from .unsupported import UnsupportedSamplesError
+from ....jobs.video_facts import ColorFacts
+from ...alpha import divided_by_alpha
+from ...depth import Samples16
+from ...video.color import SWSCALE_MATRICES
+from ...video.deep_color import to_rgb48
+from ...video.types import VideoFrame
+from ..unsupported import UnsupportedSamplesError
+from .boxes import ALPHA_TYPES, Heif, Item, read_boxes
+from .geometry import aperture, stated_size, transformed
+from .planes import depth_of, grey_of, planes_of, to_16_bits, without_j
 
 _DECODERS = {b"hvc1": ("hevc", b"hvcC"), b"av01": ("libdav1d", b"av1C")}
 _KINDS = {
     b"jpeg": "JPEG", b"avc1": "H.264", b"vvc1": "VVC", b"unci": "uncompressed", b"iovl": "overlay",
     b"j2k1": "JPEG 2000", b"lhv1": "layered HEVC", b"hvc2": "HEVC in several parts",
 }  # fmt: skip
-_IDENTITY, _UNSPECIFIED, _BT601, _FULL, _LIMITED = 0, 2, 6, 2, 1
-_WHITE = 65535
+_IDENTITY, _UNSPECIFIED, _BT601, _LIMITED = 0, 2, 6, 1
 _MAX_DEPTH = 4
 _MAX_DATA = 1 << 30
 _SIDE_LIMIT = 65536
 #: A frame may have so many pixels more than twice those that the file states.
 _SLACK_PIXELS = 1 << 14
-
-Plane = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
 
 
 class Decoded(NamedTuple):
@@ -74,10 +72,10 @@ class HeifFile:
             ValueError: the file does not state it.
         """
         main = self.boxes.main
-        width, height = _stated_size(main)
+        width, height = stated_size(main)
         for kind, data in main.properties:
             if kind == b"clap":
-                _, _, width, height = _aperture(data, width, height)
+                _, _, width, height = aperture(data, width, height)
             elif kind == b"irot" and data and data[0] & 1:
                 width, height = height, width
         return width, height
@@ -120,16 +118,16 @@ class HeifFile:
         """
         main = self.boxes.main
         frame = self._frame(main)
-        width, height = _stated_size(main)
+        width, height = stated_size(main)
         if frame.width < width or frame.height < height:
             raise ValueError("it is smaller than it states")
         rgb = self._to_rgb(frame)[:height, :width]
         alpha = self._alpha(rgb.shape[:2])
         if alpha is not None and self._is_multiplied():
             rgb = cast(Samples16, divided_by_alpha(rgb, alpha))
-        rgb = _transformed(rgb, main, turn=upright)
+        rgb = transformed(rgb, main, turn=upright)
         if alpha is not None:
-            alpha = _transformed(alpha, main, turn=upright)
+            alpha = transformed(alpha, main, turn=upright)
         return Decoded(rgb, alpha)
 
     def _inner(self, item: Item) -> tuple[int, ...]:
@@ -161,7 +159,7 @@ class HeifFile:
         name, configuration = _DECODERS[item.kind]
         context = cast(av.VideoCodecContext, av.CodecContext.create(name, "r"))
         context.thread_count = 1
-        width, height = _stated_size(item)
+        width, height = stated_size(item)
         context.options = {
             "err_detect": "explode",  # else damage is painted over in silence
             "max_pixels": str(_SLACK_PIXELS + 2 * width * height),
@@ -173,7 +171,7 @@ class HeifFile:
             raise ValueError("its frame is larger than stated, or than the memory") from None
         if not frames or frames[0].is_corrupt:
             raise ValueError("its pixels are damaged")
-        return _without_j(cast(VideoFrame, frames[0]))
+        return without_j(cast(VideoFrame, frames[0]))
 
     def _item(self, number: int) -> Item:
         if number not in self.boxes.items:
@@ -197,13 +195,13 @@ class HeifFile:
         name = first.format.name
         whole = cast(VideoFrame, av.VideoFrame(width, height, name))
         whole.colorspace, whole.color_range = first.colorspace, first.color_range
-        targets = _planes(whole)
+        targets = planes_of(whole)
         for place in range(down * across):
             tile = first if place == 0 else next(tiles)
             if (tile.width, tile.height, tile.format.name) != (first.width, first.height, name):
                 raise ValueError("tiles of different sizes")
             row, column = divmod(place, across)
-            for target, source in zip(targets, _planes(tile), strict=True):
+            for target, source in zip(targets, planes_of(tile), strict=True):
                 top, left = row * source.shape[0], column * source.shape[1]
                 part = target[top : top + source.shape[0], left : left + source.shape[1]]
                 part[:] = source[: part.shape[0], : part.shape[1]]
@@ -227,13 +225,13 @@ class HeifFile:
 
     def _to_rgb(self, frame: VideoFrame) -> Samples16:
         codes = self.boxes.cicp()
-        planes = _planes(frame)
+        planes = planes_of(frame)
         if codes is not None and codes[2] == _IDENTITY and len(planes) >= 3:
-            green, blue, red = (_to_16_bits(plane, _depth(frame)) for plane in planes[:3])
+            green, blue, red = (to_16_bits(plane, depth_of(frame)) for plane in planes[:3])
             return np.dstack([red, green, blue])
         color = self._color(frame)
         if len(planes) == 1:
-            return np.dstack([_grey(planes[0], _depth(frame), color.full_range)] * 3)
+            return np.dstack([grey_of(planes[0], depth_of(frame), color.full_range)] * 3)
         return to_rgb48(frame, color)
 
     def _alpha(self, shape: tuple[int, ...]) -> Samples16 | None:
@@ -242,7 +240,7 @@ class HeifFile:
             return None
         frame = self._frame(item)
         is_full = int(frame.color_range) != _LIMITED or "gray" in frame.format.name
-        alpha = _grey(_planes(frame)[0], _depth(frame), is_full)
+        alpha = grey_of(planes_of(frame)[0], depth_of(frame), is_full)
         if alpha.shape != shape:
             alpha = np.asarray(cv2.resize(alpha, shape[::-1]), np.uint16)
         return alpha
@@ -256,83 +254,3 @@ class HeifFile:
 
     def _is_multiplied(self) -> bool:
         return b"prem" in self.boxes.main.references
-
-
-def _without_j(frame: VideoFrame) -> VideoFrame:
-    """The same samples in a format that says nothing of range: FFmpeg converts "yuvj" unasked."""
-    name = frame.format.name
-    if not name.startswith("yuvj"):
-        return frame
-    result = cast(VideoFrame, av.VideoFrame(frame.width, frame.height, name.replace("yuvj", "yuv")))
-    result.colorspace, result.color_range = frame.colorspace, _FULL
-    for target, source in zip(_planes(result), _planes(frame), strict=True):
-        target[:] = source
-    return result
-
-
-def _planes(frame: VideoFrame) -> list[Plane]:
-    """The planes of a planar frame, without padding; writing to them changes the frame."""
-    planes: list[Plane] = []
-    for plane in frame.planes:
-        size = 2 if _depth(frame) > 8 else 1
-        rows = np.frombuffer(plane, np.uint8).reshape(plane.height, plane.line_size)
-        samples = rows.view(np.uint16) if size == 2 else rows
-        planes.append(samples[:, : plane.width])
-    return planes
-
-
-def _depth(frame: VideoFrame) -> int:
-    return frame.format.components[0].bits
-
-
-def _to_16_bits(samples: Plane, bits: int) -> Samples16:
-    white = (1 << bits) - 1
-    numbers = samples.astype(np.uint32)
-    return ((numbers * 2 * _WHITE + white) // (2 * white)).astype(np.uint16)
-
-
-def _grey(samples: Plane, bits: int, is_full: bool) -> Samples16:
-    """Luma alone as 16 bits (H.273, 8.3)."""
-    if is_full:
-        return _to_16_bits(samples, bits)
-    step = 1 << (bits - 8)
-    numbers = (samples.astype(np.float32) - 16 * step) / (219 * step)
-    return np.rint(np.clip(numbers, 0, 1) * _WHITE).astype(np.uint16)
-
-
-def _stated_size(item: Item) -> tuple[int, int]:
-    extents = item.first(b"ispe")
-    if extents is None or len(extents) < 12:
-        raise ValueError("the size of the image is missing")
-    width, height = struct.unpack_from(">LL", extents, 4)
-    return width, height
-
-
-def _aperture(data: bytes, width: int, height: int) -> tuple[int, int, int, int]:
-    """Left, top, width and height of a clean aperture (ISO/IEC 14496-12, 12.1.4)."""
-    if len(data) < 32:
-        return 0, 0, width, height
-    values = struct.unpack(">8l", data[:32])
-    if any(below <= 0 for below in values[1::2]):
-        return 0, 0, width, height
-    inner_w, inner_h, shift_x, shift_y = (
-        above / below for above, below in zip(values[::2], values[1::2], strict=True)
-    )
-    left = round((width - 1) / 2 + shift_x - (inner_w - 1) / 2)
-    top = round((height - 1) / 2 + shift_y - (inner_h - 1) / 2)
-    if not (left >= 0 and top >= 0 and left + inner_w <= width and top + inner_h <= height):
-        return 0, 0, width, height
-    return left, top, max(1, int(inner_w)), max(1, int(inner_h))
-
-
-def _transformed(pixels: Samples16, item: Item, *, turn: bool) -> Samples16:
-    """Apply the crop and, with ``turn``, rotation and mirror, in the order of the file."""
-    for kind, data in item.properties:
-        if kind == b"clap":
-            left, top, width, height = _aperture(data, pixels.shape[1], pixels.shape[0])
-            pixels = pixels[top : top + height, left : left + width]
-        elif turn and kind == b"irot" and data:
-            pixels = np.rot90(pixels, data[0] & 3)  # counter-clockwise
-        elif turn and kind == b"imir" and data:
-            pixels = pixels[:, ::-1] if data[0] & 1 else pixels[::-1]
-    return np.ascontiguousarray(pixels)

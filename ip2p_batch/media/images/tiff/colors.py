@@ -7,10 +7,11 @@ from typing import NamedTuple, cast
 import numpy as np
 import numpy.typing as npt
 
-from ..depth import Samples8, Samples16, to_8_bits
-from .tiff_page import Page
-from .tiff_samples import Layout, Samples, color_map, layout, read_samples
-from .unsupported import UnsupportedSamplesError
+from ...alpha import divided_by_alpha
+from ...depth import Samples8, Samples16, to_8_bits
+from ..unsupported import UnsupportedSamplesError
+from .page import Page
+from .samples import Layout, Samples, color_map, layout, read_samples
 
 _WHITE = 65535
 _ORIENTATION, _INK_SET = 274, 332
@@ -73,21 +74,6 @@ def decode(page: Page) -> Colors:
     if kind.colors == 1:
         return Colors("L", numbers[..., 0], alpha, deep, is_real)
     return Colors("RGB", numbers, alpha, deep, is_real)
-
-
-def divided_by_alpha(
-    colors: Samples8 | Samples16, alpha: Samples8 | Samples16
-) -> Samples8 | Samples16:
-    """Divide colours that alpha was multiplied into, where it is not zero.
-
-    Args:
-        colors: shape ``(height, width, channels)``.
-        alpha: shape ``(height, width)``, of the same type.
-    """
-    white = int(np.iinfo(colors.dtype).max)
-    weight = alpha[..., None].astype(np.float32)
-    scale = np.divide(white, weight, out=np.zeros_like(weight), where=weight > 0)
-    return cast(Samples16, np.minimum(np.rint(colors * scale), white).astype(colors.dtype))
 
 
 def _upright(samples: Samples, orientation: int) -> Samples:

@@ -7,8 +7,8 @@ from typing import IO, cast
 from PIL import Image as Pillow
 from PIL import ImageFile
 
-from .heif import HeifFile
-from .unsupported import UnsupportedSamplesError
+from ..unsupported import UnsupportedSamplesError
+from .file import HeifFile
 
 _KEY = "ip2p_batch.heif"
 

@@ -2,8 +2,8 @@
 
 Pillow decodes most TIFF files of 8 bits, and few others: its images have no 16-bit colour, and
 odd numbers of samples, floating-point colour and separate planes are refused or mixed up. Its
-decoders of compressed bytes are right. So the page is decoded here as rows of bytes, under a
-directory that says "grey of 8 bits", and the bytes are taken apart by the page's own fields.
+decoders of compressed bytes are right. So :mod:`.blocks` decodes the page as rows of bytes, and the
+bytes are taken apart here by the page's own fields.
 """
 
 from __future__ import annotations
@@ -14,17 +14,15 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 from PIL import Image as Pillow
-from PIL.TiffImagePlugin import TiffImageFile
 
-from . import tiff
-from .tiff_page import Page, read_at
+from . import directories as tiff
+from .blocks import Bytes, decompress, grid, parts_of
+from .page import Page
 
-Bytes = npt.NDArray[np.uint8]
 #: Samples as stored, shape ``(height, width, samples)``, of any number type.
 Samples = npt.NDArray[np.generic]
 
-FILL_ORDER, SUBSAMPLING = 266, 530
-_TILE_WIDTH, _TILE_LENGTH = 322, 323
+SUBSAMPLING = 530
 _BYTES, _JPEG_2000, _WEBP = (
     (1, 5, 8, 32773, 32946, 34925, 50000),
     (33003, 33004, 33005, 34712),
@@ -144,96 +142,15 @@ def read_samples(page: Page) -> Samples:
     return np.ascontiguousarray(_read_plane(page, kind, kind.samples, 0)[..., :wanted])
 
 
-def _grid(page: Page) -> tuple[int, int, int, int]:
-    """Width and height of the page, and of its tiles or strips."""
-    width, height = page.value(tiff.WIDTH, 0), page.value(tiff.LENGTH, 0)
-    if page.values(tiff.TILE_OFFSETS):
-        across, down = page.value(_TILE_WIDTH, 0), page.value(_TILE_LENGTH, 0)
-    else:
-        across, down = width, min(page.value(tiff.ROWS_PER_STRIP, height), height)
-    if not (width and height and across and down):
-        raise ValueError("it has no pixels")
-    return width, height, across, down
-
-
-def _parts(page: Page, plane: int) -> list[bytes]:
-    """The compressed tiles or strips of a plane, row by row."""
-    width, height, across, down = _grid(page)
-    is_tiled = bool(page.values(tiff.TILE_OFFSETS))
-    offsets = page.values(tiff.TILE_OFFSETS if is_tiled else tiff.STRIP_OFFSETS)
-    sizes = page.values(tiff.TILE_BYTE_COUNTS if is_tiled else tiff.STRIP_BYTE_COUNTS)
-    count = -(-width // across) * -(-height // down)
-    own = slice(plane * count, (plane + 1) * count)
-    if len(offsets[own]) < count:
-        raise ValueError("strips or tiles are missing")
-    if len(sizes) < len(offsets):  # files of the 1980s: each strip ends where the next begins
-        page.file.seek(0, 2)
-        ends = sorted({*offsets, page.file.tell()})
-        sizes = tuple(ends[min(ends.index(at) + 1, len(ends) - 1)] - at for at in offsets)
-    return [read_at(page.file, *part) for part in zip(offsets[own], sizes[own], strict=True)]
-
-
 def _read_plane(page: Page, kind: Layout, samples: int, plane: int) -> Samples:
     """Decode ``samples`` of each pixel, which are stored together."""
-    width, height, across, _ = _grid(page)
+    width, height, across, _ = grid(page)
     row = -(-across * samples * kind.bits // 8)
     columns = -(-width // across)
-    data = _decompress(page, _parts(page, plane), row, columns)
+    data = decompress(page, parts_of(page, plane), row, columns)
     blocks = data[:height].reshape(height, columns, row)
     values = _numbers(blocks, page, kind, across, samples)
     return values.reshape(height, columns * across, samples)[:, :width]
-
-
-def _decompress(page: Page, parts: list[bytes], row: int, columns: int) -> Bytes:
-    """Decode tiles or strips with rows of ``row`` bytes to one array of bytes.
-
-    Returns:
-        shape ``(height or more, columns * row)``.
-    """
-    _, height, _, down = _grid(page)
-    is_tiled = bool(page.values(tiff.TILE_OFFSETS))
-    rows = len(parts) // columns * down if is_tiled else height
-    compression = page.value(tiff.COMPRESSION, 1)
-    if compression == 1 and page.value(FILL_ORDER, 1) == 1:
-        lengths = [down * row] * len(parts)
-        if not is_tiled:
-            lengths[-1] = (height - (len(parts) - 1) * down) * row
-        if any(len(part) < size for part, size in zip(parts, lengths, strict=True)):
-            raise ValueError("the file is truncated")
-        joined = b"".join(part[:size] for part, size in zip(parts, lengths, strict=True))
-        array = np.frombuffer(joined, np.uint8)
-        if not is_tiled:
-            return array.reshape(rows, row)
-        tiles = array.reshape(-1, columns, down, row)
-        return tiles.swapaxes(1, 2).reshape(rows, columns * row)
-    with TiffImageFile(io.BytesIO(_as_bytes(page, parts, row, columns, rows, down))) as image:
-        image.load()
-        return np.asarray(image)
-
-
-def _as_bytes(
-    page: Page, parts: list[bytes], row: int, columns: int, rows: int, down: int
-) -> bytes:
-    """A file of one page, "grey of 8 bits", with the same compressed data."""
-    file = bytearray(b"II*\0" + bytes(4))
-    offsets = []
-    for part in parts:
-        offsets.append(len(file))
-        file += part
-    sizes = [len(part) for part in parts]
-    fields = {
-        tiff.WIDTH: [row * columns], tiff.LENGTH: [rows], tiff.BITS_PER_SAMPLE: [8],
-        tiff.COMPRESSION: [page.value(tiff.COMPRESSION, 1)], tiff.PHOTOMETRIC: [1],
-        FILL_ORDER: [page.value(FILL_ORDER, 1)], tiff.SAMPLES_PER_PIXEL: [1],
-        tiff.PLANAR_CONFIGURATION: [1],
-    }  # fmt: skip
-    if page.values(tiff.TILE_OFFSETS):
-        fields |= {_TILE_WIDTH: [row], _TILE_LENGTH: [down]}
-        fields |= {tiff.TILE_OFFSETS: offsets, tiff.TILE_BYTE_COUNTS: sizes}
-    else:
-        fields |= {tiff.ROWS_PER_STRIP: [down]}
-        fields |= {tiff.STRIP_OFFSETS: offsets, tiff.STRIP_BYTE_COUNTS: sizes}
-    return tiff.with_fields(file, fields)
 
 
 def _numbers(blocks: Bytes, page: Page, kind: Layout, across: int, samples: int) -> Samples:
@@ -276,11 +193,11 @@ def _unpack(blocks: Bytes, bits: int, count: int) -> npt.NDArray[np.uint16]:
 
 def _read_images(page: Page) -> Samples:
     """Decode tiles or strips that are complete JPEG 2000 or WebP images."""
-    width, height, across, down = _grid(page)
+    width, height, across, down = grid(page)
     columns = -(-width // across)
     compression = page.value(tiff.COMPRESSION, 1)
     result: npt.NDArray[np.uint8] | npt.NDArray[np.uint16] | None = None
-    for number, part in enumerate(_parts(page, 0)):
+    for number, part in enumerate(parts_of(page, 0)):
         with Pillow.open(io.BytesIO(part), formats=["JPEG2000", "WEBP"]) as image:
             is_ycc = compression == _APERIO_YCC and image.mode == "RGB"
             colors = Pillow.merge("YCbCr", image.split()).convert("RGB") if is_ycc else image

@@ -1,0 +1,1 @@
+"""HEIC and AVIF files: boxes, frames, geometry."""

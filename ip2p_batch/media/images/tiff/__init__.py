@@ -1,0 +1,1 @@
+"""TIFF files, which Pillow decodes in part only: pages, samples, colours."""
