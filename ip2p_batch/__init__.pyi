@@ -4,7 +4,7 @@
 from .api import edit, plan, Progress
 from .api_many import edit_many, plan_many, ManyResults
 from .jobs.records import Result
-from .planning.prepare import PreparedJob
+from .planning.request import PreparedJob
 
 # Detached jobs
 from .api import open_job, submit, JobHandle

@@ -26,8 +26,9 @@ from .jobs.records import Result
 from .jobs.registry import find_job
 from .jobs.spec import Priority
 from .jobs.status import JobStatus, read_status
-from .planning.prepare import EditRequest, PreparedJob, prepare_job
+from .planning.prepare import prepare_job
 from .planning.recipes import resolve_recipe
+from .planning.request import EditRequest, PreparedJob
 from .queue.celery_executor import connect_executor
 from .recipe import Recipe
 from .scheduler import create_job, read_result, watch_job

@@ -21,7 +21,7 @@ from .jobs.events import Event
 from .jobs.folder import JobFolder
 from .jobs.records import Result
 from .jobs.spec import Priority
-from .planning.prepare import PreparedJob
+from .planning.request import PreparedJob
 from .planning.sources import ForSources, prepare_jobs
 from .recipe import Recipe
 from .scheduler import create_jobs, read_result

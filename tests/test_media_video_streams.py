@@ -9,7 +9,8 @@ from ip2p_batch.errors import RecipeError, SourceError
 from ip2p_batch.jobs.coding import Decoding
 from ip2p_batch.media.video import probe
 from ip2p_batch.media.video.reader import VideoReader
-from ip2p_batch.planning.prepare import EditRequest, prepare_job
+from ip2p_batch.planning.prepare import prepare_job
+from ip2p_batch.planning.request import EditRequest
 from ip2p_batch.recipe import Recipe
 from tests import clips
 

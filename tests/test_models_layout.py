@@ -8,7 +8,8 @@ import pytest
 from ip2p_batch.errors import ModelError
 from ip2p_batch.models import catalog
 from ip2p_batch.models.layout import check_supported, weights_variant
-from ip2p_batch.planning.prepare import EditRequest, prepare_job
+from ip2p_batch.planning.prepare import prepare_job
+from ip2p_batch.planning.request import EditRequest
 from ip2p_batch.recipe import Recipe
 
 

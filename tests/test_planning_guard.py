@@ -10,7 +10,8 @@ from typer.testing import CliRunner
 from ip2p_batch.cli.app import app
 from ip2p_batch.errors import OutputError
 from ip2p_batch.jobs.coding import Encoding
-from ip2p_batch.planning.prepare import EditRequest, prepare_job
+from ip2p_batch.planning.prepare import prepare_job
+from ip2p_batch.planning.request import EditRequest
 from ip2p_batch.recipe import Recipe
 from ip2p_batch.scheduler import create_job
 

@@ -9,7 +9,8 @@ from ip2p_batch.editing.editor import IdentityEditor
 from ip2p_batch.jobs.plan import ImageChunk, Plan
 from ip2p_batch.jobs.records import Receipt, WorkerInfo
 from ip2p_batch.planning import pace
-from ip2p_batch.planning.prepare import EditRequest, prepare_job
+from ip2p_batch.planning.prepare import prepare_job
+from ip2p_batch.planning.request import EditRequest
 from ip2p_batch.recipe import Recipe
 from ip2p_batch.scheduler.create import create_job
 from ip2p_batch.scheduler.local_run import run_in_process

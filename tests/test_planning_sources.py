@@ -7,7 +7,7 @@ from PIL import Image as Pil
 
 from ip2p_batch.errors import OutputError, RecipeError, SourceError
 from ip2p_batch.jobs.coding import Decoding, Encoding
-from ip2p_batch.planning.prepare import EditRequest
+from ip2p_batch.planning.request import EditRequest
 from ip2p_batch.planning.sources import for_sources, prepare_jobs
 from ip2p_batch.planning.split import split_request
 from ip2p_batch.recipe import Recipe

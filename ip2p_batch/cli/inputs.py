@@ -16,7 +16,7 @@ from .options import OutputOptions, SourceOptions
 from .recipe_options import RecipeOptions, recipe_from
 
 if TYPE_CHECKING:
-    from ..planning.prepare import EditRequest
+    from ..planning.request import EditRequest
 
 InputArguments = Annotated[
     list[str],
@@ -75,7 +75,7 @@ def request_from(
             instruction is needed.
     """
     from ..media.table import TABLES
-    from ..planning.prepare import EditRequest
+    from ..planning.request import EditRequest
 
     merged = recipe_from(inputs.instruction, recipe)
     if not merged.instruction.strip() and default_instruction:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from ..jobs.plan import Plan
     from ..jobs.spec import Job
     from ..jobs.video_facts import VideoFacts
-    from ..planning.prepare import PreparedJob
+    from ..planning.request import PreparedJob
     from ..recipe import Recipe
 
 #: Shots and failed images that are listed; the rest is counted.

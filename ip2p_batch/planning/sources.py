@@ -13,17 +13,9 @@ from ..errors import OutputError, RecipeError, SourceError
 from ..jobs.events import Event
 from ..jobs.history import FindHistory
 from ..media.images.naming import printable
-from .prepare import (
-    EditRequest,
-    PreparedJob,
-    Report,
-    absolute_path,
-    own_history,
-    prepare_job,
-    resolve_paths,
-    video_options,
-)
+from .prepare import own_history, prepare_job, resolve_paths, video_options
 from .repeat import Finding, look_at_video, notes_on
+from .request import EditRequest, PreparedJob, Report, absolute_path
 from .split import RefusedSource, is_video, split_request
 
 T = TypeVar("T")

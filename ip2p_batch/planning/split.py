@@ -20,7 +20,8 @@ from ..media.source import SourceKind, classify_source
 from ..media.video.output import output_name
 from ..media.video.suffixes import VIDEO_SUFFIXES
 from . import images
-from .prepare import EditRequest, absolute_path, check_instruction, default_output, resolve_paths
+from .prepare import default_output, resolve_paths
+from .request import EditRequest, absolute_path, check_instruction
 
 
 class RefusedSource(msgspec.Struct, frozen=True):

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 from ..jobs.registry import find_job, list_jobs
 from ..jobs.status import JobStatus, read_status
-from ..planning.prepare import EditRequest, PreparedJob, Report, prepare_job
+from ..planning.prepare import prepare_job
+from ..planning.request import EditRequest, PreparedJob, Report
 from ..planning.sources import ForSources, prepare_jobs
 from .create import create_job, create_jobs
 from .dispatch import dispatch_next, submit_job

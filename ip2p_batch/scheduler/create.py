@@ -18,7 +18,8 @@ from ..jobs.history import read_history
 from ..jobs.plan import Plan
 from ..jobs.registry import job_path, register
 from ..models import catalog
-from ..planning.prepare import EditRequest, PreparedJob, Report, prepare_job
+from ..planning.prepare import prepare_job
+from ..planning.request import EditRequest, PreparedJob, Report
 from ..planning.sources import ForSources, for_sources
 from ..settings import Settings
 from ..storage.publish import content_stamp

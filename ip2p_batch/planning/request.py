@@ -1,0 +1,135 @@
+"""What a command requests, and the job that planning makes of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+
+from ..errors import RecipeError
+from ..frame import FrameTable
+from ..jobs.coding import Decoding, Encoding
+from ..jobs.events import Event
+from ..jobs.plan import Plan
+from ..jobs.publications import Publication
+from ..jobs.spec import Item, Job, Priority, Source
+from ..media.images.listing import Listing
+from ..models import catalog
+from ..recipe import Recipe
+from .job_identity import named, size_table, tile_size
+
+Report = Callable[[Event], None]
+
+
+class EditRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """What to edit, how, and where the result goes.
+
+    Attributes:
+        source: a video, an image, a folder of images, or a manifest.
+        output: path of the result; None means next to the source, with ``-edited`` in the name.
+        start, end: seconds from the first frame of a video; None means its start or end.
+        overwrite: replace an output that exists.
+        allow_mixed_hardware: let workers edit whose results are not bit-identical.
+        reads: files that the command reads in addition, such as the recipe file; no result
+            replaces one.
+        priority: None means normal, or the priority of the unfinished job that is continued.
+        listing: images and videos of the source, where they were listed before; only its images
+            are edited.
+    """
+
+    source: Path
+    recipe: Recipe
+    output: Path | None = None
+    decoding: Decoding = Decoding()
+    encoding: Encoding = Encoding()
+    start: float | None = None
+    end: float | None = None
+    overwrite: bool = False
+    allow_mixed_hardware: bool = False
+    reads: tuple[Path, ...] = ()
+    priority: Priority | None = None
+    listing: Listing | None = None
+
+
+class PreparedJob(msgspec.Struct, frozen=True, kw_only=True):
+    """A job, its plan, and what else its job folder will contain.
+
+    Attributes:
+        frames: presentation times of all frames of a video, in ticks, ascending;
+            None for images.
+        frame_ids: what identifies the frames in the source; None: their times.
+        items: images in the order of the plan's chunks, then those that cannot be edited.
+        reference: the reference image as PNG; empty without one.
+        records: of the outputs that exist; the job folder keeps them.
+    """
+
+    job: Job
+    plan: Plan
+    frames: FrameTable | None = None
+    frame_ids: FrameTable | None = None
+    items: tuple[Item, ...] = ()
+    reference: bytes = b""
+    records: tuple[Publication, ...] = ()
+
+
+def absolute_path(path: Path) -> Path:
+    """An absolute path without ``..``, whose last part is the name of the file or folder."""
+    path = path.expanduser()
+    return path.resolve() if ".." in path.parts else path.absolute()
+
+
+def check_instruction(text: str, where: str) -> None:
+    """Refuse an empty instruction.
+
+    Raises:
+        RecipeError: ``text`` is empty or only white space.
+    """
+    if not text.strip():
+        raise RecipeError(
+            f"The instruction for {where} is empty.",
+            hint='Say what to change, for example: ip2p-batch edit clip.mp4 "make it snow".',
+        )
+
+
+def with_absolute_paths(recipe: Recipe) -> Recipe:
+    """Make the paths in a recipe absolute, since workers have another working folder."""
+    if recipe.reference_image is not None:
+        path = Path(recipe.reference_image).expanduser().absolute()
+        recipe = msgspec.structs.replace(recipe, reference_image=str(path))
+    if recipe.model in catalog.BUNDLED:
+        return recipe
+    return msgspec.structs.replace(recipe, model=catalog.locate(recipe.model))
+
+
+def files_read(request: EditRequest) -> list[Path | str]:
+    """The files that a job reads in addition to its source."""
+    reference = request.recipe.reference_image
+    return [*request.reads, *([] if reference is None else [reference])]
+
+
+def stage_reporter(report: Report) -> Callable[[str, int, int], None]:
+    """A function of stage, done and total that reports ``planning`` events."""
+
+    def progress(stage: str, done: int, total: int) -> None:
+        report(Event(kind="planning", stage=stage, done=done, total=total))
+
+    return progress
+
+
+def planned_job(request: EditRequest, source: Source, output: Path) -> Job:
+    """The job of a request, without its reference image."""
+    job = Job(
+        id="",
+        source=source,
+        recipe=request.recipe,
+        output=str(output),
+        size_table=size_table(request.recipe),
+        tile_size=tile_size(request.recipe),
+        decoding=request.decoding,
+        encoding=request.encoding,
+        overwrite=request.overwrite,
+        allow_mixed_hardware=request.allow_mixed_hardware,
+        priority=request.priority or "normal",
+    )
+    return named(job)
