@@ -29,6 +29,7 @@ def files(tmp_path, monkeypatch):
         (["a.jpg", "winter"], ["a.jpg"], "winter"),
         (["a.jpg", "gone.jpg"], ["a.jpg", "gone.jpg"], None),
         (["a.jpg", "gone.MP4"], ["a.jpg", "gone.MP4"], None),
+        (["a.jpg", "f_%05d.exr"], ["a.jpg", "f_%05d.exr"], None),
         (["a.jpg", "make it like film.mov"], ["a.jpg"], "make it like film.mov"),
         (["a.jpg", ""], ["a.jpg"], ""),
         (["a.jpg", "\0"], ["a.jpg"], "\0"),

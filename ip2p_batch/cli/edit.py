@@ -79,6 +79,7 @@ def edit(
       ip2p-batch edit a.mp4 b.mov photos/ "make it snow" -o edited/
       ip2p-batch edit photo.jpg "make it night" -g 9 -i 1.2 -o night.jpg
       ip2p-batch edit film.mkv --recipe snow.toml --start 1:30 --end 2:00
+      ip2p-batch edit shot/f_%05d.png "make it night" --fps 24 -o night/f_%05d.png
       ip2p-batch edit list.csv -o edited/ --broker redis://host/0 --detach
     """
     from .. import scheduler

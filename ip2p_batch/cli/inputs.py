@@ -22,7 +22,8 @@ InputArguments = Annotated[
     list[str],
     typer.Argument(
         metavar="INPUT... [INSTRUCTION]",
-        help="One or more videos, images, folders of them, or .csv, .jsonl or .parquet lists with"
+        help="One or more videos, images, image sequences (frames/f_%05d.png), folders of videos"
+        " and images, or .csv, .jsonl or .parquet lists with"
         " the columns path and, optionally, instruction, output, seed, negative_prompt,"
         " guidance_scale, image_guidance_scale and num_inference_steps; then what to change, in a"
         " sentence. Leave the instruction out if the recipe file or the list has it.",
@@ -104,6 +105,7 @@ def _is_path(text: str) -> bool:
     from ..media.images.formats import SUFFIXES, UNSUPPORTED
     from ..media.table import TABLES
     from ..media.video.suffixes import VIDEO_SUFFIXES
+    from ..storage.sequence import pattern_of
 
     try:
         if os.path.lexists(os.path.expanduser(text)):  # noqa: PTH111 - text of any kind
@@ -112,4 +114,5 @@ def _is_path(text: str) -> bool:
         return False
     suffix = os.path.splitext(text)[1].lower()  # noqa: PTH122 - text of any kind
     known = suffix in (*SUFFIXES, *UNSUPPORTED, *VIDEO_SUFFIXES, *TABLES)
+    known = known or pattern_of(text) is not None
     return known and not any(c.isspace() for c in text)

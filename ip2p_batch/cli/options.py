@@ -114,10 +114,28 @@ class SourceOptions(OptionGroup):
         ),
     ] = False
 
+    fps: Annotated[
+        str | None,
+        option(
+            "--fps",
+            metavar="RATE",
+            help="Frames per second of an image sequence (frames/f_%05d.png): a number or a"
+            " fraction such as 24000/1001.",
+            panel=SOURCE,
+            default="24",
+        ),
+    ] = None
+
     def decoding(self) -> Decoding:
         """How the source is read."""
-        values = {"stream": self.stream, "deinterlace": self.deinterlace, "hdr": self.hdr}
-        return msgspec.convert({**values, "follow_links": self.follow_links}, Decoding)
+        values = {
+            "stream": self.stream,
+            "deinterlace": self.deinterlace,
+            "hdr": self.hdr,
+            "follow_links": self.follow_links,
+            "fps": self.fps,
+        }
+        return msgspec.convert(values, Decoding)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,7 +149,8 @@ class OutputOptions(OptionGroup):
             "-o",
             metavar="PATH",
             parser=path_name,
-            help="File or folder for the result; a folder for several.",
+            help="File or folder for the result; a folder for several. A name such as o_%05d.png"
+            " makes an image sequence of a video.",
             panel=OUTPUT,
             default="next to the source, named ...-edited",
         ),

@@ -13,8 +13,8 @@ import numpy as np
 from ..errors import SourceError
 from ..frame import Image
 from ..jobs.coding import Decoding
-from ..media.video.probe import VideoIndex, index_video
-from ..media.video.reader import VideoReader
+from ..media.frames import index_frames, open_frames
+from ..media.video.index import VideoIndex
 from ..threads import CpuPool
 from . import PairErrors, pair_errors, seam_ratio, ssim
 from .full_size import FullSizeScore, full_size_score, mean_score, scale
@@ -125,8 +125,8 @@ def score_video(
     Raises:
         SourceError: a video cannot be read, has only one frame, or their numbers of frames differ.
     """
-    source = index_video(request.source, decoding=request.decoding, scenes=request.cuts is None)
-    output = index_video(request.output, scenes=False)
+    source = index_frames(request.source, decoding=request.decoding, scenes=request.cuts is None)
+    output = index_frames(request.output, scenes=False)
     total = _compared_frames(request, source, output)
     cuts = request.cuts
     if cuts is None:
@@ -182,14 +182,14 @@ def sample_frames(request: ScoreRequest, count: int) -> tuple[list[Image], list[
     Raises:
         SourceError: as :func:`score_video`.
     """
-    source = index_video(request.source, decoding=request.decoding, scenes=False)
-    output = index_video(request.output, scenes=False)
+    source = index_frames(request.source, decoding=request.decoding, scenes=False)
+    output = index_frames(request.output, scenes=False)
     total = _compared_frames(request, source, output)
     numbers = sorted({round(number) for number in np.linspace(0, total - 1, min(count, total))})
     sources, outputs = [], []
     with (
-        VideoReader(request.source, source.facts, source.pts, source.ids) as source_reader,
-        VideoReader(request.output, output.facts, output.pts, output.ids) as output_reader,
+        open_frames(request.source, source.facts, source.pts, source.ids) as source_reader,
+        open_frames(request.output, output.facts, output.pts, output.ids) as output_reader,
     ):
         for number in numbers:
             image = source_reader.frame(request.first_frame + number).image
@@ -228,8 +228,8 @@ def _frames(
 ) -> Iterator[tuple[Image, Image]]:
     first = request.first_frame
     with (
-        VideoReader(request.source, source.facts, source.pts, source.ids) as source_reader,
-        VideoReader(request.output, output.facts, output.pts, output.ids) as output_reader,
+        open_frames(request.source, source.facts, source.pts, source.ids) as source_reader,
+        open_frames(request.output, output.facts, output.pts, output.ids) as output_reader,
     ):
         frames = zip(
             source_reader.frames(first, first + total), output_reader.frames(0, total), strict=True

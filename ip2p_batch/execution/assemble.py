@@ -21,11 +21,13 @@ from ..jobs.log import chunk_log
 from ..jobs.plan import ASSEMBLY, Plan, VideoChunk
 from ..jobs.publications import Publication
 from ..jobs.records import ItemResult, Receipt, Result
+from ..jobs.results import result_files, result_pattern
 from ..jobs.spec import Job
 from ..media.video import concat
 from ..media.video.codecs import segment_suffix
 from ..storage.atomic import atomic_path, digest, read_error, remove_temp_files, retry_transient
 from .publication import Publisher, source_identity
+from .sequence_output import publish_sequence
 
 log = logging.getLogger(__name__)
 
@@ -59,7 +61,7 @@ def assemble(folder: JobFolder) -> Result:
             warnings += receipt.warnings
         warnings += mixed(plan.chunks, receipts)
         if job.source.is_video:
-            _join(folder, job, plan, receipts)
+            warnings += _join(folder, job, plan, receipts)
         results = _item_results(plan, receipts)
         failed, skipped, item_warnings = _outcomes(folder, results)
         warnings += _write_table(folder)
@@ -76,7 +78,7 @@ def assemble(folder: JobFolder) -> Result:
         )
         # Before the result: a command that waits for it may end this process afterwards.
         outputs = (i.output for i in folder.items() if i.error is None)
-        remove_temp_files(_within(folder, [job.output] if job.source.is_video else outputs))
+        remove_temp_files(_within(folder, result_files(job) if job.source.is_video else outputs))
         folder.write_result(result)
         folder.drop_media()
         chunk_log(log, folder, ASSEMBLY, "assembled", frames=result.frames, seconds=result.seconds)
@@ -152,9 +154,8 @@ def _is_intact(segment: Path, receipt: Receipt) -> bool:
         raise read_error(segment, error) from error
 
 
-def _join(folder: JobFolder, job: Job, plan: Plan, receipts: dict[str, Receipt]) -> None:
-    source, facts = job.source, job.source.video
-    assert facts is not None
+def _join(folder: JobFolder, job: Job, plan: Plan, receipts: dict[str, Receipt]) -> list[str]:
+    """Write the result of a video; returns warnings."""
     suffix = segment_suffix(job.encoding)
     chunks = [c for c in plan.chunks if isinstance(c, VideoChunk)]
     segments = [folder.segment_path(c, suffix) for c in chunks]
@@ -170,6 +171,15 @@ def _join(folder: JobFolder, job: Job, plan: Plan, receipts: dict[str, Receipt])
             chunks=damaged,
             hint=f"Check that disk; `ip2p-batch resume {job.id}` edits their chunks again.",
         )
+    if result_pattern(job.output) is not None:
+        return publish_sequence(folder, job, segments)
+    _join_file(folder, job, segments)
+    return []
+
+
+def _join_file(folder: JobFolder, job: Job, segments: list[Path]) -> None:
+    source, facts = job.source, job.source.video
+    assert facts is not None
     table = folder.frame_table()
     source_path = folder.roots.allow(source.path)
     reads = (source.path, *filter(None, (job.recipe.reference_image,)))

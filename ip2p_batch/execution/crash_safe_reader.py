@@ -7,7 +7,8 @@ from collections.abc import Generator, Sequence
 from typing import Generic
 
 from ..jobs.plan import Shot
-from ..media.video.reader import AnyFrame, VideoReader
+from ..media.frames import FrameReader
+from ..media.video.reader import AnyFrame
 from ..media.video.timestamps import Times
 from ..media.video.types import VideoFrame
 
@@ -21,7 +22,7 @@ class CrashSafeReader(Generic[AnyFrame]):
 
     def __init__(
         self,
-        reader: VideoReader[AnyFrame],
+        reader: FrameReader[AnyFrame],
         pts: Times,
         poisoned: frozenset[int],
         shots: Sequence[Shot],

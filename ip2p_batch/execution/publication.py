@@ -16,6 +16,7 @@ from ..jobs.publications import Publication
 from ..planning.guard import SourceGuard
 from ..storage.atomic import digest
 from ..storage.publish import NameTakenError, content_stamp, file_stamp, publish
+from ..storage.sequence import is_sequence, sequence_digest, sequence_stamp
 
 _KEPT = "kept"
 
@@ -31,6 +32,7 @@ class Publisher:
         chunk_id: of the chunk that the result belongs to.
         replaces: stamp of the file that planning found; empty where it found none.
         reads: paths of the files that the result is made from.
+        guard: of the files that the job reads, for a job with many results; None makes one.
     """
 
     folder: JobFolder
@@ -38,6 +40,7 @@ class Publisher:
     output: str
     replaces: str
     reads: tuple[str, ...] = ()
+    guard: SourceGuard | None = None
 
     def place(self) -> Path:
         """The path to write, for use right now; a link of that name is not followed.
@@ -59,8 +62,10 @@ class Publisher:
             OutputError: the job folder cannot be written.
             OSError: the disk failed.
         """
-        job = self.folder.job()
-        guard = SourceGuard(Path(job.source.path), Path(job.output), self.reads)
+        guard = self.guard
+        if guard is None:
+            job = self.folder.job()
+            guard = SourceGuard(Path(job.source.path), Path(job.output), self.reads)
         if (reason := guard.reason(path)) is not None:
             raise OutputTaken(f"{self.output} is left alone: {reason}.", path=self.output)
         stamp = content_stamp(temporary.stat())
@@ -101,6 +106,8 @@ def source_identity(path: Path) -> tuple[str, str]:
     Reading its frames or pixels reports the latter.
     """
     with suppress(OSError, ValueError):
+        if is_sequence(path):
+            return sequence_stamp(path), sequence_digest(path)
         return file_stamp(path.stat()), digest(path)
     return "", ""
 

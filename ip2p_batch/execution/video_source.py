@@ -8,9 +8,9 @@ from contextlib import contextmanager
 from ..frame import Frame, FullFrame
 from ..jobs.video_facts import VideoFacts
 from ..media.alpha import weigh_visible
+from ..media.frames import open_frames
 from ..media.resize import Resize
 from ..media.video import hdr
-from ..media.video.reader import VideoReader
 from ..media.video.result_format import kept_bits
 from .chunk_run import ChunkRun
 from .crash_safe_reader import CrashSafeReader
@@ -55,8 +55,13 @@ def open_video(run: ChunkRun) -> Iterator[SourceVideo]:
 def open_reader(run: ChunkRun) -> Iterator[CrashSafeReader[FullFrame]]:
     source, table = run.job.source, run.folder.frame_table()
     path = run.folder.roots.allow(source.path)
-    with VideoReader(
-        path, facts_of(run), table, run.folder.frame_ids(), deep=is_deep(run)
+    with open_frames(
+        path,
+        facts_of(run),
+        table,
+        run.folder.frame_ids(),
+        deep=is_deep(run),
+        allow=run.folder.roots.allow,
     ) as reader:
         yield CrashSafeReader(reader, table, run.poisoned, run.folder.plan().shots)
 

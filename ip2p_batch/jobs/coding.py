@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from typing import Annotated, Literal
 
 from msgspec import Meta
@@ -33,12 +34,15 @@ class Decoding(FrozenStruct, frozen=True, kw_only=True):
         hdr: what becomes of HDR video (PQ, HLG): ``tonemap`` gives SDR in BT.709; ``keep`` edits a
             tone-mapped copy and applies the edit to the HDR frames.
         follow_links: whether links of a folder are followed to files and folders outside of it.
+        fps: frames per second of an image sequence: a number or a fraction such as
+            ``24000/1001``, see :func:`frame_rate`; None is 24.
     """
 
     stream: Annotated[int, Meta(ge=0)] | None = None
     deinterlace: Deinterlacing = "auto"
     hdr: HdrChoice = "tonemap"
     follow_links: bool = False
+    fps: int | float | str | None = None
 
 
 class Encoding(FrozenStruct, frozen=True, kw_only=True):
@@ -76,3 +80,35 @@ class Encoding(FrozenStruct, frozen=True, kw_only=True):
     metadata: MetadataChoice = "all"
     embed_recipe: bool = True
     mark_ai: bool = True
+
+
+#: Frames per second of an image sequence where nothing is requested.
+DEFAULT_FPS = 24
+#: A rate above it is a mistake.
+_MAX_FPS = 1000
+
+
+def frame_rate(fps: int | float | str) -> Fraction:
+    """The exact rate of ``Decoding.fps``.
+
+    The rounded NTSC rates 23.976, 29.97, 47.952, 59.94 and 119.88 mean n * 1000 / 1001 (SMPTE ST
+    170).
+
+    Raises:
+        ValueError: not a number above 0 and up to 1000.
+
+    >>> frame_rate(24), frame_rate("23.976"), frame_rate("25/2")
+    (Fraction(24, 1), Fraction(24000, 1001), Fraction(25, 2))
+    """
+    try:
+        rate = Fraction(str(fps).strip())
+    except ZeroDivisionError:
+        raise ValueError("the denominator is 0") from None
+    if not 0 < rate <= _MAX_FPS:
+        raise ValueError(f"it is not above 0 and up to {_MAX_FPS}")
+    if rate.denominator == 1 or "/" in str(fps):
+        return rate
+    near = round(rate * 1001 / 1000)
+    ntsc = Fraction(near * 1000, 1001)
+    is_ntsc = near in (24, 30, 48, 60, 120) and abs(rate - ntsc) < Fraction(1, 1000)
+    return ntsc if is_ntsc else rate.limit_denominator(100_000)

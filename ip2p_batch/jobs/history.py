@@ -12,6 +12,7 @@ from ..settings import Settings
 from ..storage.atomic import digest
 from ..storage.identity import RealPaths
 from ..storage.publish import content_stamp, file_stamp
+from ..storage.sequence import is_sequence, sequence_digest, sequence_stamp
 from .folder import JobFolder
 from .publications import Publication
 from .registry import known_jobs
@@ -77,6 +78,9 @@ def is_same_source(record: Publication, source: Path | str) -> bool:
     """
     path = Path(source)
     try:
+        if is_sequence(path):
+            same_stamp = record.source == sequence_stamp(path)
+            return same_stamp or record.source_digest == sequence_digest(path)
         status = path.stat()
         if record.source == file_stamp(status):
             return True

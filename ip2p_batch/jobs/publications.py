@@ -91,6 +91,10 @@ class Publications:
         """
         return any(p.output == output and p.stamp == stamp for p in self._own())
 
+    def stamps(self) -> frozenset[tuple[str, str]]:
+        """Output and stamp of every file that this job wrote; see :meth:`wrote`."""
+        return frozenset((p.output, p.stamp) for p in self._own())
+
     def _own(self) -> Iterator[Publication]:
         for name in sorted(self._files.list(_FOLDER)):
             if name.endswith(".jsonl") and name[0] != "." and name != f"{_INHERITED}.jsonl":

@@ -104,6 +104,7 @@ class VideoFacts(FrozenStruct, frozen=True, kw_only=True):
         deinterlace: what the reader does with interlaced frames; ``off`` also where every frame
             was inspected and none is interlaced.
         hdr: of an HDR video; None for SDR.
+        first_number: number in the name of the first file of an image sequence; None for a file.
         notes: one line each for the user ("The file is truncated: ...").
     """
 
@@ -135,9 +136,15 @@ class VideoFacts(FrozenStruct, frozen=True, kw_only=True):
     spatial: SpatialFacts | None = None
     color: ColorFacts = ColorFacts()
     hdr: HdrFacts | None = None
+    first_number: int | None = None
     audio_streams: int = 0
     subtitle_streams: int = 0
     notes: tuple[str, ...] = ()
+
+    @property
+    def is_sequence(self) -> bool:
+        """Whether the frames are files of their own."""
+        return self.first_number is not None
 
     @property
     def kept_field_order(self) -> FieldOrder | None:

@@ -11,12 +11,11 @@ from PIL import Image as Pillow
 
 from ..errors import EditError, SourceError
 from ..frame import Image
+from .frames import index_frames, open_frames
 from .images.opening import open_image
 from .images.reader import read_image
 from .resize import Resize
 from .source import classify_source
-from .video.probe import index_video
-from .video.reader import VideoReader
 
 
 def read_reference_image(path: Path, size: int) -> Image:
@@ -33,8 +32,8 @@ def read_reference_image(path: Path, size: int) -> Image:
         image = read_image(path)
         resize = Resize.for_size(image.shape[1], image.shape[0], size)
     elif kind == "video":
-        index = index_video(path, scenes=False)
-        with VideoReader(path, index.facts, index.pts, index.ids) as reader:
+        index = index_frames(path, scenes=False)
+        with open_frames(path, index.facts, index.pts, index.ids) as reader:
             image = reader.frame(len(index.pts) // 2).image
         resize = Resize.of_video(index.facts, size)
     else:

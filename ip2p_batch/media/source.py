@@ -8,8 +8,10 @@ from typing import Literal
 
 from ..errors import SourceError
 from ..storage.publish import content_stamp
+from ..storage.sequence import is_sequence, sequence_stamp
 from .images.animation import is_animation
 from .images.formats import READ_ONLY, SUFFIXES, UNSUPPORTED
+from .sequence.probe import sequence_numbers
 from .table import TABLES
 from .video.pyav import describe_error
 
@@ -21,9 +23,15 @@ _NAME_HINT = "Check the name; quote it if it has spaces."
 def classify_source(path: Path) -> SourceKind:
     """Return whether ``path`` is a folder, a manifest, an image or a video, by its suffix.
 
+    An image sequence is a video.
+
     Raises:
-        SourceError: it does not exist, is empty, or is a pipe, socket or device.
+        SourceError: it does not exist, is empty, or is a pipe, socket or device; a sequence has no
+            file, or lacks one.
     """
+    if "\0" not in str(path) and is_sequence(path):
+        sequence_numbers(path)
+        return "video"
     try:
         if path.is_dir():
             return "folder"
@@ -55,10 +63,14 @@ def classify_source(path: Path) -> SourceKind:
 def source_stamp(path: Path) -> str:
     """Size and modification time of a source, to detect that it was replaced.
 
+    Of an image sequence, those of all its files; see :func:`sequence_stamp`.
+
     Raises:
         SourceError: the file system does not give them.
     """
     try:
+        if is_sequence(path):
+            return sequence_stamp(path)
         status = path.stat()
     except OSError as error:
         raise SourceError(f"{path}: {describe_error(error)}.", path=path, hint=_NAME_HINT) from None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Sequence
+from itertools import chain
 from pathlib import Path
 
 import msgspec
@@ -12,20 +13,22 @@ from ..errors import OutputError
 from ..jobs.spec import Item
 from ..media.images.naming import printable
 from ..storage.identity import FileId, file_id, is_inside
+from ..storage.sequence import sequence_files
 
 
 class SourceGuard:
     """The files that a job reads, by device and inode.
 
     Args:
-        source: the video, image, folder or list of the job.
+        source: the video, image, folder or list of the job; of a sequence, all its files are read.
         output: its file or folder of results.
         files: what else it reads: every image, the reference image, the recipe file.
     """
 
     def __init__(self, source: Path, output: Path, files: Iterable[Path | str]) -> None:
+        files = tuple(files)
         self._files: dict[FileId, str] = {}
-        for path in (source, *files):
+        for path in chain((source, *files), *map(sequence_files, (source, *files))):
             if (identity := file_id(path)) is not None:
                 self._files.setdefault(identity, str(path))
         self._source = source

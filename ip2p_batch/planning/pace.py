@@ -22,6 +22,7 @@ from ..jobs.codec import FrozenStruct
 from ..jobs.folder import JobFolder
 from ..jobs.plan import Plan
 from ..jobs.records import Receipt
+from ..jobs.results import result_files
 from ..jobs.spec import Item, Job
 from ..storage.atomic import write_atomic
 
@@ -175,7 +176,7 @@ def _pixels(job: Job, items: Iterable[Item]) -> float:
 def _result_bytes(job: Job, items: Iterable[Item]) -> float:
     """Bytes of a job's results; of many images, from the size of the first ones."""
     if job.source.is_video:
-        return float(Path(job.output).stat().st_size)
+        return float(sum(Path(file).stat().st_size for file in result_files(job)))
     editable = [item for item in items if item.error is None]
     sizes = []
     for item in editable[:_SAMPLE]:

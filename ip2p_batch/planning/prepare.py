@@ -13,19 +13,23 @@ import numpy as np
 from ..errors import OutputError, RecipeError, SourceError
 from ..jobs.coding import Encoding
 from ..jobs.history import FindHistory, History, read_history
+from ..jobs.results import files_of
 from ..jobs.spec import Source
 from ..jobs.video_facts import VideoFacts
+from ..media.frames import index_frames
 from ..media.images.naming import is_text, printable
 from ..media.images.writer import output_suffix
 from ..media.resize import Resize
+from ..media.sequence import output as sequence_output
 from ..media.source import SourceKind, classify_source, source_stamp
-from ..media.video import hdr, probe
+from ..media.video import hdr
 from ..media.video import output as video_output
 from ..media.video.result_format import kept_bits
 from ..media.video.timestamps import frame_range
 from ..models import layout
 from ..settings import Settings
 from ..storage.publish import path_stamp
+from ..storage.sequence import is_sequence, pattern_of
 from . import guard
 from .job_identity import size_table, with_reference
 from .planner import plan_video
@@ -111,6 +115,8 @@ def default_output(source: Path, kind: SourceKind, encoding: Encoding) -> Path:
         )
     if kind == "manifest":
         return source.with_name(f"{source.stem}-edited")
+    if kind == "video" and is_sequence(source):
+        return sequence_output.default_output(source, encoding)
     if kind == "video":
         name = video_output.output_name(source, encoding)
         return source.with_name(f"{source.stem}-edited{Path(name).suffix}")
@@ -122,32 +128,27 @@ def _prepare_video(request: EditRequest, path: Path, output: Path, report: Repor
     recipe = request.recipe
     check_instruction(recipe.instruction, path.name)
     if request.encoding.format is not None:
-        raise RecipeError("--format is for images.", hint="Use --codec for a video.")
-    if output.is_dir():
-        output = output / video_output.output_name(path, request.encoding)
+        raise RecipeError(
+            "--format is for images.",
+            hint="Use --codec for a video; the suffix of -o decides the format of a sequence.",
+        )
+    if output.is_dir() or (is_sequence(path) and not output.suffix):
+        output = output / sequence_output.output_name(path, request.encoding)
     guard.check_file(guard.SourceGuard(path, output, files_read(request)), output)
-    index = probe.index_video(
+    index = index_frames(
         path, decoding=request.decoding, scenes=recipe.scenes, progress=stage_reporter(report)
     )
     facts, options = index.facts, video_options(request)
-    encoding = video_output.resolved_encoding(output, facts, request.encoding)
-    transparency = video_output.alpha_notes(output, facts, request.encoding)
-    request = msgspec.structs.replace(request, encoding=encoding)
-    warnings = [*facts.notes, *_depth_notes(facts, request), *transparency]
-    warnings += hdr.check_hdr(output, facts, encoding)
-    if facts.keeps_hdr and recipe.detail == "tiles":
-        raise RecipeError(
-            "--detail tiles draws in SDR and cannot keep HDR.", hint="Omit --hdr keep, or --detail."
-        )
-    warnings += video_output.check_output(path, output, facts, encoding)
-    warnings += video_output.format_notes(facts, encoding)
-    warnings += video_output.odd_size_notes(facts, encoding)
-    warnings += video_output.field_notes(facts, encoding)
-    warnings += video_output.caption_notes(facts, encoding)
     start, stop = frame_range(facts, index.pts, request.start, request.end)
-    video_output.check_times(output, facts, index.pts[start:stop])
     source = Source(path=str(path), stamp=source_stamp(path), video=facts, start=start, stop=stop)
-    replaces = path_stamp(output) if request.overwrite else ""
+    check = _check_sequence if pattern_of(output) is not None else _check_video
+    encoding, notes = check(request, source, output)
+    if pattern_of(output) is None:
+        video_output.check_times(output, facts, index.pts[start:stop])
+    request = msgspec.structs.replace(request, encoding=encoding)
+    warnings = [*facts.notes, *_depth_notes(facts, request), *notes]
+    results = list(files_of(str(output), source))
+    replaces = "\n".join(map(path_stamp, results)) if request.overwrite else ""
     job, reference = with_reference(planned_job(request, source, output), [facts.upright])
     job = msgspec.structs.replace(job, replaces=replaces, options=options)
     resize = Resize.of_video(facts, job.edit_size(*facts.upright))
@@ -159,6 +160,46 @@ def _prepare_video(request: EditRequest, path: Path, output: Path, report: Repor
         frame_ids=index.ids,
         reference=reference,
     )
+
+
+def _check_video(request: EditRequest, source: Source, output: Path) -> tuple[Encoding, list[str]]:
+    """The encoding of a result that is a video file, and notes on what it does not hold.
+
+    Raises:
+        OutputError, RecipeError: it cannot be written as requested.
+    """
+    facts, requested = source.video, request.encoding
+    assert facts is not None
+    encoding = video_output.resolved_encoding(output, facts, requested)
+    notes = video_output.alpha_notes(output, facts, requested)
+    notes += hdr.check_hdr(output, facts, encoding)
+    if facts.keeps_hdr and request.recipe.detail == "tiles":
+        raise RecipeError(
+            "--detail tiles draws in SDR and cannot keep HDR.", hint="Omit --hdr keep, or --detail."
+        )
+    notes += video_output.check_output(Path(source.path), output, facts, encoding)
+    notes += video_output.format_notes(facts, encoding)
+    notes += video_output.odd_size_notes(facts, encoding)
+    notes += video_output.field_notes(facts, encoding)
+    notes += video_output.caption_notes(facts, encoding)
+    return encoding, notes
+
+
+def _check_sequence(
+    request: EditRequest, source: Source, output: Path
+) -> tuple[Encoding, list[str]]:
+    """As :func:`_check_video`, of a result that is an image sequence.
+
+    Raises:
+        OutputError, RecipeError: as there, or a frame would replace a file that the job reads.
+    """
+    facts = source.video
+    assert facts is not None
+    encoding = sequence_output.plan_sequence(output, facts, request.encoding)
+    reads = guard.SourceGuard(Path(source.path), output, files_read(request))
+    for result in files_of(str(output), source):
+        guard.check_file(reads, Path(result))
+    return encoding, sequence_output.sequence_notes(output, facts, encoding)
 
 
 def _depth_notes(facts: VideoFacts, request: EditRequest) -> list[str]:

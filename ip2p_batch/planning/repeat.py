@@ -22,6 +22,7 @@ from ..jobs.publications import Publication
 from ..jobs.spec import Item, Job
 from ..storage.atomic import digest
 from ..storage.publish import path_stamp
+from ..storage.sequence import Pattern, pattern_of, sequence_files
 
 #: A warning names at most this many files.
 _NAMED = 20
@@ -158,6 +159,8 @@ def look_at_video(
     Args:
         options: of :func:`options_digest`.
     """
+    if (pattern := pattern_of(output)) is not None:
+        return _look_at_sequence(pattern, options, source, find_history)
     if not os.path.lexists(output):
         return None
     history = find_history(output.parent)
@@ -168,3 +171,26 @@ def look_at_video(
         return Finding.UP_TO_DATE
     record = msgspec.structs.replace(record, output=str(output))
     return Finding.STALE if _is_intact(record) else Finding.CHANGED
+
+
+def _look_at_sequence(
+    pattern: Pattern, options: str, source: Path, find_history: FindHistory
+) -> Finding | None:
+    """What stands under the names of a sequence's results: the worst of its files."""
+    try:
+        outputs = [str(pattern.path(number)) for number in pattern.numbers()]
+    except OSError:  # there is no such folder
+        return None
+    if not outputs:
+        return None
+    history = find_history(pattern.folder)
+    records = [(output, history.record_of(output)) for output in outputs]
+    if any(record is None for _, record in records):
+        known = all(history.knows(output) for output in outputs)
+        return Finding.CHANGED if known else Finding.FOREIGN
+    found = [record for _, record in records if record is not None]
+    is_complete = len(found) == sum(1 for _ in sequence_files(source))
+    same_options = all(record.recipe == options for record in found)
+    if is_complete and same_options and is_same_source(found[0], source):
+        return Finding.UP_TO_DATE
+    return Finding.STALE

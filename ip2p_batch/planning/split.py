@@ -16,9 +16,10 @@ from ..media.images.formats import SUFFIXES
 from ..media.images.listing import Listing
 from ..media.images.naming import alike_names, is_text, printable, reject_conflicts
 from ..media.images.writer import output_suffix
+from ..media.sequence.output import output_name
 from ..media.source import SourceKind, classify_source
-from ..media.video.output import output_name
 from ..media.video.suffixes import VIDEO_SUFFIXES
+from ..storage.sequence import is_sequence
 from . import images
 from .prepare import default_output, resolve_paths
 from .request import EditRequest, absolute_path, check_instruction
@@ -139,6 +140,8 @@ def _output_folder(request: EditRequest) -> Path | None:
 
 def _name(path: Path, kind: SourceKind, encoding: Encoding) -> str:
     """Name of a source's result in the folder of several results."""
+    if kind == "video" and is_sequence(path) and encoding.codec is None:
+        return f"{path.parent.name}/{output_name(path, encoding)}"  # their names are often equal
     if kind == "video":
         return output_name(path, encoding)
     return path.stem if kind == "manifest" else path.name

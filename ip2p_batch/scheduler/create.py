@@ -17,6 +17,8 @@ from ..jobs.grouping import counted
 from ..jobs.history import read_history
 from ..jobs.plan import Plan
 from ..jobs.registry import job_path, register
+from ..jobs.results import result_files
+from ..jobs.spec import Job
 from ..models import catalog
 from ..planning.prepare import prepare_job
 from ..planning.request import EditRequest, PreparedJob, Report
@@ -79,8 +81,8 @@ def create_job(
         _check_writable(output)
     with creation_lock(settings, folder.path):
         unfinished = _is_unfinished(folder, request)
-        if file is not None and not request.overwrite and not (unfinished and _wrote(folder, file)):
-            _check_free(file)
+        if file is not None and not request.overwrite:
+            _check_free(job, folder if unfinished else None)
         supersede_others(settings, folder, job, prepared.items)
         folder = _write_folder(folder, prepared, request, unfinished=unfinished)
         claim(folder)
@@ -154,21 +156,25 @@ def _single_output(prepared: PreparedJob) -> Path | None:
     return Path(job.output) if alone else None
 
 
-def _wrote(folder: JobFolder, output: Path) -> bool:
-    """Whether the job wrote that file, and was ended before it could say so."""
-    try:
-        return folder.published.wrote(str(output), content_stamp(os.lstat(output)))
-    except OSError:
-        return False
+def _check_free(job: Job, folder: JobFolder | None) -> None:
+    """Refuse a job with one result, or one sequence, if another file has the name.
 
-
-def _check_free(output: Path) -> None:
-    if os.path.lexists(output):
-        raise OutputError(
-            f"{output} exists already.",
-            path=output,
-            hint="Replace it with --overwrite, or choose another name with -o.",
-        )
+    Args:
+        folder: of the job, if it was started before: it may have been ended after it wrote the
+            file, and before it could say so.
+    """
+    written = frozenset() if folder is None else folder.published.stamps()
+    for output in result_files(job) if job.source.is_video else (job.output,):
+        try:
+            stamp = content_stamp(os.lstat(output))
+        except OSError:
+            continue
+        if (output, stamp) not in written:
+            raise OutputError(
+                f"{output} exists already.",
+                path=output,
+                hint="Replace it with --overwrite, or choose another name with -o.",
+            )
 
 
 def _check_writable(folder: Path) -> None:

@@ -14,6 +14,7 @@ from ..jobs.plan import ASSEMBLY
 from ..jobs.spec import Job
 from ..media.source import source_stamp
 from ..queue.executor import Executor
+from ..storage.sequence import is_sequence
 from . import inflight
 from .outputs import require_current
 
@@ -66,8 +67,9 @@ def check_source(job: Job) -> None:
     if not source.is_video:
         return
     path = Path(source.path)
-    if not path.exists() or source_stamp(path) != source.stamp:
-        change = "has changed" if path.exists() else "is missing"
+    is_there = path.exists() or is_sequence(path)
+    if not is_there or source_stamp(path) != source.stamp:
+        change = "has changed" if is_there else "is missing"
         raise ResumeMismatch(
             f"{path} {change} since job {job.id} was planned.",
             hint="Restore the file, or start a new job with `ip2p-batch edit`.",

@@ -12,6 +12,7 @@ from ..errors import Ip2pError, JobError, OutputError
 from ..jobs.activity import is_active, is_followed
 from ..jobs.folder import JobFolder
 from ..jobs.registry import known_jobs
+from ..jobs.results import result_files, result_place
 from ..jobs.spec import Item, Job
 from ..settings import Settings
 from ..storage.atomic import remove_temp_files, write_error
@@ -108,7 +109,7 @@ def _with_common_results(
             if other.path == folder.path.resolve() or other.ended or other.superseded is not None:
                 continue
             theirs = other.job()
-            if not real.related(theirs.output, job.output):
+            if not real.related(result_place(theirs), result_place(job)):
                 continue
             if any(real.of(output) in ours for output in _results(theirs, other)):
                 yield other
@@ -120,7 +121,7 @@ def _results(job: Job, folder: JobFolder) -> list[str]:
 
 def _outputs(job: Job, items: Iterable[Item]) -> Iterator[str]:
     if job.source.is_video:
-        yield job.output
+        yield from result_files(job)
     else:
         yield from (item.output for item in items if item.error is None)
 

@@ -101,7 +101,9 @@ def join(
         begin = int(table[start]) - (facts.lead_ticks if start == 0 else 0)
         kept = TimeRange(begin * base, int(table[stop]) * base if stop < len(table) else None)
     offset = _shift(facts, table, start) * base
-    with open_input(segments[0]) as first, open_input(source) as container, ExitStack() as stack:
+    # Image files have no other streams, and neither has a segment.
+    others_of = segments[0] if facts.is_sequence else source
+    with open_input(segments[0]) as first, open_input(others_of) as container, ExitStack() as stack:
         where = target_for(output, suffix, facts, encoding, segments[0])
         headers = plan_headers(container, facts.stream, where, _frames_before(facts, table, start))
         for name, value in headers.options.items():

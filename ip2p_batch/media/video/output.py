@@ -199,7 +199,8 @@ def check_output(source: Path, output: Path, facts: VideoFacts, encoding: Encodi
         sample = _sample_segment(Path(folder), facts, encoding)
         if CONTAINERS[suffix].counts_frames:
             _check_rate(output, sample, facts)
-        with open_input(source) as container:
+        # Image files have no other streams, and neither has a segment.
+        with open_input(sample if facts.is_sequence else source) as container:
             target = target_for(output, suffix, facts, encoding, sample)
             headers = plan_headers(container, facts.stream, target)
             target = replace(target, options=headers.options)

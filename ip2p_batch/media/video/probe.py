@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
@@ -19,6 +19,7 @@ from .color import container_tags
 from .dolby_vision import check_dolby_vision
 from .facts import header_facts, scanned_facts
 from .frame_timing import FrameTiming, can_list, frame_timing, listed_timing, only_frames
+from .index import VideoIndex
 from .pyav import MEDIA_ERRORS, fraction, open_input
 from .scan import Progress, Scan
 from .streams import (
@@ -28,31 +29,11 @@ from .streams import (
     refuse_playlist,
     video_stream,
 )
-from .timestamps import Times
 from .types import InputContainer, Stream, VideoFrame
 
 _DEFAULT_DECODING = Decoding()
 #: Packets that are decoded to see whether frames are reordered.
 _SAMPLED_PACKETS = 40
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class VideoIndex:
-    """Result of one pass over a video.
-
-    Attributes:
-        facts: about its video stream.
-        pts: presentation time of each frame in ticks of the time base, sorted, int64, shape
-            ``(frames,)``.
-        cuts: numbers of the first frames of new shots, sorted; empty without scene detection.
-        ids: decoding time or place in the file of each frame, int64, shape ``(frames,)``; None if
-            frames are found by their presentation times (``facts.frame_key``).
-    """
-
-    facts: VideoFacts
-    pts: Times
-    cuts: tuple[int, ...]
-    ids: Times | None = None
 
 
 def index_video(

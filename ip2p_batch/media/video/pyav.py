@@ -39,7 +39,7 @@ _OPTIONS = {
     "format_whitelist": "mov,mp4,matroska,webm,avi,mpegts,mpeg,mpegvideo,m4v,flv,live_flv,asf,ogg,"
     "gif,apng,mxf,gxf,dv,rm,nut,ivf,obu,av1,h261,h263,h264,hevc,vvc,vc1,dirac,cavsvideo,mjpeg,"
     "yuv4mpegpipe,wtv,nsv,ty,pva,lxf,wav,mp3,flac,aac,ac3,jpeg_pipe,png_pipe,bmp_pipe,gif_pipe,"
-    "tiff_pipe,webp_pipe,j2k_pipe,jpegxl_pipe,psd_pipe",
+    "tiff_pipe,webp_pipe,j2k_pipe,jpegxl_pipe,psd_pipe,dpx_pipe,exr_pipe",
 }
 #: What PyAV raises for damaged media and for failed reads.
 MEDIA_ERRORS = (av.error.FFmpegError, OSError, ValueError, EOFError)

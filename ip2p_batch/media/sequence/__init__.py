@@ -1,0 +1,1 @@
+"""Image sequences as video: numbered image files that are the frames of one shot after another."""
