@@ -72,7 +72,7 @@ def test_exr_stores_linear_light_multiplied_by_opacity(tmp_path):
     with av.open(str(tmp_path / "f.exr")) as container:
         frame = next(container.decode(video=0))
     kind = "<f2" if "f16" in frame.format.name else "<f4"
-    green = np.frombuffer(frame.planes[0], kind)[:8]
+    green = np.frombuffer(bytes(frame.planes[0]), kind)[:8]
     assert green == pytest.approx(0.5029 * 0.2, abs=1e-4)
     assert (read_frame(tmp_path / "f.exr").image[0, 0] // 257).tolist() == [188] * 3
 

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from ip2p_batch.jobs.coding import Encoding
 from ip2p_batch.media.video import probe
 from ip2p_batch.media.video.frame_timing import filled_times
+from ip2p_batch.media.video.index import VideoIndex
 from ip2p_batch.media.video.reader import VideoReader
 from ip2p_batch.media.video.scan import NO_TIME
 
@@ -55,7 +56,7 @@ def write(path: Path, rate: Fraction = Fraction(25), frames: int = FRAMES) -> Pa
     )  # fmt: skip
 
 
-def numbers(path: Path, index: probe.VideoIndex, order) -> list[int]:
+def numbers(path: Path, index: VideoIndex, order) -> list[int]:
     found = []
     with VideoReader(path, index.facts, index.pts, index.ids) as reader:
         for start, stop in order:
