@@ -99,7 +99,7 @@ def test_a_chunk_whose_images_were_all_planned_again_measures_no_pace(tmp_path):
     job, plan = folder.job(), folder.plan()
     failed = {0: plan.chunks[0].id, 1: plan.chunks[0].id}
     plan = plan.with_retried(failed, [ImageRun(0, 2, (64, 64))], ())
-    folder.replan(plan, folder.items())
+    folder.write_plan(plan, folder.items())
     empty, _, again = plan.chunks
     folder.receipts.write(receipt_of(folder, empty, 100.0))
     detector = HangDetector(lambda line: None, device="cuda", minimum=7.0)

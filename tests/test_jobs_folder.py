@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 
 from ip2p_batch.errors import JobError, OutputError
 from ip2p_batch.jobs.codec import decode, encode
-from ip2p_batch.jobs.folder import JobFolder, encode_line
+from ip2p_batch.jobs.folder import JobFolder
 from ip2p_batch.jobs.plan import ImageChunk, Plan, chunk_id
+from ip2p_batch.jobs.planned_files import encode_line
 from ip2p_batch.jobs.records import Failure, Heartbeat, Receipt, WorkerInfo
 from ip2p_batch.jobs.spec import Item, Job, Source
 from ip2p_batch.recipe import Recipe
@@ -167,7 +168,7 @@ def test_a_newly_planned_chunk_is_found_when_a_share_shows_the_old_file(folder, 
     assert folder.chunk("1-000003") == PLAN.chunks[3]
     old = folder.path.joinpath("plan.json").stat()
     new = ImageChunk(id="1-000004", wave=1, start=3, stop=4)
-    folder.replan(msgspec.structs.replace(PLAN, chunks=(*PLAN.chunks, new)), ITEMS)
+    folder.write_plan(msgspec.structs.replace(PLAN, chunks=(*PLAN.chunks, new)), ITEMS)
     stat, opened = type(folder.path).stat, []
 
     def stale(self, **options):

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from ip2p_batch import scheduler
 from ip2p_batch.editing.editor import IdentityEditor
 from ip2p_batch.errors import JobError, OutsideRoots, RecipeError
-from ip2p_batch.jobs.folder import JobFolder, encode_line
+from ip2p_batch.jobs.folder import JobFolder
+from ip2p_batch.jobs.planned_files import encode_line
 from ip2p_batch.jobs.spec import Item
 from ip2p_batch.scheduler.local_executor import LocalExecutor
 from ip2p_batch.settings import Settings

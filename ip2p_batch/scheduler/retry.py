@@ -64,7 +64,7 @@ def _replan(folder: JobFolder) -> None:
     if not editable:
         return
     items = [rescanned.get(n, item) for n, item in enumerate(items)]
-    folder.replan(
+    folder.write_plan(
         plan.with_retried(failed, _runs(job, editable), image_warnings(items)),
         items,
     )
