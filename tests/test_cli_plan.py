@@ -90,6 +90,7 @@ def test_a_plan_of_images_counts_them_by_edit_size(catalog, tmp_path):
     assert done.exit_code == 0, done.output
     assert "edit      3 images at up to 128 px (auto), detail from the source\n" in done.stdout
     assert "          1 image at 64 px, 2 images at 128 px\n" in done.stdout
+    assert "model has no weights\n" in done.stdout
 
 
 def test_the_identity_model_needs_no_memory_of_its_own(catalog):

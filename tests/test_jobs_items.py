@@ -1,6 +1,7 @@
 """The item table: what became of each image and video of a job, also as a list for `edit`."""
 
 import csv
+import os
 from pathlib import Path
 
 import msgspec
@@ -161,6 +162,14 @@ def test_a_list_of_sources_and_other_files_are_not_replaced(folder, tmp_path, se
     assert path.read_bytes() == before
     assert write_table(rows[:1], path, tmp_path / "out", []) == ""
     assert len(table(path)) == 1
+
+
+def test_a_pipe_with_the_name_of_the_table_stays(tmp_path):
+    os.mkfifo(tmp_path / "out-items.csv")
+    rows = [ItemStatus(source="a", output="b", state="done")]
+    reason = write_table(rows, tmp_path / "out-items.csv", tmp_path, [])
+    assert reason == "a file of another kind has its name"
+    assert (tmp_path / "out-items.csv").is_fifo()
 
 
 def test_a_table_that_cannot_be_written_is_a_warning(tmp_path):

@@ -52,7 +52,7 @@ def test_a_stable_diffusion_xl_model_is_refused_by_name(folder, file, values):
         check_supported(str(folder))
 
 
-@pytest.mark.parametrize("model", ["tiny", "owner/name"])
+@pytest.mark.parametrize("model", ["tiny", "owner/name", "identity", "identity:slow=0.05"])
 def test_bundled_models_and_hub_ids_pass(model):
     check_supported(model)
 
@@ -79,3 +79,9 @@ def test_weights_in_half_precision_only_are_a_variant(folder):
     assert weights_variant(folder) is None
     weights.unlink()
     assert weights_variant(folder) == "fp16"
+
+
+@pytest.mark.parametrize("model", ["", "./no", "../no", "~/no", "a/b/c", "no such model"])
+def test_what_is_neither_a_folder_nor_a_hub_id_is_refused(model):
+    with pytest.raises(ModelError, match="There is no model folder"):
+        check_supported(model)

@@ -190,3 +190,11 @@ def test_an_output_in_a_folder_that_may_not_be_searched_is_one_error(source):
             prepare(source / "a.png", locked / "a.png")
     finally:
         locked.chmod(0o700)
+
+
+def test_a_format_that_the_suffix_of_the_output_contradicts_is_refused(source, tmp_path):
+    output = tmp_path / "a.webp"
+    with pytest.raises(OutputError, match="--format jpeg does not fit"):
+        prepare(source / "a.png", output, encoding=Encoding(format="jpeg"))
+    (item,) = prepare(source / "a.png", output, encoding=Encoding(format="webp")).items
+    assert item.output == str(output)

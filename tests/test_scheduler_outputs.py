@@ -1,5 +1,6 @@
 """One job at a time writes an output; stopped ones are superseded and leave no files behind."""
 
+import dataclasses
 import os
 import signal
 
@@ -162,3 +163,14 @@ def test_a_job_waits_right_after_it_was_stopped_and_leaves_no_hidden_files(image
     status = read_status(job)
     assert (status.state, status.fps, status.eta, status.workers) == ("waiting", 0.0, None, ())
     assert not [name for name in os.listdir(out) if name.startswith(".")]
+
+
+def test_a_folder_of_jobs_that_cannot_be_written_is_named_with_the_variable_to_set(
+    images, tmp_path, settings
+):
+    (tmp_path / "state").write_text("a file")
+    nowhere = dataclasses.replace(settings, state=tmp_path / "state")
+    with pytest.raises(OutputError, match="Jobs cannot be recorded") as caught:
+        create(images, tmp_path / "out", nowhere)
+    assert "XDG_STATE_HOME" in caught.value.hint
+    assert not caught.value.survives

@@ -276,7 +276,8 @@ def _memory(prepared: PreparedJob) -> str:
         if recipe.model == "identity":
             return "little: the identity model copies frames"
         if need is None:
-            return f"unknown: {recipe.model} is not on this machine"
+            lacks = "has no weights" if Path(recipe.model).is_dir() else "is not on this machine"
+            return f"unknown: {recipe.model} {lacks}"
         batch = max(1, recipe.batch_size)
         frames = "one frame" if batch == 1 else f"{batch} frames"
         lines.append(

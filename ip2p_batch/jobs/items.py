@@ -192,6 +192,8 @@ def write_table(rows: Iterable[ItemStatus], path: Path, base: Path, reads: Itera
 
 
 def _is_table(path: Path) -> bool:
+    if path.exists() and not path.is_file():  # opening a pipe would wait for its writer forever
+        return False
     with path.open("rb") as file:
         head = file.read(1000).partition(b"\n")[0]
     return head == ",".join([*LIST_COLUMNS, *STATE_COLUMNS]).encode()

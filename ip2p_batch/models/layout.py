@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,8 @@ from . import catalog
 _ONE_FILE = (".safetensors", ".ckpt", ".pt", ".pth", ".bin")
 #: The model of the InstructPix2Pix paper on the hub.
 _AUTHORS_MODEL = "timbrooks/instruct-pix2pix"
+#: Also ``identity:slow=0.1`` and the like, of tests.
+_HUB_ID = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?|identity:[\w=.]+", re.ASCII)
 #: Name of half precision weights on the hub.
 HALF_PRECISION = "fp16"
 
@@ -21,9 +24,16 @@ def check_supported(model: str) -> None:
     """Refuse a model on this machine whose kind is not supported. Hub ids are not looked up.
 
     Raises:
-        ModelError: a checkpoint in one file, another file, or a Stable Diffusion XL model.
+        ModelError: a checkpoint in one file, another file, a Stable Diffusion XL model, or a
+            relative path of a folder that is not there.
     """
-    place = Path(catalog.locate(model))
+    place = Path(catalog.locate(model)) if model else Path()
+    # Only workers may have a folder that is named by its absolute path.
+    if not place.is_absolute() and not place.is_file() and not _HUB_ID.fullmatch(model):
+        raise ModelError(
+            f"There is no model folder {model!r}.",
+            hint=f"Give a diffusers folder or a hub id such as {_AUTHORS_MODEL}.",
+        )
     if place.is_file():
         raise _not_a_folder(place)
     if _is_xl(place):

@@ -213,6 +213,12 @@ def _single_output(path: Path, output: Path, encoding: Encoding) -> Path:
             path=output,
             hint=f"Use one of: {', '.join(map(format_suffix, dict.fromkeys(SUFFIXES.values())))}.",
         )
+    if encoding.format not in (None, suffix_format(output)):
+        raise OutputError(
+            f"{output.name}: --format {encoding.format} does not fit the suffix {output.suffix!r}.",
+            path=output,
+            hint="Leave out --format, or name a folder with -o.",
+        )
     return output
 
 

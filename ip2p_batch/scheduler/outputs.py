@@ -15,7 +15,7 @@ from ..jobs.registry import known_jobs
 from ..jobs.results import result_files, result_place
 from ..jobs.spec import Item, Job
 from ..settings import Settings
-from ..storage.atomic import remove_temp_files, write_error
+from ..storage.atomic import remove_temp_files
 from ..storage.identity import RealPaths
 from ..storage.locks import lock_file
 
@@ -44,7 +44,12 @@ def creation_lock(settings: Settings, path: Path) -> Iterator[None]:
                 stack.callback(os.close, file)
                 lock_file(file, wait=True)
             except OSError as error:
-                raise write_error(folder, error) from error
+                raise OutputError(
+                    f"Jobs cannot be recorded: {folder} cannot be written: {error.strerror}.",
+                    path=folder,
+                    hint="Fix its permissions, or set XDG_STATE_HOME or IP2P_JOBS_DIR to another"
+                    " folder.",
+                ) from error
         yield
 
 

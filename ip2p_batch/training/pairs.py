@@ -28,7 +28,7 @@ from ..media.table import TABLES, read_table
 ALIASES: Mapping[str, str] = MappingProxyType(
     {
         "input": "input", "input_image": "input", "original_image": "input",
-        "input_file_name": "input", "input_image_file_name": "input",
+        "file_name": "input", "input_file_name": "input", "input_image_file_name": "input",
         "original_image_file_name": "input", "source": "input",
         "instruction": "instruction", "edit_prompt": "instruction", "edit": "instruction",
         "prompt": "instruction",
@@ -135,7 +135,8 @@ def read_pairs(dataset: Path, *, progress: Progress = lambda _: None) -> Pairs:
         raise SourceError(
             f"{table}: no row can be used.{first}",
             path=table,
-            hint="Paths are relative to the table's folder.",
+            hint="The columns are input, instruction and edited; paths are relative to the table's"
+            " folder.",
         )
     return Pairs(good=tuple(good), bad=tuple(bad), notes=content.notes)
 
