@@ -12,7 +12,7 @@ import pytest
 from ip2p_batch.errors import EditError, OutputError, RecipeError
 from ip2p_batch.jobs.coding import Encoding
 from ip2p_batch.jobs.video_facts import VideoFacts
-from ip2p_batch.media.video import concat, probe
+from ip2p_batch.media.video import concat, output_times, probe
 from ip2p_batch.media.video.codecs import CODECS, segment_suffix
 from ip2p_batch.media.video.output import (
     check_output,
@@ -24,6 +24,7 @@ from ip2p_batch.media.video.output import (
 )
 from ip2p_batch.media.video.reader import VideoReader
 from ip2p_batch.media.video.segment import SegmentWriter
+from ip2p_batch.media.video.verify import verify_joined
 
 from . import clips
 
@@ -76,7 +77,7 @@ def joined(source, folder, encoding, edges=(0, 3, 4, 11, 20), suffix=None):
     segments = segments_of(source, index, encoding, folder, edges)
     span = {"start": edges[0], "stop": edges[-1]}
     concat.join(segments, source, output, index.facts, encoding, index.pts, suffix=suffix, **span)
-    concat.verify(output, index.facts, index.pts, **span)
+    verify_joined(output, index.facts, index.pts, **span)
     return output, index, [image for path in segments for _, image in clips.frames_of(path)]
 
 
@@ -95,7 +96,7 @@ def test_frames_are_bit_identical_to_those_of_the_segments(source, tmp_path, cod
     assert all(np.array_equal(a, b) for (_, a), b in zip(frames, expected, strict=True))
     with av.open(str(output)) as container:
         own = container.streams.video[0].time_base
-    planned = concat.planned_times(index.facts, index.pts, edges[0], edges[-1])
+    planned = output_times.planned_times(index.facts, index.pts, edges[0], edges[-1])
     error = [
         abs(pts * own - int(time) * Fraction(*index.facts.time_base))
         for (pts, _), time in zip(frames, planned, strict=True)
@@ -335,11 +336,11 @@ def test_verify_detects_a_missing_frame_and_a_wrong_time(tmp_path):
     source = clips.make(tmp_path / "s.mp4", 20)
     output, index, _ = joined(source, tmp_path, Encoding())
     with pytest.raises(EditError, match="20 frames instead of 19"):
-        concat.verify(output, index.facts, index.pts, start=0, stop=19)
+        verify_joined(output, index.facts, index.pts, start=0, stop=19)
     moved = index.pts.copy()
     moved[7] += 10
     with pytest.raises(EditError, match="frame 7 is at"):
-        concat.verify(output, index.facts, moved, start=0, stop=20)
+        verify_joined(output, index.facts, moved, start=0, stop=20)
 
 
 @pytest.mark.parametrize(

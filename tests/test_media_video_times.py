@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from ip2p_batch.jobs.coding import Encoding
-from ip2p_batch.media.video import concat, probe
+from ip2p_batch.media.video import output_times, probe
 from ip2p_batch.media.video.frame_timing import continued_times
 from ip2p_batch.media.video.scan import NO_TIME
 
@@ -126,10 +126,10 @@ def test_sound_before_the_first_frame_is_kept(tmp_path, kind, suffix):
     assert picture == pytest.approx(12, abs=0.03) and sound == pytest.approx(0, abs=0.03)
     assert seconds == pytest.approx(1.6, abs=0.07)
     start, stop = 0, 20  # as with --end
-    part = concat.planned_times(index.facts, index.pts, start, stop)
+    part = output_times.planned_times(index.facts, index.pts, start, stop)
     assert float(part[0] * Fraction(*index.facts.time_base)) == pytest.approx(12, abs=0.03)
     # A part that starts later has neither the lead nor its sound.
-    assert concat.planned_times(index.facts, index.pts, 5, 20)[0] == 0
+    assert output_times.planned_times(index.facts, index.pts, 5, 20)[0] == 0
 
 
 def test_picture_before_the_sound_is_kept(tmp_path):

@@ -25,6 +25,7 @@ from ..jobs.results import result_files, result_pattern
 from ..jobs.spec import Job
 from ..media.video import concat
 from ..media.video.codecs import segment_suffix
+from ..media.video.verify import verify_joined
 from ..storage.atomic import atomic_path, digest, read_error, remove_temp_files, retry_transient
 from .publication import Publisher, source_identity
 from .sequence_output import publish_sequence
@@ -214,7 +215,7 @@ def _join_file(folder: JobFolder, job: Job, segments: list[Path]) -> None:
             stop=source.stop,
             suffix=Path(job.output).suffix,
         )
-        concat.verify(temporary, facts, table, start=source.start, stop=source.stop)
+        verify_joined(temporary, facts, table, start=source.start, stop=source.stop)
 
 
 def _outcomes(
