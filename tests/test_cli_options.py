@@ -8,7 +8,7 @@ import typer
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ip2p_batch.cli.options import CODECS, FORMATS, OutputOptions
+from ip2p_batch.cli.media_options import CODECS, FORMATS, OutputOptions
 from ip2p_batch.cli.param_types import choice, devices, number_or, seconds
 from ip2p_batch.cli.recipe_options import RecipeOptions, recipe_from
 from ip2p_batch.errors import ModelError, RecipeError

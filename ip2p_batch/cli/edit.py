@@ -14,15 +14,8 @@ from .control import watch_until_end
 from .help_format import WORKERS
 from .inputs import InputArguments, request_from, split_arguments
 from .many import GroupedWarnings, detach_jobs, run_jobs
-from .options import (
-    PRIORITIES,
-    JobArgument,
-    OutputOptions,
-    ReportOptions,
-    SourceOptions,
-    WorkerOptions,
-    option,
-)
+from .media_options import OutputOptions, SourceOptions
+from .options import PRIORITIES, JobArgument, ReportOptions, WorkerOptions, option
 from .param_types import choice
 from .recipe_options import RecipeOptions
 from .report import reporter_for

@@ -12,7 +12,7 @@ import msgspec
 import typer
 
 from ..errors import RecipeError
-from .options import OutputOptions, SourceOptions
+from .media_options import OutputOptions, SourceOptions
 from .recipe_options import RecipeOptions, recipe_from
 
 if TYPE_CHECKING:

@@ -17,7 +17,8 @@ from ..planning.memory import memory
 from ..settings import Settings
 from . import exits, formatting, terminal
 from .inputs import InputArguments, request_from, split_arguments
-from .options import OutputOptions, ReportOptions, SourceOptions
+from .media_options import OutputOptions, SourceOptions
+from .options import ReportOptions
 from .recipe_options import RecipeOptions
 from .report import Reporter, reporter_for
 
