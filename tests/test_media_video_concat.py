@@ -349,7 +349,8 @@ def test_verify_detects_a_missing_frame_and_a_wrong_time(tmp_path):
         (".mp4", "h264", ".mp4"), (".MOV", "h264", ".MOV"), (".avi", "h264", ".mkv"),
         (".webm", "h264", ".mkv"), (".webm", "av1", ".webm"), (".mp4", "ffv1", ".mkv"),
         (".gif", "h264", ".mp4"), (".gif", "ffv1", ".mkv"), (".ts", "hevc", ".mkv"),
-        (".webm", None, ".webm"), (".ts", None, ".mkv"), (".gif", None, ".mp4"),
+        (".webm", None, ".webm"), (".ts", None, ".mkv"), (".gif", None, ".gif"),
+        (".webp", None, ".webp"),
         (".mp4", "dnxhr", ".mov"), (".mp4", "prores", ".mkv"),
     ],
 )  # fmt: skip

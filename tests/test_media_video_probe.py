@@ -18,7 +18,7 @@ from . import clips
 @pytest.mark.parametrize(
     ("name", "kind"),
     [
-        ("a.mp4", "video"), ("a.MOV", "video"), ("a.gif", "video"), ("a.jpg", "still"),
+        ("a.mp4", "video"), ("a.MOV", "video"), ("a.gif", "still"), ("a.jpg", "still"),
         ("a.PNG", "still"), ("a.heic", "still"), ("a.csv", "manifest"), ("a.jsonl", "manifest"),
         ("a.tsv", "manifest"),
     ],

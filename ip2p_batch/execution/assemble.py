@@ -1,6 +1,7 @@
 """Assemble a job's output once every chunk has its receipt.
 
-Segments of a video are joined by copying packets; nothing is encoded again.
+Segments of a video are joined by copying packets; nothing is encoded again, except for animated
+images.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from ..errors import IncompleteJob, OutputTaken, OutsideRoots
+from ..frame import FrameTable
 from ..jobs.compatibility import mixed
 from ..jobs.folder import JobFolder
 from ..jobs.grouping import grouped
@@ -23,7 +25,8 @@ from ..jobs.publications import Publication
 from ..jobs.records import ItemResult, Receipt, Result
 from ..jobs.results import result_files, result_pattern
 from ..jobs.spec import Job
-from ..media.video import concat
+from ..jobs.video_facts import VideoFacts
+from ..media.video import animated_output, concat
 from ..media.video.codecs import segment_suffix
 from ..media.video.verify import verify_joined
 from ..storage.atomic import atomic_path, digest, read_error, remove_temp_files, retry_transient
@@ -204,18 +207,25 @@ def _join_file(folder: JobFolder, job: Job, segments: list[Path]) -> None:
             raise
 
     with atomic_path(publisher.place(), publish=publish) as temporary:
-        concat.join(
-            segments,
-            source_path,
-            temporary,
-            facts,
-            job.encoding,
-            table,
-            start=source.start,
-            stop=source.stop,
-            suffix=Path(job.output).suffix,
-        )
-        verify_joined(temporary, facts, table, start=source.start, stop=source.stop)
+        _write_joined(job, facts, segments, source_path, temporary, table)
+
+
+def _write_joined(
+    job: Job,
+    facts: VideoFacts,
+    segments: list[Path],
+    source: Path,
+    temporary: Path,
+    table: FrameTable,
+) -> None:
+    """Write the output from the segments, and check it."""
+    output, part = Path(job.output), {"start": job.source.start, "stop": job.source.stop}
+    if animated_output.animated_format(output) is not None:
+        animated_output.write(segments, temporary, output, facts, job.encoding, table, **part)
+        return
+    suffix = output.suffix
+    concat.join(segments, source, temporary, facts, job.encoding, table, suffix=suffix, **part)
+    verify_joined(temporary, facts, table, **part)
 
 
 def _outcomes(

@@ -105,6 +105,7 @@ class VideoFacts(FrozenStruct, frozen=True, kw_only=True):
             was inspected and none is interlaced.
         hdr: of an HDR video; None for SDR.
         first_number: number in the name of the first file of an image sequence; None for a file.
+        plays: how often an animated image is played, 0 is forever; None for other videos.
         notes: one line each for the user ("The file is truncated: ...").
     """
 
@@ -137,6 +138,7 @@ class VideoFacts(FrozenStruct, frozen=True, kw_only=True):
     color: ColorFacts = ColorFacts()
     hdr: HdrFacts | None = None
     first_number: int | None = None
+    plays: int | None = None
     audio_streams: int = 0
     subtitle_streams: int = 0
     notes: tuple[str, ...] = ()

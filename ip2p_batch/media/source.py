@@ -9,7 +9,7 @@ from typing import Literal
 from ..errors import SourceError
 from ..storage.publish import content_stamp
 from ..storage.sequence import is_sequence, sequence_stamp
-from .images.animation import is_animation
+from .animation.files import is_animation
 from .images.formats import READ_ONLY, SUFFIXES, UNSUPPORTED
 from .sequence.probe import sequence_numbers
 from .table import TABLES
@@ -21,9 +21,10 @@ _NAME_HINT = "Check the name; quote it if it has spaces."
 
 
 def classify_source(path: Path) -> SourceKind:
-    """Return whether ``path`` is a folder, a manifest, an image or a video, by its suffix.
+    """Return whether ``path`` is a folder, a manifest, an image or a video.
 
-    An image sequence is a video.
+    The suffix decides, but an image sequence is a video, and so is an animated GIF, PNG or WebP of
+    several frames.
 
     Raises:
         SourceError: it does not exist, is empty, or is a pipe, socket or device; a sequence has no
@@ -53,8 +54,8 @@ def classify_source(path: Path) -> SourceKind:
     suffix = path.suffix.lower()
     if suffix in TABLES:
         return "manifest"
-    if suffix == ".gif":
-        return "video" if is_animation(path) else "still"
+    if is_animation(path):
+        return "video"
     if suffix in SUFFIXES or suffix in READ_ONLY or suffix in UNSUPPORTED:
         return "still"
     return "video"

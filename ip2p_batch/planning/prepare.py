@@ -22,7 +22,7 @@ from ..media.images.writer import output_suffix
 from ..media.resize import Resize
 from ..media.sequence import output as sequence_output
 from ..media.source import SourceKind, classify_source, source_stamp
-from ..media.video import hdr
+from ..media.video import animated_output, hdr
 from ..media.video import output as video_output
 from ..media.video.result_format import kept_bits
 from ..media.video.timestamps import frame_range
@@ -145,6 +145,7 @@ def _prepare_video(request: EditRequest, path: Path, output: Path, report: Repor
     encoding, notes = check(request, source, output)
     if pattern_of(output) is None:
         video_output.check_times(output, facts, index.pts[start:stop])
+        notes += animated_output.timing_notes(output, facts, index.pts, start, stop)
     request = msgspec.structs.replace(request, encoding=encoding)
     warnings = [*facts.notes, *_depth_notes(facts, request), *notes]
     results = list(files_of(str(output), source))

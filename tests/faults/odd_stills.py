@@ -242,8 +242,6 @@ CASES: tuple[Case, ...] = (
         )
     ),
     # -- more than one image, unusual order
-    Case("animated PNG", animated("a.png"), one(warns="holds 4 images")),
-    Case("animated WebP", animated("a.webp"), one(warns="holds 4 images")),
     Case("TIFF of four pages", animated("a.tif"), one(warns="holds 4 images")),
     Case("TIFF that goes in circles", looping_tiff, one(warns=None)),
     Case("JPEG of two images (MPO)", mpo, one(warns="holds 2 images")),

@@ -11,8 +11,8 @@ import msgspec
 
 from ...errors import SourceError
 from ...jobs.spec import Item
+from ..animation.files import is_animation
 from ..video.suffixes import VIDEO_SUFFIXES, is_transport_stream, may_be_text
-from .animation import is_animation
 from .formats import READ_ONLY, SUFFIXES, UNSUPPORTED, size_error, suffix_format
 from .manifest import read_manifest
 from .naming import (

@@ -12,6 +12,7 @@ invalid row becomes an item with an error that names its line, and the other row
 from __future__ import annotations
 
 import os
+from itertools import compress
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +20,10 @@ from ...errors import RecipeError
 from ...jobs.items import STATE_COLUMNS
 from ...jobs.spec import Item
 from ...recipe import FIELDS
+from ..animation.files import is_animation
 from ..find_file import FileFinder
 from ..table import EXTRA_CELLS, TEXT_CELLS, Row, parse_number, read_table
 from ..video.suffixes import VIDEO_SUFFIXES
-from .animation import is_animation
 from .formats import FORMATS_TEXT, result_format, suffix_format
 from .naming import (
     Listing,
@@ -70,15 +71,16 @@ def read_manifest(path: Path, output: Path, *, format: str | None = None) -> Lis
             known = isinstance(name, str) and name.strip() and is_text(name)
             source = path.parent / str(name) if known else path
             found.append(Item(source=printable(source), output="", error=f"{place}: {error}"))
-    videos = tuple(item for item in found if _is_video(item.source))
-    items = reject_conflicts(item for item in found if not _is_video(item.source))
+    flags = [_is_video(item.source) for item in found]
+    videos = tuple(compress(found, flags))
+    items = reject_conflicts(compress(found, (not flag for flag in flags)))
     return Listing(items, (*table.notes, *alike_names([*items, *videos])), videos)
 
 
 def _is_video(path: str) -> bool:
     """Whether a row is about a video or an animation."""
     suffix = os.path.splitext(path)[1].lower()  # noqa: PTH122 - half the time, 100 000 times
-    return suffix in VIDEO_SUFFIXES or (suffix == ".gif" and is_animation(Path(path)))
+    return suffix in VIDEO_SUFFIXES or is_animation(Path(path))
 
 
 def _item(row: Row, folder: Path, output: Path, format: str | None, finder: FileFinder) -> Item:

@@ -127,7 +127,8 @@ def _open(path: Path, file: IO[bytes], max_pixels: int | None) -> tuple[ImageFil
                     break  # HEIF of another brand
                 raise _error(path, f"damaged ({_line(error)})", _DAMAGED) from error
             if own == "gif" and getattr(image, "n_frames", 1) > 1:
-                raise _error(path, "an animated GIF", "Edit it on its own, as a video.")
+                hint = "Give it the suffix .gif, so that it is edited as a video."
+                raise _error(path, "an animated GIF", hint)
             return image, own
     if _HEIF.match(head):
         file.seek(0)

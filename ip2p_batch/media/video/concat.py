@@ -19,12 +19,13 @@ from ...frame import FrameTable
 from ...jobs.coding import Encoding
 from ...jobs.video_facts import VideoFacts
 from . import ai_mark, stream_copy
+from .animated_input import open_input
 from .codecs import codec_of
 from .containers import CONTAINERS, Container
 from .header_plan import plan_headers, write_timecode
 from .output_times import frames_before, kept_range, last_duration, planned_times, shift
 from .packets import copied_packets, merge_by_time
-from .pyav import fraction, open_input, open_output
+from .pyav import fraction, open_output
 from .routes import RouteTimes, add_routes
 from .segment_packets import decoding_order, timed_packets
 from .spatial import hide_apple_box, spatial_template

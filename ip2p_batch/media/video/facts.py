@@ -14,6 +14,7 @@ from ...jobs.grouping import counted
 from ...jobs.video_facts import VideoFacts
 from . import color
 from .alpha import announces_alpha, frame_has_alpha
+from .animated_input import plays_of
 from .crop import container_crop
 from .ending import find_ending, header_end
 from .fields import FieldCounter
@@ -88,6 +89,7 @@ def header_facts(
         color=colors,
         hdr=hdr_facts(frame, colors, decoding.hdr),
         spatial=spatial_facts(frame),
+        plays=plays_of(container),
         audio_streams=len(container.streams.audio),
         subtitle_streams=len(container.streams.subtitles),
     )

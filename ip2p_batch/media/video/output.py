@@ -18,11 +18,18 @@ from ...frame import Frame
 from ...jobs.coding import Encoding, VideoCodec
 from ...jobs.video_facts import VideoFacts
 from . import stream_copy
+from .animated_input import open_input
+from .animated_output import (
+    ANIMATIONS,
+    animated_format,
+    check_animation,
+    segment_encoding,
+)
 from .codecs import CODECS, Codec, codec_name, codec_of, segment_suffix
 from .containers import CONTAINERS
 from .header_plan import plan_headers
 from .pixel_formats import chroma_name, chroma_share, format_depth, has_alpha
-from .pyav import MEDIA_ERRORS, fraction, open_input
+from .pyav import MEDIA_ERRORS, fraction
 from .result_format import allowed_formats, keeps_alpha, keeps_captions, keeps_fields, pixel_format
 from .segment import SegmentWriter
 from .spatial_notes import spatial_notes
@@ -41,6 +48,8 @@ _WITH_TIMES = {".mxf": ".mov", ".avi": ".mkv"}
 def output_suffix(source_suffix: str, encoding: Encoding) -> str:
     """Suffix of an output without a given name: the source's, if that container holds the codec."""
     suffix = source_suffix.lower()
+    if suffix in ANIMATIONS and encoding.codec is None:
+        return source_suffix
     own = CONTAINERS.get(suffix)
     if (
         own
@@ -61,6 +70,8 @@ def resolved_encoding(output: Path, facts: VideoFacts, encoding: Encoding) -> En
         output: its suffix decides; one without a container is refused by :func:`check_output`.
     """
     codec = encoding.codec
+    if codec is None and animated_format(output) is not None:
+        return segment_encoding(output, facts, encoding)
     if codec is None:
         container = CONTAINERS.get(output.suffix.lower(), CONTAINERS[".mp4"])
         codec = (facts.has_alpha and container.alpha_codec) or container.codec
@@ -79,7 +90,7 @@ def alpha_notes(output: Path, facts: VideoFacts, requested: Encoding) -> list[st
     Args:
         requested: the encoding before :func:`resolved_encoding`.
     """
-    if not facts.has_alpha:
+    if not facts.has_alpha or animated_format(output) is not None:
         return []
     chosen = resolved_encoding(output, facts, requested)
     if keeps_alpha(facts, chosen):
@@ -191,6 +202,8 @@ def check_output(source: Path, output: Path, facts: VideoFacts, encoding: Encodi
         RecipeError: ``crf`` is out of the codec's range, or the codec does not have this pixel
             format.
     """
+    if animated_format(output) is not None:
+        return check_animation(source, output, facts, encoding)
     codec, suffix = codec_of(encoding), output.suffix.lower()
     _check_container(output, suffix, codec, encoding)
     _check_crf(codec, encoding)
@@ -215,7 +228,7 @@ def _check_container(output: Path, suffix: str, codec: Codec, encoding: Encoding
         raise OutputError(
             f"{output.name}: the suffix of a video must name its container, and {reason}.",
             path=output,
-            hint=f"Use one of: {', '.join(CONTAINERS)}.",
+            hint=f"Use one of: {', '.join((*CONTAINERS, *ANIMATIONS))}.",
         )
     if suffix not in codec.containers:
         raise OutputError(
@@ -287,7 +300,7 @@ def check_times(output: Path, facts: VideoFacts, times: Times) -> None:
         OutputError: it stores a constant rate only, and the frames do not have one.
     """
     suffix = output.suffix.lower()
-    if not CONTAINERS[suffix].counts_frames:
+    if suffix in ANIMATIONS or not CONTAINERS[suffix].counts_frames:
         return
     per_tick = float(fraction(facts.time_base) * fraction(facts.frame_rate))
     places = (times - times[0]) * per_tick

@@ -15,12 +15,13 @@ from ...jobs.coding import Decoding
 from ...jobs.video_facts import VideoFacts
 from .. import limits
 from .alpha import alpha_decoder, is_transparent
+from .animated_input import animation_notes, open_input
 from .color import container_tags
 from .dolby_vision import check_dolby_vision
 from .facts import header_facts, scanned_facts
 from .frame_timing import FrameTiming, can_list, frame_timing, listed_timing, only_frames
 from .index import VideoIndex
-from .pyav import MEDIA_ERRORS, fraction, open_input
+from .pyav import MEDIA_ERRORS, fraction
 from .scan import Progress, Scan
 from .streams import (
     decode_packet,
@@ -79,6 +80,7 @@ def _open_stream(path: Path, index: int | None) -> Iterator[tuple[InputContainer
 def _draft_facts(path: Path, decoding: Decoding) -> VideoFacts:
     with _open_stream(path, decoding.stream) as (container, stream):
         notes = check_dolby_vision(path, container.format.name, stream.index)
+        notes += animation_notes(container)
         # Decoding overwrites the tags of the container.
         tags = container_tags(container.format.name, stream.codec_context)
         frame = _first_frame(container, stream, path)

@@ -78,12 +78,12 @@ def open_input(path: Path) -> Iterator[InputContainer]:
             f"{path}: this video format is not supported.", path=path, hint=_HINT
         ) from error
     except (av.error.FFmpegError, OSError, EOFError) as error:
-        raise _source_error(path, error) from error
+        raise source_error(path, error) from error
     try:
         with container:
             yield cast(InputContainer, container)
     except (av.error.FFmpegError, OSError, EOFError) as error:
-        raise _source_error(path, error) from error
+        raise source_error(path, error) from error
 
 
 @contextmanager
@@ -119,5 +119,6 @@ def describe_error(error: BaseException) -> str:
     return str(text)[0].lower() + str(text)[1:]
 
 
-def _source_error(path: Path, error: BaseException) -> SourceError:
+def source_error(path: Path, error: BaseException) -> SourceError:
+    """The error of a file that FFmpeg or the system cannot read."""
     return SourceError(f"{path}: {describe_error(error)}.", path=path, hint=_HINT)

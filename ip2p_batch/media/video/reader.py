@@ -13,6 +13,7 @@ from ...frame import Alpha, Frame, FullFrame, FullImage, Image
 from ...jobs.video_facts import VideoFacts
 from ..alpha import fill_hidden
 from .alpha import alpha_decoder, frame_alpha
+from .animated_input import open_input
 from .captions import captions_of
 from .color import check_dynamic_range
 from .deinterlace import LOOKBACK, deinterlaced
@@ -20,7 +21,7 @@ from .frame_keys import FrameKeys
 from .frame_search import advance, frames_around, is_intact, pts_of
 from .orientation import turn_upright
 from .pixels import upright_image
-from .pyav import MEDIA_ERRORS, open_input
+from .pyav import MEDIA_ERRORS
 from .streams import decode_packet, flush_decoder, limit_pixels, video_stream
 from .timestamps import Times
 from .types import InputContainer, Stream, VideoFrame

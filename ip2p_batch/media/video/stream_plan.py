@@ -12,9 +12,9 @@ from typing import Any, Literal, cast
 import av
 
 from ...errors import OutputError
+from .animated_input import open_input
 from .languages import storable_language
 from .packets import Converter
-from .pyav import open_input
 from .sound import SOUND_CODECS, SoundConverter, add_sound
 from .stream_copy import add_copy, copyable_streams
 from .streams import is_cover

@@ -1,0 +1,1 @@
+"""Animated images (GIF, APNG, WebP): find their frames, compose them, and write new files."""
