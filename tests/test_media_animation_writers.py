@@ -77,7 +77,7 @@ def test_frames_durations_and_plays_are_kept(kind, channels, plays):
         assert np.array_equal(frame[..., :channels], wanted)
         assert channels == 4 or (frame[..., 3] == 255).all()
     with Image.open(io.BytesIO(data)) as image:  # another decoder
-        assert image.n_frames == len(frames)
+        assert getattr(image, "n_frames", 1) == len(frames)
         for number, wanted in enumerate(frames):
             image.seek(number)
             other = np.asarray(image.convert("RGBA"))

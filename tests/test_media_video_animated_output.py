@@ -93,20 +93,18 @@ def test_non_square_pixels_are_scaled_with_a_note(tmp_path):
 
 
 def test_sound_is_left_out_by_name_and_refused_where_it_was_requested(tmp_path):
-    from ip2p_batch.media.video import output
-
-    facts = probe.index_video(clips.DEMO, scenes=False).facts
+    source = clips.make(tmp_path / "in.mp4", 4, audio="aac")
+    facts = probe.index_video(source, scenes=False).facts
     target = tmp_path / "out.gif"
-    for audio, expected in (("auto", True), ("none", False)):
-        encoding = output.resolved_encoding(target, facts, Encoding(audio=audio))
-        notes = output.check_output(clips.DEMO, target, facts, encoding)
-        assert any("sound" in n or "audio" in n for n in notes) is (
-            expected and facts.audio_streams > 0
-        )
-    encoding = output.resolved_encoding(target, facts, Encoding(audio="copy"))
-    if facts.audio_streams:
-        with pytest.raises(OutputError, match="hold no sound"):
-            output.check_output(clips.DEMO, target, facts, encoding)
+
+    def notes(encoding):
+        own = output.resolved_encoding(target, facts, encoding)
+        return output.check_output(source, target, facts, own)
+
+    assert any("audio stream (aac); it is left out" in note for note in notes(Encoding()))
+    assert not any("audio" in note for note in notes(Encoding(audio="none")))
+    with pytest.raises(OutputError, match="hold no sound"):
+        notes(Encoding(audio="copy"))
 
 
 @pytest.mark.parametrize(

@@ -27,4 +27,4 @@ def test_an_animation_keeps_its_frames_durations_plays_and_format(tmp_path, sett
     assert after.has_alpha and after.codec == before.codec
     assert len(digests) == 1, "bytes do not depend on the chunks"
     with Image.open(target) as image:
-        assert image.n_frames == 5
+        assert getattr(image, "n_frames", 1) == 5
