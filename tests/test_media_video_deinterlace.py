@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from ip2p_batch.cli.plan import _fields
+from ip2p_batch.cli.plan_text import fields_of
 from ip2p_batch.errors import SourceError
 from ip2p_batch.jobs.coding import Decoding
 from ip2p_batch.media.video import probe
@@ -56,7 +56,7 @@ def test_interlaced_frames_become_the_moments_of_their_first_fields(
         truth = moment(2 * number)
         assert error(frames[number], truth) < 0.6 * error(woven[number], truth)
     assert any("deinterlaced (bwdif)" in note for note in index.facts.notes)
-    assert f"interlaced ({order}): deinterlaced (bwdif)" in _fields(index.facts)
+    assert f"interlaced ({order}): deinterlaced (bwdif)" in fields_of(index.facts)
 
 
 #: Progressive frames, then both field orders, then a switch with every frame.
@@ -107,7 +107,7 @@ def test_every_frame_is_inspected_and_progressive_ones_stay_as_they_are(tmp_path
 def test_a_progressive_video_is_read_without_a_filter(tmp_path):
     index, _ = read(clips.make(tmp_path / "c.mp4", 3))
     assert (index.facts.interlaced, index.facts.deinterlace) == (0, "off")
-    assert _fields(index.facts) == ""
+    assert fields_of(index.facts) == ""
     assert not any("nterlace" in note for note in index.facts.notes)
 
 
@@ -144,7 +144,7 @@ def test_inverse_telecine_restores_the_film_frames_with_their_times(tmp_path):
     assert len(frames) == index.facts.frames == 24
     assert index.facts.frame_rate == (20, 1)
     assert any("24 of 30 frames" in note for note in index.facts.notes)
-    assert "film frames of telecined video" in _fields(index.facts)
+    assert "film frames of telecined video" in fields_of(index.facts)
     shown = index.pts * 25 * index.facts.time_base[0] / index.facts.time_base[1]
     for number in range(1, 23):
         assert error(frames[number], moment(2 * number)) < 2, number

@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
-from ip2p_batch.cli.plan import _orientation
+from ip2p_batch.cli.plan_text import orientation_of
 from ip2p_batch.media.video import probe
 from ip2p_batch.media.video.orientation import from_matrix
 from ip2p_batch.media.video.reader import VideoReader
@@ -51,4 +51,4 @@ def test_plan_says_how_frames_are_turned(tmp_path, rotation, mirror, said):
     clip = clips.make(tmp_path / "c.mp4", 1, rotation=rotation, mirror=mirror)
     facts = probe.index_video(clip, scenes=False).facts
     # The matrix mirrors last, as the facts do.
-    assert _orientation(facts) == said
+    assert orientation_of(facts) == said

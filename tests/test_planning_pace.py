@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from ip2p_batch.cli.plan import describe
+from ip2p_batch.cli.plan_text import describe
 from ip2p_batch.editing.editor import IdentityEditor
 from ip2p_batch.jobs.plan import ImageChunk, Plan
 from ip2p_batch.jobs.records import Receipt, WorkerInfo
