@@ -237,6 +237,20 @@ def test_every_pixel_format_of_a_codec_can_be_chosen(tmp_path, codec):
         assert error.mean() < (400 if format_depth(name) == 8 else 300), name
 
 
+@pytest.mark.parametrize("size", [(1, 1), (1, 9), (3, 1), (3, 3), (4, 4)])
+@pytest.mark.parametrize("pixel_format", ["bgr0", "yuv420p", "gbrp16le"])
+def test_ffv1_holds_frames_of_a_few_pixels(tmp_path, size, pixel_format):
+    facts = msgspec.structs.replace(FACTS, width=size[0], height=size[1])
+    encoding = Encoding(codec="ffv1", pixel_format=pixel_format)
+    path = tmp_path / "a.mkv"
+    with SegmentWriter(path, facts, encoding) as writer:
+        writer.write(Frame(0, 0, np.full((size[1], size[0], 3), 90, np.uint8)))
+    with av.open(str(path)) as container:
+        (frame,) = container.decode(video=0)
+    assert (frame.width, frame.height) == size
+    assert abs(frame.to_ndarray(format="rgb24").astype(int) - 90).max() <= 2
+
+
 @pytest.mark.parametrize(("codec", "size"), [("h264", (65, 64)), ("prores", (65, 64))])
 def test_halved_chroma_of_an_odd_side_is_no_choice_where_the_encoder_refuses_it(codec, size):
     facts = msgspec.structs.replace(FACTS, width=size[0], height=size[1])

@@ -43,12 +43,12 @@ def draw_plot(score: Score, frame_scores: FrameScores, path: Path, title: str) -
         numbers, structure, color="C4", label=f"at {score.source_width}x{score.source_height}"
     )
     middle.set(ylabel="SSIM to source")
-    middle.legend(fontsize=8)
+    middle.legend(loc="lower right", fontsize=8)
     sharpness = [math.nan if s.sharpness is None else s.sharpness for s in frame_scores.full_size]
     lower.plot(numbers, sharpness, color="C1", label="sharpness")
     lower.plot(numbers, [s.edge_f1 for s in frame_scores.full_size], color="C5", label="edge F1")
     lower.set(ylabel="at full size", xlabel="frame")
-    lower.legend(fontsize=8)
+    lower.legend(loc="lower right", fontsize=8)
     for axes in (upper, middle, lower):
         for number, seam in enumerate(sorted(set(score.seams) - set(score.cuts))):
             name = "chunk border" if not number else None

@@ -62,7 +62,7 @@ def _plot_curve(curve: Sequence[CurvePoint], path: Path) -> None:
     )
     axes.set(xlabel="step", ylabel="loss", yscale="log")
     axes.grid(visible=True, which="both", alpha=0.3)
-    axes.legend()
+    axes.legend(loc="upper right")  # the search for the best place warns when it is slow
     with atomic_path(path) as temporary:
         figure.savefig(temporary, format="png")
 

@@ -184,7 +184,7 @@ class SegmentWriter:
                 self._pending += packets
             else:
                 self._container.mux(packets)
-        except ValueError as error:
+        except (ValueError, NotImplementedError) as error:
             raise OutputError(
                 f"{self._name} cannot encode this video: {describe_error(error)}.",
                 path=self._path,
@@ -201,6 +201,8 @@ class SegmentWriter:
 
     def _options(self, codec: Codec) -> dict[str, str]:
         options = {**codec.options, **codec.format_options.get(self._pix_fmt, {})}
+        if "slices" in options and min(self._facts.upright) < 4:
+            options["slices"] = "1"  # such frames, or their halved chroma, do not divide into four
         if self._marker is not None and codec.fields_option:
             options[codec.fields_option] += f":{self._facts.kept_field_order}=1"
         if keeps_captions(self._facts, self._encoding):
