@@ -68,7 +68,7 @@ def edit(
     The same call on the same source continues an unfinished job: finished chunks are kept.
 
     Args:
-        source: what to edit.
+        source: what to edit; ``seq/f_%05d.png`` names an image sequence.
         instruction: what to change, in a sentence; None where the recipe or the list has it.
         output: file or folder of the result; None is next to the source, with ``-edited``.
         recipe: everything that determines pixels; None is the default model with its defaults.

@@ -12,7 +12,7 @@ import pytest
 import ip2p_batch
 from ip2p_batch import scheduler
 from ip2p_batch.editing.editor import IdentityEditor
-from ip2p_batch.errors import OutputError, RecipeError, ResumeMismatch
+from ip2p_batch.errors import OutputError, RecipeError, ResumeMismatch, SourceError
 from ip2p_batch.evaluation.video import ScoreRequest, score_video
 from ip2p_batch.jobs.coding import Decoding, Encoding
 from ip2p_batch.media.sequence.frame import read_frame
@@ -192,6 +192,39 @@ def test_one_and_two_workers_write_the_same_files(tmp_path, settings, redis):
         files.append([(path.name, path.read_bytes()) for path in paths])
     assert len(files[0]) == 8
     assert files[0] == files[1]
+
+
+def test_a_row_of_a_list_can_be_a_sequence(tmp_path, settings):
+    for name in ("a", "b"):
+        write_sequence(tmp_path / name / "f_%d.png", 2)
+    rows = "path,instruction\na/f_%d.png,x\nb/f_##.png,y\n"
+    (tmp_path / "b" / "f_1.png").rename(tmp_path / "b" / "f_01.png")
+    (tmp_path / "b" / "f_2.png").rename(tmp_path / "b" / "f_02.png")
+    (tmp_path / "list.csv").write_text(rows)
+    request = scheduler.EditRequest(
+        source=tmp_path / "list.csv", recipe=SAME, output=tmp_path / "out"
+    )
+    jobs = scheduler.create_jobs(request, [tmp_path / "list.csv"], settings)
+    assert [Path(job.job().output).relative_to(tmp_path) for job in jobs.made] == [
+        Path("out/a/f_%d.png"), Path("out/b/f_##.png"),
+    ]  # fmt: skip
+    assert [job.job().recipe.instruction for job in jobs.made] == ["x", "y"]
+
+
+def test_a_folder_of_film_frames_names_the_way_to_edit_them(tmp_path, settings):
+    write_sequence(tmp_path / "a" / "f_%d.dpx", 2)
+    with pytest.raises(SourceError) as caught:
+        create(tmp_path / "a", None, settings)
+    assert "2 .dpx" in str(caught.value) and "f_%05d.exr" in caught.value.hint
+
+
+def test_a_pattern_of_other_files_is_refused_with_the_formats_of_frames(tmp_path, settings):
+    with pytest.raises(SourceError) as caught:
+        create(tmp_path / "f_%d.tga", None, settings)
+    assert "Image sequences are .png" in caught.value.hint
+    with pytest.raises(OutputError) as refused:
+        create(make(tmp_path / "clip.mp4", 3), tmp_path / "o_%d.tga", settings)
+    assert "Image sequences are .png" in refused.value.hint
 
 
 def test_the_rate_of_a_video_file_cannot_be_set(tmp_path, settings):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image as Pil
 
-from ip2p_batch.errors import OutputError, RecipeError, SourceError
+from ip2p_batch.errors import OutputError, OutsideRoots, RecipeError, SourceError
 from ip2p_batch.jobs.coding import Decoding, Encoding
 from ip2p_batch.jobs.video_facts import VideoFacts
 from ip2p_batch.media.frames import index_frames, open_frames
@@ -17,6 +17,7 @@ from ip2p_batch.media.sequence.frame import frame_size, read_frame
 from ip2p_batch.media.sequence.output import plan_sequence, sequence_notes
 from ip2p_batch.media.sequence.writer import write_frame
 from ip2p_batch.media.source import classify_source
+from ip2p_batch.storage.roots import Roots
 
 from .clips import make, number, picture
 from .sequences import deep_picture, opacity, write_sequence
@@ -120,6 +121,18 @@ def test_dpx_keeps_its_time_code_and_transfer(tmp_path):
     copy = (tmp_path / "b.dpx").read_bytes()
     assert (copy[801], copy[1664:2048]) == (3, bytes(industry))
     assert np.array_equal(read_frame(tmp_path / "b.dpx").image, frame.image)
+
+
+def test_a_frame_that_is_a_link_is_checked_against_the_allowed_folders(tmp_path):
+    path = write_sequence(tmp_path / "in" / "f_%d.png", 2)
+    (tmp_path / "in" / "f_2.png").rename(tmp_path / "secret.png")
+    (tmp_path / "in" / "f_2.png").symlink_to(tmp_path / "secret.png")
+    index = index_frames(path)
+    roots = Roots([tmp_path / "in"])
+    with open_frames(path, index.facts, index.pts, allow=roots.allow) as reader:
+        assert number(reader.frame(0).image) == 0
+        with pytest.raises(OutsideRoots):
+            reader.frame(1)
 
 
 def test_orientation_and_metadata_of_jpeg_frames_are_kept(tmp_path):

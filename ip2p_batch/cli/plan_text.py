@@ -15,6 +15,7 @@ from ..models import catalog
 from ..planning import pace
 from ..planning.memory import memory
 from ..settings import Settings
+from ..storage.sequence import pattern_of
 from . import formatting
 
 if TYPE_CHECKING:
@@ -50,7 +51,11 @@ def describe(prepared: PreparedJob) -> list[str]:
     ]
     if facts is not None:
         width, height = facts.upright
-        pairs += [("", f"{width}x{height}, {job.encoding.codec}"), ("copied", _copied(facts))]
+        pattern = pattern_of(job.output)
+        result = job.encoding.codec if pattern is None else "a file for each frame"
+        pairs.append(("", f"{width}x{height}, {result}"))
+        if pattern is None and not facts.is_sequence:
+            pairs.append(("copied", _copied(facts)))
     bad = [i for i in prepared.items if i.error is not None]
     if bad:
         lines = [f"{i.source}: {i.error}" for i in bad[:LISTED]]
@@ -188,7 +193,8 @@ def _chunks(plan: Plan, job: Job) -> str:
         counted = formatting.plural(sum(len(c) for c in plan.wave(wave) if c.noun == noun), noun)
         lines.append(f"wave {wave}: {formatting.plural(count, 'chunk')} with {counted}")
     if job.source.is_video:
-        lines.append("then the segments are joined")
+        joins = pattern_of(job.output) is None
+        lines.append(f"then the segments are {'joined' if joins else 'written as images'}")
     return "\n".join(lines)
 
 

@@ -104,6 +104,8 @@ def frame_rate(fps: int | float | str) -> Fraction:
         rate = Fraction(str(fps).strip())
     except ZeroDivisionError:
         raise ValueError("the denominator is 0") from None
+    except ValueError:
+        raise ValueError("it is not a number") from None
     if not 0 < rate <= _MAX_FPS:
         raise ValueError(f"it is not above 0 and up to {_MAX_FPS}")
     if rate.denominator == 1 or "/" in str(fps):

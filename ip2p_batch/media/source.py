@@ -8,7 +8,7 @@ from typing import Literal
 
 from ..errors import SourceError
 from ..storage.publish import content_stamp
-from ..storage.sequence import is_sequence, sequence_stamp
+from ..storage.sequence import is_sequence, is_unknown_sequence, sequence_stamp
 from .animation.files import is_animation
 from .images.formats import READ_ONLY, SUFFIXES, UNSUPPORTED
 from .sequence.probe import sequence_numbers
@@ -17,6 +17,9 @@ from .video.pyav import describe_error
 
 SourceKind = Literal["video", "still", "folder", "manifest"]
 
+_SEQUENCE_HINT = (
+    "Image sequences are .png, .jpg, .tif, .dpx, .exr, .webp, .bmp, .avif or .heic files."
+)
 _NAME_HINT = "Check the name; quote it if it has spaces."
 
 
@@ -42,7 +45,8 @@ def classify_source(path: Path) -> SourceKind:
             f"{path!r}: the path contains a NUL character.", path=path, hint=_NAME_HINT
         ) from None
     except OSError as error:
-        raise SourceError(f"{path}: {describe_error(error)}.", path=path, hint=_NAME_HINT) from None
+        hint = _SEQUENCE_HINT if is_unknown_sequence(path) else _NAME_HINT
+        raise SourceError(f"{path}: {describe_error(error)}.", path=path, hint=hint) from None
     if not stat.S_ISREG(status.st_mode):  # opening a pipe would wait for its writer forever
         raise SourceError(
             f"{path}: not a regular file.", path=path, hint="Write its content to a file first."

@@ -26,6 +26,7 @@ from ..media.images.formats import (
 )
 from ..media.images.naming import Listing
 from ..media.images.writer import output_suffix
+from ..media.sequence.frame import FILM
 from ..media.source import SourceKind, classify_source
 from ..recipe import Recipe
 from .guard import SourceGuard
@@ -63,6 +64,8 @@ def no_images(path: Path, listed: Listing, more: str = "") -> SourceError:
     """The error for a folder or list without images; it has what was left out."""
     notes = "".join(f" {note}" for note in listed.notes)
     in_folder = "Files are found by their suffixes, in all subfolders."
+    if any(suffix in notes for suffix in FILM):
+        in_folder = f"Numbered frames are edited as a video: name them as {path}/f_%05d.exr."
     return SourceError(
         f"{path} contains no images{'' if more else ' or videos'}.{more}{notes}",
         path=path,

@@ -26,7 +26,8 @@ class EditRequest(msgspec.Struct, frozen=True, kw_only=True):
     """What to edit, how, and where the result goes.
 
     Attributes:
-        source: a video, an image, a folder of images, or a manifest.
+        source: a video, an image sequence (``seq/f_%05d.png``), an image, a folder of images, or
+            a manifest.
         output: path of the result; None means next to the source, with ``-edited`` in the name.
         start, end: seconds from the first frame of a video; None means its start or end.
         overwrite: replace an output that exists.

@@ -85,6 +85,16 @@ def pattern_of(path: Path | str) -> Pattern | None:
     return Pattern(path.parent, before, after, max(1, digits))
 
 
+def is_unknown_sequence(path: Path | str) -> bool:
+    """Whether a path has the form of a pattern, with a suffix that no frames have.
+
+    >>> is_unknown_sequence("f_%05d.tga"), is_unknown_sequence("f_%05d.png")
+    (True, False)
+    """
+    path = Path(path)
+    return bool(_PRINTF.search(path.name)) and path.suffix.lower() not in SUFFIXES
+
+
 def is_sequence(path: Path | str) -> bool:
     """Whether a source's path names a sequence, and is not the name of a file itself."""
     return pattern_of(path) is not None and not os.path.lexists(path)

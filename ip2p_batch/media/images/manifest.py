@@ -20,6 +20,7 @@ from ...errors import RecipeError
 from ...jobs.items import STATE_COLUMNS
 from ...jobs.spec import Item
 from ...recipe import FIELDS
+from ...storage.sequence import is_sequence
 from ..animation.files import is_animation
 from ..find_file import FileFinder
 from ..table import EXTRA_CELLS, TEXT_CELLS, Row, parse_number, read_table
@@ -78,7 +79,9 @@ def read_manifest(path: Path, output: Path, *, format: str | None = None) -> Lis
 
 
 def _is_video(path: str) -> bool:
-    """Whether a row is about a video or an animation."""
+    """Whether a row is about a video, an animation or an image sequence."""
+    if ("%" in path or "##" in path) and is_sequence(path):
+        return True
     suffix = os.path.splitext(path)[1].lower()  # noqa: PTH122 - half the time, 100 000 times
     return suffix in VIDEO_SUFFIXES or is_animation(Path(path))
 

@@ -34,7 +34,7 @@ def is_film(header: bytes) -> bool:
     return len(header) > _TRANSFER.start and header[_TRANSFER.start] in _FILM
 
 
-def finished(data: bytes, source: bytes) -> bytes:
+def finished(data: bytes, source: bytes, *, keep: bool = True) -> bytes:
     """A big-endian file with the statements of a source's header.
 
     FFmpeg states that all samples are linear; without a source, BT.709 is stated.
@@ -42,6 +42,7 @@ def finished(data: bytes, source: bytes) -> bytes:
     Args:
         data: of FFmpeg's encoder, of either byte order. Samples of 8 bits have none.
         source: see :func:`read_header`; empty for a frame of another format.
+        keep: whether the industry-specific header is kept.
     """
     file = bytearray(data)
     if file[:4] == _LITTLE_ENDIAN:
@@ -53,7 +54,7 @@ def finished(data: bytes, source: bytes) -> bytes:
     file[_TRANSFER] = source[_TRANSFER] if has_header else bytes([_BT709, _BT709])
     (offset,) = struct.unpack_from(">L", file, _DATA_OFFSET)
     (length,) = struct.unpack_from(">L", source, _INDUSTRY_SIZE) if has_header else (0,)
-    if length == _INDUSTRY and offset == _GENERIC:
+    if keep and length == _INDUSTRY and offset == _GENERIC:
         file[_GENERIC:_GENERIC] = source[_GENERIC:]
         for at, value in (
             (_DATA_OFFSET, _GENERIC + _INDUSTRY),

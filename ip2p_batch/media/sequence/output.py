@@ -41,7 +41,6 @@ FORMATS: Mapping[str, FrameFormat] = {
     "exr": FrameFormat(16), "jpeg": FrameFormat(8, has_alpha=False), "webp": FrameFormat(),
     "avif": FrameFormat(), "bmp": FrameFormat(8, has_alpha=False),
 }  # fmt: skip
-_NAMED = ".png, .jpg, .tif, .dpx, .exr, .webp, .avif or .bmp"
 
 
 def format_of(path: Path) -> str | None:
@@ -96,7 +95,7 @@ def plan_sequence(output: Path, facts: VideoFacts, encoding: Encoding) -> Encodi
         raise OutputError(
             f"{output.name}: frames cannot be written as {output.suffix}.",
             path=output,
-            hint=f"Use {_NAMED}.",
+            hint=f"Use {video_output.FRAME_SUFFIXES}.",
         )
     width, height = facts.upright
     if reason := size_error(width, height, name):

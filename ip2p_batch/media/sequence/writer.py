@@ -57,7 +57,11 @@ def write_frame(
         still.warnings.clear()
         return write_still(path, image, still, comment=comment, encoding=encoding), still.warnings
     try:
-        data = _dpx(image, alpha, bits, source) if name == "dpx" else _exr(image, alpha, source)
+        data = (
+            _dpx(image, alpha, bits, source, keep=encoding.metadata != "none")
+            if name == "dpx"
+            else _exr(image, alpha, source)
+        )
     except MEDIA_ERRORS as error:
         raise OutputError(
             f"{path}: the {name.upper()} encoder refuses it: {describe_error(error)}.",
@@ -80,7 +84,9 @@ def _still(source: Path | None, name: str) -> Still:
     return Still(np.zeros((0, 0, 3), np.uint8), None, name)
 
 
-def _dpx(image: FullImage, alpha: Alpha | None, bits: int, source: Path | None) -> bytes:
+def _dpx(
+    image: FullImage, alpha: Alpha | None, bits: int, source: Path | None, *, keep: bool
+) -> bytes:
     if alpha is not None:
         pix_fmt = "rgba" if image.dtype == np.uint8 else "rgba64le"
     elif image.dtype == np.uint8:
@@ -91,7 +97,7 @@ def _dpx(image: FullImage, alpha: Alpha | None, bits: int, source: Path | None) 
     if pix_fmt.endswith("le"):  # most programs write big-endian files
         frame = frame.reformat(format=pix_fmt[:-2] + "be")
     header = dpx.read_header(source) if source and source.suffix.lower() == ".dpx" else b""
-    return dpx.finished(_encoded("dpx", frame), header)
+    return dpx.finished(_encoded("dpx", frame), header, keep=keep)
 
 
 def _exr(image: FullImage, alpha: Alpha | None, source: Path | None) -> bytes:

@@ -17,6 +17,7 @@ from ...errors import OutputError, RecipeError, SourceError
 from ...frame import Frame
 from ...jobs.coding import Encoding, VideoCodec
 from ...jobs.video_facts import VideoFacts
+from ...storage.sequence import is_unknown_sequence
 from . import stream_copy
 from .animated_input import open_input
 from .animated_output import (
@@ -38,6 +39,8 @@ from .timestamps import Times
 from .trial import target_for
 from .types import OutputContainer
 
+#: Suffixes of image sequences, in a message.
+FRAME_SUFFIXES = ".png, .jpg, .tif, .dpx, .exr, .webp, .avif or .bmp"
 #: Default codecs that do not write small frames, and what replaces them.
 _FOR_SMALL_FRAMES: Mapping[VideoCodec, VideoCodec] = {"av1": "vp9", "dnxhr": "prores"}
 
@@ -228,7 +231,8 @@ def _check_container(output: Path, suffix: str, codec: Codec, encoding: Encoding
         raise OutputError(
             f"{output.name}: the suffix of a video must name its container, and {reason}.",
             path=output,
-            hint=f"Use one of: {', '.join((*CONTAINERS, *ANIMATIONS))}.",
+            hint=f"Use one of: {', '.join((*CONTAINERS, *ANIMATIONS))}."
+            + (f" Image sequences are {FRAME_SUFFIXES}." if is_unknown_sequence(output) else ""),
         )
     if suffix not in codec.containers:
         raise OutputError(
