@@ -111,6 +111,14 @@ def test_a_size_above_the_training_size_gets_a_hint(catalog, tmp_path):
     assert done.exit_code == 0 and "hint" not in done.stdout, "an explicit size needs no table"
 
 
+def test_a_panorama_gets_a_hint(tmp_path):
+    Pil.new("RGB", (1600, 40)).save(tmp_path / "panorama.png")
+    done = run(tmp_path / "panorama.png", "x", "-m", "tiny", "--size", 192)
+    assert "hint      1 image so long and narrow that the edit has a side of 8 px." in done.stdout
+    done = run(tmp_path / "panorama.png", "x", "-m", "identity", "--size", 1600)
+    assert "narrow" not in done.stdout
+
+
 def test_a_plan_loads_neither_torch_nor_celery(tmp_path):
     code = (
         "import sys, atexit\n"

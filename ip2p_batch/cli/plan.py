@@ -79,7 +79,7 @@ def as_json(prepared: PreparedJob) -> dict[str, Any]:
         "waves": plan.waves,
         "edit": plan.edit_method(recipe),
         "tiles": tile_counts(prepared) if recipe.detail == "tiles" else [],
-        "hints": hints_on(recipe),
+        "hints": hints_on(prepared),
         "estimate": pace.estimate(prepared.job, plan, prepared.items, Settings.from_env().cache),
         "memory": [memory(recipe, *largest_input(prepared), gpu=gpu) for gpu in (True, False)],
     }

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 #: Shots and failed images that are listed; the rest is counted.
 LISTED = 12
+#: With a shorter side below this, in pixels, an edit has little of the source to follow.
+_SHORT_SIDE = 32
 #: Replaces a missing instruction: a dry run does not need one.
 NO_INSTRUCTION = "(none given)"
 
@@ -60,7 +62,7 @@ def describe(prepared: PreparedJob) -> list[str]:
     if bad:
         lines = [f"{i.source}: {i.error}" for i in bad[:LISTED]]
         pairs.append(("excluded", "\n".join(lines + _more(len(bad)))))
-    pairs += [("hint", hint) for hint in hints_on(job.recipe)]
+    pairs += [("hint", hint) for hint in hints_on(prepared)]
     return formatting.facts(pairs)
 
 
@@ -129,8 +131,12 @@ def _sizes(prepared: PreparedJob) -> list[str]:
     return [", ".join(parts)]
 
 
-def hints_on(recipe: Recipe) -> list[str]:
-    """Advice on the recipe, one line each."""
+def hints_on(prepared: PreparedJob) -> list[str]:
+    """Advice on the edit size, one line each."""
+    return [*_size_above_training(prepared.job.recipe), *_narrow(prepared)]
+
+
+def _size_above_training(recipe: Recipe) -> list[str]:
     if recipe.size == "auto":
         return []
     with suppress(ModelError):  # of a damaged table, which only --size auto needs
@@ -141,6 +147,20 @@ def hints_on(recipe: Recipe) -> list[str]:
                 " get worse. --size auto stays within it."
             ]
     return []
+
+
+def _narrow(prepared: PreparedJob) -> list[str]:
+    """About long and narrow images, such as panoramas."""
+    sizes = [(i.width, i.height) for i in prepared.items if i.error is None]
+    sides = [prepared.job.edit_size(*size) * min(size) / max(size) for size in sizes]
+    narrow = [side for side in sides if side < _SHORT_SIDE]
+    if not narrow:
+        return []
+    images, shortest = formatting.plural(len(narrow), "image"), max(8, round(min(narrow)))
+    return [
+        f"{images} so long and narrow that the edit has a side of {shortest} px. A larger --size,"
+        " or parts of the image, give more to edit."
+    ]
 
 
 def _video(facts: VideoFacts) -> str:
