@@ -245,6 +245,10 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
             )
         for name in ("instruction", "negative_prompt", "model", "revision", "reference_image"):
             _check_text(name, getattr(self, name) or "")
+        if not self.model.strip():  # as a path, it would be the current folder
+            raise RecipeError(
+                "model is empty.", hint="Name a model; check the variable that has it."
+            )
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Recipe:

@@ -89,6 +89,7 @@ def test_a_value_out_of_range_is_an_error_with_field_value_range_and_option(fiel
         ({"instruction": "a\x00b"}, "NUL"),
         ({"instruction": "a\udcffb"}, "instruction is not UTF-8"),
         ({"model": "a\udcffb"}, "model is not UTF-8"),
+        ({"model": ""}, "model is empty."),
     ],
 )
 def test_a_value_of_the_wrong_type_is_an_error_that_says_what_is_allowed(values, message):
