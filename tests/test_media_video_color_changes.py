@@ -91,3 +91,12 @@ def test_tags_that_only_the_container_has_are_used(tmp_path, suffix, full_range)
 def test_the_stream_wins_over_the_container():
     stream, container = color.Tags(matrix=1, transfer=1), color.Tags(9, 2, 9, 16)
     assert stream.or_else(container) == color.Tags(1, 2, 9, 1)
+
+
+def test_rgb_video_keeps_its_primaries_without_a_note(tmp_path):
+    clip = clips.make(
+        tmp_path / "c.mkv", 6, image=patch, codec="libx264rgb", pix_fmt="rgb24", matrix=None,
+        primaries=12, transfer=13,
+    )  # fmt: skip
+    facts, _ = images(clip)
+    assert (facts.pix_fmt, facts.color.primaries, facts.notes) == ("gbrp", 12, ())

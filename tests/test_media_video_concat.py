@@ -155,7 +155,7 @@ def test_mxf_refuses_frame_rates_that_it_does_not_know(tmp_path):
     [
         ("yuv422p", Encoding(), "4:2:2 colour resolution becomes 4:2:0; --pix-fmt yuv422p"),
         ("yuv422p10le", Encoding(codec="hevc"), "--pix-fmt yuv422p10le"),
-        ("yuv444p", Encoding(codec="av1"), "--codec prores or ffv1"),
+        ("yuv444p", Encoding(codec="av1"), "--codec prores (.mov) and ffv1 (.mkv)"),
         ("yuv444p", Encoding(codec="hevc", pixel_format="yuv422p"), "--pix-fmt yuv444p"),
         ("yuv422p", Encoding(pixel_format="yuv422p"), ""),
         ("yuv420p", Encoding(), ""),

@@ -100,6 +100,13 @@ def test_tags_that_the_container_cannot_hold_are_named(tmp_path):
     assert "title" in warning and "CATALOG_NUMBER" in warning
 
 
+def test_identifiers_of_an_mxf_file_are_not_tags_of_its_content(tmp_path):
+    source = clips.make(tmp_path / "s.mxf", 20, codec="mpeg2video")
+    with av.open(str(source)) as container:
+        assert {"product_name", "generation_uid"} <= set(container.metadata)
+    assert warnings_for(source, tmp_path / "o.mp4") == []
+
+
 @pytest.mark.parametrize("suffix", [".mov", ".mp4", ".mkv"])
 @pytest.mark.parametrize(
     ("rate", "code", "later"),

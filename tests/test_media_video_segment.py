@@ -258,6 +258,18 @@ def test_halved_chroma_of_an_odd_side_is_no_choice_where_the_encoder_refuses_it(
     assert names and all("444" in name for name in names)
 
 
+@pytest.mark.parametrize("codec", [name for name, codec in CODECS.items() if codec.min_size[0]])
+def test_frames_that_are_too_small_are_refused_with_a_codec_for_the_same_container(tmp_path, codec):
+    facts = msgspec.structs.replace(FACTS, width=62, height=62)
+    if CODECS[codec].min_size <= (62, 62):
+        return
+    with pytest.raises(OutputError, match="needs frames of at least") as caught:
+        write(tmp_path / "s.mkv", facts, Encoding(codec=codec), range(1))
+    named = caught.value.hint.removeprefix("Use --codec ").split(" ")[0].rstrip(".")
+    assert set(CODECS[codec].containers) & set(CODECS[named].containers)
+    assert CODECS[named].min_size <= (62, 62)
+
+
 @pytest.mark.parametrize("codec", [name for name, codec in CODECS.items() if codec.needs_gpu])
 def test_an_encoder_of_a_gpu_says_what_it_needs_where_there_is_none(tmp_path, codec):
     facts = msgspec.structs.replace(FACTS, width=256, height=128)

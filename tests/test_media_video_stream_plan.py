@@ -115,13 +115,39 @@ def test_what_is_left_out_is_named(tmp_path):
     assert "ger subtitle stream (pgssub)" in warnings[0] and "left out" in warnings[0]
     assert "attachment Font One.ttf" in warnings[1] and "left out" in warnings[1]
     assert check_output(source, tmp_path / "o.mkv", facts, Encoding()) == []
+    (webm,) = [w for w in check_output(source, tmp_path / "o.webm", facts, Encoding(codec="av1"))
+               if "attachment" in w]  # fmt: skip
+    assert ".webm files cannot hold the source's attachment Font One.ttf" in webm
+
+
+@pytest.mark.parametrize(
+    ("tag", "suffix", "stored"),
+    [("pt-BR", ".mp4", "por"), ("zh-Hans", ".mov", "chi"), ("hr-HR", ".mov", "und"),
+     ("en", ".ts", "eng")],
+)  # fmt: skip
+def test_language_tags_become_the_code_that_the_container_stores(tmp_path, tag, suffix, stored):
+    source = tmp_path / "s.mkv"
+    plain = clips.make(tmp_path / "plain.mkv", 20, audio="aac")
+    with av.open(str(plain)) as film, av.open(str(source), "w") as target:
+        streams = {s.index: target.add_stream_from_template(s) for s in film.streams}
+        streams[1].metadata["language"] = tag
+        for packet in film.demux():
+            if packet.size:
+                packet.stream = streams[packet.stream.index]
+                target.mux(packet)
+    facts = probe.index_video(source).facts
+    warnings = check_output(source, tmp_path / f"o{suffix}", facts, Encoding())
+    assert [tag in warning for warning in warnings] == ([True] if "-" in tag else [])
+    output, _, _ = joined(source, tmp_path, Encoding(), suffix=suffix)
+    with av.open(str(output)) as container:
+        assert (container.streams.audio[0].language or "und") == stored
 
 
 @pytest.mark.parametrize(
     ("language", "suffix", "kept"),
     [
         ("deu", ".mov", "ger"), ("swe", ".mov", "sve"), ("hrv", ".mov", None),
-        ("deu", ".mp4", "deu"), ("hrv", ".mkv", "hrv"),
+        ("deu", ".mp4", "deu"), ("hrv", ".mkv", "hrv"), ("pt-BR", ".mkv", "pt-BR"),
     ],
 )  # fmt: skip
 def test_languages_have_a_code_that_the_container_stores(tmp_path, language, suffix, kept):
@@ -165,7 +191,7 @@ def test_a_second_video_stream_is_left_out_with_the_option_that_edits_it(tmp_pat
                     target.mux(packet)
     facts = probe.index_video(source).facts
     (warning,) = check_output(source, tmp_path / "o.mkv", facts, Encoding())
-    assert "second video stream" in warning and "--stream 1" in warning
+    assert "other video stream" in warning and "--stream 1" in warning
 
 
 def test_chapters_that_the_container_cannot_hold_are_named(tmp_path):

@@ -94,7 +94,7 @@ def color_facts(frame: VideoFrame, path: Path, tags: Tags) -> ColorFacts:
     is_hdr = tags.transfer in _HDR_TRANSFERS
     if frame.format.is_rgb:
         if not is_hdr:
-            return ColorFacts()
+            return ColorFacts(primaries=tags.primaries or UNSPECIFIED)
         return ColorFacts(
             matrix=BT2020, primaries=tags.primaries or BT2020, transfer=tags.transfer, tagged=True
         )

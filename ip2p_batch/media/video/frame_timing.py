@@ -121,7 +121,7 @@ def frame_timing(scan: Scan, facts: VideoFacts) -> FrameTiming:
         and _has_decoding_times(scan)
         and (facts.container in _DECODING_TIMES_ONLY or not _is_ordered(own))
     ):
-        pts = np.sort(decoding)
+        pts = delayed_times(decoding, step / base)
     else:
         pts = filled_times(own, step / base)
     ids = decoding if key == "dts" else places
@@ -176,6 +176,27 @@ def _begins(times: Times, last: int) -> bool:
     following = times[1:]
     is_near = np.abs(following - times[0]) < np.abs(following - last)
     return len(following) > 0 and bool(np.all(is_near))
+
+
+def delayed_times(decoding: Times, step: Fraction) -> Times:
+    """Presentation times by the decoding times of frames.
+
+    A decoder that reorders returns a frame some packets after its own: as many as the frame that
+    is decoded the most packets before it is shown needs. Frames are therefore shown at the times
+    of the packets that many places later, counted from the first one.
+
+    Args:
+        decoding: decoding time of each frame, in the order of presentation, in ticks.
+        step: ticks from one frame to the next, after the last packet.
+
+    >>> delayed_times(np.array([0, 80, 120, 40, 480]), Fraction(40)).tolist()  # I B B P I
+    [0, 40, 80, 440, 480]
+    """
+    places = np.arange(len(decoding))
+    delay = int(np.max(np.argsort(np.argsort(decoding)) - places))
+    times = np.sort(decoding)
+    after = np.round(np.arange(1, delay + 1) * float(step)).astype(np.int64)
+    return np.append(times[delay:], times[-1] + after) - (times[delay] - times[0])
 
 
 def filled_times(times: Times, step: Fraction) -> Times:

@@ -130,7 +130,7 @@ def format_notes(facts: VideoFacts, encoding: Encoding) -> list[str]:
         and format_depth(name) >= min(facts.bit_depth, format_depth(result))
     ]
     finer.sort(key=lambda name: (chroma_share(name), format_depth(name)))
-    choice = f"--pix-fmt {finer[0]} keeps it" if finer else "--codec prores or ffv1 keeps it"
+    choice = f"--pix-fmt {finer[0]} keeps it" if finer else "--codec prores (.mov) and ffv1 (.mkv) keep it"
     if finer and codec_name(encoding) in ("h264", "hevc"):
         choice += ", in files that few phones, TVs and browsers play"
     return [

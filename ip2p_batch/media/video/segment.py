@@ -35,6 +35,13 @@ from .types import OutputContainer, Packet, Stream, VideoFrame
 _BIG_FRAME = 1024 * 1024
 _BIG_FRAME_THREADS = 4
 
+#: Codecs without a least size that fit into the same containers, where H.264 does not.
+_FOR_SMALL_FRAMES = {
+    "dnxhr": "prores",
+    "av1": "vp9 in .webm files, h264 in others",
+    "av1_nvenc": "vp9 in .webm files, h264 in others",
+}
+
 
 class SegmentWriter:
     """Encode the frames of one chunk, in order, into a file of its own.
@@ -85,7 +92,7 @@ class SegmentWriter:
                 f"{self._name} needs frames of at least {codec.min_size[0]}x{codec.min_size[1]} "
                 f"pixels; these are {width}x{height}.",
                 path=self._path,
-                hint="Use --codec h264, or --codec ffv1 for lossless video.",
+                hint=f"Use --codec {_FOR_SMALL_FRAMES.get(self._name, 'h264')}.",
             )
         os.environ.setdefault("SVT_LOG", "0")  # keep SVT-AV1 from printing its settings
         base = fraction(facts.time_base)

@@ -19,6 +19,10 @@ from .types import InputContainer, OutputContainer, Stream
 _FILE_TAGS = {
     "encoder", "major_brand", "minor_version", "compatible_brands", "duration", "rotate",
     "vendor_id", "alpha_mode", "bps", "number_of_frames", "number_of_bytes", "software", "timecode",
+    # of MXF: the program that wrote the file, and identifiers of this very file
+    "application_platform", "company_name", "generation_uid", "material_package_umid",
+    "operational_pattern_ul", "product_name", "product_uid", "product_version",
+    "product_version_num", "toolkit_version_num", "uid", "file_package_umid",
 }  # fmt: skip
 #: Parts of names of tags that hold a position: ``com.apple.quicktime.location.ISO6709``.
 _POSITION_WORDS = ("location", "gps", "iso6709", "latitude", "longitude")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import islice
@@ -62,10 +63,12 @@ def plan_streams(source: InputContainer, edited: int, target: Target) -> list[St
 def _with_language_note(plan: StreamPlan, target: Target) -> StreamPlan:
     """Add a warning if the container cannot store the language of a stream that is kept."""
     language = plan.stream.metadata.get("language", "und")
-    if plan.action == "omit" or storable_language(language, target.container.name) is not None:
+    stored = storable_language(language, target.container.name)
+    is_whole = stored == language if "-" in language else stored is not None
+    if plan.action == "omit" or is_whole:
         return plan
     note = f"{target.suffix} files cannot name the language {language} of the source's "
-    note += f"{describe(plan.stream)}."
+    note += f"{describe(plan.stream)}" + (f"; it becomes {stored}." if stored else ".")
     return replace(plan, warning=f"{plan.warning} {note}".lstrip())
 
 
@@ -111,7 +114,7 @@ def describe(stream: Stream) -> str:
         return f"attachment {stream.name or stream.metadata.get('filename', '')}".rstrip()
     kind = stream.type
     if kind == "video":
-        kind = "cover image" if is_cover(stream) else "second video"
+        kind = "cover image" if is_cover(stream) else "other video"
     context = getattr(stream, "codec_context", None)
     name = context.name if context is not None else stream.metadata.get("handler_name", "")
     codec = f" ({name})" if name else ""
@@ -186,16 +189,23 @@ def _accepts(source: InputContainer, stream: Stream, target: Target) -> bool:
             if original.type != "attachment" and (first := _first_packet(container, original)):
                 first.stream = copy
                 attempt.file.mux(first)
-        return not (stream.type == "video" and is_cover(stream)) or _has_cover(memory)
+        if stream.type == "attachment":
+            return _has(memory, lambda read: read.type == "attachment")
+        return not (stream.type == "video" and is_cover(stream)) or _has(
+            memory, lambda read: read.type == "video" and is_cover(read)
+        )
     except REFUSALS:
         return False
 
 
-def _has_cover(memory: io.BytesIO) -> bool:
-    """Whether a file has a cover. Some muxers leave it out, or make it a second video track."""
+def _has(memory: io.BytesIO, is_such: Callable[[Stream], bool]) -> bool:
+    """Whether a file has such a stream.
+
+    Some muxers leave out attachments and covers without an error, or make covers video tracks.
+    """
     memory.seek(0)
     with av.open(memory) as file:
-        return any(is_cover(stream) for stream in cast(InputContainer, file).streams.video)
+        return any(is_such(stream) for stream in cast(InputContainer, file).streams)
 
 
 def _converts(source: InputContainer, stream: Stream, codec: str, target: Target) -> bool:
