@@ -70,6 +70,11 @@ class Codec:
     needs_gpu: bool = False
 
     @property
+    def states_shape(self) -> bool:
+        """Whether streams state the shape of their pixels themselves (H.264, HEVC)."""
+        return self.encoder.removesuffix("_nvenc") in ("libx264", "libx265", "h264", "hevc")
+
+    @property
     def choices(self) -> tuple[str, ...]:
         """Every pixel format in which the codec can be written, without repetition."""
         names = (*self.pix_fmts, *self.odd_pix_fmts, *self.more_pix_fmts, *self.alpha_pix_fmts)

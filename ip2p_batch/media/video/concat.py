@@ -22,6 +22,7 @@ from . import ai_mark, stream_copy
 from .animated_input import open_input
 from .codecs import codec_of
 from .containers import CONTAINERS, Container
+from .display_size import display_size, write_display_size
 from .header_plan import plan_headers, write_timecode
 from .output_times import frames_before, kept_range, last_duration, planned_times, shift
 from .packets import copied_packets, merge_by_time
@@ -121,6 +122,8 @@ def join(
     if facts.spatial is not None and target_format.name == "mp4":
         with output.open("r+b") as file:
             hide_apple_box(file)
+    if facts.upright_sar != (1, 1) and target_format.name in ("matroska", "webm"):
+        write_display_size(output, display_size(facts.upright, Fraction(*facts.upright_sar)))
     if encoding.mark_ai and target_format.name in ai_mark.CONTAINERS:
         ai_mark.append_mark(output)
 
@@ -144,6 +147,8 @@ def _describe_video(
     elif codec.segment_format == "mov":  # ProRes has a tag for each profile
         video.codec_context.codec_tag = template.codec_context.codec_tag
     video.time_base = fraction(facts.time_base)
+    if facts.upright_sar != (1, 1):  # MP4, MOV and MXF have it from here
+        video.codec_context.sample_aspect_ratio = Fraction(*facts.upright_sar)
     stream_copy.set_rate(video, fraction(facts.frame_rate), container.counts_frames)
     if template.metadata.get("alpha_mode") == "1":  # else players do not look for opacity
         video.codec_context.pix_fmt = "yuva420p"

@@ -33,7 +33,7 @@ from .pixel_formats import chroma_name, chroma_share, format_depth, has_alpha
 from .pyav import MEDIA_ERRORS, fraction
 from .result_format import allowed_formats, keeps_alpha, keeps_captions, keeps_fields, pixel_format
 from .segment import SegmentWriter
-from .spatial_notes import spatial_notes
+from .spatial_notes import shape_notes, spatial_notes
 from .stream_plan import plan_streams
 from .timestamps import Times
 from .trial import target_for
@@ -130,7 +130,8 @@ def format_notes(facts: VideoFacts, encoding: Encoding) -> list[str]:
         and format_depth(name) >= min(facts.bit_depth, format_depth(result))
     ]
     finer.sort(key=lambda name: (chroma_share(name), format_depth(name)))
-    choice = f"--pix-fmt {finer[0]} keeps it" if finer else "--codec prores (.mov) and ffv1 (.mkv) keep it"
+    others = "--codec prores (.mov) and ffv1 (.mkv) keep it"
+    choice = f"--pix-fmt {finer[0]} keeps it" if finer else others
     if finer and codec_name(encoding) in ("h264", "hevc"):
         choice += ", in files that few phones, TVs and browsers play"
     return [
@@ -221,8 +222,8 @@ def check_output(source: Path, output: Path, facts: VideoFacts, encoding: Encodi
             headers = plan_headers(container, facts.stream, target)
             target = replace(target, options=headers.options)
             plans = plan_streams(container, facts.stream, target)
-        spatial = spatial_notes(target)
-    return [*(plan.warning for plan in plans if plan.warning), *headers.warnings, *spatial]
+        shape = [*spatial_notes(target), *shape_notes(target, facts)]
+    return [*(plan.warning for plan in plans if plan.warning), *headers.warnings, *shape]
 
 
 def _check_container(output: Path, suffix: str, codec: Codec, encoding: Encoding) -> None:

@@ -7,8 +7,9 @@ from typing import cast
 
 import av
 
-from ...jobs.video_facts import SpatialFacts
-from .codecs import codec_name
+from ...jobs.video_facts import SpatialFacts, VideoFacts
+from .codecs import codec_name, codec_of
+from .display_size import add_display_size
 from .spatial import describe_spatial, hide_apple_box, spatial_facts
 from .trial import REFUSALS, Target, trial
 from .types import InputContainer
@@ -22,6 +23,25 @@ def spatial_notes(target: Target) -> list[str]:
     return [
         f"The source's {describe_spatial(facts)} metadata is left out: {target.suffix} files "
         f"cannot hold it with {codec_name(target.encoding)}."
+    ]
+
+
+def shape_notes(target: Target, facts: VideoFacts) -> list[str]:
+    """Notes on pixels that are not square, where neither codec nor container can state it."""
+    sar = facts.upright_sar
+    if sar == (1, 1) or codec_of(target.encoding).states_shape:
+        return []
+    if target.container.name in ("mp4", "mov"):
+        return []
+    if target.container.name in ("matroska", "webm"):
+        memory = io.BytesIO()
+        with trial(target, memory):
+            pass
+        if add_display_size(bytearray(memory.getvalue()), facts.upright):
+            return []
+    return [
+        f"The source's pixels are not square ({sar[0]}:{sar[1]}); {target.suffix} files cannot "
+        f"state it with {codec_name(target.encoding)}, so players show the result distorted."
     ]
 
 
