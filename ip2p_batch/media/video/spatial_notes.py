@@ -31,12 +31,13 @@ def shape_notes(target: Target, facts: VideoFacts) -> list[str]:
     sar = facts.upright_sar
     if sar == (1, 1) or codec_of(target.encoding).states_shape:
         return []
-    if target.container.name in ("mp4", "mov"):
+    if target.container.name in ("mp4", "mov", "mxf"):
         return []
     if target.container.name in ("matroska", "webm"):
         memory = io.BytesIO()
-        with trial(target, memory):
-            pass
+        with trial(target, memory) as attempt:
+            for packet in attempt.packets:
+                attempt.file.mux(packet)
         if add_display_size(bytearray(memory.getvalue()), facts.upright):
             return []
     return [
