@@ -94,8 +94,8 @@ def _changed_tracks(data: bytearray, tracks: Span, size: tuple[int, int]) -> byt
         for child, value in zip((_DISPLAY_WIDTH, _DISPLAY_HEIGHT), size, strict=True):
             shown += child.to_bytes(2, "big") + b"\x82" + value.to_bytes(2, "big")
         length = 1 if len(shown) < 0x7F else 2
-        entry = bytes([_VIDEO]) + (1 << 7 * length | len(shown)).to_bytes(length, "big") + shown
-        entry = data[track[1] : video[0]] + entry + data[video[2] : track[2]]
+        longer = bytes([_VIDEO]) + (1 << 7 * length | len(shown)).to_bytes(length, "big") + shown
+        entry = data[track[1] : video[0]] + longer + data[video[2] : track[2]]
         entry = _resized(data[track[0] : track[1]], 1, len(entry)) + entry
         content = data[tracks[1] : track[0]] + entry + data[track[2] : tracks[2]]
         _renew_checksum(content)

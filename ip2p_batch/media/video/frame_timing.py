@@ -196,7 +196,8 @@ def delayed_times(decoding: Times, step: Fraction) -> Times:
     delay = int(np.max(np.argsort(np.argsort(decoding)) - places))
     times = np.sort(decoding)
     after = np.round(np.arange(1, delay + 1) * float(step)).astype(np.int64)
-    return np.append(times[delay:], times[-1] + after) - (times[delay] - times[0])
+    result: Times = np.append(times[delay:], times[-1] + after) - (times[delay] - times[0])
+    return result
 
 
 def filled_times(times: Times, step: Fraction) -> Times:
