@@ -96,7 +96,7 @@ def _changed_tracks(data: bytearray, tracks: Span, size: tuple[int, int]) -> byt
         length = 1 if len(shown) < 0x7F else 2
         longer = bytes([_VIDEO]) + (1 << 7 * length | len(shown)).to_bytes(length, "big") + shown
         entry = data[track[1] : video[0]] + longer + data[video[2] : track[2]]
-        entry = _resized(data[track[0] : track[1]], 1, len(entry)) + entry
+        entry = bytearray(_resized(data[track[0] : track[1]], 1, len(entry)) + entry)
         content = data[tracks[1] : track[0]] + entry + data[track[2] : tracks[2]]
         _renew_checksum(content)
         return bytes(_resized(data[tracks[0] : tracks[1]], 4, len(content)) + content)
