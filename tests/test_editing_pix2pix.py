@@ -300,7 +300,7 @@ def test_an_unreachable_hub_is_one_line_that_names_the_bundled_model(tmp_path):
 
 @pytest.mark.parametrize("name", ["no such name", "a/b/c"])
 def test_a_name_that_is_neither_folder_nor_hub_id_is_an_error(name):
-    with pytest.raises(ModelError, match="neither a folder nor a hub id") as caught:
+    with pytest.raises(ModelError, match="There is no model folder") as caught:
         load_editor(name, device="cpu")
     assert "--model tiny" in caught.value.hint
 

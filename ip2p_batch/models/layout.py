@@ -32,7 +32,8 @@ def check_supported(model: str) -> None:
     if not place.is_absolute() and not place.is_file() and not _HUB_ID.fullmatch(model):
         raise ModelError(
             f"There is no model folder {model!r}.",
-            hint=f"Give a diffusers folder or a hub id such as {_AUTHORS_MODEL}.",
+            hint=f"Give a diffusers folder, or a hub id such as {_AUTHORS_MODEL}; --model tiny is "
+            "bundled and needs no download.",
         )
     if place.is_file():
         raise _not_a_folder(place)

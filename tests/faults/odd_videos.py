@@ -428,8 +428,9 @@ CASES: tuple[Case, ...] = (
     # -- not what its name says
     *(
         Case(f"random bytes called {suffix}", noise(f"a{suffix}"), Refused(""))
-        for suffix in (".mp4", ".mkv", ".avi", ".webm", ".ts", ".mov", ".mpg", ".gif", ".flv")
+        for suffix in (".mp4", ".mkv", ".avi", ".webm", ".ts", ".mov", ".mpg", ".flv")
     ),
+    Case("random bytes called .gif", noise("a.gif"), Refused("not an image of a known format"), suffix=".png"),
     Case("text", data("a.mp4", "not a video\n" * 50), Refused("")),
     Case("a web page", data("a.mp4", "<!DOCTYPE html><html>404</html>"), Refused("")),
     Case("a PNG image", picture_as("a.mp4", "png"), Refused("an image, not a video")),
@@ -536,7 +537,7 @@ CASES: tuple[Case, ...] = (
          Refused("codec is not supported")),
     Case("frames of 16383 x 16383, JPEG", huge_frames("a.avi", "mjpeg"), NO_FRAME),
     Case("frames of 32000 x 32000, PNG", huge_frames("a.mov", "png"), NO_FRAME),
-    Case("GIF of 65535 x 65535", huge_gif(65535), NO_FRAME),
+    Case("GIF of 65535 x 65535", huge_gif(65535), Refused("IP2P_MAX_PIXELS"), suffix=".png"),
     Case("GIF of 12000 x 12000", huge_gif(12000, 2), Refused("IP2P_MAX_FRAME_PIXELS")),
     Case("300 sound streams", many_streams(300), Refused("IP2P_MAX_STREAMS")),
     Case("300 subtitle streams", many_streams(300, "subtitle"), Refused("IP2P_MAX_STREAMS")),
