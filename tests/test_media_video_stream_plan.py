@@ -6,6 +6,7 @@ from typing import Any
 
 import av
 import pytest
+from av.stream import Disposition
 from PIL import Image
 
 from ip2p_batch.jobs.coding import Encoding
@@ -224,3 +225,19 @@ def test_data_streams_are_left_out_and_named(tmp_path, suffix):
     output, _, _ = joined(source, tmp_path, Encoding(), suffix=suffix)
     with av.open(str(output)) as container:
         assert [stream.type for stream in container.streams] == ["video"]
+
+
+@pytest.mark.parametrize(("suffix", "is_named"), [(".mov", True), (".mp4", False)])
+def test_a_forced_flag_that_mov_cannot_store_is_named(tmp_path, suffix, is_named):
+    source = tmp_path / "s.mkv"
+    plain = clips.make(tmp_path / "plain.mkv", 20, subtitles=True)
+    with av.open(str(plain)) as film, av.open(str(source), "w") as target:
+        streams = {s.index: target.add_stream_from_template(s) for s in film.streams}
+        streams[1].disposition = Disposition.forced
+        for packet in film.demux():
+            if packet.size:
+                packet.stream = streams[packet.stream.index]
+                target.mux(packet)
+    facts = probe.index_video(source).facts
+    warnings = check_output(source, tmp_path / f"o{suffix}", facts, Encoding())
+    assert any("as forced" in warning for warning in warnings) == is_named

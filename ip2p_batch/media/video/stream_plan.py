@@ -57,7 +57,18 @@ def plan_streams(source: InputContainer, edited: int, target: Target) -> list[St
         OutputError: the container cannot hold the sound as ``target.encoding`` requests it.
     """
     plans = [_plan(source, stream, target) for stream in copyable_streams(source, edited)]
-    return [_with_language_note(plan, target) for plan in plans]
+    return [_with_forced_note(_with_language_note(plan, target), target) for plan in plans]
+
+
+def _with_forced_note(plan: StreamPlan, target: Target) -> StreamPlan:
+    """Add a warning if subtitles are no longer marked as forced: MOV has no such mark."""
+    is_forced = plan.stream.type == "subtitle" and bool(
+        plan.stream.disposition & type(plan.stream.disposition).forced
+    )
+    if plan.action == "omit" or not is_forced or target.container.name != "mov":
+        return plan
+    note = f"{target.suffix} files cannot mark the {describe(plan.stream)} as forced."
+    return replace(plan, warning=f"{plan.warning} {note}".lstrip())
 
 
 def _with_language_note(plan: StreamPlan, target: Target) -> StreamPlan:

@@ -98,6 +98,7 @@ class Disposition(Protocol):
 
     attached_pic: int
     default: int
+    forced: int
     timed_thumbnails: int
 
     def __and__(self, other: int) -> int: ...
