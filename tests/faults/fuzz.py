@@ -175,7 +175,9 @@ def run_case(kind: str, seed: int) -> str:
         else:
             output = folder / "out" / path.name
         verdict = judge(path, output, settings)
-        if verdict.kind in ("edited", "warned") and seeds.KINDS[kind].is_video:
+        # FFmpeg decodes the rest of a damaged GIF without a word; the warning names the loss.
+        named = any("damaged after frame" in warning for warning in verdict.warnings)
+        if verdict.kind in ("edited", "warned") and seeds.KINDS[kind].is_video and not named:
             _compare(path, verdict.frames)
         return verdict.kind
 
