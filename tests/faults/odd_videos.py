@@ -542,7 +542,7 @@ CASES: tuple[Case, ...] = (
     Case("300 sound streams", many_streams(300), Refused("IP2P_MAX_STREAMS")),
     Case("300 subtitle streams", many_streams(300, "subtitle"), Refused("IP2P_MAX_STREAMS")),
     Case("20 sound streams without sound", many_streams(20), whole(4, warns=None)),
-    Case("two videos in one", two_videos, whole(warns="second video")),
+    Case("two videos in one", two_videos, whole(warns="other video")),
     # -- damage
     Case("all media data are random, as if encrypted", edited_bytes(spoil(1.0)), NO_FRAME),
     Case("a third of the media data is random", edited_bytes(spoil(0.3, 0.4), frames=24),
