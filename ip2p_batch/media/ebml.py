@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import BinaryIO
+from typing import BinaryIO, TypeAlias
+
+#: Begin of an element, begin of its content, and its end.
+Span: TypeAlias = tuple[int, int, int]
 
 #: IDs of the header of a file, and of what follows it.
 HEADER, SEGMENT = 0x1A45DFA3, 0x18538067
@@ -30,19 +33,30 @@ def elements(data: bytes) -> Iterator[tuple[int, bytes]]:
     Raises:
         ValueError: these are no elements.
     """
-    at = 0
-    while at < len(data):
-        name_length = _length(data[at : at + 1])
-        name = int.from_bytes(data[at : at + name_length], "big")
-        at += name_length
+    for name, (_, start, stop) in spans(data, 0, len(data)):
+        yield name, data[start:stop]
+
+
+def spans(data: bytes | bytearray, start: int, stop: int) -> Iterator[tuple[int, Span]]:
+    """ID and place of each element that begins in ``data[start:stop]``.
+
+    Raises:
+        ValueError: these are no elements.
+    """
+    at = start
+    while at < stop:
+        begin = at
+        length = _length(data[at : at + 1])
+        name = int.from_bytes(data[at : at + length], "big")
+        at += length
         length = _length(data[at : at + 1])
         size = int.from_bytes(data[at : at + length], "big") & ((1 << 7 * length) - 1)
         at += length
-        yield name, data[at : at + size]
+        yield name, (begin, at, at + size)
         at += size
 
 
-def _length(first: bytes) -> int:
+def _length(first: bytes | bytearray) -> int:
     """Bytes of an ID or a size, by the position of the first bit that is set."""
     if not first or not first[0]:
         raise ValueError("not an EBML element")

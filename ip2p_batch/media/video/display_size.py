@@ -8,17 +8,16 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterator
+from contextlib import suppress
 from fractions import Fraction
 from math import ceil
 from pathlib import Path
-from typing import TypeAlias
 
-#: Begin of an element, begin of its content, and its end.
-Span: TypeAlias = tuple[int, int, int]
+from ..ebml import SEGMENT, Span, spans
 
 #: Bytes in which the header of a file is looked for.
 _HEADER = 1 << 20
-_SEGMENT, _SEEK_HEAD, _SEEK, _SEEK_POSITION = 0x18538067, 0x114D9B74, 0x4DBB, 0x53AC
+_SEEK_HEAD, _SEEK, _SEEK_POSITION = 0x114D9B74, 0x4DBB, 0x53AC
 _TRACKS, _TRACK, _VIDEO, _VOID, _CRC = 0x1654AE6B, 0xAE, 0xE0, 0xEC, b"\xbf\x84"
 _DISPLAY_WIDTH, _DISPLAY_HEIGHT, _DISPLAY_UNIT = 0x54B0, 0x54BA, 0x54B2
 #: Bytes of the ID and size of a Void element.
@@ -63,7 +62,7 @@ def add_display_size(data: bytearray, size: tuple[int, int]) -> bool:
     Returns:
         False if there is no room for it, and the data are unchanged.
     """
-    segment = _child(data, _SEGMENT, (0, 0, len(data)))
+    segment = _child(data, SEGMENT, (0, 0, len(data)))
     seek, void, tracks = (
         _child(data, name, segment) if segment else None for name in (_SEEK_HEAD, _VOID, _TRACKS)
     )
@@ -136,15 +135,6 @@ def _child(data: bytearray, name: int, parent: Span) -> Span | None:
 
 
 def _elements(data: bytearray, parent: Span) -> Iterator[tuple[int, Span]]:
-    """ID and place of each child of an element that is in the data as a whole."""
-    at = parent[1]
-    while at < min(parent[2], len(data)) and data[at]:
-        begin = at
-        length = 9 - data[at].bit_length()
-        name = int.from_bytes(data[at : at + length], "big")
-        at += length
-        length = 9 - data[at].bit_length()
-        size = int.from_bytes(data[at : at + length], "big") & ((1 << 7 * length) - 1)
-        at += length
-        yield name, (begin, at, at + size)
-        at += size
+    """ID and place of each child of an element, as far as the data have them."""
+    with suppress(ValueError):
+        yield from spans(data, parent[1], min(parent[2], len(data)))
