@@ -29,6 +29,12 @@ def look_up(table: Floats, value: np.float32) -> np.float32:
 
 
 @compiled
+def encoded(table: Floats, value: np.float32) -> np.uint16:
+    """The sample of 16 bits, rounded, that a table from 0 to 1 has for ``value``."""
+    return np.uint16(_WHITE * look_up(table, value) + _HALF)
+
+
+@compiled
 def tone(
     image: Samples16,
     linear: Floats,
@@ -61,9 +67,9 @@ def tone(
             brightest = factor * max(red, green, blue)
             if brightest > _ZERO:
                 factor *= look_up(curve, brightest) / brightest
-            result[y, x, 0] = np.uint16(_WHITE * look_up(encode, factor * red) + _HALF)
-            result[y, x, 1] = np.uint16(_WHITE * look_up(encode, factor * green) + _HALF)
-            result[y, x, 2] = np.uint16(_WHITE * look_up(encode, factor * blue) + _HALF)
+            result[y, x, 0] = encoded(encode, factor * red)
+            result[y, x, 1] = encoded(encode, factor * green)
+            result[y, x, 2] = encoded(encode, factor * blue)
 
 
 @compiled
@@ -100,9 +106,9 @@ def expand(
                 divisor = look_up(system, luminance)
                 if divisor > _ZERO:
                     factor /= divisor
-            result[y, x, 0] = np.uint16(_WHITE * look_up(encode, factor * red) + _HALF)
-            result[y, x, 1] = np.uint16(_WHITE * look_up(encode, factor * green) + _HALF)
-            result[y, x, 2] = np.uint16(_WHITE * look_up(encode, factor * blue) + _HALF)
+            result[y, x, 0] = encoded(encode, factor * red)
+            result[y, x, 1] = encoded(encode, factor * green)
+            result[y, x, 2] = encoded(encode, factor * blue)
 
 
 @compiled
@@ -138,12 +144,6 @@ def convert_gamut(
                 share = grey / (grey - low)
             if high > _ONE:
                 share = min(share, (_ONE - grey) / (high - grey))
-            result[y, x, 0] = np.uint16(
-                _WHITE * look_up(encode, grey + share * (red - grey)) + _HALF
-            )
-            result[y, x, 1] = np.uint16(
-                _WHITE * look_up(encode, grey + share * (green - grey)) + _HALF
-            )
-            result[y, x, 2] = np.uint16(
-                _WHITE * look_up(encode, grey + share * (blue - grey)) + _HALF
-            )
+            result[y, x, 0] = encoded(encode, grey + share * (red - grey))
+            result[y, x, 1] = encoded(encode, grey + share * (green - grey))
+            result[y, x, 2] = encoded(encode, grey + share * (blue - grey))
