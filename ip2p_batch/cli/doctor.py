@@ -21,6 +21,7 @@ import typer
 
 from ..errors import Ip2pError, RecipeError
 from ..models import catalog
+from ..queue.capacity import available_cores
 from ..recipe import DEFAULT_MODEL
 from ..settings import Settings
 from . import exits, formatting, terminal
@@ -164,7 +165,7 @@ def _torch() -> Check:
     facts = _try(_TORCH_PROGRAM)
     if isinstance(facts, str):
         return Check(name="torch", state="fail", detail=facts, hint="pip install torch")
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    cores = available_cores()
     if facts["gpus"]:
         devices = "; ".join(facts["gpus"])
         return Check(name="torch", state="ok", detail=f"{facts['torch']}: {devices}")

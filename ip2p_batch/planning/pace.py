@@ -22,7 +22,6 @@ from ..jobs.codec import FrozenStruct
 from ..jobs.folder import JobFolder
 from ..jobs.plan import Plan
 from ..jobs.records import Receipt
-from ..jobs.results import result_files
 from ..jobs.spec import Item, Job
 from ..storage.atomic import write_atomic
 
@@ -107,10 +106,9 @@ def record(folder: JobFolder, started: float, cache: Path | None) -> None:
         if cache is None or pace is None or len(receipts) < len(plan.chunks):
             return
         pixels = _pixels(job, folder.items())
-        size = _result_bytes(job, folder.items())
         pace = msgspec.structs.replace(
             pace,
-            bytes_per_pixel=size / max(1.0, pixels * plan.frames),
+            bytes_per_pixel=_frame_bytes(job, plan, folder.items()) / max(1.0, pixels),
             device=profile.device if (profile := folder.hardware.profile()) is not None else "",
         )
         known = {**_read(cache), _key(job, plan, pixels): pace}
@@ -173,16 +171,15 @@ def _pixels(job: Job, items: Iterable[Item]) -> float:
     return sum(sizes) / len(sizes) if sizes else 0.0
 
 
-def _result_bytes(job: Job, items: Iterable[Item]) -> float:
-    """Bytes of a job's results; of many images, from the size of the first ones."""
+def _frame_bytes(job: Job, plan: Plan, items: Iterable[Item]) -> float:
+    """Bytes of the result for each frame; of images, the mean of the first ones."""
     if job.source.is_video:
-        return float(sum(Path(file).stat().st_size for file in result_files(job)))
-    editable = [item for item in items if item.error is None]
+        return Path(job.output).stat().st_size / plan.frames
     sizes = []
-    for item in editable[:_SAMPLE]:
+    for item in islice((item for item in items if item.error is None), _SAMPLE):
         with suppress(OSError):
             sizes.append(Path(item.output).stat().st_size)
-    return sum(sizes) / len(sizes) * len(editable) if sizes else 0.0
+    return sum(sizes) / len(sizes) if sizes else 0.0
 
 
 def _file(cache: Path) -> Path:

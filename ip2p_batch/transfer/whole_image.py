@@ -199,9 +199,11 @@ class NormalEquations:
     def solve(self, used: Sequence[int], ridge: float) -> Doubles:
         """Weights of the scaled regressors, ``(n, 3)``; 0 for those that are not used."""
         weights = np.zeros_like(self.moments)
-        gram = self.gram[np.ix_(used, used)] + ridge * np.eye(len(used))
-        weights[used] = np.linalg.solve(gram, self.moments[used])
+        weights[used] = np.linalg.solve(self._ridged(used, ridge), self.moments[used])
         return weights
+
+    def _ridged(self, used: Sequence[int], ridge: float) -> Doubles:
+        return np.asarray(self.gram[np.ix_(used, used)] + ridge * np.eye(len(used)))
 
     def error(self, weights: Doubles) -> float:
         """Mean squared error of a solution, summed over the target's colours."""
@@ -221,9 +223,8 @@ class NormalEquations:
             v, and by how much ``v`` lowers the mean squared error, summed over colours.
         """
         used, own = list(used), list(own)
-        gram = self.gram[np.ix_(used, used)] + ridge * np.eye(len(used))
         cross = self.gram[np.ix_(used, own)]
-        partial = np.linalg.solve(gram, cross)  # of the strokes, on the others
+        partial = np.linalg.solve(self._ridged(used, ridge), cross)  # of the strokes, on the others
         scale = self.deviations[own]
         covariance = self.moments[own, range(3)] - (partial * self.moments[used]).sum(axis=0)
         variance = self.gram[own, own] - (partial * cross).sum(axis=0)
