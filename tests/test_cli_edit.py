@@ -192,7 +192,7 @@ def test_the_demo_writes_a_video_and_a_contact_sheet(tmp_path):
     assert str(Path("demo") / "sheet.png") in text
 
 
-def test_the_demo_replaces_no_file_of_somebody_else(tmp_path):
+def test_the_demo_replaces_no_file_but_its_own(tmp_path):
     (tmp_path / "out.mp4").write_text("precious")
     code, _, errors = run("demo", "-o", tmp_path)
     assert code == 4 and "another folder with -o" in errors

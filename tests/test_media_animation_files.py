@@ -1,4 +1,4 @@
-"""Animated images are told from still ones by their content; any bytes may come."""
+"""Animated and still images differ by their content; any bytes may come."""
 
 import io
 

@@ -121,21 +121,27 @@ def test_what_is_left_out_is_named(tmp_path):
     assert ".webm files cannot hold the source's attachment Font One.ttf" in webm
 
 
+def with_sound(folder, **metadata):
+    """A Matroska file with video, and sound that has these metadata."""
+    path = folder / "s.mkv"
+    plain = clips.make(folder / "plain.mkv", 20, audio="aac")
+    with av.open(str(plain)) as film, av.open(str(path), "w") as target:
+        streams = {s.index: target.add_stream_from_template(s) for s in film.streams}
+        streams[1].metadata.update(metadata)
+        for packet in film.demux():
+            if packet.size:
+                packet.stream = streams[packet.stream.index]
+                target.mux(packet)
+    return path
+
+
 @pytest.mark.parametrize(
     ("tag", "suffix", "stored"),
     [("pt-BR", ".mp4", "por"), ("zh-Hans", ".mov", "chi"), ("hr-HR", ".mov", "und"),
      ("en", ".ts", "eng")],
 )  # fmt: skip
 def test_language_tags_become_the_code_that_the_container_stores(tmp_path, tag, suffix, stored):
-    source = tmp_path / "s.mkv"
-    plain = clips.make(tmp_path / "plain.mkv", 20, audio="aac")
-    with av.open(str(plain)) as film, av.open(str(source), "w") as target:
-        streams = {s.index: target.add_stream_from_template(s) for s in film.streams}
-        streams[1].metadata["language"] = tag
-        for packet in film.demux():
-            if packet.size:
-                packet.stream = streams[packet.stream.index]
-                target.mux(packet)
+    source = with_sound(tmp_path, language=tag)
     facts = probe.index_video(source).facts
     warnings = check_output(source, tmp_path / f"o{suffix}", facts, Encoding())
     assert [tag in warning for warning in warnings] == ([True] if "-" in tag else [])
@@ -152,18 +158,7 @@ def test_language_tags_become_the_code_that_the_container_stores(tmp_path, tag, 
     ],
 )  # fmt: skip
 def test_languages_have_a_code_that_the_container_stores(tmp_path, language, suffix, kept):
-    source = tmp_path / "s.mkv"
-    plain = clips.make(tmp_path / "plain.mkv", 20, audio="aac")
-    with av.open(str(plain)) as film, av.open(str(source), "w") as target:
-        streams: dict[int, Any] = {
-            s.index: target.add_stream_from_template(s) for s in film.streams
-        }
-        streams[1].metadata["language"] = language
-        streams[1].metadata["title"] = "Ein Name"
-        for packet in film.demux():
-            if packet.size:
-                packet.stream = streams[packet.stream.index]
-                target.mux(packet)
+    source = with_sound(tmp_path, language=language, title="Ein Name")
     facts = probe.index_video(source).facts
     warnings = check_output(source, tmp_path / f"o{suffix}", facts, Encoding())
     assert [language in warning for warning in warnings] == ([] if kept else [True])

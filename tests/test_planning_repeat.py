@@ -1,4 +1,4 @@
-"""Repeated runs: what changed is made anew, and files of somebody else are left alone."""
+"""Repeated runs: what changed is made anew, and files of no known job are left alone."""
 
 import dataclasses
 import os

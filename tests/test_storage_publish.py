@@ -1,4 +1,4 @@
-"""A finished file gets its name, and no file of somebody else is lost."""
+"""A finished file gets its name, and no other file is lost."""
 
 import errno
 import os

@@ -1,4 +1,4 @@
-"""Give a finished file its final name without replacing a file of somebody else.
+"""Give a finished file its final name without replacing another file.
 
 ``rename(2)`` replaces whatever has the name. So a new file gets its name by ``renameat2`` with
 ``RENAME_NOREPLACE`` (Linux), or by a hard link, which fails as well where the name exists. Disks
