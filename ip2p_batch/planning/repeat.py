@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from enum import StrEnum
 from pathlib import Path
@@ -90,15 +90,26 @@ def _look(item: Item, job: Job, history: History) -> tuple[Finding | None, Publi
     """What stands under the name of an item's result, its record, and its stamp."""
     if item.error is not None or (stamp := path_stamp(item.output)) in ("", item.replaces):
         return None, None, item.replaces
-    record = history.record_of(item.output)
+    finding, record = _judge(item.output, lambda: job.item_fingerprint(item), item.source, history)
+    return finding, record, stamp
+
+
+def _judge(
+    output: str, recipe: Callable[[], str], source: Path | str, history: History
+) -> tuple[Finding, Publication | None]:
+    """What the file is that has the name of a result, and its record.
+
+    Args:
+        recipe: makes the fingerprint of the options; called where the file has a record.
+    """
+    record = history.record_of(output)
     if record is None:
-        known = history.knows(item.output)
-        return (Finding.CHANGED if known else Finding.FOREIGN), None, stamp
-    record = msgspec.structs.replace(record, output=item.output)
-    if record.recipe == job.item_fingerprint(item) and is_same_source(record, item.source):
-        return Finding.UP_TO_DATE, record, stamp
+        return (Finding.CHANGED if history.knows(output) else Finding.FOREIGN), None
+    record = msgspec.structs.replace(record, output=output)
+    if record.recipe == recipe() and is_same_source(record, source):
+        return Finding.UP_TO_DATE, record
     # Times can be set back: what is replaced is compared in full.
-    return (Finding.STALE if _is_intact(record) else Finding.CHANGED), record, stamp
+    return (Finding.STALE if _is_intact(record) else Finding.CHANGED), record
 
 
 def _is_intact(record: Publication) -> bool:
@@ -163,14 +174,8 @@ def look_at_video(
         return _look_at_sequence(pattern, options, source, find_history)
     if not os.path.lexists(output):
         return None
-    history = find_history(output.parent)
-    record = history.record_of(str(output))
-    if record is None:
-        return Finding.CHANGED if history.knows(str(output)) else Finding.FOREIGN
-    if record.recipe == options and is_same_source(record, source):
-        return Finding.UP_TO_DATE
-    record = msgspec.structs.replace(record, output=str(output))
-    return Finding.STALE if _is_intact(record) else Finding.CHANGED
+    finding, _ = _judge(str(output), lambda: options, source, find_history(output.parent))
+    return finding
 
 
 def _look_at_sequence(
