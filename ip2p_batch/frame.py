@@ -46,6 +46,12 @@ class Frame(FullFrame):
 
     Attributes:
         image: pixels, see :data:`Image`.
+        hints: what the control nets see of this frame, one for each net of the recipe; uint8 RGB of
+            the shape of ``image``. Empty without control.
+        mask: what may change, shape ``(height, width)``, uint8, 255 where all may; None: everything
+            may.
     """
 
     image: Image
+    hints: tuple[Image, ...] = field(default=(), kw_only=True)
+    mask: npt.NDArray[np.uint8] | None = field(default=None, kw_only=True)

@@ -18,6 +18,7 @@ import tomli_w
 from msgspec import Meta
 
 from .errors import RecipeError
+from .recipe_parts import Control, Lora, RecipePart
 
 Detail = Literal["source", "edit", "tiles"]
 Scheduler = Literal["euler-ancestral", "euler", "ddim", "dpm++", "unipc"]
@@ -55,6 +56,22 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     revision: Annotated[
         str | None, Meta(description="Branch, tag or commit of a model on the hub.")
     ] = None
+    # editing/lora/
+    lora: Annotated[
+        tuple[Lora, ...],
+        Meta(
+            description="LoRA that is merged into the model, by weight; can be repeated. A file, a"
+            " folder or a hub id."
+        ),
+    ] = ()
+    # editing/control/, hints/
+    control: Annotated[
+        tuple[Control, ...],
+        Meta(
+            description="Control net that keeps the structure of the source: the kind of its hints,"
+            " its model (a folder or a hub id) and its scale; can be repeated."
+        ),
+    ] = ()
     scheduler: Annotated[Scheduler, Meta(description="Sampler of the denoising steps.")] = (
         "euler-ancestral"
     )
@@ -99,6 +116,34 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
             " result has the source's size.",
         ),
     ] = "auto"
+    # masks/
+    mask: Annotated[
+        str | None,
+        Meta(
+            description="What may change. An image, folder or video with white where it may;"
+            " `alpha`, `luma` or `chroma:COLOR`, made from the source itself."
+        ),
+    ] = None
+    mask_invert: Annotated[bool, Meta(description="Exchange what may change and what stays.")] = (
+        False
+    )
+    mask_grow: Annotated[
+        int,
+        Meta(
+            ge=-1024,
+            le=1024,
+            description="Pixels of the source by which the mask grows; negative: shrinks.",
+        ),
+    ] = 0
+    mask_feather: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=1024,
+            description="Width of the mask's soft edge, in pixels of the source; it lies inside"
+            " of what may change.",
+        ),
+    ] = 8
     # transfer/, execution/full_size.py
     detail: Annotated[
         Detail,
@@ -243,8 +288,8 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
                 "deepcache_interval above 1 does not work with compile = on.",
                 hint="Leave out --deepcache-interval or --compile on.",
             )
-        for name in ("instruction", "negative_prompt", "model", "revision", "reference_image"):
-            _check_text(name, getattr(self, name) or "")
+        for name in FIELDS:
+            _check_text(name, getattr(self, name))
         if not self.model.strip():  # as a path, it would be the current folder
             raise RecipeError(
                 "model is empty.", hint="Name a model; check the variable that has it."
@@ -323,6 +368,10 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         return round(self.num_inference_steps * self.anchor_steps) if attends else 0
 
 
+#: In the class below, ``type`` is a field.
+_PartType = type[RecipePart]
+
+
 @dataclass(frozen=True, kw_only=True)
 class RecipeField:
     """The declaration of one field of :class:`Recipe`.
@@ -334,6 +383,7 @@ class RecipeField:
         default: None where there is no default.
         choices: the only values that a text may have; empty for any text.
         range: the values that a number or a boolean may have, in words; empty for a text.
+        part: type of the values of a list; None for a field with one value.
     """
 
     name: str
@@ -342,6 +392,7 @@ class RecipeField:
     default: Any
     choices: tuple[str, ...]
     range: str
+    part: _PartType | None
 
     @property
     def option(self) -> str:
@@ -351,6 +402,8 @@ class RecipeField:
     @property
     def values(self) -> str:
         """The allowed values, in words: ``1 to 1000``, ``auto, on, off``; empty for any text."""
+        if self.part is not None:
+            return self.part.grammar()
         return ", ".join(filter(None, (*self.choices, self.range)))
 
     def convert(self, value: Any) -> Any:
@@ -359,6 +412,8 @@ class RecipeField:
         Raises:
             RecipeError: it has another type or is out of range.
         """
+        if self.part is not None and isinstance(value, list | tuple):
+            value = tuple(map(self._as_part, value))
         try:
             return msgspec.convert(value, self.type)
         except msgspec.ValidationError:
@@ -367,8 +422,17 @@ class RecipeField:
                 hint=f"Change {self.option}, or {self.name} in the recipe file.",
             ) from None
 
+    def _as_part(self, value: Any) -> Any:
+        """A value of a list from its text or its fields."""
+        assert self.part is not None
+        if isinstance(value, str):
+            return self.part.parse(value)
+        return self.part.from_value(value) if isinstance(value, Mapping) else value
+
     @property
     def _requirement(self) -> str:
+        if self.part is not None:
+            return f"a list of {self.values}"
         if self.choices and self.range:
             return f"{' or '.join(self.choices)} or a whole number from {self.range}"
         if self.choices:
@@ -385,6 +449,8 @@ def _range(info: msgspec.inspect.Type) -> str:
         return next(filter(None, map(_range, info.types)), "")
     if isinstance(info, msgspec.inspect.IntType | msgspec.inspect.FloatType):
         return f"{info.ge:g} to {'2^63 - 1' if info.le == 2**63 - 1 else format(info.le, 'g')}"
+    if isinstance(info, msgspec.inspect.VarTupleType):
+        return ""
     if isinstance(info, msgspec.inspect.TupleType):
         return f"{len(info.item_types)} numbers, each {_range(info.item_types[0])}"
     return "true, false" if isinstance(info, msgspec.inspect.BoolType) else ""
@@ -394,6 +460,12 @@ def _choices(kind: Any) -> tuple[str, ...]:
     """The texts that a type allows; empty for any text."""
     literals = (part for part in (kind, *get_args(kind)) if get_origin(part) is Literal)
     return tuple(c for literal in literals for c in get_args(literal) if isinstance(c, str))
+
+
+def _part(kind: Any) -> type[RecipePart] | None:
+    """The type of a list's values; None for a type that is no list of parts."""
+    found = [a for a in get_args(kind) if isinstance(a, type) and issubclass(a, RecipePart)]
+    return found[0] if found else None
 
 
 def _declared() -> dict[str, RecipeField]:
@@ -410,6 +482,7 @@ def _declared() -> dict[str, RecipeField]:
             default=default,
             choices=_choices(annotated.__origin__),
             range=_range(msgspec.inspect.type_info(annotated)),
+            part=_part(annotated.__origin__),
         )
     return fields
 
@@ -418,16 +491,24 @@ def _declared() -> dict[str, RecipeField]:
 FIELDS: Mapping[str, RecipeField] = _declared()
 
 
-def _check_text(name: str, text: str) -> None:
-    """Refuse a text that JSON or a file system cannot hold.
+def _check_text(name: str, value: object) -> None:
+    """Refuse a text, also in a part, that JSON or a file system cannot hold.
 
     Raises:
         RecipeError: NUL characters, or bytes that are not UTF-8.
     """
-    if "\x00" in text:
+    if isinstance(value, RecipePart):
+        for field in value.__struct_fields__:
+            _check_text(f"{field} of {name}", getattr(value, field))
+    if isinstance(value, tuple):
+        for part in value:
+            _check_text(name, part)
+    if not isinstance(value, str):
+        return
+    if "\x00" in value:
         raise RecipeError(f"{name} contains a NUL character.", hint="Remove it.")
     try:
-        text.encode()
+        value.encode()
     except UnicodeEncodeError:
         raise RecipeError(
             f"{name} is not UTF-8.",

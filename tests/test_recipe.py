@@ -15,8 +15,20 @@ from ip2p_batch.errors import ModelError, RecipeError
 from ip2p_batch.jobs.codec import decode, encode
 from ip2p_batch.models import catalog
 from ip2p_batch.recipe import FIELDS, SCHEDULERS, Recipe
+from ip2p_batch.recipe_parts import Control, Lora
 
 text = st.text(st.characters(codec="utf-8", exclude_characters="\x00"), max_size=40)
+names = text.filter(len)
+controls = st.builds(
+    Control,
+    kind=names,
+    model=st.none() | names,
+    scale=st.floats(0, 10),
+    end=st.floats(0, 1),
+    branches=st.sampled_from(["all", "text"]),
+    hints=st.none() | names,
+)
+loras = st.builds(Lora, model=names, weight=st.floats(-10, 10), file=st.none() | names)
 recipes = st.builds(
     Recipe,
     instruction=text,
@@ -32,6 +44,9 @@ recipes = st.builds(
     chunk_frames=st.integers(2, 10000),
     carryover=st.floats(0, 0.99),
     scenes=st.booleans(),
+    control=st.lists(controls, max_size=2).map(tuple),
+    lora=st.lists(loras, max_size=2).map(tuple),
+    mask=st.none() | names,
 )
 
 
@@ -90,6 +105,12 @@ def test_a_value_out_of_range_is_an_error_with_field_value_range_and_option(fiel
         ({"instruction": "a\udcffb"}, "instruction is not UTF-8"),
         ({"model": "a\udcffb"}, "model is not UTF-8"),
         ({"model": ""}, "model is empty."),
+        ({"control": "canny"}, "control is 'canny'; it must be a list of KIND[:MODEL][@SCALE]"),
+        ({"control": ["canny@20"]}, "'canny@20' is not KIND[:MODEL][@SCALE]"),
+        ({"control": ["canny,x=1"]}, "'x=1' sets none of kind, model,"),
+        ({"control": [{"kind": "a\x00"}]}, "kind of control contains a NUL character"),
+        ({"lora": ["@2"]}, "'@2' is not FILE|FOLDER|HUB[@WEIGHT]"),
+        ({"lora": [{"model": "a", "weight": "b"}]}, "Expected `float`"),
     ],
 )
 def test_a_value_of_the_wrong_type_is_an_error_that_says_what_is_allowed(values, message):

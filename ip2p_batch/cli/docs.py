@@ -67,7 +67,7 @@ def page() -> str:
 def _field(field: RecipeField) -> str:
     names = [] if field.name == "instruction" else option_names(field)
     option = ", ".join(f"`{n}`" for name in names for n in name.split("/")) or "argument"
-    default = "" if field.default in (None, "") else f"`{_toml(field.default)}`"
+    default = "" if field.default in (None, "", ()) else f"`{_toml(field.default)}`"
     cells = (option, f"`{field.name}`", field.values or "text", default, field.description)
     return f"| {' | '.join(map(_cell, cells))} |\n"
 

@@ -28,6 +28,9 @@ _METAVARS = {
     "size": "PX",
     "guidance_interval": "A,B",
     "reference_image": "FILE",
+    "lora": "LORA",
+    "control": "CONTROL",
+    "mask": "MASK",
 }
 #: Values that a shell completes where the field takes any text.
 _COMPLETIONS = {"model": ["tiny", "identity", DEFAULT_MODEL]}
@@ -43,7 +46,8 @@ class RecipeOptions(OptionGroup):
 
     def __init__(self, recipe: Path | None = None, **fields: Any) -> None:
         self.file = recipe
-        self.given = {name: value for name, value in fields.items() if value is not None}
+        # A list that was not given is empty.
+        self.given = {name: value for name, value in fields.items() if value not in (None, [])}
 
     @property
     def reads(self) -> tuple[Path, ...]:
@@ -55,10 +59,15 @@ class RecipeOptions(OptionGroup):
 
 def recipe_help(field: RecipeField) -> str:
     """A field's description, allowed values and default, as in ``Steps. [1 to 9; default: 3]``."""
-    facts = [] if isinstance(field.default, bool | tuple) or not field.values else [field.values]
-    if field.default not in (None, ""):
+    facts = [] if _needs_no_values(field) else [field.values]
+    if field.default not in (None, "", ()):
         facts.append(f"default: {_shown(field)}")
     return f"{field.description} [{'; '.join(facts)}]" if facts else field.description
+
+
+def _needs_no_values(field: RecipeField) -> bool:
+    flag_or_interval = isinstance(field.default, bool | tuple) and field.part is None
+    return flag_or_interval or not field.values
 
 
 def _shown(field: RecipeField) -> str:
@@ -81,7 +90,9 @@ def _recipe_parameter(field: RecipeField) -> inspect.Parameter:
     """The option of one field; None stands for an option that was not given."""
     kind: Any = str if field.default is None else type(field.default)
     more: dict[str, Any] = {}
-    if kind is tuple:
+    if field.part is not None:
+        kind = list[str]
+    elif kind is tuple:
         kind, more = Any, {"parser": interval}
     elif field.choices and field.range:
         kind, more = Any, number_or(field.choices)

@@ -55,11 +55,14 @@ class ChunkContext:
         anchors: frames that all frames of the chunk attend to. Either all have latents or none.
         reference_image: a finished image that all frames attend to; uint8 RGB of any size with
             sides that are multiples of 8.
+        reference_hints: what the control nets see of the reference image, as
+            :attr:`~ip2p_batch.frame.Frame.hints`; empty: they do not act on it.
     """
 
     borders: Sequence[ContextFrame] = ()
     anchors: Sequence[ContextFrame] = ()
     reference_image: Image | None = None
+    reference_hints: tuple[Image, ...] = ()
 
 
 EMPTY_CONTEXT = ChunkContext()
