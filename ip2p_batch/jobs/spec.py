@@ -15,6 +15,7 @@ from msgspec import Meta
 from ..recipe import EditSize, Recipe
 from .codec import FrozenStruct
 from .coding import Decoding, Encoding
+from .companion import Companion, ItemCompanion
 from .video_facts import VideoFacts
 
 #: Order among the jobs that share a queue.
@@ -61,6 +62,7 @@ class Item(FrozenStruct, frozen=True, kw_only=True):
         replaces: stamp of the file that its result may replace; empty where it may replace none.
             See :func:`ip2p_batch.storage.publish.file_stamp`.
         skipped: whether ``error`` only means that its output exists.
+        companions: its own images of the job's companions.
     """
 
     source: str
@@ -76,6 +78,11 @@ class Item(FrozenStruct, frozen=True, kw_only=True):
     error: str | None = None
     replaces: str = ""
     skipped: bool = False
+    companions: tuple[ItemCompanion, ...] = ()
+
+    def companion(self, use: str) -> ItemCompanion | None:
+        """Its image of the job's companion for this use; None without one."""
+        return next((own for own in self.companions if own.use == use), None)
 
     def own_values(self) -> dict[str, Any]:
         """The recipe fields that this image has of its own."""
@@ -106,6 +113,7 @@ class Job(FrozenStruct, frozen=True, kw_only=True):
             the fingerprint of the job, which has the options themselves.
         replaces: stamp of the file that a video's result may replace; as :attr:`Item.replaces`.
         reference_digest: SHA-256 of the pixels of ``reference.png``; empty without one.
+        companions: hints and masks of the user's own, see :class:`Companion`.
         allow_mixed_hardware: whether workers with other compute profiles may edit it.
         priority: among the jobs of a broker; not in the fingerprint, since pixels do not
             depend on it.
@@ -127,6 +135,7 @@ class Job(FrozenStruct, frozen=True, kw_only=True):
     options: str = ""
     replaces: str = ""
     reference_digest: str = ""
+    companions: tuple[Companion, ...] = ()
     allow_mixed_hardware: bool = False
     priority: Priority = "normal"
     version: int = 1
@@ -153,20 +162,38 @@ class Job(FrozenStruct, frozen=True, kw_only=True):
         """SHA-256 over everything that determines the result; every receipt contains it."""
         sizes = (self.size_table, self.tile_size)
         options = (self.decoding, self.encoding)
-        parts = (self.recipe, sizes, options, self.source, self.reference_digest)
+        files = (self.reference_digest, self.companions)
+        parts = (self.recipe, sizes, options, self.source, files)
         return _sha256(parts)
 
     def item_fingerprint(self, item: Item) -> str:
         """SHA-256 over everything that determines one image's result, except for the source.
 
         Equal for equal options in different jobs: a table of edit sizes counts by its outcome, and
-        an image's own instruction, seed and so on count as the recipe's.
+        an image's own instruction, seed and so on count as the recipe's. Files that the recipe
+        names count by their stamps.
         """
         own = item.own_values() | {"size": self.edit_size(item.width, item.height)}
-        recipe = msgspec.structs.replace(self.recipe, reference_image=None, **own)
+        recipe = self._without_paths(**own)
         decoding = msgspec.structs.replace(self.decoding, follow_links=False)
-        parts = (recipe, self.tile_size, decoding, self.encoding, self.reference_digest)
+        files = (self.reference_digest, [(own.use, own.stamp) for own in item.companions])
+        parts = (recipe, self.tile_size, decoding, self.encoding, files)
         return _sha256(parts)
+
+    def companion(self, use: str) -> Companion | None:
+        """The companion for this use; None without one."""
+        return next((own for own in self.companions if own.use == use), None)
+
+    def _without_paths(self, **changes: Any) -> Recipe:
+        """The recipe with other values, and without the paths of files that are in the job."""
+        uses = {own.use for own in self.companions}
+        control = tuple(
+            msgspec.structs.replace(net, hints=use) if (use := f"hints-{n}") in uses else net
+            for n, net in enumerate(self.recipe.control)
+        )
+        mask = "mask" if "mask" in uses else self.recipe.mask
+        files = {"reference_image": None, "control": control, "mask": mask}
+        return msgspec.structs.replace(self.recipe, **files, **changes)
 
 
 def _sha256(value: object) -> str:

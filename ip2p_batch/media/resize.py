@@ -7,6 +7,7 @@ length, then pads, and undoes both, so that a result has exactly the source's si
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 
 import numpy as np
@@ -86,6 +87,10 @@ class Resize:
     def of_item(cls, item: Item, size: int) -> Resize:
         """Compute the resize of an image that planning could open; see :meth:`for_size`."""
         return cls.for_size(item.width, item.height, size)
+
+    def of_companion(self, image: FullImage) -> Resize:
+        """The resize of a companion's image, of any size, to the same edited size."""
+        return dataclasses.replace(self, stored=(image.shape[1], image.shape[0]))
 
     @property
     def width(self) -> int:

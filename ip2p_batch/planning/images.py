@@ -29,6 +29,7 @@ from ..media.images.writer import output_suffix
 from ..media.sequence.frame import FILM
 from ..media.source import SourceKind, classify_source
 from ..recipe import Recipe
+from . import companions
 from .guard import SourceGuard
 from .repeat import settle_outputs
 
@@ -73,17 +74,11 @@ def no_images(path: Path, listed: Listing, more: str = "") -> SourceError:
     )
 
 
-def check_images(
+def measured(
     items: Sequence[Item], progress: Callable[[str, int, int], None] = lambda *_: None
-) -> tuple[list[Item], str]:
-    """Read the size of each image and note errors.
-
-    Returns:
-        The items with their facts, and a digest of the files. The digest does not depend on
-        outputs: a job that is half done must stay the same job.
-    """
-    measured = listing.measure_items(items, progress=progress)
-    return measured, _digest(measured)
+) -> list[Item]:
+    """Read the size of each image and note errors."""
+    return listing.measure_items(items, progress=progress)
 
 
 def nothing_to_edit(path: Path, failed: Sequence[Item]) -> SourceError:
@@ -170,13 +165,14 @@ def rescan(job: Job, items: Sequence[Item]) -> list[Item]:
         current.append(item if match is None else match)
     current = without_instruction(current, job.recipe)
     guard = SourceGuard(path, output, (item.source for item in items))
-    measured = [
+    current = companions.of_items_again(job, measured(current))
+    checked = [
         msgspec.structs.replace(guard.check_item(new), replaces=old.replaces)
-        for old, new in zip(items, listing.measure_items(current), strict=True)
+        for old, new in zip(items, current, strict=True)
     ]
     if job.overwrite:
-        return measured
-    return settle_outputs(measured, job, History(), overwrite=False).items
+        return checked
+    return settle_outputs(checked, job, History(), overwrite=False).items
 
 
 def list_source(
@@ -225,13 +221,17 @@ def _single_output(path: Path, output: Path, encoding: Encoding) -> Path:
     return output
 
 
-def _digest(items: Sequence[Item]) -> str:
-    digest = hashlib.sha256()
+def digest(items: Sequence[Item]) -> str:
+    """SHA-256 over the images with their facts and the stamps of their files.
+
+    It does not depend on outputs: a job that is half done must stay the same job.
+    """
+    facts = hashlib.sha256()
     for item in items:
-        digest.update(msgspec.json.encode(item))
+        facts.update(msgspec.json.encode(item))
         try:
             stat = Path(item.source).stat()
         except OSError:
             continue
-        digest.update(f"{stat.st_size}:{stat.st_mtime_ns}".encode())
-    return digest.hexdigest()
+        facts.update(f"{stat.st_size}:{stat.st_mtime_ns}".encode())
+    return facts.hexdigest()

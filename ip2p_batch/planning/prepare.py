@@ -30,8 +30,8 @@ from ..models import layout
 from ..settings import Settings
 from ..storage.publish import path_stamp
 from ..storage.sequence import is_sequence, pattern_of
-from . import guard
-from .job_identity import size_table, with_reference
+from . import companions, guard
+from .job_identity import named, size_table, with_reference
 from .planner import plan_video
 from .prepare_images import prepare_images
 from .repeat import options_digest
@@ -151,6 +151,8 @@ def _prepare_video(request: EditRequest, path: Path, output: Path, report: Repor
     results = list(files_of(str(output), source))
     replaces = "\n".join(map(path_stamp, results)) if request.overwrite else ""
     job, reference = with_reference(planned_job(request, source, output), [facts.upright])
+    own = companions.of_video(recipe, source, index.pts)
+    job = named(msgspec.structs.replace(job, companions=own))
     job = msgspec.structs.replace(job, replaces=replaces, options=options)
     resize = Resize.of_video(facts, job.edit_size(*facts.upright))
     plan = plan_video(start, stop, index.cuts, recipe, (resize.width, resize.height), warnings)
@@ -227,5 +229,6 @@ def video_options(request: EditRequest) -> str:
     """Fingerprint of all options that determine the result of a video."""
     resolved = with_absolute_paths(request.recipe)
     recipe = msgspec.structs.replace(resolved, reference_image=None)
-    options = (recipe, size_table(recipe), request.decoding, request.encoding)
+    files = companions.stamps(recipe)
+    options = (recipe, size_table(recipe), files, request.decoding, request.encoding)
     return options_digest((options, request.start, request.end), resolved.reference_image)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import msgspec
+
 from ..errors import RecipeError
 from ..jobs.coding import Decoding
 from ..jobs.events import Event
@@ -11,8 +13,8 @@ from ..jobs.history import FindHistory, History
 from ..jobs.spec import Source
 from ..media.resize import Resize
 from ..media.source import SourceKind
-from . import guard, images
-from .job_identity import with_reference
+from . import companions, guard, images
+from .job_identity import named, with_reference
 from .planner import plan_images
 from .repeat import settle_outputs
 from .request import (
@@ -60,11 +62,14 @@ def prepare_images(
     if not any(item.instruction or item.error for item in items):
         check_instruction(recipe.instruction, path.name)
     items = images.without_instruction(items, recipe)
-    items, stamp = images.check_images(items, stage_reporter(report))
+    items = images.measured(items, stage_reporter(report))
+    own, items = companions.of_items(recipe, path, kind, items)
+    stamp = images.digest(items)
     files = [*files_read(request), *(item.source for item in items)]
     items = guard.guard_items(guard.SourceGuard(path, output, files), items)
     job = planned_job(request, Source(path=str(path), stamp=stamp, items=len(items)), output)
-    job, reference = with_reference(job, [(item.width, item.height) for item in items])
+    job = msgspec.structs.replace(job, companions=own)
+    job, reference = with_reference(named(job), [(item.width, item.height) for item in items])
     history = History() if request.overwrite else find_history(output)
     settled = settle_outputs(items, job, history, overwrite=request.overwrite)
     items = settled.items

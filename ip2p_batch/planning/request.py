@@ -17,6 +17,7 @@ from ..jobs.spec import Item, Job, Priority, Source
 from ..media.images.listing import Listing
 from ..models import catalog
 from ..recipe import Recipe
+from . import companions
 from .job_identity import named, size_table, tile_size
 
 Report = Callable[[Event], None]
@@ -98,6 +99,7 @@ def with_absolute_paths(recipe: Recipe) -> Recipe:
     if recipe.reference_image is not None:
         path = Path(recipe.reference_image).expanduser().absolute()
         recipe = msgspec.structs.replace(recipe, reference_image=str(path))
+    recipe = companions.with_absolute_paths(recipe)
     if recipe.model in catalog.BUNDLED:
         return recipe
     return msgspec.structs.replace(recipe, model=catalog.locate(recipe.model))
@@ -106,7 +108,8 @@ def with_absolute_paths(recipe: Recipe) -> Recipe:
 def files_read(request: EditRequest) -> list[Path | str]:
     """The files that a job reads in addition to its source."""
     reference = request.recipe.reference_image
-    return [*request.reads, *([] if reference is None else [reference])]
+    own = companions.files_read(request.recipe)
+    return [*request.reads, *([] if reference is None else [reference]), *own]
 
 
 def stage_reporter(report: Report) -> Callable[[str, int, int], None]:

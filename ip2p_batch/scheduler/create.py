@@ -73,7 +73,8 @@ def create_job(
     output = Path(job.output)
     folder = JobFolder(job_path(settings, job.id, output))
     if settings.broker_url is not None:
-        for path in (job.source.path, job.output, folder.path.absolute()):
+        paths = [job.source.path, job.output, str(folder.path.absolute())]
+        for path in (*paths, *(companion.path for companion in job.companions)):
             settings.allowed_roots.allow(path)
     if (file := _single_output(prepared)) is not None:
         _check_writable(file.parent)

@@ -6,12 +6,13 @@ import logging
 from collections.abc import Collection
 from pathlib import Path
 
-from ..errors import ResumeMismatch
+from ..errors import ResumeMismatch, SourceError
 from ..jobs.attempts import forget_crashes
 from ..jobs.folder import JobFolder
 from ..jobs.log import chunk_log
 from ..jobs.plan import ASSEMBLY
 from ..jobs.spec import Job
+from ..media.companion.reader import check_unchanged
 from ..media.source import source_stamp
 from ..queue.executor import Executor
 from ..storage.sequence import is_sequence
@@ -56,13 +57,18 @@ def lift_pause(folder: JobFolder) -> None:
 
 
 def check_source(job: Job) -> None:
-    """Refuse a video that is not the one that was planned.
+    """Refuse a video, or a companion of the job, that is not the one that was planned.
 
     Images are not compared: a changed image is edited as it is now, a missing one is reported.
 
     Raises:
-        ResumeMismatch: the video changed or is missing; names it.
+        ResumeMismatch: the file changed or is missing; names it.
     """
+    for companion in job.companions:
+        try:
+            check_unchanged(companion)
+        except SourceError as error:
+            raise ResumeMismatch(error.message, hint=error.hint, survives=error.survives) from None
     source = job.source
     if not source.is_video:
         return
