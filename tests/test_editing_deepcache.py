@@ -6,9 +6,11 @@ from diffusers import UNet2DConditionModel
 
 from ip2p_batch.editing.deepcache import DeepCacheUNet
 from ip2p_batch.editing.loading import load_editor
+from ip2p_batch.editing.prompts import UNetTexts
 from ip2p_batch.errors import ModelError
 from ip2p_batch.evaluation.image_metrics import psnr
 
+from . import tiny_xl
 from .tiny_pipelines import context, editor, frames, pipeline, recipe
 
 
@@ -37,24 +39,40 @@ def inputs(unet, samples=2):
             unet.dtype
         ),
         torch.tensor(500),
-        torch.randn(samples, 5, unet.config.cross_attention_dim, generator=generator).to(
-            unet.dtype
+        UNetTexts(
+            torch.randn(samples, 5, unet.config.cross_attention_dim, generator=generator).to(
+                unet.dtype
+            ),
+            added(unet, samples, generator),
         ),
     )
+
+
+def added(unet, samples, generator):
+    """SDXL's further conditions; None for other UNets."""
+    if unet.config.addition_embed_type != "text_time":
+        return None
+    pooled = torch.randn(samples, tiny_xl.PROJECTION, generator=generator)
+    return {"text_embeds": pooled, "time_ids": torch.full((samples, 6), 64.0)}
 
 
 @pytest.mark.parametrize("keep", [1, 2])
 @pytest.mark.parametrize(
     "build",
-    [deeper_unet, lambda: pipeline().unet, lambda: load_editor("tiny", device="cpu").pipe.unet],
-    ids=["deep", "small", "bundled"],
+    [
+        deeper_unet,
+        lambda: pipeline().unet,
+        lambda: load_editor("tiny", device="cpu").pipe.unet,
+        lambda: tiny_xl.unet().eval(),
+    ],
+    ids=["deep", "small", "bundled", "xl"],
 )
 @torch.inference_mode()
 def test_outer_layers_on_features_of_the_same_step_equal_the_full_unet(build, keep):
     unet = build()
     deepcache, call = DeepCacheUNet(unet, keep), inputs(unet)
     whole, deep = deepcache.full(*call)
-    expected = unet(call[0], call[1], encoder_hidden_states=call[2], return_dict=False)[0]
+    expected = unet(call[0], call[1], **call[2].options(), return_dict=False)[0]
     assert torch.equal(whole, expected)
     assert torch.equal(deepcache.outer(*call, deep), whole)  # type: ignore[call-arg]
 

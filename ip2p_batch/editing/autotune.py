@@ -106,14 +106,27 @@ class Autotuner:
         shape = self._latents.shape[2:]
         sample = torch.randn(samples, int(config.in_channels), *shape).to(self._device, dtype)
         prompts = torch.randn(samples, 77, int(config.cross_attention_dim)).to(self._device, dtype)
+        added = self._added_conditions(samples)
         # A tensor as in a session: the UNet is compiled for the type of its arguments.
         timestep = torch.tensor(500.0, device=self._device)
 
         @torch.inference_mode()
         def call(unet: Any) -> object:
-            return unet(sample, timestep, encoder_hidden_states=prompts, return_dict=False)
+            return unet(sample, timestep, encoder_hidden_states=prompts, **added, return_dict=False)
 
         return call
+
+    def _added_conditions(self, samples: int) -> dict[str, Any]:
+        """The further arguments of SDXL's UNet."""
+        config = self._unet.config
+        if config.addition_embed_type != "text_time":
+            return {}
+        times = 6 * int(config.addition_time_embed_dim)
+        width = int(config.projection_class_embeddings_input_dim) - times
+        pooled = torch.randn(samples, width).to(self._device, self._unet.dtype)
+        return {
+            "added_cond_kwargs": {"text_embeds": pooled, "time_ids": pooled.new_zeros(samples, 6)}
+        }
 
     @cached_property
     def _latents(self) -> torch.Tensor:

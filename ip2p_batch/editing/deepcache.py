@@ -16,6 +16,7 @@ from typing import Any
 import torch
 
 from ..errors import ModelError
+from .prompts import UNetTexts
 
 Tensor = torch.Tensor
 #: Layers of the first down block, counted from outside, that run in every step.
@@ -39,7 +40,7 @@ class DeepCacheUNet:
         if (
             len(up.resnets) != len(down.resnets) + 1
             or getattr(unet, "class_embedding", None) is not None
-            or unet.config.addition_embed_type not in (None, "text")
+            or unet.config.addition_embed_type not in (None, "text", "text_time")
             or unet.config.center_input_sample
         ):
             raise ModelError(
@@ -55,40 +56,42 @@ class DeepCacheUNet:
         self._width = first.in_channels - self._down[-1][0].out_channels
         self._captured: Tensor | None = None
 
-    def full(self, sample: Tensor, timestep: Any, prompts: Tensor) -> tuple[Tensor, Tensor]:
+    def full(self, sample: Tensor, timestep: Any, prompts: UNetTexts) -> tuple[Tensor, Tensor]:
         """Run the whole UNet.
 
         Args:
             sample: shape ``(samples, channels, height, width)``.
-            prompts: embeddings, shape ``(samples, tokens, width)``.
+            prompts: of all samples.
 
         Returns:
             The UNet's output, equal to that of a plain call, and the deep features.
         """
         with self._capturing():
-            output = self._unet(sample, timestep, encoder_hidden_states=prompts, return_dict=False)[
-                0
-            ]
+            output = self._unet(sample, timestep, **prompts.options(), return_dict=False)[0]
         assert self._captured is not None
         deep, self._captured = self._captured, None
         return output, deep
 
-    def outer(self, sample: Tensor, timestep: Any, prompts: Tensor, deep: Tensor) -> Tensor:
+    def outer(self, sample: Tensor, timestep: Any, prompts: UNetTexts, deep: Tensor) -> Tensor:
         """Run the outermost layers alone, on deep features of an earlier step."""
         unet = self._unet
         embedding = unet.time_embedding(unet.get_time_embed(sample=sample, timestep=timestep))
-        if unet.config.addition_embed_type == "text":
-            embedding = embedding + unet.add_embedding(prompts)
+        texts = prompts.embeds
+        added = unet.get_aug_embed(
+            emb=embedding, encoder_hidden_states=texts, added_cond_kwargs=prompts.added
+        )
+        if added is not None:
+            embedding = embedding + added
         if unet.time_embed_act is not None:
             embedding = unet.time_embed_act(embedding)
         hidden = unet.conv_in(sample)
         skips = [hidden]
         for layer in self._down:
-            hidden = _run(layer, hidden, embedding, prompts)
+            hidden = _run(layer, hidden, embedding, texts)
             skips.append(hidden)
         hidden = deep
         for layer in self._up:
-            hidden = _run(layer, torch.cat([hidden, skips.pop()], dim=1), embedding, prompts)
+            hidden = _run(layer, torch.cat([hidden, skips.pop()], dim=1), embedding, texts)
         if unet.conv_norm_out is not None:
             hidden = unet.conv_act(unet.conv_norm_out(hidden))
         output: Tensor = unet.conv_out(hidden)
@@ -120,7 +123,7 @@ class DeepCacheRun:
         self._deep: Tensor | None = None
         self._deep_step = 0
 
-    def __call__(self, step: int, sample: Tensor, timestep: Any, prompts: Tensor) -> Tensor:
+    def __call__(self, step: int, sample: Tensor, timestep: Any, prompts: UNetTexts) -> Tensor:
         """The UNet's output for ``sample``; arguments as for :meth:`DeepCacheUNet.full`."""
         deep = self._deep
         # Where guidance begins, there are branches without deep features: these need a full run.
@@ -141,9 +144,9 @@ def _layers(block: Any) -> list[tuple[Any, Any]]:
     return list(zip(block.resnets, attentions, strict=True))
 
 
-def _run(layer: tuple[Any, Any], hidden: Tensor, embedding: Tensor, prompts: Tensor) -> Tensor:
+def _run(layer: tuple[Any, Any], hidden: Tensor, embedding: Tensor, texts: Tensor) -> Tensor:
     resnet, attention = layer
     hidden = resnet(hidden, embedding)
     if attention is not None:
-        hidden = attention(hidden, encoder_hidden_states=prompts, return_dict=False)[0]
+        hidden = attention(hidden, encoder_hidden_states=texts, return_dict=False)[0]
     return hidden

@@ -12,6 +12,7 @@ import torch
 from . import guidance, noise, schedule
 from .attention import AnchorKVCache
 from .deepcache import DeepCacheRun, DeepCacheUNet
+from .prompts import TextEmbeds, UNetTexts
 
 Tensor = torch.Tensor
 T = TypeVar("T")
@@ -27,6 +28,9 @@ class Denoiser:
         guided_steps: the steps in which guidance is on; None: all.
         deepcache: the UNet, to be run in full or in part; None: always in full.
         deepcache_interval: every so many steps the UNet is run in full.
+        pixels_per_latent: pixels of an image per latent along each axis.
+        condition_scale: what the UNet's image condition is multiplied by. InstructPix2Pix takes
+            unscaled latents; CosXL-Edit takes scaled ones.
     """
 
     unet: Any
@@ -35,6 +39,8 @@ class Denoiser:
     guided_steps: range | None = None
     deepcache: DeepCacheUNet | None = None
     deepcache_interval: int = 1
+    pixels_per_latent: int = 8
+    condition_scale: float = 1.0
 
     @property
     def branches(self) -> tuple[guidance.Branch, ...]:
@@ -58,6 +64,8 @@ class Denoiser:
             image_latents: unscaled latents of the source frames.
         """
         image_latents = image_latents.to(self.unet.dtype)
+        if self.condition_scale != 1:
+            image_latents = image_latents * self.condition_scale
         blank = torch.zeros_like(image_latents)
         return torch.cat([blank if branch == "none" else image_latents for branch in self.branches])
 
@@ -65,7 +73,7 @@ class Denoiser:
         self,
         model_input: Tensor,
         conditions: Tensor,
-        prompt_embeds: Tensor,
+        prompt_embeds: TextEmbeds,
         step: int,
         deepcache: DeepCacheRun | None = None,
     ) -> Tensor:
@@ -74,7 +82,7 @@ class Denoiser:
         Args:
             model_input: noisy latents as the scheduler scales them for the UNet, in its precision.
             conditions: see :meth:`conditions`.
-            prompt_embeds: shape ``(branches * frames, tokens, width)``, sorted by branch.
+            prompt_embeds: of ``branches * frames`` samples, sorted by branch.
             deepcache: runs the UNet; None: all of it runs.
         """
         timestep = self.scheduler.timesteps[step]
@@ -82,15 +90,17 @@ class Denoiser:
         branches = len(guidance.branches(weights))
         samples = branches * len(model_input)  # sorted by branch, text first
         inputs = torch.cat([torch.cat([model_input] * branches), conditions[:samples]], dim=1)
-        prompts = prompt_embeds[:samples]
+        prompts = self._unet_texts(prompt_embeds.first(samples), model_input)
         output: Any
         if deepcache is None:
-            output = self.unet(inputs, timestep, encoder_hidden_states=prompts, return_dict=False)[
-                0
-            ]
+            output = self.unet(inputs, timestep, **prompts.options(), return_dict=False)[0]
         else:
             output = deepcache(step, inputs, timestep, prompts)
         return guidance.combine(output.unflatten(0, (branches, -1)), weights)
+
+    def _unet_texts(self, prompt_embeds: TextEmbeds, model_input: Tensor) -> UNetTexts:
+        height, width = (int(side) * self.pixels_per_latent for side in model_input.shape[-2:])
+        return prompt_embeds.at_size(height, width)
 
 
 class DenoisingBatch:
@@ -102,7 +112,7 @@ class DenoisingBatch:
 
     Args:
         image_latents: unscaled latents of the source frames, shape as ``x``.
-        prompt_embeds: shape ``(branches * frames, tokens, width)``, sorted by branch.
+        prompt_embeds: of ``branches * frames`` samples, sorted by branch.
         seeds: one for each frame.
         step: the first step to run; from 1 on it needs ``start``.
         start: noisy latents at ``step``; None: noise from the seeds.
@@ -113,7 +123,7 @@ class DenoisingBatch:
         self,
         denoiser: Denoiser,
         image_latents: Tensor,
-        prompt_embeds: Tensor,
+        prompt_embeds: TextEmbeds,
         seeds: Sequence[int],
         step: int = 0,
         start: Tensor | None = None,

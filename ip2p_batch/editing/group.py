@@ -20,7 +20,7 @@ from .borders import Borders
 from .carryover import BorderLatents
 from .denoising import Anchors, Denoiser, DenoisingBatch, denoise, run_in_lockstep
 from .editor import Checkpoint, Overrides
-from .prompts import PromptEncoder
+from .prompts import PromptEncoder, TextEmbeds
 from .references import ReferenceFrames
 from .vae import VaeCodec
 
@@ -164,9 +164,9 @@ class GroupEditor:
 
     def _batch(self, samples: Sequence[Sample], *, full_unet: bool = False) -> DenoisingBatch:
         prompts = [
-            self.prompt(sample.instruction, "instruction")
+            self.instruction(sample.instruction)
             if branch == "text"
-            else self.prompt(sample.negative_prompt, "negative prompt")
+            else self.negative_prompt(sample.negative_prompt)
             for branch in self.denoiser.branches
             for sample in samples
         ]
@@ -176,18 +176,25 @@ class GroupEditor:
         return DenoisingBatch(
             self.denoiser,
             torch.stack(encoded) if all_encoded else self._encode([s.frame for s in samples]),
-            torch.cat(prompts),
+            TextEmbeds.cat(prompts),
             [s.seed for s in samples],
             samples[0].step,
             torch.stack(starts) if starts else None,
             full_unet=full_unet,
         )
 
-    def prompt(self, text: str, role: str) -> torch.Tensor:
-        """Embeddings of a text, shape ``(1, tokens, width)``; notes if it is truncated."""
+    def instruction(self, text: str) -> TextEmbeds:
+        """Embeddings of an instruction; notes if it is truncated."""
         embeds, truncated = self.prompt_encoder.encode(text)
         if truncated:
-            self.truncated[f"The {role} {truncated}"] = None
+            self.truncated[f"The instruction {truncated}"] = None
+        return embeds
+
+    def negative_prompt(self, text: str) -> TextEmbeds:
+        """Embeddings of a negative prompt; notes if it is truncated."""
+        embeds, truncated = self.prompt_encoder.encode_negative(text)
+        if truncated:
+            self.truncated[f"The negative prompt {truncated}"] = None
         return embeds
 
     def _encoded(self, samples: Sequence[Sample], size: int) -> list[Sample]:

@@ -1,7 +1,8 @@
 """The editor: an InstructPix2Pix model on one device, made of diffusers' own parts.
 
-Without borders its results equal those of ``StableDiffusionInstructPix2PixPipeline`` for the same
-seed, image, steps and scales, with one generator per image; tests compare them.
+Without borders its results equal those of ``StableDiffusionInstructPix2PixPipeline``, or of its
+SDXL form, for the same seed, image, steps and scales, with one generator per image; tests compare
+them.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from .autotune import Autotuner
 from .compiling import CompiledUNet
 from .deepcache import DeepCacheUNet
 from .editor import EMPTY_CONTEXT, Checkpoint, ChunkContext, Editor
-from .prompts import PromptEncoder
+from .prompts import PromptEncoder, text_encoders
 from .session import LARGEST_GROUP, BatchUnit, Pix2PixSession
 from .vae import VaeCodec
 
@@ -36,8 +37,9 @@ class Pix2PixEditor(Editor):
     """Holds the weights of one model on one device.
 
     Args:
-        pipe: a loaded ``StableDiffusionInstructPix2PixPipeline``. Its parts are moved to the device
-            and used; its ``__call__`` is not.
+        pipe: a loaded ``StableDiffusionInstructPix2PixPipeline`` or
+            ``StableDiffusionXLInstructPix2PixPipeline``. Its parts are moved to the device and
+            used; its ``__call__`` is not.
         device: ``cpu``, ``cuda`` or ``cuda:N``.
         dtype: of the weights; latents and scheduler are float32 whatever it is.
         load_tiny_vae: loads the VAE of recipes with ``tiny_vae``; called at most once.
@@ -56,15 +58,16 @@ class Pix2PixEditor(Editor):
         self.pipe = pipe
         self.torch_device = device
         self.dtype = dtype
-        for part in (pipe.unet, pipe.vae, pipe.text_encoder):
-            part.to(device, dtype).eval().requires_grad_(requires_grad=False)
+        for part in (pipe.unet, pipe.vae, *text_encoders(pipe)):
+            precision = torch.float32 if part is pipe.vae and _vae_overflows(pipe, dtype) else dtype
+            part.to(device, precision).eval().requires_grad_(requires_grad=False)
         for part in (pipe.unet, pipe.vae):
             # Saves a fifth to a half of the time on CPUs; fp16 convolutions on GPUs gain, too.
             part.to(memory_format=torch.channels_last)
             onednn_workaround.install(part)
         #: Of the self-attention layers; one session at a time uses it.
         self.anchor_cache = attention.install(pipe.unet, fused=device != "cpu")
-        self.prompt_encoder = PromptEncoder(pipe.tokenizer, pipe.text_encoder, device)
+        self.prompt_encoder = PromptEncoder(pipe, device)
         self._load_tiny_vae = load_tiny_vae
         self._compiled = CompiledUNet(pipe.unet, cache / "compiled" if cache else None)
         self._tuning_cache = tuning_cache.TuningCache(
@@ -192,3 +195,13 @@ class Pix2PixEditor(Editor):
             else batch
         )
         return batch, borders
+
+
+def _vae_overflows(pipe: Any, dtype: torch.dtype) -> bool:
+    """Whether the VAE must stay in float32: SDXL's exceeds float16 on ordinary images.
+
+    ``force_upcast`` is set for every VAE whose file does not say otherwise, also for those of
+    Stable Diffusion 1, which fit: only SDXL's pipeline reads it.
+    """
+    is_xl = len(text_encoders(pipe)) > 1
+    return is_xl and dtype is torch.float16 and bool(pipe.vae.config.force_upcast)

@@ -16,6 +16,8 @@ from diffusers import (
     UniPCMultistepScheduler,
 )
 
+from . import edm
+
 #: By the names that ``Recipe.scheduler`` takes.
 CLASSES: Mapping[str, type[Any]] = {
     "euler-ancestral": EulerAncestralDiscreteScheduler,
@@ -32,6 +34,13 @@ _OPTIONS: Mapping[str, Mapping[str, Any]] = {
     "dpm++": {"algorithm_type": "dpmsolver++"},
 }
 
+#: Schedulers with ``x = x0 + sigma n``.
+_VARIANCE_EXPLODING = (
+    EulerDiscreteScheduler,
+    EulerAncestralDiscreteScheduler,
+    *edm.CLASSES.values(),
+)
+
 
 def make(name: str, config: Mapping[str, Any], steps: int, device: str) -> Any:
     """Create a scheduler with a model's own noise schedule and set its timesteps.
@@ -45,7 +54,12 @@ def make(name: str, config: Mapping[str, Any], steps: int, device: str) -> Any:
         name: one of :data:`CLASSES`.
         config: the model's ``scheduler_config.json``.
         steps: 1 to 1000.
+
+    Raises:
+        ModelError, RecipeError: see :func:`.edm.make`.
     """
+    if edm.is_continuous(config):
+        return edm.make(name, config, steps, device)
     options = _OPTIONS.get(name, {})
     with warnings.catch_warnings():
         # diffusers passes tensors to numpy in a way that numpy 2 deprecates.
@@ -82,10 +96,10 @@ def signal_and_noise_scale(scheduler: Any, step: int) -> tuple[float, float]:
     Args:
         step: from 0 to the number of steps less one.
 
-    Euler and Euler ancestral use the variance-exploding form, a = 1 and s = sigma (Karras et al.,
-    2022). The others use the variance-preserving form, a^2 + s^2 = 1.
+    Euler, Euler ancestral and those of :mod:`.edm` use the variance-exploding form, a = 1 and
+    s = sigma (Karras et al., 2022). The others use the variance-preserving form, a^2 + s^2 = 1.
     """
-    if isinstance(scheduler, EulerDiscreteScheduler | EulerAncestralDiscreteScheduler):
+    if isinstance(scheduler, _VARIANCE_EXPLODING):
         return 1.0, float(scheduler.sigmas[step])
     if isinstance(scheduler, DDIMScheduler):
         alpha_prod = float(scheduler.alphas_cumprod[int(scheduler.timesteps[step])])

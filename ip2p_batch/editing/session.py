@@ -24,7 +24,7 @@ from .device_memory import is_out_of_memory
 from .editor import Checkpoint, ChunkContext, EditSession, Overrides, TileSession
 from .float32_fallback import Decoded
 from .group import GroupEditor, Sample, make_sample
-from .prompts import PromptEncoder
+from .prompts import PromptEncoder, text_encoders
 from .references import ReferenceFrames
 from .tile_options import TileOptions
 from .tile_refinement import TileRefiner
@@ -42,7 +42,8 @@ class SessionBackend(Protocol):
     """What the sessions of one editor share.
 
     Attributes:
-        pipe: the parts of a ``StableDiffusionInstructPix2PixPipeline``, on ``torch_device``.
+        pipe: the parts of a ``StableDiffusionInstructPix2PixPipeline``, or of its SDXL form, on
+            ``torch_device``.
         anchor_cache: of the UNet's self-attention layers; one session at a time uses it.
         prompt_encoder: with a cache.
         batch_limits: largest batch of frames and of tiles that has not run out of memory so far;
@@ -92,8 +93,8 @@ class Pix2PixSession(EditSession, TileSession):
         self._memory_warnings: list[str] = []
         self._notes = float32_fallback.Notes()
         self._truncated: dict[str, None] = {}  # lines on texts, each once
-        denoiser = _denoiser(backend, recipe, compiled=inference_config.compiled)
         vae = backend.vae(tiny=recipe.tiny_vae)
+        denoiser = _denoiser(backend, recipe, vae, compiled=inference_config.compiled)
         self._borders = Borders(context.borders, self._start_step, denoiser.scheduler)
         self._references = ReferenceFrames(
             recipe,
@@ -223,10 +224,8 @@ class Pix2PixSession(EditSession, TileSession):
             return None
 
         def upcast() -> T:
-            with float32_fallback.upcast([pipe.unet, pipe.text_encoder, vae]):
-                encoder = PromptEncoder(
-                    pipe.tokenizer, pipe.text_encoder, self._backend.torch_device
-                )
+            with float32_fallback.upcast([pipe.unet, *text_encoders(pipe), vae]):
+                encoder = PromptEncoder(pipe, self._backend.torch_device)
                 # Not the compiled UNet, which would be compiled again for one frame.
                 denoiser = replace(self._group.denoiser, unet=pipe.unet)
                 return work(replace(self._group, denoiser=denoiser, prompt_encoder=encoder))
@@ -303,7 +302,11 @@ def _side(samples: Sequence[Sample]) -> int:
     return int(max(samples[0].frame.image.shape[:2]))
 
 
-def _denoiser(backend: SessionBackend, recipe: Recipe, *, compiled: bool) -> Denoiser:
+def _denoiser(
+    backend: SessionBackend, recipe: Recipe, vae: VaeCodec, *, compiled: bool
+) -> Denoiser:
+    # diffusers keeps this option outside of the pipeline's configuration.
+    takes_scaled = getattr(backend.pipe, "is_cosxl_edit", False)
     return Denoiser(
         unet=backend.unet(compiled=compiled),
         scheduler=schedule.make(
@@ -316,6 +319,8 @@ def _denoiser(backend: SessionBackend, recipe: Recipe, *, compiled: bool) -> Den
         guided_steps=recipe.guided_steps(),
         deepcache=backend.deepcache_unet() if recipe.deepcache_interval > 1 else None,
         deepcache_interval=recipe.deepcache_interval,
+        pixels_per_latent=vae.factor,
+        condition_scale=vae.scaling_factor if takes_scaled else 1.0,
     )
 
 

@@ -31,6 +31,7 @@ from ..frame import Frame, Image
 from . import float32_fallback, noise, schedule
 from .float32_fallback import Decoded
 from .group import GroupEditor, Sample, padded
+from .prompts import TextEmbeds
 from .tile_options import MARGIN, TileOptions
 from .tiles import Tile, TileGrid, add_tile, cut_image
 from .vae import not_finite, to_pixels
@@ -101,7 +102,7 @@ class TileRefiner:
         image_latents: Tensor,
         tiles: Sequence[Tile],
         *,
-        prompts: Tensor,
+        prompts: TextEmbeds,
         step: int,
     ) -> Tensor:
         """The UNet's prediction with guidance for a batch of tiles, float32."""
@@ -125,14 +126,12 @@ class TileRefiner:
         a, s = schedule.signal_and_noise_scale(scheduler, first)
         return a * x0 + s * noise.unit(seed, _shape(x0))[None].to(vae.device)
 
-    def _prompts(self, sample: Sample, size: int) -> Tensor:
+    def _prompts(self, sample: Sample, size: int) -> TextEmbeds:
         """Embeddings of one batch, sorted by branch."""
-        text = self.group.prompt(sample.instruction, "instruction")
-        negative = self.group.prompt(sample.negative_prompt, "negative prompt")
+        text = self.group.instruction(sample.instruction)
+        negative = self.group.negative_prompt(sample.negative_prompt)
         branches = self.group.denoiser.branches
-        return torch.cat(
-            [(text if b == "text" else negative).expand(size, -1, -1) for b in branches]
-        )
+        return TextEmbeds.cat([(text if b == "text" else negative).expand(size) for b in branches])
 
     def _encode(self, image: Image, grid: TileGrid, size: int) -> Tensor:
         """Unscaled latents of an image, float32, shape ``(1, channels, height, width)``."""
