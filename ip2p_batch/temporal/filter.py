@@ -40,6 +40,25 @@ class Aligned(NamedTuple):
     weight: np.ndarray
 
 
+class Motions:
+    """Flow between frames that come in order; each search gives both directions."""
+
+    def __init__(self) -> None:
+        #: Motions that later frames need, by numbers of target and reference.
+        self._cache: dict[tuple[int, int], Motion] = {}
+
+    def between(self, target: Frame, reference: Frame) -> Motion:
+        """The motion from a frame to a neighbour; several threads may ask at a time."""
+        cached = self._cache.pop((target.index, reference.index), None)
+        if cached is not None:
+            return cached
+        if reference.index < target.index:  # no later frame needs the reverse
+            return backward_flow(target.image, reference.image)
+        forward, reverse = bidirectional_flow(target.image, reference.image)
+        self._cache[reference.index, target.index] = reverse
+        return forward
+
+
 class TemporalFilter:
     """A stage of :class:`~.pipeline.TemporalPipeline`.
 
@@ -51,8 +70,7 @@ class TemporalFilter:
     def __init__(self, radius: int, cpu_pool: CpuPool | None = None) -> None:
         self._radius = radius
         self._cpu_pool = cpu_pool or CpuPool()
-        #: Motions that later frames need, by numbers of target and reference.
-        self._cache: dict[tuple[int, int], Motion] = {}
+        self._motions = Motions()
 
     @property
     def radius(self) -> int:
@@ -62,20 +80,10 @@ class TemporalFilter:
         source = middle.source.image
 
         def aligned(pair: Pair) -> Aligned:
-            motion = self._motion(middle.source, pair.source)
+            motion = self._motions.between(middle.source, pair.source)
             return align(source, pair.source.image, pair.edited.image, motion)
 
         return average(middle.edited.image, self._cpu_pool.map(aligned, around))
-
-    def _motion(self, target: Frame, reference: Frame) -> Motion:
-        cached = self._cache.pop((target.index, reference.index), None)
-        if cached is not None:
-            return cached
-        if reference.index < target.index:  # no later frame needs the reverse
-            return backward_flow(target.image, reference.image)
-        forward, reverse = bidirectional_flow(target.image, reference.image)
-        self._cache[reference.index, target.index] = reverse
-        return forward
 
 
 def align(

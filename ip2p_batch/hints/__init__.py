@@ -1,0 +1,1 @@
+"""Hints, what control nets see of a frame, in numpy and OpenCV."""
