@@ -17,11 +17,12 @@ import msgspec
 import tomli_w
 from msgspec import Meta
 
+from . import noise_schedule
 from .errors import RecipeError
 from .recipe_parts import Control, Lora, RecipePart
 
 Detail = Literal["source", "edit", "tiles"]
-Scheduler = Literal["euler-ancestral", "euler", "ddim", "dpm++", "unipc"]
+Scheduler = Literal["euler-ancestral", "euler", "ddim", "dpm++", "unipc", "lcm", "tcd"]
 SCHEDULERS: tuple[str, ...] = get_args(Scheduler)
 #: A part of the denoising steps.
 Fraction = Annotated[float, Meta(ge=0, le=1)]
@@ -72,9 +73,13 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
             " its model (a folder or a hub id) and its scale; can be repeated."
         ),
     ] = ()
-    scheduler: Annotated[Scheduler, Meta(description="Sampler of the denoising steps.")] = (
-        "euler-ancestral"
-    )
+    scheduler: Annotated[
+        Scheduler,
+        Meta(
+            description="Sampler of the denoising steps. `lcm` and `tcd` are for models, or with"
+            " a LoRA, distilled to 1 to 8 steps; they take at most 50."
+        ),
+    ] = "euler-ancestral"
     num_inference_steps: Annotated[int, Meta(ge=1, le=1000, description="Denoising steps.")] = 20
     guidance_scale: Annotated[
         float,
@@ -218,7 +223,8 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
             ge=0,
             le=0.99,
             description="Fraction of the denoising steps inherited from the nearest edited border"
-            " frames. Higher is faster and steadier; 0 turns it off.",
+            " frames. Frames start at the step with the noise level of this fraction. Higher is"
+            " faster and steadier; 0, or too few steps, turns it off.",
         ),
     ] = 0.7
     # editing/attention.py
@@ -282,6 +288,13 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
                 f"guidance_interval is {begin:g},{end:g}; the first fraction must not be greater"
                 " than the second.",
                 hint="Give two fractions of the steps, such as 0.1,0.8.",
+            )
+        most = noise_schedule.DISTILLATION_STEPS
+        if self.scheduler in noise_schedule.DISTILLED and self.num_inference_steps > most:
+            raise RecipeError(
+                f"num_inference_steps is {self.num_inference_steps}; the scheduler"
+                f" {self.scheduler} takes at most {most}.",
+                hint="Choose 1 to 8 steps for a distilled model, or another --scheduler.",
             )
         if self.compile == "on" and self.deepcache_interval > 1:
             raise RecipeError(
@@ -348,9 +361,18 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         begin, end = (round(self.num_inference_steps * share) for share in self.guidance_interval)
         return range(begin, end)
 
-    def carried_steps(self) -> int:
-        """Denoising steps that a chunk's frames inherit from their borders; 0 without carryover."""
-        return min(int(self.num_inference_steps * self.carryover), self.num_inference_steps - 1)
+    def carried_steps(self, scheduler_config: Mapping[str, Any] | None = None) -> int:
+        """Denoising steps that a chunk's frames inherit from their borders; 0 without carryover.
+
+        See :func:`ip2p_batch.noise_schedule.carried_steps`.
+
+        Args:
+            scheduler_config: of the model; None: Stable Diffusion's.
+        """
+        config = noise_schedule.NoiseConfig.of(scheduler_config)
+        return noise_schedule.carried_steps(
+            self.scheduler, self.num_inference_steps, self.carryover, config
+        )
 
     @property
     def edits_borders(self) -> bool:

@@ -111,6 +111,17 @@ def test_a_size_above_the_training_size_gets_a_hint(catalog, tmp_path):
     assert done.exit_code == 0 and "hint" not in done.stdout, "an explicit size needs no table"
 
 
+def test_a_plan_states_where_carryover_starts_or_that_few_steps_turn_it_off():
+    ten = run(CLIP, "x", "-m", "tiny").stdout
+    assert "carryover 0.7 (from step 7)" in ten and "hint" not in ten
+    two = run(CLIP, "x", "-m", "tiny", "-n", "2").stdout
+    assert "carryover off" in two
+    assert "hint      Carryover is off: of 2 steps, frames would inherit one at most." in two
+    assert "wave 1: " in two and "wave 2: " not in two
+    off = run(CLIP, "x", "-m", "tiny", "--carryover", "0").stdout
+    assert "carryover 0," in off and "hint" not in off
+
+
 def test_a_panorama_gets_a_hint(tmp_path):
     Pil.new("RGB", (1600, 40)).save(tmp_path / "panorama.png")
     done = run(tmp_path / "panorama.png", "x", "-m", "tiny", "--size", 192)

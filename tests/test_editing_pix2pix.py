@@ -38,6 +38,8 @@ def stock(pipe, edit_recipe, clip):
             image_guidance_scale=edit_recipe.image_guidance_scale,
             generator=[torch.Generator("cpu").manual_seed(edit_recipe.seed) for _ in clip],
             output_type="np",
+            # The pipeline passes 0 to TCD; its scheduler's own default, and ours, is 0.3.
+            eta=0.3 if edit_recipe.scheduler == "tcd" else 0.0,
         ).images
     )
 

@@ -115,8 +115,8 @@ def test_a_video_whose_vae_overflows_is_finished_with_a_warning(tmp_path, settin
     owner = Pix2PixEditor(pipeline(), device="cpu", dtype=torch.bfloat16)
     owner.pipe.vae.decoder.register_forward_hook(overflow)
     recipe = Recipe(
-        instruction="x", model="identity", size=64, chunk_frames=10, num_inference_steps=2,
-        temporal_filter=1, carryover=0.5,
+        instruction="x", model="identity", size=64, chunk_frames=10, num_inference_steps=3,
+        temporal_filter=1, carryover=0.7,
     )  # fmt: skip
     request = scheduler.EditRequest(source=DEMO, output=tmp_path / "o.mp4", recipe=recipe, end=0.3)
     folder = scheduler.create_job(request, settings)

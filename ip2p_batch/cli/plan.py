@@ -11,7 +11,8 @@ from . import exits, terminal
 from .inputs import InputArguments, request_from, split_arguments
 from .media_options import OutputOptions, SourceOptions
 from .options import ReportOptions
-from .plan_text import NO_INSTRUCTION, describe, hints_on, largest_input, tile_counts
+from .plan_hints import hints_on
+from .plan_text import NO_INSTRUCTION, describe, largest_input, tile_counts
 from .recipe_options import RecipeOptions
 from .report import Reporter, reporter_for
 

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..editing.tile_options import TileOptions
-from ..errors import ModelError
 from ..models import catalog
 from ..planning import pace
 from ..planning.memory import memory
 from ..settings import Settings
 from ..storage.sequence import pattern_of
 from . import formatting
+from .plan_hints import hints_on
 
 if TYPE_CHECKING:
     from ..jobs.plan import Plan
@@ -27,8 +26,6 @@ if TYPE_CHECKING:
 
 #: Shots and failed images that are listed; the rest is counted.
 LISTED = 12
-#: With a shorter side below this, in pixels, an edit has little of the source to follow.
-_SHORT_SIDE = 32
 #: Replaces a missing instruction: a dry run does not need one.
 NO_INSTRUCTION = "(none given)"
 
@@ -112,12 +109,19 @@ def _edit(prepared: PreparedJob, noun: str) -> str:
     lines += [
         f"model {recipe.model}, {recipe.scheduler}, {steps},"
         f" s_T {recipe.guidance_scale:g}, s_I {recipe.image_guidance_scale:g},",
-        f"seed {recipe.seed}, carryover {recipe.carryover:g},"
-        f" {formatting.plural(recipe.anchors, 'anchor')}",
+        f"seed {recipe.seed}, {_carryover(recipe)}, {formatting.plural(recipe.anchors, 'anchor')}",
     ]
     if recipe.instruction != NO_INSTRUCTION:
         lines.append(repr(recipe.instruction))
     return "\n".join(lines)
+
+
+def _carryover(recipe: Recipe) -> str:
+    """The carryover and, where it acts, the first step of a frame between borders."""
+    step = recipe.carried_steps(catalog.scheduler_config(recipe.model))
+    if recipe.carryover and not step:
+        return "carryover off"
+    return f"carryover {recipe.carryover:g}" + (f" (from step {step})" if step else "")
 
 
 def _sizes(prepared: PreparedJob) -> list[str]:
@@ -129,38 +133,6 @@ def _sizes(prepared: PreparedJob) -> list[str]:
         return []
     parts = (f"{formatting.plural(counts[px], 'image')} at {px} px" for px in sorted(counts))
     return [", ".join(parts)]
-
-
-def hints_on(prepared: PreparedJob) -> list[str]:
-    """Advice on the edit size, one line each."""
-    return [*_size_above_training(prepared.job.recipe), *_narrow(prepared)]
-
-
-def _size_above_training(recipe: Recipe) -> list[str]:
-    if recipe.size == "auto":
-        return []
-    with suppress(ModelError):  # of a damaged table, which only --size auto needs
-        most = catalog.edit_sizes(recipe.model).training_size
-        if recipe.size > most:
-            return [
-                f"--size {recipe.size} is above the model's training size ({most} px): edits may"
-                " get worse. --size auto stays within it."
-            ]
-    return []
-
-
-def _narrow(prepared: PreparedJob) -> list[str]:
-    """About long and narrow images, such as panoramas."""
-    sizes = [(i.width, i.height) for i in prepared.items if i.error is None]
-    sides = [prepared.job.edit_size(*size) * min(size) / max(size) for size in sizes]
-    narrow = [side for side in sides if side < _SHORT_SIDE]
-    if not narrow:
-        return []
-    images, shortest = formatting.plural(len(narrow), "image"), max(8, round(min(narrow)))
-    return [
-        f"{images} so long and narrow that the edit has a side of {shortest} px. A larger --size,"
-        " or parts of the image, give more to edit."
-    ]
 
 
 def _video(facts: VideoFacts) -> str:

@@ -103,7 +103,8 @@ class Pix2PixEditor(Editor):
         batch, borders = self._batches(tuner, recipe, batch_histogram)
         compiled = recipe.compile == "on"
         if recipe.compile == "auto" and recipe.deepcache_interval == 1:
-            steps = recipe.num_inference_steps - recipe.carried_steps()
+            carried = recipe.carried_steps(self.pipe.scheduler.config)
+            steps = recipe.num_inference_steps - carried
             compiled = tuner.worth_compiling(
                 self._compiled, batch, batch_histogram.total * steps / batch
             )

@@ -13,9 +13,12 @@ from diffusers import (
     DPMSolverMultistepScheduler,
     EulerAncestralDiscreteScheduler,
     EulerDiscreteScheduler,
+    LCMScheduler,
+    TCDScheduler,
     UniPCMultistepScheduler,
 )
 
+from ..noise_schedule import DISTILLATION_STEPS
 from . import edm
 
 #: By the names that ``Recipe.scheduler`` takes.
@@ -25,6 +28,8 @@ CLASSES: Mapping[str, type[Any]] = {
     "ddim": DDIMScheduler,
     "dpm++": DPMSolverMultistepScheduler,
     "unipc": UniPCMultistepScheduler,
+    "lcm": LCMScheduler,
+    "tcd": TCDScheduler,
 }
 
 #: Options that a model's own file does not decide. Files written for other classes lack
@@ -32,7 +37,15 @@ CLASSES: Mapping[str, type[Any]] = {
 _OPTIONS: Mapping[str, Mapping[str, Any]] = {
     "ddim": {"clip_sample": False},
     "dpm++": {"algorithm_type": "dpmsolver++"},
+    # As the published LoRAs and models were distilled.
+    "lcm": {"original_inference_steps": DISTILLATION_STEPS},
+    "tcd": {"original_inference_steps": DISTILLATION_STEPS},
 }
+#: Classes whose steps draw new noise: Euler ancestral in every step, LCM and TCD (which has
+#: diffusers' default eta of 0.3) in every step but the last, one draw for each.
+_STOCHASTIC = (EulerAncestralDiscreteScheduler, LCMScheduler, TCDScheduler)
+#: Classes that have the cumulative products of alphas instead of sigmas.
+_ALPHAS = (DDIMScheduler, LCMScheduler, TCDScheduler)
 
 #: Schedulers with ``x = x0 + sigma n``.
 _VARIANCE_EXPLODING = (
@@ -48,12 +61,13 @@ def make(name: str, config: Mapping[str, Any], steps: int, device: str) -> Any:
     Timesteps are spaced "trailing" (Lin et al., 2023, "Common diffusion noise schedules and
     sample steps are flawed"): with few steps, "leading" starts well below the full noise
     (t = 901, sigma 8.4 instead of 14.6 at 10 steps), so noise-free statistics of
-    the source leak in.
+    the source leak in. LCM and TCD ignore the spacing: they take every so many of the 50 steps of
+    their distillation, also from 999 on.
 
     Args:
         name: one of :data:`CLASSES`.
         config: the model's ``scheduler_config.json``.
-        steps: 1 to 1000.
+        steps: 1 to 1000; at most 50 with LCM and TCD.
 
     Raises:
         ModelError, RecipeError: see :func:`.edm.make`.
@@ -86,8 +100,8 @@ def begin_at(scheduler: Any, step: int) -> None:
 
 
 def draws_noise(scheduler: Any) -> bool:
-    """Whether every step draws new noise from the generator."""
-    return isinstance(scheduler, EulerAncestralDiscreteScheduler)
+    """Whether every step, perhaps except the last, draws new noise from the generator, once."""
+    return isinstance(scheduler, _STOCHASTIC)
 
 
 def signal_and_noise_scale(scheduler: Any, step: int) -> tuple[float, float]:
@@ -101,7 +115,7 @@ def signal_and_noise_scale(scheduler: Any, step: int) -> tuple[float, float]:
     """
     if isinstance(scheduler, _VARIANCE_EXPLODING):
         return 1.0, float(scheduler.sigmas[step])
-    if isinstance(scheduler, DDIMScheduler):
+    if isinstance(scheduler, _ALPHAS):
         alpha_prod = float(scheduler.alphas_cumprod[int(scheduler.timesteps[step])])
         return math.sqrt(alpha_prod), math.sqrt(1 - alpha_prod)
     sigma = float(scheduler.sigmas[step])

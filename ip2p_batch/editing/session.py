@@ -89,7 +89,7 @@ class Pix2PixSession(EditSession, TileSession):
         self._recipe = recipe
         self._batch = inference_config.batch_size
         self._border_batch = inference_config.border_batch or inference_config.batch_size
-        self._start_step = recipe.carried_steps()
+        self._start_step = recipe.carried_steps(backend.pipe.scheduler.config)
         self._memory_warnings: list[str] = []
         self._notes = float32_fallback.Notes()
         self._truncated: dict[str, None] = {}  # lines on texts, each once

@@ -192,6 +192,16 @@ def defaults(model: str) -> dict[str, Any]:
     return values
 
 
+def scheduler_config(model: str) -> dict[str, Any]:
+    """The noise levels and steps of a model folder; empty for hub ids and where they are damaged."""
+    path = Path(locate(model)) / "scheduler" / "scheduler_config.json"
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return config if isinstance(config, dict) else {}
+
+
 def edit_sizes(model: str) -> EditSizes:
     """The edit sizes of ``model``; :data:`DEFAULT_EDIT_SIZES` for hub ids.
 

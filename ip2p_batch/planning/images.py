@@ -10,7 +10,7 @@ from pathlib import Path
 
 import msgspec
 
-from ..errors import OutputError, SourceError
+from ..errors import OutputError, RecipeError, SourceError
 from ..jobs.coding import Decoding, Encoding
 from ..jobs.grouping import counted, grouped
 from ..jobs.history import History
@@ -107,6 +107,21 @@ def without_instruction(items: Sequence[Item], recipe: Recipe) -> list[Item]:
     ]
 
 
+def without_session(items: Sequence[Item], recipe: Recipe) -> list[Item]:
+    """Note an error for each image whose own steps or scales do not go with the recipe.
+
+    For example more steps than the recipe's scheduler has.
+    """
+    checked = []
+    for item in items:
+        try:
+            item.session_recipe(recipe)
+        except RecipeError as error:
+            item = msgspec.structs.replace(item, error=item.error or error.message)
+        checked.append(item)
+    return checked
+
+
 def image_warnings(items: Sequence[Item], notes: Sequence[str] = ()) -> list[str]:
     """Warnings about images that are not edited, one line each, after the ``notes`` of their
     listing.
@@ -163,7 +178,7 @@ def rescan(job: Job, items: Sequence[Item]) -> list[Item]:
         if match is None and item.error is not None:
             match = by_source.get(source)  # a row with an error may have had no output path
         current.append(item if match is None else match)
-    current = without_instruction(current, job.recipe)
+    current = without_session(without_instruction(current, job.recipe), job.recipe)
     guard = SourceGuard(path, output, (item.source for item in items))
     current = companions.of_items_again(job, measured(current))
     checked = [

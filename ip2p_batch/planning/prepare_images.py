@@ -61,7 +61,7 @@ def prepare_images(
     items = listed.items
     if not any(item.instruction or item.error for item in items):
         check_instruction(recipe.instruction, path.name)
-    items = images.without_instruction(items, recipe)
+    items = images.without_session(images.without_instruction(items, recipe), recipe)
     items = images.measured(items, stage_reporter(report))
     own, items = companions.of_items(recipe, path, kind, items)
     stamp = images.digest(items)
