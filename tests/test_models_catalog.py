@@ -29,15 +29,6 @@ LIST = ("tiny", "timbrooks/instruct-pix2pix", "owner/pinned@abc123")
         ("timbrooks/instruct-pix2pix", "main"), ("owner/pinned", "abc123"),
     ],
 )  # fmt: skip
-def test_the_scheduler_of_a_model_folder_is_read_and_a_damaged_one_is_none(tmp_path):
-    assert catalog.scheduler_config("tiny")["prediction_type"] == "v_prediction"
-    assert catalog.scheduler_config("timbrooks/instruct-pix2pix") == {}
-    (tmp_path / "scheduler").mkdir()
-    for text in ("[1]", "{"):
-        (tmp_path / "scheduler" / "scheduler_config.json").write_text(text)
-        assert catalog.scheduler_config(str(tmp_path)) == {}
-
-
 def test_models_on_the_list_are_allowed(model, revision):
     catalog.check_allowed(model, revision, LIST)
 
@@ -255,3 +246,12 @@ def test_a_model_folder_outside_the_roots_is_refused(folder, tmp_path):
 def test_the_bundled_model_is_allowed_under_any_roots(tmp_path):
     settings = Settings.from_env({"IP2P_DEVICE": "cpu", "IP2P_ALLOWED_ROOTS": str(tmp_path)})
     assert editor_for(Recipe(instruction="x", model="tiny"), settings).device.startswith("cpu")
+
+
+def test_the_scheduler_of_a_model_folder_is_read_and_a_damaged_one_is_none(tmp_path):
+    assert catalog.scheduler_config("tiny")["prediction_type"] == "v_prediction"
+    assert catalog.scheduler_config("timbrooks/instruct-pix2pix") == {}
+    (tmp_path / "scheduler").mkdir()
+    for text in ("[1]", "{"):
+        (tmp_path / "scheduler" / "scheduler_config.json").write_text(text)
+        assert catalog.scheduler_config(str(tmp_path)) == {}

@@ -193,7 +193,7 @@ def defaults(model: str) -> dict[str, Any]:
 
 
 def scheduler_config(model: str) -> dict[str, Any]:
-    """The noise levels and steps of a model folder; empty for hub ids and where they are damaged."""
+    """The scheduler's configuration in a model folder; empty for hub ids and a damaged file."""
     path = Path(locate(model)) / "scheduler" / "scheduler_config.json"
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
