@@ -15,14 +15,15 @@ from ip2p_batch.editing.editor import Editor, IdentityEditor
 from ip2p_batch.errors import ModelError
 from ip2p_batch.frame import Image
 from ip2p_batch.models import catalog
+from ip2p_batch.planning import nets
 from ip2p_batch.recipe import Recipe
 from ip2p_batch.settings import Settings
 
-#: Returns frames unchanged, to time and to test everything but the model.
-#: ``identity:slow=0.05`` takes that many seconds per frame. To test bad chunks, a frame whose first
-#: pixel has a given red value kills its process (``identity:crash=7``), its process group
-#: (``identity:crash-group=7``), or never finishes (``identity:hang=7``).
-IDENTITY = "identity"
+#: ``identity:slow=0.05`` takes that many seconds per frame, to time and to test everything but the
+#: model. To test bad chunks, a frame whose first pixel has a given red value kills its process
+#: (``identity:crash=7``), its process group (``identity:crash-group=7``), or never finishes
+#: (``identity:hang=7``).
+IDENTITY = catalog.IDENTITY
 #: Fraction of memory that must be free to load one more model.
 _MIN_FREE = 0.8
 #: Models that stay loaded at a time, where they fit.
@@ -51,8 +52,9 @@ class EditorCache:
         """Return the editor for ``recipe``, and load it where it is not loaded.
 
         Raises:
-            Ip2pError: as :func:`editor_for`.
+            Ip2pError: as :func:`editor_for` and :func:`~ip2p_batch.planning.nets.check_allowed`.
         """
+        nets.check_allowed(recipe, self._settings, roots=True)
         key = (recipe.model, recipe.revision, recipe.dtype)
         if key not in self._editors:
             if len(self._editors) >= MAX_MODELS or not self._has_room():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -15,7 +15,10 @@ from ..jobs.records import ComputeProfile
 from ..recipe import Recipe
 from . import guidance, tuning_cache
 from .compiling import CompiledUNet
+from .control.batch import ControlBatch, Net, SessionNets
+from .control.residuals import NOTHING
 from .device_memory import is_out_of_memory
+from .prompts import TextEmbeds, UNetTexts
 from .vae import VaeCodec
 
 
@@ -26,6 +29,7 @@ class Autotuner:
         unet: on ``device``.
         size: width and height of the frames in pixels.
         compute_profile: of the editor; a measurement is valid for this profile only.
+        nets: the control nets of the recipe; each call runs all of them.
         cache: measurements of earlier jobs; new ones are added.
     """
 
@@ -39,11 +43,15 @@ class Autotuner:
         compute_profile: ComputeProfile,
         device: str,
         cache: tuning_cache.TuningCache,
+        nets: Sequence[Net] = (),
     ) -> None:
         self._unet = unet
         self._vae = vae
         self._device = device
         self._cache = cache
+        # In every step: a trial has to fit into memory also where all nets act.
+        always = [msgspec.structs.replace(c, start=0.0, end=1.0) for c in recipe.control]
+        self._nets = SessionNets(list(zip(always, nets, strict=False)), 1) if nets else None
         weights = guidance.weights(recipe.guidance_scale, recipe.image_guidance_scale)
         self._branches = len(guidance.branches(weights))
         self._blank = np.zeros((size[1], size[0], 3), np.uint8)
@@ -106,27 +114,39 @@ class Autotuner:
         shape = self._latents.shape[2:]
         sample = torch.randn(samples, int(config.in_channels), *shape).to(self._device, dtype)
         prompts = torch.randn(samples, 77, int(config.cross_attention_dim)).to(self._device, dtype)
-        added = self._added_conditions(samples)
+        texts = UNetTexts(prompts, self._added_conditions(samples))
         # A tensor as in a session: the UNet is compiled for the type of its arguments.
         timestep = torch.tensor(500.0, device=self._device)
 
+        control = self._control(frames, texts.first(frames))
+
         @torch.inference_mode()
         def call(unet: Any) -> object:
-            return unet(sample, timestep, encoder_hidden_states=prompts, **added, return_dict=False)
+            latents = sample[:frames, : self._latents.shape[1]]
+            nets = control.residuals(0, timestep, latents, texts) if control else NOTHING
+            return unet(sample, timestep, **texts.options(), **nets.arguments(), return_dict=False)
 
         return call
 
-    def _added_conditions(self, samples: int) -> dict[str, Any]:
+    def _control(self, frames: int, texts: UNetTexts) -> ControlBatch | None:
+        """The nets on black hints."""
+        if self._nets is None:
+            return None
+        hints = [[self._blank] * frames for _ in self._nets.nets]
+        pooled = None if texts.added is None else texts.added["text_embeds"]
+        caption = TextEmbeds(texts.embeds, pooled).first(1)
+        with torch.inference_mode():
+            return self._nets.batch_of_hints(hints, lambda _: caption)
+
+    def _added_conditions(self, samples: int) -> dict[str, torch.Tensor] | None:
         """The further arguments of SDXL's UNet."""
         config = self._unet.config
         if config.addition_embed_type != "text_time":
-            return {}
+            return None
         times = 6 * int(config.addition_time_embed_dim)
         width = int(config.projection_class_embeddings_input_dim) - times
         pooled = torch.randn(samples, width).to(self._device, self._unet.dtype)
-        return {
-            "added_cond_kwargs": {"text_embeds": pooled, "time_ids": pooled.new_zeros(samples, 6)}
-        }
+        return {"text_embeds": pooled, "time_ids": pooled.new_zeros(samples, 6)}
 
     @cached_property
     def _latents(self) -> torch.Tensor:

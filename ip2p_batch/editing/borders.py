@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import torch
@@ -17,7 +17,7 @@ from .editor import ContextFrame
 class LocatedFrame(Frame):
     """A frame with the optical flow to its borders."""
 
-    blend: carryover.BorderBlend
+    blend: carryover.BorderBlend = field(kw_only=True)
 
 
 class Borders:
@@ -51,7 +51,8 @@ class Borders:
         if isinstance(frame, LocatedFrame) and frame.blend.ends == (left.index, right.index):
             return frame
         blend = carryover.locate(frame, left, right)
-        return LocatedFrame(frame.index, frame.pts, frame.image, blend)
+        kept = {own.name: getattr(frame, own.name) for own in fields(Frame)}
+        return LocatedFrame(**kept, blend=blend)
 
     def start_step(self, frame: Frame) -> int:
         """The step at which a located frame starts; 0: it starts from noise.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import platform
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ def compute_profile(pipe: Any, device: str, dtype: torch.dtype) -> ComputeProfil
 
     on_cpu = device == "cpu"
     return ComputeProfile(
-        model=digest(pipe),
+        model=digest(pipe.components),
         torch=str(torch.__version__),
         diffusers=diffusers.__version__,
         device=cpu_kind() if on_cpu else torch.cuda.get_device_name(device),
@@ -38,15 +39,18 @@ def compute_profile(pipe: Any, device: str, dtype: torch.dtype) -> ComputeProfil
     )
 
 
-def digest(pipe: Any) -> str:
-    """Hash the loaded weights and their configuration to 16 hexadecimal digits.
+def digest(parts: Mapping[str, Any]) -> str:
+    """Hash the loaded weights of a model and their configuration to 16 hexadecimal digits.
 
     Only the name, shape and a few values of each tensor are hashed, which is much faster than
     hashing files of gigabytes. The digest differs between revisions of a model, and if some weights
     are missing.
+
+    Args:
+        parts: of the model, by name.
     """
     sha256 = hashlib.sha256()
-    for name, part in sorted(pipe.components.items()):
+    for name, part in sorted(parts.items()):
         config = getattr(part, "config", None)
         if isinstance(config, dict):  # a part of diffusers; keys with _ are paths and versions
             facts = {k: v for k, v in config.items() if not k.startswith("_")}

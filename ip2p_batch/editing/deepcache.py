@@ -9,13 +9,14 @@ measurements of speed and quality.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import torch
 
 from ..errors import ModelError
+from .control.residuals import NOTHING, Residuals
 from .prompts import UNetTexts
 
 Tensor = torch.Tensor
@@ -50,30 +51,50 @@ class DeepCacheUNet:
         self._unet = unet
         self._down = _layers(down)[: min(outer_layers, len(down.resnets))]
         self._up = _layers(up)[-len(self._down) - 1 :]
+        # The UNet adds an adapter's feature after the last layer of a block with attention, and
+        # after the downsampler of another block, which is not an outer layer.
+        attends = getattr(down, "has_cross_attention", False)
+        self._has_feature = attends and len(self._down) == len(down.resnets)
         # The input of the first of these up layers is [deep features ; skip], and the skip is the
         # output of the last of these down layers.
         first = self._up[0][0]
         self._width = first.in_channels - self._down[-1][0].out_channels
         self._captured: Tensor | None = None
 
-    def full(self, sample: Tensor, timestep: Any, prompts: UNetTexts) -> tuple[Tensor, Tensor]:
+    def full(
+        self, sample: Tensor, timestep: Any, prompts: UNetTexts, residuals: Residuals = NOTHING
+    ) -> tuple[Tensor, Tensor]:
         """Run the whole UNet.
 
         Args:
             sample: shape ``(samples, channels, height, width)``.
             prompts: of all samples.
+            residuals: of control nets, for these samples.
 
         Returns:
             The UNet's output, equal to that of a plain call, and the deep features.
         """
         with self._capturing():
-            output = self._unet(sample, timestep, **prompts.options(), return_dict=False)[0]
+            output = self._unet(
+                sample, timestep, **prompts.options(), **residuals.arguments(), return_dict=False
+            )[0]
         assert self._captured is not None
         deep, self._captured = self._captured, None
         return output, deep
 
-    def outer(self, sample: Tensor, timestep: Any, prompts: UNetTexts, deep: Tensor) -> Tensor:
-        """Run the outermost layers alone, on deep features of an earlier step."""
+    def outer(
+        self,
+        sample: Tensor,
+        timestep: Any,
+        prompts: UNetTexts,
+        deep: Tensor,
+        residuals: Residuals = NOTHING,
+    ) -> Tensor:
+        """Run the outermost layers alone, on deep features of an earlier step.
+
+        Args:
+            residuals: as of :meth:`full`, or :meth:`outer_residuals` of these.
+        """
         unet = self._unet
         embedding = unet.time_embedding(unet.get_time_embed(sample=sample, timestep=timestep))
         texts = prompts.embeds
@@ -89,6 +110,10 @@ class DeepCacheUNet:
         for layer in self._down:
             hidden = _run(layer, hidden, embedding, texts)
             skips.append(hidden)
+        if residuals.features and self._has_feature:
+            skips[-1] = skips[-1] + residuals.features[0]
+        if residuals.control:
+            skips = [skip + own for skip, own in zip(skips, residuals.control, strict=False)]
         hidden = deep
         for layer in self._up:
             hidden = _run(layer, torch.cat([hidden, skips.pop()], dim=1), embedding, texts)
@@ -96,6 +121,11 @@ class DeepCacheUNet:
             hidden = unet.conv_act(unet.conv_norm_out(hidden))
         output: Tensor = unet.conv_out(hidden)
         return output
+
+    def outer_residuals(self, residuals: Residuals) -> Residuals:
+        """The residuals that :meth:`outer` adds; the deep features include the others."""
+        features = residuals.features[:1] if self._has_feature else ()
+        return Residuals(residuals.control[: len(self._down) + 1], features)
 
     @contextmanager
     def _capturing(self) -> Iterator[None]:
@@ -113,6 +143,9 @@ class DeepCacheUNet:
 class DeepCacheRun:
     """The UNet calls of one batch, one for each step; keeps the deep features between them.
 
+    The outer layers get the residuals of control nets of the last full run: to run a net in every
+    step would take more than is saved.
+
     Args:
         interval: every so many steps the whole UNet is run.
     """
@@ -122,19 +155,40 @@ class DeepCacheRun:
         self._interval = interval
         self._deep: Tensor | None = None
         self._deep_step = 0
+        self._residuals = NOTHING
+        self._acting: tuple[int, ...] = ()
 
-    def __call__(self, step: int, sample: Tensor, timestep: Any, prompts: UNetTexts) -> Tensor:
-        """The UNet's output for ``sample``; arguments as for :meth:`DeepCacheUNet.full`."""
+    def __call__(
+        self,
+        step: int,
+        sample: Tensor,
+        timestep: Any,
+        prompts: UNetTexts,
+        residuals: Callable[[], Residuals] = lambda: NOTHING,
+        acting: tuple[int, ...] = (),
+    ) -> Tensor:
+        """The UNet's output for ``sample``; arguments as for :meth:`DeepCacheUNet.full`.
+
+        Args:
+            residuals: computes those of control nets.
+            acting: the nets that act in this step. If these are others than in the last full run,
+                the whole UNet runs.
+        """
         deep = self._deep
         # Where guidance begins, there are branches without deep features: these need a full run.
         if (
             deep is not None
             and deep.shape[0] >= sample.shape[0]
             and 0 < step - self._deep_step < self._interval
+            and acting == self._acting
         ):
-            return self._unet.outer(sample, timestep, prompts, deep[: sample.shape[0]])
-        output, self._deep = self._unet.full(sample, timestep, prompts)
-        self._deep_step = step
+            samples = sample.shape[0]
+            kept = self._residuals.first(samples)
+            return self._unet.outer(sample, timestep, prompts, deep[:samples], kept)
+        added = residuals()
+        output, self._deep = self._unet.full(sample, timestep, prompts, added)
+        self._residuals = self._unet.outer_residuals(added)
+        self._deep_step, self._acting = step, acting
         return output
 
 

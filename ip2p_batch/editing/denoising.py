@@ -11,6 +11,8 @@ import torch
 
 from . import guidance, noise, schedule
 from .attention import AnchorKVCache
+from .control.batch import ControlBatch
+from .control.residuals import NOTHING, Residuals
 from .deepcache import DeepCacheRun, DeepCacheUNet
 from .prompts import TextEmbeds, UNetTexts
 
@@ -76,6 +78,7 @@ class Denoiser:
         prompt_embeds: TextEmbeds,
         step: int,
         deepcache: DeepCacheRun | None = None,
+        control: ControlBatch | None = None,
     ) -> Tensor:
         """The UNet's prediction with guidance, float32.
 
@@ -84,6 +87,7 @@ class Denoiser:
             conditions: see :meth:`conditions`.
             prompt_embeds: of ``branches * frames`` samples, sorted by branch.
             deepcache: runs the UNet; None: all of it runs.
+            control: the control nets on these frames.
         """
         timestep = self.scheduler.timesteps[step]
         weights = self.weights_at(step)
@@ -91,11 +95,19 @@ class Denoiser:
         samples = branches * len(model_input)  # sorted by branch, text first
         inputs = torch.cat([torch.cat([model_input] * branches), conditions[:samples]], dim=1)
         prompts = self._unet_texts(prompt_embeds.first(samples), model_input)
+
+        def residuals() -> Residuals:
+            if control is None:
+                return NOTHING
+            return control.residuals(step, timestep, model_input, prompts)
+
         output: Any
         if deepcache is None:
-            output = self.unet(inputs, timestep, **prompts.options(), return_dict=False)[0]
+            options = prompts.options() | residuals().arguments()
+            output = self.unet(inputs, timestep, **options, return_dict=False)[0]
         else:
-            output = deepcache(step, inputs, timestep, prompts)
+            acting = () if control is None else control.acting(step)
+            output = deepcache(step, inputs, timestep, prompts, residuals, acting)
         return guidance.combine(output.unflatten(0, (branches, -1)), weights)
 
     def _unet_texts(self, prompt_embeds: TextEmbeds, model_input: Tensor) -> UNetTexts:
@@ -117,6 +129,7 @@ class DenoisingBatch:
         step: the first step to run; from 1 on it needs ``start``.
         start: noisy latents at ``step``; None: noise from the seeds.
         full_unet: run the whole UNet in every step, also with DeepCache.
+        control: the control nets on these frames.
     """
 
     def __init__(
@@ -129,8 +142,10 @@ class DenoisingBatch:
         start: Tensor | None = None,
         *,
         full_unet: bool = False,
+        control: ControlBatch | None = None,
     ) -> None:
         self._denoiser = denoiser
+        self._control = control
         self._deepcache = None
         if denoiser.deepcache is not None and not full_unet:
             self._deepcache = DeepCacheRun(denoiser.deepcache, denoiser.deepcache_interval)
@@ -177,7 +192,7 @@ class DenoisingBatch:
         timestep = self.scheduler.timesteps[self.step]
         x = self.scheduler.scale_model_input(self.x, timestep).to(self._denoiser.unet.dtype)
         return self._denoiser.predict(
-            x, self._conditions, self._prompt_embeds, self.step, self._deepcache
+            x, self._conditions, self._prompt_embeds, self.step, self._deepcache, self._control
         )
 
 

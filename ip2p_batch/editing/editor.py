@@ -193,6 +193,14 @@ class Editor(Protocol):
         """What decides the last bits of its results; None if they are equal on all machines."""
         return None
 
+    def profile_for(self, recipe: Recipe) -> ComputeProfile | None:
+        """What decides the last bits of results by a recipe, its control nets included.
+
+        Raises:
+            ModelError: a control net cannot be loaded, or does not fit the model.
+        """
+        return self.compute_profile
+
     def autotune(
         self, recipe: Recipe, size: tuple[int, int], batch_histogram: BatchHistogram
     ) -> InferenceConfig:

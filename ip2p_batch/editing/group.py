@@ -18,6 +18,7 @@ from ..recipe import Recipe
 from . import carryover, float32_fallback
 from .borders import Borders
 from .carryover import BorderLatents
+from .control.batch import ControlBatch, SessionNets
 from .denoising import Anchors, Denoiser, DenoisingBatch, denoise, run_in_lockstep
 from .editor import Checkpoint, Overrides
 from .prompts import PromptEncoder, TextEmbeds
@@ -65,6 +66,7 @@ class GroupEditor:
     Attributes:
         truncated: gets a line for each text that the model does not see in full.
         notes: gets a line for each frame that was recovered in float32.
+        nets: the control nets of the recipe; None: it has none.
     """
 
     recipe: Recipe
@@ -76,6 +78,7 @@ class GroupEditor:
     checkpoint: Checkpoint
     truncated: dict[str, None]
     notes: float32_fallback.Notes
+    nets: SessionNets | None = None
 
     def edit(self, samples: Sequence[Sample], size: int) -> list[float32_fallback.Decoded]:
         """Edit samples in batches of ``size``; in the order of the samples."""
@@ -181,7 +184,21 @@ class GroupEditor:
             samples[0].step,
             torch.stack(starts) if starts else None,
             full_unet=full_unet,
+            control=self._control([s.frame for s in samples]),
         )
+
+    def _control(self, frames: Sequence[Frame]) -> ControlBatch | None:
+        """The control nets on a batch; None for a reference image without hints."""
+        if self.nets is None or frames == [self.references.image_without_hints]:
+            return None
+        return self.nets.batch(frames, self.caption)
+
+    def caption(self, text: str) -> TextEmbeds:
+        """Embeddings of a control net's own text; notes if it is truncated."""
+        embeds, truncated = self.prompt_encoder.encode(text)
+        if truncated:
+            self.truncated[f"The caption of a control net {truncated}"] = None
+        return embeds
 
     def instruction(self, text: str) -> TextEmbeds:
         """Embeddings of an instruction; notes if it is truncated."""

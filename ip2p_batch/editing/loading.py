@@ -15,6 +15,7 @@ from ..editing.precision import auto_dtype
 from ..errors import ModelError, RecipeError
 from ..models import catalog, layout
 from ..recipe import DEFAULT_MODEL
+from .control.loading import load_net
 from .pix2pix import Pix2PixEditor
 
 _TINY_HINT = "`--model tiny` is bundled and needs no download."
@@ -71,6 +72,8 @@ def load_editor(
             device=device,
             dtype=weights,
             load_tiny_vae=partial(load_tiny_vae, model),
+            load_net=partial(load_net, model),
+            name=model,
             cache=cache,
         )
     except torch.OutOfMemoryError:

@@ -7,7 +7,7 @@ them.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -19,10 +19,13 @@ from ..errors import ModelError
 from ..jobs.plan import BatchHistogram
 from ..jobs.records import ComputeProfile, InferenceConfig
 from ..recipe import Recipe
+from ..recipe_parts import Control
 from ..threads import CpuPool
 from . import attention, compute_profile, onednn_workaround, tuning_cache
 from .autotune import Autotuner
 from .compiling import CompiledUNet
+from .control.batch import Net
+from .control.loading import LoadNet, NetCache
 from .deepcache import DeepCacheUNet
 from .editor import EMPTY_CONTEXT, Checkpoint, ChunkContext, Editor
 from .prompts import PromptEncoder, text_encoders
@@ -31,6 +34,10 @@ from .vae import VaeCodec
 
 #: Frames in one UNet call unless the recipe or a measurement decides. On CPUs more are slower.
 DEFAULT_BATCH = {"cpu": 1, "cuda": 8}
+
+
+def _no_net(control: Control) -> Any:
+    raise ModelError(f"This editor has no control nets, {control.kind!r} neither.")
 
 
 class Pix2PixEditor(Editor):
@@ -43,6 +50,8 @@ class Pix2PixEditor(Editor):
         device: ``cpu``, ``cuda`` or ``cuda:N``.
         dtype: of the weights; latents and scheduler are float32 whatever it is.
         load_tiny_vae: loads the VAE of recipes with ``tiny_vae``; called at most once.
+        load_net: loads the control nets of recipes with ``control``; None: there are none.
+        name: of the model, for messages.
         cache: folder for measurements and compiled kernels; None keeps nothing.
     """
 
@@ -53,6 +62,8 @@ class Pix2PixEditor(Editor):
         device: str,
         dtype: torch.dtype,
         load_tiny_vae: Callable[[], Any] | None = None,
+        load_net: LoadNet | None = None,
+        name: str = "the model",
         cache: Path | None = None,
     ) -> None:
         self.pipe = pipe
@@ -74,6 +85,7 @@ class Pix2PixEditor(Editor):
             cache / "inference-config.json" if cache else None
         )
         self._vaes: dict[bool, VaeCodec] = {}
+        self._nets = NetCache(load_net or _no_net, pipe, name, device, dtype)
         #: Largest batches that have not run out of memory so far.
         self.batch_limits: dict[BatchUnit, int] = {"frame": 1 << 30, "tile": 1 << 30}
 
@@ -88,6 +100,11 @@ class Pix2PixEditor(Editor):
     def compute_profile(self) -> ComputeProfile:
         return compute_profile.compute_profile(self.pipe, self.torch_device, self.dtype)
 
+    def profile_for(self, recipe: Recipe) -> ComputeProfile:
+        nets = self._nets.digest(recipe.control)
+        profile = self.compute_profile
+        return msgspec.structs.replace(profile, nets=nets) if nets else profile
+
     def autotune(
         self, recipe: Recipe, size: tuple[int, int], batch_histogram: BatchHistogram
     ) -> InferenceConfig:
@@ -96,8 +113,9 @@ class Pix2PixEditor(Editor):
             self.vae(tiny=recipe.tiny_vae),
             recipe,
             size,
-            compute_profile=self.compute_profile,
+            compute_profile=self.profile_for(recipe),
             device=self.torch_device,
+            nets=self.nets(recipe.control),
             cache=self._tuning_cache,
         )
         batch, borders = self._batches(tuner, recipe, batch_histogram)
@@ -154,6 +172,14 @@ class Pix2PixEditor(Editor):
             ModelError: the UNet has another structure.
         """
         return DeepCacheUNet(self.pipe.unet)
+
+    def nets(self, controls: Sequence[Control]) -> list[Net]:
+        """The control nets of a recipe, in its order.
+
+        Raises:
+            ModelError: a net cannot be loaded, or does not fit the model.
+        """
+        return self._nets.get(controls)
 
     def _tiny_vae(self) -> Any:
         if self._load_tiny_vae is None:

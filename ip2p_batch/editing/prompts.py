@@ -25,6 +25,11 @@ class UNetTexts(NamedTuple):
     embeds: Tensor
     added: dict[str, Tensor] | None
 
+    def first(self, samples: int) -> UNetTexts:
+        """Those of the first samples."""
+        added = self.added and {name: own[:samples] for name, own in self.added.items()}
+        return UNetTexts(self.embeds[:samples], added)
+
     def options(self) -> dict[str, Any]:
         """The UNet's keyword arguments."""
         options: dict[str, Any] = {"encoder_hidden_states": self.embeds}

@@ -72,7 +72,8 @@ class ReferenceFrames:
         ]
         self._anchor_latents = torch.stack(known) if known else None
         image = context.reference_image
-        self._reference = None if image is None else Frame(0, 0, image)
+        hints = context.reference_hints
+        self._reference = None if image is None else Frame(0, 0, image, hints=hints)
         # Encoded once, since the VAE's weights have one precision except while they are upcast.
         self._encoded_anchors: list[Tensor] | None = None
         self._encoded_reference: list[Tensor] | None = None
@@ -85,6 +86,11 @@ class ReferenceFrames:
     def has_anchors(self) -> bool:
         """Whether there are anchors, apart from a reference image."""
         return bool(self._anchors)
+
+    @property
+    def image_without_hints(self) -> Frame | None:
+        """The reference image, if no control net acts on it; else None."""
+        return None if self._reference is None or self._reference.hints else self._reference
 
     def clear_caches(self) -> None:
         """Free what was computed; it depends on the precision of the weights."""

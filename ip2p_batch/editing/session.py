@@ -13,11 +13,13 @@ from ..errors import EditError, NotFinite
 from ..frame import Frame, Image
 from ..jobs.records import InferenceConfig
 from ..recipe import Recipe
+from ..recipe_parts import Control
 from . import carryover, float32_fallback, guidance, schedule
 from .attention import AnchorKVCache
 from .borders import Borders
 from .carryover import BorderLatents
 from .compiling import cannot_compile, is_compiler_error
+from .control.batch import Net, SessionNets
 from .deepcache import DeepCacheUNet
 from .denoising import Denoiser
 from .device_memory import is_out_of_memory
@@ -68,6 +70,10 @@ class SessionBackend(Protocol):
         """The UNet, to be run in full or in part."""
         ...
 
+    def nets(self, controls: Sequence[Control]) -> Sequence[Net]:
+        """The control nets of a recipe, in its order."""
+        ...
+
 
 class Pix2PixSession(EditSession, TileSession):
     """One recipe on one chunk; see :class:`~.editor.EditSession`.
@@ -95,6 +101,10 @@ class Pix2PixSession(EditSession, TileSession):
         self._truncated: dict[str, None] = {}  # lines on texts, each once
         vae = backend.vae(tiny=recipe.tiny_vae)
         denoiser = _denoiser(backend, recipe, vae, compiled=inference_config.compiled)
+        nets = _nets(backend, recipe, denoiser.num_steps, compiled=inference_config.compiled)
+        if nets is not None:
+            for anchor in context.anchors:
+                nets.check(anchor.frame)
         self._borders = Borders(context.borders, self._start_step, denoiser.scheduler)
         self._references = ReferenceFrames(
             recipe,
@@ -114,6 +124,7 @@ class Pix2PixSession(EditSession, TileSession):
             checkpoint=checkpoint,
             truncated=self._truncated,
             notes=self._notes,
+            nets=nets,
         )
 
     @property
@@ -222,9 +233,10 @@ class Pix2PixSession(EditSession, TileSession):
         pipe, vae = self._backend.pipe, self._group.vae.vae
         if not float32_fallback.is_half(pipe.unet) and not float32_fallback.is_half(vae):
             return None
+        nets = [] if self._group.nets is None else self._group.nets.modules
 
         def upcast() -> T:
-            with float32_fallback.upcast([pipe.unet, *text_encoders(pipe), vae]):
+            with float32_fallback.upcast([pipe.unet, *text_encoders(pipe), vae, *nets]):
                 encoder = PromptEncoder(pipe, self._backend.torch_device)
                 # Not the compiled UNet, which would be compiled again for one frame.
                 denoiser = replace(self._group.denoiser, unet=pipe.unet)
@@ -322,6 +334,15 @@ def _denoiser(
         pixels_per_latent=vae.factor,
         condition_scale=vae.scaling_factor if takes_scaled else 1.0,
     )
+
+
+def _nets(
+    backend: SessionBackend, recipe: Recipe, num_steps: int, *, compiled: bool
+) -> SessionNets | None:
+    if not recipe.control:
+        return None
+    pairs = list(zip(recipe.control, backend.nets(recipe.control), strict=True))
+    return SessionNets(pairs, num_steps, constant=compiled)
 
 
 def _groups(samples: Sequence[Sample], size: int) -> list[Sequence[Sample]]:

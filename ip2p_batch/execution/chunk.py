@@ -81,7 +81,7 @@ def _process(
         lease.checkpoint()
         with timer.stage("load"):
             editor = editor_for(job.recipe)
-        profile = editor.compute_profile
+        profile = editor.profile_for(job.recipe)
         lease.worker = msgspec.structs.replace(
             worker,
             device=editor.device,

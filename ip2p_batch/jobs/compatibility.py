@@ -22,6 +22,7 @@ _WORDS: Mapping[str, str] = {
     "torch": "torch",
     "diffusers": "diffusers",
     "model": "weights",
+    "nets": "control nets",
 }
 
 

@@ -16,6 +16,7 @@ class ComputeProfile(FrozenStruct, frozen=True, kw_only=True):
 
     Attributes:
         model: digest of the weights, 16 hexadecimal digits; see ``editing/compute_profile.py``.
+        nets: digests of the control nets of the job, as ``model``; empty without nets.
         torch, diffusers: versions.
         device: the GPU's name, or ``cpu`` with vendor and instruction sets.
         dtype: precision of the weights in use.
@@ -28,6 +29,7 @@ class ComputeProfile(FrozenStruct, frozen=True, kw_only=True):
     device: str
     dtype: str
     threads: int = 0
+    nets: str = ""
 
 
 class WorkerInfo(FrozenStruct, frozen=True, kw_only=True):

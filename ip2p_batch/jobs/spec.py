@@ -109,6 +109,8 @@ class Job(FrozenStruct, frozen=True, kw_only=True):
             larger sources, too. Empty exactly where the recipe has a size in pixels.
         tile_size: side in pixels of the tiles of ``--detail tiles``: the model's training size, to
             a multiple of 64; 0 without tiles.
+        net_digests: of the control nets that are folders, in the recipe's order; empty texts for
+            others. See :func:`ip2p_batch.models.control_nets.digest`.
         options: fingerprint of the options that a video is edited with, for repeated runs; not in
             the fingerprint of the job, which has the options themselves.
         replaces: stamp of the file that a video's result may replace; as :attr:`Item.replaces`.
@@ -129,6 +131,7 @@ class Job(FrozenStruct, frozen=True, kw_only=True):
     output: str
     size_table: tuple[tuple[Annotated[int, Meta(ge=1)], EditSize], ...] = ()
     tile_size: Annotated[int, Meta(ge=0)] = 0
+    net_digests: tuple[str, ...] = ()
     decoding: Decoding = Decoding()
     encoding: Encoding = Encoding()
     overwrite: bool = False
@@ -162,7 +165,7 @@ class Job(FrozenStruct, frozen=True, kw_only=True):
         """SHA-256 over everything that determines the result; every receipt contains it."""
         sizes = (self.size_table, self.tile_size)
         options = (self.decoding, self.encoding)
-        files = (self.reference_digest, self.companions)
+        files = (self.reference_digest, self.companions, self.net_digests)
         parts = (self.recipe, sizes, options, self.source, files)
         return _sha256(parts)
 
@@ -176,7 +179,8 @@ class Job(FrozenStruct, frozen=True, kw_only=True):
         own = item.own_values() | {"size": self.edit_size(item.width, item.height)}
         recipe = self._without_paths(**own)
         decoding = msgspec.structs.replace(self.decoding, follow_links=False)
-        files = (self.reference_digest, [(own.use, own.stamp) for own in item.companions])
+        companions = [(own.use, own.stamp) for own in item.companions]
+        files = (self.reference_digest, companions, self.net_digests)
         parts = (recipe, self.tile_size, decoding, self.encoding, files)
         return _sha256(parts)
 

@@ -16,6 +16,8 @@ from ..errors import ModelError
 
 #: Models in this package: their names and folders.
 BUNDLED: Mapping[str, Path] = {"tiny": Path(__file__).parent / "tiny"}
+#: The editor that returns frames unchanged, and needs no model.
+IDENTITY = "identity"
 #: File in a model folder with its own defaults for steps, scales and size; optional.
 DEFAULTS_FILE = "ip2p_defaults.json"
 #: File in a model folder with the edit sizes of ``--size auto``; optional.

@@ -32,6 +32,7 @@ from ..storage.publish import path_stamp
 from ..storage.sequence import is_sequence, pattern_of
 from . import companions, guard
 from .job_identity import named, size_table, with_reference
+from .nets import check_nets, net_digests
 from .planner import plan_video
 from .prepare_images import prepare_images
 from .repeat import options_digest
@@ -62,12 +63,13 @@ def prepare_job(
     Raises:
         SourceError: the source cannot be read, or nothing in it can be edited.
         RecipeError: an instruction is missing, or an option does not fit this source.
-        ModelError: the model is of a kind that is not supported, or its table of edit sizes is
-            damaged.
+        ModelError: the model is of a kind that is not supported, its table of edit sizes is
+            damaged, or a control net does not fit it.
         OutputError: the container of the output cannot store the source's streams.
     """
     request = msgspec.structs.replace(request, recipe=with_absolute_paths(request.recipe))
     layout.check_supported(request.recipe.model)
+    check_nets(request.recipe)
     size_table(request.recipe)  # Reading a video takes long: a damaged table is found before.
     source = absolute_path(request.source)
     kind = classify_source(source)
@@ -229,6 +231,6 @@ def video_options(request: EditRequest) -> str:
     """Fingerprint of all options that determine the result of a video."""
     resolved = with_absolute_paths(request.recipe)
     recipe = msgspec.structs.replace(resolved, reference_image=None)
-    files = companions.stamps(recipe)
+    files = (companions.stamps(recipe), net_digests(recipe))
     options = (recipe, size_table(recipe), files, request.decoding, request.encoding)
     return options_digest((options, request.start, request.end), resolved.reference_image)

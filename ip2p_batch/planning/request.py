@@ -19,6 +19,7 @@ from ..models import catalog
 from ..recipe import Recipe
 from . import companions
 from .job_identity import named, size_table, tile_size
+from .nets import net_digests, with_absolute_nets
 
 Report = Callable[[Event], None]
 
@@ -99,7 +100,7 @@ def with_absolute_paths(recipe: Recipe) -> Recipe:
     if recipe.reference_image is not None:
         path = Path(recipe.reference_image).expanduser().absolute()
         recipe = msgspec.structs.replace(recipe, reference_image=str(path))
-    recipe = companions.with_absolute_paths(recipe)
+    recipe = with_absolute_nets(companions.with_absolute_paths(recipe))
     if recipe.model in catalog.BUNDLED:
         return recipe
     return msgspec.structs.replace(recipe, model=catalog.locate(recipe.model))
@@ -130,6 +131,7 @@ def planned_job(request: EditRequest, source: Source, output: Path) -> Job:
         output=str(output),
         size_table=size_table(request.recipe),
         tile_size=tile_size(request.recipe),
+        net_digests=net_digests(request.recipe),
         decoding=request.decoding,
         encoding=request.encoding,
         overwrite=request.overwrite,

@@ -20,6 +20,7 @@ from ..jobs.registry import job_path, register
 from ..jobs.results import result_files
 from ..jobs.spec import Job
 from ..models import catalog
+from ..planning import nets
 from ..planning.prepare import prepare_job
 from ..planning.request import EditRequest, PreparedJob, Report
 from ..planning.sources import ForSources, for_sources
@@ -68,6 +69,7 @@ def create_job(
     catalog.check_allowed(request.recipe.model, request.recipe.revision, settings.allowed_models)
     if request.recipe.tiny_vae:
         catalog.check_tiny_vae(request.recipe.model, settings.allowed_models)
+    nets.check_allowed(request.recipe, settings, roots=settings.broker_url is not None)
     prepared = prepare_job(request, report, lambda output: read_history(settings, output))
     job = prepared.job
     output = Path(job.output)

@@ -1,0 +1,86 @@
+"""Check the control nets of a recipe, and identify their files. Loads no torch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+
+from ..errors import ModelError
+from ..models import catalog, control_nets, net_checks
+from ..recipe import Recipe
+from ..recipe_parts import Control
+from ..settings import Settings
+
+
+def check_nets(recipe: Recipe) -> None:
+    """Refuse nets that are not there or do not fit the model, as far as this machine has the files.
+
+    Nets and models that are not downloaded yet are checked by the worker that loads them.
+
+    Raises:
+        ModelError: one line that names the net.
+    """
+    if not _used(recipe):
+        return
+    configs = control_nets.model_configs(recipe.model, recipe.revision) or (None, None)
+    for control in _used(recipe):
+        place = _place(recipe, control)
+        config = control_nets.read_config(place, control.revision)
+        if config is not None:
+            has_caption = control.caption is not None
+            net_checks.check_net(place, config, recipe.model, *configs, caption=has_caption)
+
+
+def check_allowed(recipe: Recipe, settings: Settings, *, roots: bool) -> None:
+    """Check that the nets of a recipe may be loaded.
+
+    Args:
+        roots: check folders against ``IP2P_ALLOWED_ROOTS``, too, as workers do.
+
+    Raises:
+        ModelError: ``IP2P_ALLOWED_MODELS`` does not name one, or there is no such net.
+        OutsideRoots: one is a folder that workers may not use.
+    """
+    for control in _used(recipe):
+        place = _place(recipe, control)
+        control_nets.check_allowed(place, control.revision, settings.allowed_models)
+        if roots and not control_nets.is_hub_id(place) and not control_nets.is_bundled(place):
+            folder = settings.allowed_roots.allow(place)
+            for file in folder.glob("*"):
+                settings.allowed_roots.allow(file)  # it may be a link to another folder
+
+
+def net_digests(recipe: Recipe) -> tuple[str, ...]:
+    """The digest of each net that is a folder on this machine, in the recipe's order.
+
+    Empty for hub ids, which their name and revision identify, and for nets that are not there:
+    :func:`check_nets` reports these.
+    """
+    return tuple(_digest(recipe, control) for control in _used(recipe))
+
+
+def with_absolute_nets(recipe: Recipe) -> Recipe:
+    """Make the paths of nets absolute, since workers have another working folder."""
+    replaced = tuple(
+        msgspec.structs.replace(control, model=control_nets.absolute(control.model))
+        for control in recipe.control
+    )
+    return msgspec.structs.replace(recipe, control=replaced)
+
+
+def _used(recipe: Recipe) -> tuple[Control, ...]:
+    """The parts of the recipe that load a net: none for the editor that has no model."""
+    return () if recipe.model.partition(":")[0] == catalog.IDENTITY else recipe.control
+
+
+def _place(recipe: Recipe, control: Control) -> str:
+    return control_nets.locate(recipe.model, control.kind, control.model)
+
+
+def _digest(recipe: Recipe, control: Control) -> str:
+    try:
+        place = _place(recipe, control)
+        return "" if control_nets.is_hub_id(place) else control_nets.digest(Path(place))
+    except ModelError:
+        return ""
