@@ -127,12 +127,15 @@ class Lora(RecipePart, frozen=True, kw_only=True, forbid_unknown_fields=True):
         weight: what the change is multiplied by.
         revision: branch, tag or commit of a LoRA on the hub.
         file: name of the file in a folder or on the hub; None: the only one.
+        digest: SHA-256 of the file in hexadecimal, which planning fills in; another file is
+            refused. None: any file.
     """
 
     model: _Text
     weight: Annotated[float, Meta(ge=-10, le=10)] = 1.0
     revision: _Text | None = None
     file: _Text | None = None
+    digest: Annotated[str, Meta(pattern="^[0-9a-f]{64}$")] | None = None
 
     @classmethod
     def grammar(cls) -> str:

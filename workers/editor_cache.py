@@ -11,12 +11,16 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
+import msgspec
+
 from ip2p_batch.editing.editor import Editor, IdentityEditor
+from ip2p_batch.editing.lora import files as lora_files
 from ip2p_batch.errors import ModelError
 from ip2p_batch.frame import Image
 from ip2p_batch.models import catalog
 from ip2p_batch.planning import nets
 from ip2p_batch.recipe import Recipe
+from ip2p_batch.recipe_parts import Lora
 from ip2p_batch.settings import Settings
 
 #: ``identity:slow=0.05`` takes that many seconds per frame, to time and to test everything but the
@@ -28,10 +32,12 @@ IDENTITY = catalog.IDENTITY
 _MIN_FREE = 0.8
 #: Models that stay loaded at a time, where they fit.
 MAX_MODELS = 4
+#: Model, revision, LoRAs and precision.
+_Key = tuple[str, str | None, tuple[Lora, ...], str]
 
 
 class EditorCache:
-    """Loaded editors, by model and precision.
+    """Loaded editors, by model, LoRAs and precision.
 
     Jobs take turns and may have different models. A few models stay loaded where there is plenty
     of memory; elsewhere only one does.
@@ -43,7 +49,7 @@ class EditorCache:
     def __init__(self, settings: Settings, has_room: Callable[[], bool] | None = None) -> None:
         self._settings = settings
         self._has_room = has_room or memory_for_another_model
-        self._editors: dict[tuple[str, str | None, str], Editor] = {}
+        self._editors: dict[_Key, Editor] = {}
 
     def __len__(self) -> int:
         return len(self._editors)
@@ -55,7 +61,7 @@ class EditorCache:
             Ip2pError: as :func:`editor_for` and :func:`~ip2p_batch.planning.nets.check_allowed`.
         """
         nets.check_allowed(recipe, self._settings, roots=True)
-        key = (recipe.model, recipe.revision, recipe.dtype)
+        key = (recipe.model, recipe.revision, recipe.lora, recipe.dtype)
         if key not in self._editors:
             if len(self._editors) >= MAX_MODELS or not self._has_room():
                 self._editors.clear()
@@ -68,11 +74,12 @@ def editor_for(recipe: Recipe, settings: Settings) -> Editor:
     """Load the editor for ``recipe`` on this worker's device.
 
     Raises:
-        ModelError: the model cannot be found or loaded, or ``IP2P_ALLOWED_MODELS`` does not name
-            it.
-        OutsideRoots: the model is a folder that this worker may not use.
+        ModelError: the model or a LoRA cannot be found or loaded, ``IP2P_ALLOWED_MODELS`` does not
+            name it, or the LoRA's file is not the one of the recipe.
+        OutsideRoots: the model or a LoRA is a folder or file that this worker may not use.
     """
     catalog.check_allowed(recipe.model, recipe.revision, settings.allowed_models)
+    loras = [_usable_lora(lora, settings) for lora in recipe.lora]
     if recipe.tiny_vae:
         catalog.check_tiny_vae(recipe.model, settings.allowed_models)
     name, _, option = recipe.model.partition(":")
@@ -90,12 +97,27 @@ def editor_for(recipe: Recipe, settings: Settings) -> Editor:
     return load_editor(
         model,
         revision=recipe.revision,
+        loras=loras,
         dtype=recipe.dtype,
         device=settings.device,
         threads=settings.torch_threads,
         share=settings.gpu_memory_fraction,
         cache=settings.cache,
     )
+
+
+def _usable_lora(lora: Lora, settings: Settings) -> Lora:
+    """A LoRA that this worker may use, by the real path of its file.
+
+    Raises:
+        ModelError: it is not allowed, or there is no such file.
+        OutsideRoots: its file is outside of the allowed folders.
+    """
+    lora_files.check_allowed(lora, settings.allowed_models)
+    path = lora_files.local_file(lora)
+    if path is None:
+        return lora
+    return msgspec.structs.replace(lora, model=str(settings.allowed_roots.allow(path)), file=None)
 
 
 def memory_for_another_model(meminfo: Path = Path("/proc/meminfo")) -> bool:

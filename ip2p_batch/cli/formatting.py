@@ -14,6 +14,7 @@ _DETAIL = {
 
 if TYPE_CHECKING:
     from ..jobs.records import EditMethod
+    from ..recipe_parts import Lora
 
 
 def duration(seconds: float | None) -> str:
@@ -85,3 +86,9 @@ def facts(pairs: Sequence[tuple[str, str]]) -> list[str]:
         lines.append(f"{name.ljust(width)}  {first}".rstrip())
         lines += [" " * (width + 2) + line for line in more]
     return lines
+
+
+def lora(value: Lora) -> str:
+    """A LoRA: its file or hub id, its weight, and the first digits of its digest if known."""
+    digest = f", SHA-256 {value.digest[:12]}" if value.digest is not None else ""
+    return f"{value.model}, weight {value.weight:g}{digest}"

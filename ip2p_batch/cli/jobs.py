@@ -260,6 +260,7 @@ def details(job: JobStatus) -> list[str]:
     facts += [("source", job.source)]
     if job.edit is not None:
         facts.append(("edited", formatting.edit_method(job.edit)))
+    facts += [("LoRA", formatting.lora(lora)) for lora in job.loras]
     facts += [("output", job.output), ("folder", job.folder)]
     if job.workers:
         workers = [f"{w.host}:{w.pid} {w.device}".rstrip() for w in job.workers]

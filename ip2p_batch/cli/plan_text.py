@@ -111,6 +111,7 @@ def _edit(prepared: PreparedJob, noun: str) -> str:
         f" s_T {recipe.guidance_scale:g}, s_I {recipe.image_guidance_scale:g},",
         f"seed {recipe.seed}, {_carryover(recipe)}, {formatting.plural(recipe.anchors, 'anchor')}",
     ]
+    lines += [f"LoRA {formatting.lora(lora)}" for lora in recipe.lora]
     if recipe.instruction != NO_INSTRUCTION:
         lines.append(repr(recipe.instruction))
     return "\n".join(lines)

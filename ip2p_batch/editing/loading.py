@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import warnings
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,9 @@ from ..editing.precision import auto_dtype
 from ..errors import ModelError, RecipeError
 from ..models import catalog, layout
 from ..recipe import DEFAULT_MODEL
+from ..recipe_parts import Lora
 from .control.loading import load_net
+from .lora.merge import merge_loras
 from .pix2pix import Pix2PixEditor
 
 _TINY_HINT = "`--model tiny` is bundled and needs no download."
@@ -25,6 +28,7 @@ def load_editor(
     model: str = DEFAULT_MODEL,
     *,
     revision: str | None = None,
+    loras: Sequence[Lora] = (),
     dtype: str = "auto",
     device: str = "auto",
     threads: int = 1,
@@ -35,6 +39,7 @@ def load_editor(
 
     Args:
         model: bundled name, diffusers folder or hub id.
+        loras: are merged into its weights.
         device: ``auto`` (the first GPU, else the CPU), ``cpu``, ``cuda`` or ``cuda:N``.
         dtype: ``auto`` is float16 on a GPU, bfloat16 on a CPU that computes in it, else float32.
         threads: torch threads on the CPU. Their number decides the last bits of the result.
@@ -43,7 +48,7 @@ def load_editor(
 
     Raises:
         ModelError: the model is not found, cannot be downloaded, is not an InstructPix2Pix model,
-            or is too large for the device.
+            or is too large for the device; or a LoRA cannot be merged into it.
         RecipeError: the device does not support ``dtype``.
     """
     device = _device(device)
@@ -66,6 +71,7 @@ def load_editor(
             f" channels, not {2 * channels}.",
             hint=f"Use a model trained on instructions, such as {DEFAULT_MODEL}. {_TINY_HINT}",
         )
+    merge_loras(pipe, loras)
     try:
         return Pix2PixEditor(
             pipe,

@@ -8,6 +8,7 @@ from typing import Literal
 
 import msgspec
 
+from ..recipe_parts import Lora
 from ..settings import Settings
 from .activity import is_led, running_heartbeats
 from .compatibility import mismatch_message
@@ -36,6 +37,7 @@ class JobStatus(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         edit: edit size and method; None where nothing is to be edited.
+        loras: that are merged into the model.
         priority: among the jobs of one broker.
         done, total: frames or images. ``done`` includes those that heartbeats report.
         noun: what they count: ``frame`` or ``image``.
@@ -56,6 +58,7 @@ class JobStatus(msgspec.Struct, frozen=True, kw_only=True):
     output: str
     source: str
     edit: EditMethod | None = None
+    loras: tuple[Lora, ...] = ()
     priority: Priority
     done: int
     total: int
@@ -116,6 +119,7 @@ def read_status(folder: JobFolder) -> JobStatus:
         output=job.output,
         source=job.source.path,
         edit=plan.edit_method(job.recipe),
+        loras=job.recipe.lora,
         priority=job.priority,
         done=done,
         total=plan.frames,
@@ -167,6 +171,7 @@ def _ended(folder: JobFolder, job: Job, plan: Plan, result: Result) -> JobStatus
         output=job.output,
         source=job.source.path,
         edit=plan.edit_method(job.recipe),
+        loras=job.recipe.lora,
         priority=job.priority,
         done=plan.frames,
         total=plan.frames,

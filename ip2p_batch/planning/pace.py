@@ -32,7 +32,7 @@ _MOST_PACES = 200
 #: Images whose size is looked at.
 _SAMPLE = 200
 #: Recipe fields that do not change the work.
-_WITHOUT_EFFECT = ("instruction", "negative_prompt", "seed")
+_WITHOUT_EFFECT = ("instruction", "negative_prompt", "seed", "lora")
 
 
 class Pace(FrozenStruct, frozen=True, kw_only=True):

@@ -33,6 +33,7 @@ from ..storage.sequence import is_sequence, pattern_of
 from . import companions, guard
 from .job_identity import named, size_table, with_reference
 from .nets import check_nets, net_digests
+from .loras import check_loras
 from .planner import plan_video
 from .prepare_images import prepare_images
 from .repeat import options_digest
@@ -64,12 +65,13 @@ def prepare_job(
         SourceError: the source cannot be read, or nothing in it can be edited.
         RecipeError: an instruction is missing, or an option does not fit this source.
         ModelError: the model is of a kind that is not supported, its table of edit sizes is
-            damaged, or a control net does not fit it.
+            damaged, or a control net or LoRA does not fit it.
         OutputError: the container of the output cannot store the source's streams.
     """
     request = msgspec.structs.replace(request, recipe=with_absolute_paths(request.recipe))
     layout.check_supported(request.recipe.model)
     check_nets(request.recipe)
+    check_loras(request.recipe)
     size_table(request.recipe)  # Reading a video takes long: a damaged table is found before.
     source = absolute_path(request.source)
     kind = classify_source(source)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import msgspec
 
+from ..editing.lora import files as lora_files
 from ..errors import RecipeError
 from ..frame import FrameTable
 from ..jobs.coding import Decoding, Encoding
@@ -96,7 +97,16 @@ def check_instruction(text: str, where: str) -> None:
 
 
 def with_absolute_paths(recipe: Recipe) -> Recipe:
-    """Make the paths in a recipe absolute, since workers have another working folder."""
+    """Make the paths in a recipe absolute, since workers have another working folder.
+
+    LoRAs also get the digests of their files.
+
+    Raises:
+        ModelError: a LoRA's file is not there, is no safetensors file, or is not the one whose
+            digest the recipe has.
+    """
+    if recipe.lora:
+        recipe = msgspec.structs.replace(recipe, lora=tuple(map(lora_files.pinned, recipe.lora)))
     if recipe.reference_image is not None:
         path = Path(recipe.reference_image).expanduser().absolute()
         recipe = msgspec.structs.replace(recipe, reference_image=str(path))

@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from ..editing.lora import files as lora_files
 from ..errors import OutputError
 from ..execution.assemble import assemble
 from ..jobs.activity import claim
@@ -60,8 +61,8 @@ def create_job(
     Raises:
         OutputError: the output exists (and ``overwrite`` is off), another job is writing it, or it
             cannot be written.
-        ModelError: the model is not on the list of ``IP2P_ALLOWED_MODELS``, or its table of edit
-            sizes is damaged.
+        ModelError: the model or a LoRA is not on the list of ``IP2P_ALLOWED_MODELS``, a LoRA does
+            not fit the model, or the model's table of edit sizes is damaged.
         OutsideRoots: the job is for the workers of a broker, and a path is outside
             ``IP2P_ALLOWED_ROOTS``.
         SourceError, RecipeError: see :func:`~ip2p_batch.planning.prepare.prepare_job`.
@@ -70,13 +71,17 @@ def create_job(
     if request.recipe.tiny_vae:
         catalog.check_tiny_vae(request.recipe.model, settings.allowed_models)
     nets.check_allowed(request.recipe, settings, roots=settings.broker_url is not None)
+    for lora in request.recipe.lora:
+        lora_files.check_allowed(lora, settings.allowed_models)
     prepared = prepare_job(request, report, lambda output: read_history(settings, output))
     job = prepared.job
     output = Path(job.output)
     folder = JobFolder(job_path(settings, job.id, output))
     if settings.broker_url is not None:
         paths = [job.source.path, job.output, str(folder.path.absolute())]
-        for path in (*paths, *(companion.path for companion in job.companions)):
+        paths += [companion.path for companion in job.companions]
+        paths += map(str, filter(None, map(lora_files.local_file, job.recipe.lora)))
+        for path in paths:
             settings.allowed_roots.allow(path)
     if (file := _single_output(prepared)) is not None:
         _check_writable(file.parent)
