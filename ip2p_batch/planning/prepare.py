@@ -32,8 +32,8 @@ from ..storage.publish import path_stamp
 from ..storage.sequence import is_sequence, pattern_of
 from . import companions, guard
 from .job_identity import named, size_table, with_reference
-from .nets import check_nets, net_digests
 from .loras import check_loras
+from .nets import check_nets, net_digests
 from .planner import plan_video
 from .prepare_images import prepare_images
 from .repeat import options_digest
