@@ -20,6 +20,7 @@ from ..jobs.spec import Job
 from ..media.reference_image import load_reference_image
 from ..recipe import Recipe
 from .chunk_run import ChunkOutput, ChunkRun
+from .image_hints import reference_hints
 from .images import edit_images
 from .timeout import HangDetector
 from .video import NewSession, edit_borders, edit_frames
@@ -111,11 +112,12 @@ def _session_factory(run: ChunkRun, editor: Editor, config: InferenceConfig) -> 
     job, reference = run.job, None
     if job.reference_digest:
         reference = load_reference_image(run.folder.reference_image_path, job.reference_digest)
+    hints = reference_hints(job.recipe, reference)
 
     def new_session(context: ChunkContext, recipe: Recipe | None = None) -> EditSession:
         return editor.session(
             recipe or job.recipe,
-            replace(context, reference_image=reference),
+            replace(context, reference_image=reference, reference_hints=hints),
             inference_config=config,
             cpu_pool=run.cpu_pool,
             checkpoint=run.lease.checkpoint,

@@ -24,6 +24,7 @@ from ..media.images.reader import Still, read_still
 from ..media.resize import Resize
 from .chunk_run import ChunkRun
 from .full_size import keeps_depth, needs_source
+from .image_hints import image_hints
 from .publication import source_identity
 
 #: The pixels of an image up to this size are kept until its result is written; reading a larger one
@@ -83,6 +84,11 @@ def read_images(run: ChunkRun, chunk: ImageChunk) -> Iterator[tuple[int, LoadedI
         height, width = still.image.shape[:2]
         resize = Resize.for_size(width, height, run.job.edit_size(width, height))
         small = resize.apply(_shown(still))
+        try:
+            hints = image_hints(recipe, item, small, resize, run.folder.roots.allow)
+        except (SourceError, OutsideRoots) as error:
+            yield index, error.message
+            continue
         uses_source = needs_source(
             recipe,
             resize,
@@ -91,7 +97,7 @@ def read_images(run: ChunkRun, chunk: ImageChunk) -> Iterator[tuple[int, LoadedI
         )
         if width * height > _MAX_KEPT_PIXELS or not uses_source:
             still.image = _NO_PIXELS
-        frame = Frame(index, 0, small)
+        frame = Frame(index, 0, small, hints=hints)
         yield index, LoadedImage(item, still, resize, small, frame, uses_source, made)
 
 

@@ -30,7 +30,7 @@ from .chunk_run import ChunkOutput, ChunkRun, Inline
 from .frame_fallback import FrameFallback, note_lines
 from .tile_pass import TilePass, tile_pass
 from .video_results import open_results
-from .video_source import SourceVideo, facts_of, open_video
+from .video_source import SourceVideo, context_frames, facts_of, open_video
 
 log = logging.getLogger(__name__)
 
@@ -64,7 +64,7 @@ def edit_borders(run: ChunkRun, chunk: BorderChunk, new_session: NewSession) -> 
     digests = hashlib.sha256()
     with open_video(run) as video:
         with run.timer.stage("decode"):
-            anchors = video.context_frames(chunk.anchors)
+            anchors = context_frames(run, video, chunk.anchors)
         session = new_session(ChunkContext(anchors=[ContextFrame(frame) for frame in anchors]))
         for numbers in run.batches(iter(chunk.frames), chunk.frames, session.border_batch_size):
             with run.timer.stage("decode"):
@@ -90,12 +90,12 @@ def _write_segment(
     job = run.job
     facts = facts_of(run)
     target = run.folder.segment_path(chunk, segment_suffix(job.encoding))
-    frames = run.cpu_pool.map(
-        lambda frame: session.prepare(video.resized(frame)), video.reader.frames(*chunk.reach)
-    )
+    sources = video.frames(*chunk.reach)
+    frames = run.cpu_pool.map(session.prepare, sources)
     batches = run.batches(frames, range(*chunk.reach), session.batch_size)
     pipeline = TemporalPipeline(stages_for(job.recipe, run.cpu_pool))
     with (
+        closing(sources),
         closing(frames),
         atomic_path(target, parents=False, check=run.lease.check) as temporary,
         run.ahead(batches, _READ_AHEAD) as ready,
@@ -162,7 +162,7 @@ def _session_with_context(
     """
     with run.timer.stage("decode"):
         numbers = sorted({*chunk.borders, *chunk.anchors})
-        frames = dict(zip(numbers, video.context_frames(numbers), strict=True))
+        frames = dict(zip(numbers, context_frames(run, video, numbers), strict=True))
     without_latents = ChunkContext(anchors=[ContextFrame(frames[n]) for n in chunk.anchors])
     if not chunk.borders:
         return new_session(without_latents), []

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import closing, contextmanager
 
 from ..frame import Frame, FullFrame
 from ..jobs.video_facts import VideoFacts
@@ -15,40 +15,70 @@ from ..media.video.result_format import kept_bits
 from .chunk_run import ChunkRun
 from .crash_safe_reader import CrashSafeReader
 from .full_size import keeps_depth
+from .video_hints import VideoHints
 
 
 class SourceVideo:
-    """The source of a chunk, resized for the edit."""
+    """The source of a chunk, resized for the edit, with hints for the control nets."""
 
-    def __init__(self, run: ChunkRun, reader: CrashSafeReader[FullFrame], resize: Resize) -> None:
-        self._run = run
+    def __init__(
+        self,
+        facts: VideoFacts,
+        reader: CrashSafeReader[FullFrame],
+        resize: Resize,
+        hints: VideoHints,
+    ) -> None:
+        self._facts = facts
         self.reader = reader
         self.resize = resize
+        self._hints = hints
 
-    def resized(self, frame: FullFrame) -> Frame:
-        image = frame.image
-        if frame.alpha is not None:
-            image = weigh_visible(image, frame.alpha)
-        return frame.with_image(self.resize.apply(hdr.shown(image, facts_of(self._run))))
+    def frames(self, start: int, stop: int) -> Generator[Frame, None, None]:
+        """Consecutive frames of one shot, in order."""
+        window = self._hints.window(range(start, stop))
+        with (
+            closing(self.reader.frames(window.start, window.stop)) as frames,
+            closing(self._hints.cpu_pool.map(self._made, frames)) as made,
+        ):
+            yield from self._hints.finished(made, range(start, stop))
 
     def frames_at(self, numbers: Sequence[int]) -> list[Frame]:
         """Single frames, in ascending order."""
-        return [self.resized(frame) for frame in self.reader.frames_at(numbers)]
+        windows = [self._hints.window(range(n, n + 1)) for n in numbers]
+        needed = sorted({number for window in windows for number in window})
+        made = {frame.index: self._made(frame) for frame in self.reader.frames_at(needed)}
+        return self._hints.finished_at(made, numbers)
 
-    def context_frames(self, numbers: Sequence[int]) -> list[Frame]:
-        """Borders and anchors, in ascending order; an earlier chunk has read most of them."""
-        source, poisoned = self._run.job.source, self._run.poisoned
-        # Pixels depend on the shots only if a poisoned frame is replaced by a neighbour.
-        shots = self._run.folder.plan().shots if poisoned else ()
-        clip = (source.path, source.stamp, self.resize, is_deep(self._run), poisoned, shots)
-        return self._run.frame_cache.get(clip, numbers, self.frames_at)
+    def _made(self, frame: FullFrame) -> Frame:
+        image = frame.image
+        if frame.alpha is not None:
+            image = weigh_visible(image, frame.alpha)
+        resized = frame.with_image(self.resize.apply(hdr.shown(image, self._facts)))
+        return self._hints.made(resized)
+
+
+def context_frames(run: ChunkRun, video: SourceVideo, numbers: Sequence[int]) -> list[Frame]:
+    """Borders and anchors, in ascending order; an earlier chunk has read most of them."""
+    job = run.job
+    source, recipe = job.source, job.recipe
+    hints = (recipe.control, job.companions, recipe.temporal_filter) if recipe.control else ()
+    # Pixels depend on the shots where a poisoned frame is replaced by a neighbour, and hints do.
+    shots = run.folder.plan().shots if run.poisoned or hints else ()
+    clip = (source.path, source.stamp, video.resize, is_deep(run), run.poisoned, shots, hints)
+    return run.frame_cache.get(clip, numbers, video.frames_at)
 
 
 @contextmanager
 def open_video(run: ChunkRun) -> Iterator[SourceVideo]:
-    facts = facts_of(run)
-    with open_reader(run) as reader:
-        yield SourceVideo(run, reader, Resize.of_video(facts, run.job.edit_size(*facts.upright)))
+    facts, folder = facts_of(run), run.folder
+    resize = Resize.of_video(facts, run.job.edit_size(*facts.upright))
+    with (
+        open_reader(run) as reader,
+        VideoHints.open(
+            run.job, folder.plan().shots, resize, run.cpu_pool, folder.roots.allow
+        ) as hints,
+    ):
+        yield SourceVideo(facts, reader, resize, hints)
 
 
 @contextmanager

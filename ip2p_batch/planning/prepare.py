@@ -31,6 +31,7 @@ from ..settings import Settings
 from ..storage.publish import path_stamp
 from ..storage.sequence import is_sequence, pattern_of
 from . import companions, guard
+from .hints import check_hints
 from .job_identity import named, size_table, with_reference
 from .loras import check_loras
 from .nets import check_nets, net_digests
@@ -70,6 +71,7 @@ def prepare_job(
     """
     request = msgspec.structs.replace(request, recipe=with_absolute_paths(request.recipe))
     layout.check_supported(request.recipe.model)
+    check_hints(request.recipe)
     check_nets(request.recipe)
     check_loras(request.recipe)
     size_table(request.recipe)  # Reading a video takes long: a damaged table is found before.
