@@ -19,8 +19,8 @@ def control_net(unet=None, *, seed=5, zero=False, **config):
         zero: keep the zero convolutions of a new net.
         config: other values of its configuration.
     """
-    torch.manual_seed(seed)
     unet = unet or pipeline().unet
+    torch.manual_seed(seed)
     names = ("block_out_channels", "down_block_types", "layers_per_block", "cross_attention_dim")
     shape = {name: getattr(unet.config, name) for name in (*names, "norm_num_groups")}
     net = ControlNetModel(

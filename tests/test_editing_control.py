@@ -13,6 +13,7 @@ from ip2p_batch.editing.autotune import Autotuner
 from ip2p_batch.editing.control.batch import acts
 from ip2p_batch.editing.control.residuals import Residuals
 from ip2p_batch.editing.deepcache import DeepCacheUNet
+from ip2p_batch.editing.tile_options import MARGIN
 from ip2p_batch.editing.tuning_cache import TuningCache
 from ip2p_batch.errors import EditError
 from ip2p_batch.jobs.records import InferenceConfig
@@ -23,9 +24,11 @@ from .control_nets import adapter, control_net, hinted
 from .test_editing_deepcache import deeper_unet
 from .test_editing_deepcache import inputs as deepcache_inputs
 from .test_editing_float32_fallback import spoil_steps
+from .test_editing_tile_refinement import FROM_NOISE as TILES_FROM_NOISE
+from .test_editing_tile_refinement import cropped, one_tile
 from .tiny_pipelines import border_latents, context, frames, pipeline, recipe
 
-SCHEDULERS = ("euler-ancestral", "euler", "ddim", "dpm++")
+SCHEDULERS = ("euler-ancestral", "euler", "ddim", "dpm++", "lcm")
 
 
 def same(one, two):
@@ -259,6 +262,30 @@ def test_anchors_without_hints_are_refused():
     owner = control_nets.editor(control_net())
     with pytest.raises(EditError, match="Frame 0 has 0 hints"):
         owner.session(controlled({}, anchors=1), context(anchors=frames(1)))
+
+
+def test_the_tile_pass_has_the_hints_of_each_tile():
+    """One tile that shows a whole image: as an edit of the image with the tile's margin."""
+    owner = control_nets.editor(control_net())
+    source = replace(one_tile()[0], hints=hinted(frames(1))[0].hints)
+    padding = ((MARGIN, MARGIN), (MARGIN, MARGIN), (0, 0))
+    whole = replace(
+        one_tile()[1], hints=tuple(np.pad(h, padding, mode="symmetric") for h in source.hints)
+    )
+    session = owner.session(controlled({}))
+    refined = session.refine([(source, source)], TILES_FROM_NOISE)
+    assert same(refined, cropped(edited(owner, controlled({}), [whole])))
+    assert not session.warnings
+
+
+def test_control_nets_do_not_act_in_the_tile_pass_on_sources_without_hints():
+    owner = control_nets.editor(control_net())
+    source, _ = one_tile()
+    session = owner.session(controlled({}))
+    refined = session.refine([(source, source)], TILES_FROM_NOISE)
+    assert session.warnings == ["Control nets do not act in the tile pass."]
+    plain = owner.session(controlled()).refine([(source, source)], TILES_FROM_NOISE)
+    assert same(refined, plain)
 
 
 # -- feature caching, precision, compiling ----------------------------------------------------

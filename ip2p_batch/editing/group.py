@@ -64,7 +64,7 @@ class GroupEditor:
     """Edits groups of samples with weights of one precision.
 
     Attributes:
-        truncated: gets a line for each text that the model does not see in full.
+        warnings: gets lines for the user, each once.
         notes: gets a line for each frame that was recovered in float32.
         nets: the control nets of the recipe; None: it has none.
     """
@@ -76,7 +76,7 @@ class GroupEditor:
     borders: Borders
     references: ReferenceFrames
     checkpoint: Checkpoint
-    truncated: dict[str, None]
+    warnings: dict[str, None]
     notes: float32_fallback.Notes
     nets: SessionNets | None = None
 
@@ -197,21 +197,21 @@ class GroupEditor:
         """Embeddings of a control net's own text; notes if it is truncated."""
         embeds, truncated = self.prompt_encoder.encode(text)
         if truncated:
-            self.truncated[f"The caption of a control net {truncated}"] = None
+            self.warnings[f"The caption of a control net {truncated}"] = None
         return embeds
 
     def instruction(self, text: str) -> TextEmbeds:
         """Embeddings of an instruction; notes if it is truncated."""
         embeds, truncated = self.prompt_encoder.encode(text)
         if truncated:
-            self.truncated[f"The instruction {truncated}"] = None
+            self.warnings[f"The instruction {truncated}"] = None
         return embeds
 
     def negative_prompt(self, text: str) -> TextEmbeds:
         """Embeddings of a negative prompt; notes if it is truncated."""
         embeds, truncated = self.prompt_encoder.encode_negative(text)
         if truncated:
-            self.truncated[f"The negative prompt {truncated}"] = None
+            self.warnings[f"The negative prompt {truncated}"] = None
         return embeds
 
     def _encoded(self, samples: Sequence[Sample], size: int) -> list[Sample]:

@@ -98,7 +98,7 @@ class Pix2PixSession(EditSession, TileSession):
         self._start_step = recipe.carried_steps(backend.pipe.scheduler.config)
         self._memory_warnings: list[str] = []
         self._notes = float32_fallback.Notes()
-        self._truncated: dict[str, None] = {}  # lines on texts, each once
+        self._warnings: dict[str, None] = {}  # lines for the user, each once
         vae = backend.vae(tiny=recipe.tiny_vae)
         denoiser = _denoiser(backend, recipe, vae, compiled=inference_config.compiled)
         nets = _nets(backend, recipe, denoiser.num_steps, compiled=inference_config.compiled)
@@ -122,14 +122,14 @@ class Pix2PixSession(EditSession, TileSession):
             borders=self._borders,
             references=self._references,
             checkpoint=checkpoint,
-            truncated=self._truncated,
+            warnings=self._warnings,
             notes=self._notes,
             nets=nets,
         )
 
     @property
     def warnings(self) -> Sequence[str]:
-        return [*self._memory_warnings, *self._truncated]
+        return [*self._memory_warnings, *self._warnings]
 
     @property
     def notes(self) -> Mapping[int, str]:

@@ -14,7 +14,8 @@ pixel by pixel. The start keeps the tiles consistent with the whole; the source 
 
 Memory, in addition to the tiles of one call: a few fields of latents of the whole image in float32
 (each a twelfth of its uint8 pixels for Stable Diffusion, as much as these for the bundled model),
-and one row of decoded tiles. Anchors, the style reference and DeepCache act on the small edit only.
+and one row of decoded tiles. Anchors, the style reference and DeepCache act on the small edit only;
+so do control nets, unless the source has hints of its size.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ import torch
 
 from ..frame import Frame, Image
 from . import float32_fallback, noise, schedule
+from .control.batch import ControlBatch
 from .float32_fallback import Decoded
 from .group import GroupEditor, Sample, padded
 from .prompts import TextEmbeds
@@ -79,6 +81,7 @@ class TileRefiner:
         first = denoiser.num_steps - self.options.steps(denoiser.num_steps)
         image_latents = self._encode(sample.frame.image, grid, size).to(denoiser.unet.dtype)
         prompts = self._prompts(sample, size)
+        hints = self._hints(sample.frame)
         x = self._noisy_start(sample.seed, start, grid, size, first)
         generators = [noise.generator(sample.seed)]
         if draws:
@@ -88,7 +91,13 @@ class TileRefiner:
             timestep = denoiser.scheduler.timesteps[step]
             model_input = scheduler.scale_model_input(x, timestep).to(denoiser.unet.dtype)
             predict = partial(
-                self._predict, grid, model_input, image_latents, prompts=prompts, step=step
+                self._predict,
+                grid,
+                model_input,
+                image_latents,
+                prompts=prompts,
+                hints=hints,
+                step=step,
             )
             prediction = self._averaged(grid, size, predict)
             options = {"generator": generators} if draws else {}
@@ -103,6 +112,7 @@ class TileRefiner:
         tiles: Sequence[Tile],
         *,
         prompts: TextEmbeds,
+        hints: Sequence[Image],
         step: int,
     ) -> Tensor:
         """The UNet's prediction with guidance for a batch of tiles, float32."""
@@ -111,7 +121,34 @@ class TileRefiner:
             for field in (model_input, image_latents)
         )
         denoiser = self.group.denoiser
-        return denoiser.predict(shown, denoiser.conditions(sources), prompts, step)
+        control = self._control(hints, grid, tiles)
+        conditions = denoiser.conditions(sources)
+        return denoiser.predict(shown, conditions, prompts, step, control=control)
+
+    def _hints(self, frame: Frame) -> Sequence[Image]:
+        """The hints of a source at full size; none where it has none, or without control nets."""
+        nets = self.group.nets
+        if nets is None or not frame.hints:
+            if nets is not None:
+                self.group.warnings["Control nets do not act in the tile pass."] = None
+            return ()
+        nets.check(frame)
+        return frame.hints
+
+    def _control(
+        self, hints: Sequence[Image], grid: TileGrid, tiles: Sequence[Tile]
+    ) -> ControlBatch | None:
+        """The control nets on a batch of tiles.
+
+        Embedded hints are not kept between steps: those of all tiles of a large image would take
+        much memory, and to embed them takes a twentieth of a net's time.
+        """
+        if self.group.nets is None or not hints:
+            return None
+        pixels = grid.scaled(self.group.vae.factor)
+        in_pixels = dict(zip(grid.tiles, pixels.tiles, strict=True))
+        cut = [[cut_image(hint, pixels, in_pixels[t]) for t in tiles] for hint in hints]
+        return self.group.nets.batch_of_hints(cut, self.group.caption)
 
     def _noisy_start(
         self, seed: int, start: Image, grid: TileGrid, size: int, first: int
