@@ -14,6 +14,8 @@ Image = npt.NDArray[np.uint8]
 FullImage = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
 #: Opacity, shape ``(height, width)``: uint8 up to 255, or uint16 up to 65535.
 Alpha = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
+#: What may change, shape ``(height, width)``: 255 where all may, 0 where nothing may.
+Mask = npt.NDArray[np.uint8]
 #: Presentation times of all frames of a video, in its time base, shape ``(frames,)``, sorted.
 FrameTable = npt.NDArray[np.int64]
 
@@ -48,10 +50,14 @@ class Frame(FullFrame):
         image: pixels, see :data:`Image`.
         hints: what the control nets see of this frame, one for each net of the recipe; uint8 RGB of
             the shape of ``image``. Empty without control.
-        mask: what may change, shape ``(height, width)``, uint8, 255 where all may; None: everything
-            may.
+        mask: what may change; None: everything may.
     """
 
     image: Image
     hints: tuple[Image, ...] = field(default=(), kw_only=True)
-    mask: npt.NDArray[np.uint8] | None = field(default=None, kw_only=True)
+    mask: Mask | None = field(default=None, kw_only=True)
+
+    @property
+    def is_protected(self) -> bool:
+        """Whether its mask lets nothing change, so that it is not edited."""
+        return self.mask is not None and not self.mask.any()

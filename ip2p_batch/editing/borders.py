@@ -11,6 +11,7 @@ import torch
 from ..frame import Frame
 from . import carryover, schedule
 from .editor import ContextFrame
+from .mask_blend import KeptSource
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -71,16 +72,19 @@ class Borders:
         hidden = frame.blend.hidden if isinstance(frame, LocatedFrame) else 0.0
         return hidden > carryover.NEGLIGIBLE_HIDDEN
 
-    def start(self, frame: Frame, x0_estimate: torch.Tensor | None) -> torch.Tensor:
+    def start(
+        self, frame: Frame, x0_estimate: torch.Tensor | None, kept: KeptSource | None = None
+    ) -> torch.Tensor:
         """The noisy latents from which a located frame starts, ``(channels, height, width)``.
 
         Args:
             x0_estimate: the frame's own x0, for what both borders hide.
+            kept: what the frame's mask keeps; on the CPU.
         """
         assert isinstance(frame, LocatedFrame)
         scale = schedule.signal_and_noise_scale(self._scheduler, self._step)
         left, right = (border.latents for border in self._around(frame.index))
-        return carryover.matched_state(frame.blend, left, right, scale, x0_estimate)
+        return carryover.matched_state(frame.blend, left, right, scale, x0_estimate, kept)
 
     def _around(self, index: int) -> tuple[carryover.Border, carryover.Border]:
         """The two borders around a frame; a border itself belongs to the span that it begins."""

@@ -27,14 +27,17 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import cv2
+import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load as tensors_from_bytes
 from safetensors.torch import save as tensors_to_bytes
 
 from ..errors import EditError
-from ..frame import Frame, Image
-from ..temporal.flow import Motion, backward_flow
+from ..frame import Frame, Image, Mask
+from ..temporal.flow import Motion, Selection, backward_flow, followed_mask
+from .mask_blend import KeptSource
 from .warp import warp
 
 Tensor = torch.Tensor
@@ -47,6 +50,8 @@ NEGLIGIBLE_HIDDEN = 0.01
 #: model's prediction is within 1 to 5 dB of the finished edit, before it within 2 to 15.
 X0_ESTIMATE_STEPS = 0.1
 
+#: A border's mask shows an edit from this level on: the soft edge is protected by the frame's own.
+_EDITED = 32
 #: Key of the safetensors metadata.
 _METADATA = "border"
 _HINT = "Run `ip2p-batch resume` to compute them again."
@@ -90,11 +95,12 @@ class BorderLatents:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Border:
-    """A border frame (its resized source) and its latents."""
+    """A border frame (its resized source and its mask) and its latents."""
 
     index: int
     image: Image
     latents: BorderLatents
+    mask: Mask | None = None
 
 
 def to_bytes(frame: Frame, step: int, latents: BorderLatents) -> bytes:
@@ -131,7 +137,7 @@ def from_bytes(frame: Frame, step: int, data: bytes) -> Border:
         raise EditError(f"{whose} are those of {facts}, not of {expected}.", hint=_HINT)
     if not latents.finite:
         raise EditError(f"{whose} are not finite.", hint=_HINT)
-    return Border(frame.index, frame.image, latents)
+    return Border(frame.index, frame.image, latents, frame.mask)
 
 
 def _read_facts(data: bytes) -> dict[str, str]:
@@ -162,11 +168,13 @@ class BorderBlend:
         position: 0 at the left border, 1 at the right one.
         motions: to the left and to the right border; None at a border itself.
         ends: frame numbers of the two borders.
+        changes: where the frame may change, of the shape of the motions; None: everywhere.
     """
 
     position: float
     motions: tuple[Motion, Motion] | None
     ends: tuple[int, int]
+    changes: Selection | None = None
 
     def blend(self, left: Tensor, right: Tensor) -> tuple[Tensor, Tensor]:
         """Warp both borders' latents to this frame and mix them by distance and visibility.
@@ -193,11 +201,13 @@ class BorderBlend:
 
     @property
     def hidden(self) -> float:
-        """Share of the frame that neither border shows, 0 to 1."""
+        """Share of what may change that neither border shows, 0 to 1."""
         if self.motions is None:
             return 0.0
         left, right = (motion.occluded for motion in self.motions)
-        return float((left & right).mean())
+        if self.changes is None:
+            return float((left & right).mean())
+        return float((left & right & self.changes).sum() / max(1, self.changes.sum()))
 
 
 def locate(frame: Frame, left: Border, right: Border) -> BorderBlend:
@@ -216,7 +226,30 @@ def locate(frame: Frame, left: Border, right: Border) -> BorderBlend:
         return BorderBlend(float(frame.index != left.index), None, ends)
     position = (frame.index - left.index) / (right.index - left.index)
     flows = [backward_flow(frame.image, border.image) for border in (left, right)]
-    return BorderBlend(position, (flows[0], flows[1]), ends)
+    changes = None
+    if frame.mask is not None:
+        changes = _at_size(frame.mask, flows[0]) > 0
+        flows = [
+            _edited_only(motion, changes, border.mask)
+            for motion, border in zip(flows, (left, right), strict=True)
+        ]
+    return BorderBlend(position, (flows[0], flows[1]), ends, changes)
+
+
+def _edited_only(motion: Motion, changes: Selection, mask: Mask | None) -> Motion:
+    """The motion to a border, which hides also what it did not edit but the frame may change."""
+    if mask is None:
+        return motion
+    edited = followed_mask(_at_size(mask, motion), motion.flow) >= _EDITED
+    return Motion(motion.flow, motion.occluded | (changes & ~edited))
+
+
+def _at_size(mask: Mask, motion: Motion) -> Mask:
+    """A mask at the size of a motion."""
+    height, width = motion.occluded.shape
+    if mask.shape == (height, width):
+        return mask
+    return np.asarray(cv2.resize(mask, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
 
 
 def matched_state(
@@ -225,19 +258,22 @@ def matched_state(
     right: BorderLatents,
     scale: tuple[float, float],
     x0_estimate: Tensor | None = None,
+    kept: KeptSource | None = None,
 ) -> Tensor:
     """The noisy latents x from which a frame starts, shape ``(channels, height, width)``.
 
     Args:
         scale: ``(a, s)`` of the step, see :func:`schedule.signal_and_noise_scale`.
         x0_estimate: the frame's own x0, for what both borders hide.
+        kept: what the frame's mask keeps, so that no edit outlives the border's mask.
     """
     if blend.motions is None:
         return (right if blend.position else left).x
     x0, hidden = blend.blend(left.pred_original_sample, right.pred_original_sample)
     a, s = scale
     noise = blended_noise(left.noise(scale), right.noise(scale), blend.position)
-    return a * _fill_hidden(x0, hidden, x0_estimate) + s * noise
+    x0 = _fill_hidden(x0, hidden, x0_estimate)
+    return a * (x0 if kept is None else kept.blend(x0)) + s * noise
 
 
 def _fill_hidden(x0: Tensor, hidden: Tensor, x0_estimate: Tensor | None) -> Tensor:

@@ -14,6 +14,7 @@ from .attention import AnchorKVCache
 from .control.batch import ControlBatch
 from .control.residuals import NOTHING, Residuals
 from .deepcache import DeepCacheRun, DeepCacheUNet
+from .mask_blend import KeptSource, MaskBlend
 from .prompts import TextEmbeds, UNetTexts
 
 Tensor = torch.Tensor
@@ -130,6 +131,7 @@ class DenoisingBatch:
         start: noisy latents at ``step``; None: noise from the seeds.
         full_unet: run the whole UNet in every step, also with DeepCache.
         control: the control nets on these frames.
+        kept: what masks keep, one for each frame; empty: no frame has a mask.
     """
 
     def __init__(
@@ -143,9 +145,11 @@ class DenoisingBatch:
         *,
         full_unet: bool = False,
         control: ControlBatch | None = None,
+        kept: Sequence[KeptSource | None] = (),
     ) -> None:
         self._denoiser = denoiser
         self._control = control
+        self._masks = MaskBlend(kept)
         self._deepcache = None
         if denoiser.deepcache is not None and not full_unet:
             self._deepcache = DeepCacheRun(denoiser.deepcache, denoiser.deepcache_interval)
@@ -182,18 +186,23 @@ class DenoisingBatch:
 
     def pred_original_sample(self) -> Tensor:
         """The model's x0 for the current ``x``; changes nothing."""
-        scale = schedule.signal_and_noise_scale(self.scheduler, self.step)
-        prediction_type = self.scheduler.config.prediction_type
         prediction = self._guided_prediction()
-        return schedule.pred_original_sample(self.x, prediction, scale, prediction_type)
+        return schedule.pred_original_sample(self.x, prediction, *self._scale_and_type)
 
     def _guided_prediction(self) -> Tensor:
-        """The UNet's prediction at ``x`` with guidance, float32."""
+        """The UNet's prediction at ``x`` with guidance and masks, float32."""
         timestep = self.scheduler.timesteps[self.step]
         x = self.scheduler.scale_model_input(self.x, timestep).to(self._denoiser.unet.dtype)
-        return self._denoiser.predict(
+        prediction = self._denoiser.predict(
             x, self._conditions, self._prompt_embeds, self.step, self._deepcache, self._control
         )
+        return self._masks.prediction(self.x, prediction, *self._scale_and_type)
+
+    @property
+    def _scale_and_type(self) -> tuple[tuple[float, float], str]:
+        """``(a, s)`` of the current step, and what the model predicts."""
+        scale = schedule.signal_and_noise_scale(self.scheduler, self.step)
+        return scale, self.scheduler.config.prediction_type
 
 
 @dataclass(slots=True, eq=False)

@@ -21,6 +21,7 @@ from .carryover import BorderLatents
 from .control.batch import ControlBatch, SessionNets
 from .denoising import Anchors, Denoiser, DenoisingBatch, denoise, run_in_lockstep
 from .editor import Checkpoint, Overrides
+from .mask_blend import KeptSource, latent_mask
 from .prompts import PromptEncoder, TextEmbeds
 from .references import ReferenceFrames
 from .vae import VaeCodec
@@ -118,7 +119,9 @@ class GroupEditor:
             zip(hidden, self._x0_estimates([samples[n] for n in hidden], size), strict=True)
         )
         return [
-            sample._replace(start=self.borders.start(sample.frame, estimates.get(n)))
+            sample._replace(
+                start=self.borders.start(sample.frame, estimates.get(n), self._kept_on_cpu(sample))
+            )
             if sample.step
             else sample
             for n, sample in enumerate(samples)
@@ -175,16 +178,18 @@ class GroupEditor:
         ]
         encoded = [s.image_latents for s in samples if s.image_latents is not None]
         all_encoded = len(encoded) == len(samples)
+        latents = torch.stack(encoded) if all_encoded else self._encode([s.frame for s in samples])
         starts = [s.start for s in samples if s.start is not None]
         return DenoisingBatch(
             self.denoiser,
-            torch.stack(encoded) if all_encoded else self._encode([s.frame for s in samples]),
+            latents,
             TextEmbeds.cat(prompts),
             [s.seed for s in samples],
             samples[0].step,
             torch.stack(starts) if starts else None,
             full_unet=full_unet,
             control=self._control([s.frame for s in samples]),
+            kept=[self._kept(s.frame, own) for s, own in zip(samples, latents, strict=True)],
         )
 
     def _control(self, frames: Sequence[Frame]) -> ControlBatch | None:
@@ -199,6 +204,21 @@ class GroupEditor:
         if truncated:
             self.warnings[f"The caption of a control net {truncated}"] = None
         return embeds
+
+
+    def _kept(self, frame: Frame, image_latents: torch.Tensor) -> KeptSource | None:
+        """What the frame's mask keeps of its source; None without a mask."""
+        if frame.mask is None:
+            return None
+        mask = latent_mask(frame.mask, self.vae.factor)
+        kept = KeptSource(mask, image_latents.float() * self.vae.scaling_factor)
+        return kept.to(image_latents.device)
+
+    def _kept_on_cpu(self, sample: Sample) -> KeptSource | None:
+        """As :meth:`_kept`, for a sample with image latents; on the CPU, as borders are."""
+        assert sample.image_latents is not None
+        kept = self._kept(sample.frame, sample.image_latents)
+        return None if kept is None else kept.to("cpu")
 
     def instruction(self, text: str) -> TextEmbeds:
         """Embeddings of an instruction; notes if it is truncated."""

@@ -150,3 +150,32 @@ def pred_original_sample(
     if prediction_type == "sample":
         return prediction
     raise ValueError(f"unknown prediction type {prediction_type!r}")
+
+
+def prediction_of(
+    x: torch.Tensor, x0: torch.Tensor, scale: tuple[float, float], prediction_type: str
+) -> torch.Tensor:
+    """The prediction that makes a scheduler continue from ``x`` to ``x0``.
+
+    The inverse of :func:`pred_original_sample`; with x', a' and s' as there::
+
+        epsilon:       prediction = (x' - a' x0) / s'
+        v_prediction:  prediction = (a' x' - x0) / s'
+        sample:        prediction = x0
+
+    Args:
+        scale: ``(a, s)``, see :func:`signal_and_noise_scale`.
+
+    Raises:
+        ValueError: the prediction type is not known.
+    """
+    a, s = scale
+    r = math.sqrt(a * a + s * s)
+    x, a, s = x / r, a / r, s / r
+    if prediction_type == "epsilon":
+        return (x - a * x0) / s
+    if prediction_type == "v_prediction":
+        return (a * x - x0) / s
+    if prediction_type == "sample":
+        return x0
+    raise ValueError(f"unknown prediction type {prediction_type!r}")

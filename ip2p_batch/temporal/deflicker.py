@@ -7,6 +7,8 @@ flash, a fade or a lamp in the scene remains::
 
     gain_t = (sum_s w_s l_s / sum_s w_s) / l_t,   w_s = exp(-(s_s - s_t)^2 / (2 sigma^2)),  w_t = 1
 
+With masks, both lumas are means over what may change, and protected frames do not count.
+
 It does not treat flicker of parts of an image, or of colour.
 """
 
@@ -16,7 +18,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ..frame import Image
+from ..frame import Image, Mask
 from .pipeline import Pair
 
 #: Standard deviation of the weight over the difference of the sources' mean luma, in grey levels.
@@ -42,17 +44,24 @@ class Deflicker:
         return self._radius
 
     def apply(self, middle: Pair, around: Sequence[Pair]) -> Image:
-        pairs = (middle, *around)
+        if middle.source.is_protected:
+            return middle.edited.image
+        pairs = [pair for pair in (middle, *around) if not pair.source.is_protected]
+        masks = [pair.source.mask for pair in pairs]
         factor = gain(
-            [luma(pair.source.image) for pair in pairs], [luma(pair.edited.image) for pair in pairs]
+            [luma(pair.source.image, own) for pair, own in zip(pairs, masks, strict=True)],
+            [luma(pair.edited.image, own) for pair, own in zip(pairs, masks, strict=True)],
         )
         image = np.rint(middle.edited.image * np.float32(factor))
         return np.asarray(np.clip(image, 0, 255), dtype=np.uint8)
 
 
-def luma(image: Image) -> float:
-    """Mean brightness of a uint8 RGB image, 0 to 255."""
-    return float(image.reshape(-1, 3).mean(axis=0) @ _LUMA)
+def luma(image: Image, mask: Mask | None = None) -> float:
+    """Mean brightness of a uint8 RGB image, 0 to 255, weighted by the mask if there is one."""
+    if mask is None:
+        return float(image.reshape(-1, 3).mean(axis=0) @ _LUMA)
+    weights = mask.reshape(-1).astype(np.float64)
+    return float(weights @ image.reshape(-1, 3) / weights.sum() @ _LUMA)
 
 
 def gain(sources: Sequence[float], edited: Sequence[float]) -> float:

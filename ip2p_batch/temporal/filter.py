@@ -8,7 +8,8 @@ flow do not show::
     out(p) = sum_s w_s(p) O_s(p + f_s(p)) / sum_s w_s(p),    w_t = 1,
     w_s = visible_s(p) exp(-|S_s(p + f_s(p)) - S_t(p)|^2 / (2 sigma^2)),   s = t - r .. t + r
 
-The neighbours are within r frames, where flow is most accurate, and nothing drifts.
+The neighbours are within r frames, where flow is most accurate, and nothing drifts. With masks, a
+neighbour counts only as far as it could change what the frame may change.
 """
 
 from __future__ import annotations
@@ -21,7 +22,14 @@ import numpy as np
 
 from ..frame import Frame, Image
 from ..threads import CpuPool
-from .flow import Motion, backward_flow, bidirectional_flow, remap, target_coordinates
+from .flow import (
+    Motion,
+    backward_flow,
+    bidirectional_flow,
+    followed_mask,
+    remap,
+    target_coordinates,
+)
 from .pipeline import Pair
 
 #: Standard deviation of the weight over the source's difference along the motion, in grey levels.
@@ -38,6 +46,10 @@ class Aligned(NamedTuple):
 
     weighted: np.ndarray
     weight: np.ndarray
+
+    def scaled(self, factor: np.ndarray) -> Aligned:
+        """With its weight times ``factor``, 0 to 1, float32, shape ``(height, width)``."""
+        return Aligned(_times(self.weighted, factor), self.weight * factor)
 
 
 class Motions:
@@ -81,8 +93,12 @@ class TemporalFilter:
 
         def aligned(pair: Pair) -> Aligned:
             motion = self._motions.between(middle.source, pair.source)
-            return align(source, pair.source.image, pair.edited.image, motion)
+            found = align(source, pair.source.image, pair.edited.image, motion)
+            covers = _coverage(middle.source, pair.source, motion)
+            return found if covers is None else found.scaled(covers)
 
+        if middle.source.is_protected:
+            return middle.edited.image
         return average(middle.edited.image, self._cpu_pool.map(aligned, around))
 
 
@@ -100,6 +116,16 @@ def align(
     weight = _weight(source, remap(neighbour_source, coordinates), motion)
     picture = remap(neighbour_edited, coordinates)
     return Aligned(_times(picture, weight), weight)
+
+
+def _coverage(frame: Frame, neighbour: Frame, motion: Motion) -> np.ndarray | None:
+    """How much of what a frame may change its neighbour may change, too; None: all of it."""
+    if neighbour.mask is None:
+        return None
+    height, width = neighbour.mask.shape
+    own = np.full((height, width), 255, np.uint8) if frame.mask is None else frame.mask
+    missing = cv2.subtract(own, followed_mask(neighbour.mask, motion.flow))  # at least 0
+    return np.asarray(1 - missing / np.float32(255), np.float32)
 
 
 def average(edited: Image, neighbours: Iterable[Aligned]) -> Image:

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from ..frame import Image
+from ..frame import Image, Mask
 
 #: For editing, flow is computed at this longest side in pixels; latents are smaller.
 LONGEST_SIDE = 256
@@ -20,7 +20,7 @@ SHORTEST_SIDE = 64
 _MAX_DIFFERENCE = 24
 
 Flow = npt.NDArray[np.float32]
-Mask = npt.NDArray[np.bool_]
+Selection = npt.NDArray[np.bool_]
 
 
 class Motion(NamedTuple):
@@ -33,7 +33,7 @@ class Motion(NamedTuple):
     """
 
     flow: Flow
-    occluded: Mask
+    occluded: Selection
 
 
 def backward_flow(target: Image, reference: Image) -> Motion:
@@ -98,7 +98,7 @@ def measured_flow(target: Image, reference: Image) -> Motion:
     return Motion(_relative(forward), inconsistent(forward, backward))
 
 
-def inconsistent(forward: Flow, backward: Flow) -> Mask:
+def inconsistent(forward: Flow, backward: Flow) -> Selection:
     """Where two flows in opposite directions, in pixels, do not cancel out.
 
     ``|f + b|^2 > 0.01 (|f|^2 + |b|^2) + 0.5``, with b at the end of f (Sundaram, Brox, Keutzer,
@@ -114,7 +114,7 @@ def inconsistent(forward: Flow, backward: Flow) -> Mask:
     error = _squared_length(forward + returned)
     length = _squared_length(returned)
     bound = 0.01 * (_squared_length(forward) + length) + 0.5
-    mask: Mask = (error > bound) | (length > 5e3**2)
+    mask: Selection = (error > bound) | (length > 5e3**2)
     return mask
 
 
@@ -131,6 +131,12 @@ def warp_image(reference: Image, flow: Flow) -> npt.NDArray[np.float32]:
     height, width = reference.shape[:2]
     coordinates = target_coordinates(flow, (width, height))
     return np.asarray(remap(reference.astype(np.float32), coordinates), dtype=np.float32)
+
+
+def followed_mask(mask: Mask, flow: Flow) -> Mask:
+    """A mask of the reference, warped to the target: ``mask(p + flow(p))``, bilinear."""
+    height, width = mask.shape
+    return np.asarray(remap(mask, target_coordinates(flow, (width, height))), np.uint8)
 
 
 def target_coordinates(flow: Flow, size: tuple[int, int]) -> Flow:

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from ..frame import Image
+from ..frame import Image, Mask
 from . import kernels, tone_curve
 from .kernels import Floats
 from .residual import gated
@@ -35,6 +35,8 @@ _BLUR = 0.7
 _LOCAL_RIDGE = 1e-3
 #: Radius of the local fit's window, as a part of the longest side.
 _WINDOW = 1 / 16
+#: A window with less weight than this share has none.
+_NO_WEIGHT = 1e-5
 #: Coefficients of the local fit are kept for every window/4-th pixel: they are averages over it.
 _GRID_STEPS = 4
 
@@ -62,12 +64,14 @@ class EditModel:
     residual: Floats | None
 
 
-def fit(source: Image, edited: Image) -> EditModel:
+def fit(source: Image, edited: Image, mask: Mask | None = None) -> EditModel:
     """Fit the model.
 
     Args:
         source, edited: the image before and after the edit, uint8 RGB of one shape, without
             padding.
+        mask: what the edit may change, of that shape; what it protects has no influence, and the
+            model continues there what it found around it. None: all may.
 
     Raises:
         ValueError: the shapes differ.
@@ -76,12 +80,24 @@ def fit(source: Image, edited: Image) -> EditModel:
         raise ValueError(f"images of two shapes, {source.shape} and {edited.shape}")
     inputs, change = regressors(source), planar(edited) - planar(source)
     smooth, smooth_change = smoothed(inputs), smoothed(change)
-    found = global_fit(smooth, smooth_change)
+    found = global_fit(*_changed(smooth, smooth_change, mask))
     left = smooth_change - found.predict(smooth)
-    matrix, shift = local_part(smooth[:3], left)
+    weights = None if mask is None else np.asarray(mask / np.float32(255), np.float32)
+    matrix, shift = local_part(smooth[:3], left, weights)
     explained = found.predict(inputs)
     explained += np.einsum("oihw,ihw->ohw", matrix, inputs[:3]) + shift
-    return assembled(found, matrix, shift, gated(change - explained))
+    unexplained = change - explained
+    return assembled(
+        found, matrix, shift, gated(unexplained if weights is None else unexplained * weights)
+    )
+
+
+def _changed(regressors: Floats, change: Floats, mask: Mask | None) -> tuple[Floats, Floats]:
+    """Both planes, as one column of the pixels that may change mostly; all without a mask."""
+    if mask is None or not mask.any():
+        return regressors, change
+    chosen = mask >= min(128, int(mask.max()))
+    return regressors[:, chosen][..., None], change[:, chosen][..., None]
 
 
 def assembled(
@@ -110,16 +126,20 @@ def assembled(
     )
 
 
-def local_part(colours: Floats, left: Floats) -> tuple[Floats, Floats]:
+def local_part(
+    colours: Floats, left: Floats, weights: Floats | None = None
+) -> tuple[Floats, Floats]:
     """Step 2: :func:`local_fit` of what the first step leaves, both ``(3, h, w)``."""
-    return local_fit(colours, left, _radius(*left.shape[1:]), _LOCAL_RIDGE)
+    return local_fit(colours, left, _radius(*left.shape[1:]), _LOCAL_RIDGE, weights)
 
 
 def _radius(height: int, width: int) -> int:
     return max(2, round(max(height, width) * _WINDOW))
 
 
-def local_fit(guide: Floats, target: Floats, radius: int, ridge: float) -> tuple[Floats, Floats]:
+def local_fit(
+    guide: Floats, target: Floats, radius: int, ridge: float, weights: Floats | None = None
+) -> tuple[Floats, Floats]:
     """The guided filter's coefficients: ``target ~ A guide + b`` in a window around each pixel.
 
     ``A = C (S + ridge I)^-1`` with the window's covariance S of the guide and C of target and
@@ -128,16 +148,19 @@ def local_fit(guide: Floats, target: Floats, radius: int, ridge: float) -> tuple
     Args:
         guide, target: shape ``(3, h, w)``.
         radius: of the square window, in pixels.
+        weights: of the pixels in all means, 0 to 1, shape ``(h, w)``; None: all count alike. Where
+            a window has no weight, A and b are 0.
 
     Returns:
         A, shape ``(3, 3, h, w)``: output, input; and b, shape ``(3, h, w)``.
     """
 
-    def mean(plane: Floats) -> Floats:
+    def average(plane: Floats) -> Floats:
         side = 2 * radius + 1
         blurred = cv2.boxFilter(plane, cv2.CV_32F, (side, side), borderType=_MIRROR)
         return np.asarray(blurred, dtype=np.float32)
 
+    mean = average if weights is None else _weighted(average, weights)
     guide_mean, target_mean = _each(mean, guide), _each(mean, target)
     own = [[mean(guide[i] * guide[j]) - guide_mean[i] * guide_mean[j] for j in range(i + 1)]
            for i in range(3)]  # fmt: skip
@@ -155,6 +178,18 @@ def local_fit(guide: Floats, target: Floats, radius: int, ridge: float) -> tuple
         shift[output] = mean(target_mean[output] - (row * guide_mean).sum(axis=0))
         matrix[output] = _each(mean, row)
     return matrix, shift
+
+
+def _weighted(average: kernels.PlaneFilter, weights: Floats) -> kernels.PlaneFilter:
+    """The average of planes with weights: ``average(w plane) / average(w)``; 0 without weight."""
+    # A running sum leaves rounding errors where all weights are 0.
+    total = average(weights)
+    safe = np.where(total > _NO_WEIGHT, total, np.float32(np.inf))
+
+    def mean(plane: Floats) -> Floats:
+        return np.asarray(average(plane * weights) / safe, dtype=np.float32)
+
+    return mean
 
 
 def _symmetric_inverse(
