@@ -125,8 +125,9 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     mask: Annotated[
         str | None,
         Meta(
-            description="What may change. An image, folder or video with white where it may;"
-            " `alpha`, `luma` or `chroma:COLOR`, made from the source itself."
+            description="What may change; the rest keeps the source's pixels. An image, folder or"
+            " video that is white where it may; or `alpha`, `luma:LOW-HIGH` or `chroma:COLOR`, made"
+            " from the source itself."
         ),
     ] = None
     mask_invert: Annotated[bool, Meta(description="Exchange what may change and what stays.")] = (
@@ -141,14 +142,13 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         ),
     ] = 0
     mask_feather: Annotated[
-        int,
+        Annotated[int, Meta(ge=0, le=1024)] | Literal["auto"],
         Meta(
-            ge=0,
-            le=1024,
             description="Width of the mask's soft edge, in pixels of the source; it lies inside"
-            " of what may change.",
+            " of what may change. `auto` is 8, and 0 for `alpha` and `chroma`, which have soft"
+            " edges of their own."
         ),
-    ] = 8
+    ] = "auto"
     # transfer/, execution/full_size.py
     detail: Annotated[
         Detail,
@@ -300,6 +300,12 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
             raise RecipeError(
                 "deepcache_interval above 1 does not work with compile = on.",
                 hint="Leave out --deepcache-interval or --compile on.",
+            )
+        shaped = self.mask_invert or self.mask_grow or self.mask_feather != "auto"
+        if self.mask is None and shaped:
+            raise RecipeError(
+                "mask_invert, mask_grow and mask_feather shape a mask, and there is none.",
+                hint="Name one with --mask.",
             )
         for name in FIELDS:
             _check_text(name, getattr(self, name))

@@ -205,7 +205,6 @@ class GroupEditor:
             self.warnings[f"The caption of a control net {truncated}"] = None
         return embeds
 
-
     def _kept(self, frame: Frame, image_latents: torch.Tensor) -> KeptSource | None:
         """What the frame's mask keeps of its source; None without a mask."""
         if frame.mask is None:

@@ -7,6 +7,7 @@ pixel by pixel. The start keeps the tiles consistent with the whole; the source 
 
 * One scheduler step takes the averaged prediction of all tiles, so that samplers with a history and
   ancestral noise work as for a whole image.
+* A mask keeps the source in the whole field, as in a whole image (:mod:`.mask_blend`).
 * Noise is drawn as for every frame (:mod:`.noise`), in one field of the size of the whole image's
   latents: it does not depend on the tiles, and all frames of a shot share it.
 * Source and start are encoded, and the result is decoded, in the same tiles with the same weights.
@@ -28,14 +29,15 @@ from functools import partial
 import numpy as np
 import torch
 
-from ..frame import Frame, Image
+from ..frame import Frame, Image, Mask
 from . import float32_fallback, noise, schedule
 from .control.batch import ControlBatch
 from .float32_fallback import Decoded
 from .group import GroupEditor, Sample, padded
+from .mask_blend import KeptSource, MaskBlend, latent_mask
 from .prompts import TextEmbeds
 from .tile_options import MARGIN, TileOptions
-from .tiles import Tile, TileGrid, add_tile, cut_image
+from .tiles import Tile, TileGrid, add_tile, cut_image, mirrored
 from .vae import not_finite, to_pixels
 
 Tensor = torch.Tensor
@@ -83,6 +85,7 @@ class TileRefiner:
         prompts = self._prompts(sample, size)
         hints = self._hints(sample.frame)
         x = self._noisy_start(sample.seed, start, grid, size, first)
+        masks = MaskBlend([self._kept(sample.frame.mask, image_latents[0], grid)])
         generators = [noise.generator(sample.seed)]
         if draws:
             noise.skip(generators, _shape(x), first)
@@ -99,10 +102,29 @@ class TileRefiner:
                 hints=hints,
                 step=step,
             )
-            prediction = self._averaged(grid, size, predict)
+            scale = schedule.signal_and_noise_scale(scheduler, step)
+            prediction = masks.prediction(
+                x,
+                self._averaged(grid, size, predict),
+                scale,
+                scheduler.config.prediction_type,
+            )
             options = {"generator": generators} if draws else {}
             x = scheduler.step(prediction, timestep, x, return_dict=False, **options)[0]
         return x
+
+    def _kept(self, mask: Mask | None, image_latents: Tensor, grid: TileGrid) -> KeptSource | None:
+        """What the mask of a whole image keeps; None without a mask."""
+        if mask is None:
+            return None
+        vae, pixels = self.group.vae, grid.scaled(self.group.vae.factor)
+        rows, columns = (
+            mirrored(length, covered)
+            for length, covered in zip(mask.shape, (pixels.height, pixels.width), strict=True)
+        )
+        wide = mask[rows[:, None], columns]
+        kept = KeptSource(latent_mask(wide, vae.factor), image_latents.float() * vae.scaling_factor)
+        return kept.to(vae.device)
 
     def _predict(
         self,

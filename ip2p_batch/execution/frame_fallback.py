@@ -39,14 +39,17 @@ class FrameFallback:
             NotFinite: too many frames at the start of the chunk have no image.
             EditError: as :meth:`EditSession.edit`.
         """
+        may_change = [frame for frame in batch if not frame.is_protected]
         try:
-            edited = {frame.index: frame for frame in self._session.edit(batch)}
+            made = self._session.edit(may_change) if may_change else []
         except NotFinite as error:
             self._error = error
-            edited = {frame.index: frame for frame in error.edited}
+            made = list(error.edited)
+        edited = {frame.index: frame for frame in made}
+        edited |= {f.index: f.with_image(f.image) for f in batch if f.is_protected}
         pairs: list[Pair] = []
         # A prepared frame carries its optical flow, which nothing needs after the edit.
-        for source in (frame.with_image(frame.image) for frame in batch):
+        for source in (_moved(frame, frame) for frame in batch):
             result = edited.get(source.index)
             if result is None:
                 self.notes[source.index] = "gave no finite image; a neighbour replaces it"
@@ -56,7 +59,11 @@ class FrameFallback:
             if self._last is not None:
                 # With the neighbour's source, since the full-size result follows from what the
                 # edit changed in it.
-                pairs += [_moved(self._last, gap) for gap in self._waiting]
+                source_before, edited_before = self._last
+                pairs += [
+                    (_moved(source_before, gap), _moved(edited_before, gap))
+                    for gap in self._waiting
+                ]
                 self._waiting.clear()
             if result is not None:
                 pairs.append((source, result))
@@ -74,10 +81,9 @@ class FrameFallback:
             raise self._error
 
 
-def _moved(pair: Pair, place: Frame) -> Pair:
-    """The images of a pair in the place of another frame."""
-    source, edited = pair
-    return place.with_image(source.image), place.with_image(edited.image)
+def _moved(frame: Frame, place: Frame) -> Frame:
+    """The image and mask of a frame, without more, in the place of another frame."""
+    return Frame(place.index, place.pts, frame.image, mask=frame.mask)
 
 
 def note_lines(notes: Mapping[int, str], numbers: Iterable[int], noun: str = "Frame") -> list[str]:

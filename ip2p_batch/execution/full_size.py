@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..frame import Alpha, FullImage, Image
+from ..frame import Alpha, FullImage, Image, Mask
+from ..masks.shape import reduced
 from ..media.alpha import partly_visible
 from ..media.depth import Samples16, to_8_bits, to_16_bits
 from ..media.hdr.tone import ToneMap
@@ -37,7 +38,12 @@ def needs_source(recipe: Recipe, resize: Resize, *, deep: bool, transparent: boo
 
 
 def at_full_size(
-    resize: Resize, source: Image, edited: Image, full: FullImage, alpha: Alpha | None = None
+    resize: Resize,
+    source: Image,
+    edited: Image,
+    full: FullImage,
+    alpha: Alpha | None = None,
+    mask: Mask | None = None,
 ) -> FullImage:
     """The result of an edit that :func:`needs_source`.
 
@@ -45,23 +51,32 @@ def at_full_size(
         source, edited, full: as for :func:`transferred`.
         alpha: opacity of ``full``, if it has transparency. Where it is partial, the model has seen
             a mix with the surroundings, so the edit is transferred to the own colours there.
+        mask: what the edit may change, at full size; what it protects is not pasted here.
 
     Returns:
         as :func:`transferred`.
     """
     if resize.enlarges:
-        return transferred(resize, source, edited, full)
+        return transferred(resize, source, edited, full, mask)
     if full.dtype == np.uint8:
         result: FullImage = resize.restore(edited)
     else:
-        result = deepened(resize, source, edited, to_16_bits(full))
+        result = deepened(resize, source, edited, to_16_bits(full), mask)
     if alpha is None or not (partial := partly_visible(alpha)).any():
         return result
-    return np.where(partial[..., None], transferred(resize, source, edited, full), result)
+    own = transferred(resize, source, edited, full, mask)
+    return np.where(partial[..., None], own, result)
 
 
 def hdr_at_full_size(
-    resize: Resize, source: Image, edited: Image, full: Samples16, mapping: ToneMap, *, detail: bool
+    resize: Resize,
+    source: Image,
+    edited: Image,
+    full: Samples16,
+    mapping: ToneMap,
+    *,
+    detail: bool,
+    mask: Mask | None = None,
 ) -> Samples16:
     """The result of an edit of HDR that stays HDR, in toned samples.
 
@@ -73,29 +88,37 @@ def hdr_at_full_size(
         source, edited: SDR, as for :func:`transferred`.
         full: toned samples of the source.
         detail: whether the result has the source's detail, or the edit's.
+        mask: as for :func:`at_full_size`.
     """
     if not detail:
         return mapping.from_sdr(resize.restore(edited))
     before, after = (to_8_bits(mapping.from_sdr(image)) for image in (source, edited))
-    result = transferred(resize, before, after, full)
+    result = transferred(resize, before, after, full, mask)
     # Above SDR white, small steps of toned samples are large steps of light.
     return np.asarray(np.minimum(result, np.maximum(full, mapping.white)), np.uint16)
 
 
-def transferred(resize: Resize, source: Image, edited: Image, full: FullImage) -> FullImage:
+def transferred(
+    resize: Resize, source: Image, edited: Image, full: FullImage, mask: Mask | None = None
+) -> FullImage:
     """The edit at full size, with the detail of the source.
 
     Args:
         source, edited: at the edit size, uint8, with padding.
         full: the source, of the stored size.
+        mask: what the edit may change, at full size; the rest says nothing about the edit.
 
     Returns:
         of the shape and type of ``full``.
     """
-    return apply(fit(resize.without_padding(source), resize.without_padding(edited)), full)
+    small = None if mask is None else reduced(mask, resize.content, (0, 0))
+    model = fit(resize.without_padding(source), resize.without_padding(edited), small)
+    return apply(model, full)
 
 
-def deepened(resize: Resize, source: Image, edited: Image, full: Samples16) -> Samples16:
+def deepened(
+    resize: Resize, source: Image, edited: Image, full: Samples16, mask: Mask | None = None
+) -> Samples16:
     """An edit at about the source's size, with the source's depth.
 
     This is :func:`transferred`, limited to half a step of 8 bits around the edit. So it is smooth
@@ -104,6 +127,6 @@ def deepened(resize: Resize, source: Image, edited: Image, full: Samples16) -> S
     Args, returns: as :func:`transferred`.
     """
     edit = to_16_bits(resize.restore(edited)).astype(np.int32)
-    smooth = transferred(resize, source, edited, full)
+    smooth = transferred(resize, source, edited, full, mask)
     limited = np.clip(smooth, edit - _HALF_STEP, edit + _HALF_STEP)
     return np.asarray(np.clip(limited, 0, 65535), dtype=np.uint16)

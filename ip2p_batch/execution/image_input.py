@@ -25,6 +25,7 @@ from ..media.resize import Resize
 from .chunk_run import ChunkRun
 from .full_size import keeps_depth, needs_source
 from .image_hints import image_hints
+from .masks import at_edit_size, item_mask
 from .publication import source_identity
 
 #: The pixels of an image up to this size are kept until its result is written; reading a larger one
@@ -75,6 +76,7 @@ def read_images(run: ChunkRun, chunk: ImageChunk) -> Iterator[tuple[int, LoadedI
         try:
             made = _made(run, item)
             still = read_full_size(run, item)
+            mask = item_mask(run, item, still)
         except SourceError as error:
             yield index, error.message.removeprefix(f"{error.path}: ")  # the report names the path
             continue
@@ -95,9 +97,10 @@ def read_images(run: ChunkRun, chunk: ImageChunk) -> Iterator[tuple[int, LoadedI
             deep=still.image.dtype == np.uint16,
             transparent=still.alpha is not None and bool(partly_visible(still.alpha).any()),
         )
+        uses_source = uses_source or mask is not None
         if width * height > _MAX_KEPT_PIXELS or not uses_source:
             still.image = _NO_PIXELS
-        frame = Frame(index, 0, small, hints=hints)
+        frame = Frame(index, 0, small, hints=hints, mask=at_edit_size(mask, resize))
         yield index, LoadedImage(item, still, resize, small, frame, uses_source, made)
 
 

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
 
 from ..errors import OutputError, OutputTaken, OutsideRoots, SourceError
-from ..frame import FullImage
+from ..frame import Alpha, FullImage, Mask
 from ..jobs.plan import ImageChunk
 from ..jobs.spec import Job
+from ..masks.make import MaskMaker
+from ..masks.paste import paste
+from ..media.alpha import weigh_visible
+from ..media.images.reader import Still
 from ..media.images.writer import write_still
 from ..storage.atomic import atomic_path, sync_directory, write_error
 from .chunk_run import ChunkRun
 from .full_size import at_full_size
 from .image_input import LoadedImage, read_full_size
+from .masks import item_mask
 from .publication import Publisher
 from .tile_pass import TilePass
 
@@ -51,10 +57,11 @@ def write_image(run: ChunkRun, loaded: LoadedImage, tiles: TilePass | None) -> s
     check = run.lease.check
     try:
         with atomic_path(output, sync_parent=False, check=check, publish=publish) as temporary:
+            image, still = _full_size(run, loaded, tiles)
             result_digest = write_still(
                 temporary,
-                _full_size(run, loaded, tiles),
-                loaded.still,
+                image,
+                still,
                 comment=_comment(run.job, loaded),
                 encoding=run.job.encoding,
             )
@@ -77,17 +84,20 @@ def sync_output_folders(run: ChunkRun, chunk: ImageChunk) -> None:
             raise write_error(folder, error) from error
 
 
-def _full_size(run: ChunkRun, loaded: LoadedImage, tiles: TilePass | None) -> FullImage:
-    """The result's pixels.
+def _full_size(
+    run: ChunkRun, loaded: LoadedImage, tiles: TilePass | None
+) -> tuple[FullImage, Still]:
+    """The result's pixels, and the source with what else the result keeps of it.
 
     Raises:
         SourceError: the source cannot be read again, or has another size now.
         EditError: the tile pass failed.
     """
     resize = loaded.resize
+    still = loaded.still
     if not loaded.needs_source:
-        return resize.restore(loaded.frame.image)
-    pixels = loaded.still.image
+        return resize.restore(loaded.frame.image), still
+    pixels = still.image
     if not pixels.size:
         pixels = read_full_size(run, loaded.item).image
         if (pixels.shape[1], pixels.shape[0]) != resize.stored:
@@ -95,11 +105,42 @@ def _full_size(run: ChunkRun, loaded: LoadedImage, tiles: TilePass | None) -> Fu
             raise SourceError(
                 f"{path}: it changed while it was edited", path=path, hint="Run `ip2p-batch retry`."
             )
-    alpha = loaded.still.alpha
-    result = at_full_size(resize, loaded.source, loaded.frame.image, pixels, alpha)
+    maker = MaskMaker.of(run.job.recipe)
+    mask = item_mask(run, loaded.item, replace(still, image=pixels))
+    if maker is None or mask is None:
+        return _transferred(loaded, tiles, pixels, still.alpha), still
+    if not mask.any():
+        return pixels, still
+    if maker.fills_background and still.alpha is not None:
+        shown, alpha = weigh_visible(pixels, still.alpha), None
+    else:
+        shown, alpha = pixels, still.alpha
+    result = _transferred(loaded, tiles, shown, alpha, mask)
+    return (
+        maker.pasted(pixels, result, mask),
+        replace(still, alpha=maker.opacity(still.alpha, mask)),
+    )
+
+
+def _transferred(
+    loaded: LoadedImage,
+    tiles: TilePass | None,
+    pixels: FullImage,
+    alpha: Alpha | None,
+    mask: Mask | None = None,
+) -> FullImage:
+    """The edit at full size, drawn again in tiles if there is a tile pass.
+
+    Raises:
+        EditError: the tile pass failed.
+    """
+    edited = loaded.frame.image
+    result = at_full_size(loaded.resize, loaded.source, edited, pixels, alpha, mask)
     if tiles is None:
         return result
-    return tiles.refine(pixels, result, loaded.frame, loaded.overrides)
+    if mask is not None:
+        result = paste(pixels, result, mask)
+    return tiles.refine(pixels, result, loaded.frame, loaded.overrides, mask=mask)
 
 
 def _comment(job: Job, loaded: LoadedImage) -> str:

@@ -102,6 +102,9 @@ def _edit_each(
     # An image may have changed its size since it was assigned to its bucket: group by shape.
     groups: dict[tuple[int, tuple[int, ...]], list[LoadedImage]] = {}
     for loaded in images:
+        if loaded.frame.is_protected:
+            yield loaded, loaded.frame.with_image(loaded.source)
+            continue
         session = sessions.of(loaded.item).session
         groups.setdefault((id(session), loaded.frame.image.shape), []).append(loaded)
 

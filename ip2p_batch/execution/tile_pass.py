@@ -9,7 +9,7 @@ from __future__ import annotations
 from ..editing.editor import EditSession, Overrides, TileSession
 from ..editing.tile_options import TileOptions
 from ..errors import EditError, NotFinite
-from ..frame import Frame, FullImage
+from ..frame import Frame, FullImage, Mask
 from ..media.depth import to_8_bits
 from ..transfer.model_noise import without_noise
 from .chunk_run import ChunkRun
@@ -29,7 +29,13 @@ class TilePass:
         self._options = TileOptions.of_job(run.job)
 
     def refine(
-        self, source: FullImage, result: FullImage, frame: Frame, overrides: Overrides | None = None
+        self,
+        source: FullImage,
+        result: FullImage,
+        frame: Frame,
+        overrides: Overrides | None = None,
+        *,
+        mask: Mask | None = None,
     ) -> FullImage:
         """Draw one result again.
 
@@ -37,6 +43,7 @@ class TilePass:
             source, result: the full-size source, and the edit that was transferred to it.
             frame: its place.
             overrides: of an image; None: the recipe applies.
+            mask: what may change, at full size; None: everything.
 
         Returns:
             of the shape and depth of the source, without the model's noise.
@@ -46,7 +53,7 @@ class TilePass:
         """
         self._run.watchdog.restart()
         pair = (
-            frame.with_image(to_8_bits(source)),
+            Frame(frame.index, frame.pts, to_8_bits(source), mask=mask),
             frame.with_image(to_8_bits(result)),
         )
         own = None if overrides is None else [overrides]

@@ -91,7 +91,9 @@ def _write_segment(
     facts = facts_of(run)
     target = run.folder.segment_path(chunk, segment_suffix(job.encoding))
     sources = video.frames(*chunk.reach)
-    frames = run.cpu_pool.map(session.prepare, sources)
+    frames = run.cpu_pool.map(
+        lambda frame: frame if frame.is_protected else session.prepare(frame), sources
+    )
     batches = run.batches(frames, range(*chunk.reach), session.batch_size)
     pipeline = TemporalPipeline(stages_for(job.recipe, run.cpu_pool))
     with (

@@ -5,21 +5,24 @@ from __future__ import annotations
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing, contextmanager
 
-from ..frame import Frame, FullFrame
+from ..frame import Frame, FullFrame, Mask
 from ..jobs.video_facts import VideoFacts
+from ..masks.make import MaskMaker
 from ..media.alpha import weigh_visible
 from ..media.frames import open_frames
 from ..media.resize import Resize
 from ..media.video import hdr
 from ..media.video.result_format import kept_bits
+from ..planning.masks import USE
 from .chunk_run import ChunkRun
 from .crash_safe_reader import CrashSafeReader
 from .full_size import keeps_depth
+from .masks import VideoMasks, at_edit_size, open_masks
 from .video_hints import VideoHints
 
 
 class SourceVideo:
-    """The source of a chunk, resized for the edit, with hints for the control nets."""
+    """The source of a chunk, resized for the edit, with masks, and hints for the control nets."""
 
     def __init__(
         self,
@@ -27,18 +30,25 @@ class SourceVideo:
         reader: CrashSafeReader[FullFrame],
         resize: Resize,
         hints: VideoHints,
+        masks: VideoMasks,
     ) -> None:
         self._facts = facts
         self.reader = reader
         self.resize = resize
         self._hints = hints
+        self._masks = masks
 
     def frames(self, start: int, stop: int) -> Generator[Frame, None, None]:
         """Consecutive frames of one shot, in order."""
         window = self._hints.window(range(start, stop))
         with (
             closing(self.reader.frames(window.start, window.stop)) as frames,
-            closing(self._hints.cpu_pool.map(self._made, frames)) as made,
+            closing(
+                self._hints.cpu_pool.map(
+                    lambda pair: self._made(*pair),
+                    zip(frames, self._masks.drawn(window.start, window.stop), strict=False),
+                )
+            ) as made,
         ):
             yield from self._hints.finished(made, range(start, stop))
 
@@ -46,15 +56,18 @@ class SourceVideo:
         """Single frames, in ascending order."""
         windows = [self._hints.window(range(n, n + 1)) for n in numbers]
         needed = sorted({number for window in windows for number in window})
-        made = {frame.index: self._made(frame) for frame in self.reader.frames_at(needed)}
+        drawn = self._masks.drawn_at(needed)
+        frames = zip(self.reader.frames_at(needed), drawn, strict=False)
+        made = {frame.index: self._made(frame, own) for frame, own in frames}
         return self._hints.finished_at(made, numbers)
 
-    def _made(self, frame: FullFrame) -> Frame:
+    def _made(self, frame: FullFrame, drawn: Mask | None) -> Frame:
+        mask = at_edit_size(self._masks.of(frame, drawn), self.resize)
         image = frame.image
         if frame.alpha is not None:
             image = weigh_visible(image, frame.alpha)
-        resized = frame.with_image(self.resize.apply(hdr.shown(image, self._facts)))
-        return self._hints.made(resized)
+        small = self.resize.apply(hdr.shown(image, self._facts))
+        return self._hints.made(Frame(frame.index, frame.pts, small, mask=mask))
 
 
 def context_frames(run: ChunkRun, video: SourceVideo, numbers: Sequence[int]) -> list[Frame]:
@@ -64,7 +77,8 @@ def context_frames(run: ChunkRun, video: SourceVideo, numbers: Sequence[int]) ->
     hints = (recipe.control, job.companions, recipe.temporal_filter) if recipe.control else ()
     # Pixels depend on the shots where a poisoned frame is replaced by a neighbour, and hints do.
     shots = run.folder.plan().shots if run.poisoned or hints else ()
-    clip = (source.path, source.stamp, video.resize, is_deep(run), run.poisoned, shots, hints)
+    made = (hints, MaskMaker.of(recipe), job.companion(USE))
+    clip = (source.path, source.stamp, video.resize, is_deep(run), run.poisoned, shots, made)
     return run.frame_cache.get(clip, numbers, video.frames_at)
 
 
@@ -77,8 +91,9 @@ def open_video(run: ChunkRun) -> Iterator[SourceVideo]:
         VideoHints.open(
             run.job, folder.plan().shots, resize, run.cpu_pool, folder.roots.allow
         ) as hints,
+        open_masks(run) as masks,
     ):
-        yield SourceVideo(facts, reader, resize, hints)
+        yield SourceVideo(facts, reader, resize, hints, masks)
 
 
 @contextmanager

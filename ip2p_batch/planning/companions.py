@@ -17,6 +17,7 @@ from ..media.companion.match import SourceFrames, match_video
 from ..media.source import SourceKind, classify_source
 from ..media.video.timestamps import Times
 from ..recipe import Recipe
+from . import masks
 
 
 class Named(NamedTuple):
@@ -37,6 +38,8 @@ def named_companions(recipe: Recipe) -> Iterator[Named]:
     for n, net in enumerate(recipe.control):
         if net.hints is not None:
             yield Named(f"hints-{n}", Path(net.hints), shared=False)
+    if (mask := masks.drawn_path(recipe)) is not None:
+        yield Named(masks.USE, mask, shared=True)
 
 
 def with_absolute_paths(recipe: Recipe) -> Recipe:
@@ -47,7 +50,8 @@ def with_absolute_paths(recipe: Recipe) -> Recipe:
         else msgspec.structs.replace(net, hints=str(Path(net.hints).expanduser().absolute()))
         for net in recipe.control
     )
-    return msgspec.structs.replace(recipe, control=control) if control else recipe
+    recipe = msgspec.structs.replace(recipe, control=control) if control else recipe
+    return masks.with_absolute_path(recipe)
 
 
 def files_read(recipe: Recipe) -> list[Path]:
@@ -87,10 +91,12 @@ def of_video(recipe: Recipe, source: Source, pts: Times) -> tuple[Companion, ...
     """
     assert source.video is not None
     frames = SourceFrames(source.video, pts, source.start, source.stop)
-    return tuple(
+    found = tuple(
         match_video(named.use, named.path, frames, shared=named.shared)
         for named in named_companions(recipe)
     )
+    masks.check_video(recipe, source.video, found)
+    return found
 
 
 def of_items(
@@ -107,7 +113,7 @@ def of_items(
             named.use, named.path, source, kind, matched, shared=named.shared
         )
         found.append(companion)
-    return tuple(found), matched
+    return tuple(found), masks.check_items(matched)
 
 
 def of_items_again(job: Job, items: Sequence[Item]) -> list[Item]:
