@@ -183,6 +183,8 @@ class DenoisingBatch:
         noise_pred = self._guided_prediction()
         self.x = self.scheduler.step(noise_pred, timestep, self.x, return_dict=False, **options)[0]
         self.step += 1
+        if self.step == len(self.scheduler.timesteps):
+            self.x = self._masks.finished(self.x)
 
     def pred_original_sample(self) -> Tensor:
         """The model's x0 for the current ``x``; changes nothing."""

@@ -60,6 +60,10 @@ class KeptSource(NamedTuple):
     def to(self, device: torch.device | str) -> KeptSource:
         return KeptSource(self.mask.to(device), self.source.to(device, torch.float32))
 
+    def finished(self, x: Tensor) -> Tensor:
+        """Finished latents with exactly z where m is 0: some samplers end with a little noise."""
+        return torch.where(self.mask == 0, self.source, x)
+
 
 class MaskBlend:
     """The masks of a batch.
@@ -94,4 +98,12 @@ class MaskBlend:
         blended = schedule.prediction_of(own, self._kept.blend(x0), scale, prediction_type)
         result = prediction.clone()
         result[self._rows] = blended
+        return result
+
+    def finished(self, x: Tensor) -> Tensor:
+        """The finished latents of a batch; see :meth:`KeptSource.finished`."""
+        if self._kept is None:
+            return x
+        result = x.clone()
+        result[self._rows] = self._kept.finished(x[self._rows])
         return result

@@ -111,7 +111,7 @@ class TileRefiner:
             )
             options = {"generator": generators} if draws else {}
             x = scheduler.step(prediction, timestep, x, return_dict=False, **options)[0]
-        return x
+        return masks.finished(x)
 
     def _kept(self, mask: Mask | None, image_latents: Tensor, grid: TileGrid) -> KeptSource | None:
         """What the mask of a whole image keeps; None without a mask."""

@@ -77,9 +77,10 @@ def reduced(mask: Mask, content: tuple[int, int], padding: tuple[int, int]) -> M
     """
     height, width = mask.shape
     if (width, height) != content:
-        smaller = content[0] < width or content[1] < height
-        method = cv2.INTER_AREA if smaller else cv2.INTER_LINEAR
-        scaled = cv2.resize(mask.astype(np.float32), content, interpolation=method)
+        # Apart, since OpenCV averages over areas only where no side grows.
+        shrunk = (min(width, content[0]), min(height, content[1]))
+        averaged = cv2.resize(mask.astype(np.float32), shrunk, interpolation=cv2.INTER_AREA)
+        scaled = cv2.resize(averaged, content, interpolation=cv2.INTER_LINEAR)
         # Averages of 255 in float32 may be a little more, and small ones must not become 0.
         rounded = np.maximum(np.ceil(scaled - 1e-3), scaled > 0)
         mask = np.asarray(np.minimum(rounded, 255), np.uint8)
