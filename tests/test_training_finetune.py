@@ -13,16 +13,18 @@ import torch
 from PIL import Image
 
 from ip2p_batch.editing.loading import load_editor
+from ip2p_batch.editing.lora import files
 from ip2p_batch.errors import ModelError, RecipeError, SourceError
 from ip2p_batch.frame import Frame
 from ip2p_batch.models.catalog import defaults, edit_sizes
 from ip2p_batch.recipe import Recipe
+from ip2p_batch.recipe_parts import Lora
 from ip2p_batch.training.base_model import load_base_model, prepare_unet
 from ip2p_batch.training.config import TrainingConfig
 from ip2p_batch.training.dataset import DatasetConfig, make_dataset
 from ip2p_batch.training.finetune import (
     LORA_BELOW_PAIRS,
-    LORA_FOLDER,
+    LORA_FILE,
     LORA_RANK,
     FineTuneConfig,
     fine_tune,
@@ -82,8 +84,8 @@ def weights(folder):
     return load_file(folder / "unet" / "diffusion_pytorch_model.safetensors")
 
 
-def edited(model, instruction="make it night"):
-    editor = load_editor(str(model), device="cpu", dtype="float32")
+def edited(model, instruction="make it night", editor=None):
+    editor = editor or load_editor(str(model), device="cpu", dtype="float32")
     session = editor.session(
         Recipe(instruction=instruction, model=str(model), size=64, num_inference_steps=3)
     )
@@ -117,15 +119,42 @@ def test_a_resumed_run_makes_the_same_model(base, pairs, tmp_path, rank):
     assert all(torch.equal(expected[name], actual[name]) for name in expected)
 
 
-def test_adapters_are_merged_into_the_model_and_also_kept_separately(base, pairs, tmp_path):
-    result = fine_tune(pairs, config_for(base, lora_rank=4), tmp_path)
-    assert result.lora_rank == 4
-    before, after = weights(base), weights(tmp_path)
+@pytest.fixture(scope="module")
+def adapted(base, pairs, tmp_path_factory):
+    """The folder of a model trained through adapters."""
+    folder = tmp_path_factory.mktemp("adapted")
+    assert fine_tune(pairs, config_for(base, lora_rank=4), folder).lora_rank == 4
+    return folder
+
+
+def test_adapters_are_merged_into_the_model(base, adapted):
+    before, after = weights(base), weights(adapted)
     assert before.keys() == after.keys()
     changed = {name for name in before if not torch.equal(before[name], after[name])}
     assert changed and all(".attn" in name for name in changed)
-    assert any((tmp_path / LORA_FOLDER).glob("*.safetensors"))
-    assert edited(tmp_path).shape == (64, 64, 3)
+    assert edited(adapted).shape == (64, 64, 3)
+
+
+def test_the_base_with_the_lora_edits_like_the_merged_model(base, adapted):
+    loras = [Lora(model=str(adapted))]  # the folder has one LoRA at its top
+    assert files.local_file(loras[0]) == adapted / LORA_FILE
+    with_lora = load_editor(str(base), loras=loras, device="cpu", dtype="float32")
+    whole = load_editor(str(adapted), device="cpu", dtype="float32")
+    one, other = (editor.pipe.unet.state_dict() for editor in (with_lora, whole))
+    assert one.keys() == other.keys()
+    assert max((one[name] - other[name]).abs().max() for name in one) < 1e-6
+    images = [edited(base, editor=with_lora), edited(adapted, editor=whole)]
+    assert np.abs(images[0].astype(int) - images[1]).max() <= 1
+    assert not np.array_equal(images[0], edited(base))
+
+
+def test_diffusers_reads_the_lora(base, adapted):
+    pipe = load_base_model(str(base))
+    pipe.load_lora_weights(str(adapted / LORA_FILE))
+    pipe.fuse_lora()
+    pipe.unload_lora_weights()
+    one, other = pipe.unet.state_dict(), weights(adapted)
+    assert max((one[name] - other[name]).abs().max() for name in other) < 1e-6
 
 
 @pytest.mark.parametrize("rank", [0, 4])
@@ -133,6 +162,7 @@ def test_a_text_to_image_model_learns_to_use_the_source(plain, pairs, tmp_path, 
     fine_tune(pairs, config_for(plain, lora_rank=rank), tmp_path)
     first = weights(tmp_path)["conv_in.weight"]
     assert first.shape[1] == 8 and first[:, 4:].abs().sum() > 0
+    assert not (tmp_path / LORA_FILE).exists()  # it would lack the input trained with it
     assert edited(tmp_path).shape == (64, 64, 3)
 
 

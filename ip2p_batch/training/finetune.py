@@ -24,14 +24,15 @@ from .config import TrainingConfig
 from .denoising import Objective
 from .finetune_task import FineTuneTask
 from .pairs import Pair
-from .saving import save_pipeline
+from .saving import save_adapters, save_pipeline
 from .seeds import derive_seed
 from .trainer import Progress, TrainingResult, new_accelerator, train_model
 
 #: With fewer pairs than this, adapters are the default: they learn as much and forget less.
 LORA_BELOW_PAIRS = 5000
 LORA_RANK = 16
-LORA_FOLDER = "lora"
+#: The adapters, for ``--lora``.
+LORA_FILE = "lora.safetensors"
 REPORT = "training.json"
 
 
@@ -135,7 +136,8 @@ def fine_tune(
     accelerator = accelerator or new_accelerator(config.training)
     pipe = load_base_model(config.base, config.revision)
     held_out, training_pairs = _split(pairs, config)
-    lora_rank = config.effective_lora_rank(len(training_pairs), new_input=lacks_source_input(pipe))
+    widened = lacks_source_input(pipe)
+    lora_rank = config.effective_lora_rank(len(training_pairs), new_input=widened)
     prepare_unet(pipe, lora_rank)
     _place(pipe, accelerator)
     if config.gradient_checkpointing:
@@ -150,7 +152,7 @@ def fine_tune(
         accelerator=accelerator, progress=progress, stop_at=stop_at,
     )  # fmt: skip
     if result.step == config.training.steps and accelerator.is_main_process:
-        _write_model(pipe, lora_rank, output, config, result)
+        _write_model(pipe, lora_rank, output, config, result, widened=widened)
     accelerator.wait_for_everyone()
     return FineTuneResult(
         model=str(output), training=result, lora_rank=lora_rank, pairs=len(training_pairs),
@@ -176,15 +178,21 @@ def _place(pipe: Any, accelerator: Accelerator) -> None:
 
 
 def _write_model(
-    pipe: Any, lora_rank: int, output: Path, config: FineTuneConfig, result: TrainingResult
+    pipe: Any,
+    lora_rank: int,
+    output: Path,
+    config: FineTuneConfig,
+    result: TrainingResult,
+    *,
+    widened: bool,
 ) -> None:
-    """Write the diffusers folder; adapters are merged into the weights and also kept separately."""
-    if lora_rank:
-        from diffusers.utils import convert_state_dict_to_diffusers
-        from peft import get_peft_model_state_dict
+    """Write the diffusers folder; adapters are merged into the weights and also kept separately.
 
-        state = convert_state_dict_to_diffusers(get_peft_model_state_dict(pipe.unet))
-        pipe.save_lora_weights(output / LORA_FOLDER, unet_lora_layers=state)
+    Adapters without the widened input that was trained with them would be of no use.
+    """
+    if lora_rank:
+        if not widened:
+            save_adapters(pipe.unet, output / LORA_FILE)
         pipe.unet.fuse_lora()
         pipe.unet.unload_lora()
     pipe.to(torch.float16 if pipe.unet.device.type == "cuda" else torch.float32)

@@ -45,6 +45,36 @@ def save_pipeline(
         write_atomic(output / EDIT_SIZES_FILE, data + b"\n")
 
 
+def save_adapters(unet: Any, path: Path) -> None:
+    """Write the adapters of a UNet as a LoRA that ``--lora`` and diffusers read.
+
+    The names are those of diffusers and peft. Alpha is in peft's configuration in the metadata,
+    where diffusers looks for it: it refuses these names with tensors of alpha.
+
+    Args:
+        unet: a UNet with one adapter of peft.
+        path: of a .safetensors file.
+
+    Raises:
+        OutputError: the file cannot be written.
+    """
+    from peft import get_peft_model_state_dict
+    from safetensors.torch import save
+
+    config = next(iter(unet.peft_config.values())).to_dict()
+    tensors = {}
+    for name, value in get_peft_model_state_dict(unet).items():
+        tensors[f"unet.{name}"] = value.detach().cpu().contiguous()
+    known = {f"unet.{key}": value for key, value in config.items()}
+    text = json.dumps(known, default=_as_list, sort_keys=True)
+    write_atomic(path, save(tensors, {"format": "pt", "lora_adapter_metadata": text}))
+
+
+def _as_list(value: Any) -> Any:
+    """A value of peft's configuration that JSON does not have."""
+    return sorted(value) if isinstance(value, set) else str(value)
+
+
 def _share_weights(folder: Path) -> None:
     """Give weight files the permissions of ordinary files.
 
