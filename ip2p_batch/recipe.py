@@ -49,9 +49,9 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     model: Annotated[
         str,
         Meta(
-            description="`tiny` (bundled, no download), a diffusers folder, or a Hugging Face hub"
-            " id. A model folder may set its own defaults for steps, scales and size. `identity`"
-            " copies frames unchanged, to test a setup."
+            description="`tiny` (bundled, no download), a diffusers folder, a .safetensors"
+            " checkpoint, or a Hugging Face hub id. A model folder may set its own defaults for"
+            " steps, scales and size. `identity` copies frames unchanged, to test a setup."
         ),
     ] = DEFAULT_MODEL
     revision: Annotated[

@@ -86,7 +86,7 @@ def test_a_model_folder_may_contain_a_tiny_vae(tmp_path):
 def test_the_hubs_tiny_vae_has_to_be_an_allowed_model(tmp_path):
     with pytest.raises(ModelError, match="IP2P_ALLOWED_MODELS"):
         catalog.check_tiny_vae(str(tmp_path), ("tiny", "timbrooks/instruct-pix2pix"))
-    catalog.check_tiny_vae(str(tmp_path), (catalog.TINY_VAE,))
+    catalog.check_tiny_vae(str(tmp_path), ("madebyollin/taesd",))
     catalog.check_tiny_vae(str(tmp_path), None)
 
 

@@ -16,6 +16,7 @@ from ip2p_batch.recipe import Recipe
 from ip2p_batch.settings import Settings
 from workers.editor_cache import editor_for
 
+from .checkpoints import save_header
 from .jobs import image_job
 
 TINY = catalog.BUNDLED["tiny"]
@@ -65,6 +66,17 @@ def test_a_folder_on_the_list_allows_models_in_it_but_no_link_out_of_it(tmp_path
     for wrong in ("models/link", "models/../elsewhere", "timbrooks/instruct-pix2pix"):
         with pytest.raises(ModelError, match="IP2P_ALLOWED_MODELS"):
             catalog.check_allowed(wrong, None, allowed)
+
+
+def test_a_file_on_the_list_is_allowed_and_no_other(tmp_path):
+    for name in ("a.safetensors", "b.safetensors"):
+        (tmp_path / name).touch()
+    allowed = (*LIST, str(tmp_path / "a.safetensors"))
+    catalog.check_allowed(str(tmp_path / "a.safetensors"), None, allowed)
+    catalog.check_allowed(str(tmp_path / "b.safetensors"), None, (str(tmp_path),))
+    for wrong in (tmp_path / "b.safetensors", tmp_path / "a.safetensors" / ".." / "b.safetensors"):
+        with pytest.raises(ModelError, match="IP2P_ALLOWED_MODELS"):
+            catalog.check_allowed(str(wrong), None, allowed)
 
 
 def test_a_forbidden_model_is_refused_before_planning(tmp_path, monkeypatch):
@@ -241,6 +253,27 @@ def test_a_model_folder_outside_the_roots_is_refused(folder, tmp_path):
     weights.symlink_to(next((folder / "unet").glob("*.safetensors")))
     with pytest.raises(OutsideRoots, match="safetensors"):
         load(inside, IP2P_ALLOWED_ROOTS=str(tmp_path / "root"))
+
+
+def test_a_checkpoint_outside_the_roots_is_refused(tmp_path):
+    (tmp_path / "root").mkdir()
+    path = save_header(tmp_path / "m.safetensors", {"anything": (1,)})
+    (tmp_path / "root" / "link.safetensors").symlink_to(path)
+    for place in (path, tmp_path / "root" / "link.safetensors"):
+        with pytest.raises(OutsideRoots, match="IP2P_ALLOWED_ROOTS"):
+            load(place, IP2P_ALLOWED_ROOTS=str(tmp_path / "root"))
+    # Inside, the worker checks its kind again.
+    with pytest.raises(ModelError, match="unknown kind"):
+        load(path, IP2P_ALLOWED_ROOTS=str(tmp_path))
+
+
+@pytest.mark.parametrize("suffix", [".ckpt", ".safetensors"])
+def test_a_pickle_is_not_read_by_any_name(tmp_path, suffix):
+    path = tmp_path / f"model{suffix}"
+    path.write_bytes(pickle.dumps(Bomb(tmp_path / "bomb")))
+    with pytest.raises(ModelError, match=r"pickles|is not a safetensors file"):
+        load(path)
+    assert not (tmp_path / "bomb").exists()
 
 
 def test_the_bundled_model_is_allowed_under_any_roots(tmp_path):

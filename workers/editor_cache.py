@@ -89,11 +89,11 @@ def editor_for(recipe: Recipe, settings: Settings) -> Editor:
     from ip2p_batch.editing.loading import load_editor
 
     model = recipe.model
-    if model not in catalog.BUNDLED and Path(model).expanduser().is_dir():
-        folder = settings.allowed_roots.allow(catalog.locate(model))
-        for part in (*folder.glob("*"), *folder.glob("*/*")):
+    if model not in catalog.BUNDLED and Path(model).expanduser().exists():
+        place = settings.allowed_roots.allow(catalog.locate(model))
+        for part in (*place.glob("*"), *place.glob("*/*")):
             settings.allowed_roots.allow(part)  # a file may be a link to another folder
-        model = str(folder)
+        model = str(place)
     return load_editor(
         model,
         revision=recipe.revision,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,13 +15,17 @@ import torch
 from ..editing.precision import auto_dtype
 from ..errors import ModelError, RecipeError
 from ..models import catalog, layout
+from ..models.kinds import ModelKind
 from ..recipe import DEFAULT_MODEL
 from ..recipe_parts import Lora
+from . import single_file
 from .control.loading import load_net
 from .lora.merge import merge_loras
+from .load_errors import TINY_HINT, explain
 from .pix2pix import Pix2PixEditor
 
-_TINY_HINT = "`--model tiny` is bundled and needs no download."
+#: Raises ModelError for a kind that may not be loaded; else returns it, or None if unknown.
+CheckKind = Callable[[str, Path], ModelKind | None]
 
 
 def load_editor(
@@ -38,7 +42,7 @@ def load_editor(
     """Load ``model`` through diffusers, weights from safetensors only, no safety checker.
 
     Args:
-        model: bundled name, diffusers folder or hub id.
+        model: bundled name, diffusers folder, .safetensors checkpoint or hub id.
         loras: are merged into its weights.
         device: ``auto`` (the first GPU, else the CPU), ``cpu``, ``cuda`` or ``cuda:N``.
         dtype: ``auto`` is float16 on a GPU, bfloat16 on a CPU that computes in it, else float32.
@@ -69,7 +73,7 @@ def load_editor(
         raise ModelError(
             f"{model} is not an InstructPix2Pix model: its UNet takes {unet.config.in_channels}"
             f" channels, not {2 * channels}.",
-            hint=f"Use a model trained on instructions, such as {DEFAULT_MODEL}. {_TINY_HINT}",
+            hint=f"Use a model trained on instructions, such as {DEFAULT_MODEL}. {TINY_HINT}",
         )
     merge_loras(pipe, loras)
     try:
@@ -102,49 +106,87 @@ def quiet_libraries() -> None:
     diffusers.utils.logging.disable_progress_bar()
 
 
-def load_pipeline(model: str, *, revision: str | None = None, dtype: torch.dtype) -> Any:
-    """Load ``model`` as diffusers' ``StableDiffusionInstructPix2PixPipeline``.
+def load_pipeline(
+    model: str,
+    *,
+    revision: str | None = None,
+    dtype: torch.dtype,
+    check: CheckKind = layout.check_edits,
+) -> Any:
+    """Load ``model`` as diffusers' InstructPix2Pix pipeline for its family.
 
     A plain Stable Diffusion model with the same classes loads as well; its UNet takes only the
     noisy latents.
 
-    Raises:
-        ModelError: the model is not found, cannot be downloaded, or is not in diffusers' layout.
-    """
-    import diffusers
+    Args:
+        check: what kinds may be loaded; :func:`.layout.check_trains` for base models.
 
-    layout.check_supported(model)
-    place = catalog.locate(model)
+    Raises:
+        ModelError: the model is not found, cannot be downloaded, or is of another kind.
+    """
+    catalog.check_supported(model, check)
     quiet_libraries()
-    local = Path(place).is_dir()
-    if not local:
-        os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    place = Path(catalog.locate(model))
+    local = place.exists()
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # deprecations between diffusers and transformers
-            pipeline = diffusers.StableDiffusionInstructPix2PixPipeline
             if not local:
-                place = pipeline.download(
-                    place, revision=revision, use_safetensors=True, safety_checker=None
-                )
-            layout.check_supported(place)
-            check_parts(Path(place))
-            pipe = pipeline.from_pretrained(
-                place,
-                torch_dtype=dtype,
-                use_safetensors=True,
-                variant=layout.weights_variant(Path(place)),
-                safety_checker=None,
-                requires_safety_checker=False,
-                local_files_only=True,
-                trust_remote_code=False,
-            )
-            # Newer loaders keep the type of the saved weights.
-            return pipe.to(dtype)
+                place = _download(model, revision, check)
+            kind = check(model, place) or ModelKind("sd")
+            if place.is_file():
+                return single_file.load(place, kind, dtype)
+            return _load_folder(place, kind, dtype)
     except ModelError:
         raise
     except Exception as error:  # diffusers, transformers and the hub raise errors of any type
-        raise _explain(error, model, local=local) from error
+        raise explain(error, model, local=local) from error
+
+
+def _pipeline_class(kind: ModelKind) -> tuple[Any, dict[str, Any]]:
+    """The class of a pipeline, and its options."""
+    import diffusers
+
+    if kind.family == "sd":
+        options: dict[str, Any] = {"safety_checker": None, "requires_safety_checker": False}
+        return diffusers.StableDiffusionInstructPix2PixPipeline, options
+    options = {"add_watermarker": False, "is_cosxl_edit": kind.family == "cosxl"}
+    return diffusers.StableDiffusionXLInstructPix2PixPipeline, options
+
+
+def _download(model: str, revision: str | None, check: CheckKind) -> Path:
+    """Download a model from the hub, or find it in the cache; its folder."""
+    from huggingface_hub import snapshot_download
+
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    # A model of another kind is refused before its weights are downloaded.
+    small = ["model_index.json", "*/config.json", "scheduler/*.json"]
+    described = Path(snapshot_download(model, revision=revision, allow_patterns=small))
+    pipeline, _ = _pipeline_class(check(model, described) or ModelKind("sd"))
+    options = {"revision": revision, "use_safetensors": True, "safety_checker": None}
+    try:
+        return Path(pipeline.download(model, **options))
+    except OSError as error:
+        if "safetensors" not in str(error):
+            raise
+        # Some have half precision weights only.
+        return Path(pipeline.download(model, variant=layout.HALF_PRECISION, **options))
+
+
+def _load_folder(folder: Path, kind: ModelKind, dtype: torch.dtype) -> Any:
+    check_parts(folder)
+    pipeline, options = _pipeline_class(kind)
+    pipe = pipeline.from_pretrained(
+        folder,
+        torch_dtype=dtype,
+        use_safetensors=True,
+        variant=layout.weights_variant(folder),
+        local_files_only=True,
+        trust_remote_code=False,
+        **options,
+    )
+    # Newer loaders keep the type of the saved weights.
+    return pipe.to(dtype)
 
 
 def load_tiny_vae(model: str) -> Any:
@@ -164,7 +206,7 @@ def load_tiny_vae(model: str) -> Any:
                 place, subfolder=folder, use_safetensors=True, torch_dtype=torch.float32
             )
     except Exception as error:  # as in load_pipeline
-        raise _explain(error, f"{place}/{folder or ''}", local=folder is not None) from error
+        raise explain(error, f"{place}/{folder or ''}", local=folder is not None) from error
 
 
 def check_parts(folder: Path) -> None:
@@ -179,7 +221,7 @@ def check_parts(folder: Path) -> None:
     index = json.loads((folder / "model_index.json").read_text(encoding="utf-8"))
     if not isinstance(index, dict):
         raise ValueError("model_index.json holds no object")
-    hint = f"Only parts of diffusers and transformers are loaded. {_TINY_HINT}"
+    hint = f"Only parts of diffusers and transformers are loaded. {TINY_HINT}"
     if not isinstance(index.get("_class_name", ""), str):
         raise ModelError(f"{folder} names its own pipeline, whose code is not run.", hint=hint)
     for part, kind in index.items():
@@ -214,70 +256,8 @@ def _check_shards(path: Path) -> None:
         if not name.endswith(".safetensors") or not set("/\\\0").isdisjoint(name):
             raise ModelError(
                 f"{path} names {name[:100]!r} for its weights, which is not loaded.",
-                hint=f"Only safetensors files in the same folder are loaded. {_TINY_HINT}",
+                hint=f"Only safetensors files in the same folder are loaded. {TINY_HINT}",
             )
-
-
-def _explain(error: Exception, model: str, *, local: bool) -> ModelError:
-    """Convert an error while loading to one line and a hint."""
-    text = " ".join(str(error).split())[:300]
-    if local:
-        return ModelError(
-            f"{model} cannot be loaded as a diffusers folder: {text}",
-            hint=f"It needs model_index.json and safetensors weights. {_TINY_HINT}",
-        )
-    names = {type(e).__name__ for e in _causes(error)}
-    if "HFValidationError" in names or "neither a valid local path" in text:
-        # Neither a folder nor something that could be a hub id.
-        return ModelError(
-            f"There is no model {model!r}: neither a folder nor a hub id.",
-            hint=f"Give a diffusers folder or a hub id such as {DEFAULT_MODEL}. {_TINY_HINT}",
-        )
-    if names & {"RepositoryNotFoundError", "RevisionNotFoundError", "GatedRepoError"}:
-        return ModelError(
-            f"The model hub has no {model} that may be downloaded.",
-            hint=f"Check the name and --revision. {_TINY_HINT}",
-        )
-    if names & _UNREACHABLE:
-        here = f", there is no folder {model} here" if os.sep in model else ""
-        return ModelError(
-            f"The model {model} is not on this machine{here}, and the model hub cannot be reached.",
-            hint=f"Check the name; connect once to download it, or give a diffusers folder."
-            f" {_TINY_HINT}",
-        )
-    return ModelError(
-        f"{model} cannot be loaded as an InstructPix2Pix model: {text}",
-        hint=f"It needs diffusers' layout and safetensors weights. {_TINY_HINT}",
-    )
-
-
-#: Raised by the hub's client and its libraries if the hub cannot be reached.
-_UNREACHABLE = frozenset(
-    {
-        "ConnectError",
-        "ConnectTimeout",
-        "ConnectionError",
-        "ConnectionRefusedError",
-        "ConnectionResetError",
-        "LocalEntryNotFoundError",
-        "NewConnectionError",
-        "OfflineModeIsEnabled",
-        "ProxyError",
-        "ReadTimeout",
-        "SSLError",
-        "Timeout",
-        "TimeoutError",
-        "gaierror",
-    }
-)
-
-
-def _causes(error: BaseException | None) -> list[BaseException]:
-    chain = []
-    while error is not None and error not in chain:
-        chain.append(error)
-        error = error.__cause__ or error.__context__
-    return chain
 
 
 def _device(name: str) -> str:

@@ -1,10 +1,11 @@
-"""Bundled models, model folders and the models that are allowed. Reads files; loads no torch."""
+"""Models by name: bundled, local and on the hub; and those that are allowed. Loads no torch."""
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any
@@ -13,6 +14,8 @@ import msgspec
 from msgspec import Meta
 
 from ..errors import ModelError
+from . import layout
+from .kinds import AUTHORS_MODEL, FACTS, Family, ModelKind
 
 #: Models in this package: their names and folders.
 BUNDLED: Mapping[str, Path] = {"tiny": Path(__file__).parent / "tiny"}
@@ -22,8 +25,16 @@ IDENTITY = "identity"
 DEFAULTS_FILE = "ip2p_defaults.json"
 #: File in a model folder with the edit sizes of ``--size auto``; optional.
 EDIT_SIZES_FILE = "ip2p_edit_sizes.json"
-#: Small autoencoder for previews, for models with the latents of Stable Diffusion 1 (MIT licence).
-TINY_VAE = "madebyollin/taesd"
+#: Configuration of the models that come in one file, by family, in diffusers' layout.
+CONFIGS: Mapping[Family, Path] = {
+    "sd": Path(__file__).parent / "configs/sd1",
+    "sdxl": Path(__file__).parent / "configs/sdxl",
+    "cosxl": Path(__file__).parent / "configs/sdxl",
+}
+#: Models on the hub that are not based on Stable Diffusion 1 or 2.
+_HUB_FAMILIES: Mapping[str, Family] = {"diffusers/sdxl-instructpix2pix-768": "sdxl"}
+#: Also ``identity:slow=0.1`` and the like, of tests.
+_HUB_ID = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?|identity:[\w=.]+", re.ASCII)
 #: Folder of a small autoencoder in a model folder, in diffusers' layout; optional.
 TINY_VAE_FOLDER = "tiny_vae"
 _DEFAULTS = {
@@ -97,17 +108,55 @@ class EditSizes(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         return self if size <= self.training_size else EditSizes.unmeasured(min(size, 4096))
 
 
-#: Edit sizes of a model folder without a table, and of hub ids. InstructPix2Pix on Stable Diffusion
-#: 1.5 was trained at 256 pixels; its authors' demo runs it at 512, the size of its base model.
-DEFAULT_EDIT_SIZES = EditSizes.unmeasured(512)
+#: Edit sizes of models without a table. InstructPix2Pix on Stable Diffusion 1.5 was trained at 256
+#: pixels; its authors' demo runs it at 512, the size of its base model.
+DEFAULT_EDIT_SIZES = EditSizes.unmeasured(FACTS["sd"].training_size)
 
 
 def locate(model: str) -> str:
-    """The absolute path of a bundled model or of a model folder; a hub id is returned unchanged."""
+    """The absolute path of a bundled or local model; a hub id is returned unchanged."""
     if model in BUNDLED:
         return str(BUNDLED[model])
-    folder = Path(model).expanduser()
-    return str(folder.absolute()) if folder.is_dir() else model
+    place = Path(model).expanduser()
+    return str(place.absolute()) if place.exists() else model
+
+
+def is_local(model: str) -> bool:
+    """Whether ``model`` is bundled, or a file or folder on this machine."""
+    return Path(locate(model)).exists()
+
+
+def check_supported(model: str, check: Callable[[str, Path], object] = layout.check_edits) -> None:
+    """Refuse a model on this machine whose kind cannot edit. Hub ids are not looked up.
+
+    Args:
+        check: :func:`.layout.check_edits`, or :func:`.layout.check_trains` for a base model.
+
+    Raises:
+        ModelError: it is of another kind, or a relative path of what is not there.
+    """
+    place = Path(locate(model)) if model else Path()
+    # Only workers may have a model that is named by its absolute path.
+    if not place.is_absolute() and not _HUB_ID.fullmatch(model):
+        raise ModelError(
+            f"There is no model {model!r}.",
+            hint=f"Give a diffusers folder, a .safetensors checkpoint, or a hub id such as"
+            f" {AUTHORS_MODEL}; --model tiny is bundled and needs no download.",
+        )
+    if place.is_absolute():
+        check(model, place)
+
+
+def family(model: str) -> Family:
+    """The family of ``model``: from its files, or for hub ids, from a list; else ``sd``.
+
+    Raises:
+        ModelError: its file is damaged or no model.
+    """
+    if not is_local(model):
+        return _HUB_FAMILIES.get(model, "sd")
+    kind = layout.kind_at(Path(locate(model)))
+    return kind.family if isinstance(kind, ModelKind) else "sd"
 
 
 def check_allowed(model: str, revision: str | None, allowed: Sequence[str] | None) -> None:
@@ -116,7 +165,7 @@ def check_allowed(model: str, revision: str | None, allowed: Sequence[str] | Non
     Args:
         allowed: the entries of the list; None allows any model. An entry is a bundled name
             (``tiny``), a hub id (``owner/name``, or ``owner/name@revision`` for one revision), or
-            the absolute path of a model folder or of a folder of model folders.
+            the absolute path of a model's folder or file, or of a folder of models.
 
     Raises:
         ModelError: the model is not on the list.
@@ -125,11 +174,11 @@ def check_allowed(model: str, revision: str | None, allowed: Sequence[str] | Non
         return
     place = locate(model)
     names = {entry for entry in allowed if not os.path.isabs(entry)}  # noqa: PTH117 - of texts
-    if model in BUNDLED or not os.path.isdir(place):  # noqa: PTH112
+    if model in BUNDLED or not os.path.exists(place):  # noqa: PTH110
         if names & {model.partition(":")[0], f"{model}@{revision}"}:
             return
     else:
-        # A folder with the name of a hub id in the current folder is another model.
+        # A folder or file with the name of a hub id in the current folder is another model.
         real = Path(os.path.realpath(place))
         folders = (os.path.realpath(entry) for entry in allowed if entry not in names)
         if any(real.is_relative_to(folder) for folder in folders):
@@ -149,7 +198,7 @@ def tiny_vae(model: str) -> tuple[str, str | None]:
         A folder or hub id, and the name of the autoencoder's folder in it, or None.
 
     Raises:
-        ModelError: a bundled model has no small autoencoder.
+        ModelError: a bundled model has no small autoencoder, or the model is damaged.
     """
     place = Path(locate(model))
     if (place / TINY_VAE_FOLDER).is_dir():
@@ -159,7 +208,7 @@ def tiny_vae(model: str) -> tuple[str, str | None]:
             f"--tiny-vae: the bundled model {model} has no smaller autoencoder than its own.",
             hint="Leave out --tiny-vae.",
         )
-    return TINY_VAE, None
+    return FACTS[family(model)].tiny_vae, None
 
 
 def check_tiny_vae(model: str, allowed: Sequence[str] | None) -> None:
@@ -174,14 +223,15 @@ def check_tiny_vae(model: str, allowed: Sequence[str] | None) -> None:
 
 
 def defaults(model: str) -> dict[str, Any]:
-    """The recipe fields for which ``model`` has its own defaults; empty for hub ids.
+    """The recipe fields for which ``model`` or its family has its own defaults.
 
     Raises:
-        ModelError: the folder's defaults file is not a JSON object of known fields.
+        ModelError: the folder's defaults file is not a JSON object of known fields, or the model is
+            damaged.
     """
     path = Path(locate(model)) / DEFAULTS_FILE
     if not path.is_file():
-        return {}
+        return dict(FACTS[family(model)].defaults)
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
@@ -205,14 +255,14 @@ def scheduler_config(model: str) -> dict[str, Any]:
 
 
 def edit_sizes(model: str) -> EditSizes:
-    """The edit sizes of ``model``; :data:`DEFAULT_EDIT_SIZES` for hub ids.
+    """The edit sizes of ``model``: from its folder, else the training size of its family.
 
     Raises:
-        ModelError: the folder's table is damaged.
+        ModelError: the folder's table or the model is damaged.
     """
     path = Path(locate(model)) / EDIT_SIZES_FILE
     if not path.is_file():
-        return DEFAULT_EDIT_SIZES
+        return EditSizes.unmeasured(FACTS[family(model)].training_size)
     try:
         return msgspec.json.decode(path.read_bytes(), type=EditSizes)
     except OSError as error:

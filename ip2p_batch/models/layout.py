@@ -1,4 +1,4 @@
-"""What kind of model a file or folder holds. Reads configuration files; loads no torch."""
+"""What kind of model a file or folder holds. Reads configuration and headers; loads no torch."""
 
 from __future__ import annotations
 
@@ -8,78 +8,184 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ModelError
-from . import catalog
+from . import kinds, one_file
+from .header import read_shapes
+from .kinds import ModelKind, OtherKind
 
-#: Suffixes of checkpoints in one file, as other programs use them.
-_ONE_FILE = (".safetensors", ".ckpt", ".pt", ".pth", ".bin")
-#: The model of the InstructPix2Pix paper on the hub.
-_AUTHORS_MODEL = "timbrooks/instruct-pix2pix"
-#: Also ``identity:slow=0.1`` and the like, of tests.
-_HUB_ID = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?|identity:[\w=.]+", re.ASCII)
+#: Suffixes of checkpoints whose format is Python's pickle.
+_PICKLES = (".ckpt", ".pt", ".pth", ".bin")
+#: Folders with the weights of a model.
+_PARTS = ("unet", "vae", "text_encoder", "text_encoder_2")
 #: Name of half precision weights on the hub.
 HALF_PRECISION = "fp16"
+#: Largest configuration file that is read, in bytes.
+_CONFIG_LIMIT = 4 << 20
+#: Classes of parts, by the ``_class_name`` of a folder's ``config.json``.
+_PART_CLASSES = {
+    "ControlNetModel": kinds.CONTROL_NET,
+    "T2IAdapter": kinds.T2I_ADAPTER,
+    "AutoencoderKL": kinds.VAE,
+    "AutoencoderTiny": kinds.VAE,
+    "UNet2DConditionModel": kinds.UNET,
+}
+#: Files in a folder that holds a LoRA.
+_LORA_FILES = ("adapter_config.json", "pytorch_lora_weights.safetensors")
 
 
-def check_supported(model: str) -> None:
-    """Refuse a model on this machine whose kind is not supported. Hub ids are not looked up.
+def kind_at(place: Path) -> ModelKind | OtherKind | None:
+    """The kind of the model in a file or folder; None if the folder does not say.
 
     Raises:
-        ModelError: a checkpoint in one file, another file, a Stable Diffusion XL model, or a
-            relative path of a folder that is not there.
+        ModelError: the file is a pickle or damaged, or is no model.
     """
-    place = Path(catalog.locate(model)) if model else Path()
-    # Only workers may have a folder that is named by its absolute path.
-    if not place.is_absolute() and not place.is_file() and not _HUB_ID.fullmatch(model):
-        raise ModelError(
-            f"There is no model folder {model!r}.",
-            hint=f"Give a diffusers folder, or a hub id such as {_AUTHORS_MODEL}; --model tiny is "
-            "bundled and needs no download.",
-        )
-    if place.is_file():
-        raise _not_a_folder(place)
-    if _is_xl(place):
+    return _kind_of_file(place) if place.is_file() else _kind_of_folder(place)
+
+
+def check_edits(model: str, place: Path) -> ModelKind | None:
+    """The kind of a model that is to edit.
+
+    Args:
+        model: as the user gave it, for messages.
+
+    Raises:
+        ModelError: it cannot edit.
+    """
+    kind = kind_at(place)
+    if isinstance(kind, ModelKind) and not kind.edits:
+        raise ModelError(kinds.TEXT_TO_IMAGE.message(model), hint=kinds.TEXT_TO_IMAGE.hint)
+    if isinstance(kind, OtherKind):
+        raise ModelError(kind.message(model), hint=kind.hint)
+    return kind
+
+
+def check_trains(model: str, place: Path) -> ModelKind | None:
+    """The kind of a model that is to be trained.
+
+    Raises:
+        ModelError: it cannot be trained.
+    """
+    kind = kind_at(place)
+    if isinstance(kind, OtherKind):
+        raise ModelError(kind.message(model), hint=kind.hint)
+    if kind is not None and kind.family != "sd":
         raise ModelError(
             f"{model} is a Stable Diffusion XL model; only models based on Stable Diffusion 1 and 2"
-            " are supported.",
-            hint=f"Use a model such as {_AUTHORS_MODEL}.",
+            " can be trained.",
+            hint=f"Use a base model such as {kinds.AUTHORS_MODEL}.",
         )
+    return kind
 
 
 def weights_variant(folder: Path) -> str | None:
     """The variant of the weights to load: ``fp16`` where a part has no others, else None."""
-    for part in ("unet", "vae", "text_encoder"):
-        names = {path.name for path in (folder / part).glob("*.safetensors")}
-        if names and all(f".{HALF_PRECISION}." in name for name in names):
+    for part in _PARTS:
+        weights = list((folder / part).glob("*.safetensors"))
+        if weights and all(map(_is_half, weights)):
             return HALF_PRECISION
     return None
 
 
-def _not_a_folder(path: Path) -> ModelError:
-    if path.suffix.lower() not in _ONE_FILE:
-        return ModelError(
-            f"{path} is a file, not a model folder.",
-            hint=f"Give a diffusers folder or a hub id such as {_AUTHORS_MODEL}.",
+def weights_files(place: Path) -> list[Path]:
+    """The files whose weights are loaded: a checkpoint itself, or those in a folder."""
+    if place.is_file():
+        return [place]
+    variant = weights_variant(place)
+    files = []
+    for part in _PARTS:
+        weights = sorted((place / part).glob("*.safetensors"))
+        half = [path for path in weights if _is_half(path)]
+        full = [path for path in weights if not _is_half(path)]
+        files += half if variant and half else full
+    return files
+
+
+def _is_half(path: Path) -> bool:
+    # Shards are named .fp16-00001-of-00002 or -00001-of-00002.fp16.
+    return re.search(rf"\.{HALF_PRECISION}[.-]", path.name) is not None
+
+
+def block_channels(part: Path, default: tuple[int, ...]) -> tuple[int, ...]:
+    """Channels of a UNet's or VAE's blocks, from the finest to the coarsest.
+
+    Args:
+        part: folder of the UNet or VAE.
+        default: returned where its ``config.json`` does not say.
+    """
+    channels = _read(part / "config.json").get("block_out_channels")
+    if isinstance(channels, list) and channels and all(type(c) is int for c in channels):
+        return tuple(channels)
+    return default
+
+
+def _kind_of_file(path: Path) -> ModelKind | OtherKind:
+    suffix = path.suffix.lower()
+    if suffix in _PICKLES:
+        raise ModelError(
+            f"{path} is not read: {suffix} files are pickles, which can run any code.",
+            hint="Convert it to .safetensors on a machine that you can lose: docs/control.md, "
+            '"Checkpoints". The authors\' own checkpoint exists as .safetensors in'
+            f" {kinds.AUTHORS_MODEL}.",
         )
-    return ModelError(
-        f"{path} is a checkpoint in one file; only folders in diffusers' layout are read.",
-        hint=f"The authors' checkpoint is {_AUTHORS_MODEL} on the hub. Convert another one with"
-        " diffusers' StableDiffusionInstructPix2PixPipeline.from_single_file and save_pretrained.",
-    )
+    if suffix != ".safetensors":
+        raise ModelError(
+            f"{path} is a file, not a model.",
+            hint="Give a .safetensors checkpoint, a diffusers folder or a hub id such as"
+            f" {kinds.AUTHORS_MODEL}.",
+        )
+    return one_file.kind_of(read_shapes(path))
 
 
-def _is_xl(folder: Path) -> bool:
+def _kind_of_folder(folder: Path) -> ModelKind | OtherKind | None:
     index = _read(folder / "model_index.json")
+    if not index:
+        return _kind_of_part(folder)
+    name = str(index.get("_class_name"))
+    unet = _read(folder / "unet" / "config.json")
+    if "unet" not in index and ("transformer" in index or "prior" in index):
+        return OtherKind(f"a model of another kind ({_shown(name)})")
+    if "controlnet" in index:
+        return kinds.CONTROL_NET
+    if not isinstance(unet.get("in_channels"), int):
+        return None
+    latent = _read(folder / "vae" / "config.json").get("latent_channels", 4)
+    family = _family(folder, index, unet)
+    if family is None:
+        return kinds.REFINER
+    return kinds.by_channels(family, unet["in_channels"], latent)
+
+
+def _family(folder: Path, index: dict[str, Any], unet: dict[str, Any]) -> kinds.Family | None:
+    """The family of a folder with a UNet; None for a refiner."""
     second = index.get("text_encoder_2")
+    has_second = isinstance(second, list) and any(second)
     # The UNet of SDXL takes the image size and a second text embedding as additional input.
-    embedding = _read(folder / "unet" / "config.json").get("addition_embed_type")
-    named = "XL" in str(index.get("_class_name"))
-    return named or embedding == "text_time" or (isinstance(second, list) and any(second))
+    if not (has_second or unet.get("addition_embed_type") == "text_time"):
+        return "sd"
+    first = index.get("text_encoder")
+    if not (isinstance(first, list) and any(first)):
+        return None
+    scheduler = _read(folder / "scheduler" / "scheduler_config.json")
+    continuous = "sigma_data" in scheduler or scheduler.get("timestep_type") == "continuous"
+    return "cosxl" if continuous or index.get("is_cosxl_edit") is True else "sdxl"
+
+
+def _kind_of_part(folder: Path) -> OtherKind | None:
+    """The kind of a folder without ``model_index.json``."""
+    part = _PART_CLASSES.get(str(_read(folder / "config.json").get("_class_name")))
+    if part is None and any((folder / name).is_file() for name in _LORA_FILES):
+        return kinds.LORA
+    return part
+
+
+def _shown(name: str) -> str:
+    return re.sub(r"[^\w.]", "?", name, flags=re.ASCII)[:60]
 
 
 def _read(path: Path) -> dict[str, Any]:
     """An object of a configuration file; empty where there is none."""
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        with path.open("rb") as file:
+            value = json.loads(file.read(_CONFIG_LIMIT))
     except (OSError, ValueError, RecursionError):
         return {}
     return value if isinstance(value, dict) else {}

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import math
 from pathlib import Path
 
 import msgspec
-from safetensors import SafetensorError, safe_open
 
 from ..editing import guidance
 from ..editing.precision import auto_dtype
-from ..models import catalog
+from ..errors import ModelError
+from ..models import catalog, layout
+from ..models.header import read_shapes
 from ..recipe import DEFAULT_MODEL, Recipe
 
 #: Parameters of ``timbrooks/instruct-pix2pix``: UNet 859.5 M, text encoder 123.1 M, VAE 83.7 M.
@@ -24,6 +24,8 @@ _VAE_CHANNELS = (128, 256, 512, 512)
 #: resident size on a CPU in float32 at 512x512: UNet 0.68 GB for 3 branches, decoder 1.04 GB.
 _UNET_MAPS = 44
 _VAE_MAPS = 4
+#: Names of weights in checkpoints that are not loaded: averages over the training.
+_AVERAGES = "model_ema."
 _BYTES = {"float32": 4, "float16": 2, "bfloat16": 2}
 
 
@@ -51,11 +53,12 @@ def memory(recipe: Recipe, width: int, height: int, *, gpu: bool) -> Memory | No
         None if the model is not on this machine and is not the default model.
     """
     dtype = auto_dtype(gpu=gpu) if recipe.dtype == "auto" else recipe.dtype
-    folder = Path(catalog.locate(recipe.model))
-    if folder.is_dir():
-        parameters = sum(_parameters(p) for p in folder.glob("*/*.safetensors"))
-        unet = _channels(folder / "unet/config.json", _UNET_CHANNELS)
-        vae = _channels(folder / "vae/config.json", _VAE_CHANNELS)
+    place = Path(catalog.locate(recipe.model))
+    if place.exists():
+        parameters = sum(map(_parameters, layout.weights_files(place)))
+        config = place if place.is_dir() else catalog.CONFIGS[catalog.family(recipe.model)]
+        unet = layout.block_channels(config / "unet", _UNET_CHANNELS)
+        vae = layout.block_channels(config / "vae", _VAE_CHANNELS)
     elif recipe.model == DEFAULT_MODEL:
         parameters, unet, vae = _DEFAULT_PARAMETERS, _UNET_CHANNELS, _VAE_CHANNELS
     else:
@@ -63,11 +66,14 @@ def memory(recipe: Recipe, width: int, height: int, *, gpu: bool) -> Memory | No
     if not parameters:
         return None
     each = _BYTES[dtype]
+    # SDXL's VAE exceeds float16, so it stays in float32.
+    is_xl = dtype == "float16" and catalog.family(recipe.model) != "sd"
+    vae_each = _BYTES["float32"] if is_xl else each
     branches = _branches(recipe)
     scale = 2 ** (len(vae) - 1)
     tokens = (width // scale) * (height // scale)
     unet_peak = branches * tokens * each * _UNET_MAPS * unet[0]
-    vae_peak = width * height * each * _VAE_MAPS * vae[min(1, len(vae) - 1)]
+    vae_peak = width * height * vae_each * _VAE_MAPS * vae[min(1, len(vae) - 1)]
     return Memory(dtype=dtype, weights=parameters * each, frame=max(unet_peak, vae_peak))
 
 
@@ -80,14 +86,7 @@ def _branches(recipe: Recipe) -> int:
 def _parameters(path: Path) -> int:
     """Number of parameters in a safetensors file, from its header; 0 if it is not one."""
     try:
-        with safe_open(path, framework="numpy") as file:
-            return sum(math.prod(file.get_slice(name).get_shape()) for name in file.keys())  # noqa: SIM118
-    except (OSError, SafetensorError):
+        shapes = read_shapes(path)
+    except ModelError:
         return 0
-
-
-def _channels(config: Path, default: tuple[int, ...]) -> tuple[int, ...]:
-    try:
-        return tuple(int(c) for c in json.loads(config.read_bytes())["block_out_channels"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return default
+    return sum(math.prod(shapes[name]) for name in shapes if not name.startswith(_AVERAGES))

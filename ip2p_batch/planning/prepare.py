@@ -26,7 +26,7 @@ from ..media.video import animated_output, hdr
 from ..media.video import output as video_output
 from ..media.video.result_format import kept_bits
 from ..media.video.timestamps import frame_range
-from ..models import layout
+from ..models import catalog
 from ..settings import Settings
 from ..storage.publish import path_stamp
 from ..storage.sequence import is_sequence, pattern_of
@@ -70,7 +70,7 @@ def prepare_job(
         OutputError: the container of the output cannot store the source's streams.
     """
     request = msgspec.structs.replace(request, recipe=with_absolute_paths(request.recipe))
-    layout.check_supported(request.recipe.model)
+    catalog.check_supported(request.recipe.model)
     check_hints(request.recipe)
     check_nets(request.recipe)
     check_loras(request.recipe)

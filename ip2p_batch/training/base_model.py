@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import warnings
-from pathlib import Path
 from typing import Any
 
 import torch
 
 from ..editing.loading import load_pipeline
-from ..errors import ModelError, RecipeError
+from ..errors import RecipeError
+from ..models import layout
 from .conditioning import widen_unet_input
 
 #: Attention layers that get adapters.
@@ -20,36 +19,14 @@ def load_base_model(base: str, revision: str | None = None) -> Any:
     """Load the pipeline of a base model, in float32 on the CPU.
 
     Args:
-        base: a hub id, a diffusers folder, a bundled name, or a Stable Diffusion 1.5 checkpoint
+        base: a hub id, a diffusers folder, a bundled name, or a Stable Diffusion 1 checkpoint
             (.safetensors).
         revision: revision of a hub id.
 
     Raises:
-        ModelError: it cannot be loaded.
+        ModelError: it cannot be loaded, or is of a kind that cannot be trained.
     """
-    path = Path(base).expanduser()
-    if not path.is_file():
-        return load_pipeline(base, revision=revision, dtype=torch.float32)
-    if path.suffix != ".safetensors":
-        raise ModelError(
-            f"{path} is not a .safetensors file. Other checkpoint formats can run code on load.",
-            hint="Convert it to .safetensors first.",
-        )
-    from diffusers import StableDiffusionInstructPix2PixPipeline
-
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # deprecations between diffusers and transformers
-            return StableDiffusionInstructPix2PixPipeline.from_single_file(
-                str(path), torch_dtype=torch.float32, safety_checker=None
-            )
-    except Exception as error:  # diffusers documents no exceptions of from_single_file
-        reason = " ".join(str(error).split())[:300]
-        raise ModelError(
-            f"{path} cannot be loaded as a Stable Diffusion checkpoint: {reason}",
-            hint="The first load of a checkpoint file downloads its configuration from the hub."
-            " A diffusers folder needs no download.",
-        ) from error
+    return load_pipeline(base, revision=revision, dtype=torch.float32, check=layout.check_trains)
 
 
 def lacks_source_input(pipe: Any) -> bool:
