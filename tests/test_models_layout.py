@@ -10,6 +10,7 @@ import pytest
 from ip2p_batch.errors import ModelError
 from ip2p_batch.models import catalog
 from ip2p_batch.models.catalog import check_supported
+from ip2p_batch.models.control_nets import model_configs
 from ip2p_batch.models.header import HEADER_LIMIT, read_shapes
 from ip2p_batch.models.kinds import ModelKind, OtherKind
 from ip2p_batch.models.layout import check_trains, kind_at, weights_files, weights_variant
@@ -333,3 +334,10 @@ def test_shards_in_half_precision_are_recognised(folder, name):
     second.mkdir()
     (second / name).touch()
     assert weights_variant(folder) == "fp16"
+
+
+def test_control_nets_are_compared_with_the_configuration_of_a_checkpoint(tmp_path):
+    path = save_header(tmp_path / "m.safetensors", SDXL | takes(8))
+    configs = model_configs(str(path))
+    assert configs is not None
+    assert configs[0]["cross_attention_dim"] == 2048 and configs[1]["latent_channels"] == 4

@@ -20,8 +20,8 @@ from ..recipe import DEFAULT_MODEL
 from ..recipe_parts import Lora
 from . import single_file
 from .control.loading import load_net
-from .lora.merge import merge_loras
 from .load_errors import TINY_HINT, explain
+from .lora.merge import merge_loras
 from .pix2pix import Pix2PixEditor
 
 #: Raises ModelError for a kind that may not be loaded; else returns it, or None if unknown.

@@ -126,6 +126,20 @@ def is_local(model: str) -> bool:
     return Path(locate(model)).exists()
 
 
+def config_folder(model: str) -> Path | None:
+    """The folder with the configuration of a local model, in diffusers' layout; else None.
+
+    For a checkpoint in one file, that is a folder of this package.
+
+    Raises:
+        ModelError: the file is damaged or no model.
+    """
+    place = Path(locate(model))
+    if place.is_file():
+        return CONFIGS[family(model)]
+    return place if place.is_dir() else None
+
+
 def check_supported(model: str, check: Callable[[str, Path], object] = layout.check_edits) -> None:
     """Refuse a model on this machine whose kind cannot edit. Hub ids are not looked up.
 

@@ -138,11 +138,11 @@ def weights_file(folder: Path) -> Path:
 
 def model_configs(model: str, revision: str | None = None) -> tuple[Config, Config] | None:
     """The configurations of an edit model's UNet and VAE; None if they are not on this machine."""
-    place = Path(catalog.locate(model))
+    folder = catalog.config_folder(model)
     paths = []
     for part in ("unet", "vae"):
-        path: Path | None = place / part / CONFIG
-        if not place.is_dir():
+        path = None if folder is None else folder / part / CONFIG
+        if folder is None:
             path = _downloaded(model, f"{part}/{CONFIG}", revision)
         if path is None or not path.is_file():
             return None

@@ -54,9 +54,9 @@ def memory(recipe: Recipe, width: int, height: int, *, gpu: bool) -> Memory | No
     """
     dtype = auto_dtype(gpu=gpu) if recipe.dtype == "auto" else recipe.dtype
     place = Path(catalog.locate(recipe.model))
-    if place.exists():
+    config = catalog.config_folder(recipe.model)
+    if config is not None:
         parameters = sum(map(_parameters, layout.weights_files(place)))
-        config = place if place.is_dir() else catalog.CONFIGS[catalog.family(recipe.model)]
         unet = layout.block_channels(config / "unet", _UNET_CHANNELS)
         vae = layout.block_channels(config / "vae", _VAE_CHANNELS)
     elif recipe.model == DEFAULT_MODEL:
