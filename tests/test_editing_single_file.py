@@ -113,7 +113,7 @@ def test_noise_levels_that_are_no_range_are_refused(saved, tmp_path, value):
 def test_a_file_says_that_its_model_predicts_v(saved, tmp_path):
     marks = {"v_pred": torch.zeros(0), "ztsnr": torch.zeros(0)}
     path = save_checkpoint(build("sdxl"), tmp_path / "m.safetensors", **marks)
-    loaded = single_file.load(path, layout.kind_at(path), torch.float32, saved["sdxl"][0])
+    loaded = single_file.load(path, ModelKind("sdxl"), torch.float32, saved["sdxl"][0])
     assert loaded.scheduler.config.prediction_type == "v_prediction"
     assert loaded.scheduler.config.rescale_betas_zero_snr is True
 
