@@ -51,7 +51,11 @@ def make_hints(
     """
     recipe = resolve_recipe({}) if recipe is None else recipe
     recipe = msgspec.structs.replace(
-        recipe, instruction=f"hints: {kind}", control=(Control(kind=kind),), detail="source"
+        recipe,
+        instruction=f"hints: {kind}",
+        control=(Control(kind=kind),),
+        detail="source",
+        mask=None,
     )
     request = edit_request(
         source,

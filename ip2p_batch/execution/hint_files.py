@@ -30,7 +30,7 @@ from ..threads import CpuPool
 from .crash_safe_reader import CrashSafeReader
 from .full_size import keeps_depth
 from .image_hints import image_hints
-from .image_input import at_edit_size, read_item
+from .image_input import read_item, resized_still
 from .video_hints import VideoHints
 from .video_source import SourceVideo
 
@@ -121,7 +121,8 @@ def _open(prepared: PreparedJob) -> Iterator[SourceVideo]:
         ) as reader,
         VideoHints.open(job, shots, resize, pool, Path) as hints,
     ):
-        yield SourceVideo(facts, CrashSafeReader(reader, table, frozenset(), shots), resize, hints)
+        safe = CrashSafeReader(reader, table, frozenset(), shots)
+        yield SourceVideo(facts, safe, resize, hints, VideoMasks(facts))
 
 
 def _plain_facts(job: Job, resize: Resize) -> VideoFacts:
@@ -181,7 +182,7 @@ def _write_images(prepared: PreparedJob, progress: Progress) -> HintFiles:
 
 
 def _image_hint(job: Job, item: Item) -> Image:
-    resize, small = at_edit_size(job, read_item(job, item, Path))
+    resize, small = resized_still(job, read_item(job, item, Path))
     return resize.without_padding(image_hints(job.recipe, item, small, resize, Path)[0])
 
 

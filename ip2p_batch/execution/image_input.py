@@ -85,7 +85,7 @@ def read_images(run: ChunkRun, chunk: ImageChunk) -> Iterator[tuple[int, LoadedI
             yield index, error.message
             continue
         height, width = still.image.shape[:2]
-        resize, small = at_edit_size(run.job, still)
+        resize, small = resized_still(run.job, still)
         try:
             hints = image_hints(recipe, item, small, resize, run.folder.roots.allow)
         except (SourceError, OutsideRoots) as error:
@@ -127,7 +127,7 @@ def read_item(job: Job, item: Item, allow: Callable[[Path | str], Path]) -> Stil
     return still
 
 
-def at_edit_size(job: Job, still: Still) -> tuple[Resize, Image]:
+def resized_still(job: Job, still: Still) -> tuple[Resize, Image]:
     """How an image is resized for the edit, and its resized pixels."""
     height, width = still.image.shape[:2]
     resize = Resize.for_size(width, height, job.edit_size(width, height))
