@@ -31,6 +31,7 @@ from .crash_safe_reader import CrashSafeReader
 from .full_size import keeps_depth
 from .image_hints import image_hints
 from .image_input import read_item, resized_still
+from .masks import VideoMasks
 from .video_hints import VideoHints
 from .video_source import SourceVideo
 
