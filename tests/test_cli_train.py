@@ -69,3 +69,25 @@ def test_a_missing_dataset_or_model_is_an_error_of_one_line(work, tmp_path):
     assert code == 2 and "DATASET" in err
     code, _, err = run(work / "pairs", "-o", tmp_path / "m", "--base", tmp_path / "no-model")
     assert code == 5 and "Traceback" not in err
+
+
+def test_a_control_net_is_trained_and_the_command_that_uses_it_is_named(work, tmp_path):
+    code, out, err = run(work / "pairs", *short(work, tmp_path / "n"), "--control", "canny")
+    assert code == 0, err
+    assert "controlnet for canny, 8 pairs" in out and f"--control canny:{tmp_path / 'n'}" in out
+    assert json.loads((tmp_path / "n/config.json").read_text())["_class_name"] == "ControlNetModel"
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        (["--control-type", "t2i-adapter"], "--control-type needs --control"),
+        (["--control-guidance", "4"], "--control-guidance needs --control"),
+        (["--control", "canny", "--lora-rank", "4"], "--lora-rank has no effect"),
+        (["--control", "sky"], "'sky' is no kind of hints"),
+        (["--control", "canny", "--control-guidance", "0"], "max_guidance_scale is 0"),
+    ],
+)
+def test_options_of_a_control_net_that_cannot_act_are_refused(work, tmp_path, options, reason):
+    code, _, err = run(work / "pairs", *short(work, tmp_path / "n"), *options)
+    assert code == 2 and reason in err and not (tmp_path / "n").exists()

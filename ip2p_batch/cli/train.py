@@ -1,4 +1,4 @@
-"""``train``: fine-tune a model on pairs of images."""
+"""``train``: fine-tune a model, or train a control net, on pairs of images."""
 
 from __future__ import annotations
 
@@ -20,9 +20,11 @@ from .help_format import MODEL, OUTPUT, TRAINING
 from .options import ReportOptions, option
 from .param_types import choice
 from .report import Reporter, reporter_for
+from .train_control import ControlNetOptions, check_options, control_config, net_lines
 
 if TYPE_CHECKING:
-    from ..training.finetune import FineTuneConfig
+    from ..training.control import ControlTrainingConfig, ControlTrainingResult
+    from ..training.finetune import FineTuneConfig, FineTuneResult
 
 #: Bad rows that are listed one by one; the rest is counted.
 _LISTED_ROWS = 20
@@ -111,13 +113,14 @@ class TrainOptions(OptionGroup):
     learning_rate: Annotated[float, _training_option("X", "Peak learning rate.")] = 1e-4
     size: Annotated[int, _training_option("PX", "Side of the square crops of the pairs.")] = 256
     conditioning_dropout: Annotated[
-        float,
+        float | None,
         _training_option(
             "X",
             "Fraction of examples without the text, the same fraction without the source, and the"
             " same without both.",
+            "0.05; with --control 0.25",
         ),
-    ] = 0.05
+    ] = None
     snr_gamma: Annotated[
         float, _training_option("X", "Gamma of Min-SNR loss weighting; 0 turns it off.")
     ] = 0.0
@@ -156,9 +159,10 @@ def train(
     output: OutputOption,
     base_options: BaseModelOptions,
     train_options: TrainOptions,
+    control_options: ControlNetOptions,
     report_options: ReportOptions,
 ) -> int:
-    """Fine-tune InstructPix2Pix on pairs of images.
+    """Fine-tune InstructPix2Pix on pairs of images, or train a control net for it.
 
     Each pair is a source image, an instruction and the edited image; `ip2p-batch dataset`
     makes and checks them. If training is interrupted, run the same command again: it continues
@@ -167,6 +171,7 @@ def train(
     Examples:
       ip2p-batch train pairs/ -o model/ --mixed-precision fp16 --size 512
       ip2p-batch train pairs/ -o model/ --base tiny --steps 200
+      ip2p-batch train pairs/ -o net/ --base tiny --control canny
       accelerate launch -m ip2p_batch train pairs/ -o model/ --lora-rank 0
     """
     from ..editing.loading import quiet_libraries
@@ -174,13 +179,16 @@ def train(
     quiet_libraries()
     reporter = reporter_for(report_options)
     try:
-        config = _config(base_options, train_options)
-        return _fine_tune(dataset, config, output, reporter, json=report_options.json)
+        check_options(control_options, base_options.lora_rank)
+        config = _config(base_options, train_options, control_options)
+        return _train(dataset, config, output, reporter, json=report_options.json)
     finally:
         reporter.close()
 
 
-def _config(base_options: BaseModelOptions, train_options: TrainOptions) -> FineTuneConfig:
+def _config(
+    base_options: BaseModelOptions, train_options: TrainOptions, control_options: ControlNetOptions
+) -> FineTuneConfig | ControlTrainingConfig:
     from ..training.config import TrainingConfig
     from ..training.denoising import Objective
     from ..training.finetune import FineTuneConfig
@@ -188,31 +196,42 @@ def _config(base_options: BaseModelOptions, train_options: TrainOptions) -> Fine
     catalog.check_allowed(
         base_options.base, base_options.revision, Settings.from_env().allowed_models
     )
-    return FineTuneConfig(
-        base=base_options.base,
-        revision=base_options.revision,
-        lora_rank=base_options.lora_rank,
-        size=train_options.size,
-        gradient_checkpointing=train_options.gradient_checkpointing,
-        validation_pairs=train_options.validation_pairs,
-        objective=Objective(
-            conditioning_dropout=train_options.conditioning_dropout,
-            snr_gamma=train_options.snr_gamma,
-        ),
-        training=TrainingConfig(
+    dropout = train_options.conditioning_dropout
+    objective: dict[str, Any] = {"snr_gamma": train_options.snr_gamma}
+    objective |= {} if dropout is None else {"conditioning_dropout": dropout}
+    values: dict[str, Any] = {
+        "base": base_options.base,
+        "revision": base_options.revision,
+        "size": train_options.size,
+        "gradient_checkpointing": train_options.gradient_checkpointing,
+        "validation_pairs": train_options.validation_pairs,
+        "training": TrainingConfig(
             **{
                 name: getattr(train_options, name)
                 for name in TrainingConfig.__struct_fields__
                 if hasattr(train_options, name)
             }
         ),
+    }
+    if control_options.control is not None:
+        return control_config(
+            control_options.control, control_options, objective=objective, **values
+        )
+    return FineTuneConfig(
+        lora_rank=base_options.lora_rank, objective=Objective(**objective), **values
     )
 
 
-def _fine_tune(
-    dataset: Path, config: FineTuneConfig, output: Path, reporter: Reporter, *, json: bool
+def _train(
+    dataset: Path,
+    config: FineTuneConfig | ControlTrainingConfig,
+    output: Path,
+    reporter: Reporter,
+    *,
+    json: bool,
 ) -> int:
-    from ..training.finetune import fine_tune
+    from ..training.control import train_control
+    from ..training.finetune import FineTuneConfig, fine_tune
     from ..training.pairs import read_pairs
     from ..training.trainer import new_accelerator
 
@@ -224,21 +243,33 @@ def _fine_tune(
         exits.warn(f"{row.location}: {row.reason}")
     if len(pairs.bad) > _LISTED_ROWS and accelerator.is_main_process:
         exits.warn(f"{len(pairs.bad) - _LISTED_ROWS} more rows cannot be used")
-    result = fine_tune(
-        pairs.good, config, output.expanduser().absolute(),
-        accelerator=accelerator, progress=_steps(reporter, "training"),
-    )  # fmt: skip
+    output = output.expanduser().absolute()
+    progress = _steps(reporter, "training")
+    result: FineTuneResult | ControlTrainingResult
+    if isinstance(config, FineTuneConfig):
+        result = fine_tune(pairs.good, config, output, accelerator=accelerator, progress=progress)
+        lines = _model_lines(result)
+    else:
+        result = train_control(
+            pairs.good, config, output, accelerator=accelerator, progress=progress
+        )
+        lines = net_lines(result, config.base)
     reporter.close()
     if accelerator.is_main_process:
         if json:
             terminal.say_json({"kind": "done", "data": msgspec.to_builtins(result)})
-        else:
-            trained = f"LoRA rank {result.lora_rank}" if result.lora_rank else "the whole UNet"
-            terminal.say(
-                f"{result.model}: {trained}, {result.pairs} pairs, loss {result.training.loss:.4f}"
-            )
-            terminal.say(f'Try it: ip2p-batch edit photo.jpg "..." --model {result.model}')
+        for line in () if json else lines:
+            terminal.say(line)
     return exits.SOME_FAILED if pairs.bad else exits.DONE
+
+
+def _model_lines(result: FineTuneResult) -> list[str]:
+    """What was made, and the command that uses it."""
+    trained = f"LoRA rank {result.lora_rank}" if result.lora_rank else "the whole UNet"
+    return [
+        f"{result.model}: {trained}, {result.pairs} pairs, loss {result.training.loss:.4f}",
+        f'Try it: ip2p-batch edit photo.jpg "..." --model {result.model}',
+    ]
 
 
 def _steps(reporter: Reporter, stage: str) -> Callable[[int, int, float], None]:

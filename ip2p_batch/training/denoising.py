@@ -76,11 +76,31 @@ class DenoisingLoss(nn.Module):
             len(latents), self.objective.high_noise_fraction, latents.device
         )
         noisy = self.noise_scheduler.add_noise(latents, noise, timesteps)
-        stacked = torch.cat([noisy, source], dim=1).contiguous(memory_format=torch.channels_last)
-        prediction = self.unet(stacked, timesteps, text).sample.float()
+        prediction = self.predict(noisy, source, timesteps, text, batch).float()
         target = self._target(latents, noise, timesteps)
         errors = F.mse_loss(prediction, target, reduction="none").mean((1, 2, 3))
         return (errors * self._weights(timesteps)).mean()
+
+    def predict(
+        self,
+        noisy: torch.Tensor,
+        source: torch.Tensor,
+        timesteps: torch.Tensor,
+        text: torch.Tensor,
+        batch: Batch,
+    ) -> torch.Tensor:
+        """Return the UNet's output.
+
+        Args:
+            noisy: noisy latents of the edited image, scaled.
+            source: latents of the source; zero where they are dropped.
+            timesteps: one for each example.
+            text: embeddings, shape ``(batch, tokens, width)``.
+            batch: the batch, for a subclass that has further conditions.
+        """
+        stacked = torch.cat([noisy, source], dim=1).contiguous(memory_format=torch.channels_last)
+        prediction: torch.Tensor = self.unet(stacked, timesteps, text).sample
+        return prediction
 
     def _latents(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
         if "edited_latents" in batch:

@@ -17,11 +17,11 @@ import torch
 from accelerate import Accelerator
 
 from ..errors import RecipeError
-from ..models import catalog, presets
+from ..models import catalog
 from ..storage.atomic import write_atomic
 from .base_model import lacks_source_input, load_base_model, prepare_unet
 from .config import TrainingConfig
-from .denoising import Objective
+from .denoising import DenoisingLoss, Objective
 from .finetune_task import FineTuneTask
 from .pairs import Pair
 from .saving import save_adapters, save_pipeline
@@ -135,16 +135,17 @@ def fine_tune(
     """
     accelerator = accelerator or new_accelerator(config.training)
     pipe = load_base_model(config.base, config.revision)
-    held_out, training_pairs = _split(pairs, config)
+    held_out, training_pairs = split_pairs(pairs, config.validation_pairs, config.training.seed)
     widened = lacks_source_input(pipe)
     lora_rank = config.effective_lora_rank(len(training_pairs), new_input=widened)
     prepare_unet(pipe, lora_rank)
-    _place(pipe, accelerator)
+    place_pipeline(pipe, accelerator)
     if config.gradient_checkpointing:
         pipe.unet.enable_gradient_checkpointing()
+    loss = DenoisingLoss(pipe.unet, pipe.text_encoder, pipe.vae, pipe.scheduler, config.objective)
     task = FineTuneTask(
-        pipe, training_pairs, held_out, size=config.size, flip=config.flip,
-        objective=config.objective, sampling=catalog.defaults(config.base),
+        pipe, loss, training_pairs, held_out, size=config.size, flip=config.flip,
+        sampling=catalog.defaults(config.base),
         seed=config.training.seed,
     )  # fmt: skip
     result = train_model(
@@ -160,15 +161,20 @@ def fine_tune(
     )  # fmt: skip
 
 
-def _split(pairs: Sequence[Pair], config: FineTuneConfig) -> tuple[list[Pair], list[Pair]]:
-    """Split the pairs, by the seed, into those to validate with and those to train on."""
-    count = min(config.validation_pairs, len(pairs) // 5)
-    rng = random.Random(derive_seed(config.training.seed, "split"))  # noqa: S311
+def split_pairs(
+    pairs: Sequence[Pair], validation_pairs: int, seed: int
+) -> tuple[list[Pair], list[Pair]]:
+    """Split the pairs, by the seed, into those to validate with and those to train on.
+
+    At most a fifth of the pairs is held out.
+    """
+    count = min(validation_pairs, len(pairs) // 5)
+    rng = random.Random(derive_seed(seed, "split"))  # noqa: S311
     order = rng.sample(pairs, len(pairs))
     return order[:count], order[count:]
 
 
-def _place(pipe: Any, accelerator: Accelerator) -> None:
+def place_pipeline(pipe: Any, accelerator: Accelerator) -> None:
     """Move all components to the device; the frozen ones need no float32."""
     dtypes = {"fp16": torch.float16, "bf16": torch.bfloat16}
     dtype = dtypes.get(accelerator.mixed_precision, torch.float32)
@@ -198,9 +204,7 @@ def _write_model(
     pipe.to(torch.float16 if pipe.unet.device.type == "cuda" else torch.float32)
     # The base model's steps and scales suit the fine-tuned model, too.
     edit_sizes = catalog.edit_sizes(config.base).trained_at(config.size)
-    # A LoRA that makes the base model fast may not fit the new weights.
-    own = {name: p for name, p in presets.own(config.base).items() if "lora" not in p}
-    save_pipeline(pipe, output, catalog.defaults(config.base), edit_sizes, own)
+    save_pipeline(pipe, output, catalog.defaults(config.base), edit_sizes)
     report = {
         "config": msgspec.to_builtins(config),
         "lora_rank": lora_rank,

@@ -15,7 +15,7 @@ from ..frame import Image
 from ..media.contact_sheet import write_before_after
 from ..media.images.reader import read_image
 from .conditioning import dropout_masks
-from .denoising import DenoisingLoss, Objective
+from .denoising import DenoisingLoss
 from .pairs import Pair
 from .tensors import images_to_tensor, tokenize
 from .trainer import Batch
@@ -37,10 +37,10 @@ class FineTuneTask:
 
     Args:
         pipe: the pipeline to train, with its UNet prepared.
+        model: the loss of its components.
         pairs, held_out: pairs to train on, and pairs to validate with.
         size: side of the crops in pixels.
         flip: mirror half of the crops.
-        objective: options of the loss.
         sampling: defaults of the base model for steps and scales, for validation.
         seed: seed of the validation's noise.
     """
@@ -48,29 +48,34 @@ class FineTuneTask:
     def __init__(
         self,
         pipe: Any,
+        model: DenoisingLoss,
         pairs: Sequence[Pair],
         held_out: Sequence[Pair],
         *,
         size: int,
         flip: bool,
-        objective: Objective,
         sampling: Mapping[str, Any],
         seed: int,
     ) -> None:
-        self.pipe, self.pairs, self.held_out = pipe, pairs, held_out
+        self.pipe, self.model, self.pairs, self.held_out = pipe, model, pairs, held_out
         self.size, self.flip = size, flip
         self.sampling, self.seed = sampling, seed
-        self.model = DenoisingLoss(
-            pipe.unet, pipe.text_encoder, pipe.vae, pipe.scheduler, objective
-        )
 
     def batch(self, size: int, seed: int) -> Batch:
         rng = random.Random(seed)  # noqa: S311 - not used for security
         pairs = [rng.choice(self.pairs) for _ in range(size)]
         crops = [crop_pair(pair, self.size, rng, flip=self.flip) for pair in pairs]
+        return self.collate(pairs, crops, [rng.random() for _ in range(size)])
+
+    def collate(
+        self,
+        pairs: Sequence[Pair],
+        crops: Sequence[tuple[Image, Image]],
+        uniform: Sequence[float],
+    ) -> Batch:
+        """Make a batch of crops; each uniform random number chooses the conditions to drop."""
         drop_text, drop_image = dropout_masks(
-            torch.tensor([rng.random() for _ in range(size)]),
-            self.model.objective.conditioning_dropout,
+            torch.tensor(uniform), self.model.objective.conditioning_dropout
         )
         texts = [
             "" if drop else pair.instruction

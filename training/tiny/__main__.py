@@ -11,13 +11,14 @@ from typing import Any
 
 from tqdm import tqdm
 
-from ip2p_batch.errors import Ip2pError
+from ip2p_batch.errors import Ip2pError, RecipeError
 
 CONFIG = Path(__file__).resolve().parents[1] / "tiny.toml"
 _EPILOG = """\
 example:
   python -m training.tiny -o build/tiny
   ip2p-batch edit photo.jpg "make it night" --model build/tiny
+  python -m training.tiny -o build/tiny --control canny
 
 Two CPU cores need about two and a half hours. If interrupted, run the same command again: the
 build resumes.
@@ -64,11 +65,26 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         "--config", type=Path, metavar="FILE.toml", default=CONFIG,
         help="sizes and training options (default: training/tiny.toml)",
     )  # fmt: skip
+    parser.add_argument(
+        "--control", metavar="KIND",
+        help="train a control net for hints of this kind, such as canny, for the finished model",
+    )  # fmt: skip
+    parser.add_argument(
+        "--control-type", choices=("controlnet", "t2i-adapter"), default="controlnet",
+        help="type of the control net (default: controlnet)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--base", metavar="MODEL",
+        help="model that the control net is for: a bundled name or a folder (default: DIR)",
+    )  # fmt: skip
     return parser.parse_args(arguments)
 
 
-def build(config_path: Path, output: Path) -> None:
-    """Download the photographs and build the model in ``output``.
+def build(options: argparse.Namespace) -> Path:
+    """Download the photographs, and build the model or a control net in the output folder.
+
+    Returns:
+        The folder of the model or the net.
 
     Raises:
         Ip2pError: the configuration is invalid, a download failed, or a file cannot be written.
@@ -77,18 +93,35 @@ def build(config_path: Path, output: Path) -> None:
     from ip2p_batch.editing.loading import quiet_libraries
 
     quiet_libraries()
-    from .build import build_model, load_config
+    from .build import build_model, list_images, load_config
+    from .control import build_net
+    from .crops import make_crops
     from .photos import download_photos, read_photo_list
 
-    config = load_config(config_path)
+    output: Path = options.output.expanduser().absolute()
+    config = load_config(options.config)
+    if options.control is not None and config.control is None:
+        raise RecipeError(f"{options.config} has no table [control].")
     work = output / "work"
     progress = _ProgressBars()
     try:
-        photos = read_photo_list(config_path.parent / config.photos)
+        photos = read_photo_list(options.config.parent / config.photos)
         folders = download_photos(
             photos, work / "photos", progress=lambda done, total: progress("photos", done, total)
         )
-        build_model(config, folders["train"], folders["held-out"], work, output, progress=progress)
+        if options.control is None or config.control is None:
+            build_model(
+                config, folders["train"], folders["held-out"], work, output, progress=progress
+            )
+            return output
+        crops = make_crops(
+            list_images(folders["train"]), work / "crops", config.crops,
+            progress=lambda done, total: progress("crops", done, total),
+        )  # fmt: skip
+        return build_net(
+            config.control, options.control, options.control_type,
+            options.base or str(output), crops, work, output, progress=progress,
+        )  # fmt: skip
     finally:
         progress.close()
 
@@ -96,9 +129,8 @@ def build(config_path: Path, output: Path) -> None:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; return its exit code."""
     options = parse(arguments)
-    output = options.output.expanduser().absolute()
     try:
-        build(options.config, output)
+        made = build(options)
     except Ip2pError as error:
         lines = [f"error: {error.message}", error.survives, error.hint]
         print(*filter(None, lines), sep=os.linesep, file=sys.stderr)
@@ -106,7 +138,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("Interrupted. Run the same command again to resume.", file=sys.stderr)
         return 130
-    print(f'{output}: finished. Try: ip2p-batch edit photo.jpg "make it night" --model {output}')
+    if options.control is None:
+        options_of_edit = f"--model {made}"
+    else:
+        options_of_edit = (
+            f"--model {options.base or options.output} --control {options.control}:{made}"
+        )
+    print(f'{made}: finished. Try: ip2p-batch edit photo.jpg "make it night" {options_of_edit}')
     return 0
 
 

@@ -24,6 +24,7 @@ from ip2p_batch.training.saving import save_pipeline
 from ip2p_batch.training.trainer import train_model
 
 from . import autoencoder, components
+from .control import ControlConfig
 from .crops import CropConfig, Crops, make_crops
 from .denoiser import DenoiserTask
 from .latents import make_latents
@@ -71,6 +72,7 @@ class TinyConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         objective: options of the UNet's loss.
         stages: training stages of UNet and text encoder, in order.
         defaults: the model's defaults for steps and scales.
+        control: the training of its control nets, which needs the finished model.
     """
 
     photos: str
@@ -82,6 +84,7 @@ class TinyConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     objective: Objective
     stages: tuple[DenoiserStage, ...]
     defaults: dict[str, int | float]
+    control: ControlConfig | None = None
 
 
 def load_config(path: Path) -> TinyConfig:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import random
 from collections.abc import Callable, Sequence
@@ -58,6 +59,13 @@ class Crops:
 
     def __len__(self) -> int:
         return len(self.sources)
+
+    def subset(self, every: int, edits: int) -> Crops:
+        """Every so-many-th crop, and the first so many of its edits."""
+        part = copy.copy(self)
+        part.sources = self.sources[::every]
+        part.edited, part.edits = self.edited[::every, :edits], self.edits[::every, :edits]
+        return part
 
 
 def make_crops(
