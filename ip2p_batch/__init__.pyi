@@ -6,6 +6,10 @@ from .api_many import edit_many, plan_many, ManyResults
 from .jobs.records import Result
 from .planning.request import PreparedJob
 
+# Control
+from .api_hints import make_hints
+from .execution.hint_files import HintFiles
+
 # Detached jobs
 from .api import open_job, submit, JobHandle
 from .api_many import submit_many
@@ -51,6 +55,9 @@ __all__ = [
     "Progress",
     "Result",
     "PreparedJob",
+    # Control
+    "make_hints",
+    "HintFiles",
     # Detached jobs
     "submit",
     "submit_many",

@@ -341,6 +341,9 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     def read_toml_values(path: Path) -> dict[str, Any]:
         """Read the values that a recipe file sets; it may leave out any field.
 
+        Returns:
+            Fields by name, and the name of a ``preset`` if the file has one.
+
         Raises:
             RecipeError: the file cannot be read, is not TOML, or sets an unknown field.
         """
@@ -350,7 +353,7 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
             raise RecipeError(f"{path} cannot be read: {error.strerror}.") from None
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise RecipeError(f"{path} is not a TOML recipe: {error}.") from None
-        _check_names(values, str(path))
+        _check_names({k: v for k, v in values.items() if k != "preset"}, str(path))
         return values
 
     def to_toml(self) -> str:

@@ -13,6 +13,7 @@ from ip2p_batch.cli.param_types import choice, devices, number_or, seconds
 from ip2p_batch.cli.recipe_options import RecipeOptions, recipe_from
 from ip2p_batch.errors import ModelError, RecipeError
 from ip2p_batch.jobs.coding import Encoding
+from ip2p_batch.planning.recipes import recipe_for
 from ip2p_batch.recipe import FIELDS, Recipe
 
 
@@ -46,7 +47,7 @@ def test_a_time_written_in_hours_reads_back_to_the_millisecond(milliseconds):
 
 def test_every_field_of_a_recipe_has_its_option():
     options = set(inspect.signature(RecipeOptions).parameters)
-    assert options - {"recipe"} == set(FIELDS) - {"instruction"}
+    assert options - {"recipe", "preset"} == set(FIELDS) - {"instruction"}
 
 
 def test_without_options_the_recipe_has_its_own_defaults():
@@ -68,6 +69,15 @@ def test_the_recipe_file_wins_over_the_model_and_an_option_over_both(tmp_path):
     assert (recipe.num_inference_steps, recipe.seed, recipe.scenes) == (7, 4, False)
     assert recipe.guidance_scale == 2.0, "the model's default"
     assert recipe_from("new", RecipeOptions(recipe=file)).instruction == "new"
+
+
+def test_a_preset_wins_over_the_recipe_file_and_an_option_over_the_preset(tmp_path):
+    file = tmp_path / "recipe.toml"
+    file.write_text('model = "tiny"\npreset = "quality"\nnum_inference_steps = 7\n')
+    assert recipe_from("x", RecipeOptions(recipe=file)).num_inference_steps == 7
+    fast = recipe_from("x", RecipeOptions(recipe=file, preset="fast", guidance_scale=3.0))
+    assert fast == recipe_for("tiny", "x", preset="fast", guidance_scale=3.0)
+    assert fast.num_inference_steps < 7
 
 
 def test_a_zero_given_as_an_option_counts_as_given(tmp_path):

@@ -122,6 +122,16 @@ def test_a_plan_states_where_carryover_starts_or_that_few_steps_turn_it_off():
     assert "carryover 0," in off and "hint" not in off
 
 
+def test_scales_that_do_not_fit_a_distilled_lora_get_a_hint():
+    few = ("--scheduler", "lcm", "-n", "4")
+    lora = (*few, "--lora", "latent-consistency/lcm-lora-sdv1-5")
+    hint = "hint      LoRAs for --scheduler lcm are made for --image-guidance-scale 1 and"
+    assert hint in run(CLIP, "x", *lora).stdout
+    fitting = run(CLIP, "x", *lora, "-g", "2", "-i", "1")
+    assert fitting.exit_code == 0 and "hint" not in fitting.stdout
+    assert "hint" not in run(CLIP, "x", *few).stdout
+
+
 def test_a_panorama_gets_a_hint(tmp_path):
     Pil.new("RGB", (1600, 40)).save(tmp_path / "panorama.png")
     done = run(tmp_path / "panorama.png", "x", "-m", "tiny", "--size", 192)

@@ -17,6 +17,7 @@ from .demo import demo
 from .doctor import doctor
 from .edit import edit, resume, retry
 from .help_format import Command, Group, help_text
+from .hints import control
 from .jobs import jobs, status
 from .plan import plan
 from .score import score
@@ -56,7 +57,7 @@ def about(
 
 
 _PANELS: dict[str, tuple[Callable[..., int], ...]] = {
-    "Edit": (edit, plan, score, demo),
+    "Edit": (edit, plan, control, score, demo),
     "Jobs": (jobs, status, watch, resume, retry, pause, cancel),
     "Machines": (worker, doctor),
     "Training": (dataset, train),

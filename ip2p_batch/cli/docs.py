@@ -45,10 +45,12 @@ tiny_vae = true
 ip2p-batch edit clip.mp4 --recipe snow.toml --seed 7
 ```
 
-An option wins over the recipe file, the recipe file over the defaults in the model's folder
-(`ip2p_defaults.json`), and those over the defaults in this table. Every job folder contains the
-`recipe.toml` of its job. What `--size auto` means is in the model's folder, too: [edit
-size](how-it-works.md#edit-size).
+An option wins over `--preset`, the preset over the recipe file, that over the defaults in the
+model's folder (`ip2p_defaults.json`), and those over the defaults in this table. A recipe file may
+have a `preset = "fast"`, too; the file's own fields win over it. The job stores the fields and not
+the preset's name: every job folder contains the `recipe.toml` of its job.
+[Few steps](control.md#few-steps) has what each preset sets. What `--size auto` means is in the
+model's folder, too: [edit size](how-it-works.md#edit-size).
 
 | option | field | values | default | |
 |---|---|---|---|---|

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import ModelError
 from ..models import catalog
+from ..noise_schedule import DISTILLED
 from . import formatting
 
 if TYPE_CHECKING:
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
 
 #: With a shorter side below this, in pixels, an edit has little of the source to follow.
 _SHORT_SIDE = 32
+#: Largest text guidance scale that the authors of LCM-LoRA with InstructPix2Pix recommend.
+_MOST_DISTILLED_SCALE = 3
 
 
 def hints_on(prepared: PreparedJob) -> list[str]:
@@ -25,6 +28,7 @@ def hints_on(prepared: PreparedJob) -> list[str]:
         *_size_above_training(recipe),
         *_narrow(prepared),
         *(_no_carryover(recipe) if video else []),
+        *_distilled_scales(recipe),
     ]
 
 
@@ -63,4 +67,16 @@ def _no_carryover(recipe: Recipe) -> list[str]:
     return [
         f"Carryover is off: of {steps}, frames would inherit one at most. More steps or a larger"
         " --carryover turn it on."
+    ]
+
+
+def _distilled_scales(recipe: Recipe) -> list[str]:
+    """About the scales of LoRAs that were distilled to few steps, such as LCM-LoRA."""
+    fits = recipe.image_guidance_scale == 1 and recipe.guidance_scale <= _MOST_DISTILLED_SCALE
+    if recipe.scheduler not in DISTILLED or not recipe.lora or fits:
+        return []
+    return [
+        f"LoRAs for --scheduler {recipe.scheduler} are made for --image-guidance-scale 1 and"
+        f" --guidance-scale 1 to {_MOST_DISTILLED_SCALE}; {recipe.image_guidance_scale:g} and"
+        f" {recipe.guidance_scale:g} may give artifacts."
     ]

@@ -6,6 +6,7 @@ import inspect
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
+from ..models.presets import PRESETS
 from ..planning.recipes import resolve_recipe
 from ..recipe import DEFAULT_MODEL, FIELDS, Recipe, RecipeField
 from .command import OptionGroup
@@ -37,15 +38,19 @@ _COMPLETIONS = {"model": ["tiny", "identity", DEFAULT_MODEL]}
 
 
 class RecipeOptions(OptionGroup):
-    """A recipe file, and one option for each field of the recipe except the instruction.
+    """A recipe file, a preset, and an option for each field of the recipe except the instruction.
 
     Attributes:
         file: the recipe file, if one was given.
+        preset: the name of a preset, if one was given.
         given: the fields that were given as options.
     """
 
-    def __init__(self, recipe: Path | None = None, **fields: Any) -> None:
+    def __init__(
+        self, recipe: Path | None = None, preset: str | None = None, **fields: Any
+    ) -> None:
         self.file = recipe
+        self.preset = preset
         # A list that was not given is empty.
         self.given = {name: value for name, value in fields.items() if value not in (None, [])}
 
@@ -127,20 +132,44 @@ _RECIPE_FILE = inspect.Parameter(
         ),
     ],
 )
+_PRESET = inspect.Parameter(
+    "preset",
+    inspect.Parameter.KEYWORD_ONLY,
+    default=None,
+    annotation=Annotated[
+        str | None,
+        option(
+            "--preset",
+            metavar="NAME",
+            help="Steps, scheduler, guidance interval, DeepCache, size and detail for speed or"
+            " fidelity, as the model's folder has them; `fast` may bring a LoRA. Other options win"
+            " over it, it wins over the recipe file.",
+            panel=RECIPE,
+            values=PRESETS,
+            **choice(PRESETS),
+        ),
+    ],
+)
 RecipeOptions.__signature__ = inspect.Signature(
-    [_RECIPE_FILE, *(_recipe_parameter(f) for f in FIELDS.values() if f.name != "instruction")]
+    [
+        _RECIPE_FILE,
+        _PRESET,
+        *(_recipe_parameter(f) for f in FIELDS.values() if f.name != "instruction"),
+    ]
 )
 
 
 def recipe_from(instruction: str | None, options: RecipeOptions) -> Recipe:
-    """Merge a recipe: an option wins over the recipe file, that over the model's own defaults.
+    """Merge a recipe: an option wins over the preset, that over the recipe file, and so on.
+
+    See :func:`~ip2p_batch.planning.recipes.resolve_recipe`.
 
     Raises:
         RecipeError: a value is unknown or out of range.
-        ModelError: the defaults file in the model's folder is damaged.
+        ModelError: the defaults or presets file in the model's folder is damaged.
     """
     from_file = Recipe.read_toml_values(options.file) if options.file is not None else {}
-    values = {**from_file, **options.given}
+    given = {**options.given, "preset": options.preset}
     if instruction is not None:
-        values["instruction"] = instruction
-    return resolve_recipe(values)
+        given["instruction"] = instruction
+    return resolve_recipe(from_file, given)

@@ -7,8 +7,9 @@ from them.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
@@ -17,7 +18,7 @@ from ..errors import OutsideRoots, SourceError
 from ..frame import Frame, FullImage, Image
 from ..jobs.plan import ImageChunk
 from ..jobs.publications import Publication
-from ..jobs.spec import Item
+from ..jobs.spec import Item, Job
 from ..media import limits
 from ..media.alpha import fill_hidden, partly_visible, weigh_visible
 from ..media.images.reader import Still, read_still
@@ -84,8 +85,7 @@ def read_images(run: ChunkRun, chunk: ImageChunk) -> Iterator[tuple[int, LoadedI
             yield index, error.message
             continue
         height, width = still.image.shape[:2]
-        resize = Resize.for_size(width, height, run.job.edit_size(width, height))
-        small = resize.apply(_shown(still))
+        resize, small = resized_still(run.job, still)
         try:
             hints = image_hints(recipe, item, small, resize, run.folder.roots.allow)
         except (SourceError, OutsideRoots) as error:
@@ -106,13 +106,32 @@ def read_images(run: ChunkRun, chunk: ImageChunk) -> Iterator[tuple[int, LoadedI
 
 def read_full_size(run: ChunkRun, item: Item) -> Still:
     """An image, whose hidden pixels continue the visible ones."""
+    return read_item(run.job, item, run.folder.roots.allow)
+
+
+def read_item(job: Job, item: Item, allow: Callable[[Path | str], Path]) -> Still:
+    """An image, whose hidden pixels continue the visible ones.
+
+    Args:
+        allow: resolves its path before it is opened; see :class:`~ip2p_batch.storage.roots.Roots`.
+
+    Raises:
+        SourceError: it cannot be read.
+        OutsideRoots: it may not be read here.
+    """
     # An image that planning accepted is not refused because of another limit here.
     most = max(limits.PIXELS.value(), item.width * item.height)
-    path = run.folder.roots.allow(item.source)
-    still = read_still(path, deep=keeps_depth(run.job.recipe), max_pixels=most)
+    still = read_still(allow(item.source), deep=keeps_depth(job.recipe), max_pixels=most)
     if still.alpha is not None:
         still.image = fill_hidden(still.image, still.alpha)
     return still
+
+
+def resized_still(job: Job, still: Still) -> tuple[Resize, Image]:
+    """How an image is resized for the edit, and its resized pixels."""
+    height, width = still.image.shape[:2]
+    resize = Resize.for_size(width, height, job.edit_size(width, height))
+    return resize, resize.apply(_shown(still))
 
 
 def _shown(still: Still) -> FullImage:

@@ -9,6 +9,7 @@ from itertools import repeat
 from ..errors import EditError, SourceError
 from ..frame import FullFrame, Mask
 from ..jobs.spec import Item
+from ..jobs.video_facts import VideoFacts
 from ..masks.make import MaskMaker, from_drawing
 from ..masks.shape import reduced
 from ..media.companion.items import read_item_companion
@@ -24,14 +25,18 @@ class VideoMasks:
     """The masks of a video's frames.
 
     Args:
+        facts: of the video.
         maker: None: the recipe has no mask.
         drawings: of drawn masks.
     """
 
     def __init__(
-        self, run: ChunkRun, maker: MaskMaker | None, drawings: CompanionReader | None
+        self,
+        facts: VideoFacts | None,
+        maker: MaskMaker | None = None,
+        drawings: CompanionReader | None = None,
     ) -> None:
-        self._facts = run.job.source.video
+        self._facts = facts
         self._drawings = drawings
         self.maker = maker
 
@@ -59,11 +64,12 @@ class VideoMasks:
 def open_masks(run: ChunkRun) -> Iterator[VideoMasks]:
     """Open the masks of a video."""
     maker, companion = MaskMaker.of(run.job.recipe), run.job.companion(USE)
+    facts = run.job.source.video
     if companion is None:
-        yield VideoMasks(run, maker, None)
+        yield VideoMasks(facts, maker)
         return
     with open_companion(companion, run.folder.roots.allow) as drawings:
-        yield VideoMasks(run, maker, drawings)
+        yield VideoMasks(facts, maker, drawings)
 
 
 def at_edit_size(mask: Mask | None, resize: Resize) -> Mask | None:

@@ -55,12 +55,15 @@ def prepare_job(
     request: EditRequest,
     report: Report = lambda _: None,
     find_history: FindHistory | None = None,
+    *,
+    loads_nets: bool = True,
 ) -> PreparedJob:
     """Probe the source and plan its job. Reads the source, writes nothing.
 
     Args:
         report: called with ``planning`` events.
         find_history: what earlier jobs wrote; None asks the jobs of this user.
+        loads_nets: False if only the hints of the control nets are needed.
 
     Raises:
         SourceError: the source cannot be read, or nothing in it can be edited.
@@ -72,7 +75,8 @@ def prepare_job(
     request = msgspec.structs.replace(request, recipe=with_absolute_paths(request.recipe))
     catalog.check_supported(request.recipe.model)
     check_hints(request.recipe)
-    check_nets(request.recipe)
+    if loads_nets:
+        check_nets(request.recipe)
     check_loras(request.recipe)
     size_table(request.recipe)  # Reading a video takes long: a damaged table is found before.
     source = absolute_path(request.source)

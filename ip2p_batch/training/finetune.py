@@ -17,7 +17,7 @@ import torch
 from accelerate import Accelerator
 
 from ..errors import RecipeError
-from ..models import catalog
+from ..models import catalog, presets
 from ..storage.atomic import write_atomic
 from .base_model import lacks_source_input, load_base_model, prepare_unet
 from .config import TrainingConfig
@@ -204,7 +204,9 @@ def _write_model(
     pipe.to(torch.float16 if pipe.unet.device.type == "cuda" else torch.float32)
     # The base model's steps and scales suit the fine-tuned model, too.
     edit_sizes = catalog.edit_sizes(config.base).trained_at(config.size)
-    save_pipeline(pipe, output, catalog.defaults(config.base), edit_sizes)
+    # A LoRA that makes the base model fast may not fit the new weights.
+    own = {name: p for name, p in presets.own(config.base).items() if "lora" not in p}
+    save_pipeline(pipe, output, catalog.defaults(config.base), edit_sizes, own)
     report = {
         "config": msgspec.to_builtins(config),
         "lora_rank": lora_rank,

@@ -5,17 +5,23 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import msgspec
 
 from ..errors import OutputError
 from ..models.catalog import DEFAULT_EDIT_SIZES, DEFAULTS_FILE, EDIT_SIZES_FILE, EditSizes
+from ..models.presets import PRESETS_FILE
 from ..storage.atomic import write_atomic
 
 
 def save_pipeline(
-    pipe: Any, output: Path, defaults: Mapping[str, int | float], edit_sizes: EditSizes
+    pipe: Any,
+    output: Path,
+    defaults: Mapping[str, int | float],
+    edit_sizes: EditSizes,
+    presets: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
 ) -> None:
     """Write a diffusers folder.
 
@@ -24,6 +30,7 @@ def save_pipeline(
         output: the folder.
         defaults: default steps and scales of the model; no file is written if empty.
         edit_sizes: of the model; no file is written for those that every model has without one.
+        presets: of the model, by name; no file is written if empty.
 
     Raises:
         OutputError: the folder cannot be written.
@@ -39,10 +46,16 @@ def save_pipeline(
             survives="The last checkpoint is complete.",
         ) from None
     if defaults:
-        write_atomic(output / DEFAULTS_FILE, (json.dumps(dict(defaults), indent=1) + "\n").encode())
+        write_atomic(output / DEFAULTS_FILE, _json(defaults))
+    if presets:
+        write_atomic(output / PRESETS_FILE, _json(presets))
     if edit_sizes != DEFAULT_EDIT_SIZES:
         data = msgspec.json.format(msgspec.json.encode(edit_sizes), indent=1)
         write_atomic(output / EDIT_SIZES_FILE, data + b"\n")
+
+
+def _json(values: Mapping[str, Any]) -> bytes:
+    return (json.dumps(dict(values), indent=1) + "\n").encode()
 
 
 def save_adapters(unet: Any, path: Path) -> None:
