@@ -9,11 +9,13 @@ from peft.utils import get_peft_model_state_dict
 
 from ip2p_batch.editing.lora.keys import read_key
 from ip2p_batch.editing.lora.merge import merge_loras, weight_change
+from ip2p_batch.editing.lora.modules import original_names
 from ip2p_batch.errors import ModelError
 from ip2p_batch.recipe_parts import Lora
 
 from .lora_files import ATTENTION, LCM_TARGETS, dotted, factors, kohya, processors, save
 from .tiny_pipelines import pipeline
+from .tiny_xl import pipeline_xl
 
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")
 _TEXT_TARGETS = ("q_proj", "out_proj", "fc1")
@@ -184,6 +186,41 @@ def test_a_lora_for_1x1_convolutions_fits_linear_projections(pipe, tmp_path):
     flat = {module: tuple(m.flatten(1) for m in matrices) for module, matrices in found.items()}
     paths = [save(tmp_path / f"{n}.safetensors", dotted(f)) for n, f in enumerate((found, flat))]
     assert changed(*(merged(pipe, (path, 1.0)) for path in paths)) == set()
+
+
+def test_a_lora_for_sdxl_changes_its_unet_and_both_text_encoders(tmp_path):
+    """Kohya's names of SDXL are those of the original implementation."""
+    pipes = [pipeline_xl(), pipeline_xl()]
+    found = {
+        part: factors(getattr(pipes[0], part), targets)
+        for part, targets in [
+            ("unet", LCM_TARGETS), ("text_encoder", ("q_proj",)), ("text_encoder_2", ("fc1",)),
+        ]
+    }  # fmt: skip
+    original = {original_names(m, 1)[0]: f for m, f in found["unet"].items()}
+    assert not set(original) & set(found["unet"])
+    texts = [
+        {f"text_model.{m.removeprefix('text_model.')}": f for m, f in found[part].items()}
+        for part in ("text_encoder", "text_encoder_2")
+    ]
+    tensors = [
+        kohya(original) | kohya(texts[0], start="lora_te1_") | kohya(texts[1], start="lora_te2_"),
+        {k: v for part in found for k, v in dotted(found[part], f"{part}.").items()},
+    ]
+    for number, pipe in enumerate(pipes):
+        path = save(tmp_path / f"{number}.safetensors", tensors[number])
+        merge_loras(pipe, [Lora(model=str(path), weight=0.5)])
+    stock = pipeline_xl()
+    before = {part: copy.deepcopy(getattr(stock, part).state_dict()) for part in found}
+    unet_only = save(tmp_path / "unet.safetensors", dotted(found["unet"]))
+    stock.load_lora_weights(str(unet_only))
+    stock.fuse_lora(lora_scale=0.5)
+    stock.unload_lora_weights()
+    for part in found:
+        one, other = (getattr(pipe, part).state_dict() for pipe in pipes)
+        assert changed(one, other) == set()
+        assert len(changed(one, before[part])) == len(found[part])
+    assert largest_difference(pipes[0].unet.state_dict(), stock.unet.state_dict()) < 1e-6
 
 
 def test_values_that_are_not_finite_are_refused_by_the_name_of_their_module(pipe, tmp_path):

@@ -23,6 +23,7 @@ from ip2p_batch.settings import Settings
 from ip2p_batch.storage.roots import Roots
 from workers.editor_cache import EditorCache, editor_for
 
+from .checkpoints import save_header
 from .lora_files import dotted, factors, save
 
 
@@ -93,6 +94,27 @@ def test_what_does_not_fit_is_one_line_and_nothing_is_queued(photo, look, tmp_pa
     assert list(list_jobs(Settings.from_env())) == []
     with pytest.raises(ModelError, match="--model identity has no weights for --lora"):
         planned(photo, Lora(model=str(look)), model="identity")
+
+
+def test_with_a_model_in_one_file_the_width_of_the_text_is_compared(photo, look, tmp_path):
+    model = save_header(
+        tmp_path / "sd.safetensors",
+        {
+            "first_stage_model.encoder.conv_in.weight": (128, 3, 3, 3),
+            "cond_stage_model.transformer.text_model.embeddings.token_embedding.weight": (9, 768),
+            "model.diffusion_model.input_blocks.0.0.weight": (320, 8, 3, 3),
+            "model.diffusion_model.out.2.weight": (4, 320, 3, 3),
+        },
+    )
+    to_k = "mid_block.attentions.0.transformer_blocks.0.attn2.to_k"
+
+    def lora(width):
+        pair = (torch.ones(2, width), torch.ones(1280, 2))
+        return Lora(model=str(save(tmp_path / f"{width}.safetensors", dotted({to_k: pair}))))
+
+    assert planned(photo, lora(768), model=str(model)).job.recipe.lora
+    with pytest.raises(ModelError, match="is for Stable Diffusion XL: it takes text embeddings of"):
+        planned(photo, lora(2048), model=str(model))
 
 
 def test_plan_and_status_show_loras(photo, look, tmp_path):

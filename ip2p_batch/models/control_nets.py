@@ -111,7 +111,7 @@ def read_config(place: str, revision: str | None = None) -> Config | None:
     """
     folder = Path(place)
     if is_hub_id(place):
-        cached = _downloaded(place, CONFIG, revision)
+        cached = downloaded(place, CONFIG, revision)
         return None if cached is None else _read(cached)
     if not (folder / CONFIG).is_file():
         raise ModelError(f"{place} is no control net: it has no {CONFIG}.", hint=_HINT)
@@ -143,7 +143,7 @@ def model_configs(model: str, revision: str | None = None) -> tuple[Config, Conf
     for part in ("unet", "vae"):
         path = None if folder is None else folder / part / CONFIG
         if folder is None:
-            path = _downloaded(model, f"{part}/{CONFIG}", revision)
+            path = downloaded(model, f"{part}/{CONFIG}", revision)
         if path is None or not path.is_file():
             return None
         paths.append(path)
@@ -176,7 +176,7 @@ def digest(folder: Path) -> str:
     return sha256.hexdigest()
 
 
-def _downloaded(model: str, file: str, revision: str | None) -> Path | None:
+def downloaded(model: str, file: str, revision: str | None) -> Path | None:
     """A file of a hub id in the cache of downloads; None if it is not there."""
     if not _HUB_ID.fullmatch(model):
         return None

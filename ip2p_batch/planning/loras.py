@@ -5,51 +5,55 @@ from __future__ import annotations
 from pathlib import Path
 
 from ..editing.lora import files
-from ..editing.lora.matching import match
+from ..editing.lora.matching import check_text_width, match
 from ..editing.lora.modules import ModelShapes, folder_shapes
 from ..errors import ModelError
-from ..models import catalog
+from ..models import catalog, control_nets
 from ..recipe import Recipe
-
-#: Editors without weights, also with options: ``identity:slow=1``.
-_NO_WEIGHTS = "identity"
 
 
 def check_loras(recipe: Recipe) -> None:
     """Check that every LoRA of a recipe can be merged into its model.
 
-    A model or LoRA on the hub that was not downloaded yet is checked when it is loaded.
+    With a model in one file, whose modules have other names, only the width of the text embedding
+    is compared here. That, and models and LoRAs on the hub that were not downloaded yet, is checked
+    in full when the model is loaded.
 
     Raises:
         ModelError: a file is not there, is no LoRA of a supported kind, or does not fit the model.
     """
     if not recipe.lora:
         return
-    if recipe.model.partition(":")[0] == _NO_WEIGHTS:
+    if recipe.model.partition(":")[0] == catalog.IDENTITY:
         raise ModelError(
             f"--model {recipe.model} has no weights for --lora.", hint="Leave out --lora."
         )
-    shapes = _model_shapes(recipe)
+    shapes, width = _model_shapes(recipe), _text_width(recipe)
     for lora in recipe.lora:
         path = files.local_file(lora) or files.cached_file(lora)
-        if path is not None:
-            match(files.read_header(path), shapes)
+        if path is None:
+            continue
+        header = files.read_header(path)
+        match(header, shapes)
+        if width is not None:
+            check_text_width(header, width)
 
 
 def _model_shapes(recipe: Recipe) -> ModelShapes | None:
     """The shapes of the model's weights, if its folder is on this machine."""
-    folder = Path(catalog.locate(recipe.model))
-    if not folder.is_dir():
-        from huggingface_hub import try_to_load_from_cache
-        from huggingface_hub.errors import HFValidationError
+    place = Path(catalog.locate(recipe.model))
+    if place.is_file():
+        return None
+    if not place.is_dir():
+        found = control_nets.downloaded(recipe.model, "model_index.json", recipe.revision)
+        if found is None:
+            return None
+        place = found.parent
+    return folder_shapes(place) or None
 
-        try:
-            index = try_to_load_from_cache(
-                recipe.model, "model_index.json", revision=recipe.revision
-            )
-        except HFValidationError:
-            return None
-        if not isinstance(index, str):
-            return None
-        folder = Path(index).parent
-    return folder_shapes(folder) or None
+
+def _text_width(recipe: Recipe) -> int | None:
+    """The width of the text embedding that the model's UNet takes; None if it is not known."""
+    configs = control_nets.model_configs(recipe.model, recipe.revision)
+    width = None if configs is None else configs[0].get("cross_attention_dim")
+    return width if isinstance(width, int) else None

@@ -16,6 +16,7 @@ import msgspec
 from safetensors import SafetensorError, safe_open
 
 from ...errors import ModelError
+from ...models import control_nets
 from ...recipe_parts import Lora
 from .modules import Shape
 
@@ -121,12 +122,9 @@ def check_suffix(path: Path) -> None:
 
 def cached_file(lora: Lora) -> Path | None:
     """The file of a LoRA on the hub, if it was downloaded to this machine before; else None."""
-    from huggingface_hub import try_to_load_from_cache
-
     for name in (lora.file,) if lora.file is not None else _HUB_NAMES:
-        found = try_to_load_from_cache(lora.model, name, revision=lora.revision)
-        if isinstance(found, str):
-            return Path(found)
+        if (found := control_nets.downloaded(lora.model, name, lora.revision)) is not None:
+            return found
     return None
 
 

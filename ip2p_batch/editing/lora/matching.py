@@ -6,7 +6,7 @@ Works on names and shapes only, so planning and loading make the same checks. Lo
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
@@ -18,7 +18,8 @@ from .modules import ModelShapes, Shape, flat_name, names_of
 
 #: Stable Diffusion by the width of its text embedding, which ``attn2.to_k`` takes.
 _BASES = {768: "Stable Diffusion 1", 1024: "Stable Diffusion 2", 2048: "Stable Diffusion XL"}
-_TEXT_LAYER = "attn2_to_k"
+#: Layers of the UNet that take the text embedding.
+_TEXT_LAYERS = ("attn2_to_k", "attn2_to_v")
 _KINDS = "Only LoRA and LoCon files are merged."
 _FITTING = "Use a LoRA for the model's own base, which is Stable Diffusion 1 for most."
 
@@ -171,24 +172,38 @@ def _configured_scale(config: Mapping[str, Any], part: Part, module: str, rank: 
     return float(alpha) / (math.sqrt(rank) if own.get("use_rslora") else rank)
 
 
+def check_text_width(file: LoraFile, width: int) -> None:
+    """Refuse a LoRA for a base with another text embedding, where only its width is known.
+
+    Args:
+        width: ``cross_attention_dim`` of the model's UNet.
+
+    Raises:
+        ModelError: names the base, if it is known.
+    """
+    own = _text_width(file)
+    if own is not None and own != width:
+        base = _BASES.get(own, "another base")
+        _refuse(file, f"is for {base}: it takes text embeddings of width {own}, the model {width}")
+
+
 def _base_of(file: LoraFile) -> str:
     """The model family that a LoRA was made for; empty if that cannot be known."""
-    for part in _parts(file):
-        if part == "text_encoder_2":
-            return _BASES[2048]
+    parts = {key.part for key in map(keys.read_key, file.tensors) if key is not None}
+    if "text_encoder_2" in parts:
+        return _BASES[2048]
+    return _BASES.get(_text_width(file) or 0, "")
+
+
+def _text_width(file: LoraFile) -> int | None:
+    """The width of the text embedding that a LoRA's UNet takes; None if it does not show."""
     for name, shape in file.tensors.items():
         key = keys.read_key(name)
         if key is None or key.role != "down" or key.part != "unet" or len(shape) < 2:
             continue
-        if flat_name(key.module).endswith(_TEXT_LAYER) and shape[1] in _BASES:
-            return _BASES[shape[1]]
-    return ""
-
-
-def _parts(file: LoraFile) -> Iterator[Part]:
-    for name in file.tensors:
-        if (key := keys.read_key(name)) is not None:
-            yield key.part
+        if flat_name(key.module).endswith(_TEXT_LAYERS):
+            return shape[1]
+    return None
 
 
 def _text(shape: Shape) -> str:
