@@ -19,7 +19,7 @@ from ip2p_batch.errors import EditError
 from ip2p_batch.jobs.records import InferenceConfig
 from ip2p_batch.recipe_parts import Control
 
-from . import control_nets
+from . import control_nets, tiny_xl
 from .control_nets import adapter, control_net, hinted
 from .test_editing_deepcache import deeper_unet
 from .test_editing_deepcache import inputs as deepcache_inputs
@@ -399,3 +399,39 @@ def test_a_trial_of_batch_sizes_runs_the_nets(tmp_path):
     )
     assert 1 in tuner.latency_by_batch()
     assert 1 in calls
+
+
+# -- SDXL ---------------------------------------------------------------------------------
+
+
+def test_a_control_net_of_sdxl_gets_the_added_conditions():
+    net = control_net(tiny_xl.unet(), **XL)
+    owner = control_nets.editor(net, pipe=tiny_xl.pipeline_xl())
+    seen = []
+    net.register_forward_pre_hook(
+        lambda _, __, more: seen.append((len(more["encoder_hidden_states"]), more)),
+        with_kwargs=True,
+    )
+    clip = hinted(frames(1))
+    edit_recipe = controlled({"caption": "a house"})
+    plain = edited(owner, controlled(), clip)
+    assert not same(edited(owner, edit_recipe, clip), plain)
+    assert not same(edited(owner, controlled({}), clip), plain)
+    assert {samples for samples, _ in seen} == {1, 2}  # a caption is one text for all branches
+    for samples, more in seen:
+        assert more["added_cond_kwargs"]["text_embeds"].shape == (samples, tiny_xl.PROJECTION)
+        assert more["added_cond_kwargs"]["time_ids"].tolist() == [[32, 32, 0, 0, 32, 32]] * samples
+    zero = control_nets.editor(
+        control_net(tiny_xl.unet(), zero=True, **XL), pipe=tiny_xl.pipeline_xl()
+    )
+    assert same(edited(zero, controlled({}), clip), plain)
+
+
+XL = {
+    "attention_head_dim": (2, 4),
+    "transformer_layers_per_block": (1, 2),
+    "use_linear_projection": True,
+    "addition_embed_type": "text_time",
+    "addition_time_embed_dim": tiny_xl.TIME_WIDTH,
+    "projection_class_embeddings_input_dim": tiny_xl.PROJECTION + 6 * tiny_xl.TIME_WIDTH,
+}

@@ -8,6 +8,7 @@ import msgspec
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from ip2p_batch.editing.control.loading import MAX_NETS, NetCache, load_net
 from ip2p_batch.editing.loading import load_editor
@@ -15,6 +16,8 @@ from ip2p_batch.errors import ModelError, OutsideRoots
 from ip2p_batch.jobs.compatibility import differences
 from ip2p_batch.models import catalog, control_nets
 from ip2p_batch.planning import nets
+from ip2p_batch.planning.cost import cost
+from ip2p_batch.planning.memory import memory
 from ip2p_batch.planning.prepare import prepare_job, video_options
 from ip2p_batch.planning.request import EditRequest
 from ip2p_batch.recipe import Recipe
@@ -34,7 +37,7 @@ def model(tmp_path_factory):
     pipeline().save_pretrained(folder)
     control_net().save_pretrained(folder / "control/canny")
     adapter().save_pretrained(folder / "adapter/canny")
-    adapter().save_pretrained(folder / "adapter/colour")
+    adapter().save_pretrained(folder / "adapter/color")
     return folder
 
 
@@ -64,7 +67,7 @@ def test_a_net_is_found_in_the_models_folder_by_kind_or_by_its_own_folder(model,
 
     assert found("canny") == found("canny", "control") == str(model / "control/canny")
     assert found("canny", "adapter") == str(model / "adapter/canny")
-    assert found("colour") == str(model / "adapter/colour")
+    assert found("color") == str(model / "adapter/color")
     assert found("canny", str(other_net)) == str(other_net)
     assert found("depth", "lllyasviel/sd-controlnet-depth") == "lllyasviel/sd-controlnet-depth"
     assert control_nets.is_hub_id(found("depth", "owner/name"))
@@ -95,7 +98,7 @@ def test_a_model_on_the_hub_has_no_nets_of_its_own():
 
 
 def test_nets_that_fit_are_planned(tmp_path, model, other_net):
-    own, named = Control(kind="canny"), Control(kind="pose", model=str(other_net))
+    own, named = Control(kind="canny"), Control(kind="tile", model=str(other_net))
     prepared = prepare_job(request(tmp_path, asked(model, own, named)))
     assert prepared.job.recipe.control == (own, named)
     assert len(set(prepared.job.net_digests)) == 2
@@ -135,6 +138,30 @@ def test_the_editor_without_a_model_needs_no_nets(tmp_path, settings):
     clip = hinted(frames(2))
     edited = EditorCache(settings).get(edit_recipe).session(edit_recipe).edit(clip)
     assert [frame.image is own.image for frame, own in zip(edited, clip, strict=True)] == [True] * 2
+
+
+def test_a_net_of_another_base_is_refused_for_a_known_model_that_is_not_downloaded(other_net):
+    control = Control(kind="canny", model=str(other_net))
+    with pytest.raises(ModelError, match="text embeddings of width 16; timbrooks/instruct-pix2pix"):
+        nets.check_nets(asked("timbrooks/instruct-pix2pix", control))
+
+
+def test_nets_count_in_the_estimated_memory_and_work(tmp_path, model):
+    control = Control(kind="canny")
+    plain, twice = asked(model), asked(model, control, control, Control(kind="color"))
+    estimates = [memory(own, 64, 64, gpu=False) for own in (plain, twice)]
+    bytes_of = [0 if own is None else own.weights for own in estimates]
+    parameters = sum(p.numel() for net in (control_net(), adapter()) for p in net.parameters())
+    assert bytes_of[1] - bytes_of[0] == parameters * (bytes_of[0] // _parameters_of(model))
+    prepared = [prepare_job(request(tmp_path, own)) for own in (plain, twice)]
+    work = [cost(own.job, own.plan, own.plan.chunks[-1]) for own in prepared]
+    assert work[1] > 2 * work[0]
+
+
+def _parameters_of(model):
+    """Of the edit model alone."""
+    files = [f for part in ("unet", "vae", "text_encoder") for f in (model / part).glob("*.safe*")]
+    return sum(t.numel() for file in files for t in load_file(file).values())
 
 
 # -- identity -----------------------------------------------------------------------------
@@ -219,7 +246,7 @@ def test_a_worker_checks_nets_also_for_a_model_that_is_loaded(tmp_path, model, o
 
 def test_nets_are_loaded_from_the_models_folder(model):
     owner = load_editor(str(model), device="cpu", dtype="float32")
-    pair = (Control(kind="canny", scale=1), Control(kind="colour", scale=1))
+    pair = (Control(kind="canny", scale=1), Control(kind="color", scale=1))
     edit_recipe = recipe(model=str(model), control=pair)
     clip = hinted(frames(1), 2)
     direct = tiny.editor(control_net(), adapter())

@@ -140,6 +140,13 @@ def config_folder(model: str) -> Path | None:
     return place if place.is_dir() else None
 
 
+def known_configs(model: str) -> Path | None:
+    """The folder with the configuration of a hub id that this package knows; None for others."""
+    if model == AUTHORS_MODEL:
+        return CONFIGS["sd"]
+    return CONFIGS[_HUB_FAMILIES[model]] if model in _HUB_FAMILIES else None
+
+
 def check_supported(model: str, check: Callable[[str, Path], object] = layout.check_edits) -> None:
     """Refuse a model on this machine whose kind cannot edit. Hub ids are not looked up.
 

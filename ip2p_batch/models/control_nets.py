@@ -137,8 +137,12 @@ def weights_file(folder: Path) -> Path:
 
 
 def model_configs(model: str, revision: str | None = None) -> tuple[Config, Config] | None:
-    """The configurations of an edit model's UNet and VAE; None if they are not on this machine."""
-    folder = catalog.config_folder(model)
+    """The configurations of an edit model's UNet and VAE; None if they are not known here.
+
+    Raises:
+        ModelError: the model's file is damaged.
+    """
+    folder = catalog.config_folder(model) or catalog.known_configs(model)
     paths = []
     for part in ("unet", "vae"):
         path = None if folder is None else folder / part / CONFIG

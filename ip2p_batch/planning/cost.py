@@ -10,6 +10,8 @@ from ..jobs.spec import Job
 MIN_CHUNK_SECONDS = 600.0
 #: TFLOP per UNet call at 512x512 for Stable Diffusion 1.5, including its share of all other work.
 _CALL = 1.0
+#: Share of a UNet call that a ControlNet takes; a T2I-Adapter takes less.
+_NET = 0.4
 #: Pixels of an image, for the estimate of its tile pass.
 _LARGE_IMAGE = (6000, 4000)
 #: TFLOP per second of the slowest supported device of each kind.
@@ -25,7 +27,8 @@ def cost(job: Job, plan: Plan, chunk: Chunk) -> float:
     steps = recipe.num_inference_steps
     if isinstance(chunk, ImageChunk) and chunk.steps:
         steps = chunk.steps
-    calls = chunk.edited * attention_factor * 3 * (steps + 1)
+    nets = 1 + _NET * len(recipe.control)
+    calls = chunk.edited * attention_factor * 3 * (steps + 1) * nets
     return calls * _CALL * width * height / 512**2 + _tile_cost(job, chunk, steps)
 
 

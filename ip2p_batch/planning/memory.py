@@ -10,9 +10,10 @@ import msgspec
 from ..editing import guidance
 from ..editing.precision import auto_dtype
 from ..errors import ModelError
-from ..models import catalog, layout
+from ..models import catalog, control_nets, layout
 from ..models.header import read_shapes
 from ..recipe import DEFAULT_MODEL, Recipe
+from . import nets
 
 #: Parameters of ``timbrooks/instruct-pix2pix``: UNet 859.5 M, text encoder 123.1 M, VAE 83.7 M.
 _DEFAULT_PARAMETERS = 1_066_300_000
@@ -34,7 +35,7 @@ class Memory(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         dtype: the precision that the estimate is for.
-        weights: memory of UNet, text encoder and VAE.
+        weights: memory of UNet, text encoder, VAE, and control nets that are on this machine.
         frame: working memory per frame of a batch.
     """
 
@@ -74,7 +75,14 @@ def memory(recipe: Recipe, width: int, height: int, *, gpu: bool) -> Memory | No
     tokens = (width // scale) * (height // scale)
     unet_peak = branches * tokens * each * _UNET_MAPS * unet[0]
     vae_peak = width * height * vae_each * _VAE_MAPS * vae[min(1, len(vae) - 1)]
-    return Memory(dtype=dtype, weights=parameters * each, frame=max(unet_peak, vae_peak))
+    weights = (parameters + _net_parameters(recipe)) * each
+    return Memory(dtype=dtype, weights=weights, frame=max(unet_peak, vae_peak))
+
+
+def _net_parameters(recipe: Recipe) -> int:
+    """Number of parameters of the control nets that are on this machine."""
+    folders = {folder for folder in nets.net_folders(recipe) if folder is not None}
+    return sum(_parameters(control_nets.weights_file(folder)) for folder in folders)
 
 
 def _branches(recipe: Recipe) -> int:

@@ -57,7 +57,12 @@ def net_digests(recipe: Recipe) -> tuple[str, ...]:
     Empty for hub ids, which their name and revision identify, and for nets that are not there:
     :func:`check_nets` reports these.
     """
-    return tuple(_digest(recipe, control) for control in _used(recipe))
+    return tuple("" if folder is None else _digest(folder) for folder in net_folders(recipe))
+
+
+def net_folders(recipe: Recipe) -> tuple[Path | None, ...]:
+    """The folder of each net, in the recipe's order; None for hub ids and missing nets."""
+    return tuple(_folder(recipe, control) for control in _used(recipe))
 
 
 def with_absolute_nets(recipe: Recipe) -> Recipe:
@@ -78,9 +83,16 @@ def _place(recipe: Recipe, control: Control) -> str:
     return control_nets.locate(recipe.model, control.kind, control.model)
 
 
-def _digest(recipe: Recipe, control: Control) -> str:
+def _folder(recipe: Recipe, control: Control) -> Path | None:
     try:
         place = _place(recipe, control)
-        return "" if control_nets.is_hub_id(place) else control_nets.digest(Path(place))
+    except ModelError:
+        return None
+    return None if control_nets.is_hub_id(place) else Path(place)
+
+
+def _digest(folder: Path) -> str:
+    try:
+        return control_nets.digest(folder)
     except ModelError:
         return ""
