@@ -126,8 +126,9 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         str | None,
         Meta(
             description="What may change; the rest keeps the source's pixels. An image, folder or"
-            " video that is white where it may; or `alpha`, `luma:LOW-HIGH` or `chroma:COLOR`, made"
-            " from the source itself."
+            " video that is white where it may; `alpha`, `luma:LOW-HIGH` or `chroma:COLOR`, made"
+            " from the source itself; `track:FILE@SECONDS`, one drawn image that is followed along"
+            " the motion; `boxes:FILE.csv`, boxes with times."
         ),
     ] = None
     mask_invert: Annotated[bool, Meta(description="Exchange what may change and what stays.")] = (
@@ -145,7 +146,7 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         Annotated[int, Meta(ge=0, le=1024)] | Literal["auto"],
         Meta(
             description="Width of the mask's soft edge, in pixels of the source; it lies inside"
-            " of what may change. `auto` is 8, and 0 for `alpha` and `chroma`, which have soft"
+            " of what may change. `auto` is 2, and 0 for `alpha` and `chroma`, which have soft"
             " edges of their own."
         ),
     ] = "auto"

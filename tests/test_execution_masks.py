@@ -31,19 +31,17 @@ class Inverting(IdentityEditor):
         return 255 - image
 
 
-def edit(source, output, settings, editor=None, encoding=Encoding(), **recipe):  # noqa: B008
+def edit(source, output, settings, editor=None, encoding=None, start=None, end=None, **recipe):
     """Run a job in this process; returns its result and the editor."""
-    values: dict[str, Any] = {
-        "instruction": "x",
-        "model": "identity",
-        "size": 64,
-        "chunk_frames": 4,
-    }
+    values: dict[str, Any] = {"instruction": "x", "model": "identity"}
+    values |= {"size": 64, "chunk_frames": 4}
     request = scheduler.EditRequest(
         source=source,
         output=output,
         recipe=Recipe(**values | recipe),
-        encoding=encoding,
+        encoding=encoding or Encoding(),
+        start=start,
+        end=end,
         overwrite=True,
     )
     folder = scheduler.create_job(request, settings)
@@ -242,3 +240,37 @@ def test_a_mask_of_another_size_or_count_is_refused(tmp_path, settings):
         Pillow.new("L", (64, 64), 255).save(tmp_path / f"two/{n}.png")
     with pytest.raises(RecipeError, match="has 2 images, and the source has 3 frames"):
         edit(source, tmp_path / "out.mkv", settings, mask=str(tmp_path / "two"))
+
+
+def test_boxes_with_times_edit_only_their_frames_and_places(tmp_path, settings):
+    source = clips.make(tmp_path / "in.mkv", 12)
+    boxes = tmp_path / "boxes.csv"
+    boxes.write_text("start,end,x,y,width,height\n0.16,0.32,0,0,32,64\n")
+    result, editor = edit(source, tmp_path / "out.mkv", settings, mask=f"boxes:{boxes}",
+                          carryover=0, temporal_filter=0, mask_feather=0,
+                          encoding=Encoding(codec="ffv1"))  # fmt: skip
+    assert editor.seen == 4
+    assert any("8 of 12 frames lie outside" in line for line in result.warnings)
+    edit(source, tmp_path / "same.mkv", settings, IdentityEditor(), carryover=0, temporal_filter=0,
+         encoding=Encoding(codec="ffv1"))  # fmt: skip
+    some, none = (clips.images_of(tmp_path / f"{n}.mkv") for n in ("out", "same"))
+    for n, (after, before) in enumerate(zip(some, none, strict=True)):
+        assert np.array_equal(after[:, 36:], before[:, 36:])
+        assert np.array_equal(after, before) is (n not in range(4, 8))
+    with pytest.raises(RecipeError, match="no frame that is edited has a box"):
+        edit(source, tmp_path / "o.mkv", settings, mask=f"boxes:{boxes}", start=0.4)
+
+
+def test_a_drawn_mask_is_followed_from_its_time_in_both_directions(tmp_path, settings):
+    source = clips.make(tmp_path / "in.mkv", 8)
+    Pillow.fromarray(box(64, 64, 16, 16, 32)).save(tmp_path / "m.png")
+    values: Any = {"mask": f"track:{tmp_path}/m.png@0.12", "carryover": 0, "temporal_filter": 0}
+    result, editor = edit(source, tmp_path / "out.mkv", settings, scenes=False, **values)
+    assert editor.seen == 8 and result.frames == 8
+    with pytest.raises(RecipeError, match="is not among the edited ones"):
+        edit(source, tmp_path / "o.mkv", settings, end=0.1, **values)
+    still = tmp_path / "a.png"
+    Pillow.fromarray(product()).save(still)
+    for mask in ("track:m.png", "boxes:m.csv"):
+        with pytest.raises(RecipeError, match="is for videos"):
+            edit(still, tmp_path / "o.png", settings, mask=mask)

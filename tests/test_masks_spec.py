@@ -12,6 +12,9 @@ from ip2p_batch.masks.spec import MaskSpec
         ("mask.png", MaskSpec("file", "mask.png")),
         ("./luma", MaskSpec("file", "./luma")),
         ("/a/x:y@2.png", MaskSpec("file", "/a/x:y@2.png")),
+        ("boxes:a.csv", MaskSpec("boxes", "a.csv")),
+        ("track:me@home/m.png", MaskSpec("track", "me@home/m.png")),
+        ("track:m.png@12.5", MaskSpec("track", "m.png", seconds=12.5)),
         ("alpha", MaskSpec("alpha")),
         ("luma", MaskSpec("luma", luma=(0.5, 1.0))),
         ("luma:0-.25", MaskSpec("luma", luma=(0.0, 0.25))),
@@ -27,8 +30,8 @@ def test_a_mask_is_parsed(text, expected):
 
 @pytest.mark.parametrize(
     "text",
-    ["", " ", "luma:", "luma:1-0", "luma:0.2", "luma:2-3", "luma:.-1", "chroma:", "chroma:pink",
-     "chroma:#12345", "chroma:#777777"],
+    ["", " ", "boxes:", "track:@1", "luma:", "luma:1-0", "luma:0.2", "luma:2-3", "luma:.-1",
+     "chroma:", "chroma:pink", "chroma:#12345", "chroma:#777777"],
 )  # fmt: skip
 def test_what_is_no_mask_is_refused_in_one_line(text):
     with pytest.raises(RecipeError, match="--mask") as caught:

@@ -11,6 +11,7 @@ from ..frame import FullFrame, Mask
 from ..jobs.spec import Item
 from ..jobs.video_facts import VideoFacts
 from ..masks.make import MaskMaker, from_drawing
+from ..masks.planned import PlannedMasks, load
 from ..masks.shape import reduced
 from ..media.companion.items import read_item_companion
 from ..media.companion.reader import CompanionReader, open_companion
@@ -28,6 +29,7 @@ class VideoMasks:
         facts: of the video.
         maker: None: the recipe has no mask.
         drawings: of drawn masks.
+        planned: those that planning made.
     """
 
     def __init__(
@@ -35,19 +37,24 @@ class VideoMasks:
         facts: VideoFacts | None,
         maker: MaskMaker | None = None,
         drawings: CompanionReader | None = None,
+        planned: PlannedMasks | None = None,
     ) -> None:
         self._facts = facts
-        self._drawings = drawings
+        self._drawings, self._planned = drawings, planned
         self.maker = maker
 
     def drawn(self, start: int, stop: int) -> Iterator[Mask | None]:
         """The drawn masks of frames ``[start, stop)``; without end None where none are drawn."""
+        if self._planned is not None:
+            return map(self._planned.at, range(start, stop))
         if self._drawings is None:
             return repeat(None)
         return map(from_drawing, self._drawings.images(start, stop))
 
     def drawn_at(self, numbers: Sequence[int]) -> Iterator[Mask | None]:
         """As :meth:`drawn`, of single frames in ascending order."""
+        if self._planned is not None:
+            return map(self._planned.at, numbers)
         if self._drawings is None:
             return repeat(None)
         return map(from_drawing, self._drawings.images_at(numbers))
@@ -65,6 +72,11 @@ def open_masks(run: ChunkRun) -> Iterator[VideoMasks]:
     """Open the masks of a video."""
     maker, companion = MaskMaker.of(run.job.recipe), run.job.companion(USE)
     facts = run.job.source.video
+    if run.job.mask_digest:
+        assert facts is not None
+        planned = load(run.folder.masks_path, run.job.mask_digest, facts.upright)
+        yield VideoMasks(facts, maker, planned=planned)
+        return
     if companion is None:
         yield VideoMasks(facts, maker)
         return

@@ -77,7 +77,7 @@ def context_frames(run: ChunkRun, video: SourceVideo, numbers: Sequence[int]) ->
     hints = (recipe.control, job.companions, recipe.temporal_filter) if recipe.control else ()
     # Pixels depend on the shots where a poisoned frame is replaced by a neighbour, and hints do.
     shots = run.folder.plan().shots if run.poisoned or hints else ()
-    made = (hints, MaskMaker.of(recipe), job.companion(USE))
+    made = (hints, MaskMaker.of(recipe), job.companion(USE), job.mask_digest)
     clip = (source.path, source.stamp, video.resize, is_deep(run), run.poisoned, shots, made)
     return run.frame_cache.get(clip, numbers, video.frames_at)
 

@@ -9,6 +9,7 @@
     JOB/frame-ids.npy           what identifies its frames, if their times do not
     JOB/items.jsonl             one Item a line, for images
     JOB/reference.png           --reference-image
+    JOB/masks.zip               masks that planning made, of boxes or by following a drawn one
     JOB/inference-config.json   InferenceConfig, found by the first worker
     JOB/compute-profile.json    ComputeProfile of the first worker
     JOB/segments/ID.mp4         encoded frames of chunk ID
@@ -105,6 +106,7 @@ class JobFolder(PlannedFiles):
         frame_ids: FrameTable | None = None,
         items: Iterable[Item] = (),
         reference: bytes = b"",
+        masks: bytes = b"",
     ) -> JobFolder:
         """Write a new job folder. ``job.json`` comes last: a folder that has it is complete."""
         folder = cls(path)
@@ -115,6 +117,8 @@ class JobFolder(PlannedFiles):
         write_atomic(path / "recipe.toml", job.recipe.to_toml().encode())
         if reference:
             write_atomic(folder.reference_image_path, reference)
+        if masks:
+            write_atomic(folder.masks_path, masks)
         folder.write_tables(frames, frame_ids)
         folder.write_plan(plan, items)
         folder.write("job.json", job)

@@ -70,6 +70,11 @@ class PlannedFiles(JobFiles):
         """The reference image; it exists if the job has one."""
         return self.at("reference.png")
 
+    @property
+    def masks_path(self) -> Path:
+        """Masks that planning made; the file exists if the job has a digest of it."""
+        return self.at("masks.zip")
+
     def frame_table(self) -> FrameTable:
         """Presentation times of all frames, shape ``(frames,)``, in ticks; memory-mapped."""
         return self._table(_FRAMES)

@@ -116,6 +116,7 @@ class Job(FrozenStruct, frozen=True, kw_only=True):
         replaces: stamp of the file that a video's result may replace; as :attr:`Item.replaces`.
         reference_digest: SHA-256 of the pixels of ``reference.png``; empty without one.
         companions: hints and masks of the user's own, see :class:`Companion`.
+        mask_digest: SHA-256 of ``masks.zip``; empty without one.
         allow_mixed_hardware: whether workers with other compute profiles may edit it.
         priority: among the jobs of a broker; not in the fingerprint, since pixels do not
             depend on it.
@@ -139,6 +140,7 @@ class Job(FrozenStruct, frozen=True, kw_only=True):
     replaces: str = ""
     reference_digest: str = ""
     companions: tuple[Companion, ...] = ()
+    mask_digest: str = ""
     allow_mixed_hardware: bool = False
     priority: Priority = "normal"
     version: int = 1
@@ -165,7 +167,7 @@ class Job(FrozenStruct, frozen=True, kw_only=True):
         """SHA-256 over everything that determines the result; every receipt contains it."""
         sizes = (self.size_table, self.tile_size)
         options = (self.decoding, self.encoding)
-        files = (self.reference_digest, self.companions, self.net_digests)
+        files = (self.reference_digest, self.companions, self.net_digests, self.mask_digest)
         parts = (self.recipe, sizes, options, self.source, files)
         return _sha256(parts)
 

@@ -18,7 +18,7 @@ from .spec import MaskSpec
 #: Levels of drawn masks that count as black and as white: codecs leave a few levels of noise.
 _BLACK, _WHITE = 16, 239
 #: Soft edge in pixels of masks that have hard edges, for ``auto``.
-_FEATHER = 8
+_FEATHER = 2
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ from ..media.companion.match import SourceFrames, match_video
 from ..media.source import SourceKind, classify_source
 from ..media.video.timestamps import Times
 from ..recipe import Recipe
+from ..storage.publish import path_stamp
 from . import masks
 
 
@@ -61,7 +62,8 @@ def files_read(recipe: Recipe) -> list[Path]:
         files.append(named.path)
         if named.path.is_dir():
             files += _files_of(named.path)
-    return files
+    boxes = masks.boxes_path(recipe)
+    return files if boxes is None else [*files, boxes]
 
 
 def _files_of(folder: Path) -> Iterator[Path]:
@@ -76,6 +78,8 @@ def stamps(recipe: Recipe) -> tuple[str, ...]:
             found.append(companion_stamp(named.path))
         except SourceError as error:
             found.append(error.message)
+    if (boxes := masks.boxes_path(recipe)) is not None:
+        found.append(path_stamp(str(boxes)))
     return tuple(found)
 
 
@@ -107,6 +111,7 @@ def of_items(
     Raises:
         SourceError, RecipeError: see :func:`~ip2p_batch.media.companion.items.match_items`.
     """
+    masks.check_images(recipe)
     found, matched = [], list(items)
     for named in named_companions(recipe):
         companion, matched = match_items(

@@ -11,7 +11,7 @@ from ..errors import RecipeError
 from ..jobs.companion import Companion
 from ..jobs.spec import Item
 from ..jobs.video_facts import VideoFacts
-from ..masks.spec import MaskSpec
+from ..masks.spec import Kind, MaskSpec
 from ..media.images.reader import still_size
 from ..recipe import Recipe
 
@@ -36,8 +36,30 @@ def with_absolute_path(recipe: Recipe) -> Recipe:
 
 def drawn_path(recipe: Recipe) -> Path | None:
     """The file or folder of a drawn mask; None without one."""
+    return _path(recipe, "file", "track")
+
+
+def boxes_path(recipe: Recipe) -> Path | None:
+    """The file of boxes with times; None without one."""
+    return _path(recipe, "boxes")
+
+
+def _path(recipe: Recipe, *kinds: Kind) -> Path | None:
     spec = None if recipe.mask is None else MaskSpec.parse(recipe.mask)
-    return Path(spec.path) if spec is not None and spec.kind == "file" else None
+    return Path(spec.path) if spec is not None and spec.kind in kinds else None
+
+
+def check_images(recipe: Recipe) -> None:
+    """Refuse a mask that is for videos.
+
+    Raises:
+        RecipeError: it has times, or is followed along motion.
+    """
+    kind = None if recipe.mask is None else MaskSpec.parse(recipe.mask).kind
+    if kind in ("boxes", "track"):
+        raise RecipeError(
+            f"--mask {kind}: is for videos.", hint="Name a folder with a mask for each image."
+        )
 
 
 def check_video(recipe: Recipe, facts: VideoFacts, companions: Sequence[Companion]) -> None:
@@ -52,11 +74,21 @@ def check_video(recipe: Recipe, facts: VideoFacts, companions: Sequence[Companio
             hint="Name a mask file, or a screen with chroma:COLOR.",
         )
     for own in companions:
+        if recipe.mask is not None and recipe.mask.startswith("track:") and own.use == USE:
+            _check_single(own)
         if own.use == USE and (own.width, own.height) != facts.upright:
             raise RecipeError(
                 _size_error(own.path, (own.width, own.height), facts.upright) + ".",
                 hint="Draw the mask at the size of the source.",
             )
+
+
+def _check_single(own: Companion) -> None:
+    if own.kind != "image":
+        raise RecipeError(
+            f"--mask track: follows one drawn image, and {own.path} is a {own.kind}.",
+            hint="Name it without track: where it has an image for each frame.",
+        )
 
 
 def check_items(items: Sequence[Item]) -> list[Item]:

@@ -5,6 +5,7 @@ Loads no torch, so that ``plan`` is fast.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
@@ -16,6 +17,7 @@ from ..jobs.history import FindHistory, History, read_history
 from ..jobs.results import files_of
 from ..jobs.spec import Source
 from ..jobs.video_facts import VideoFacts
+from ..masks.planned import digest
 from ..media.frames import index_frames
 from ..media.images.naming import is_text, printable
 from ..media.images.writer import output_suffix
@@ -34,6 +36,8 @@ from . import companions, guard
 from .hints import check_hints
 from .job_identity import named, size_table, with_reference
 from .loras import check_loras
+from .mask_files import planned_masks
+from .masks import USE
 from .nets import check_nets, net_digests
 from .planner import plan_video
 from .prepare_images import prepare_images
@@ -166,13 +170,25 @@ def _prepare_video(request: EditRequest, path: Path, output: Path, report: Repor
     job = msgspec.structs.replace(job, replaces=replaces, options=options)
     resize = Resize.of_video(facts, job.edit_size(*facts.upright))
     plan = plan_video(start, stop, index.cuts, recipe, (resize.width, resize.height), warnings)
+    masks, mask_notes = planned_masks(
+        recipe, source, index, plan.shots, job.companion(USE), _mask_progress(report, source)
+    )
+    if masks:
+        job = named(msgspec.structs.replace(job, mask_digest=digest(masks)))
+        plan = msgspec.structs.replace(plan, warnings=(*plan.warnings, *mask_notes))
     return PreparedJob(
+        masks=masks,
         job=job,
         plan=plan,
         frames=np.asarray(index.pts, dtype=np.int64),
         frame_ids=index.ids,
         reference=reference,
     )
+
+
+def _mask_progress(report: Report, source: Source) -> Callable[[int], None]:
+    progress = stage_reporter(report)
+    return lambda number: progress("following the mask", number - source.start, source.stop)
 
 
 def _check_video(request: EditRequest, source: Source, output: Path) -> tuple[Encoding, list[str]]:

@@ -65,6 +65,7 @@ class PreparedJob(msgspec.Struct, frozen=True, kw_only=True):
         frame_ids: what identifies the frames in the source; None: their times.
         items: images in the order of the plan's chunks, then those that cannot be edited.
         reference: the reference image as PNG; empty without one.
+        masks: those that planning made, see :mod:`ip2p_batch.masks.planned`; empty without any.
         records: of the outputs that exist; the job folder keeps them.
     """
 
@@ -74,6 +75,7 @@ class PreparedJob(msgspec.Struct, frozen=True, kw_only=True):
     frame_ids: FrameTable | None = None
     items: tuple[Item, ...] = ()
     reference: bytes = b""
+    masks: bytes = b""
     records: tuple[Publication, ...] = ()
 
 

@@ -126,6 +126,7 @@ def _write_folder(
             frame_ids=prepared.frame_ids,
             items=prepared.items,
             reference=prepared.reference,
+            masks=prepared.masks,
         )
         folder.published.inherit(prepared.records)
         return folder
