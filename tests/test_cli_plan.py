@@ -51,6 +51,16 @@ def test_a_plan_of_a_video_shows_shots_chunks_waves_sizes_and_memory(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+def test_a_plan_shows_the_mask_and_how_many_frames_it_leaves_out(tmp_path):
+    boxes = tmp_path / "boxes.csv"
+    boxes.write_text("start,end,x,y,width,height\n0,1,10,10,100,100\n")
+    done = run(CLIP, "-m", "tiny", "--mask", f"boxes:{boxes}", "--mask-grow", "3", "--mask-invert")
+    assert done.exit_code == 0, done.output
+    shown = " ".join(done.output.split())
+    assert f"mask all but boxes:{boxes}, +3 pixels, soft edge auto" in shown
+    assert "of 96 frames lie outside of the times of the boxes; all of them may change" in shown
+
+
 def test_a_plan_as_json_is_one_object_with_the_whole_plan(tmp_path):
     done = run(CLIP, "make it snow", "--start", "1", "--end", "0:02", "--json")
     assert done.exit_code == 0, done.output

@@ -40,6 +40,8 @@ def describe(prepared: PreparedJob) -> list[str]:
         pairs += [("shots", _shots(plan, facts))]
     else:
         pairs += [("edit", _edit(prepared, "image"))]
+    if job.recipe.mask is not None:
+        pairs += [("mask", _mask(job.recipe))]
     if job.recipe.detail == "tiles":
         pairs += [("tile pass", _tile_pass(prepared))]
     pairs += [
@@ -69,6 +71,14 @@ def _source(prepared: PreparedJob) -> str:
     if len(items) < 2 or all(item.source != path for item in items):
         return path
     return f"{path} and {formatting.plural(len(items) - 1, 'other image')}"
+
+
+def _mask(recipe: Recipe) -> str:
+    """What may change. Notes on the plan say how many frames are not edited, where it is known."""
+    parts = [f"{'all but ' if recipe.mask_invert else ''}{recipe.mask}"]
+    if recipe.mask_grow:
+        parts.append(f"{recipe.mask_grow:+d} pixels")
+    return ", ".join([*parts, f"soft edge {recipe.mask_feather}"])
 
 
 def _tile_pass(prepared: PreparedJob) -> str:

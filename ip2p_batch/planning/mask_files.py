@@ -53,7 +53,7 @@ def planned_masks(
     if spec is None or spec.kind not in ("boxes", "track"):
         return b"", []
     if spec.kind == "boxes":
-        return _of_boxes(spec, source, index)
+        return _of_boxes(recipe, spec, source, index)
     assert drawing is not None
     key = _key_frame(spec, source, index)
     shot = next(shot for shot in shots if shot.start <= key < shot.stop)
@@ -61,10 +61,15 @@ def planned_masks(
         (image,) = reader.images_at([key])
     followed = _Followed(from_drawing(image), source, index, shot, key, progress)
     packed = planned.pack(followed.runs())
-    return packed, [*followed.notes(), *_left_out(source, shot.stop - shot.start, "its shot")]
+    return packed, [
+        *followed.notes(),
+        *_left_out(recipe, source, shot.stop - shot.start, "the mask's shot"),
+    ]
 
 
-def _of_boxes(spec: MaskSpec, source: Source, index: VideoIndex) -> tuple[bytes, list[str]]:
+def _of_boxes(
+    recipe: Recipe, spec: MaskSpec, source: Source, index: VideoIndex
+) -> tuple[bytes, list[str]]:
     assert source.video is not None
     seconds = _seconds(source, index)
     runs = list(
@@ -81,14 +86,15 @@ def _of_boxes(spec: MaskSpec, source: Source, index: VideoIndex) -> tuple[bytes,
             f"{spec.path}: no frame that is edited has a box.",
             hint="Compare the times and places with those of the video.",
         )
-    return planned.pack(runs), _left_out(source, shown, "the times of the boxes")
+    return planned.pack(runs), _left_out(recipe, source, shown, "the times of the boxes")
 
 
-def _left_out(source: Source, masked: int, where: str) -> list[str]:
+def _left_out(recipe: Recipe, source: Source, masked: int, where: str) -> list[str]:
     total = source.stop - source.start
     if masked == total:
         return []
-    return [f"{total - masked} of {total} frames lie outside of {where}; they are not edited."]
+    outcome = "all of them may change" if recipe.mask_invert else "they are not edited"
+    return [f"{total - masked} of {total} frames lie outside of {where}; {outcome}."]
 
 
 def _seconds(source: Source, index: VideoIndex) -> list[float]:
