@@ -187,7 +187,7 @@ def decibels(one, two):
     return 10 * np.log10(255**2 / max(gap, 1e-9))
 
 
-@pytest.mark.parametrize("name", ["euler-ancestral", "euler", "ddim"])
+@pytest.mark.parametrize("name", ["euler-ancestral", "euler", "ddim", "lcm", "tcd"])
 @pytest.mark.parametrize("kind", ["epsilon", "v_prediction"])
 def test_a_border_equals_its_full_edit(name, kind):
     edit_recipe = recipe(scheduler=name, num_inference_steps=6, carryover=0.5)

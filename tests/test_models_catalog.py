@@ -283,7 +283,8 @@ def test_the_bundled_model_is_allowed_under_any_roots(tmp_path):
 
 def test_the_scheduler_of_a_model_folder_is_read_and_a_damaged_one_is_none(tmp_path):
     assert catalog.scheduler_config("tiny")["prediction_type"] == "v_prediction"
-    assert catalog.scheduler_config("timbrooks/instruct-pix2pix") == {}
+    assert catalog.scheduler_config("timbrooks/instruct-pix2pix")["beta_end"] == 0.012
+    assert catalog.scheduler_config("owner/name") == {}
     (tmp_path / "scheduler").mkdir()
     for text in ("[1]", "{"):
         (tmp_path / "scheduler" / "scheduler_config.json").write_text(text)

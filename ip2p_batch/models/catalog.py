@@ -266,8 +266,14 @@ def defaults(model: str) -> dict[str, Any]:
 
 
 def scheduler_config(model: str) -> dict[str, Any]:
-    """The scheduler's configuration in a model folder; empty for hub ids and a damaged file."""
-    path = Path(locate(model)) / "scheduler" / "scheduler_config.json"
+    """The scheduler's configuration of a model; empty for other hub ids and a damaged file."""
+    try:
+        folder = config_folder(model) or known_configs(model)
+    except ModelError:
+        return {}
+    if folder is None:
+        return {}
+    path = folder / "scheduler" / "scheduler_config.json"
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
