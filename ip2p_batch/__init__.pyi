@@ -19,6 +19,7 @@ from .jobs.status import JobStatus
 
 # What determines the result
 from .recipe import Recipe
+from .recipe_parts import Control, Lora
 from .planning.recipes import recipe_for
 from .jobs.coding import Decoding, Encoding
 from .settings import Settings
@@ -68,6 +69,8 @@ __all__ = [
     "ItemStatus",
     # What determines the result
     "Recipe",
+    "Control",
+    "Lora",
     "recipe_for",
     "Decoding",
     "Encoding",

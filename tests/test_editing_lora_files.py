@@ -42,6 +42,15 @@ def test_a_file_and_the_only_file_of_a_folder_are_found(look):
     assert files.local_file(Lora(model="owner/look")) is None
 
 
+def test_options_that_do_not_apply_are_refused(look):
+    for lora, reason in [
+        (Lora(model=str(look), revision="v1"), "revision=v1 is for the hub"),
+        (Lora(model=str(look), file="x.safetensors"), "is for folders and the hub"),
+    ]:
+        with pytest.raises(ModelError, match=reason):
+            files.local_file(lora)
+
+
 def test_a_folder_with_several_files_needs_the_name_of_one(look):
     other = save(look.with_name("another.safetensors"), _TENSORS)
     with pytest.raises(ModelError, match=r"has 2 \.safetensors files.*another\.safetensors\."):

@@ -54,10 +54,15 @@ def local_file(lora: Lora) -> Path | None:
     """The file of a LoRA on this machine, by its absolute path; None for one on the hub.
 
     Raises:
-        ModelError: there is no such file or folder, the folder has none or several files, or the
-            file can hold pickles.
+        ModelError: there is no such file or folder, the folder has none or several files, the file
+            can hold pickles, or an option is for the hub.
     """
     place = Path(lora.model).expanduser().absolute()
+    if lora.revision is not None and place.exists():
+        raise ModelError(
+            f"The LoRA {place} is on this machine; revision={lora.revision} is for the hub.",
+            hint=f"Leave out revision={lora.revision}.",
+        )
     if place.is_dir():
         return _file_in(place, lora)
     if place.is_file():
@@ -267,7 +272,7 @@ def pinned(lora: Lora) -> Lora:
         return msgspec.structs.replace(lora, digest=file_digest(cached))
     check_digest(path, lora)
     digest = file_digest(path)
-    return msgspec.structs.replace(lora, model=str(path), file=None, revision=None, digest=digest)
+    return msgspec.structs.replace(lora, model=str(path), file=None, digest=digest)
 
 
 def check_allowed(lora: Lora, allowed: Sequence[str] | None) -> None:
