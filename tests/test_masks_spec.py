@@ -30,8 +30,8 @@ def test_a_mask_is_parsed(text, expected):
 
 @pytest.mark.parametrize(
     "text",
-    ["", " ", "boxes:", "track:@1", "luma:", "luma:1-0", "luma:0.2", "luma:2-3", "luma:.-1",
-     "chroma:", "chroma:pink", "chroma:#12345", "chroma:#777777"],
+    ["", " ", "auto", "auto:0.5", "boxes:", "track:@1", "luma:", "luma:1-0", "luma:0.2", "luma:2-3",
+     "luma:.-1",     "chroma:", "chroma:pink", "chroma:#12345", "chroma:#777777"],
 )  # fmt: skip
 def test_what_is_no_mask_is_refused_in_one_line(text):
     with pytest.raises(RecipeError, match="--mask") as caught:

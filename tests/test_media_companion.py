@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image as Pil
 
 from ip2p_batch.errors import OutsideRoots, RecipeError, SourceError
 from ip2p_batch.jobs.companion import Companion
 from ip2p_batch.jobs.spec import Item
-from ip2p_batch.media.companion.files import listed_images
+from ip2p_batch.media.companion.files import listed_images, read_over_black
 from ip2p_batch.media.companion.items import match_items, read_item_companion
 from ip2p_batch.media.companion.match import SourceFrames, _first_frame, match_video
 from ip2p_batch.media.companion.reader import check_unchanged, open_companion
@@ -246,3 +247,10 @@ def test_the_companion_image_of_an_item_is_refused_after_a_change(tmp_path):
 def test_a_companion_is_stored_as_json():
     companion = Companion(use="mask", path="/m.mp4", kind="video", stamp="1:2", count=3)
     assert msgspec.json.decode(msgspec.json.encode(companion), type=Companion) == companion
+
+
+def test_what_is_transparent_is_black(tmp_path):
+    image = np.full((8, 8, 4), 255, np.uint8)
+    image[:, :4, 3] = (0, 0, 100, 255)
+    Pil.fromarray(image).save(tmp_path / "m.png")
+    assert read_over_black(tmp_path / "m.png")[0, :, 1].tolist() == [0, 0, 100] + [255] * 5

@@ -51,3 +51,18 @@ def test_a_steady_edit_is_not_changed():
 def test_no_frame_is_changed_beyond_the_bound_even_a_black_one():
     assert gain([10, 10], [0, 200]) == MAX_GAIN
     assert gain([10, 10], [200, 0]) == 1 / MAX_GAIN
+
+
+def test_the_brightness_of_what_may_change_is_smoothed():
+    mask = np.zeros((16, 24), np.uint8)
+    mask[:, :6] = 255
+    pipeline, given = TemporalPipeline([Deflicker(2)]), []
+    for n in range(9):
+        image = flat(90)
+        image[:, :6] = 100 + 8 * (-1) ** n
+        own = mask if n != 4 else np.zeros_like(mask)
+        given += pipeline.push(Frame(n, n, flat(90), mask=own), Frame(n, n, image))
+    levels = [int(pair.edited.image[0, 0, 0]) for pair in given + pipeline.flush()]
+    assert levels[4] == 108, "a protected frame is left as it is"
+    assert max(levels[:4] + levels[5:]) - min(levels[:4] + levels[5:]) < 8
+    assert luma(flat(90)) == luma(flat(90), mask)

@@ -99,3 +99,20 @@ def test_the_result_does_not_depend_on_the_first_frame_of_a_run():
     part = filtered(sources[2:10], edited[2:10])
     for n in range(4, 8):
         assert np.array_equal(whole[n], part[n - 2])
+
+
+def test_a_neighbour_lends_nothing_to_what_it_could_not_change_itself():
+    source = texture(64, 96)
+    edited = 255 - source
+    white, black = np.full((64, 96), 255, np.uint8), np.zeros((64, 96), np.uint8)
+    half = white.copy()
+    half[:, 48:] = 0
+    masks, given = [black, half, white, white], []
+    images = [source, np.where(half[..., None] > 0, edited, source), edited, edited]
+    pipeline = TemporalPipeline([TemporalFilter(2)])
+    for n, (mask, image) in enumerate(zip(masks, images, strict=True)):
+        given += pipeline.push(Frame(n, n, source, mask=mask), Frame(n, n, image))
+    results = [pair.edited.image for pair in given + pipeline.flush()]
+    assert np.array_equal(results[0], source), "a protected frame is left as it is"
+    assert np.array_equal(results[1][:, :44], edited[:, :44])
+    assert np.abs(results[2].astype(int) - edited).max() <= 1

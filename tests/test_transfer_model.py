@@ -87,3 +87,30 @@ def test_a_source_without_structure_gets_no_glaring_structure():
     full = cv2.resize(source, (640, 360), interpolation=cv2.INTER_LINEAR)
     background = apply(model.fit(source, edited), full)[:, 400:].astype(int) - full[:, 400:]
     assert np.abs(background).mean() < 3
+
+
+def test_what_a_mask_protects_has_no_influence_on_the_fit():
+    source = photo(90, 120)
+    mask = np.zeros((90, 120), np.uint8)
+    mask[:, 60:] = 255
+    edited = np.where(mask[..., None] > 0, 255 - source, source)
+    noisy = np.where(mask[..., None] > 0, edited, np.roll(source, 7, 1)).astype(np.uint8)
+    one, other = (apply(model.fit(source, image, mask), source) for image in (edited, noisy))
+    near = slice(60, None)  # the source itself is filtered over the edge of the mask
+    assert np.abs(one[:, near].astype(int) - other[:, near]).mean() < 1
+    masked, plain = (np.abs(image.astype(int) - (255 - source))[:, near].mean()
+                     for image in (one, apply(model.fit(source, edited), source)))  # fmt: skip
+    assert masked < 0.7 * plain, "an edit of half of the image is no mixture"
+
+
+def test_a_mask_that_is_white_everywhere_changes_the_fit_by_rounding_only():
+    source = photo(90, 120)
+    edited = np.clip(source * 0.5 + 20, 0, 255).astype(np.uint8)
+    full = np.full((90, 120), 255, np.uint8)
+    one, other = (
+        apply(model.fit(source, edited, full), source),
+        apply(model.fit(source, edited), source),
+    )
+    assert np.abs(one.astype(int) - other).max() <= 2
+    empty = np.zeros((90, 120), np.uint8)
+    assert apply(model.fit(source, edited, empty), source).shape == source.shape

@@ -68,6 +68,8 @@ class MaskSpec:
             return cls("chroma", color=_color(text, rest), measured=rest in SCREENS)
         if head in _NAMED_FILES and colon:
             return _of_file(text, _NAMED_FILES[head], rest)
+        if text == "auto" or head == "auto":
+            raise _refused(text, "masks are not found automatically")
         if not text.strip():
             raise _refused(text, "it is empty")
         return cls("file", text)

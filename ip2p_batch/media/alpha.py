@@ -126,6 +126,15 @@ def _block_means(planes: Floats) -> Floats:
     return np.asarray((rows[:, ::2] + rows[:, 1::2]) / 4, np.float32)
 
 
+def on_black(image: Pixels, alpha: Alpha | None) -> Pixels:
+    """The image over a black ground; ``image`` itself without opacity."""
+    if alpha is None:
+        return image
+    peak = int(np.iinfo(alpha.dtype).max)
+    shown = (image.astype(np.uint64) * alpha[..., None].astype(np.uint64) + peak // 2) // peak
+    return cast(Pixels, shown.astype(image.dtype))
+
+
 def divided_by_alpha(
     colors: Samples8 | Samples16, alpha: Samples8 | Samples16
 ) -> Samples8 | Samples16:

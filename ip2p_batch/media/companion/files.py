@@ -9,9 +9,13 @@ import unicodedata
 from pathlib import Path
 
 from ...errors import SourceError
+from ...frame import Image
 from ...storage.publish import content_stamp
 from ...storage.sequence import is_sequence
+from ..alpha import on_black
+from ..depth import to_8_bits
 from ..images.formats import READ_ONLY, SUFFIXES
+from ..images.reader import read_still
 from ..source import source_stamp
 
 _READABLE = SUFFIXES.keys() | READ_ONLY.keys()
@@ -64,6 +68,16 @@ def companion_stamp(path: Path) -> str:
     for file in files:
         stamps.update(os.fsencode(file.name) + b"\0" + _stamp(file).encode() + b"\n")
     return f"images:{len(files)}:{stamps.hexdigest()}"
+
+
+def read_over_black(path: Path) -> Image:
+    """Read the pixels of an image: uint8 RGB, upright; what is transparent is black.
+
+    Raises:
+        SourceError: it cannot be read.
+    """
+    still = read_still(path)
+    return on_black(to_8_bits(still.image), still.alpha)
 
 
 def changed(path: Path | str) -> SourceError:

@@ -16,10 +16,10 @@ from ...jobs.companion import Companion, ItemCompanion
 from ...jobs.spec import Item
 from ...storage.publish import content_stamp
 from ..images.formats import READ_ONLY, SUFFIXES
-from ..images.reader import read_image, still_size
+from ..images.reader import still_size
 from ..images.walk import FolderWalk
 from ..source import SourceKind, classify_source, source_stamp
-from .files import changed
+from .files import changed, read_over_black
 from .shape import same_shape, shape_error
 
 _THREADS = 8
@@ -67,7 +67,7 @@ def match_items(
 def read_item_companion(
     companion: ItemCompanion, allow: Callable[[Path | str], Path] = Path
 ) -> Image:
-    """Read the companion image of an item: uint8 RGB, upright, of its own size, without opacity.
+    """Read the companion image of an item: uint8 RGB, upright, of its own size, over black.
 
     Args:
         allow: resolves the path before it is opened; see :class:`~ip2p_batch.storage.roots.Roots`.
@@ -79,7 +79,7 @@ def read_item_companion(
     path = allow(companion.path)
     if source_stamp(path) != companion.stamp:
         raise changed(path)
-    return read_image(path)
+    return read_over_black(path)
 
 
 class _Names:

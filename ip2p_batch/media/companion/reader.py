@@ -11,17 +11,17 @@ from typing import Protocol
 from ...errors import SourceError
 from ...frame import Frame, Image
 from ...jobs.companion import Companion
+from ..alpha import on_black
 from ..frames import FrameReader, index_frames, open_frames
-from ..images.reader import read_image
 from ..video.index import VideoIndex
-from .files import changed, companion_stamp, listed_images
+from .files import changed, companion_stamp, listed_images, read_over_black
 
 
 class CompanionReader(Protocol):
     """Reads images by the numbers of the source's frames.
 
-    Images are uint8 RGB of the companion's own size, upright, without opacity. Errors as
-    :func:`open_companion`.
+    Images are uint8 RGB of the companion's own size, upright; what is transparent is black.
+    Errors as :func:`open_companion`.
     """
 
     def images(self, start: int, stop: int) -> Iterator[Image]:
@@ -97,11 +97,11 @@ class _Video:
 
     def images(self, start: int, stop: int) -> Iterator[Image]:
         for frame in self._reader.frames(start - self._first, stop - self._first):
-            yield frame.image
+            yield on_black(frame.image, frame.alpha)
 
     def images_at(self, numbers: Sequence[int]) -> Iterator[Image]:
         for frame in self._reader.frames_at([number - self._first for number in numbers]):
-            yield frame.image
+            yield on_black(frame.image, frame.alpha)
 
 
 class _Stills:
@@ -125,7 +125,7 @@ class _Stills:
         return self._shared
 
     def _read(self, path: Path) -> Image:
-        image = read_image(self._allow(path))
+        image = read_over_black(self._allow(path))
         if image.shape[1::-1] != (self._companion.width, self._companion.height):
             raise changed(path)
         return image
