@@ -146,6 +146,18 @@ def test_a_net_of_another_base_is_refused_for_a_known_model_that_is_not_download
         nets.check_nets(asked("timbrooks/instruct-pix2pix", control))
 
 
+def test_a_net_in_the_text_branch_alone_has_a_note_on_its_weight(tmp_path, model):
+    def notes(control):
+        warnings = prepare_job(request(tmp_path, asked(model, control))).plan.warnings
+        return [line for line in warnings if "branch" in line]
+
+    assert notes(Control(kind="canny")) == []
+    assert notes(Control(kind="canny", branches="text")) == [
+        "The canny net acts in the text branch alone, where guidance multiplies it by 7.5: a scale"
+        " of 0.5 acts like 3.75 in all branches."
+    ]
+
+
 def test_nets_count_in_the_estimated_memory_and_work(tmp_path, model):
     control = Control(kind="canny")
     plain, twice = asked(model), asked(model, control, control, Control(kind="color"))

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import msgspec
 
+from ..editing import guidance
 from ..errors import ModelError
 from ..models import catalog, control_nets, net_checks
 from ..recipe import Recipe
@@ -30,6 +31,18 @@ def check_nets(recipe: Recipe) -> None:
         if config is not None:
             has_caption = control.caption is not None
             net_checks.check_net(place, config, recipe.model, *configs, caption=has_caption)
+
+
+def net_notes(recipe: Recipe) -> list[str]:
+    """Lines on nets whose scale acts otherwise than the user may expect."""
+    weight = guidance.weights(recipe.guidance_scale, recipe.image_guidance_scale).text
+    return [
+        f"The {control.kind} net acts in the text branch alone, where guidance multiplies it by"
+        f" {weight:g}: a scale of {control.scale:g} acts like {control.scale * weight:g} in all"
+        " branches."
+        for control in _used(recipe)
+        if control.branches == "text" and weight != 1
+    ]
 
 
 def check_allowed(recipe: Recipe, settings: Settings, *, roots: bool) -> None:

@@ -38,7 +38,7 @@ from .job_identity import named, size_table, with_reference
 from .loras import check_loras
 from .mask_files import planned_masks
 from .masks import USE
-from .nets import check_nets, net_digests
+from .nets import check_nets, net_digests, net_notes
 from .planner import plan_video
 from .prepare_images import prepare_images
 from .repeat import options_digest
@@ -161,7 +161,7 @@ def _prepare_video(request: EditRequest, path: Path, output: Path, report: Repor
         video_output.check_times(output, facts, index.pts[start:stop])
         notes += animated_output.timing_notes(output, facts, index.pts, start, stop)
     request = msgspec.structs.replace(request, encoding=encoding)
-    warnings = [*facts.notes, *_depth_notes(facts, request), *notes]
+    warnings = [*facts.notes, *_depth_notes(facts, request), *notes, *net_notes(recipe)]
     results = list(files_of(str(output), source))
     replaces = "\n".join(map(path_stamp, results)) if request.overwrite else ""
     job, reference = with_reference(planned_job(request, source, output), [facts.upright])

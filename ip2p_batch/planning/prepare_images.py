@@ -15,6 +15,7 @@ from ..media.resize import Resize
 from ..media.source import SourceKind
 from . import companions, guard, images
 from .job_identity import named, with_reference
+from .nets import net_notes
 from .planner import plan_images
 from .repeat import settle_outputs
 from .request import (
@@ -80,9 +81,8 @@ def prepare_images(
     resizes = [Resize.of_item(i, job.edit_size(i.width, i.height)) for i in editable]
     sizes = [(resize.width, resize.height) for resize in resizes]
     recipes = [item.session_recipe(recipe) for item in editable]
-    plan, order = plan_images(
-        sizes, images.image_warnings(items, (*listed.notes, *settled.notes)), recipes
-    )
+    notes = (*listed.notes, *settled.notes, *net_notes(recipe))
+    plan, order = plan_images(sizes, images.image_warnings(items, notes), recipes)
     return PreparedJob(
         job=job,
         plan=plan,
