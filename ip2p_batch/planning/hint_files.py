@@ -14,7 +14,7 @@ from ..storage.sequence import is_sequence, pattern_of
 from .prepare import prepare_job
 from .request import EditRequest, PreparedJob, Report, absolute_path
 
-#: What nothing but the pixels goes into a file.
+#: Nothing but the pixels goes into a file.
 _PLAIN = Encoding(audio="none", metadata="none", embed_recipe=False, mark_ai=False)
 #: By the suffix of a video: lossless in Matroska; in MP4, for players, visually lossless.
 _ENCODINGS = {
