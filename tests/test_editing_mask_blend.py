@@ -6,15 +6,16 @@ import numpy as np
 import pytest
 import torch
 
-from ip2p_batch.editing import float32_fallback, schedule
+from ip2p_batch.editing import carryover, float32_fallback, schedule
 from ip2p_batch.editing.editor import Overrides
 from ip2p_batch.editing.mask_blend import KeptSource, MaskBlend, latent_mask
+from ip2p_batch.editing.pix2pix import Pix2PixEditor
 from ip2p_batch.editing.tile_options import TileOptions
 from ip2p_batch.editing.tile_refinement import TileRefiner
 from ip2p_batch.frame import Frame
 from ip2p_batch.recipe import SCHEDULERS
 
-from .tiny_pipelines import border_latents, context, editor, frames, recipe
+from .tiny_pipelines import border_latents, context, editor, frames, pipeline, recipe
 
 _NONE = Overrides()
 
@@ -133,6 +134,22 @@ def test_a_border_without_the_mask_lends_nothing_to_what_a_frame_may_change():
     occluded = [motion.occluded for motion in located.blend.motions]
     assert occluded[0][:, 33:].all() and not occluded[1][:, 36:].any()
     assert located.blend.hidden < 0.2, "the right border shows the edit"
+
+
+def test_a_border_that_is_protected_does_not_reach_the_model():
+    clip = frames(2, 64, 64)
+    empty = masked(clip[1], np.zeros((64, 64), np.uint8))
+    edit_recipe = recipe(num_inference_steps=6, carryover=0.7)
+    calls: list[object] = []
+    owner = Pix2PixEditor(pipeline(), device="cpu", dtype=torch.float32)
+    owner.pipe.unet.register_forward_hook(lambda *call: calls.append(call))
+    (alone,) = owner.session(edit_recipe).border_latents([empty])
+    assert not calls
+    both = owner.session(edit_recipe).border_latents([empty, clip[0]])
+    assert both[0] == alone and calls
+    border = carryover.from_bytes(empty, edit_recipe.carried_steps(), alone)
+    z = scaled_source(empty.image)[0]
+    assert torch.allclose(border.latents.pred_original_sample, z, atol=1e-5)
 
 
 def test_the_tile_pass_keeps_the_source(monkeypatch):

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import av
+import cv2
 import numpy as np
 import pytest
 from PIL import Image as Pillow
@@ -10,8 +12,10 @@ from ip2p_batch import scheduler
 from ip2p_batch.editing.editor import IdentityEditor
 from ip2p_batch.errors import RecipeError, SourceError
 from ip2p_batch.execution.worker_cache import WorkerCache
-from ip2p_batch.jobs.coding import Encoding
+from ip2p_batch.jobs.coding import Decoding, Encoding
 from ip2p_batch.media.images.reader import read_still
+from ip2p_batch.media.video import probe
+from ip2p_batch.media.video.reader import VideoReader
 from ip2p_batch.recipe import Recipe
 from ip2p_batch.scheduler.local_executor import LocalExecutor
 
@@ -31,15 +35,18 @@ class Inverting(IdentityEditor):
         return 255 - image
 
 
-def edit(source, output, settings, editor=None, encoding=None, start=None, end=None, **recipe):
+def edit(source, output, settings, editor=None, *, start=None, end=None, **recipe):
     """Run a job in this process; returns its result and the editor."""
     values: dict[str, Any] = {"instruction": "x", "model": "identity"}
     values |= {"size": 64, "chunk_frames": 4}
+    encoding = recipe.pop("encoding", Encoding())
+    decoding = recipe.pop("decoding", Decoding())
     request = scheduler.EditRequest(
         source=source,
         output=output,
         recipe=Recipe(**values | recipe),
-        encoding=encoding or Encoding(),
+        encoding=encoding,
+        decoding=decoding,
         start=start,
         end=end,
         overwrite=True,
@@ -74,17 +81,19 @@ def read(path, *, deep=False):
 # -- images ---------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("size", [64, 120])
-def test_a_folder_of_products_gets_backgrounds_and_keeps_every_product(tmp_path, settings, size):
+@pytest.mark.parametrize(("count", "size"), [(200, 64), (4, 120)])
+def test_a_folder_of_products_gets_backgrounds_and_keeps_every_product(
+    tmp_path, settings, count, size
+):
     source, output = tmp_path / "in", tmp_path / "out"
     source.mkdir()
-    for n in range(200):
+    for n in range(count):
         Pillow.fromarray(product(seed=n)).save(source / f"{n:03d}.png")
     result, editor = edit(
         source, output, settings, mask="alpha", mask_invert=True, size=size, temporal_filter=0
     )
-    assert not result.failed and editor.seen == 200
-    for n in range(200):
+    assert not result.failed and editor.seen == count
+    for n in range(count):
         before = product(seed=n)
         image, alpha = read(output / f"{n:03d}.png")
         opaque = before[..., 3] == 255
@@ -274,3 +283,58 @@ def test_a_drawn_mask_is_followed_from_its_time_in_both_directions(tmp_path, set
     for mask in ("track:m.png", "boxes:m.csv"):
         with pytest.raises(RecipeError, match="is for videos"):
             edit(still, tmp_path / "o.png", settings, mask=mask)
+
+
+@pytest.mark.parametrize("kind", ["yuv420p", "gbrp10le", "hdr"])
+def test_outside_of_a_mask_a_lossless_video_equals_one_without_an_edit(tmp_path, settings, kind):
+    """The encoder rounds colours, so the comparison is with a job that changes nothing.
+
+    HDR is rounded even without an edit; there it is one with a black mask.
+    """
+    source, decoding = tmp_path / "in.mkv", Decoding(hdr="keep" if kind == "hdr" else "tonemap")
+    if kind == "hdr":
+        clips.make_hdr(source, 5, size=(96, 64))
+    elif kind == "yuv420p":
+        clips.make(source, 5, size=(96, 64))
+    else:
+        clips.make_deep(source, 5, pix_fmt=kind, size=(96, 64))
+    Pillow.fromarray(box(64, 96, 16, 32, 32)).save(tmp_path / "m.png")
+    values: Any = {"encoding": Encoding(codec="ffv1"), "decoding": decoding, "chunk_frames": 3}
+    Pillow.new("L", (96, 64)).save(tmp_path / "black.png")
+    plain: Any = {"mask": str(tmp_path / "black.png")} if kind == "hdr" else {"temporal_filter": 0}
+    edit(source, tmp_path / "same.mkv", settings, IdentityEditor(), **values, **plain)
+    edit(source, tmp_path / "out.mkv", settings, mask=str(tmp_path / "m.png"), **values)
+    if kind == "yuv420p":  # the result is RGB, so it can be compared with the source itself
+        outside = box(64, 96, 16, 32, 32) == 0
+        for one, other in zip(read_video(source), read_video(tmp_path / "out.mkv"), strict=True):
+            assert np.array_equal(one[outside], other[outside])
+    before, after = (planes(tmp_path / f"{name}.mkv") for name in ("same", "out"))
+    assert len(before) == len(after) == 5
+    for old, new in zip(before, after, strict=True):
+        for one, other in zip(old, new, strict=True):
+            scale = 64 // len(one)  # of chroma planes
+            kept = box(64, 96, 16, 32, 32)[::scale, ::scale] == 0
+            if scale > 1:  # chroma is an average over luma's pixels
+                kept = cv2.erode(kept.astype(np.uint8), np.ones((3, 3))) > 0
+            assert np.array_equal(one[kept], other[kept])
+    assert not np.array_equal(before[2][0], after[2][0])
+
+
+def read_video(path):
+    """All frames as a job reads them, RGB."""
+    index = probe.index_video(path)
+    with VideoReader(path, index.facts, index.pts, index.ids) as reader:
+        return [frame.image for frame in reader.frames(0, len(index.pts))]
+
+
+def planes(path):
+    """The samples of all planes of all frames, as stored."""
+    with av.open(str(path)) as container:
+        return [_planes(frame) for frame in container.decode(video=0)]
+
+
+def _planes(frame):
+    if frame.format.name == "bgr0":  # FFV1's RGB of 8 bits
+        return list(frame.to_ndarray(format="rgb24").transpose(2, 0, 1))
+    rows = [np.frombuffer(bytes(p), np.uint16).reshape(p.height, -1) for p in frame.planes]
+    return [row[:, : plane.width] for row, plane in zip(rows, frame.planes, strict=True)]

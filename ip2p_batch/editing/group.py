@@ -15,7 +15,7 @@ import torch
 
 from ..frame import Frame
 from ..recipe import Recipe
-from . import carryover, float32_fallback
+from . import carryover, float32_fallback, noise, schedule
 from .borders import Borders
 from .carryover import BorderLatents
 from .control.batch import ControlBatch, SessionNets
@@ -97,14 +97,34 @@ class GroupEditor:
     def border_latents(
         self, samples: Sequence[Sample], stop: int, size: int
     ) -> list[BorderLatents]:
-        """Run samples up to step ``stop`` in batches of ``size``; in the order of the samples."""
+        """Run samples up to step ``stop`` in batches of ``size``; in the order of the samples.
+
+        A frame that its mask protects is not run: it gets its source, with noise.
+        """
         with torch.inference_mode():
-            batches, members, x0 = self._run_to(samples, stop, size)
+            edited = [sample for sample in samples if not sample.frame.is_protected]
+            latents = iter(self._run_borders(edited, stop, size) if edited else [])
             return [
-                BorderLatents(batch.x[n].cpu(), batch_x0[n].cpu())
-                for batch, batch_x0, numbers in zip(batches, x0, members, strict=True)
-                for n in range(len(numbers))
+                self._protected_border(sample, stop, size)
+                if sample.frame.is_protected
+                else next(latents)
+                for sample in samples
             ]
+
+    def _run_borders(self, samples: Sequence[Sample], stop: int, size: int) -> list[BorderLatents]:
+        batches, members, x0 = self._run_to(samples, stop, size)
+        return [
+            BorderLatents(batch.x[n].cpu(), batch_x0[n].cpu())
+            for batch, batch_x0, numbers in zip(batches, x0, members, strict=True)
+            for n in range(len(numbers))
+        ]
+
+    def _protected_border(self, sample: Sample, stop: int, size: int) -> BorderLatents:
+        """``a z + s n`` with the scaled latents z of the source."""
+        (latents,) = self._encode(padded([sample.frame], size))[:1]
+        x0 = latents.float().cpu() * self.vae.scaling_factor
+        a, s = schedule.signal_and_noise_scale(self.denoiser.scheduler, stop)
+        return BorderLatents(a * x0 + s * noise.unit(sample.seed, x0.shape), x0)
 
     # -- carryover --------------------------------------------------------------------------
 
