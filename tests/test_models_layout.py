@@ -7,7 +7,7 @@ import struct
 
 import pytest
 
-from ip2p_batch.errors import ModelError
+from ip2p_batch.errors import ModelError, RecipeError
 from ip2p_batch.models import catalog
 from ip2p_batch.models.catalog import check_supported
 from ip2p_batch.models.control_nets import model_configs
@@ -341,3 +341,11 @@ def test_control_nets_are_compared_with_the_configuration_of_a_checkpoint(tmp_pa
     configs = model_configs(str(path))
     assert configs is not None
     assert configs[0]["cross_attention_dim"] == 2048 and configs[1]["latent_channels"] == 4
+
+
+@pytest.mark.parametrize("name", ["euler-ancestral", "ddim", "lcm"])
+def test_planning_refuses_a_scheduler_that_a_models_noise_levels_do_not_fit(tmp_path, name):
+    model = save_header(tmp_path / "m.safetensors", COSXL | takes(8))
+    recipe = Recipe(instruction="x", model=str(model), scheduler=name)
+    with pytest.raises(RecipeError, match=f"--scheduler {name} is not for this model"):
+        prepare_job(EditRequest(source=tmp_path / "missing.mp4", recipe=recipe))

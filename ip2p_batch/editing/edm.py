@@ -11,9 +11,10 @@ from typing import Any
 
 from diffusers import EDMDPMSolverMultistepScheduler, EDMEulerScheduler
 
-from ..errors import ModelError, RecipeError
+from ..errors import ModelError
+from ..models.kinds import check_scheduler
 
-#: By the names that ``Recipe.scheduler`` takes.
+#: By names of :data:`ip2p_batch.models.kinds.CONTINUOUS_SCHEDULERS`.
 CLASSES: Mapping[str, type[Any]] = {
     "euler": EDMEulerScheduler,
     "dpm++": EDMDPMSolverMultistepScheduler,
@@ -32,11 +33,7 @@ def make(name: str, config: Mapping[str, Any], steps: int, device: str) -> Any:
         RecipeError: the scheduler exists for discrete timesteps only.
         ModelError: the model predicts something else than v, or its data has another deviation.
     """
-    if name not in CLASSES:
-        raise RecipeError(
-            f"--scheduler {name} is not for this model, whose noise levels are continuous.",
-            hint=f"Use --scheduler {' or '.join(CLASSES)}.",
-        )
+    check_scheduler("cosxl", name)
     if "sigma_data" not in config:
         raise ModelError(
             f"The model's scheduler, {config.get('_class_name')}, names no range of noise levels.",

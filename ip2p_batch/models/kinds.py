@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Literal, NamedTuple
 
+from ..errors import RecipeError
+
 #: The model of the InstructPix2Pix paper on the hub.
 AUTHORS_MODEL = "timbrooks/instruct-pix2pix"
 #: Stable Diffusion 1 and 2; Stable Diffusion XL; CosXL, which is SDXL with continuous noise levels.
@@ -58,6 +60,23 @@ UNET = OtherKind(
     "a UNet without text encoder and VAE", "Give the whole model that the UNet belongs to."
 )
 TEXT_ENCODER = OtherKind("a text encoder", "Give the whole model that it belongs to.")
+
+
+#: Schedulers for continuous noise levels.
+CONTINUOUS_SCHEDULERS = ("euler", "dpm++")
+
+
+def check_scheduler(family: Family, scheduler: str) -> None:
+    """Refuse a scheduler that a family's noise levels do not fit.
+
+    Raises:
+        RecipeError: the scheduler is for discrete timesteps, the noise levels are continuous.
+    """
+    if family == "cosxl" and scheduler not in CONTINUOUS_SCHEDULERS:
+        raise RecipeError(
+            f"--scheduler {scheduler} is not for this model, whose noise levels are continuous.",
+            hint=f"Use --scheduler {' or '.join(CONTINUOUS_SCHEDULERS)}.",
+        )
 
 
 class KindFacts(NamedTuple):

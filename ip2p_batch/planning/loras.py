@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ..editing.lora import files
+from ..editing.lora.checkpoint import checkpoint_shapes
 from ..editing.lora.matching import check_text_width, match
 from ..editing.lora.modules import ModelShapes, folder_shapes
 from ..errors import ModelError
@@ -15,9 +16,7 @@ from ..recipe import Recipe
 def check_loras(recipe: Recipe) -> None:
     """Check that every LoRA of a recipe can be merged into its model.
 
-    With a model in one file, whose modules have other names, only the width of the text embedding
-    is compared here. That, and models and LoRAs on the hub that were not downloaded yet, is checked
-    in full when the model is loaded.
+    Models and LoRAs on the hub that were not downloaded yet are checked when they are loaded.
 
     Raises:
         ModelError: a file is not there, is no LoRA of a supported kind, or does not fit the model.
@@ -40,10 +39,10 @@ def check_loras(recipe: Recipe) -> None:
 
 
 def _model_shapes(recipe: Recipe) -> ModelShapes | None:
-    """The shapes of the model's weights, if its folder is on this machine."""
+    """The shapes of the model's weights, if it is on this machine."""
     place = Path(catalog.locate(recipe.model))
     if place.is_file():
-        return None
+        return checkpoint_shapes(place)
     if not place.is_dir():
         found = control_nets.downloaded(recipe.model, "model_index.json", recipe.revision)
         if found is None:

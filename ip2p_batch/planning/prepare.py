@@ -29,6 +29,7 @@ from ..media.video import output as video_output
 from ..media.video.result_format import kept_bits
 from ..media.video.timestamps import frame_range
 from ..models import catalog
+from ..models.kinds import check_scheduler
 from ..settings import Settings
 from ..storage.publish import path_stamp
 from ..storage.sequence import is_sequence, pattern_of
@@ -78,6 +79,7 @@ def prepare_job(
     """
     request = msgspec.structs.replace(request, recipe=with_absolute_paths(request.recipe))
     catalog.check_supported(request.recipe.model)
+    check_scheduler(catalog.family(request.recipe.model), request.recipe.scheduler)
     check_hints(request.recipe)
     if loads_nets:
         check_nets(request.recipe)

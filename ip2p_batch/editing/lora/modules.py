@@ -83,7 +83,7 @@ _BLOCK = re.compile(
     r"(?P<side>down|mid|up)_blocks?(?:\.(?P<block>\d+))?"
     r"\.(?P<kind>resnets|attentions|downsamplers|upsamplers)\.(?P<layer>\d+)\.(?P<rest>.+)"
 )
-_RESNET = {
+RESNET = {
     "norm1": "in_layers.0",
     "conv1": "in_layers.2",
     "time_emb_proj": "emb_layers.1",
@@ -91,7 +91,7 @@ _RESNET = {
     "conv2": "out_layers.3",
     "conv_shortcut": "skip_connection",
 }
-_OUTSIDE = {
+OUTSIDE = {
     "conv_in": "input_blocks.0.0",
     "conv_out": "out.2",
     "time_embedding.linear_1": "time_embed.0",
@@ -118,11 +118,11 @@ def original_names(module: str, layers: int) -> tuple[str, ...]:
     """
     match = _BLOCK.fullmatch(module)
     if match is None:
-        return (_OUTSIDE.get(module, module),)
+        return (OUTSIDE.get(module, module),)
     side, kind, rest = match["side"], match["kind"], match["rest"]
     block, layer = int(match["block"] or 0), int(match["layer"])
     if kind == "resnets":
-        rest = _RESNET.get(rest, rest)
+        rest = RESNET.get(rest, rest)
     if side == "mid":
         return (f"middle_block.{2 * layer + (kind == 'attentions')}.{rest}",)
     if kind == "downsamplers":
