@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
+from safetensors.torch import load_file, save_file
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
 from ip2p_batch.editing import single_file
@@ -96,8 +97,21 @@ def test_half_precision_weights_in_one_file_are_loaded_in_the_wanted_precision(t
 
 def test_a_checkpoint_that_does_not_fit_the_configuration_is_an_error_of_one_line(saved):
     path = saved["sd"][1]
-    with pytest.raises(ModelError, match=r"model\.safetensors") as caught:
+    with pytest.raises(ModelError, match=r"model\.safetensors has another architecture"):
         load_editor(str(path), device="cpu")
+
+
+def test_a_checkpoint_without_some_of_its_tensors_is_an_error_of_one_line(
+    saved, tmp_path, monkeypatch
+):
+    folder, path = saved["sd"]
+    shutil.copytree(folder, tmp_path / "config", ignore=shutil.ignore_patterns("*.safetensors"))
+    monkeypatch.setattr(catalog, "CONFIGS", {**catalog.CONFIGS, "sd": tmp_path / "config"})
+    tensors = load_file(path)
+    middle = [name for name in tensors if name.startswith("model.diffusion_model.middle_block")]
+    save_file({k: v for k, v in tensors.items() if k not in middle}, tmp_path / "m.safetensors")
+    with pytest.raises(ModelError, match=r"m\.safetensors cannot be loaded as a ch") as caught:
+        load_editor(str(tmp_path / "m.safetensors"), device="cpu")
     assert "\n" not in caught.value.message
 
 

@@ -34,8 +34,29 @@ SDXL = REFINER | {"conditioner.embedders.1.model.token_embedding.weight": (49408
 COSXL = SDXL | {"edm_vpred.sigma_max": ()}
 
 
+TEXTS = "model.diffusion_model.input_blocks.4.1.transformer_blocks.0.attn2.to_k.weight"
+
+
 def takes(channels):
     return {FIRST: (320, channels, 3, 3)}
+
+
+@pytest.mark.parametrize(
+    ("shapes", "width", "texts", "fits"),
+    [
+        (SD1, 320, 768, True), (SDXL, 320, 2048, True), (COSXL, 320, 2048, True),
+        (SD1, 320, 1024, False), (SDXL, 320, 768, False), (SD1, 160, 768, False),
+    ],
+)  # fmt: skip
+def test_a_checkpoint_of_another_width_is_refused(tmp_path, shapes, width, texts, fits):
+    own = {FIRST: (width, 8, 3, 3), TEXTS: (640, texts)}
+    path = str(save_header(tmp_path / "m.safetensors", shapes | own))
+    if fits:
+        check_supported(path)
+    else:
+        with pytest.raises(ModelError, match="has another architecture") as caught:
+            check_supported(path)
+        assert "diffusers folder" in caught.value.hint
 
 
 @pytest.fixture
@@ -345,7 +366,8 @@ def test_control_nets_are_compared_with_the_configuration_of_a_checkpoint(tmp_pa
 
 @pytest.mark.parametrize("name", ["euler-ancestral", "ddim", "lcm"])
 def test_planning_refuses_a_scheduler_that_a_models_noise_levels_do_not_fit(tmp_path, name):
-    model = save_header(tmp_path / "m.safetensors", COSXL | takes(8))
+    texts = {TEXTS: (640, 2048)}
+    model = save_header(tmp_path / "m.safetensors", COSXL | takes(8) | texts)
     recipe = Recipe(instruction="x", model=str(model), scheduler=name)
     with pytest.raises(RecipeError, match=f"--scheduler {name} is not for this model"):
         prepare_job(EditRequest(source=tmp_path / "missing.mp4", recipe=recipe))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 from ..errors import ModelError
 from ..recipe import DEFAULT_MODEL
@@ -14,6 +15,11 @@ TINY_HINT = "`--model tiny` is bundled and needs no download."
 def explain(error: Exception, model: str, *, local: bool) -> ModelError:
     """Convert an error while loading to one line and a hint."""
     text = " ".join(str(error).split())[:300]
+    if local and Path(model).expanduser().is_file():
+        return ModelError(
+            f"{model} cannot be loaded as a checkpoint: {text}",
+            hint=f"It needs the tensors of a whole Stable Diffusion model. {TINY_HINT}",
+        )
     if local:
         return ModelError(
             f"{model} cannot be loaded as a diffusers folder: {text}",

@@ -14,7 +14,8 @@ import msgspec
 from msgspec import Meta
 
 from ..errors import ModelError
-from . import layout
+from . import layout, one_file
+from .header import read_shapes
 from .kinds import AUTHORS_MODEL, FACTS, Family, ModelKind
 
 #: Models in this package: their names and folders.
@@ -166,6 +167,21 @@ def check_supported(model: str, check: Callable[[str, Path], object] = layout.ch
         )
     if place.is_absolute():
         check(model, place)
+    if place.is_file():
+        _check_width(model, place)
+
+
+def _check_width(model: str, place: Path) -> None:
+    """Refuse a checkpoint whose UNet is not as wide as the configuration in this package."""
+    config = CONFIGS[family(model)] / "unet"
+    found = one_file.widths(read_shapes(place))
+    expected = (layout.block_channels(config, (0,))[0], layout.text_width(config))
+    if found != expected:
+        raise ModelError(
+            f"{model} has another architecture than Stable Diffusion: layers of width {found[0]}"
+            f" and texts of width {found[1]}, not {expected[0]} and {expected[1]}.",
+            hint="Give the model as a diffusers folder, which has its own configuration.",
+        )
 
 
 def family(model: str) -> Family:

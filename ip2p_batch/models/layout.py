@@ -117,6 +117,12 @@ def block_channels(part: Path, default: tuple[int, ...]) -> tuple[int, ...]:
     return default
 
 
+def text_width(part: Path) -> int:
+    """Width of the text embeddings that the UNet in a folder takes; 0 if it does not say."""
+    width = _read(part / "config.json").get("cross_attention_dim")
+    return width if isinstance(width, int) else 0
+
+
 def _kind_of_file(path: Path) -> ModelKind | OtherKind:
     suffix = path.suffix.lower()
     if suffix in _PICKLES:

@@ -14,6 +14,7 @@ from .kinds import ModelKind, OtherKind
 #: First convolution of the UNet, and its last one.
 FIRST = "model.diffusion_model.input_blocks.0.0.weight"
 _LAST = "model.diffusion_model.out.2.weight"
+_TEXT_KEYS = re.compile(r"^model\.diffusion_model\..*\.attn2\.to_k\.weight$")
 #: Noise levels of CosXL, as scalars.
 SIGMAS = {"sigma_max": "edm_vpred.sigma_max", "sigma_min": "edm_vpred.sigma_min"}
 #: An empty tensor that marks models that predict v.
@@ -65,6 +66,12 @@ def kind_of(shapes: Shapes) -> ModelKind | OtherKind:
     if _has(shapes, "cond_stage_model.transformer."):
         return kinds.by_channels("sd", taken, latent)
     return _SD2 if _has(shapes, "cond_stage_model.model.") else kinds.UNET
+
+
+def widths(shapes: Shapes) -> tuple[int, int]:
+    """Width of the UNet's first convolution, and of the texts that it takes; 0 if not found."""
+    texts = (shape[1] for name, shape in shapes.items() if _TEXT_KEYS.search(name) and shape[1:])
+    return (*shapes.get(FIRST, ()), 0)[0], next(texts, 0)
 
 
 def _has(shapes: Shapes, start: str) -> bool:
