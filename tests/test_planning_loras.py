@@ -96,7 +96,8 @@ def test_what_does_not_fit_is_one_line_and_nothing_is_queued(photo, look, tmp_pa
         planned(photo, Lora(model=str(look)), model="identity")
 
 
-def test_with_a_model_in_one_file_the_width_of_the_text_is_compared(photo, look, tmp_path):
+def test_a_lora_is_compared_with_a_model_in_one_file(photo, look, tmp_path):
+    rest = "transformer_blocks.0.attn2.to_k"
     model = save_header(
         tmp_path / "sd.safetensors",
         {
@@ -104,16 +105,17 @@ def test_with_a_model_in_one_file_the_width_of_the_text_is_compared(photo, look,
             "cond_stage_model.transformer.text_model.embeddings.token_embedding.weight": (9, 768),
             "model.diffusion_model.input_blocks.0.0.weight": (320, 8, 3, 3),
             "model.diffusion_model.out.2.weight": (4, 320, 3, 3),
+            f"model.diffusion_model.middle_block.1.{rest}.weight": (1280, 768),
         },
     )
-    to_k = "mid_block.attentions.0.transformer_blocks.0.attn2.to_k"
+    to_k = f"mid_block.attentions.0.{rest}"
 
     def lora(width):
         pair = (torch.ones(2, width), torch.ones(1280, 2))
         return Lora(model=str(save(tmp_path / f"{width}.safetensors", dotted({to_k: pair}))))
 
     assert planned(photo, lora(768), model=str(model)).job.recipe.lora
-    with pytest.raises(ModelError, match="is for Stable Diffusion XL: it takes text embeddings of"):
+    with pytest.raises(ModelError, match="is for Stable Diffusion XL"):
         planned(photo, lora(2048), model=str(model))
 
 
