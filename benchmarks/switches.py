@@ -9,8 +9,9 @@ carryover. Each option is measured in turn with the row that it changes; figures
 random weights (``benchmarks.random_model``), only the times are meaningful.
 
 Where the instruction is that of a reference edit that the bundled model was trained on, PSNR to
-that edit of the source is a second measure of fidelity. ``--sheet`` writes the first frame of the
-source and of each row, next to each other.
+that edit of the source is a second measure of fidelity. UNet calls are the branches of all steps of
+a frame: they do not depend on the machine. ``--sheet`` writes the first frame of the source and of
+each row, next to each other.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ import msgspec
 import numpy as np
 import torch
 
+from ip2p_batch.editing import guidance
 from ip2p_batch.editing.loading import load_editor
 from ip2p_batch.evaluation.image_metrics import psnr
 from ip2p_batch.frame import Frame, Image
@@ -143,14 +145,22 @@ def main() -> None:
 
 
 def _print_table(rows: list[dict[str, Any]]) -> None:
-    head = "seconds per frame | speed-up | PSNR to it, dB | PSNR to the reference edit, dB"
-    print(f"\n| option | compared with | {head} |\n|---|---|---|---|---|---|")
+    head = "UNet calls | seconds per frame | speed-up | PSNR to it, dB | PSNR to the reference, dB"
+    print(f"\n| option | compared with | {head} |\n|---|---|---|---|---|---|---|")
     for row in rows:
         reference = "" if row["reference_psnr"] is None else f"{row['reference_psnr']:.2f}"
         print(
-            f"| {row['switch']} | {row['against']} | {row['seconds']:.3f}"
+            f"| {row['switch']} | {row['against']} | {row['calls']} | {row['seconds']:.3f}"
             f" | {row['ratio']:.2f} | {row['psnr']:.1f} | {reference} |"
         )
+
+
+def _unet_calls(recipe: Recipe) -> int:
+    """Branches that the UNet computes for one frame, between borders if there are borders."""
+    scales = guidance.weights(recipe.guidance_scale, recipe.image_guidance_scale)
+    guided = recipe.guided_steps()
+    steps = range(recipe.carried_steps(), recipe.num_inference_steps)
+    return sum(len(guidance.branches(scales if n in guided else guidance.OFF)) for n in steps)
 
 
 def _write_sheet(path: Path, source: Image, images: dict[str, Image]) -> None:
@@ -207,6 +217,7 @@ class Bench:
         fidelity = _mean_psnr(images["before"], images["after"])
         return {
             "against": switch.against,
+            "calls": _unet_calls(msgspec.convert(after, Recipe)),
             "seconds": medians["after"],
             "seconds_before": medians["before"],
             "ratio": medians["before"] / medians["after"],
