@@ -102,6 +102,24 @@ def test_an_image_is_drawn_with_its_own_instruction(tmp_path, settings):
     assert np.abs(result.astype(int) - (255 - start.image)).mean() < 1
 
 
+def test_the_tile_pass_sees_the_mask_and_the_source_is_pasted_after_it(tmp_path, settings):
+    mask = np.zeros((360, 640), np.uint8)
+    mask[:, 400:] = 255
+    Pillow.fromarray(mask).save(tmp_path / "m.png")
+    recipe = msgspec.structs.replace(TILES, mask=str(tmp_path / "m.png"), mask_feather=0)
+    Pillow.fromarray(images_of(DEMO)[0]).save(tmp_path / "a.png")
+    for source, output in ((DEMO, tmp_path / "o.mkv"), (tmp_path / "a.png", tmp_path / "o.png")):
+        editor = TileEditor()
+        options = {"end": 0.05, "encoding": Encoding(codec="ffv1")} if source == DEMO else {}
+        run(source, output, settings, editor, recipe, **options)
+        shown = images_of(output)[0] if source == DEMO else np.asarray(Pillow.open(output))
+        seen, start, *_ = editor.seen[0]
+        assert np.array_equal(shown[:, :400], seen.image[:, :400])
+        assert np.abs(shown[:, 410:].astype(int) - (255 - start.image[:, 410:])).mean() < 3
+        assert np.array_equal(seen.mask, mask)
+        assert np.array_equal(start.image[:, :400], seen.image[:, :400])
+
+
 def test_the_noise_of_the_tile_pass_is_removed(tmp_path, settings):
     source = photo(200, 300)
     Pillow.fromarray(source).save(tmp_path / "a.png")
