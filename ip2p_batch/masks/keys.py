@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TypeVar, cast
 
 import cv2
@@ -25,6 +26,8 @@ _CHROMA = np.array([(-0.168736, -0.331264, 0.5), (0.5, -0.418688, -0.081312)], n
 _SCREEN_RAMP = (0.15, 0.6)
 #: A measured screen has at least this much chroma, and at least this share of the pixels.
 _LEAST_CHROMA, _LEAST_SHARE = 0.08, 0.005
+#: Colours are measured on about so many pixels.
+_SAMPLES = 1 << 16
 
 
 def from_alpha(alpha: Alpha) -> Mask:
@@ -80,7 +83,9 @@ def without_screen(image: Pixels, mask: Mask) -> Pixels:
     if not screen.any() or not mixed.any():
         return image
     peak = np.iinfo(image.dtype).max
-    color = np.median(image[screen], axis=0)
+    places = np.flatnonzero(screen)
+    sampled = places[:: max(1, len(places) // _SAMPLES)]
+    color = np.median(image.reshape(-1, 3)[sampled], axis=0)
     share = mask[mixed][:, None] / np.float32(255)
     own = (image[mixed] - share * color) / (1 - share)
     result = image.copy()
@@ -90,6 +95,8 @@ def without_screen(image: Pixels, mask: Mask) -> Pixels:
 
 def _measured(chroma: Floats, key: Floats) -> Floats:
     """The median chroma of what has about the hue of ``key``; ``key`` where there is little."""
+    step = max(1, math.isqrt(chroma.shape[0] * chroma.shape[1] // _SAMPLES))
+    chroma = chroma[::step, ::step]
     along, across = _rotated(chroma, key)
     found: Selection = (along > np.abs(across)) & (along > _LEAST_CHROMA)
     if found.mean() < _LEAST_SHARE:
