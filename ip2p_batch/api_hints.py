@@ -20,6 +20,7 @@ def make_hints(
     *,
     output: SourcePath | None = None,
     recipe: Recipe | None = None,
+    preprocessor: str | None = None,
     progress: Progress | None = None,
     decoding: Decoding | None = None,
     start: float | None = None,
@@ -29,15 +30,17 @@ def make_hints(
     """Write the hints of a video, an image, a folder or a list of images.
 
     The pixels are those that an edit of the same source with the same recipe gives to a control net
-    of this kind, at the edit size, filtered along the motion. No model is loaded.
+    of this kind, at the edit size, filtered along the motion. No model is loaded, except for
+    ``depth`` its estimator.
 
     Args:
         source: as for :func:`~ip2p_batch.api.edit`.
-        kind: ``canny``, ``lineart``, ``tile``, ``blur``, ``luminance`` or ``color``.
+        kind: ``canny``, ``lineart``, ``tile``, ``blur``, ``luminance``, ``color`` or ``depth``.
         output: file or folder; a video is written as ``.mp4`` (near lossless), ``.mkv`` (lossless)
             or an image sequence of ``.png``, images as PNG. None is next to the source, with the
             kind in the name.
         recipe: decides the edit size and the radius of the filter; None is the default recipe.
+        preprocessor: folder or hub id of the estimator of ``depth``; None: Depth Anything V2 Small.
         progress: called with ``planning`` events.
         decoding: how the source is read.
         start, end: seconds from the first frame of a video.
@@ -47,13 +50,13 @@ def make_hints(
         What was written; ``failed`` lists images without hints.
 
     Raises:
-        SourceError, OutputError, RecipeError: the hints cannot be made as asked.
+        SourceError, OutputError, RecipeError, ModelError: the hints cannot be made as asked.
     """
     recipe = resolve_recipe({}) if recipe is None else recipe
     recipe = msgspec.structs.replace(
         recipe,
         instruction=f"hints: {kind}",
-        control=(Control(kind=kind),),
+        control=(Control(kind=kind, preprocessor=preprocessor),),
         detail="source",
         mask=None,
     )

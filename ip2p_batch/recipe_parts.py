@@ -93,6 +93,8 @@ class Control(RecipePart, frozen=True, kw_only=True, forbid_unknown_fields=True)
         branches: the guidance branches in which it acts. In ``text`` alone it counts s_T times.
         caption: what the net reads instead of the instruction.
         hints: a video, folder, image sequence or image with hints of one's own, one for each frame.
+        preprocessor: the estimator that makes hints of ``depth``: a folder of transformers or a
+            hub id; None: Depth Anything V2 Small.
     """
 
     kind: _Text
@@ -104,6 +106,7 @@ class Control(RecipePart, frozen=True, kw_only=True, forbid_unknown_fields=True)
     branches: Branches = "all"
     caption: str | None = None
     hints: _Text | None = None
+    preprocessor: _Text | None = None
 
     @classmethod
     def grammar(cls) -> str:

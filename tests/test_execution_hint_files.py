@@ -10,6 +10,7 @@ import pytest
 import ip2p_batch
 from ip2p_batch.cli.hints import KINDS as CHOICES
 from ip2p_batch.errors import OutputError
+from ip2p_batch.hints import depth
 from ip2p_batch.hints.kinds import KINDS
 from ip2p_batch.media.frames import index_frames, open_frames
 from ip2p_batch.media.images.reader import read_image
@@ -145,4 +146,4 @@ def test_another_suffix_is_refused(tmp_path, clip):
 
 
 def test_the_command_offers_all_kinds():
-    assert CHOICES == KINDS
+    assert (*KINDS, depth.KIND) == CHOICES

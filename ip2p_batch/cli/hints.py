@@ -19,8 +19,8 @@ from .options import ReportOptions, option
 from .param_types import choice, number_or, path_name
 from .report import reporter_for
 
-#: As ``ip2p_batch.hints.kinds.KINDS``, which loads OpenCV.
-KINDS = ("canny", "lineart", "tile", "blur", "luminance", "color")
+#: As ``ip2p_batch.hints.kinds.KINDS``, which loads OpenCV, and ``depth``.
+KINDS = ("canny", "lineart", "tile", "blur", "luminance", "color", "depth")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,6 +60,16 @@ class HintOptions(OptionGroup):
             help="The model whose edit sizes `--size auto` means. It is not loaded.",
             panel=RECIPE,
             default=DEFAULT_MODEL,
+        ),
+    ] = None
+    preprocessor: Annotated[
+        str | None,
+        option(
+            "--preprocessor",
+            metavar="MODEL",
+            help="The estimator of `depth`: a folder of transformers or a hub id.",
+            panel=RECIPE,
+            default="depth-anything/Depth-Anything-V2-Small-hf",
         ),
     ] = None
     temporal_filter: Annotated[
@@ -126,6 +136,7 @@ def control(
             options.kind,
             output=options.output,
             recipe=recipe,
+            preprocessor=options.preprocessor,
             progress=reporter,
             decoding=source_options.decoding(),
             start=source_options.start,

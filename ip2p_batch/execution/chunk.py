@@ -112,7 +112,7 @@ def _session_factory(run: ChunkRun, editor: Editor, config: InferenceConfig) -> 
     job, reference = run.job, None
     if job.reference_digest:
         reference = load_reference_image(run.folder.reference_image_path, job.reference_digest)
-    hints = reference_hints(job.recipe, reference)
+    hints = reference_hints(job, reference, run.folder.roots.allow)
 
     def new_session(context: ChunkContext, recipe: Recipe | None = None) -> EditSession:
         return editor.session(

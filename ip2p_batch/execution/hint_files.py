@@ -184,7 +184,7 @@ def _write_images(prepared: PreparedJob, progress: Progress) -> HintFiles:
 
 def _image_hint(job: Job, item: Item) -> Image:
     resize, small = resized_still(job, read_item(job, item, Path))
-    return resize.without_padding(image_hints(job.recipe, item, small, resize, Path)[0])
+    return resize.without_padding(image_hints(job, item, small, resize, Path)[0])
 
 
 def _write_png(path: Path, image: Image, *, overwrite: bool) -> None:

@@ -87,7 +87,7 @@ def read_images(run: ChunkRun, chunk: ImageChunk) -> Iterator[tuple[int, LoadedI
         height, width = still.image.shape[:2]
         resize, small = resized_still(run.job, still)
         try:
-            hints = image_hints(recipe, item, small, resize, run.folder.roots.allow)
+            hints = image_hints(run.job, item, small, resize, run.folder.roots.allow)
         except (SourceError, OutsideRoots) as error:
             yield index, error.message
             continue

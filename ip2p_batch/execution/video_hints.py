@@ -12,6 +12,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from ..frame import Frame, Image
+from ..hints.depth import Estimate, Scale, depth_hint, sampled, scale_of
 from ..hints.kinds import make_hint
 from ..hints.steady import HintFilter, window_of
 from ..jobs.plan import Shot
@@ -19,6 +20,7 @@ from ..jobs.spec import Job
 from ..media.companion.reader import CompanionReader, open_companion
 from ..media.resize import Resize
 from ..threads import CpuPool
+from .depth import job_estimator
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -27,6 +29,8 @@ class VideoHints:
 
     Attributes:
         kinds: of the nets whose hints are made of the frame.
+        estimators: of depth, by the place in ``kinds``.
+        scales: of depth, by that place and the first frame of the shot; see :meth:`prepare`.
         companions: readers of the others' hints, by the place of their net.
         shots: of the video; hints are filtered within one.
         radius: of the filter, in frames.
@@ -35,6 +39,8 @@ class VideoHints:
     """
 
     kinds: tuple[str, ...]
+    estimators: Mapping[int, Estimate]
+    scales: dict[tuple[int, int], Scale]
     companions: Mapping[int, CompanionReader]
     shots: Sequence[Shot]
     radius: int
@@ -56,9 +62,16 @@ class VideoHints:
         Raises:
             SourceError: one cannot be read, or has changed since the job was planned.
             OutsideRoots: one may not be read here.
+            ModelError: a depth estimator cannot be loaded.
         """
         nets = job.recipe.control
-        kinds = tuple(net.kind for net in nets if net.hints is None)
+        made = [n for n, net in enumerate(nets) if net.hints is None]
+        kinds = tuple(nets[n].kind for n in made)
+        estimators = {
+            place: estimate
+            for place, n in enumerate(made)
+            if (estimate := job_estimator(job, n, allow)) is not None
+        }
         with ExitStack() as stack:
             readers = {
                 n: stack.enter_context(open_companion(companion, allow))
@@ -66,18 +79,40 @@ class VideoHints:
                 if (companion := job.companion(f"hints-{n}")) is not None
             }
             radius = job.recipe.temporal_filter if kinds else 0
-            yield cls(kinds, readers, shots, radius, resize, cpu_pool)
+            yield cls(kinds, estimators, {}, readers, shots, radius, resize, cpu_pool)
 
     def window(self, numbers: range) -> range:
         """The frames that must be read for the hints of consecutive frames of one shot."""
         return window_of(numbers, self._shot(numbers.start), self.radius) if self.kinds else numbers
 
+    def prepare(
+        self, numbers: Sequence[int], read: Callable[[Sequence[int]], Sequence[Frame]]
+    ) -> None:
+        """Find the scales of depth of the shots of ``numbers``; before any of their frames.
+
+        Args:
+            read: resized frames, in ascending order.
+        """
+        for shot in dict.fromkeys(map(self._shot, numbers) if self.estimators else ()):
+            missing = [n for n in self.estimators if (n, shot.start) not in self.scales]
+            frames = read(sampled(shot)) if missing else ()
+            for place in missing:
+                maps = [self.estimators[place](frame.image) for frame in frames]
+                self.scales[place, shot.start] = scale_of(maps)
+
     def made(self, frame: Frame) -> Frame:
         """A resized frame with its hints before the filter; any thread may call this."""
         if not self.kinds:
             return frame
-        hints = tuple(make_hint(kind, frame.image) for kind in self.kinds)
+        hints = tuple(self._hint(place, frame) for place in range(len(self.kinds)))
         return dataclasses.replace(frame, hints=hints)
+
+    def _hint(self, place: int, frame: Frame) -> Image:
+        estimate = self.estimators.get(place)
+        if estimate is None:
+            return make_hint(self.kinds[place], frame.image)
+        scale = self.scales[place, self._shot(frame.index).start]
+        return depth_hint(estimate(frame.image), scale, frame.image)
 
     def finished(self, made: Iterator[Frame], numbers: range) -> Iterator[Frame]:
         """Frames ``numbers`` with all their hints.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing, contextmanager
 
@@ -40,6 +41,7 @@ class SourceVideo:
 
     def frames(self, start: int, stop: int) -> Generator[Frame, None, None]:
         """Consecutive frames of one shot, in order."""
+        self._hints.prepare([start], self._resized_at)
         window = self._hints.window(range(start, stop))
         with (
             closing(self.reader.frames(window.start, window.stop)) as frames,
@@ -54,6 +56,7 @@ class SourceVideo:
 
     def frames_at(self, numbers: Sequence[int]) -> list[Frame]:
         """Single frames, in ascending order."""
+        self._hints.prepare(numbers, self._resized_at)
         windows = [self._hints.window(range(n, n + 1)) for n in numbers]
         needed = sorted({number for window in windows for number in window})
         drawn = self._masks.drawn_at(needed)
@@ -63,18 +66,27 @@ class SourceVideo:
 
     def _made(self, frame: FullFrame, drawn: Mask | None) -> Frame:
         mask = at_edit_size(self._masks.of(frame, drawn), self.resize)
+        return self._hints.made(dataclasses.replace(self._resized(frame), mask=mask))
+
+    def _resized_at(self, numbers: Sequence[int]) -> list[Frame]:
+        return [self._resized(frame) for frame in self.reader.frames_at(numbers)]
+
+    def _resized(self, frame: FullFrame) -> Frame:
         image = frame.image
         if frame.alpha is not None:
             image = weigh_visible(image, frame.alpha)
-        small = self.resize.apply(hdr.shown(image, self._facts))
-        return self._hints.made(Frame(frame.index, frame.pts, small, mask=mask))
+        return frame.with_image(self.resize.apply(hdr.shown(image, self._facts)))
 
 
 def context_frames(run: ChunkRun, video: SourceVideo, numbers: Sequence[int]) -> list[Frame]:
     """Borders and anchors, in ascending order; an earlier chunk has read most of them."""
     job = run.job
     source, recipe = job.source, job.recipe
-    hints = (recipe.control, job.companions, recipe.temporal_filter) if recipe.control else ()
+    hints = (
+        (recipe.control, job.companions, job.depth_digests, recipe.temporal_filter)
+        if recipe.control
+        else ()
+    )
     # Pixels depend on the shots where a poisoned frame is replaced by a neighbour, and hints do.
     shots = run.folder.plan().shots if run.poisoned or hints else ()
     made = (hints, MaskMaker.of(recipe), job.companion(USE), job.mask_digest)

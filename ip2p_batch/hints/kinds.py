@@ -8,7 +8,8 @@ from types import MappingProxyType
 from ..errors import RecipeError
 from ..frame import Image
 from ..recipe_parts import Control
-from . import areas, lines
+from . import areas, depth, lines
+from .depth_model import check_estimator, estimator_of
 
 #: Each takes and returns uint8 RGB of one shape; a pure function.
 MAKERS: Mapping[str, Callable[[Image], Image]] = MappingProxyType(
@@ -21,6 +22,7 @@ MAKERS: Mapping[str, Callable[[Image], Image]] = MappingProxyType(
         "color": areas.color,
     }
 )
+#: Without weights; ``depth`` is made by an estimator.
 KINDS: tuple[str, ...] = tuple(MAKERS)
 
 
@@ -49,7 +51,7 @@ def check_kind(kind: str) -> None:
     """
     if kind not in MAKERS:
         raise RecipeError(
-            f"{kind!r} is no kind of hints that are made here: {', '.join(KINDS)}.",
+            f"{kind!r} is no kind of hints that are made here: {', '.join((*KINDS, depth.KIND))}.",
             hint=f"Give your own with hints=FILE, for example --control {kind},hints=FILE.",
         )
 
@@ -58,8 +60,17 @@ def check_kinds(nets: tuple[Control, ...]) -> None:
     """Refuse a control net whose hints are neither made here nor given.
 
     Raises:
-        RecipeError: names the kinds.
+        RecipeError: names the kinds; or a preprocessor is given that nothing uses.
+        ModelError: the depth estimator is a folder without its files.
     """
     for net in nets:
-        if net.hints is None:
+        estimator = estimator_of(net)
+        if estimator is not None:
+            check_estimator(estimator)
+        elif net.preprocessor is not None:
+            raise RecipeError(
+                f"preprocessor={net.preprocessor} makes hints of depth only, and not {net.kind}.",
+                hint="Omit it.",
+            )
+        elif net.hints is None:
             check_kind(net.kind)

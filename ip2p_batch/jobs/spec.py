@@ -111,6 +111,8 @@ class Job(FrozenStruct, frozen=True, kw_only=True):
             a multiple of 64; 0 without tiles.
         net_digests: of the control nets that are folders, in the recipe's order; empty texts for
             others. See :func:`ip2p_batch.models.control_nets.digest`.
+        depth_digests: of the depth estimators that are folders, one text for each control net;
+            empty texts for others. See :mod:`ip2p_batch.hints.depth_model`.
         options: fingerprint of the options that a video is edited with, for repeated runs; not in
             the fingerprint of the job, which has the options themselves.
         replaces: stamp of the file that a video's result may replace; as :attr:`Item.replaces`.
@@ -133,6 +135,7 @@ class Job(FrozenStruct, frozen=True, kw_only=True):
     size_table: tuple[tuple[Annotated[int, Meta(ge=1)], EditSize], ...] = ()
     tile_size: Annotated[int, Meta(ge=0)] = 0
     net_digests: tuple[str, ...] = ()
+    depth_digests: tuple[str, ...] = ()
     decoding: Decoding = Decoding()
     encoding: Encoding = Encoding()
     overwrite: bool = False
@@ -167,7 +170,8 @@ class Job(FrozenStruct, frozen=True, kw_only=True):
         """SHA-256 over everything that determines the result; every receipt contains it."""
         sizes = (self.size_table, self.tile_size)
         options = (self.decoding, self.encoding)
-        files = (self.reference_digest, self.companions, self.net_digests, self.mask_digest)
+        nets = (self.net_digests, self.depth_digests)
+        files = (self.reference_digest, self.companions, nets, self.mask_digest)
         parts = (self.recipe, sizes, options, self.source, files)
         return _sha256(parts)
 
@@ -182,7 +186,7 @@ class Job(FrozenStruct, frozen=True, kw_only=True):
         recipe = self._without_paths(**own)
         decoding = msgspec.structs.replace(self.decoding, follow_links=False)
         companions = [(own.use, own.stamp) for own in item.companions]
-        files = (self.reference_digest, companions, self.net_digests)
+        files = (self.reference_digest, companions, self.net_digests, self.depth_digests)
         parts = (recipe, self.tile_size, decoding, self.encoding, files)
         return _sha256(parts)
 

@@ -12,6 +12,7 @@ from ..models import catalog, control_nets, net_checks
 from ..recipe import Recipe
 from ..recipe_parts import Control
 from ..settings import Settings
+from .hints import check_estimators_allowed
 
 
 def check_nets(recipe: Recipe) -> None:
@@ -46,7 +47,7 @@ def net_notes(recipe: Recipe) -> list[str]:
 
 
 def check_allowed(recipe: Recipe, settings: Settings, *, roots: bool) -> None:
-    """Check that the nets of a recipe may be loaded.
+    """Check that the nets of a recipe, and its depth estimators, may be loaded.
 
     Args:
         roots: check folders against ``IP2P_ALLOWED_ROOTS``, too, as workers do.
@@ -55,6 +56,7 @@ def check_allowed(recipe: Recipe, settings: Settings, *, roots: bool) -> None:
         ModelError: ``IP2P_ALLOWED_MODELS`` does not name one, or there is no such net.
         OutsideRoots: one is a folder that workers may not use.
     """
+    check_estimators_allowed(recipe, settings, roots=roots)
     for control in _used(recipe):
         place = _place(recipe, control)
         control_nets.check_allowed(place, control.revision, settings.allowed_models)
@@ -81,7 +83,11 @@ def net_folders(recipe: Recipe) -> tuple[Path | None, ...]:
 def with_absolute_nets(recipe: Recipe) -> Recipe:
     """Make the paths of nets absolute, since workers have another working folder."""
     replaced = tuple(
-        msgspec.structs.replace(control, model=control_nets.absolute(control.model))
+        msgspec.structs.replace(
+            control,
+            model=control_nets.absolute(control.model),
+            preprocessor=control_nets.absolute(control.preprocessor),
+        )
         for control in recipe.control
     )
     return msgspec.structs.replace(recipe, control=replaced)

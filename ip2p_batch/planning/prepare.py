@@ -34,7 +34,7 @@ from ..settings import Settings
 from ..storage.publish import path_stamp
 from ..storage.sequence import is_sequence, pattern_of
 from . import companions, guard
-from .hints import check_hints
+from .hints import check_hints, depth_digests
 from .job_identity import named, size_table, with_reference
 from .loras import check_loras
 from .mask_files import planned_masks
@@ -257,6 +257,6 @@ def video_options(request: EditRequest) -> str:
     """Fingerprint of all options that determine the result of a video."""
     resolved = with_absolute_paths(request.recipe)
     recipe = msgspec.structs.replace(resolved, reference_image=None)
-    files = (companions.stamps(recipe), net_digests(recipe))
+    files = (companions.stamps(recipe), net_digests(recipe), depth_digests(recipe))
     options = (recipe, size_table(recipe), files, request.decoding, request.encoding)
     return options_digest((options, request.start, request.end), resolved.reference_image)

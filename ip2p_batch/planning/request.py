@@ -19,6 +19,7 @@ from ..media.images.listing import Listing
 from ..models import catalog
 from ..recipe import Recipe
 from . import companions
+from .hints import depth_digests
 from .job_identity import named, size_table, tile_size
 from .nets import net_digests, with_absolute_nets
 
@@ -144,6 +145,7 @@ def planned_job(request: EditRequest, source: Source, output: Path) -> Job:
         size_table=size_table(request.recipe),
         tile_size=tile_size(request.recipe),
         net_digests=net_digests(request.recipe),
+        depth_digests=depth_digests(request.recipe),
         decoding=request.decoding,
         encoding=request.encoding,
         overwrite=request.overwrite,

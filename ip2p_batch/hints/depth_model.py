@@ -1,0 +1,66 @@
+"""The files of a depth estimator. Loads no torch."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import re
+from pathlib import Path
+
+from ..errors import ModelError
+from ..recipe_parts import Control
+from ..storage.atomic import digest
+from .depth import DEFAULT_MODEL, KIND
+
+_CONFIG, _WEIGHTS = "config.json", "model.safetensors"
+_HUB_ID = re.compile(r"\w[\w.-]*/\w[\w.-]*", re.ASCII)
+
+
+def estimator_of(net: Control) -> str | None:
+    """The folder or hub id of the estimator that makes a net's hints; None if none does."""
+    if net.kind != KIND or net.hints is not None:
+        return None
+    return net.preprocessor or DEFAULT_MODEL
+
+
+def check_estimator(place: str) -> None:
+    """Refuse a folder without an estimator's files.
+
+    Raises:
+        ModelError: names what is missing.
+    """
+    folder = Path(place)
+    if not folder.is_absolute():
+        if _HUB_ID.fullmatch(place):
+            return
+        raise ModelError(
+            f"{place} is no folder of a depth estimator, and no hub id.",
+            hint="Name one by --control depth,preprocessor=MODEL.",
+        )
+    for name in (_CONFIG, _WEIGHTS):
+        if not (folder / name).is_file():
+            raise ModelError(
+                f"{place} is no depth estimator: it has no {name}.",
+                hint="It needs the layout of transformers and safetensors weights.",
+            )
+
+
+def estimator_digest(place: str | None) -> str:
+    """SHA-256 of an estimator's files; empty for a hub id, which its name identifies, and for None.
+
+    Raises:
+        ModelError: a file cannot be read.
+    """
+    if place is None or not Path(place).is_absolute():
+        return ""
+    try:
+        stats = [(Path(place) / name).stat() for name in (_CONFIG, _WEIGHTS)]
+        return _digest(place, tuple((stat.st_size, stat.st_mtime_ns) for stat in stats))
+    except OSError as error:
+        raise ModelError(f"{place} cannot be read: {error.strerror}.") from None
+
+
+@functools.lru_cache(maxsize=8)
+def _digest(place: str, _stamps: tuple[tuple[int, int], ...]) -> str:
+    digests = [digest(Path(place) / name) for name in (_CONFIG, _WEIGHTS)]
+    return hashlib.sha256("".join(digests).encode()).hexdigest()
