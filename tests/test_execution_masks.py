@@ -278,6 +278,8 @@ def test_a_drawn_mask_is_followed_from_its_time_in_both_directions(tmp_path, set
     assert editor.seen == 8 and result.frames == 8
     with pytest.raises(RecipeError, match="is not among the edited ones"):
         edit(source, tmp_path / "o.mkv", settings, end=0.1, **values)
+    with pytest.raises(RecipeError, match=r"frame at 99 s is not among the edited ones"):
+        edit(source, tmp_path / "o.mkv", settings, mask=f"track:{tmp_path}/m.png@99")
     still = tmp_path / "a.png"
     Pillow.fromarray(product()).save(still)
     for mask in ("track:m.png", "boxes:m.csv"):

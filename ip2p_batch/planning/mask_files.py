@@ -5,6 +5,7 @@ All workers then read the same masks from the job folder.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -22,7 +23,6 @@ from ..media.frames import open_frames
 from ..media.video import hdr
 from ..media.video.index import VideoIndex
 from ..media.video.pyav import fraction
-from ..media.video.timestamps import frame_range
 from ..recipe import Recipe
 
 #: Called with the number of frames done.
@@ -106,10 +106,10 @@ def _seconds(source: Source, index: VideoIndex) -> list[float]:
 
 def _key_frame(spec: MaskSpec, source: Source, index: VideoIndex) -> int:
     """The number of the frame in which the mask was drawn."""
-    assert source.video is not None
     if spec.seconds is None:
         return source.start
-    key, _ = frame_range(source.video, index.pts, spec.seconds, None)
+    # A microsecond of tolerance: 0.04 s is the frame at 1/25 s whatever the rounding.
+    key = bisect_left(_seconds(source, index), spec.seconds - 1e-6)
     if not source.start <= key < source.stop:
         raise RecipeError(
             f"--mask {spec.text}: the frame at {spec.seconds:g} s is not among the edited ones.",
