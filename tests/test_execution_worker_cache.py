@@ -1,9 +1,11 @@
-"""The cache of borders and anchors of a process."""
+"""The caches of a process: borders and anchors, and open videos."""
+
+import gc
 
 import numpy as np
 import pytest
 
-from ip2p_batch.execution.worker_cache import FrameCache
+from ip2p_batch.execution.worker_cache import FrameCache, ReaderCache
 from ip2p_batch.frame import Frame
 
 
@@ -64,3 +66,74 @@ def test_a_failed_read_caches_nothing():
         cache.get("clip", [1, 2], fails)
     assert numbers(cache.get("clip", [1, 2], read)) == [1, 2]
     assert read.requests == [[1], [2]]
+
+
+class OpenVideo:
+    """A reader that records whether it is open."""
+
+    def __init__(self):
+        self.warnings, self.captions = [], {}
+        self.is_open = False
+
+    def __enter__(self):
+        self.is_open = True
+        return self
+
+    def __exit__(self, kind, error, trace):
+        self.is_open = False
+
+
+def test_a_video_stays_open_for_the_next_chunk_which_gets_no_old_warnings():
+    cache = ReaderCache()
+    with cache.borrow("clip", OpenVideo) as first:
+        first.warnings.append("Frame 3 does not decode")
+        first.captions[3] = object()
+    with cache.borrow("clip", OpenVideo) as second:
+        assert second is first
+        assert second.is_open
+        assert (second.warnings, second.captions) == ([], {})
+    cache.close()
+    assert not first.is_open
+
+
+def test_a_reader_in_use_is_not_given_to_another():
+    cache = ReaderCache()
+    with cache.borrow("clip", OpenVideo) as first, cache.borrow("clip", OpenVideo) as second:
+        assert first is not second
+    cache.close()
+
+
+def test_a_video_is_closed_after_an_error():
+    cache = ReaderCache()
+    with pytest.raises(OSError), cache.borrow("clip", OpenVideo) as reader:
+        raise OSError
+    assert not reader.is_open
+    assert len(cache) == 0
+
+
+def test_only_the_last_videos_stay_open():
+    cache, readers = ReaderCache(), []
+    for name in range(5):
+        with cache.borrow(name, OpenVideo) as reader:
+            readers.append(reader)
+    assert [reader.is_open for reader in readers] == [False, False, True, True, True]
+    cache.close()
+
+
+def test_a_video_that_no_chunk_reads_is_closed():
+    cache = ReaderCache(keep_seconds=0)
+    with cache.borrow("clip", OpenVideo) as reader:
+        pass
+    if (timer := cache._timer) is not None:
+        timer.join()
+    assert not reader.is_open
+
+
+def test_videos_are_closed_with_their_cache():
+    cache = ReaderCache()
+    with cache.borrow("clip", OpenVideo) as reader:
+        pass
+    cache._stop_timer()  # it refers to the cache
+    del cache
+    gc.collect()
+    assert not reader.is_open

@@ -14,6 +14,7 @@ from ip2p_batch.errors import SourceError
 from ip2p_batch.frame import Frame
 from ip2p_batch.media.video import probe
 from ip2p_batch.media.video.color import to_rgb
+from ip2p_batch.media.video.decoded_file import DecodedFile
 from ip2p_batch.media.video.reader import VideoReader
 
 from . import clips
@@ -68,6 +69,35 @@ def test_any_sequence_of_ranges_equals_a_linear_decode(source, data):
         assert reader.warnings == []
 
 
+def seeks_of(monkeypatch, path, index, ranges):
+    """How many seeks the reads of these ranges make, in one reader."""
+    seeks = []
+    seek = DecodedFile.seek
+    monkeypatch.setattr(
+        DecodedFile, "seek", lambda self, target: seeks.append(target) or seek(self, target)
+    )
+    with VideoReader(path, index.facts, index.pts, index.ids) as reader:
+        for start, stop in ranges:
+            numbers = [clips.number(f.image) for f in reader.frames(start, stop)]
+            assert numbers == list(range(start, stop))
+    return len(seeks)
+
+
+def test_a_later_or_overlapping_read_continues_without_a_seek(tmp_path, monkeypatch):
+    path = clips.make(tmp_path / "long.mp4", 60, gop=250)
+    index = probe.index_video(path)
+    later, overlapping, earlier = [(0, 10), (20, 30)], [(0, 10), (6, 16)], [(20, 30), (0, 10)]
+    assert seeks_of(monkeypatch, path, index, later) == 1
+    assert seeks_of(monkeypatch, path, index, overlapping) == 1
+    assert seeks_of(monkeypatch, path, index, earlier) == 2
+
+
+def test_a_read_behind_the_next_keyframe_seeks(tmp_path, monkeypatch):
+    path = clips.make(tmp_path / "short.mp4", 60, gop=12)
+    index = probe.index_video(path)
+    assert seeks_of(monkeypatch, path, index, [(0, 5), (40, 45)]) == 2
+
+
 @settings(max_examples=15)
 @given(numbers=st.sets(st.integers(0, 79), max_size=6).map(sorted))
 def test_single_frames_equal_a_linear_decode(source, numbers):
@@ -83,9 +113,9 @@ def test_single_frames_near_each_other_are_read_in_one_pass(tmp_path, monkeypatc
     clip = clips.make(tmp_path / "c.mp4", 80, gop=80)
     index = probe.index_video(clip, scenes=False)
     seeks = []
-    seek = VideoReader._seek
+    seek = DecodedFile.seek
     monkeypatch.setattr(
-        VideoReader, "_seek", lambda self, target: seeks.append(target) or seek(self, target)
+        DecodedFile, "seek", lambda self, target: seeks.append(target) or seek(self, target)
     )
     with VideoReader(clip, index.facts, index.pts, index.ids) as reader:
         assert [f.index for f in reader.frames_at([2, 10, 15, 78])] == [2, 10, 15, 78]

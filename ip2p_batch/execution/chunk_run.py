@@ -20,7 +20,7 @@ from .crash_isolation import CrashIsolation
 from .lease import LeaseKeeper
 from .timeout import Watchdog
 from .timer import StageTimer
-from .worker_cache import FrameCache, WorkerCache
+from .worker_cache import FrameCache, ReaderCache, WorkerCache
 
 T = TypeVar("T")
 
@@ -55,6 +55,7 @@ class ChunkRun:
         lease: to be checked before a file gets its name.
         cpu_pool: threads for small pieces of work.
         frame_cache: borders and anchors that were read before.
+        readers: open videos; None: each reader is closed after its use.
     """
 
     folder: JobFolder
@@ -67,6 +68,7 @@ class ChunkRun:
     isolation: CrashIsolation
     cpu_pool: CpuPool
     frame_cache: FrameCache
+    readers: ReaderCache | None
 
     @classmethod
     @contextmanager
@@ -103,6 +105,7 @@ class ChunkRun:
                     isolation=isolation,
                     cpu_pool=CpuPool() if isolation.isolating else cache.cpu_pool,
                     frame_cache=FrameCache() if isolation.isolating else cache.frames,
+                    readers=None if isolation.isolating else cache.readers,
                 )
 
     def batches(self, items: Iterator[T], numbers: Sequence[int], size: int) -> Iterator[list[T]]:

@@ -55,7 +55,7 @@ def edit_frames(run: ChunkRun, chunk: VideoChunk, new_session: NewSession) -> Ch
         digest = _write_segment(run, chunk, session, fallback, video, tiles)
         # The neighbouring chunks report the frames beyond this chunk's ends.
         notes = {**session.notes, **fallback.notes, **(tiles.notes if tiles else {})}
-        warnings += [*video.reader.warnings, *note_lines(notes, chunk.numbers), *session.warnings]
+        warnings += [*video.warnings, *note_lines(notes, chunk.numbers), *session.warnings]
     return ChunkOutput(digest, tuple(warnings))
 
 
@@ -74,7 +74,7 @@ def edit_borders(run: ChunkRun, chunk: BorderChunk, new_session: NewSession) -> 
             _log_batch(run, frames)
             run.lease.advance(len(frames))
         notes = note_lines(session.notes, chunk.frames, "Border frame")
-        warnings = (*video.reader.warnings, *notes, *session.warnings)
+        warnings = (*video.warnings, *notes, *session.warnings)
     return ChunkOutput(digests.hexdigest(), warnings)
 
 

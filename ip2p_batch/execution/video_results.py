@@ -55,7 +55,7 @@ def open_results(
         return at_full_size(resize, source, edited, full.image, full.alpha, mask)
 
     with (
-        open_reader(run) as reader,
+        open_reader(run, "results") as reader,
         open_masks(run) as masks,
         closing(reader.frames(chunk.start, chunk.stop)) as sources,
     ):

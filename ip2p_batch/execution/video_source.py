@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Generator, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
+from typing import Literal
 
 from ..frame import Frame, FullFrame, Mask
 from ..jobs.video_facts import VideoFacts
 from ..masks.make import MaskMaker
 from ..media.alpha import weigh_visible
-from ..media.frames import open_frames
+from ..media.frames import FrameReader, open_frames
 from ..media.resize import Resize
 from ..media.video import hdr
 from ..media.video.result_format import kept_bits
@@ -23,21 +24,33 @@ from .video_hints import VideoHints
 
 
 class SourceVideo:
-    """The source of a chunk, resized for the edit, with masks, and hints for the control nets."""
+    """The source of a chunk, resized for the edit, with masks, and hints for the control nets.
+
+    Args:
+        reader: of consecutive frames.
+        single: of single frames. It is another one, since a reader only moves forward cheaply.
+    """
 
     def __init__(
         self,
         facts: VideoFacts,
         reader: CrashSafeReader[FullFrame],
+        single: CrashSafeReader[FullFrame],
         resize: Resize,
         hints: VideoHints,
         masks: VideoMasks,
     ) -> None:
         self._facts = facts
         self.reader = reader
+        self._single = single
         self.resize = resize
         self._hints = hints
         self._masks = masks
+
+    @property
+    def warnings(self) -> list[str]:
+        """One line for each frame that was replaced by a neighbour."""
+        return list(dict.fromkeys([*self._single.warnings, *self.reader.warnings]))
 
     def frames(self, start: int, stop: int) -> Generator[Frame, None, None]:
         """Consecutive frames of one shot, in order."""
@@ -60,7 +73,7 @@ class SourceVideo:
         windows = [self._hints.window(range(n, n + 1)) for n in numbers]
         needed = sorted({number for window in windows for number in window})
         drawn = self._masks.drawn_at(needed)
-        frames = zip(self.reader.frames_at(needed), drawn, strict=False)
+        frames = zip(self._single.frames_at(needed), drawn, strict=False)
         made = {frame.index: self._made(frame, own) for frame, own in frames}
         return self._hints.finished_at(made, numbers)
 
@@ -99,27 +112,35 @@ def open_video(run: ChunkRun) -> Iterator[SourceVideo]:
     facts, folder = facts_of(run), run.folder
     resize = Resize.of_video(facts, run.job.edit_size(*facts.upright))
     with (
-        open_reader(run) as reader,
+        open_reader(run, "frames") as reader,
+        open_reader(run, "single") as single,
         VideoHints.open(
             run.job, folder.plan().shots, resize, run.cpu_pool, folder.roots.allow
         ) as hints,
         open_masks(run) as masks,
     ):
-        yield SourceVideo(facts, reader, resize, hints, masks)
+        yield SourceVideo(facts, reader, single, resize, hints, masks)
+
+
+#: What a reader of a chunk reads: consecutive frames to edit, single ones, or those of results.
+Purpose = Literal["frames", "single", "results"]
 
 
 @contextmanager
-def open_reader(run: ChunkRun) -> Iterator[CrashSafeReader[FullFrame]]:
-    source, table = run.job.source, run.folder.frame_table()
-    path = run.folder.roots.allow(source.path)
-    with open_frames(
-        path,
-        facts_of(run),
-        table,
-        run.folder.frame_ids(),
-        deep=is_deep(run),
-        allow=run.folder.roots.allow,
-    ) as reader:
+def open_reader(run: ChunkRun, purpose: Purpose) -> Iterator[CrashSafeReader[FullFrame]]:
+    """A reader of the source; it continues where the last chunk with this purpose ended."""
+    source, facts, table = run.job.source, facts_of(run), run.folder.frame_table()
+    path, deep, allow = run.folder.roots.allow(source.path), is_deep(run), run.folder.roots.allow
+
+    def new() -> FrameReader[FullFrame]:
+        return open_frames(path, facts, table, run.folder.frame_ids(), deep=deep, allow=allow)
+
+    with ExitStack() as stack:
+        if run.readers is None or facts.is_sequence:
+            reader = stack.enter_context(new())
+        else:
+            key = (purpose, path, source.stamp, facts, deep)
+            reader = stack.enter_context(run.readers.borrow(key, new))
         yield CrashSafeReader(reader, table, run.poisoned, run.folder.plan().shots)
 
 

@@ -1,14 +1,22 @@
-"""Keep frames and threads of a process from chunk to chunk."""
+"""Keep frames, open videos and threads of a process from chunk to chunk."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
+import threading
+import weakref
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from contextlib import contextmanager
 
-from ..frame import Frame
+from ..frame import Frame, FullFrame
+from ..media.frames import FrameReader
 from ..threads import CpuPool
 
 #: A frame is dropped if this many requests, those of one chunk, did not ask for it.
 _MAX_AGE = 2
+#: Videos that stay open: each chunk reads one for its context, its frames and its results.
+_MAX_READERS = 3
+#: Seconds after which a video that no chunk reads is closed, so that its file is free again.
+_KEEP_SECONDS = 30.0
 
 
 class FrameCache:
@@ -44,6 +52,80 @@ class FrameCache:
         return frames
 
 
+class ReaderCache:
+    """Cache of open videos.
+
+    A chunk begins where an earlier one of this process ended, or a little after it. A reader that
+    stayed open decodes on from there; a new one decodes from the keyframe before, up to some
+    hundred frames.
+
+    Args:
+        keep_seconds: how long a video stays open after its last use.
+    """
+
+    def __init__(self, keep_seconds: float = _KEEP_SECONDS) -> None:
+        self._keep_seconds = keep_seconds
+        self._readers: dict[Hashable, FrameReader[FullFrame]] = {}
+        self._lock = threading.Lock()
+        self._timer: threading.Timer | None = None
+        # In a worker that ends: a video that is closed by the garbage collector may block.
+        weakref.finalize(self, _close_all, self._readers)
+
+    def __len__(self) -> int:
+        return len(self._readers)
+
+    @contextmanager
+    def borrow(
+        self, key: Hashable, new: Callable[[], FrameReader[FullFrame]]
+    ) -> Iterator[FrameReader[FullFrame]]:
+        """Use the open reader of ``key``, or a new one, for the length of the block.
+
+        Args:
+            key: all that the pixels depend on, and what the reader is for.
+
+        Raises:
+            SourceError: as for entering the new reader.
+        """
+        with self._lock:
+            reader = self._readers.pop(key, None)
+        if reader is None:
+            reader = new().__enter__()
+        else:
+            reader.warnings, reader.captions = [], {}
+        try:
+            yield reader
+        except BaseException:
+            reader.__exit__(None, None, None)
+            raise
+        self._keep(key, reader)
+
+    def close(self) -> None:
+        """Close all videos."""
+        with self._lock:
+            self._stop_timer()
+            _close_all(self._readers)
+
+    def _keep(self, key: Hashable, reader: FrameReader[FullFrame]) -> None:
+        with self._lock:
+            self._stop_timer()
+            self._readers[key] = reader
+            while len(self._readers) > _MAX_READERS:
+                self._readers.pop(next(iter(self._readers))).__exit__(None, None, None)
+            self._timer = threading.Timer(self._keep_seconds, self.close)
+            self._timer.daemon = True
+            self._timer.start()
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+
+def _close_all(readers: dict[Hashable, FrameReader[FullFrame]]) -> None:
+    while readers:
+        readers.popitem()[1].__exit__(None, None, None)
+
+
 class WorkerCache:
     """What a process that edits chunks, one at a time, keeps between them.
 
@@ -54,3 +136,4 @@ class WorkerCache:
     def __init__(self, threads: int = 1) -> None:
         self.cpu_pool = CpuPool(threads)
         self.frames = FrameCache()
+        self.readers = ReaderCache()

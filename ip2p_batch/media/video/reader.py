@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator, Sequence
-from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import Generic, Literal, Self, TypeVar, cast, overload
@@ -12,19 +11,17 @@ from ...errors import SourceError
 from ...frame import Alpha, Frame, FullFrame, FullImage, Image
 from ...jobs.video_facts import VideoFacts
 from ..alpha import fill_hidden
-from .alpha import alpha_decoder, frame_alpha
-from .animated_input import open_input
+from .alpha import frame_alpha
 from .captions import captions_of
 from .color import check_dynamic_range
+from .decoded_file import DecodedFile
 from .deinterlace import LOOKBACK, deinterlaced
 from .frame_keys import FrameKeys
 from .frame_search import advance, frames_around, is_intact, pts_of
 from .orientation import turn_upright
 from .pixels import upright_image
-from .pyav import MEDIA_ERRORS
-from .streams import decode_packet, flush_decoder, limit_pixels, video_stream
 from .timestamps import Times
-from .types import InputContainer, Stream, VideoFrame
+from .types import VideoFrame
 
 #: Earlier keyframes that are tried before the file is decoded from its beginning.
 _EARLIER_KEYFRAMES = 3
@@ -89,12 +86,8 @@ class VideoReader(Generic[AnyFrame]):
         self._path = path
         self._facts = facts
         self._pts = pts
-        self._keys = FrameKeys(facts, pts, ids)
+        self._file = DecodedFile(path, facts, FrameKeys(facts, pts, ids))
         self._is_deep = deep and (facts.bit_depth > 8 or facts.keeps_hdr)
-        self._stack = ExitStack()
-        self._container: InputContainer
-        self._stream: Stream
-        self._decoder = _no_frames()
         self.warnings: list[str] = []
         self.captions: dict[int, VideoFrame] = {}
 
@@ -104,7 +97,7 @@ class VideoReader(Generic[AnyFrame]):
         Raises:
             SourceError: it cannot be opened, or has no video stream.
         """
-        self._reopen()
+        self._file.open()
         return self
 
     def __exit__(
@@ -113,7 +106,7 @@ class VideoReader(Generic[AnyFrame]):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._close()
+        self._file.close()
 
     def frame(self, number: int) -> AnyFrame:
         """Read frame ``number``; see :meth:`frames`."""
@@ -222,9 +215,13 @@ class VideoReader(Generic[AnyFrame]):
 
     def _decode_from(self, target: int) -> Iterator[VideoFrame]:
         """Decode frames; the first one is at or before ``target`` if any such frame decodes."""
+        again = self._file.continued(target)
+        if again is not None:
+            yield from again
+            return
         seek_to = target
         for _ in range(1 + _EARLIER_KEYFRAMES):
-            frames = self._seek(seek_to)
+            frames = self._file.seek(seek_to)
             around, first_pts = frames_around(target, frames)
             if around and pts_of(around[-1]) <= target and not around[-1].is_corrupt:
                 yield around[-1]
@@ -233,51 +230,10 @@ class VideoReader(Generic[AnyFrame]):
             seek_to = (seek_to if first_pts is None else min(seek_to, first_pts)) - 1
             if seek_to < int(self._pts[0]):
                 break
-        self._reopen()
-        frames = self._start_decoder()
+        frames = self._file.restart()
         around, _ = frames_around(target, frames)
         yield from around
         yield from frames
-
-    def _seek(self, target: int) -> Iterator[VideoFrame]:
-        self._decoder.close()
-        found = self._keys.seek_target(target)
-        if not self._keys.can_seek:
-            self._reopen()
-            return self._start_decoder(found)
-        try:
-            self._container.seek(found, stream=self._stream, backward=True)
-        except MEDIA_ERRORS:  # the file has no index: decode from the beginning
-            self._reopen()
-            return self._start_decoder()
-        return self._start_decoder(found)
-
-    def _start_decoder(self, found: int | None = None) -> Iterator[VideoFrame]:
-        """Decode from the beginning, or after a seek for ``found``."""
-        self._decoder = self._decode(found)
-        return self._decoder
-
-    def _decode(self, found: int | None) -> Generator[VideoFrame, None, None]:
-        decoder = alpha_decoder(self._stream) if self._facts.has_alpha else None
-        packets = self._keys.marked(self._container.demux(self._stream))
-        try:
-            for packet in packets if found is None else self._keys.after_seek(packets, found):
-                yield from self._keys.timed(decode_packet(packet, decoder))
-        except MEDIA_ERRORS:
-            yield from self._keys.timed(flush_decoder(self._stream, decoder))
-
-    def _reopen(self) -> None:
-        self._close()
-        self._container = self._stack.enter_context(open_input(self._path))
-        self._stream = video_stream(self._container, self._path, self._facts.stream)
-        width, height = self._facts.decoded_size
-        limit_pixels(self._stream, self._path, width * height)
-        self._stream.thread_type = "AUTO"
-
-    def _close(self) -> None:
-        # In this order: a demuxer that outlives its container waits for threads that have ended.
-        self._decoder.close()
-        self._stack.close()
 
 
 def _chained(first: VideoFrame | None, others: Iterator[VideoFrame]) -> Iterator[VideoFrame]:
