@@ -45,7 +45,7 @@ Tensor = torch.Tensor
 #: A frame takes nothing over if both borders hide more than this share of it.
 MAX_HIDDEN = 0.9
 #: Up to this hidden share no x0 estimate is made: it would not be worth its steps.
-NEGLIGIBLE_HIDDEN = 0.01
+NEGLIGIBLE_HIDDEN = 0.05
 #: Share of the steps that a frame runs for its x0 estimate. After one of ten steps the bundled
 #: model's prediction is within 1 to 5 dB of the finished edit, before it within 2 to 15.
 X0_ESTIMATE_STEPS = 0.1
