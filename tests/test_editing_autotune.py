@@ -8,7 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ip2p_batch.editing import tuning_cache
+from ip2p_batch.editing import pix2pix, tuning_cache
 from ip2p_batch.editing.autotune import Autotuner
 from ip2p_batch.editing.compiling import CompiledUNet
 from ip2p_batch.editing.device_memory import is_out_of_memory
@@ -328,3 +328,33 @@ def test_a_compiler_error_is_one_line(monkeypatch):
     session = owner.session(msgspec.structs.replace(recipe(), compile="on"))
     with pytest.raises(ModelError, match=r"cannot be compiled on this machine.*no g"):
         session.edit(frames(1))
+
+
+@pytest.mark.parametrize(
+    ("units", "parameters", "dtype", "batch"),
+    [
+        (True, 1 << 30, torch.bfloat16, 4),
+        (False, 1 << 30, torch.bfloat16, 1),
+        (True, 100, torch.bfloat16, 1),
+        (True, 1 << 30, torch.float32, 1),
+    ],
+)
+def test_a_cpu_with_matrix_units_edits_several_frames_at_a_time_with_a_small_model(
+    monkeypatch, units, parameters, dtype, batch
+):
+    monkeypatch.setattr(pix2pix, "has_matrix_units", lambda: units)
+    monkeypatch.setattr(pix2pix, "_SMALL_UNET", parameters)
+    editor = Pix2PixEditor(pipeline(), device="cpu", dtype=dtype)
+    config = editor.autotune(recipe(), (64, 64), BatchHistogram({28: 3}, {2: 1}))
+    assert (config.batch_size, config.border_batch) == (batch, min(batch, 2))
+    assert editor.autotune(recipe(batch_size=7), (64, 64), BatchHistogram({28: 3}, {})) == (
+        InferenceConfig(batch_size=7, border_batch=1, compiled=False)
+    )
+
+
+@given(st.integers(1, 3))
+def test_more_frames_in_a_call_take_less_time_each_on_matrix_units(branches):
+    latency = tuning_cache.matrix_unit_latency(branches)
+    each = [seconds / frames for frames, seconds in latency.items()]
+    assert each == sorted(each, reverse=True)
+    assert max(latency) * branches <= 12

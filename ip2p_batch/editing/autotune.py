@@ -31,6 +31,9 @@ class Autotuner:
         compute_profile: of the editor; a measurement is valid for this profile only.
         nets: the control nets of the recipe; each call runs all of them.
         cache: measurements of earlier jobs; new ones are added.
+
+    Attributes:
+        branches: guidance branches of the recipe, so samples of a frame.
     """
 
     def __init__(
@@ -53,12 +56,12 @@ class Autotuner:
         always = [msgspec.structs.replace(c, start=0.0, end=1.0) for c in recipe.control]
         self._nets = SessionNets(list(zip(always, nets, strict=False)), 1) if nets else None
         weights = guidance.weights(recipe.guidance_scale, recipe.image_guidance_scale)
-        self._branches = len(guidance.branches(weights))
+        self.branches = len(guidance.branches(weights))
         self._blank = np.zeros((size[1], size[0], 3), np.uint8)
         profile = [
             f"{name} {value}" for name, value in msgspec.structs.asdict(compute_profile).items()
         ]
-        self._key = ", ".join([*profile, f"{size[0]}x{size[1]}", f"{self._branches} branches"])
+        self._key = ", ".join([*profile, f"{size[0]}x{size[1]}", f"{self.branches} branches"])
 
     def latency_by_batch(self) -> dict[int, float]:
         """Seconds of one UNet call by batch size, for those that fit into memory, at least one."""
@@ -109,7 +112,7 @@ class Autotuner:
         return seconds
 
     def _caller(self, frames: int) -> Callable[[Any], object]:
-        samples = frames * self._branches
+        samples = frames * self.branches
         config, dtype = self._unet.config, self._unet.dtype
         shape = self._latents.shape[2:]
         sample = torch.randn(samples, int(config.in_channels), *shape).to(self._device, dtype)

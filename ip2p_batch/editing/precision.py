@@ -27,9 +27,22 @@ def computes_in_bfloat16(cpu_info: Path = Path("/proc/cpuinfo")) -> bool:
         cpu_info: where Linux lists the CPU's flags. On other systems there is no such file, and
             no known CPU with these flags.
     """
+    return not _BFLOAT16_FLAGS.isdisjoint(_flags(cpu_info))
+
+
+def has_matrix_units(cpu_info: Path = Path("/proc/cpuinfo")) -> bool:
+    """Whether this CPU has matrix units for bfloat16 (AMX), which need large calls to be busy.
+
+    Args:
+        cpu_info: as for :func:`computes_in_bfloat16`.
+    """
+    return "amx_bf16" in _flags(cpu_info)
+
+
+def _flags(cpu_info: Path) -> list[str]:
     try:
         with cpu_info.open(encoding="utf-8", errors="replace") as file:
             flags = next((line for line in file if line.startswith("flags")), "")
     except OSError:
-        return False
-    return not _BFLOAT16_FLAGS.isdisjoint(flags.partition(":")[2].split())
+        return []
+    return flags.partition(":")[2].split()
