@@ -1,6 +1,7 @@
 """The caches of a process: borders and anchors, and open videos."""
 
 import gc
+from typing import Any
 
 import numpy as np
 import pytest
@@ -71,7 +72,7 @@ def test_a_failed_read_caches_nothing():
 class OpenVideo:
     """A reader that records whether it is open."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.warnings, self.captions = [], {}
         self.is_open = False
 
@@ -83,12 +84,16 @@ class OpenVideo:
         self.is_open = False
 
 
+def borrow(cache, key) -> Any:
+    return cache.borrow(key, OpenVideo)
+
+
 def test_a_video_stays_open_for_the_next_chunk_which_gets_no_old_warnings():
     cache = ReaderCache()
-    with cache.borrow("clip", OpenVideo) as first:
+    with borrow(cache, "clip") as first:
         first.warnings.append("Frame 3 does not decode")
         first.captions[3] = object()
-    with cache.borrow("clip", OpenVideo) as second:
+    with borrow(cache, "clip") as second:
         assert second is first
         assert second.is_open
         assert (second.warnings, second.captions) == ([], {})
@@ -98,14 +103,14 @@ def test_a_video_stays_open_for_the_next_chunk_which_gets_no_old_warnings():
 
 def test_a_reader_in_use_is_not_given_to_another():
     cache = ReaderCache()
-    with cache.borrow("clip", OpenVideo) as first, cache.borrow("clip", OpenVideo) as second:
+    with borrow(cache, "clip") as first, borrow(cache, "clip") as second:
         assert first is not second
     cache.close()
 
 
 def test_a_video_is_closed_after_an_error():
     cache = ReaderCache()
-    with pytest.raises(OSError), cache.borrow("clip", OpenVideo) as reader:
+    with pytest.raises(OSError), borrow(cache, "clip") as reader:
         raise OSError
     assert not reader.is_open
     assert len(cache) == 0
@@ -114,7 +119,7 @@ def test_a_video_is_closed_after_an_error():
 def test_only_the_last_videos_stay_open():
     cache, readers = ReaderCache(), []
     for name in range(5):
-        with cache.borrow(name, OpenVideo) as reader:
+        with borrow(cache, name) as reader:
             readers.append(reader)
     assert [reader.is_open for reader in readers] == [False, False, True, True, True]
     cache.close()
@@ -122,7 +127,7 @@ def test_only_the_last_videos_stay_open():
 
 def test_a_video_that_no_chunk_reads_is_closed():
     cache = ReaderCache(keep_seconds=0)
-    with cache.borrow("clip", OpenVideo) as reader:
+    with borrow(cache, "clip") as reader:
         pass
     if (timer := cache._timer) is not None:
         timer.join()
@@ -131,7 +136,7 @@ def test_a_video_that_no_chunk_reads_is_closed():
 
 def test_videos_are_closed_with_their_cache():
     cache = ReaderCache()
-    with cache.borrow("clip", OpenVideo) as reader:
+    with borrow(cache, "clip") as reader:
         pass
     cache._stop_timer()  # it refers to the cache
     del cache

@@ -123,7 +123,7 @@ def _open(prepared: PreparedJob) -> Iterator[SourceVideo]:
         VideoHints.open(job, shots, resize, pool, Path) as hints,
     ):
         safe = CrashSafeReader(reader, table, frozenset(), shots)
-        yield SourceVideo(facts, safe, resize, hints, VideoMasks(facts))
+        yield SourceVideo(facts, safe, safe, resize, hints, VideoMasks(facts))
 
 
 def _plain_facts(job: Job, resize: Resize) -> VideoFacts:
