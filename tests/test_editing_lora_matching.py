@@ -118,7 +118,7 @@ CASES = {
     "more than a LoRA": (
         pair(f"unet.{_TO_K}") | {"emb.weight": torch.ones(2)},
         {},
-        "has 1 tensors that belong to no LoRA, such as emb.weight",
+        "has tensors that belong to no LoRA, 1 in all: emb.weight",
     ),
     "half a pair": (
         {f"unet.{_TO_K}.lora_A.weight": torch.ones(3, 16)},

@@ -106,7 +106,7 @@ def _grouped(file: LoraFile) -> Mapping[tuple[Part, str], dict[str, str]]:
     if unknown:
         _refuse(
             file,
-            f"has {len(unknown)} tensors that belong to no LoRA, such as {unknown[0][:100]}",
+            f"has tensors that belong to no LoRA, {len(unknown)} in all: {unknown[0][:100]}",
             _KINDS,
         )
     return grouped
