@@ -6,7 +6,7 @@ import json
 import statistics
 from collections.abc import Sequence
 
-from ip2p_batch.models.catalog import EditSizeRow
+from ip2p_batch.models.edit_sizes import EditSizeRow
 
 from ._fullsize_edits import KINDS, TODAY
 from ._fullsize_quality import HEAD, Row, medians

@@ -13,7 +13,8 @@ from typer.testing import CliRunner
 from ip2p_batch.cli import demo
 from ip2p_batch.cli.app import app
 from ip2p_batch.editing import loading, precision
-from ip2p_batch.models.catalog import BUNDLED, EDIT_SIZES_FILE
+from ip2p_batch.models.catalog import BUNDLED
+from ip2p_batch.models.edit_sizes import EDIT_SIZES_FILE
 from ip2p_batch.planning.memory import memory
 from ip2p_batch.recipe import Recipe
 

@@ -16,7 +16,7 @@ from ip2p_batch.errors import ModelError
 from ip2p_batch.jobs.spec import Job, Source
 from ip2p_batch.media.images.reader import read_comment
 from ip2p_batch.models import catalog
-from ip2p_batch.models.catalog import DEFAULT_EDIT_SIZES, EDIT_SIZES_FILE, EditSizes
+from ip2p_batch.models.edit_sizes import DEFAULT_EDIT_SIZES, EDIT_SIZES_FILE, EditSizes
 from ip2p_batch.planning.recipes import recipe_for
 from ip2p_batch.recipe import FIELDS, Recipe
 from ip2p_batch.scheduler.local_executor import LocalExecutor

@@ -11,7 +11,8 @@ import torch
 from ip2p_batch.editing.loading import load_editor
 from ip2p_batch.errors import RecipeError, SourceError
 from ip2p_batch.frame import Frame
-from ip2p_batch.models.catalog import BUNDLED, EditSizes, defaults, edit_sizes
+from ip2p_batch.models.catalog import BUNDLED, defaults, edit_sizes
+from ip2p_batch.models.edit_sizes import EditSizes
 from ip2p_batch.recipe import Recipe
 from ip2p_batch.training.checkpoints import FOLDER
 from ip2p_batch.training.instructions import HELD_OUT, normalize

@@ -11,7 +11,8 @@ from typing import Any
 import msgspec
 
 from ..errors import OutputError
-from ..models.catalog import DEFAULT_EDIT_SIZES, DEFAULTS_FILE, EDIT_SIZES_FILE, EditSizes
+from ..models.catalog import DEFAULTS_FILE
+from ..models.edit_sizes import DEFAULT_EDIT_SIZES, EDIT_SIZES_FILE, EditSizes
 from ..models.presets import PRESETS_FILE
 from ..storage.atomic import write_atomic
 

@@ -17,7 +17,7 @@ from safetensors.torch import load_file, save_file
 from ip2p_batch.errors import RecipeError, SourceError
 from ip2p_batch.media.images.listing import find_items
 from ip2p_batch.media.images.reader import read_image
-from ip2p_batch.models.catalog import EditSizes
+from ip2p_batch.models.edit_sizes import EditSizes
 from ip2p_batch.training.config import TrainingConfig
 from ip2p_batch.training.denoising import DenoisingLoss, Objective
 from ip2p_batch.training.saving import save_pipeline
