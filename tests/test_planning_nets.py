@@ -10,6 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from ip2p_batch.cli.plan_text import describe
 from ip2p_batch.editing.control.loading import MAX_NETS, NetCache, load_net
 from ip2p_batch.editing.loading import load_editor
 from ip2p_batch.errors import ModelError, OutsideRoots
@@ -320,3 +321,21 @@ def test_the_last_nets_stay_loaded():
 def test_the_bundled_models_nets_are_allowed_with_the_model():
     place = str(catalog.BUNDLED["tiny"] / "control/canny")
     control_nets.check_allowed(place, None, ("tiny",))
+
+
+def test_the_plan_shows_each_net_with_its_work(tmp_path, model):
+    controls = (
+        Control(kind="canny", end=0.5, scale=0.7),
+        Control(kind="color"),
+        Control(kind="canny", model="owner/name", hints=str(tmp_path / "a.png")),
+    )
+    prepared = prepare_job(request(tmp_path, asked(model, *controls, size=64)))
+    shown = "\n".join(" ".join(line.split()) for line in describe(prepared))
+    assert (
+        f"control ControlNet {model}/control/canny, scale 0.7 from 0 to 0.5 of the steps" in shown
+    )
+    assert "canny hints made from the source; about +18% work" in shown
+    assert f"T2I-Adapter {model}/adapter/color, scale 0.5" in shown
+    assert "color hints made from the source; nearly no work" in shown
+    assert "control net owner/name, scale 0.5" in shown
+    assert f"canny hints from {tmp_path}/a.png; not on this machine yet" in shown

@@ -12,6 +12,7 @@ from ..editing.tile_options import TileOptions
 from ..models import catalog
 from ..planning import pace
 from ..planning.memory import memory
+from ..planning.nets import NetWork, net_work
 from ..settings import Settings
 from ..storage.sequence import pattern_of
 from . import formatting
@@ -40,6 +41,8 @@ def describe(prepared: PreparedJob) -> list[str]:
         pairs += [("shots", _shots(plan, facts))]
     else:
         pairs += [("edit", _edit(prepared, "image"))]
+    if nets := net_work(job.recipe):
+        pairs += [("control", "\n".join(map(_net, nets)))]
     if job.recipe.mask is not None:
         pairs += [("mask", _mask(job.recipe))]
     if job.recipe.detail == "tiles":
@@ -71,6 +74,20 @@ def _source(prepared: PreparedJob) -> str:
     if len(items) < 2 or all(item.source != path for item in items):
         return path
     return f"{path} and {formatting.plural(len(items) - 1, 'other image')}"
+
+
+def _net(net: NetWork) -> str:
+    """A control net, where its hints come from, and its work."""
+    control = net.control
+    made = "made from the source" if control.hints is None else f"from {control.hints}"
+    if net.share is None:
+        work = "not on this machine yet"
+    else:
+        work = f"about {net.share:+.0%} work" if net.share else "nearly no work"
+    scale = f"scale {control.scale:g}"
+    if (control.start, control.end) != (0.0, 1.0):
+        scale += f" from {control.start:g} to {control.end:g} of the steps"
+    return f"{net.sort} {net.place}, {scale},\n{control.kind} hints {made}; {work}"
 
 
 def _mask(recipe: Recipe) -> str:

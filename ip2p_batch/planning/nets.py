@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 
@@ -13,6 +14,9 @@ from ..recipe import Recipe
 from ..recipe_parts import Control
 from ..settings import Settings
 from .hints import check_estimators_allowed
+
+#: Work of a ControlNet in a step, as a share of the UNet's.
+_CONTROLNET_SHARE = 0.353
 
 
 def check_nets(recipe: Recipe) -> None:
@@ -73,6 +77,46 @@ def net_digests(recipe: Recipe) -> tuple[str, ...]:
     :func:`check_nets` reports these.
     """
     return tuple("" if folder is None else _digest(folder) for folder in net_folders(recipe))
+
+
+class NetWork(NamedTuple):
+    """A control net of a recipe, and what it adds to the work of an edit.
+
+    Attributes:
+        control: the part of the recipe.
+        sort: ``ControlNet`` or ``T2I-Adapter``; ``control net`` if its files are not here yet.
+        place: its folder or hub id.
+        share: of the work of the UNet in all steps; None where the sort is unknown.
+    """
+
+    control: Control
+    sort: str
+    place: str
+    share: float | None
+
+
+def net_work(recipe: Recipe) -> list[NetWork]:
+    """The control nets of a recipe with their work, in its order.
+
+    By counted operations of Stable Diffusion 1.5 at 512x512: a ControlNet takes .283 TFLOP for each
+    .803 of the UNet, in its steps; a T2I-Adapter .060 for the whole frame.
+
+    Raises:
+        ModelError: a net is not there.
+    """
+    found = []
+    for control in _used(recipe):
+        place = _place(recipe, control)
+        config = control_nets.read_config(place, control.revision) or {}
+        sort = config.get("_class_name")
+        if sort == net_checks.ADAPTER:
+            found.append(NetWork(control, "T2I-Adapter", place, 0.0))
+        elif config:
+            share = _CONTROLNET_SHARE * max(0.0, control.end - control.start)
+            found.append(NetWork(control, "ControlNet", place, share))
+        else:
+            found.append(NetWork(control, "control net", place, None))
+    return found
 
 
 def net_folders(recipe: Recipe) -> tuple[Path | None, ...]:
