@@ -72,7 +72,7 @@ def digests(folder, settings, clip, model, *, workers=1, **net):
 
 def test_one_two_and_four_workers_write_the_same_segments(tmp_path, settings, clip, model):
     one = digests(tmp_path, settings, clip, model)
-    assert len(one) == 5
+    assert len(one) == 7
     assert digests(tmp_path, settings, clip, model, workers=2) == one
     assert digests(tmp_path, settings, clip, model, workers=4) == one
     without = digests(tmp_path, settings, clip, model, scale=0)
