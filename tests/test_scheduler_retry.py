@@ -12,6 +12,7 @@ from ip2p_batch.editing.editor import IdentityEditor
 from ip2p_batch.errors import JobError
 from ip2p_batch.jobs.records import Heartbeat, WorkerInfo
 from ip2p_batch.recipe import Recipe
+from ip2p_batch.recipe_parts import Control
 from ip2p_batch.scheduler.local_executor import LocalExecutor
 
 RECIPE = Recipe(instruction="invert the colors", model="identity", size=64)
@@ -183,3 +184,19 @@ def test_a_finished_job_counts_only_the_time_of_its_runs(catalog, tmp_path, sett
     scheduler.retry_job(folder)
     finish(folder)
     assert scheduler.read_result(folder).seconds < 3600
+
+
+def test_an_image_whose_hints_are_there_now_is_edited(tmp_path, settings):
+    for name in "ab":
+        picture(tmp_path / "in" / f"{name}.png", value=ord(name))
+    picture(tmp_path / "hints/a.png", value=1)
+    control = (Control(kind="any", hints=str(tmp_path / "hints")),)
+    recipe = msgspec.structs.replace(RECIPE, control=control)
+    folder = create(tmp_path / "in", tmp_path / "out", settings, recipe)
+    finish(folder)
+    assert failed(folder) == {"b.png": f"{tmp_path}/hints has no image b.*"}
+    picture(tmp_path / "hints/b.png", value=2)
+    assert scheduler.retry_job(folder) == 1
+    finish(folder)
+    assert failed(folder) == {}
+    assert (tmp_path / "out/b.png").exists()
