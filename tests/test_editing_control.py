@@ -349,7 +349,7 @@ def test_a_frame_spoilt_in_half_precision_is_edited_again_with_nets_in_float32()
 
 
 @pytest.mark.parametrize("control", [{}, {"branches": "text"}, {"start": 0.5}, {"end": 0.5}])
-def test_a_compiled_unet_gets_arguments_of_one_shape_in_all_steps(control):
+def test_a_compiled_unet_gets_arguments_of_one_shape_and_layout_in_all_steps(control):
     """Zeros where no net acts: another set of arguments would be compiled again."""
     owner = control_nets.editor(control_net(), adapter())
     edit_recipe = controlled(control, control)
@@ -368,7 +368,7 @@ def test_a_compiled_unet_gets_arguments_of_one_shape_in_all_steps(control):
                 more["mid_block_additional_residual"],
                 more["down_intrablock_additional_residuals"],
             )
-            shapes.append([tuple(t.shape) for t in (sample, *down, mid, *features)])
+            shapes.append([(t.shape, t.stride()) for t in (sample, *down, mid, *features)])
             return unet(sample, *rest, **more)
 
     owner._compiled = SimpleNamespace(get=Noting)

@@ -146,7 +146,9 @@ class ControlBatch:
             if acts(own, step, steps)
         ]
         result = Residuals(summed(control) if control else (), summed(features) if features else ())
-        return self._with_zeros(result, branches, model_input) if self._session.constant else result
+        if not self._session.constant:
+            return result
+        return self._with_zeros(result, timestep, model_input, prompts)
 
     def _of_control_net(
         self, own: _Controlled, timestep: Tensor, model_input: Tensor, prompts: UNetTexts
@@ -174,14 +176,21 @@ class ControlBatch:
             by_branch(t * own.scale, self._frames, branches, text_only=text_only) for t in tensors
         ]
 
-    def _with_zeros(self, result: Residuals, branches: int, model_input: Tensor) -> Residuals:
+    def _with_zeros(
+        self, result: Residuals, timestep: Tensor, model_input: Tensor, prompts: UNetTexts
+    ) -> Residuals:
+        """The residuals, with zeros for the nets of a sort of which none acts.
+
+        Zeros have the memory layout of what a net computes: a compiled UNet depends on that, too.
+        """
+        branches = len(prompts.embeds) // self._frames
         control, features = result.control, result.features
         if self._controls and not control:
             if branches not in self._zeros:
-                net, size = self._controls[0].net, model_input.shape[-2:]
-                self._zeros[branches] = net.zeros(len(model_input) * branches, *size)
+                own = self._of_control_net(self._controls[0], timestep, model_input, prompts)
+                self._zeros[branches] = [torch.zeros_like(tensor) for tensor in own]
             control = self._zeros[branches]
         if self._adapters and not features:
-            blank = [torch.zeros_like(tensor) for tensor in self._adapters[0][1]]
-            features = [torch.cat([tensor] * branches) for tensor in blank]
+            own = self._of_adapter(*self._adapters[0], branches)
+            features = [torch.zeros_like(tensor) for tensor in own]
         return Residuals(control, features)

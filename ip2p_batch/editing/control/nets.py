@@ -65,21 +65,6 @@ class ControlNet:
         )
         return [*down, mid]
 
-    def zeros(self, samples: int, height: int, width: int) -> list[Tensor]:
-        """Residuals of zeros.
-
-        Args:
-            height, width: of the latents.
-        """
-        config = self.net.config
-        widths = net_checks.residual_channels(config)
-        sizes = _skip_sizes(config, height, width)
-        like = next(self.net.parameters())
-        return [
-            like.new_zeros(samples, channels, *size)
-            for channels, size in zip(widths, sizes, strict=True)
-        ]
-
 
 class Adapter:
     """A T2I-Adapter for one UNet.
@@ -140,17 +125,6 @@ def hint_tensor(hints: Sequence[Image], channels: int, device: str, dtype: torch
         values = (values.sum(axis=-1, keepdims=True, dtype=np.uint16) // 3).astype(np.uint8)
     pixels = torch.from_numpy(values).to(device)
     return (pixels.permute(0, 3, 1, 2).float() / 255.0).to(dtype)
-
-
-def _skip_sizes(config: Any, height: int, width: int) -> list[tuple[int, int]]:
-    """Sizes of the residuals, in the order of :func:`net_checks.residual_channels`."""
-    sizes = [(height, width)]
-    blocks = len(config.block_out_channels)
-    for number in range(blocks):
-        sizes += [sizes[-1]] * int(config.layers_per_block)
-        if number < blocks - 1:
-            sizes.append((-(-sizes[-1][0] // 2), -(-sizes[-1][1] // 2)))
-    return [*sizes, sizes[-1]]
 
 
 def _on_device(net: Any, device: str, dtype: torch.dtype) -> Any:
