@@ -41,3 +41,11 @@ def test_a_wrong_value_is_one_line(tmp_path, arguments):
     result = run(clip, *arguments)
     assert result.exit_code != 0
     assert "Traceback" not in result.output
+
+
+def test_nothing_is_printed_if_only_errors_are_wanted(tmp_path):
+    path = pictures.save(tmp_path / "a.png", pictures.scene())
+    result = run(path, "--size", "64", "--quiet", "-o", tmp_path / "h.png")
+    assert result.exit_code == 0
+    assert result.output == ""
+    assert (tmp_path / "h.png").exists()

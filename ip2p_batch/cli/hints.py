@@ -153,5 +153,6 @@ def control(
     for warning in made.warnings:
         exits.warn(warning)
     size = f", {made.width}x{made.height}" if made.width else ""
-    terminal.say(f"{made.output}: {options.kind} hints of {made.count} {made.noun}{size}")
+    if not report_options.quiet:
+        terminal.say(f"{made.output}: {options.kind} hints of {made.count} {made.noun}{size}")
     return exits.SOME_FAILED if made.failed else exits.DONE
