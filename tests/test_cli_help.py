@@ -62,7 +62,7 @@ def test_help_names_every_option_of_a_recipe():
 def test_only_recipe_options_are_under_the_recipe_heading(command):
     options = get_command(app).commands[command].params  # type: ignore[attr-defined]
     under = {o.name for o in options if getattr(o, "rich_help_panel", None) == help_format.RECIPE}
-    assert under <= {*FIELDS, "recipe"}
+    assert under <= {*FIELDS, "recipe", "preset"}
 
 
 def test_version_prints_the_version():
