@@ -18,7 +18,7 @@ import cv2
 import numpy as np
 
 from ip2p_batch.frame import Frame, Image
-from ip2p_batch.hints.kinds import MAKERS
+from ip2p_batch.hints.make import MAKERS
 from ip2p_batch.media.frames import index_frames, open_frames
 from ip2p_batch.media.resize import Resize
 from ip2p_batch.temporal.filter import TemporalFilter

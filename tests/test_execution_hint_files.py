@@ -8,10 +8,7 @@ import numpy as np
 import pytest
 
 import ip2p_batch
-from ip2p_batch.cli.hints import KINDS as CHOICES
 from ip2p_batch.errors import OutputError
-from ip2p_batch.hints import depth
-from ip2p_batch.hints.kinds import KINDS
 from ip2p_batch.media.frames import index_frames, open_frames
 from ip2p_batch.media.images.reader import read_image
 from ip2p_batch.recipe import Recipe
@@ -143,7 +140,3 @@ def test_after_an_error_no_file_remains(tmp_path, clip, monkeypatch):
 def test_another_suffix_is_refused(tmp_path, clip):
     with pytest.raises(OutputError, match=r"written as \.mp4, \.mkv or an image sequence"):
         make(clip, tmp_path / "hints.gif")
-
-
-def test_the_command_offers_all_kinds():
-    assert (*KINDS, depth.KIND) == CHOICES

@@ -10,7 +10,7 @@ from ip2p_batch.editing.editor import EMPTY_CONTEXT, Editor, EditSession
 from ip2p_batch.errors import RecipeError
 from ip2p_batch.execution.chunk import process_chunk
 from ip2p_batch.execution.worker_cache import WorkerCache
-from ip2p_batch.hints.kinds import make_hint
+from ip2p_batch.hints.make import make_hint
 from ip2p_batch.jobs.plan import BorderChunk, Chunk, VideoChunk
 from ip2p_batch.jobs.records import WorkerInfo
 from ip2p_batch.media.images.reader import read_image

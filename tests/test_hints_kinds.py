@@ -6,7 +6,8 @@ import pytest
 
 from ip2p_batch.errors import RecipeError
 from ip2p_batch.hints.areas import COLOR_FIELD
-from ip2p_batch.hints.kinds import KINDS, check_kinds, make_hint
+from ip2p_batch.hints.kinds import KINDS, check_kinds
+from ip2p_batch.hints.make import MAKERS, make_hint
 from ip2p_batch.recipe_parts import Control
 
 
@@ -17,6 +18,10 @@ def scene(width=512, height=288):
     image[np.hypot(x - 0.3, y - 0.25) < 0.15] += 100
     image[abs(x - 0.7) < 0.006] = 20
     return image.astype(np.uint8)
+
+
+def test_every_kind_has_a_maker():
+    assert tuple(MAKERS) == KINDS
 
 
 @pytest.mark.parametrize("kind", KINDS)

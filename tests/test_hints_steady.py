@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ip2p_batch.frame import Frame
-from ip2p_batch.hints.kinds import make_hint
+from ip2p_batch.hints.make import make_hint
 from ip2p_batch.hints.steady import HintFilter, window_of
 from ip2p_batch.threads import CpuPool
 

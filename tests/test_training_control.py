@@ -10,7 +10,7 @@ from diffusers import ControlNetModel, T2IAdapter
 from safetensors.torch import load_file
 
 from ip2p_batch.errors import ModelError, RecipeError
-from ip2p_batch.hints.kinds import make_hint
+from ip2p_batch.hints.make import make_hint
 from ip2p_batch.training.config import TrainingConfig
 from ip2p_batch.training.control import ControlTask, ControlTrainingConfig, train_control
 from ip2p_batch.training.control_loss import ControlLoss, ControlObjective

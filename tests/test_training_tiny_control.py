@@ -9,7 +9,7 @@ import pytest
 from ip2p_batch.editing.loading import load_editor
 from ip2p_batch.errors import RecipeError
 from ip2p_batch.frame import Frame
-from ip2p_batch.hints.kinds import make_hint
+from ip2p_batch.hints.make import make_hint
 from ip2p_batch.models.control_nets import ADAPTER_FOLDER, CONTROL_FOLDER
 from ip2p_batch.recipe import Recipe
 from ip2p_batch.recipe_parts import Control

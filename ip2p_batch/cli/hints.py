@@ -9,6 +9,7 @@ from typing import Annotated
 import msgspec
 import typer
 
+from ..hints.kinds import ALL_KINDS
 from ..planning.recipes import resolve_recipe
 from ..recipe import DEFAULT_MODEL, FIELDS
 from . import exits, terminal
@@ -18,9 +19,6 @@ from .media_options import SourceOptions
 from .options import ReportOptions, option
 from .param_types import choice, number_or, path_name
 from .report import reporter_for
-
-#: As ``ip2p_batch.hints.kinds.KINDS``, which loads OpenCV, and ``depth``.
-KINDS = ("canny", "lineart", "tile", "blur", "luminance", "color", "depth")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,10 +32,10 @@ class HintOptions(OptionGroup):
             "-k",
             metavar="KIND",
             help="What the hints show.",
-            values=KINDS,
+            values=ALL_KINDS,
             panel=RECIPE,
             default="canny",
-            **choice(KINDS),
+            **choice(ALL_KINDS),
         ),
     ] = "canny"
     size: Annotated[

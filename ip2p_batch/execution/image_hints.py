@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ..frame import Image
 from ..hints.depth import Estimate, depth_hint, scale_of
-from ..hints.kinds import make_hint
+from ..hints.make import make_hint
 from ..jobs.spec import Item, Job
 from ..media.companion.items import read_item_companion
 from ..media.resize import Resize

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from ..frame import Frame, Image
 from ..hints.depth import Estimate, Scale, depth_hint, sampled, scale_of
-from ..hints.kinds import make_hint
+from ..hints.make import make_hint
 from ..hints.steady import HintFilter, window_of
 from ..jobs.plan import Shot
 from ..jobs.spec import Job

@@ -16,11 +16,6 @@ import numpy.typing as npt
 from ..frame import Image
 from .planes import three_planes
 
-#: The estimator where the recipe names none: Depth Anything V2 (Yang et al., NeurIPS 2024), the
-#: size whose licence is Apache-2.0.
-DEFAULT_MODEL = "depth-anything/Depth-Anything-V2-Small-hf"
-#: The name of this kind of hints.
-KIND = "depth"
 #: Frames of a shot that decide its scale.
 SAMPLES = 8
 #: Percentiles of their maps that become black and white.

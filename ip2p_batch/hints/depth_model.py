@@ -10,8 +10,12 @@ from pathlib import Path
 from ..errors import ModelError
 from ..recipe_parts import Control
 from ..storage.atomic import digest
-from .depth import DEFAULT_MODEL, KIND
 
+#: The estimator where the recipe names none: Depth Anything V2 (Yang et al., NeurIPS 2024), the
+#: size whose licence is Apache-2.0.
+DEFAULT_MODEL = "depth-anything/Depth-Anything-V2-Small-hf"
+#: The name of this kind of hints.
+KIND = "depth"
 _CONFIG, _WEIGHTS = "config.json", "model.safetensors"
 _HUB_ID = re.compile(r"\w[\w.-]*/\w[\w.-]*", re.ASCII)
 

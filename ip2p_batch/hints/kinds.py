@@ -1,46 +1,15 @@
-"""The kinds of hints that are made of a frame without weights."""
+"""The kinds of hints. Loads no numpy: planning checks their names."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from types import MappingProxyType
-
 from ..errors import RecipeError
-from ..frame import Image
 from ..recipe_parts import Control
-from . import areas, depth, lines
-from .depth_model import check_estimator, estimator_of
+from .depth_model import KIND, check_estimator, estimator_of
 
-#: Each takes and returns uint8 RGB of one shape; a pure function.
-MAKERS: Mapping[str, Callable[[Image], Image]] = MappingProxyType(
-    {
-        "canny": lines.canny,
-        "lineart": lines.lineart,
-        "tile": areas.tile,
-        "blur": areas.blur,
-        "luminance": areas.luminance,
-        "color": areas.color,
-    }
-)
-#: Without weights; ``depth`` is made by an estimator.
-KINDS: tuple[str, ...] = tuple(MAKERS)
-
-
-def make_hint(kind: str, image: Image) -> Image:
-    """The hint of one image.
-
-    Args:
-        kind: one of :data:`KINDS`.
-        image: uint8 RGB, shape ``(height, width, 3)``.
-
-    Returns:
-        uint8 RGB of the same shape.
-
-    Raises:
-        RecipeError: there is no such kind.
-    """
-    check_kind(kind)
-    return MAKERS[kind](image)
+#: Made without weights, by :mod:`.make`.
+KINDS: tuple[str, ...] = ("canny", "lineart", "tile", "blur", "luminance", "color")
+#: These and ``depth``, which is made by an estimator.
+ALL_KINDS: tuple[str, ...] = (*KINDS, KIND)
 
 
 def check_kind(kind: str) -> None:
@@ -49,9 +18,9 @@ def check_kind(kind: str) -> None:
     Raises:
         RecipeError: names the kinds.
     """
-    if kind not in MAKERS:
+    if kind not in KINDS:
         raise RecipeError(
-            f"{kind!r} is no kind of hints that are made here: {', '.join((*KINDS, depth.KIND))}.",
+            f"{kind!r} is no kind of hints that are made here: {', '.join(ALL_KINDS)}.",
             hint=f"Give your own with hints=FILE, for example --control {kind},hints=FILE.",
         )
 

@@ -13,7 +13,8 @@ from accelerate import Accelerator
 
 from ..errors import ModelError, RecipeError
 from ..frame import Image
-from ..hints.kinds import check_kind, make_hint
+from ..hints.kinds import check_kind
+from ..hints.make import make_hint
 from ..models import net_checks
 from ..storage.atomic import write_atomic
 from .base_model import lacks_source_input, load_base_model

@@ -13,7 +13,8 @@ import torch
 
 from ip2p_batch.editing.loading import load_pipeline
 from ip2p_batch.frame import Image
-from ip2p_batch.hints.kinds import check_kind, make_hint
+from ip2p_batch.hints.kinds import check_kind
+from ip2p_batch.hints.make import make_hint
 from ip2p_batch.models import net_checks
 from ip2p_batch.models.control_nets import ADAPTER_FOLDER, CONTROL_FOLDER
 from ip2p_batch.training.config import TrainingConfig
