@@ -108,6 +108,18 @@ def test_the_loss_is_of_the_prediction_with_guidance(pairs):
     assert torch.isclose(with_seed(loss, batch), unguided)
 
 
+def test_errors_of_detail_are_added_with_their_weight(pairs):
+    loss, plain, batch = loss_and_batch("controlnet", pairs)
+    with torch.no_grad():
+        without = with_seed(plain, batch)
+        plain.objective = Objective(detail_weight=1.0)
+        once = with_seed(plain, batch)
+        loss.objective = ControlObjective(detail_weight=2.0)
+        twice = with_seed(loss, batch)
+    assert once > without
+    assert torch.isclose(twice - without, 2 * (once - without), rtol=1e-4)
+
+
 @pytest.mark.parametrize("net_type", NET_TYPES)
 def test_a_resumed_run_makes_the_same_net_and_diffusers_loads_it(base, pairs, tmp_path, net_type):
     config = config_for(base, net_type, checkpoint_every=2)

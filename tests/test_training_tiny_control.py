@@ -34,7 +34,7 @@ def crops(tmp_path_factory):
 
 
 def small_config():
-    """The real configuration with two steps of two small squares."""
+    """The real configuration with stages of two steps of two small squares."""
     config = load_config(TOML).control
     stages = {
         net_type: tuple(
@@ -56,7 +56,7 @@ def test_a_net_of_the_bundled_model_is_built_and_edits(crops, tmp_path, net_type
         progress=lambda stage, *_: stages.add(stage),
     )  # fmt: skip
     assert folder == tmp_path / "model" / place / "canny"
-    assert stages == {"latents", f"{net_type}-canny-1"}
+    assert stages == {"latents", f"{net_type}-canny-1", f"{net_type}-canny-2"}
     weights = folder / "diffusion_pytorch_model.safetensors"
     assert weights.stat().st_size < 15e6 and weights.stat().st_mode & 0o044
     image = scene(64, 48)
