@@ -9,9 +9,8 @@ from __future__ import annotations
 import hashlib
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, get_args
 
 import msgspec
 import tomli_w
@@ -19,7 +18,8 @@ from msgspec import Meta
 
 from . import noise_schedule
 from .errors import RecipeError
-from .recipe_parts import Control, Lora, RecipePart
+from .recipe_fields import RecipeField, check_text, declared_fields
+from .recipe_parts import Control, Lora
 
 Detail = Literal["source", "edit", "tiles"]
 Scheduler = Literal["euler-ancestral", "euler", "ddim", "dpm++", "unipc", "lcm", "tcd"]
@@ -309,7 +309,7 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
                 hint="Name one with --mask.",
             )
         for name in FIELDS:
-            _check_text(name, getattr(self, name))
+            check_text(name, getattr(self, name))
         if not self.model.strip():  # as a path, it would be the current folder
             raise RecipeError(
                 "model is empty.", hint="Name a model; check the variable that has it."
@@ -400,152 +400,8 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         return round(self.num_inference_steps * self.anchor_steps) if attends else 0
 
 
-#: In the class below, ``type`` is a field.
-_PartType = type[RecipePart]
-
-
-@dataclass(frozen=True, kw_only=True)
-class RecipeField:
-    """The declaration of one field of :class:`Recipe`.
-
-    Attributes:
-        name: the field's name in Python and in a recipe file.
-        type: its type with its constraints, as msgspec takes it.
-        description: what it does, in a sentence or two.
-        default: None where there is no default.
-        choices: the only values that a text may have; empty for any text.
-        range: the values that a number or a boolean may have, in words; empty for a text.
-        part: type of the values of a list; None for a field with one value.
-    """
-
-    name: str
-    type: Any
-    description: str
-    default: Any
-    choices: tuple[str, ...]
-    range: str
-    part: _PartType | None
-
-    @property
-    def option(self) -> str:
-        """The command-line option that sets it."""
-        return "--" + self.name.replace("_", "-")
-
-    @property
-    def values(self) -> str:
-        """The allowed values, in words: ``1 to 1000``, ``auto, on, off``; empty for any text."""
-        if self.part is not None:
-            return self.part.grammar()
-        return ", ".join(filter(None, (*self.choices, self.range)))
-
-    def convert(self, value: Any) -> Any:
-        """Check a value and give it the field's own type.
-
-        Raises:
-            RecipeError: it has another type or is out of range.
-        """
-        if self.part is not None and isinstance(value, list | tuple):
-            value = tuple(map(self._as_part, value))
-        try:
-            return msgspec.convert(value, self.type)
-        except msgspec.ValidationError:
-            raise RecipeError(
-                f"{self.name} is {value!r}; it must be {self._requirement}.",
-                hint=f"Change {self.option}, or {self.name} in the recipe file.",
-            ) from None
-
-    def _as_part(self, value: Any) -> Any:
-        """A value of a list from its text or its fields."""
-        assert self.part is not None
-        if isinstance(value, str):
-            return self.part.parse(value)
-        return self.part.from_value(value) if isinstance(value, Mapping) else value
-
-    @property
-    def _requirement(self) -> str:
-        if self.part is not None:
-            return f"a list of {self.values}"
-        if self.choices and self.range:
-            return f"{' or '.join(self.choices)} or a whole number from {self.range}"
-        if self.choices:
-            return f"one of: {self.values}"
-        kinds = {int: "a whole number from ", float: "a number from ", bool: "one of: "}
-        return f"{kinds.get(type(self.default), '')}{self.values or 'a text'}"
-
-
-def _range(info: msgspec.inspect.Type) -> str:
-    """The values of a type with constraints, in words; empty for any text."""
-    if isinstance(info, msgspec.inspect.Metadata):
-        return _range(info.type)
-    if isinstance(info, msgspec.inspect.UnionType):
-        return next(filter(None, map(_range, info.types)), "")
-    if isinstance(info, msgspec.inspect.IntType | msgspec.inspect.FloatType):
-        return f"{info.ge:g} to {'2^63 - 1' if info.le == 2**63 - 1 else format(info.le, 'g')}"
-    if isinstance(info, msgspec.inspect.VarTupleType):
-        return ""
-    if isinstance(info, msgspec.inspect.TupleType):
-        return f"{len(info.item_types)} numbers, each {_range(info.item_types[0])}"
-    return "true, false" if isinstance(info, msgspec.inspect.BoolType) else ""
-
-
-def _choices(kind: Any) -> tuple[str, ...]:
-    """The texts that a type allows; empty for any text."""
-    literals = (part for part in (kind, *get_args(kind)) if get_origin(part) is Literal)
-    return tuple(c for literal in literals for c in get_args(literal) if isinstance(c, str))
-
-
-def _part(kind: Any) -> type[RecipePart] | None:
-    """The type of a list's values; None for a type that is no list of parts."""
-    found = [a for a in get_args(kind) if isinstance(a, type) and issubclass(a, RecipePart)]
-    return found[0] if found else None
-
-
-def _declared() -> dict[str, RecipeField]:
-    types = get_type_hints(Recipe, include_extras=True)
-    fields = {}
-    for field in msgspec.structs.fields(Recipe):
-        annotated = types[field.name]
-        meta = next(m for m in annotated.__metadata__ if m.description is not None)
-        default = None if field.default is msgspec.NODEFAULT else field.default
-        fields[field.name] = RecipeField(
-            name=field.name,
-            type=annotated,
-            description=meta.description,
-            default=default,
-            choices=_choices(annotated.__origin__),
-            range=_range(msgspec.inspect.type_info(annotated)),
-            part=_part(annotated.__origin__),
-        )
-    return fields
-
-
 #: Every field of a recipe by name, in the order of the class.
-FIELDS: Mapping[str, RecipeField] = _declared()
-
-
-def _check_text(name: str, value: object) -> None:
-    """Refuse a text, also in a part, that JSON or a file system cannot hold.
-
-    Raises:
-        RecipeError: NUL characters, or bytes that are not UTF-8.
-    """
-    if isinstance(value, RecipePart):
-        for field in value.__struct_fields__:
-            _check_text(f"{field} of {name}", getattr(value, field))
-    if isinstance(value, tuple):
-        for part in value:
-            _check_text(name, part)
-    if not isinstance(value, str):
-        return
-    if "\x00" in value:
-        raise RecipeError(f"{name} contains a NUL character.", hint="Remove it.")
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        raise RecipeError(
-            f"{name} is not UTF-8.",
-            hint="Write it in UTF-8; `locale` shows the terminal's encoding.",
-        ) from None
+FIELDS: Mapping[str, RecipeField] = declared_fields(Recipe)
 
 
 def _check_names(values: Mapping[str, Any], source: str) -> None:

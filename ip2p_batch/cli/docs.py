@@ -9,7 +9,8 @@ from typing import Any
 
 import typer
 
-from ..recipe import FIELDS, RecipeField
+from ..recipe import FIELDS
+from ..recipe_fields import RecipeField
 from . import exits
 from .app import app
 from .help_format import RECIPE, by_panel

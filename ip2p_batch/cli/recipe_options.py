@@ -8,7 +8,8 @@ from typing import Annotated, Any, ClassVar
 
 from ..models.presets import PRESETS
 from ..planning.recipes import resolve_recipe
-from ..recipe import DEFAULT_MODEL, FIELDS, Recipe, RecipeField
+from ..recipe import DEFAULT_MODEL, FIELDS, Recipe
+from ..recipe_fields import RecipeField
 from .command import OptionGroup
 from .help_format import RECIPE
 from .options import option
