@@ -138,7 +138,6 @@ def test_videos_are_closed_with_their_cache():
     cache = ReaderCache()
     with borrow(cache, "clip") as reader:
         pass
-    cache._stop_timer()  # it refers to the cache
     del cache
     gc.collect()
     assert not reader.is_open

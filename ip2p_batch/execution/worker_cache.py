@@ -111,7 +111,8 @@ class ReaderCache:
             self._readers[key] = reader
             while len(self._readers) > _MAX_READERS:
                 self._readers.pop(next(iter(self._readers))).__exit__(None, None, None)
-            self._timer = threading.Timer(self._keep_seconds, self.close)
+            # Without a reference to the cache: a cache that is not used any more closes its videos.
+            self._timer = threading.Timer(self._keep_seconds, _close, [weakref.ref(self)])
             self._timer.daemon = True
             self._timer.start()
 
@@ -119,6 +120,11 @@ class ReaderCache:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+
+
+def _close(cache: weakref.ref[ReaderCache]) -> None:
+    if (alive := cache()) is not None:
+        alive.close()
 
 
 def _close_all(readers: dict[Hashable, FrameReader[FullFrame]]) -> None:

@@ -44,7 +44,9 @@ class LocalExecutor:
         """Run the oldest chunk, else the oldest assembly; sleep when there is neither."""
         if self._chunks:
             self._run_chunk(*self._chunks.popleft())
-        elif self._assemblies:
+            return
+        self._worker_cache.readers.close()
+        if self._assemblies:
             self._run_assembly(self._assemblies.popleft())
         else:
             time.sleep(seconds)
