@@ -241,6 +241,13 @@ def test_the_unet_has_sd_15s_blocks_and_attends_at_two_sizes_or_more():
     assert blocks <= {"DownBlock2D", "CrossAttnDownBlock2D", "UpBlock2D", "CrossAttnUpBlock2D"}
 
 
-def test_the_bundled_model_is_small_enough_for_the_wheel():
-    files = [path for path in BUNDLED["tiny"].rglob("*") if path.is_file()]
-    assert sum(path.stat().st_size for path in files) <= 25e6
+NETS = {"control", "adapter"}
+
+
+def test_the_bundled_model_and_its_control_nets_are_small_enough_for_the_wheel():
+    folder = BUNDLED["tiny"]
+    files = {path: path.stat().st_size for path in folder.rglob("*") if path.is_file()}
+    nets = {p: n for p, n in files.items() if p.relative_to(folder).parts[0] in NETS}
+    assert {p.relative_to(folder).parts[0] for p in nets} == NETS
+    assert sum(nets.values()) <= 15e6
+    assert sum(files.values()) - sum(nets.values()) <= 25e6
