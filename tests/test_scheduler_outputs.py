@@ -14,7 +14,7 @@ from ip2p_batch.jobs.activity import LEADER_LOCK, is_active, mark_on_broker, unc
 from ip2p_batch.jobs.folder import JobFolder
 from ip2p_batch.jobs.status import read_status
 from ip2p_batch.recipe import Recipe
-from ip2p_batch.storage.atomic import atomic_path
+from ip2p_batch.storage.atomic import _new_part, atomic_path
 
 from .clips import make
 from .pictures import save
@@ -154,14 +154,16 @@ def test_a_job_waits_right_after_it_was_stopped_and_leaves_no_hidden_files(image
     env = {**os.environ, "XDG_STATE_HOME": str(state), "IP2P_HEARTBEAT_TIMEOUT": "600"}
     slow = ["-m", "identity:slow=2", *SLOW[2:], "--workers", "1", "-o", out]
     command = start("edit", images, "make it night", *slow, env=env)
-    wait_for(lambda: list(out.glob("*.png")))
+    wait_for(lambda: list(jobs_of(state).glob("*/job.json")))
     (job,) = map(JobFolder, jobs_of(state).iterdir())
     wait_for(lambda: read_status(job).state == "running")
+    part = _new_part(out / "0.png", parents=True)  # as a worker that is killed while it writes
     command.send_signal(signal.SIGINT)
     _, err = command.communicate(timeout=250)
     assert command.returncode == 130, err
     status = read_status(job)
     assert (status.state, status.fps, status.eta, status.workers) == ("waiting", 0.0, None, ())
+    assert not part.exists()
     assert not [name for name in os.listdir(out) if name.startswith(".")]
 
 

@@ -32,7 +32,7 @@ from ..settings import Settings
 from .dispatch import submit_job
 from .follow import done_event, follow_job
 from .local_executor import LocalExecutor
-from .outputs import remove_parts
+from .outputs import DYING_SECONDS, remove_parts
 from .sequence import JOBS_AHEAD, follow_jobs
 
 #: Default seconds to wait for the first answer of a worker.
@@ -259,11 +259,23 @@ def _released_on_stop(folders: Sequence[JobFolder]) -> Iterator[None]:
     except NoWorkerError:
         raise
     except BaseException:
+        deadline = time.monotonic() + DYING_SECONDS
         for folder in folders:
             with suppress(Ip2pError, OSError):
-                release_all(folder, platform.node())
+                _release(folder, deadline)
             remove_parts(folder)
         raise
+
+
+def _release(folder: JobFolder, deadline: float) -> None:
+    """Record that this host's workers were stopped, once they have ended; killed ones take time."""
+    here = platform.node()
+    while True:
+        release_all(folder, here)
+        at_work = any(heartbeat.worker.host == here for heartbeat in folder.heartbeats.all())
+        if not at_work or time.monotonic() >= deadline:
+            return
+        time.sleep(0.05)
 
 
 def _answers(executor: CeleryExecutor, seconds: float) -> bool:

@@ -21,7 +21,7 @@ from ..storage.locks import lock_file
 
 _CREATE_LOCK = ".create.lock"
 #: Workers of a command that was killed end within this time.
-_DYING_SECONDS = 5.0
+DYING_SECONDS = 5.0
 
 
 @contextmanager
@@ -132,7 +132,7 @@ def _outputs(job: Job, items: Iterable[Item]) -> Iterator[str]:
 
 
 def _stays_active(folder: JobFolder) -> bool:
-    deadline = time.monotonic() + _DYING_SECONDS
+    deadline = time.monotonic() + DYING_SECONDS
     while is_active(folder):
         if is_followed(folder) or time.monotonic() >= deadline:
             return True
