@@ -188,6 +188,20 @@ def test_outside_of_a_mask_a_whole_16_bit_clip_is_bit_equal(tmp_path, settings):
     assert len(changed) == 24 and min(changed) > 0.8
 
 
+def test_the_soft_edge_of_a_frame_is_that_of_an_image(tmp_path, settings):
+    source, output = tmp_path / "in/f_%03d.png", tmp_path / "out/f_%03d.png"
+    write_sequence(source, 3, size=(64, 64))
+    mask = tmp_path / "mask.png"
+    Pillow.fromarray(box(64, 64, 8, 8, 40)).save(mask)
+    values: dict[str, Any] = {"mask": str(mask), "mask_feather": 8, "carryover": 0}
+    edit(source, output, settings, temporal_filter=0, **values)
+    first = min(source.parent.iterdir())
+    edit(first, tmp_path / "alone.png", settings, **values)
+    frame, image = read(min(output.parent.iterdir()))[0], read(tmp_path / "alone.png")[0]
+    assert np.array_equal(frame, image)
+    assert not np.array_equal(frame, read(first)[0])
+
+
 def test_protected_frames_do_not_reach_the_editor(tmp_path, settings):
     source = clips.make(tmp_path / "in.mkv", 12)
     masks = tmp_path / "masks"

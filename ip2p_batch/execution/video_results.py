@@ -67,8 +67,6 @@ def open_results(
             if mask is not None and not mask.any():
                 return full
             image = transferred(pair, full, mask)
-            if maker is not None and mask is not None:
-                image = maker.pasted(full.image, image, mask)
             if tiles is not None:
                 image = tiles.refine(full.image, image, pair.edited, mask=mask)
             if maker is None or mask is None:
