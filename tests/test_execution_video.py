@@ -4,6 +4,7 @@ import pytest
 
 from ip2p_batch.editing.editor import IdentityEditor
 from ip2p_batch.execution.chunk import process_chunk
+from ip2p_batch.execution.worker_cache import WorkerCache
 from ip2p_batch.jobs.plan import BorderChunk, VideoChunk
 from ip2p_batch.jobs.records import WorkerInfo
 from ip2p_batch.recipe import Recipe
@@ -21,8 +22,10 @@ def job(tmp_path, settings):
     return create_job(request, settings)
 
 
-def edit(job, chunk):
-    return process_chunk(job, chunk, editor_for=lambda _: IdentityEditor(), worker=WORKER)
+def edit(job, chunk, cache=None):
+    return process_chunk(
+        job, chunk, editor_for=lambda _: IdentityEditor(), worker=WORKER, worker_cache=cache
+    )
 
 
 @pytest.mark.parametrize("damage", ["missing", "changed"])
@@ -43,3 +46,21 @@ def test_damaged_latents_are_computed_again_with_a_warning(job, damage):
     (warning,) = edit(job, second).warnings
     assert f"border frame {border} " in warning and "computed again" in warning
     assert path.read_bytes() == intact
+
+
+def test_a_chunk_opens_the_video_only_for_what_it_reads(job):
+    borders, *_ = [chunk for chunk in job.plan().chunks if isinstance(chunk, BorderChunk)]
+    first, *_ = [chunk for chunk in job.plan().chunks if isinstance(chunk, VideoChunk)]
+    cache = WorkerCache()
+    edit(job, borders, cache)
+    assert purposes(cache) == {"single"}
+    edit(job, first, cache)
+    assert purposes(cache) == {"single", "frames", "results"}
+    cache.readers.close()
+    edit(job, first, cache)  # its borders are cached
+    assert purposes(cache) == {"frames", "results"}
+    cache.readers.close()
+
+
+def purposes(cache):
+    return {purpose for purpose, *_ in cache.readers._readers}

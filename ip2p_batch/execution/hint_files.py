@@ -96,7 +96,7 @@ def _write_video(prepared: PreparedJob, progress: Progress) -> HintFiles:
         else:
             for file, frame in zip(files, shown(), strict=True):
                 _write_png(file, frame.image, overwrite=job.overwrite)
-        warnings = tuple(video.reader.warnings)
+        warnings = tuple(video.warnings)
     return HintFiles(
         output=output,
         count=facts.frames,
@@ -123,7 +123,7 @@ def _open(prepared: PreparedJob) -> Iterator[SourceVideo]:
         VideoHints.open(job, shots, resize, pool, Path) as hints,
     ):
         safe = CrashSafeReader(reader, table, frozenset(), shots)
-        yield SourceVideo(facts, safe, safe, resize, hints, VideoMasks(facts))
+        yield SourceVideo(facts, lambda _: safe, resize, hints, VideoMasks(facts))
 
 
 def _plain_facts(job: Job, resize: Resize) -> VideoFacts:

@@ -103,7 +103,7 @@ def _write_segment(
         run.ahead(batches, _READ_AHEAD) as ready,
         open_results(run, chunk, video.resize, tiles) as results,
     ):
-        with SegmentWriter(temporary, facts, job.encoding, video.reader.captions) as writer:
+        with SegmentWriter(temporary, facts, job.encoding, video.captions) as writer:
 
             def write(filtered: Sequence[Pair]) -> None:
                 own = [pair for pair in filtered if pair.edited.index in chunk.numbers]

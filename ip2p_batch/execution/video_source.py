@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from typing import Literal
 
@@ -15,6 +15,7 @@ from ..media.frames import FrameReader, open_frames
 from ..media.resize import Resize
 from ..media.video import hdr
 from ..media.video.result_format import kept_bits
+from ..media.video.types import VideoFrame
 from ..planning.masks import USE
 from .chunk_run import ChunkRun
 from .crash_safe_reader import CrashSafeReader
@@ -22,27 +23,29 @@ from .full_size import keeps_depth
 from .masks import VideoMasks, at_edit_size, open_masks
 from .video_hints import VideoHints
 
+#: What a reader of a chunk reads: consecutive frames to edit, single ones, or those of results.
+Purpose = Literal["frames", "single", "results"]
+
 
 class SourceVideo:
     """The source of a chunk, resized for the edit, with masks, and hints for the control nets.
 
     Args:
-        reader: of consecutive frames.
-        single: of single frames. It is another one, since a reader only moves forward cheaply.
+        open_reader: called once for each purpose, when a frame is first needed for it. Consecutive
+            and single frames have a reader each, since one only moves forward cheaply.
     """
 
     def __init__(
         self,
         facts: VideoFacts,
-        reader: CrashSafeReader[FullFrame],
-        single: CrashSafeReader[FullFrame],
+        open_reader: Callable[[Purpose], CrashSafeReader[FullFrame]],
         resize: Resize,
         hints: VideoHints,
         masks: VideoMasks,
     ) -> None:
         self._facts = facts
-        self.reader = reader
-        self._single = single
+        self._open_reader = open_reader
+        self._readers: dict[Purpose, CrashSafeReader[FullFrame]] = {}
         self.resize = resize
         self._hints = hints
         self._masks = masks
@@ -50,14 +53,26 @@ class SourceVideo:
     @property
     def warnings(self) -> list[str]:
         """One line for each frame that was replaced by a neighbour."""
-        return list(dict.fromkeys([*self._single.warnings, *self.reader.warnings]))
+        order: tuple[Purpose, ...] = ("single", "frames")
+        readers = [self._readers[purpose] for purpose in order if purpose in self._readers]
+        return list(dict.fromkeys(line for reader in readers for line in reader.warnings))
+
+    @property
+    def captions(self) -> dict[int, VideoFrame]:
+        """Closed captions of the frames that :meth:`frames` has read so far."""
+        return self._reader("frames").captions
 
     def frames(self, start: int, stop: int) -> Generator[Frame, None, None]:
-        """Consecutive frames of one shot, in order."""
-        self._hints.prepare([start], self._resized_at)
-        window = self._hints.window(range(start, stop))
+        """Consecutive frames of one shot, in order; any thread may iterate them."""
+        return self._frames(self._reader("frames"), range(start, stop))
+
+    def _frames(
+        self, reader: CrashSafeReader[FullFrame], numbers: range
+    ) -> Generator[Frame, None, None]:
+        self._hints.prepare([numbers.start], self._resized_at)
+        window = self._hints.window(numbers)
         with (
-            closing(self.reader.frames(window.start, window.stop)) as frames,
+            closing(reader.frames(window.start, window.stop)) as frames,
             closing(
                 self._hints.cpu_pool.map(
                     lambda pair: self._made(*pair),
@@ -65,7 +80,7 @@ class SourceVideo:
                 )
             ) as made,
         ):
-            yield from self._hints.finished(made, range(start, stop))
+            yield from self._hints.finished(made, numbers)
 
     def frames_at(self, numbers: Sequence[int]) -> list[Frame]:
         """Single frames, in ascending order."""
@@ -73,16 +88,21 @@ class SourceVideo:
         windows = [self._hints.window(range(n, n + 1)) for n in numbers]
         needed = sorted({number for window in windows for number in window})
         drawn = self._masks.drawn_at(needed)
-        frames = zip(self._single.frames_at(needed), drawn, strict=False)
+        frames = zip(self._reader("single").frames_at(needed), drawn, strict=False)
         made = {frame.index: self._made(frame, own) for frame, own in frames}
         return self._hints.finished_at(made, numbers)
+
+    def _reader(self, purpose: Purpose) -> CrashSafeReader[FullFrame]:
+        if purpose not in self._readers:
+            self._readers[purpose] = self._open_reader(purpose)
+        return self._readers[purpose]
 
     def _made(self, frame: FullFrame, drawn: Mask | None) -> Frame:
         mask = at_edit_size(self._masks.of(frame, drawn), self.resize)
         return self._hints.made(dataclasses.replace(self._resized(frame), mask=mask))
 
     def _resized_at(self, numbers: Sequence[int]) -> list[Frame]:
-        return [self._resized(frame) for frame in self.reader.frames_at(numbers)]
+        return [self._resized(frame) for frame in self._reader("single").frames_at(numbers)]
 
     def _resized(self, frame: FullFrame) -> Frame:
         image = frame.image
@@ -112,18 +132,19 @@ def open_video(run: ChunkRun) -> Iterator[SourceVideo]:
     facts, folder = facts_of(run), run.folder
     resize = Resize.of_video(facts, run.job.edit_size(*facts.upright))
     with (
-        open_reader(run, "frames") as reader,
-        open_reader(run, "single") as single,
+        ExitStack() as readers,
         VideoHints.open(
             run.job, folder.plan().shots, resize, run.cpu_pool, folder.roots.allow
         ) as hints,
         open_masks(run) as masks,
     ):
-        yield SourceVideo(facts, reader, single, resize, hints, masks)
-
-
-#: What a reader of a chunk reads: consecutive frames to edit, single ones, or those of results.
-Purpose = Literal["frames", "single", "results"]
+        yield SourceVideo(
+            facts,
+            lambda purpose: readers.enter_context(open_reader(run, purpose)),
+            resize,
+            hints,
+            masks,
+        )
 
 
 @contextmanager
