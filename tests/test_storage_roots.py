@@ -37,6 +37,17 @@ def test_paths_under_a_root_are_allowed_even_if_they_do_not_exist(place):
         assert roots.allow(place / name) == Path(os.path.normpath(place / name))
 
 
+@pytest.mark.parametrize(("link", "levels"), [("root/in/link", 1), ("root/in/below/link", 2)])
+def test_a_folder_is_refused_for_a_link_in_it_to_another_folder(place, link, levels):
+    folder = place / "root" / "in"
+    (folder / "below").mkdir()
+    assert Roots([place / "root"]).allow_folder(folder, levels=2) == folder
+    (place / link).symlink_to(place / "secret")
+    with pytest.raises(OutsideRoots, match="link"):
+        Roots([place / "root"]).allow_folder(folder, levels=levels)
+    assert ANYWHERE.allow_folder(folder, levels=levels) == folder
+
+
 @pytest.mark.parametrize(
     "name",
     [

@@ -90,10 +90,7 @@ def editor_for(recipe: Recipe, settings: Settings) -> Editor:
 
     model = recipe.model
     if model not in catalog.BUNDLED and Path(model).expanduser().exists():
-        place = settings.allowed_roots.allow(catalog.locate(model))
-        for part in (*place.glob("*"), *place.glob("*/*")):
-            settings.allowed_roots.allow(part)  # a file may be a link to another folder
-        model = str(place)
+        model = str(settings.allowed_roots.allow_folder(catalog.locate(model), levels=2))
     return load_editor(
         model,
         revision=recipe.revision,

@@ -48,5 +48,4 @@ def check_estimators_allowed(recipe: Recipe, settings: Settings, *, roots: bool)
     for place in filter(None, map(estimator_of, recipe.control)):
         catalog.check_allowed(place, None, settings.allowed_models)
         if roots and Path(place).is_absolute():
-            for file in settings.allowed_roots.allow(place).glob("*"):
-                settings.allowed_roots.allow(file)  # it may be a link to another folder
+            settings.allowed_roots.allow_folder(place)

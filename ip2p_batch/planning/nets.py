@@ -65,9 +65,7 @@ def check_allowed(recipe: Recipe, settings: Settings, *, roots: bool) -> None:
         place = _place(recipe, control)
         control_nets.check_allowed(place, control.revision, settings.allowed_models)
         if roots and not control_nets.is_hub_id(place) and not control_nets.is_bundled(place):
-            folder = settings.allowed_roots.allow(place)
-            for file in folder.glob("*"):
-                settings.allowed_roots.allow(file)  # it may be a link to another folder
+            settings.allowed_roots.allow_folder(place)
 
 
 def net_digests(recipe: Recipe) -> tuple[str, ...]:

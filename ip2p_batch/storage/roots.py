@@ -86,6 +86,21 @@ class Roots:
             raise self._refusal(text)
         return real
 
+    def allow_folder(self, path: Path | str, *, levels: int = 1) -> Path:
+        """As :meth:`allow`, for a folder and what is in it, which may be links to other folders.
+
+        Args:
+            levels: 1 checks the files and folders in it, 2 those in its folders, too.
+
+        Raises:
+            OutsideRoots: as :meth:`allow`.
+        """
+        folder = self.allow(path)
+        for pattern in ("*", "*/*")[:levels] if self.folders else ():
+            for part in folder.glob(pattern):
+                self.allow(part)
+        return folder
+
     def _refusal(self, path: str) -> OutsideRoots:
         shown = path if path.isprintable() else repr(path)
         return OutsideRoots(
