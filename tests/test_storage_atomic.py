@@ -343,3 +343,10 @@ def test_the_error_names_a_read_only_folder_and_the_job_can_resume(tmp_path, set
     assert os.listdir(tmp_path / "out") == []
     assert work(job).startswith("done")
     assert len(clips.images_of(tmp_path / "out" / "o.mp4")) == 40
+
+
+def test_a_remembered_digest_is_that_of_the_file_as_it_is_now(tmp_path):
+    path = tmp_path / "file"
+    for content in (b"first", b"second one"):
+        path.write_bytes(content)
+        assert atomic.known_digest(path) == atomic.known_digest(path) == atomic.digest(path)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import re
 from pathlib import Path
 
 from ..errors import ModelError
 from ..recipe_parts import Control
-from ..storage.atomic import digest
+from ..storage.atomic import known_digest
 
 #: The estimator where the recipe names none: Depth Anything V2 (Yang et al., NeurIPS 2024), the
 #: size whose licence is Apache-2.0.
@@ -58,13 +57,7 @@ def estimator_digest(place: str | None) -> str:
     if place is None or not Path(place).is_absolute():
         return ""
     try:
-        stats = [(Path(place) / name).stat() for name in (_CONFIG, _WEIGHTS)]
-        return _digest(place, tuple((stat.st_size, stat.st_mtime_ns) for stat in stats))
+        digests = [known_digest(Path(place) / name) for name in (_CONFIG, _WEIGHTS)]
     except OSError as error:
         raise ModelError(f"{place} cannot be read: {error.strerror}.") from None
-
-
-@functools.lru_cache(maxsize=8)
-def _digest(place: str, _stamps: tuple[tuple[int, int], ...]) -> str:
-    digests = [digest(Path(place) / name) for name in (_CONFIG, _WEIGHTS)]
     return hashlib.sha256("".join(digests).encode()).hexdigest()

@@ -14,6 +14,7 @@ import secrets
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from functools import lru_cache
 from pathlib import Path
 from typing import TypeVar
 
@@ -221,6 +222,21 @@ def digest(path: Path) -> str:
     """
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def known_digest(path: Path) -> str:
+    """As :func:`digest`; it is remembered as long as the file is not changed.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
+    status = path.stat()
+    return _known_digest(path, status.st_size, status.st_mtime_ns, status.st_ino)
+
+
+@lru_cache(maxsize=64)
+def _known_digest(path: Path, *_: int) -> str:
+    return digest(path)
 
 
 def remove_temp_files(paths: Iterable[Path]) -> None:

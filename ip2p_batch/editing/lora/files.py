@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +16,7 @@ from safetensors import SafetensorError, safe_open
 from ...errors import ModelError
 from ...models import control_nets
 from ...recipe_parts import Lora
+from ...storage.atomic import known_digest
 from .modules import Shape
 
 SUFFIX = ".safetensors"
@@ -232,16 +231,9 @@ def file_digest(path: Path) -> str:
         ModelError: it cannot be read.
     """
     try:
-        status = path.stat()
-        return _digest(path, status.st_size, status.st_mtime_ns, status.st_ino)
+        return known_digest(path)
     except OSError as error:
         raise ModelError(f"The LoRA {path} cannot be read: {error.strerror}.") from None
-
-
-@lru_cache(maxsize=64)
-def _digest(path: Path, *_: int) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def check_digest(path: Path, lora: Lora) -> None:
