@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any
 
@@ -139,21 +139,40 @@ def check_allowed(model: str, revision: str | None, allowed: Sequence[str] | Non
     """
     if allowed is None:
         return
-    place = locate(model)
-    names = {entry for entry in allowed if not os.path.isabs(entry)}  # noqa: PTH117 - of texts
-    if model in BUNDLED or not os.path.exists(place):  # noqa: PTH110
-        if names & {model.partition(":")[0], f"{model}@{revision}"}:
+    found = locate(model)
+    is_name = model in BUNDLED or not os.path.exists(found)  # noqa: PTH110
+    place = None if is_name else found
+    shown = model if revision is None else f"{model} (revision {revision})"
+    check_listed("model", shown, {model.partition(":")[0], f"{model}@{revision}"}, place, allowed)
+
+
+def check_listed(
+    noun: str, shown: str, names: Set[str], place: str | None, allowed: Sequence[str]
+) -> None:
+    """Check that ``IP2P_ALLOWED_MODELS`` lists something that is to be loaded.
+
+    Args:
+        noun, shown: what it is, and its name, for the message.
+        names: by which the list may have it; they count if it has no ``place``.
+        place: its file or folder on this machine.
+        allowed: the entries of the list, as for :func:`check_allowed`.
+
+    Raises:
+        ModelError: it is not on the list.
+    """
+    listed = {entry for entry in allowed if not os.path.isabs(entry)}  # noqa: PTH117 - of texts
+    if place is None:
+        if listed & names:
             return
     else:
         # A folder or file with the name of a hub id in the current folder is another model.
         real = Path(os.path.realpath(place))
-        folders = (os.path.realpath(entry) for entry in allowed if entry not in names)
+        folders = (os.path.realpath(entry) for entry in allowed if entry not in listed)
         if any(real.is_relative_to(folder) for folder in folders):
             return
-    shown = model if revision is None else f"{model} (revision {revision})"
     raise ModelError(
-        f"The model {shown} is not allowed here (IP2P_ALLOWED_MODELS).",
-        hint=f"Use one of: {', '.join(allowed)}. Or add the model to IP2P_ALLOWED_MODELS, for this"
+        f"The {noun} {shown} is not allowed here (IP2P_ALLOWED_MODELS).",
+        hint=f"Use one of: {', '.join(allowed)}. Or add the {noun} to IP2P_ALLOWED_MODELS, for this"
         " command and for the workers.",
     )
 

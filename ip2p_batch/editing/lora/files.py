@@ -14,7 +14,7 @@ import msgspec
 from safetensors import SafetensorError, safe_open
 
 from ...errors import ModelError
-from ...models import control_nets
+from ...models import catalog, control_nets
 from ...recipe_parts import Lora
 from ...storage.atomic import known_digest
 from .modules import Shape
@@ -275,17 +275,6 @@ def check_allowed(lora: Lora, allowed: Sequence[str] | None) -> None:
     """
     if allowed is None:
         return
-    names = {entry for entry in allowed if not Path(entry).is_absolute()}
     place = Path(lora.model).expanduser()
-    if place.exists():
-        real = Path(os.path.realpath(place))
-        folders = (os.path.realpath(entry) for entry in allowed if entry not in names)
-        if any(real.is_relative_to(folder) for folder in folders):
-            return
-    elif names & {lora.model, f"{lora.model}@{lora.revision}"}:
-        return
-    raise ModelError(
-        f"The LoRA {lora.model} is not allowed here (IP2P_ALLOWED_MODELS).",
-        hint=f"Use one of: {', '.join(allowed)}. Or add the LoRA to IP2P_ALLOWED_MODELS, for this"
-        " command and for the workers.",
-    )
+    names = {lora.model, f"{lora.model}@{lora.revision}"}
+    catalog.check_listed("LoRA", lora.model, names, str(place) if place.exists() else None, allowed)
