@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -138,6 +139,16 @@ def _kind_of_file(path: Path) -> ModelKind | OtherKind:
             hint="Give a .safetensors checkpoint, a diffusers folder or a hub id such as"
             f" {kinds.AUTHORS_MODEL}.",
         )
+    try:
+        status = path.stat()
+    except OSError as error:
+        raise ModelError(f"{path} cannot be read: {error.strerror}.") from None
+    return _kind_of_checkpoint(path, status.st_size, status.st_mtime_ns, status.st_ino)
+
+
+@lru_cache(maxsize=16)
+def _kind_of_checkpoint(path: Path, *_: int) -> ModelKind | OtherKind:
+    """Remembered as long as the file is not changed: planning asks several times."""
     return one_file.kind_of(read_shapes(path))
 
 
