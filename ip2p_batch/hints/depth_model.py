@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-import re
 from pathlib import Path
 
 from ..errors import ModelError
+from ..models.hub import is_hub_id
 from ..recipe_parts import Control
 from ..storage.atomic import known_digest
 
@@ -16,7 +16,6 @@ DEFAULT_MODEL = "depth-anything/Depth-Anything-V2-Small-hf"
 #: The name of this kind of hints.
 KIND = "depth"
 _CONFIG, _WEIGHTS = "config.json", "model.safetensors"
-_HUB_ID = re.compile(r"\w[\w.-]*/\w[\w.-]*", re.ASCII)
 
 
 def estimator_of(net: Control) -> str | None:
@@ -34,7 +33,7 @@ def check_estimator(place: str) -> None:
     """
     folder = Path(place)
     if not folder.is_absolute():
-        if _HUB_ID.fullmatch(place):
+        if is_hub_id(place):
             return
         raise ModelError(
             f"{place} is no folder of a depth estimator, and no hub id.",

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ModelError
-from . import catalog
+from . import catalog, hub
 
 #: Folders in a model folder; each has a folder for each kind of hints. They are also the names by
 #: which ``--control KIND:NAME`` takes one of them.
@@ -27,7 +27,6 @@ ADAPTER_FOLDER = "adapter"
 WEIGHTS = ("diffusion_pytorch_model.safetensors", "diffusion_pytorch_model.fp16.safetensors")
 CONFIG = "config.json"
 _NAME = re.compile(r"\w[\w.-]*", re.ASCII)
-_HUB_ID = re.compile(r"\w[\w.-]*/\w[\w.-]*", re.ASCII)
 _HINT = "Name one with --control KIND:MODEL, a folder in diffusers' layout or a hub id."
 #: Parts of a file of weights that its digest covers: evenly spaced blocks of so many bytes.
 _BLOCKS = 256
@@ -66,7 +65,7 @@ def locate(model: str, kind: str, net: str | None) -> str:
     assert place is not None
     if Path(place).is_absolute() and Path(place).is_dir():
         return place
-    if Path(place).exists() or not _HUB_ID.fullmatch(net):
+    if Path(place).exists() or not hub.is_hub_id(net):
         raise ModelError(f"{net} is no folder of a control net, and no hub id.", hint=_HINT)
     return net
 
@@ -111,7 +110,7 @@ def read_config(place: str, revision: str | None = None) -> Config | None:
     """
     folder = Path(place)
     if is_hub_id(place):
-        cached = downloaded(place, CONFIG, revision)
+        cached = hub.downloaded(place, CONFIG, revision)
         return None if cached is None else _read(cached)
     if not (folder / CONFIG).is_file():
         raise ModelError(f"{place} is no control net: it has no {CONFIG}.", hint=_HINT)
@@ -147,7 +146,7 @@ def model_configs(model: str, revision: str | None = None) -> tuple[Config, Conf
     for part in ("unet", "vae"):
         path = None if folder is None else folder / part / CONFIG
         if folder is None:
-            path = downloaded(model, f"{part}/{CONFIG}", revision)
+            path = hub.downloaded(model, f"{part}/{CONFIG}", revision)
         if path is None or not path.is_file():
             return None
         paths.append(path)
@@ -178,16 +177,6 @@ def digest(folder: Path) -> str:
     except OSError as error:
         raise ModelError(f"{weights} cannot be read: {error.strerror}.") from None
     return sha256.hexdigest()
-
-
-def downloaded(model: str, file: str, revision: str | None) -> Path | None:
-    """A file of a hub id in the cache of downloads; None if it is not there."""
-    if not _HUB_ID.fullmatch(model):
-        return None
-    from huggingface_hub import try_to_load_from_cache
-
-    path = try_to_load_from_cache(model, file, revision=revision)
-    return Path(path) if isinstance(path, str) else None
 
 
 def _read(path: Path) -> Config:

@@ -9,7 +9,7 @@ from ..editing.lora.checkpoint import checkpoint_shapes
 from ..editing.lora.matching import check_text_width, match
 from ..editing.lora.modules import ModelShapes, folder_shapes
 from ..errors import ModelError
-from ..models import catalog, control_nets
+from ..models import catalog, control_nets, hub
 from ..recipe import Recipe
 
 
@@ -44,7 +44,7 @@ def _model_shapes(recipe: Recipe) -> ModelShapes | None:
     if place.is_file():
         return checkpoint_shapes(place)
     if not place.is_dir():
-        found = control_nets.downloaded(recipe.model, "model_index.json", recipe.revision)
+        found = hub.downloaded(recipe.model, "model_index.json", recipe.revision)
         if found is None:
             return None
         place = found.parent

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,7 +13,7 @@ import msgspec
 from safetensors import SafetensorError, safe_open
 
 from ...errors import ModelError
-from ...models import catalog, control_nets
+from ...models import catalog, hub
 from ...recipe_parts import Lora
 from ...storage.atomic import known_digest
 from .modules import Shape
@@ -24,7 +23,6 @@ SUFFIX = ".safetensors"
 _PICKLES = (".bin", ".ckpt", ".pt", ".pth", ".pkl")
 #: Names that diffusers and peft give to the only file of a LoRA on the hub.
 _HUB_NAMES = ("pytorch_lora_weights.safetensors", "adapter_model.safetensors")
-_HUB_ID = re.compile(r"\w[\w.-]*/\w[\w.-]*", re.ASCII)
 #: Peft's configuration next to ``adapter_model.safetensors``.
 _PEFT_CONFIG = "adapter_config.json"
 #: diffusers keeps peft's configuration under this name in a file's metadata.
@@ -72,7 +70,7 @@ def local_file(lora: Lora) -> Path | None:
             )
         check_suffix(place)
         return place
-    if _HUB_ID.fullmatch(lora.model) and place.suffix not in (SUFFIX, *_PICKLES):
+    if hub.is_hub_id(lora.model) and place.suffix not in (SUFFIX, *_PICKLES):
         return None
     raise ModelError(
         f"There is no LoRA {lora.model}: no such file or folder.",
@@ -127,7 +125,7 @@ def check_suffix(path: Path) -> None:
 def cached_file(lora: Lora) -> Path | None:
     """The file of a LoRA on the hub, if it was downloaded to this machine before; else None."""
     for name in (lora.file,) if lora.file is not None else _HUB_NAMES:
-        if (found := control_nets.downloaded(lora.model, name, lora.revision)) is not None:
+        if (found := hub.downloaded(lora.model, name, lora.revision)) is not None:
             return found
     return None
 
