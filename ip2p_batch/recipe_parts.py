@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 import msgspec
 from msgspec import Meta
@@ -31,6 +31,9 @@ class RecipePart(
         RecipeError: by :meth:`parse` and :meth:`from_value`: see there.
     """
 
+    #: Name of the field that the number after ``@`` sets.
+    _number: ClassVar[str]
+
     @classmethod
     def grammar(cls) -> str:
         """How the text of a value is written."""
@@ -38,7 +41,7 @@ class RecipePart(
 
     @classmethod
     def _head(cls, head: str) -> dict[str, Any]:
-        """The fields in the part of the text before the first comma."""
+        """The fields in the part of the text before the number and the first comma."""
         raise NotImplementedError
 
     @classmethod
@@ -49,7 +52,10 @@ class RecipePart(
             RecipeError: the text has another form, or a value in it is out of range.
         """
         head, *options = text.split(",")
+        head, number = _number_after_at(head)
         values = cls._head(head)
+        if number is not None:
+            values[cls._number] = number
         for option in options:
             name, equals, value = option.partition("=")
             if not equals or name.strip() not in cls.__struct_fields__:
@@ -108,18 +114,17 @@ class Control(RecipePart, frozen=True, kw_only=True, forbid_unknown_fields=True)
     hints: _Text | None = None
     preprocessor: _Text | None = None
 
+    _number = "scale"
+
     @classmethod
     def grammar(cls) -> str:
         return "KIND[:MODEL][@SCALE][,NAME=VALUE]..."
 
     @classmethod
     def _head(cls, head: str) -> dict[str, Any]:
-        rest, number = _number_after_at(head)
-        kind, colon, model = rest.partition(":")
-        values: dict[str, Any] = {"kind": kind.strip()}
-        if colon:
-            values["model"] = model.strip()
-        return values if number is None else values | {"scale": number}
+        kind, colon, model = head.partition(":")
+        values = {"kind": kind.strip()}
+        return values | {"model": model.strip()} if colon else values
 
 
 class Lora(RecipePart, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -140,15 +145,15 @@ class Lora(RecipePart, frozen=True, kw_only=True, forbid_unknown_fields=True):
     file: _Text | None = None
     digest: Annotated[str, Meta(pattern="^[0-9a-f]{64}$")] | None = None
 
+    _number = "weight"
+
     @classmethod
     def grammar(cls) -> str:
         return "FILE|FOLDER|HUB[@WEIGHT][,NAME=VALUE]..."
 
     @classmethod
     def _head(cls, head: str) -> dict[str, Any]:
-        model, number = _number_after_at(head)
-        values: dict[str, Any] = {"model": model.strip()}
-        return values if number is None else values | {"weight": number}
+        return {"model": head.strip()}
 
 
 def _number_after_at(text: str) -> tuple[str, float | None]:
