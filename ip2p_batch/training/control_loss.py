@@ -62,6 +62,8 @@ class ControlLoss(DenoisingLoss):
         factor: pixels of an image for each element of the latents, along each axis.
     """
 
+    objective: ControlObjective
+
     def __init__(
         self,
         net: Any,
@@ -79,7 +81,6 @@ class ControlLoss(DenoisingLoss):
         self.net = net
         #: Whether the net acts; without it, the loss is the plain model's.
         self.with_net = True
-        self.control_objective = objective
         self._is_adapter = net.config.get("_class_name", type(net).__name__) == net_checks.ADAPTER
         if self._is_adapter:
             self._made = net_checks.adapter_features(net.config)
@@ -95,35 +96,19 @@ class ControlLoss(DenoisingLoss):
     ) -> torch.Tensor:
         if not self.with_net:
             return super().predict(noisy, source, timesteps, text, batch)
-        largest = self.control_objective.max_guidance_scale
+        largest = self.objective.max_guidance_scale
         if largest == 1:
-            return self._predict_once(noisy, source, timesteps, text, batch["hint"])
+            residuals = self._residuals(noisy, timesteps, text, batch["hint"])
+            return self.unet_output(noisy, source, timesteps, text, **residuals)
         # Classifier-free guidance over text (Ho and Salimans, 2022), as in sampling with s_I = 1.
         scale = log_uniform(torch.rand(len(noisy), device=noisy.device), largest)
         empty = self.text_encoder(batch["empty_ids"])[0]
-        both = self._predict_once(
-            torch.cat([noisy, noisy]),
-            torch.cat([source, source]),
-            torch.cat([timesteps, timesteps]),
-            torch.cat([text, empty]),
-            batch["hint"],
-        )
+        noisy, source, timesteps = (torch.cat([x, x]) for x in (noisy, source, timesteps))
+        text = torch.cat([text, empty])
+        residuals = self._residuals(noisy, timesteps, text, batch["hint"])
+        both = self.unet_output(noisy, source, timesteps, text, **residuals)
         with_text, without = both.float().chunk(2)
         return without + scale[:, None, None, None] * (with_text - without)
-
-    def _predict_once(
-        self,
-        noisy: torch.Tensor,
-        source: torch.Tensor,
-        timesteps: torch.Tensor,
-        text: torch.Tensor,
-        hint: torch.Tensor,
-    ) -> torch.Tensor:
-        """The UNet's output with the net's; ``hint`` may be of half as many examples."""
-        residuals = self._residuals(noisy, timesteps, text, hint)
-        stacked = torch.cat([noisy, source], dim=1).contiguous(memory_format=torch.channels_last)
-        prediction: torch.Tensor = self.unet(stacked, timesteps, text, **residuals).sample
-        return prediction
 
     def _residuals(
         self,
@@ -132,7 +117,10 @@ class ControlLoss(DenoisingLoss):
         text: torch.Tensor,
         hint: torch.Tensor,
     ) -> dict[str, Any]:
-        """The arguments of the UNet that hold the net's output."""
+        """The arguments of the UNet that hold the net's output.
+
+        ``hint`` may be of half as many examples as the others.
+        """
         if self._is_adapter:
             features = fitted(self.net(hint), self._made, self._places)
             repeats = len(noisy) // len(hint)

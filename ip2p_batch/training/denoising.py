@@ -103,8 +103,19 @@ class DenoisingLoss(nn.Module):
             text: embeddings, shape ``(batch, tokens, width)``.
             batch: the batch, for a subclass that has further conditions.
         """
+        return self.unet_output(noisy, source, timesteps, text)
+
+    def unet_output(
+        self,
+        noisy: torch.Tensor,
+        source: torch.Tensor,
+        timesteps: torch.Tensor,
+        text: torch.Tensor,
+        **residuals: Any,
+    ) -> torch.Tensor:
+        """Call the UNet once; ``residuals`` are arguments of its own, such as a net's output."""
         stacked = torch.cat([noisy, source], dim=1).contiguous(memory_format=torch.channels_last)
-        prediction: torch.Tensor = self.unet(stacked, timesteps, text).sample
+        prediction: torch.Tensor = self.unet(stacked, timesteps, text, **residuals).sample
         return prediction
 
     def _latents(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
