@@ -11,10 +11,11 @@ from safetensors.torch import load_file
 
 from ip2p_batch.errors import ModelError, RecipeError
 from ip2p_batch.hints.make import make_hint
+from ip2p_batch.models.control_nets import NET_TYPES
 from ip2p_batch.training.config import TrainingConfig
 from ip2p_batch.training.control import ControlTask, ControlTrainingConfig, train_control
 from ip2p_batch.training.control_loss import ControlLoss, ControlObjective
-from ip2p_batch.training.control_nets import NET_TYPES, new_net
+from ip2p_batch.training.control_nets import new_net
 from ip2p_batch.training.dataset import DatasetConfig, make_dataset
 from ip2p_batch.training.denoising import DenoisingLoss, Objective
 from ip2p_batch.training.finetune_task import crop_pair

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 
 from ..errors import RecipeError
 from ..hints.kinds import KINDS
+from ..models.control_nets import NET_TYPES, NetType
 from .command import OptionGroup
 from .help_format import TRAINING
 from .options import option
@@ -15,9 +16,6 @@ from .param_types import choice
 
 if TYPE_CHECKING:
     from ..training.control import ControlTrainingConfig, ControlTrainingResult
-    from ..training.control_nets import NetType
-
-NET_TYPES = ("controlnet", "t2i-adapter")
 
 
 @dataclass(frozen=True, kw_only=True)

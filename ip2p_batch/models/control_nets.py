@@ -14,7 +14,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 from ..errors import ModelError
 from . import catalog, hub
@@ -23,6 +23,9 @@ from . import catalog, hub
 #: which ``--control KIND:NAME`` takes one of them.
 CONTROL_FOLDER = "control"
 ADAPTER_FOLDER = "adapter"
+#: Types of control nets, as ``train --control-type`` names them.
+NetType = Literal["controlnet", "t2i-adapter"]
+NET_TYPES: tuple[NetType, ...] = get_args(NetType)
 #: Names of the weights in a net's folder, the preferred one first.
 WEIGHTS = ("diffusion_pytorch_model.safetensors", "diffusion_pytorch_model.fp16.safetensors")
 CONFIG = "config.json"

@@ -16,9 +16,10 @@ import msgspec
 import torch
 from safetensors.torch import load_file, save_file
 
-from ..errors import OutputError, RecipeError
+from ..errors import RecipeError
 from ..storage.atomic import write_atomic
 from .config import TrainingConfig
+from .saving import reporting_write_errors
 
 FOLDER = "checkpoints"
 _WEIGHTS = "weights.safetensors"
@@ -61,7 +62,7 @@ def write_checkpoint(folder: Path, checkpoint: Checkpoint, config: TrainingConfi
     final = folder / FOLDER / f"step-{checkpoint.step:07d}"
     partial = final.with_name(f".{final.name}")
     shutil.rmtree(partial, ignore_errors=True)
-    try:
+    with reporting_write_errors(final, "checkpoint", "The previous checkpoint is complete."):
         partial.mkdir(parents=True)
         save_file(checkpoint.weights, partial / _WEIGHTS)
         if checkpoint.average:
@@ -75,13 +76,6 @@ def write_checkpoint(folder: Path, checkpoint: Checkpoint, config: TrainingConfi
         write_atomic(partial / _STATE, json.dumps(state, indent=1).encode())
         shutil.rmtree(final, ignore_errors=True)
         partial.rename(final)
-    except OSError as error:
-        raise OutputError(
-            f"{final}: cannot write the checkpoint: {error.strerror or error}",
-            path=final,
-            hint="Free disk space, then run the same command again.",
-            survives="The previous checkpoint is complete.",
-        ) from None
     for old in list_checkpoints(folder)[: -config.keep_checkpoints]:
         shutil.rmtree(old, ignore_errors=True)
 

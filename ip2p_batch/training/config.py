@@ -12,6 +12,16 @@ from ..errors import RecipeError
 _FINAL_FRACTION = 0.01
 
 
+def check_crop_size(size: int) -> None:
+    """Refuse a side of training squares that the UNet cannot halve.
+
+    Raises:
+        RecipeError: it is no multiple of 32, or below 64.
+    """
+    if size < 64 or size % 32:
+        raise RecipeError(f"--size is {size}; it must be a multiple of 32, at least 64.")
+
+
 class TrainingConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Options of one training run.
 

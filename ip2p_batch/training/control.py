@@ -7,26 +7,26 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-import numpy as np
 import torch
 from accelerate import Accelerator
 
+from ..editing.control.nets import hint_tensor
 from ..errors import ModelError, RecipeError
 from ..frame import Image
 from ..hints.kinds import check_kind
 from ..hints.make import make_hint
 from ..models import net_checks
-from ..storage.atomic import write_atomic
+from ..models.control_nets import NET_TYPES, NetType
 from .base_model import lacks_source_input, load_base_model
-from .config import TrainingConfig
+from .config import TrainingConfig, check_crop_size
 from .control_loss import ControlLoss, ControlObjective
-from .control_nets import NET_TYPES, NetType, new_net, save_net
-from .finetune import REPORT, place_pipeline, split_pairs
+from .control_nets import new_net, save_net
+from .finetune import place_pipeline, split_pairs, train_and_write
 from .finetune_task import FineTuneTask, crop_pair
 from .pairs import Pair
 from .seeds import derive_seed
 from .tensors import tokenize
-from .trainer import Batch, Progress, TrainingResult, new_accelerator, train_model
+from .trainer import Batch, Progress, TrainingResult, new_accelerator
 
 #: Makes the hint of an image: uint8 RGB of the same size.
 MakeHint = Callable[[Image], Image]
@@ -68,8 +68,7 @@ class ControlTrainingConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_un
             raise RecipeError(
                 f"--control-type is {self.net_type!r}; it must be {' or '.join(NET_TYPES)}."
             )
-        if self.size < 64 or self.size % 32:
-            raise RecipeError(f"--size is {self.size}; it must be a multiple of 32, at least 64.")
+        check_crop_size(self.size)
 
 
 class ControlTrainingResult(msgspec.Struct, frozen=True, kw_only=True):
@@ -130,17 +129,11 @@ def train_control(
         size=config.size, flip=config.flip, seed=config.training.seed,
         make_hint=lambda image: make_hint(config.kind, image),
     )  # fmt: skip
-    result = train_model(
-        task, config.training, output,
+    result = train_and_write(
+        task, config.training, output, lambda: save_net(loss.net, output),
+        {"config": msgspec.to_builtins(config)},
         accelerator=accelerator, progress=progress, stop_at=stop_at,
     )  # fmt: skip
-    if result.step == config.training.steps and accelerator.is_main_process:
-        save_net(loss.net, output)
-        report = {
-            "config": msgspec.to_builtins(config), "steps": result.step, "loss": result.loss,
-        }  # fmt: skip
-        write_atomic(output / REPORT, msgspec.json.format(msgspec.json.encode(report)))
-    accelerator.wait_for_everyone()
     return ControlTrainingResult(
         net=str(output), kind=config.kind, net_type=config.net_type, training=result,
         pairs=len(training_pairs), held_out=len(held_out),
@@ -206,9 +199,9 @@ class ControlTask(FineTuneTask):
         crops: Sequence[tuple[Image, Image]],
         uniform: Sequence[float],
     ) -> Batch:
-        hints = np.stack([self.make_hint(source) for source, _ in crops])
+        hints = [self.make_hint(source) for source, _ in crops]
         return super().collate(pairs, crops, uniform) | {
-            "hint": torch.from_numpy(hints).permute(0, 3, 1, 2).float() / 255,
+            "hint": hint_tensor(hints, 3, "cpu", torch.float32),
             "empty_ids": tokenize(self.pipe.tokenizer, [""] * len(crops)),
         }
 

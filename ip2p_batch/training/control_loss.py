@@ -81,7 +81,7 @@ class ControlLoss(DenoisingLoss):
         self.net = net
         #: Whether the net acts; without it, the loss is the plain model's.
         self.with_net = True
-        self._is_adapter = net.config.get("_class_name", type(net).__name__) == net_checks.ADAPTER
+        self._is_adapter = type(net).__name__ == net_checks.ADAPTER
         if self._is_adapter:
             self._made = net_checks.adapter_features(net.config)
             self._places = net_checks.unet_places(unet.config, factor)

@@ -8,15 +8,14 @@ Zhang, Rao and Agrawala, "Adding Conditional Control to Text-to-Image Diffusion 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from diffusers import ControlNetModel, T2IAdapter
 
-from ..errors import ModelError, OutputError
-
-NetType = Literal["controlnet", "t2i-adapter"]
-NET_TYPES: tuple[NetType, ...] = ("controlnet", "t2i-adapter")
+from ..errors import ModelError
+from ..models.control_nets import CONFIG, WEIGHTS, NetType
+from .saving import reporting_write_errors, share
 
 #: Channels of the hint's embedding, from fine to coarse, before the UNet's own: as many as a VAE
 #: factor of 8 needs. Smaller factors take the last ones.
@@ -129,22 +128,14 @@ def save_net(net: Any, folder: Path) -> None:
     """
     from safetensors.torch import save_file
 
-    weights = folder / "diffusion_pytorch_model.safetensors"
+    weights = folder / WEIGHTS[0]
     partial = folder / f".{weights.name}"
-    try:
+    with reporting_write_errors(folder, "control net"):
         net.save_config(folder)
         save_file(
             {name: value.half().contiguous().cpu() for name, value in net.state_dict().items()},
             partial,
             metadata={"format": "pt"},
         )
-        # safetensors creates files that only their owner can read; workers may be another user.
-        partial.chmod((folder / "config.json").stat().st_mode & 0o666)
+        share([partial], folder / CONFIG)
         partial.replace(weights)
-    except OSError as error:
-        raise OutputError(
-            f"{folder}: cannot write the control net: {error.strerror or error}",
-            path=folder,
-            hint="Free disk space, then run the same command again.",
-            survives="The last checkpoint is complete.",
-        ) from None

@@ -8,7 +8,7 @@ a whole or through low-rank adapters (Hu et al., "LoRA", ICLR 2022).
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from ..errors import RecipeError
 from ..models import catalog, presets
 from ..storage.atomic import write_atomic
 from .base_model import lacks_source_input, load_base_model, prepare_unet
-from .config import TrainingConfig
+from .config import TrainingConfig, check_crop_size
 from .denoising import DenoisingLoss, Objective
 from .finetune_task import FineTuneTask
 from .pairs import Pair
@@ -66,8 +66,7 @@ class FineTuneConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     training: TrainingConfig = TrainingConfig()
 
     def __post_init__(self) -> None:
-        if self.size < 64 or self.size % 32:
-            raise RecipeError(f"--size is {self.size}; it must be a multiple of 32, at least 64.")
+        check_crop_size(self.size)
         if self.lora_rank is not None and self.lora_rank < 0:
             raise RecipeError(
                 f"--lora-rank is {self.lora_rank}; it must be at least 0. 0 trains the whole UNet."
@@ -148,13 +147,12 @@ def fine_tune(
         sampling=catalog.defaults(config.base),
         seed=config.training.seed,
     )  # fmt: skip
-    result = train_model(
+    result = train_and_write(
         task, config.training, output,
+        lambda: _write_model(pipe, lora_rank, output, config, widened=widened),
+        {"config": msgspec.to_builtins(config), "lora_rank": lora_rank},
         accelerator=accelerator, progress=progress, stop_at=stop_at,
     )  # fmt: skip
-    if result.step == config.training.steps and accelerator.is_main_process:
-        _write_model(pipe, lora_rank, output, config, result, widened=widened)
-    accelerator.wait_for_everyone()
     return FineTuneResult(
         model=str(output), training=result, lora_rank=lora_rank, pairs=len(training_pairs),
         held_out=len(held_out),
@@ -183,12 +181,41 @@ def place_pipeline(pipe: Any, accelerator: Accelerator) -> None:
     pipe.unet.to(accelerator.device)
 
 
+def train_and_write(
+    task: FineTuneTask,
+    config: TrainingConfig,
+    output: Path,
+    write: Callable[[], None],
+    report: Mapping[str, Any],
+    *,
+    accelerator: Accelerator,
+    progress: Progress,
+    stop_at: int | None,
+) -> TrainingResult:
+    """Run the training loop; at its last step, write the result and ``training.json``.
+
+    Args:
+        task, config, output, accelerator, progress, stop_at: as for
+            :func:`~ip2p_batch.training.trainer.train_model`.
+        write: writes the result; called in the main process only.
+        report: content of ``training.json``, in addition to steps and loss.
+    """
+    result = train_model(
+        task, config, output, accelerator=accelerator, progress=progress, stop_at=stop_at
+    )
+    if result.step == config.steps and accelerator.is_main_process:
+        write()
+        data = msgspec.json.encode({**report, "steps": result.step, "loss": result.loss})
+        write_atomic(output / REPORT, msgspec.json.format(data))
+    accelerator.wait_for_everyone()
+    return result
+
+
 def _write_model(
     pipe: Any,
     lora_rank: int,
     output: Path,
     config: FineTuneConfig,
-    result: TrainingResult,
     *,
     widened: bool,
 ) -> None:
@@ -207,10 +234,3 @@ def _write_model(
     # A LoRA that makes the base model fast may not fit the new weights.
     own = {name: p for name, p in presets.own(config.base).items() if "lora" not in p}
     save_pipeline(pipe, output, catalog.defaults(config.base), edit_sizes, own)
-    report = {
-        "config": msgspec.to_builtins(config),
-        "lora_rank": lora_rank,
-        "steps": result.step,
-        "loss": result.loss,
-    }
-    write_atomic(output / REPORT, msgspec.json.format(msgspec.json.encode(report)))

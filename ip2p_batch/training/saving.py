@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -15,6 +16,31 @@ from ..models.catalog import DEFAULTS_FILE
 from ..models.edit_sizes import DEFAULT_EDIT_SIZES, EDIT_SIZES_FILE, EditSizes
 from ..models.presets import PRESETS_FILE
 from ..storage.atomic import write_atomic
+
+
+@contextmanager
+def reporting_write_errors(
+    path: Path, what: str, survives: str = "The last checkpoint is complete."
+) -> Iterator[None]:
+    """Report a file system's error in the block as one line.
+
+    Args:
+        path: what is written.
+        what: its name in the message.
+        survives: what is kept.
+
+    Raises:
+        OutputError: instead of the OSError.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise OutputError(
+            f"{path}: cannot write the {what}: {error.strerror or error}",
+            path=path,
+            hint="Free disk space, then run the same command again.",
+            survives=survives,
+        ) from None
 
 
 def save_pipeline(
@@ -36,16 +62,9 @@ def save_pipeline(
     Raises:
         OutputError: the folder cannot be written.
     """
-    try:
+    with reporting_write_errors(output, "model"):
         pipe.save_pretrained(output)
-        _share_weights(output)
-    except OSError as error:
-        raise OutputError(
-            f"{output}: cannot write the model: {error.strerror or error}",
-            path=output,
-            hint="Free disk space, then run the same command again.",
-            survives="The last checkpoint is complete.",
-        ) from None
+        share(output.rglob("*.safetensors"), output / "model_index.json")
     if defaults:
         write_atomic(output / DEFAULTS_FILE, _json(defaults))
     if presets:
@@ -89,13 +108,13 @@ def _as_list(value: Any) -> Any:
     return sorted(value) if isinstance(value, set) else str(value)
 
 
-def _share_weights(folder: Path) -> None:
-    """Give weight files the permissions of ordinary files.
+def share(weights: Iterable[Path], ordinary: Path) -> None:
+    """Give files of weights the permissions of an ordinary file.
 
     safetensors creates files that only their owner can read, but workers may run as another user.
     """
     # An ordinary file shows what the umask leaves; os.umask() itself can only be read by
     # changing it, for all threads of the process.
-    mode = (folder / "model_index.json").stat().st_mode & 0o666
-    for path in folder.rglob("*.safetensors"):
+    mode = ordinary.stat().st_mode & 0o666
+    for path in weights:
         path.chmod(mode)

@@ -12,6 +12,7 @@ from typing import Any
 from tqdm import tqdm
 
 from ip2p_batch.errors import Ip2pError, RecipeError
+from ip2p_batch.models.control_nets import NET_TYPES
 
 CONFIG = Path(__file__).resolve().parents[1] / "tiny.toml"
 _EPILOG = """\
@@ -70,7 +71,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         help="train a control net for hints of this kind, such as canny, for the finished model",
     )  # fmt: skip
     parser.add_argument(
-        "--control-type", choices=("controlnet", "t2i-adapter"), default="controlnet",
+        "--control-type", choices=NET_TYPES, default="controlnet",
         help="type of the control net (default: controlnet)",
     )  # fmt: skip
     parser.add_argument(

@@ -11,24 +11,22 @@ import msgspec
 import numpy as np
 import torch
 
+from ip2p_batch.editing.control.nets import hint_tensor
 from ip2p_batch.editing.loading import load_pipeline
-from ip2p_batch.frame import Image
 from ip2p_batch.hints.kinds import check_kind
 from ip2p_batch.hints.make import make_hint
 from ip2p_batch.models import net_checks
-from ip2p_batch.models.control_nets import ADAPTER_FOLDER, CONTROL_FOLDER
+from ip2p_batch.models.control_nets import ADAPTER_FOLDER, CONTROL_FOLDER, NetType
 from ip2p_batch.training.config import TrainingConfig
+from ip2p_batch.training.control import MakeHint
 from ip2p_batch.training.control_loss import ControlLoss, ControlObjective
-from ip2p_batch.training.control_nets import NetType, new_net, save_net
+from ip2p_batch.training.control_nets import new_net, save_net
 from ip2p_batch.training.tensors import tokenize
 from ip2p_batch.training.trainer import Batch, train_model
 
 from .crops import Crops
 from .denoiser import DenoiserTask
 from .latents import Latents, make_latents
-
-#: Makes the hint of an image: uint8 RGB of the same size.
-MakeHint = Callable[[Image], Image]
 
 
 class ControlStage(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -93,7 +91,7 @@ class ControlTask(DenoiserTask):
             side = self.factor * self.side
             hint = self.make_hint(np.ascontiguousarray(self.crops.sources[example.crop]))
             squares.append(hint[top : top + side, left : left + side])
-        hints = torch.from_numpy(np.stack(squares)).permute(0, 3, 1, 2).float() / 255
+        hints = hint_tensor(squares, 3, "cpu", torch.float32)
         empty = tokenize(self.tokenizer, [""] * size)
         return self.collate(examples, uniform) | {"hint": hints, "empty_ids": empty}
 
