@@ -5,8 +5,8 @@
 
 Held-out photographs are edited with a strong text scale and the weakest image scale, without a
 control net, with the ControlNet and with the T2I-Adapter. Measured are the F1 of the edges against
-the source's, and the nearest-reference score: of how many outputs the nearest reference edit is the
-one that was asked for. Writes results.json, table.md and sheet.jpg (rows: source, hint, without,
+the source's, and the number of outputs whose nearest reference edit is the one that was asked for.
+Writes results.json, table.md and sheet.jpg (rows: source, hint, without,
 with each net). --video measures warp error and seam ratio of the demo's clip instead, and writes
 video.json.
 """
@@ -100,20 +100,20 @@ def edited(
 
 
 def measure(
-    outputs: Sequence[Image], sources: Sequence[Image], edits: Sequence[str]
+    outputs: Sequence[Image],
+    sources: Sequence[Image],
+    taught: Sequence[dict[str, Image]],
+    edits: Sequence[str],
 ) -> dict[str, Any]:
-    """Figures of outputs, in the order of all edits of the first source, then the second."""
-    wanted = [edit for _ in sources for edit in edits]
-    repeated = [source for source in sources for _ in edits]
-    f1 = [edge_f1(output, source) for output, source in zip(outputs, repeated, strict=True)]
-    right = [
-        nearest(output, {name: make(source) for name, make in REFERENCE_EDITS.items()}) == name
-        for output, source, name in zip(outputs, repeated, wanted, strict=True)
-    ]
-    distance = [
-        psnr(output, REFERENCE_EDITS[name](source))
-        for output, source, name in zip(outputs, repeated, wanted, strict=True)
-    ]
+    """Figures of outputs, in the order of all edits of the first source, then the second.
+
+    ``taught`` are the reference edits of each source, by name.
+    """
+    places = [(at, name) for at in range(len(sources)) for name in edits]
+    both = list(zip(outputs, places, strict=True))
+    f1 = [edge_f1(output, sources[at]) for output, (at, _) in both]
+    right = [nearest(output, taught[at]) == name for output, (at, name) in both]
+    distance = [psnr(output, taught[at][name]) for output, (at, name) in both]
     return {
         "edge_f1": statistics.median(f1),
         "edge_f1_mean": statistics.fmean(f1),
@@ -133,6 +133,7 @@ def still_images(
     """Measure all nets on groups of edits, and draw the sheet; outputs are kept in ``output``."""
     found: dict[str, Any] = {}
     rows = [squares, [make_hint(KIND, square) for square in squares]]
+    taught = [{name: make(s) for name, make in REFERENCE_EDITS.items()} for s in squares]
     for group in groups:
         edits = EDITS[group]
         instructions = [PHRASES[edit].canonical for _ in squares for edit in edits]
@@ -148,11 +149,10 @@ def still_images(
                 made = edited(editor, recipe, images, instructions, hints)
                 np.save(kept, np.stack(made))
             outputs = list(np.load(kept))
-            found[group][name] = measure(outputs, squares, edits)
+            found[group][name] = measure(outputs, squares, taught, edits)
             print(group, name, found[group][name], flush=True)
-            if group == groups[0] and not (
-                net and net.blank
-            ):  # each column of the sheet shows another edit
+            if group == groups[0] and not (net and net.blank):
+                # Each column of the sheet shows another edit.
                 rows.append([outputs[n * len(edits) + n % len(edits)] for n in range(len(squares))])
     sheet = np.vstack([np.hstack(row) for row in rows])
     sheet = cv2.resize(sheet, None, fx=0.75, fy=0.75, interpolation=cv2.INTER_AREA)
