@@ -5,7 +5,7 @@
 First each piece of work on one frame, in one thread: decoding, flow, filters, encoding. Then whole
 chunks of a job, as a worker runs them, from file to segment, with a simulated device that only
 takes time: ``--device-ms`` milliseconds per frame, without using a core. (A fast GPU takes some
-35 ms for 512x384 and 10 steps, of which carryover skips 7.) Chunks run with several numbers of
+35 ms for 512x384 and 10 steps if carryover skips 7.) Chunks run with several numbers of
 helper threads, and with two workers that share one device. The result is the share of the time in
 which the device is idle. Prints Markdown tables.
 """
