@@ -1,5 +1,6 @@
 """Hints in a job: an editor that returns them as its result sees the same ones in every chunk."""
 
+import uuid
 from pathlib import Path
 
 import numpy as np
@@ -74,7 +75,7 @@ def clip(tmp_path_factory):
 
 def run_chunks(tmp_path, settings, clip, control, *, cache=None, order=1, **fields):
     """Edit all chunks of a video, the second wave in any order; returns the editor."""
-    output = tmp_path / f"out-{len(list(tmp_path.iterdir()))}.mp4"
+    output = tmp_path / f"{uuid.uuid4().hex}.mp4"  # of another job than the runs before
     request = EditRequest(source=clip, output=output, recipe=recipe(control, **fields))
     job, editor = create_job(request, settings), ShowsHints()
     chunks = job.plan().chunks
@@ -106,6 +107,7 @@ def test_order_of_chunks_threads_and_caches_change_no_hint(tmp_path, settings, c
     plain = run_chunks(tmp_path, settings, clip, NETS)
     other = run_chunks(tmp_path, settings, clip, NETS, cache=WorkerCache(3), order=-1)
     longer = run_chunks(tmp_path, settings, clip, NETS, chunk_frames=12)
+    assert other.seen.keys() == plain.seen.keys()
     for editor in (other, longer):
         for key in plain.seen.keys() & editor.seen.keys():
             for hint, own in zip(editor.seen[key], plain.seen[key], strict=True):

@@ -6,8 +6,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ip2p_batch.execution.worker_cache import FrameCache, ReaderCache
+from ip2p_batch.execution.worker_cache import FrameCache, ReaderCache, ScaleCache
 from ip2p_batch.frame import Frame
+from ip2p_batch.hints.depth import Scale
 
 
 def frame(number):
@@ -67,6 +68,14 @@ def test_a_failed_read_caches_nothing():
         cache.get("clip", [1, 2], fails)
     assert numbers(cache.get("clip", [1, 2], read)) == [1, 2]
     assert read.requests == [[1], [2]]
+
+
+def test_scales_of_depth_are_kept_until_another_clip_is_edited():
+    cache = ScaleCache()
+    cache.of("clip")[0, 24] = Scale(1, 2)
+    assert cache.of("clip") == {(0, 24): Scale(1, 2)}
+    assert cache.of("other") == {}
+    assert cache.of("clip") == {}
 
 
 class OpenVideo:

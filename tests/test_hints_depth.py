@@ -13,7 +13,9 @@ from transformers import DepthAnythingConfig, DepthAnythingForDepthEstimation
 import ip2p_batch
 from ip2p_batch.editing.depth import load_estimator
 from ip2p_batch.errors import ModelError, RecipeError
+from ip2p_batch.execution import video_hints
 from ip2p_batch.execution.depth import job_estimator
+from ip2p_batch.execution.worker_cache import WorkerCache
 from ip2p_batch.hints.depth import Scale, depth_hint, sampled, scale_of
 from ip2p_batch.hints.kinds import check_kinds
 from ip2p_batch.media.images.reader import read_image
@@ -98,6 +100,26 @@ def test_depth_of_a_video_is_the_same_in_every_chunk_and_order(tmp_path, setting
     assert any(hints[0].std() > 10 for hints in plain.seen.values())
     for key in plain.seen.keys() & other.seen.keys():
         assert np.array_equal(plain.seen[key][0], other.seen[key][0])
+
+
+def test_chunks_of_one_process_find_the_scale_of_each_shot_once(
+    tmp_path, settings, clip, estimator, monkeypatch
+):
+    found = []
+
+    def counted(maps):
+        found.append(scale_of(maps))
+        return found[-1]
+
+    monkeypatch.setattr(video_hints, "scale_of", counted)
+    nets = (Control(kind="depth", preprocessor=str(estimator)),)
+    cached = run_chunks(tmp_path, settings, clip, nets, cache=WorkerCache(), chunk_frames=4)
+    assert len(found) == 2
+    plain = run_chunks(tmp_path, settings, clip, nets, chunk_frames=4)
+    assert len(found) > 4
+    assert cached.seen.keys() == plain.seen.keys()
+    for key, (hint,) in cached.seen.items():
+        assert np.array_equal(hint, plain.seen[key][0])
 
 
 def test_an_image_has_a_scale_of_its_own(tmp_path, estimator):

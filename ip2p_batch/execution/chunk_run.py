@@ -20,7 +20,7 @@ from .crash_isolation import CrashIsolation
 from .lease import LeaseKeeper
 from .timeout import Watchdog
 from .timer import StageTimer
-from .worker_cache import FrameCache, ReaderCache, WorkerCache
+from .worker_cache import FrameCache, ReaderCache, ScaleCache, WorkerCache
 
 T = TypeVar("T")
 
@@ -55,6 +55,7 @@ class ChunkRun:
         lease: to be checked before a file gets its name.
         cpu_pool: threads for small pieces of work.
         frame_cache: borders and anchors that were read before.
+        scales: of depth, that were found before.
         readers: open videos; None: each reader is closed after its use.
     """
 
@@ -68,6 +69,7 @@ class ChunkRun:
     isolation: CrashIsolation
     cpu_pool: CpuPool
     frame_cache: FrameCache
+    scales: ScaleCache
     readers: ReaderCache | None
 
     @classmethod
@@ -105,6 +107,7 @@ class ChunkRun:
                     isolation=isolation,
                     cpu_pool=CpuPool() if isolation.isolating else cache.cpu_pool,
                     frame_cache=FrameCache() if isolation.isolating else cache.frames,
+                    scales=ScaleCache() if isolation.isolating else cache.scales,
                     readers=None if isolation.isolating else cache.readers,
                 )
 

@@ -120,7 +120,7 @@ def _open(prepared: PreparedJob) -> Iterator[SourceVideo]:
         open_frames(
             Path(job.source.path), facts, table, prepared.frame_ids, deep=keeps_depth(job.recipe)
         ) as reader,
-        VideoHints.open(job, shots, resize, pool, Path) as hints,
+        VideoHints.open(job, shots, resize, pool, Path, {}) as hints,
     ):
         safe = CrashSafeReader(reader, table, frozenset(), shots)
         yield SourceVideo(facts, lambda _: safe, resize, hints, VideoMasks(facts))

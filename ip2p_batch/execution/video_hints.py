@@ -12,7 +12,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from ..frame import Frame, Image
-from ..hints.depth import Estimate, Scale, depth_hint, sampled, scale_of
+from ..hints.depth import Estimate, depth_hint, sampled, scale_of
 from ..hints.make import make_hint
 from ..hints.steady import HintFilter, window_of
 from ..jobs.plan import Shot
@@ -21,6 +21,7 @@ from ..media.companion.reader import CompanionReader, open_companion
 from ..media.resize import Resize
 from ..threads import CpuPool
 from .depth import job_estimator
+from .worker_cache import ShotScales
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -40,7 +41,7 @@ class VideoHints:
 
     kinds: tuple[str, ...]
     estimators: Mapping[int, Estimate]
-    scales: dict[tuple[int, int], Scale]
+    scales: ShotScales
     companions: Mapping[int, CompanionReader]
     shots: Sequence[Shot]
     radius: int
@@ -56,8 +57,12 @@ class VideoHints:
         resize: Resize,
         cpu_pool: CpuPool,
         allow: Callable[[Path | str], Path],
+        scales: ShotScales,
     ) -> Iterator[VideoHints]:
         """Open the companions of a job.
+
+        Args:
+            scales: those that are known; more are added.
 
         Raises:
             SourceError: one cannot be read, or has changed since the job was planned.
@@ -79,7 +84,7 @@ class VideoHints:
                 if (companion := job.companion(f"hints-{n}")) is not None
             }
             radius = job.recipe.temporal_filter if kinds else 0
-            yield cls(kinds, estimators, {}, readers, shots, radius, resize, cpu_pool)
+            yield cls(kinds, estimators, scales, readers, shots, radius, resize, cpu_pool)
 
     def window(self, numbers: range) -> range:
         """The frames that must be read for the hints of consecutive frames of one shot."""
@@ -121,7 +126,9 @@ class VideoHints:
             made: those of :meth:`window`, in order.
         """
         steady = HintFilter(self.radius, self.cpu_pool).apply(made, numbers)
-        own = {n: reader.images(numbers.start, numbers.stop) for n, reader in self._readers()}
+        own = {
+            n: reader.images(numbers.start, numbers.stop) for n, reader in self.companions.items()
+        }
         for frame in steady:
             yield self._joined(frame, {n: next(images) for n, images in own.items()})
 
@@ -131,7 +138,7 @@ class VideoHints:
         Args:
             made: those of :meth:`window` of each number.
         """
-        own = {n: reader.images_at(numbers) for n, reader in self._readers()}
+        own = {n: reader.images_at(numbers) for n, reader in self.companions.items()}
         frames = []
         for number in numbers:
             only = range(number, number + 1)
@@ -139,9 +146,6 @@ class VideoHints:
             (frame,) = HintFilter(self.radius, self.cpu_pool).apply(around, only)
             frames.append(self._joined(frame, {n: next(images) for n, images in own.items()}))
         return frames
-
-    def _readers(self) -> Iterator[tuple[int, CompanionReader]]:
-        return iter(self.companions.items())
 
     def _joined(self, frame: Frame, own: Mapping[int, Image]) -> Frame:
         if not own:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Hashable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from typing import Literal
 
@@ -113,28 +113,38 @@ class SourceVideo:
 
 def context_frames(run: ChunkRun, video: SourceVideo, numbers: Sequence[int]) -> list[Frame]:
     """Borders and anchors, in ascending order; an earlier chunk has read most of them."""
-    job = run.job
-    source, recipe = job.source, job.recipe
+    job, recipe = run.job, run.job.recipe
     hints = (
-        (recipe.control, job.companions, job.depth_digests, recipe.temporal_filter)
+        (_nets(run), job.companions, recipe.temporal_filter, run.folder.plan().shots)
         if recipe.control
         else ()
     )
-    # Pixels depend on the shots where a poisoned frame is replaced by a neighbour, and hints do.
-    shots = run.folder.plan().shots if run.poisoned or hints else ()
     made = (hints, MaskMaker.of(recipe), job.companion(USE), job.mask_digest)
-    clip = (source.path, source.stamp, video.resize, is_deep(run), run.poisoned, shots, made)
-    return run.frame_cache.get(clip, numbers, video.frames_at)
+    return run.frame_cache.get((_clip(run, video.resize), made), numbers, video.frames_at)
+
+
+def _clip(run: ChunkRun, resize: Resize) -> Hashable:
+    """All that the pixels of a resized frame depend on besides its number."""
+    source = run.job.source
+    # They depend on the shots where a poisoned frame is replaced by a neighbour.
+    shots = run.folder.plan().shots if run.poisoned else ()
+    return source.path, source.stamp, facts_of(run), resize, is_deep(run), run.poisoned, shots
+
+
+def _nets(run: ChunkRun) -> Hashable:
+    """The control nets, and what identifies their estimators of depth."""
+    return run.job.recipe.control, run.job.depth_digests
 
 
 @contextmanager
 def open_video(run: ChunkRun) -> Iterator[SourceVideo]:
-    facts, folder = facts_of(run), run.folder
+    facts, shots = facts_of(run), run.folder.plan().shots
     resize = Resize.of_video(facts, run.job.edit_size(*facts.upright))
+    scales = run.scales.of((_clip(run, resize), _nets(run), shots))
     with (
         ExitStack() as readers,
         VideoHints.open(
-            run.job, folder.plan().shots, resize, run.cpu_pool, folder.roots.allow
+            run.job, shots, resize, run.cpu_pool, run.folder.roots.allow, scales
         ) as hints,
         open_masks(run) as masks,
     ):

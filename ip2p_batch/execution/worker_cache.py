@@ -8,8 +8,13 @@ from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager
 
 from ..frame import Frame, FullFrame
+from ..hints.depth import Scale
 from ..media.frames import FrameReader
 from ..threads import CpuPool
+
+#: Scales of depth by the place of the net among those whose hints are made, and the first frame of
+#: the shot.
+ShotScales = dict[tuple[int, int], Scale]
 
 #: A frame is dropped if this many requests, those of one chunk, did not ask for it.
 _MAX_AGE = 2
@@ -50,6 +55,27 @@ class FrameCache:
         for key in [k for k, at in self._last_request.items() if at <= self._requests - _MAX_AGE]:
             del self._last_request[key], self._frames[key]
         return frames
+
+
+class ScaleCache:
+    """Cache of the scales of depth of one clip's shots.
+
+    All chunks of a shot share its scale, which takes frames from all of the shot to find.
+    """
+
+    def __init__(self) -> None:
+        self._clip: Hashable = None
+        self._scales: ShotScales = {}
+
+    def of(self, clip: Hashable) -> ShotScales:
+        """The scales of a clip that are known, to add others to; those of another are dropped.
+
+        Args:
+            clip: all that they depend on besides the net and the shot.
+        """
+        if clip != self._clip:
+            self._clip, self._scales = clip, {}
+        return self._scales
 
 
 class ReaderCache:
@@ -142,4 +168,5 @@ class WorkerCache:
     def __init__(self, threads: int = 1) -> None:
         self.cpu_pool = CpuPool(threads)
         self.frames = FrameCache()
+        self.scales = ScaleCache()
         self.readers = ReaderCache()
