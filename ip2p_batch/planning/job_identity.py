@@ -41,11 +41,14 @@ def with_reference(job: Job, sizes: Iterable[tuple[int, int]]) -> tuple[Job, byt
     reference = reference_image.read_reference_image(Path(path), longest)
     digest = reference_image.digest(reference)
     job = msgspec.structs.replace(job, reference_digest=digest)
-    return named(job), reference_image.to_png(reference)
+    return job, reference_image.to_png(reference)
 
 
 def named(job: Job) -> Job:
-    """Give a job its id, which is equal for equal requests on the same source."""
+    """Give a job its id, which is equal for equal requests on the same source.
+
+    The id depends on all that determines the result, so it comes last.
+    """
     seed = msgspec.json.encode((job.source.path, job.output, job.fingerprint()))
     stem = re.sub(r"[^a-z0-9]+", "-", Path(job.source.path).stem.lower()).strip("-")[:24] or "job"
     return msgspec.structs.replace(job, id=f"{stem}-{hashlib.sha256(seed).hexdigest()[:8]}")

@@ -168,19 +168,18 @@ def _prepare_video(request: EditRequest, path: Path, output: Path, report: Repor
     replaces = "\n".join(map(path_stamp, results)) if request.overwrite else ""
     job, reference = with_reference(planned_job(request, source, output), [facts.upright])
     own = companions.of_video(recipe, source, index.pts)
-    job = named(msgspec.structs.replace(job, companions=own))
-    job = msgspec.structs.replace(job, replaces=replaces, options=options)
+    job = msgspec.structs.replace(job, companions=own, replaces=replaces, options=options)
     resize = Resize.of_video(facts, job.edit_size(*facts.upright))
     plan = plan_video(start, stop, index.cuts, recipe, (resize.width, resize.height), warnings)
     masks, mask_notes = planned_masks(
         recipe, source, index, plan.shots, job.companion(USE), _mask_progress(report, source)
     )
     if masks:
-        job = named(msgspec.structs.replace(job, mask_digest=digest(masks)))
+        job = msgspec.structs.replace(job, mask_digest=digest(masks))
         plan = msgspec.structs.replace(plan, warnings=(*plan.warnings, *mask_notes))
     return PreparedJob(
         masks=masks,
-        job=job,
+        job=named(job),
         plan=plan,
         frames=np.asarray(index.pts, dtype=np.int64),
         frame_ids=index.ids,

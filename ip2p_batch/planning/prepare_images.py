@@ -70,7 +70,7 @@ def prepare_images(
     items = guard.guard_items(guard.SourceGuard(path, output, files), items)
     job = planned_job(request, Source(path=str(path), stamp=stamp, items=len(items)), output)
     job = msgspec.structs.replace(job, companions=own)
-    job, reference = with_reference(named(job), [(item.width, item.height) for item in items])
+    job, reference = with_reference(job, [(item.width, item.height) for item in items])
     history = History() if request.overwrite else find_history(output)
     settled = settle_outputs(items, job, history, overwrite=request.overwrite)
     items = settled.items
@@ -84,7 +84,7 @@ def prepare_images(
     notes = (*listed.notes, *settled.notes, *net_notes(recipe))
     plan, order = plan_images(sizes, images.image_warnings(items, notes), recipes)
     return PreparedJob(
-        job=job,
+        job=named(job),
         plan=plan,
         items=(*(editable[i] for i in order), *others),
         reference=reference,

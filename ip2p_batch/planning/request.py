@@ -20,7 +20,7 @@ from ..models import catalog
 from ..recipe import Recipe
 from . import companions
 from .hints import depth_digests
-from .job_identity import named, size_table, tile_size
+from .job_identity import size_table, tile_size
 from .nets import net_digests, with_absolute_nets
 
 Report = Callable[[Event], None]
@@ -136,8 +136,8 @@ def stage_reporter(report: Report) -> Callable[[str, int, int], None]:
 
 
 def planned_job(request: EditRequest, source: Source, output: Path) -> Job:
-    """The job of a request, without its reference image."""
-    job = Job(
+    """The job of a request, without its id, reference image, companions and masks."""
+    return Job(
         id="",
         source=source,
         recipe=request.recipe,
@@ -152,4 +152,3 @@ def planned_job(request: EditRequest, source: Source, output: Path) -> Job:
         allow_mixed_hardware=request.allow_mixed_hardware,
         priority=request.priority or "normal",
     )
-    return named(job)
