@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
@@ -72,13 +72,6 @@ def no_images(path: Path, listed: Listing, more: str = "") -> SourceError:
         path=path,
         hint=in_folder if path.is_dir() else "Add a row for each image, with its path.",
     )
-
-
-def measured(
-    items: Sequence[Item], progress: Callable[[str, int, int], None] = lambda *_: None
-) -> list[Item]:
-    """Read the size of each image and note errors."""
-    return listing.measure_items(items, progress=progress)
 
 
 def nothing_to_edit(path: Path, failed: Sequence[Item]) -> SourceError:
@@ -180,7 +173,7 @@ def rescan(job: Job, items: Sequence[Item]) -> list[Item]:
         current.append(item if match is None else match)
     current = without_session(without_instruction(current, job.recipe), job.recipe)
     guard = SourceGuard(path, output, (item.source for item in items))
-    current = companions.of_items_again(job, measured(current))
+    current = companions.of_items_again(job, listing.measure_items(current))
     checked = [
         msgspec.structs.replace(guard.check_item(new), replaces=old.replaces)
         for old, new in zip(items, current, strict=True)

@@ -11,6 +11,7 @@ from ..jobs.coding import Decoding
 from ..jobs.events import Event
 from ..jobs.history import FindHistory, History
 from ..jobs.spec import Source
+from ..media.images.listing import measure_items
 from ..media.resize import Resize
 from ..media.source import SourceKind
 from . import companions, guard, images
@@ -63,7 +64,7 @@ def prepare_images(
     if not any(item.instruction or item.error for item in items):
         check_instruction(recipe.instruction, path.name)
     items = images.without_session(images.without_instruction(items, recipe), recipe)
-    items = images.measured(items, stage_reporter(report))
+    items = measure_items(items, progress=stage_reporter(report))
     own, items = companions.of_items(recipe, path, kind, items)
     stamp = images.digest(items)
     files = [*files_read(request), *(item.source for item in items)]
