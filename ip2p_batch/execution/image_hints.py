@@ -8,6 +8,7 @@ from pathlib import Path
 from ..frame import Image
 from ..hints.depth import Estimate, depth_hint, scale_of
 from ..hints.make import make_hint
+from ..jobs.companion import hints_use
 from ..jobs.spec import Item, Job
 from ..media.companion.items import read_item_companion
 from ..media.resize import Resize
@@ -31,7 +32,7 @@ def image_hints(
     """
     hints = []
     for n, net in enumerate(job.recipe.control):
-        own = item.companion(f"hints-{n}")
+        own = item.companion(hints_use(n))
         if own is None:
             hints.append(_hint(net, image, job_estimator(job, n, allow)))
         else:

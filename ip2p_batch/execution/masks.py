@@ -8,6 +8,7 @@ from itertools import repeat
 
 from ..errors import EditError, SourceError
 from ..frame import FullFrame, Mask
+from ..jobs.companion import MASK
 from ..jobs.spec import Item
 from ..jobs.video_facts import VideoFacts
 from ..masks.make import MaskMaker, from_drawing
@@ -18,7 +19,6 @@ from ..media.companion.reader import CompanionReader, open_companion
 from ..media.images.reader import Still
 from ..media.resize import Resize
 from ..media.video import hdr
-from ..planning.masks import USE
 from .chunk_run import ChunkRun
 
 
@@ -70,7 +70,7 @@ class VideoMasks:
 @contextmanager
 def open_masks(run: ChunkRun) -> Iterator[VideoMasks]:
     """Open the masks of a video."""
-    maker, companion = MaskMaker.of(run.job.recipe), run.job.companion(USE)
+    maker, companion = MaskMaker.of(run.job.recipe), run.job.companion(MASK)
     facts = run.job.source.video
     if run.job.mask_digest:
         assert facts is not None
@@ -97,7 +97,7 @@ def item_mask(run: ChunkRun, item: Item, still: Still) -> Mask | None:
             read or has another size now.
         OutsideRoots: the drawn mask may not be read here.
     """
-    maker, companion = MaskMaker.of(run.job.recipe), item.companion(USE)
+    maker, companion = MaskMaker.of(run.job.recipe), item.companion(MASK)
     if maker is None:
         return None
     drawn = None

@@ -15,6 +15,7 @@ from ..frame import Frame, Image
 from ..hints.depth import Estimate, depth_hint, sampled, scale_of
 from ..hints.make import make_hint
 from ..hints.steady import HintFilter, window_of
+from ..jobs.companion import hints_use
 from ..jobs.plan import Shot
 from ..jobs.spec import Job
 from ..media.companion.reader import CompanionReader, open_companion
@@ -81,7 +82,7 @@ class VideoHints:
             readers = {
                 n: stack.enter_context(open_companion(companion, allow))
                 for n in range(len(nets))
-                if (companion := job.companion(f"hints-{n}")) is not None
+                if (companion := job.companion(hints_use(n))) is not None
             }
             radius = job.recipe.temporal_filter if kinds else 0
             yield cls(kinds, estimators, scales, readers, shots, radius, resize, cpu_pool)

@@ -8,6 +8,7 @@ from contextlib import ExitStack, closing, contextmanager
 from typing import Literal
 
 from ..frame import Frame, FullFrame, Mask
+from ..jobs.companion import MASK
 from ..jobs.video_facts import VideoFacts
 from ..masks.make import MaskMaker
 from ..media.alpha import weigh_visible
@@ -16,7 +17,6 @@ from ..media.resize import Resize
 from ..media.video import hdr
 from ..media.video.result_format import kept_bits
 from ..media.video.types import VideoFrame
-from ..planning.masks import USE
 from .chunk_run import ChunkRun
 from .crash_safe_reader import CrashSafeReader
 from .full_size import keeps_depth
@@ -119,7 +119,7 @@ def context_frames(run: ChunkRun, video: SourceVideo, numbers: Sequence[int]) ->
         if recipe.control
         else ()
     )
-    made = (hints, MaskMaker.of(recipe), job.companion(USE), job.mask_digest)
+    made = (hints, MaskMaker.of(recipe), job.companion(MASK), job.mask_digest)
     return run.frame_cache.get((_clip(run, video.resize), made), numbers, video.frames_at)
 
 

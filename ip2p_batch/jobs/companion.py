@@ -11,14 +11,20 @@ from .codec import FrozenStruct
 #: ``video``: also an image sequence or an animated image; ``folder``: images in the order of the
 #: frames; ``image``: one for all; ``items``: a folder with an image for each item.
 CompanionKind = Literal["video", "folder", "image", "items"]
+#: The use of a mask.
+MASK = "mask"
+
+
+def hints_use(net: int) -> str:
+    """The use of hints for a control net, by its place in the recipe."""
+    return f"hints-{net}"
 
 
 class Companion(FrozenStruct, frozen=True, kw_only=True):
     """A video, image sequence, folder or image that a recipe names, as planning found it.
 
     Attributes:
-        use: what it is for, unique in a job: ``mask``, or ``hints-0`` for those of the first
-            control net.
+        use: what it is for, unique in a job: :data:`MASK` or :func:`hints_use`.
         path: absolute path.
         kind: see :data:`CompanionKind`.
         stamp: size and modification time of all its files; empty for ``items``, whose images have

@@ -15,7 +15,7 @@ from msgspec import Meta
 from ..recipe import EditSize, Recipe
 from .codec import FrozenStruct
 from .coding import Decoding, Encoding
-from .companion import Companion, ItemCompanion
+from .companion import MASK, Companion, ItemCompanion, hints_use
 from .video_facts import VideoFacts
 
 #: Order among the jobs that share a queue.
@@ -198,10 +198,10 @@ class Job(FrozenStruct, frozen=True, kw_only=True):
         """The recipe with other values, and without the paths of files that are in the job."""
         uses = {own.use for own in self.companions}
         control = tuple(
-            msgspec.structs.replace(net, hints=use) if (use := f"hints-{n}") in uses else net
+            msgspec.structs.replace(net, hints=use) if (use := hints_use(n)) in uses else net
             for n, net in enumerate(self.recipe.control)
         )
-        mask = "mask" if "mask" in uses else self.recipe.mask
+        mask = MASK if MASK in uses else self.recipe.mask
         files = {"reference_image": None, "control": control, "mask": mask}
         return msgspec.structs.replace(self.recipe, **files, **changes)
 

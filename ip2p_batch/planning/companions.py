@@ -9,7 +9,7 @@ from typing import NamedTuple
 import msgspec
 
 from ..errors import SourceError
-from ..jobs.companion import Companion
+from ..jobs.companion import MASK, Companion, hints_use
 from ..jobs.spec import Item, Job, Source
 from ..media.companion.files import companion_stamp
 from ..media.companion.items import match_items
@@ -38,9 +38,9 @@ def named_companions(recipe: Recipe) -> Iterator[Named]:
     """The companions that a recipe names."""
     for n, net in enumerate(recipe.control):
         if net.hints is not None:
-            yield Named(f"hints-{n}", Path(net.hints), shared=False)
+            yield Named(hints_use(n), Path(net.hints), shared=False)
     if (mask := masks.drawn_path(recipe)) is not None:
-        yield Named(masks.USE, mask, shared=True)
+        yield Named(MASK, mask, shared=True)
 
 
 def with_absolute_paths(recipe: Recipe) -> Recipe:

@@ -24,6 +24,7 @@ from ..media.video import hdr
 from ..media.video.index import VideoIndex
 from ..media.video.pyav import fraction
 from ..recipe import Recipe
+from .masks import spec_of
 
 #: Called with the number of frames done.
 Progress = Callable[[int], None]
@@ -49,7 +50,7 @@ def planned_masks(
             not in the part that is edited.
         SourceError: the video or the drawn mask cannot be read.
     """
-    spec = None if recipe.mask is None else MaskSpec.parse(recipe.mask)
+    spec = spec_of(recipe)
     if spec is None or spec.kind not in ("boxes", "track"):
         return b"", []
     if spec.kind == "boxes":

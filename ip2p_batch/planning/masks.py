@@ -8,15 +8,21 @@ from pathlib import Path
 import msgspec
 
 from ..errors import RecipeError
-from ..jobs.companion import Companion
+from ..jobs.companion import MASK, Companion
 from ..jobs.spec import Item
 from ..jobs.video_facts import VideoFacts
 from ..masks.spec import Kind, MaskSpec
 from ..media.images.reader import still_size
 from ..recipe import Recipe
 
-#: The use of a mask's companion.
-USE = "mask"
+
+def spec_of(recipe: Recipe) -> MaskSpec | None:
+    """The mask of a recipe; None without one.
+
+    Raises:
+        RecipeError: the mask does not follow the grammar.
+    """
+    return None if recipe.mask is None else MaskSpec.parse(recipe.mask)
 
 
 def with_absolute_path(recipe: Recipe) -> Recipe:
@@ -25,10 +31,8 @@ def with_absolute_path(recipe: Recipe) -> Recipe:
     Raises:
         RecipeError: the mask does not follow the grammar.
     """
-    if recipe.mask is None:
-        return recipe
-    spec = MaskSpec.parse(recipe.mask)
-    if not spec.path:
+    spec = spec_of(recipe)
+    if spec is None or not spec.path:
         return recipe
     path = str(Path(spec.path).expanduser().absolute())
     return msgspec.structs.replace(recipe, mask=spec.at(path).text)
@@ -45,7 +49,7 @@ def boxes_path(recipe: Recipe) -> Path | None:
 
 
 def _path(recipe: Recipe, *kinds: Kind) -> Path | None:
-    spec = None if recipe.mask is None else MaskSpec.parse(recipe.mask)
+    spec = spec_of(recipe)
     return Path(spec.path) if spec is not None and spec.kind in kinds else None
 
 
@@ -55,10 +59,10 @@ def check_images(recipe: Recipe) -> None:
     Raises:
         RecipeError: it has times, or is followed along motion.
     """
-    kind = None if recipe.mask is None else MaskSpec.parse(recipe.mask).kind
-    if kind in ("boxes", "track"):
+    spec = spec_of(recipe)
+    if spec is not None and spec.kind in ("boxes", "track"):
         raise RecipeError(
-            f"--mask {kind}: is for videos.", hint="Name a folder with a mask for each image."
+            f"--mask {spec.kind}: is for videos.", hint="Name a folder with a mask for each image."
         )
 
 
@@ -68,15 +72,18 @@ def check_video(recipe: Recipe, facts: VideoFacts, companions: Sequence[Companio
     Raises:
         RecipeError: the video has no transparency, or the mask another size.
     """
-    if recipe.mask == "alpha" and not facts.has_alpha:
+    spec = spec_of(recipe)
+    if spec is not None and spec.kind == "alpha" and not facts.has_alpha:
         raise RecipeError(
             "--mask alpha: the video has no transparency.",
             hint="Name a mask file, or a screen with chroma:COLOR.",
         )
     for own in companions:
-        if recipe.mask is not None and recipe.mask.startswith("track:") and own.use == USE:
+        if own.use != MASK:
+            continue
+        if spec is not None and spec.kind == "track":
             _check_single(own)
-        if own.use == USE and (own.width, own.height) != facts.upright:
+        if (own.width, own.height) != facts.upright:
             raise RecipeError(
                 _size_error(own.path, (own.width, own.height), facts.upright) + ".",
                 hint="Draw the mask at the size of the source.",
@@ -96,7 +103,7 @@ def check_items(items: Sequence[Item]) -> list[Item]:
     sizes: dict[str, tuple[int, int]] = {}
 
     def checked(item: Item) -> Item:
-        own = item.companion(USE)
+        own = item.companion(MASK)
         if own is None or item.error is not None:
             return item
         if own.path not in sizes:

@@ -13,6 +13,7 @@ import numpy as np
 
 from ..errors import OutputError, RecipeError, SourceError
 from ..jobs.coding import Encoding
+from ..jobs.companion import MASK
 from ..jobs.history import FindHistory, History, read_history
 from ..jobs.results import files_of
 from ..jobs.spec import Source
@@ -38,7 +39,6 @@ from .hints import check_hints, depth_digests
 from .job_identity import named, size_table, with_reference
 from .loras import check_loras
 from .mask_files import planned_masks
-from .masks import USE
 from .nets import check_nets, net_digests, net_notes
 from .planner import plan_video
 from .prepare_images import prepare_images
@@ -172,7 +172,7 @@ def _prepare_video(request: EditRequest, path: Path, output: Path, report: Repor
     resize = Resize.of_video(facts, job.edit_size(*facts.upright))
     plan = plan_video(start, stop, index.cuts, recipe, (resize.width, resize.height), warnings)
     masks, mask_notes = planned_masks(
-        recipe, source, index, plan.shots, job.companion(USE), _mask_progress(report, source)
+        recipe, source, index, plan.shots, job.companion(MASK), _mask_progress(report, source)
     )
     if masks:
         job = msgspec.structs.replace(job, mask_digest=digest(masks))
