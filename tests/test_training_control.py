@@ -67,10 +67,7 @@ def loss_and_batch(net_type, pairs, guidance=1.0):
     parts = (pipe.unet, pipe.text_encoder, pipe.vae, pipe.scheduler)
     net = new_net(net_type, pipe.unet, 2)
     loss = ControlLoss(net, *parts, ControlObjective(max_guidance_scale=guidance), 2)
-    task = ControlTask(
-        pipe, loss, pairs, [], size=64, flip=False, seed=0,
-        make_hint=lambda image: make_hint("canny", image),
-    )  # fmt: skip
+    task = ControlTask(pipe, loss, pairs, [], size=64, flip=False, seed=0, kind="canny")
     return loss, DenoisingLoss(*parts, Objective()), task.batch(2, 0)
 
 
@@ -153,9 +150,8 @@ def test_guided_training_runs_and_validates(base, pairs, tmp_path):
 def test_the_validation_compares_with_the_plain_model(pairs, tmp_path):
     loss, _, _ = loss_and_batch("controlnet", pairs)
     task = ControlTask(
-        pipeline(), loss, pairs, pairs[:2], size=64, flip=False, seed=0,
-        make_hint=lambda image: make_hint("canny", image),
-    )  # fmt: skip
+        pipeline(), loss, pairs, pairs[:2], size=64, flip=False, seed=0, kind="canny"
+    )
     untrained = task.validate(0, tmp_path)
     assert untrained["validation_loss"] == untrained["validation_loss_without_net"]
     with torch.no_grad():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,9 +27,6 @@ from .pairs import Pair
 from .seeds import derive_seed
 from .tensors import tokenize
 from .trainer import Batch, Progress, TrainingResult, new_accelerator
-
-#: Makes the hint of an image: uint8 RGB of the same size.
-MakeHint = Callable[[Image], Image]
 
 
 class ControlTrainingConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -127,7 +124,7 @@ def train_control(
     task = ControlTask(
         pipe, loss, training_pairs, held_out,
         size=config.size, flip=config.flip, seed=config.training.seed,
-        make_hint=lambda image: make_hint(config.kind, image),
+        kind=config.kind,
     )  # fmt: skip
     result = train_and_write(
         task, config.training, output, lambda: save_net(loss.net, output),
@@ -173,7 +170,7 @@ class ControlTask(FineTuneTask):
         size: side of the crops in pixels.
         flip: mirror half of the crops.
         seed: seed of the validation's noise.
-        make_hint: makes the hint of a source's crop.
+        kind: of the hints.
     """
 
     model: ControlLoss
@@ -188,10 +185,10 @@ class ControlTask(FineTuneTask):
         size: int,
         flip: bool,
         seed: int,
-        make_hint: MakeHint,
+        kind: str,
     ) -> None:
         super().__init__(pipe, model, pairs, held_out, size=size, flip=flip, sampling={}, seed=seed)
-        self.make_hint = make_hint
+        self.kind = kind
 
     def collate(
         self,
@@ -199,7 +196,7 @@ class ControlTask(FineTuneTask):
         crops: Sequence[tuple[Image, Image]],
         uniform: Sequence[float],
     ) -> Batch:
-        hints = [self.make_hint(source) for source, _ in crops]
+        hints = [make_hint(self.kind, source) for source, _ in crops]
         return super().collate(pairs, crops, uniform) | {
             "hint": hint_tensor(hints, 3, "cpu", torch.float32),
             "empty_ids": tokenize(self.pipe.tokenizer, [""] * len(crops)),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -28,9 +27,8 @@ from .control import ControlConfig
 from .crops import CropConfig, Crops, make_crops
 from .denoiser import DenoiserTask
 from .latents import make_latents
+from .progress import Progress, loss_of
 
-#: Called with the stage's name, the number of units done and of all units, and a comment.
-Progress = Callable[[str, int, int, str], None]
 _FINISHED = "finished.safetensors"
 
 
@@ -150,7 +148,7 @@ def build_model(
         name = f"denoiser-{number}"
         if not _load_finished(loss, work / name):
             task = DenoiserTask(loss, tokenizer, latents, stage.side)
-            train_model(task, stage.training, work / name, progress=_loss_of(progress, name))
+            train_model(task, stage.training, work / name, progress=loss_of(progress, name))
             _save_finished(loss, work / name)
     return save_model(
         output, config.defaults, EditSizes.unmeasured(config.crops.size),
@@ -167,16 +165,11 @@ def _train_autoencoder(
     if not _load_finished(vae, work):
         task = autoencoder.AutoencoderTask(vae, crops, stage.side, held_out)
         autoencoder.normalize(vae, task.batch(16, 0)["images"])
-        train_model(task, stage.training, work, progress=_loss_of(progress, "autoencoder"))
+        train_model(task, stage.training, work, progress=loss_of(progress, "autoencoder"))
         _save_finished(vae, work)
     vae.eval().requires_grad_(requires_grad=False)
     vae.register_to_config(scaling_factor=1 / autoencoder.latent_std(vae, crops))
     return vae
-
-
-def _loss_of(progress: Progress, stage: str) -> Callable[[int, int, float], None]:
-    """Report the steps of a training loop as progress of ``stage``."""
-    return lambda step, steps, loss: progress(stage, step, steps, f"loss {loss:.4f}")
 
 
 def _load_finished(module: torch.nn.Module, work: Path) -> bool:

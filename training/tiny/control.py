@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,6 @@ from ip2p_batch.hints.make import make_hint
 from ip2p_batch.models import net_checks
 from ip2p_batch.models.control_nets import ADAPTER_FOLDER, CONTROL_FOLDER, NetType
 from ip2p_batch.training.config import TrainingConfig
-from ip2p_batch.training.control import MakeHint
 from ip2p_batch.training.control_loss import ControlLoss, ControlObjective
 from ip2p_batch.training.control_nets import new_net, save_net
 from ip2p_batch.training.tensors import tokenize
@@ -27,6 +25,7 @@ from ip2p_batch.training.trainer import Batch, train_model
 from .crops import Crops
 from .denoiser import DenoiserTask
 from .latents import Latents, make_latents
+from .progress import Progress, loss_of
 
 
 class ControlStage(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -67,7 +66,7 @@ class ControlTask(DenoiserTask):
         tokenizer: the text encoder's tokenizer.
         latents, crops: latents to train on, and the crops that they encode.
         side: side in latent pixels of the squares that are cut out; even.
-        make_hint: makes the hint of a crop.
+        kind: of the hints.
     """
 
     def __init__(
@@ -77,10 +76,10 @@ class ControlTask(DenoiserTask):
         latents: Latents,
         crops: Crops,
         side: int,
-        make_hint: MakeHint,
+        kind: str,
     ) -> None:
         super().__init__(model, tokenizer, latents, side)
-        self.crops, self.make_hint = crops, make_hint
+        self.crops, self.kind = crops, kind
         self.factor = crops.sources.shape[1] // latents.sources.shape[-1]
 
     def batch(self, size: int, seed: int) -> Batch:
@@ -89,7 +88,7 @@ class ControlTask(DenoiserTask):
         for example in examples:
             top, left = self.factor * example.top, self.factor * example.left
             side = self.factor * self.side
-            hint = self.make_hint(np.ascontiguousarray(self.crops.sources[example.crop]))
+            hint = make_hint(self.kind, np.ascontiguousarray(self.crops.sources[example.crop]))
             squares.append(hint[top : top + side, left : left + side])
         hints = hint_tensor(squares, 3, "cpu", torch.float32)
         empty = tokenize(self.tokenizer, [""] * size)
@@ -105,7 +104,7 @@ def build_net(
     work: Path,
     output: Path,
     *,
-    progress: Callable[[str, int, int, str], None] = lambda *_: None,
+    progress: Progress = lambda *_: None,
 ) -> Path:
     """Train a control net, and write it where the model in ``output`` has its own nets.
 
@@ -145,15 +144,8 @@ def build_net(
             net, unet, pipe.text_encoder, None, pipe.scheduler, stage.objective, factor
         )
         loss.scaling = float(vae.config.scaling_factor)
-        task = ControlTask(
-            loss, pipe.tokenizer, latents, part, stage.side, lambda image: make_hint(kind, image)
-        )
-        train_model(
-            task, stage.training, work / name,
-            progress=lambda step, steps, value, name=name: progress(  # type: ignore[misc]
-                name, step, steps, f"loss {value:.4f}"
-            ),
-        )  # fmt: skip
+        task = ControlTask(loss, pipe.tokenizer, latents, part, stage.side, kind)
+        train_model(task, stage.training, work / name, progress=loss_of(progress, name))
     folder = output / (CONTROL_FOLDER if net_type == "controlnet" else ADAPTER_FOLDER) / kind
     save_net(net, folder)
     return folder
