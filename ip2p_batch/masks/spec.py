@@ -77,7 +77,7 @@ class MaskSpec:
     @property
     def text(self) -> str:
         """The value that :meth:`parse` reads, for a spec with a path."""
-        at = "" if self.seconds is None else f"@{self.seconds:g}"
+        at = "" if self.seconds is None else "@" + f"{self.seconds:.9f}".rstrip("0").rstrip(".")
         return self.path if self.kind == "file" else f"{self.kind}:{self.path}{at}"
 
     def at(self, path: str) -> MaskSpec:
