@@ -218,16 +218,27 @@ def defaults(model: str) -> dict[str, Any]:
     path = Path(locate(model)) / DEFAULTS_FILE
     if not path.is_file():
         return dict(FACTS[family(model)].defaults)
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ModelError(f"{path} is not JSON: {error}", hint="Fix or delete that file.") from None
+    values = read_json(path)
     if not isinstance(values, dict) or not set(values) <= _DEFAULTS:
         raise ModelError(
             f"{path} may set only {', '.join(sorted(_DEFAULTS))}.",
             hint="Fix or delete that file.",
         )
     return values
+
+
+def read_json(path: Path) -> Any:
+    """The content of a file that a model folder may have.
+
+    Raises:
+        ModelError: it cannot be read, or is not JSON.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ModelError(f"{path} cannot be read: {error.strerror}.") from None
+    except (ValueError, RecursionError) as error:
+        raise ModelError(f"{path} is not JSON: {error}", hint="Fix or delete that file.") from None
 
 
 def scheduler_config(model: str) -> dict[str, Any]:
@@ -238,12 +249,7 @@ def scheduler_config(model: str) -> dict[str, Any]:
         return {}
     if folder is None:
         return {}
-    path = folder / "scheduler" / "scheduler_config.json"
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return config if isinstance(config, dict) else {}
+    return layout.read_config(folder / "scheduler" / "scheduler_config.json")
 
 
 def edit_sizes(model: str) -> EditSizes:

@@ -105,6 +105,16 @@ def _is_half(path: Path) -> bool:
     return re.search(rf"\.{HALF_PRECISION}[.-]", path.name) is not None
 
 
+def read_config(path: Path) -> dict[str, Any]:
+    """The object in a configuration file; empty if there is none or it is damaged."""
+    try:
+        with path.open("rb") as file:
+            value = json.loads(file.read(_CONFIG_LIMIT))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
 def block_channels(part: Path, default: tuple[int, ...]) -> tuple[int, ...]:
     """Channels of a UNet's or VAE's blocks, from the finest to the coarsest.
 
@@ -112,7 +122,7 @@ def block_channels(part: Path, default: tuple[int, ...]) -> tuple[int, ...]:
         part: folder of the UNet or VAE.
         default: returned where its ``config.json`` does not say.
     """
-    channels = _read(part / "config.json").get("block_out_channels")
+    channels = read_config(part / "config.json").get("block_out_channels")
     if isinstance(channels, list) and channels and all(type(c) is int for c in channels):
         return tuple(channels)
     return default
@@ -120,7 +130,7 @@ def block_channels(part: Path, default: tuple[int, ...]) -> tuple[int, ...]:
 
 def text_width(part: Path) -> int:
     """Width of the text embeddings that the UNet in a folder takes; 0 if it does not say."""
-    width = _read(part / "config.json").get("cross_attention_dim")
+    width = read_config(part / "config.json").get("cross_attention_dim")
     return width if isinstance(width, int) else 0
 
 
@@ -153,18 +163,18 @@ def _kind_of_checkpoint(path: Path, *_: int) -> ModelKind | OtherKind:
 
 
 def _kind_of_folder(folder: Path) -> ModelKind | OtherKind | None:
-    index = _read(folder / "model_index.json")
+    index = read_config(folder / "model_index.json")
     if not index:
         return _kind_of_part(folder)
     name = str(index.get("_class_name"))
-    unet = _read(folder / "unet" / "config.json")
+    unet = read_config(folder / "unet" / "config.json")
     if "unet" not in index and ("transformer" in index or "prior" in index):
         return OtherKind(f"a model of another kind ({_shown(name)})")
     if "controlnet" in index:
         return kinds.CONTROL_NET
     if not isinstance(unet.get("in_channels"), int):
         return None
-    latent = _read(folder / "vae" / "config.json").get("latent_channels", 4)
+    latent = read_config(folder / "vae" / "config.json").get("latent_channels", 4)
     family = _family(folder, index, unet)
     if family is None:
         return kinds.REFINER
@@ -181,14 +191,14 @@ def _family(folder: Path, index: dict[str, Any], unet: dict[str, Any]) -> kinds.
     first = index.get("text_encoder")
     if not (isinstance(first, list) and any(first)):
         return None
-    scheduler = _read(folder / "scheduler" / "scheduler_config.json")
+    scheduler = read_config(folder / "scheduler" / "scheduler_config.json")
     continuous = "sigma_data" in scheduler or scheduler.get("timestep_type") == "continuous"
     return "cosxl" if continuous or index.get("is_cosxl_edit") is True else "sdxl"
 
 
 def _kind_of_part(folder: Path) -> OtherKind | None:
     """The kind of a folder without ``model_index.json``."""
-    part = _PART_CLASSES.get(str(_read(folder / "config.json").get("_class_name")))
+    part = _PART_CLASSES.get(str(read_config(folder / "config.json").get("_class_name")))
     if part is None and any((folder / name).is_file() for name in _LORA_FILES):
         return kinds.LORA
     return part
@@ -196,13 +206,3 @@ def _kind_of_part(folder: Path) -> OtherKind | None:
 
 def _shown(name: str) -> str:
     return re.sub(r"[^\w.]", "?", name, flags=re.ASCII)[:60]
-
-
-def _read(path: Path) -> dict[str, Any]:
-    """An object of a configuration file; empty where there is none."""
-    try:
-        with path.open("rb") as file:
-            value = json.loads(file.read(_CONFIG_LIMIT))
-    except (OSError, ValueError, RecursionError):
-        return {}
-    return value if isinstance(value, dict) else {}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -70,12 +69,7 @@ def _with_paths(fields: dict[str, Any], folder: Path) -> dict[str, Any]:
 
 
 def _read(path: Path) -> dict[str, dict[str, Any]]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ModelError(f"{path} cannot be read: {error.strerror}.") from None
-    except (ValueError, RecursionError) as error:
-        raise ModelError(f"{path} is not JSON: {error}", hint="Fix or delete that file.") from None
+    content = catalog.read_json(path)
     problem = _problem(content)
     if problem:
         raise ModelError(f"{path}: {problem}.", hint="Fix or delete that file.")
