@@ -12,6 +12,7 @@ from ip2p_batch.errors import RecipeError
 from ip2p_batch.execution.chunk import process_chunk
 from ip2p_batch.execution.worker_cache import WorkerCache
 from ip2p_batch.hints.make import make_hint
+from ip2p_batch.jobs.coding import Decoding
 from ip2p_batch.jobs.plan import BorderChunk, Chunk, VideoChunk
 from ip2p_batch.jobs.records import WorkerInfo
 from ip2p_batch.media.images.reader import read_image
@@ -19,7 +20,7 @@ from ip2p_batch.recipe import Recipe
 from ip2p_batch.recipe_parts import Control
 from ip2p_batch.scheduler import EditRequest, create_job
 
-from . import clips, pictures
+from . import clips, interlaced_clips, pictures
 
 WORKER = WorkerInfo(host="here", pid=1)
 FRAMES = 24
@@ -73,10 +74,15 @@ def clip(tmp_path_factory):
     return clips.make(tmp_path_factory.mktemp("clip") / "clip.mp4", FRAMES, image=moving)
 
 
-def run_chunks(tmp_path, settings, clip, control, *, cache=None, order=1, **fields):
+def run_chunks(tmp_path, settings, clip, control, *, cache=None, order=1, decoding=None, **fields):
     """Edit all chunks of a video, the second wave in any order; returns the editor."""
     output = tmp_path / f"{uuid.uuid4().hex}.mp4"  # of another job than the runs before
-    request = EditRequest(source=clip, output=output, recipe=recipe(control, **fields))
+    request = EditRequest(
+        source=clip,
+        output=output,
+        recipe=recipe(control, **fields),
+        decoding=decoding or Decoding(),
+    )
     job, editor = create_job(request, settings), ShowsHints()
     chunks = job.plan().chunks
     in_order: list[Chunk] = [chunk for chunk in chunks if isinstance(chunk, BorderChunk)]
@@ -112,6 +118,23 @@ def test_order_of_chunks_threads_and_caches_change_no_hint(tmp_path, settings, c
         for key in plain.seen.keys() & editor.seen.keys():
             for hint, own in zip(editor.seen[key], plain.seen[key], strict=True):
                 assert np.array_equal(hint, own)
+
+
+def test_a_job_that_reads_the_same_file_otherwise_gets_no_cached_frames(tmp_path, settings):
+    images = [interlaced_clips.combed(n, "tff") for n in range(12)]
+    clip = interlaced_clips.make(tmp_path / "clip.mkv", images, ["tff"] * 12)
+    cache, nets = WorkerCache(), (Control(kind="luminance"),)
+    fields = {"cache": cache, "chunk_frames": 4, "temporal_filter": 0, "anchors": 1, "size": 96}
+    combed, progressive = (
+        run_chunks(
+            tmp_path, settings, clip, nets, decoding=Decoding(deinterlace=how), order=n, **fields
+        ).seen
+        for how, n in (("off", -1), ("auto", 1))
+    )
+    assert not np.array_equal(combed["frame", 4][0], progressive["frame", 4][0])
+    for seen in (combed, progressive):
+        for role, n in seen:
+            assert np.array_equal(seen[role, n][0], seen["frame", n][0]), (role, n)
 
 
 def test_without_the_temporal_filter_a_hint_is_that_of_its_frame_alone(tmp_path, settings, clip):
