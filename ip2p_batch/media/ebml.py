@@ -1,4 +1,4 @@
-"""Read EBML elements (RFC 8794), of which Matroska and WebM files consist (RFC 9559)."""
+"""Read the EBML elements (RFC 8794) of Matroska and WebM files (RFC 9559)."""
 
 from __future__ import annotations
 

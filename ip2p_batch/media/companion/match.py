@@ -60,7 +60,6 @@ def match_video(use: str, path: Path, source: SourceFrames, *, shared: bool) -> 
         SourceError: it cannot be read, or a number of a sequence is missing.
         RecipeError: its count, shape or frame rate is not the source's.
     """
-    stamp = ""
     kind = classify_source(path)
     if kind == "manifest":
         raise RecipeError(
@@ -107,7 +106,7 @@ def _first_frame(path: Path, count: int, source: SourceFrames) -> int:
         return 0
     if count == source.edited:
         return source.start
-    edited = "" if source.edited == whole else f", of which {source.edited} are edited"
+    edited = "" if source.edited == whole else f", {source.edited} of them edited"
     missing = f" Frame {count} is the first without an image." if count < whole else ""
     raise RecipeError(
         f"{path} has {count} image{'s' * (count != 1)}, and the source has {whole} frames{edited}."
