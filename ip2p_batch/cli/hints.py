@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 import typer
 
+from ..hints import depth_model
 from ..hints.kinds import ALL_KINDS
 from ..planning.recipes import resolve_recipe
 from ..recipe import DEFAULT_MODEL, FIELDS
@@ -19,6 +20,9 @@ from .media_options import SourceOptions
 from .options import ReportOptions, option
 from .param_types import choice, number_or, path_name
 from .report import reporter_for
+
+if TYPE_CHECKING:
+    from ..execution.hint_files import HintFiles
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,7 +71,7 @@ class HintOptions(OptionGroup):
             metavar="MODEL",
             help="The estimator of `depth`: a folder of transformers or a hub id.",
             panel=RECIPE,
-            default="depth-anything/Depth-Anything-V2-Small-hf",
+            default=depth_model.DEFAULT_MODEL,
         ),
     ] = None
     temporal_filter: Annotated[
@@ -145,12 +149,16 @@ def control(
         reporter.close()
     if report_options.json:
         terminal.say_json(msgspec.to_builtins(made, enc_hook=str))
-        return exits.SOME_FAILED if made.failed else exits.DONE
+    else:
+        _report(made, options.kind, quiet=report_options.quiet)
+    return exits.SOME_FAILED if made.failed else exits.DONE
+
+
+def _report(made: HintFiles, kind: str, *, quiet: bool) -> None:
     for path, reason in made.failed:
         exits.warn(f"{path}: {reason}")
     for warning in made.warnings:
         exits.warn(warning)
-    size = f", {made.width}x{made.height}" if made.width else ""
-    if not report_options.quiet:
-        terminal.say(f"{made.output}: {options.kind} hints of {made.count} {made.noun}{size}")
-    return exits.SOME_FAILED if made.failed else exits.DONE
+    if not quiet:
+        size = f", {made.width}x{made.height}" if made.width else ""
+        terminal.say(f"{made.output}: {kind} hints of {made.count} {made.noun}{size}")

@@ -18,7 +18,8 @@ from ..images.formats import READ_ONLY, SUFFIXES
 from ..images.reader import read_still
 from ..source import source_stamp
 
-_READABLE = SUFFIXES.keys() | READ_ONLY.keys()
+#: Suffixes of the images that a companion may have.
+READABLE = SUFFIXES.keys() | READ_ONLY.keys()
 _NUMBER = re.compile(r"(\d+)", re.ASCII)
 RESTORE = "Restore the file, or start a new job with `ip2p-batch edit`."
 
@@ -92,7 +93,7 @@ def changed(path: Path | str) -> SourceError:
 
 def _is_image(entry: os.DirEntry[str]) -> bool:
     suffix = Path(entry.name).suffix.lower()
-    return suffix in _READABLE and not entry.name.startswith(".") and entry.is_file()
+    return suffix in READABLE and not entry.name.startswith(".") and entry.is_file()
 
 
 def _stamp(file: Path) -> str:

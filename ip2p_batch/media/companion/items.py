@@ -15,15 +15,13 @@ from ...frame import Image
 from ...jobs.companion import Companion, ItemCompanion
 from ...jobs.spec import Item
 from ...storage.publish import content_stamp
-from ..images.formats import READ_ONLY, SUFFIXES
 from ..images.reader import still_size
 from ..images.walk import FolderWalk
 from ..source import SourceKind, classify_source, source_stamp
-from .files import changed, read_over_black
+from .files import READABLE, changed, read_over_black
 from .shape import same_shape, shape_error
 
 _THREADS = 8
-_READABLE = SUFFIXES.keys() | READ_ONLY.keys()
 
 
 def match_items(
@@ -88,7 +86,7 @@ class _Names:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         # Nothing is written into this folder, so no folder of results is left out.
-        walk = FolderWalk(folder, folder / ".none", suffixes=_READABLE, follow_links=False)
+        walk = FolderWalk(folder, folder / ".none", suffixes=READABLE, follow_links=False)
         self._by_stem: dict[str, list[Path]] = {}
         for found in walk:
             path = Path(*map(os.fsdecode, found.parts))
