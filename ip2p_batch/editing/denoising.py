@@ -198,6 +198,8 @@ class DenoisingBatch:
         prediction = self._denoiser.predict(
             x, self._conditions, self._prompt_embeds, self.step, self._deepcache, self._control
         )
+        if not self._masks:
+            return prediction  # without the scale, for which DDIM, LCM and TCD wait for the GPU
         return self._masks.prediction(self.x, prediction, *self._scale_and_type)
 
     @property

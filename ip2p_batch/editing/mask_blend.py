@@ -81,6 +81,10 @@ class MaskBlend:
             else None
         )
 
+    def __bool__(self) -> bool:
+        """Whether any frame has a mask."""
+        return self._kept is not None
+
     def prediction(
         self, x: Tensor, prediction: Tensor, scale: tuple[float, float], prediction_type: str
     ) -> Tensor:

@@ -102,13 +102,11 @@ class TileRefiner:
                 hints=hints,
                 step=step,
             )
-            scale = schedule.signal_and_noise_scale(scheduler, step)
-            prediction = masks.prediction(
-                x,
-                self._averaged(grid, size, predict),
-                scale,
-                scheduler.config.prediction_type,
-            )
+            prediction = self._averaged(grid, size, predict)
+            if masks:  # the scale makes DDIM, LCM and TCD wait for the GPU
+                scale = schedule.signal_and_noise_scale(scheduler, step)
+                kind = scheduler.config.prediction_type
+                prediction = masks.prediction(x, prediction, scale, kind)
             options = {"generator": generators} if draws else {}
             x = scheduler.step(prediction, timestep, x, return_dict=False, **options)[0]
         return masks.finished(x)
