@@ -121,7 +121,7 @@ class Autotuner:
         # A tensor as in a session: the UNet is compiled for the type of its arguments.
         timestep = torch.tensor(500.0, device=self._device)
 
-        control = self._control(frames, texts.first(frames))
+        control = self._control(frames, texts.first(1))
 
         @torch.inference_mode()
         def call(unet: Any) -> object:
@@ -131,13 +131,13 @@ class Autotuner:
 
         return call
 
-    def _control(self, frames: int, texts: UNetTexts) -> ControlBatch | None:
-        """The nets on black hints."""
+    def _control(self, frames: int, text: UNetTexts) -> ControlBatch | None:
+        """The nets on black hints, with one text for all frames."""
         if self._nets is None:
             return None
         hints = [[self._blank] * frames for _ in self._nets.nets]
-        pooled = None if texts.added is None else texts.added["text_embeds"]
-        caption = TextEmbeds(texts.embeds, pooled).first(1)
+        pooled = None if text.added is None else text.added["text_embeds"]
+        caption = TextEmbeds(text.embeds, pooled)
         with torch.inference_mode():
             return self._nets.batch_of_hints(hints, lambda _: caption)
 

@@ -15,7 +15,7 @@ from .control.batch import ControlBatch
 from .control.residuals import NOTHING, Residuals
 from .deepcache import DeepCacheRun, DeepCacheUNet
 from .mask_blend import KeptSource, MaskBlend
-from .prompts import TextEmbeds, UNetTexts
+from .prompts import UNetTexts
 
 Tensor = torch.Tensor
 T = TypeVar("T")
@@ -31,7 +31,6 @@ class Denoiser:
         guided_steps: the steps in which guidance is on; None: all.
         deepcache: the UNet, to be run in full or in part; None: always in full.
         deepcache_interval: every so many steps the UNet is run in full.
-        pixels_per_latent: pixels of an image per latent along each axis.
         condition_scale: what the UNet's image condition is multiplied by. InstructPix2Pix takes
             unscaled latents; CosXL-Edit takes scaled ones.
     """
@@ -42,7 +41,6 @@ class Denoiser:
     guided_steps: range | None = None
     deepcache: DeepCacheUNet | None = None
     deepcache_interval: int = 1
-    pixels_per_latent: int = 8
     condition_scale: float = 1.0
 
     @property
@@ -76,7 +74,7 @@ class Denoiser:
         self,
         model_input: Tensor,
         conditions: Tensor,
-        prompt_embeds: TextEmbeds,
+        prompts: UNetTexts,
         step: int,
         deepcache: DeepCacheRun | None = None,
         control: ControlBatch | None = None,
@@ -86,7 +84,7 @@ class Denoiser:
         Args:
             model_input: noisy latents as the scheduler scales them for the UNet, in its precision.
             conditions: see :meth:`conditions`.
-            prompt_embeds: of ``branches * frames`` samples, sorted by branch.
+            prompts: of ``branches * frames`` samples, sorted by branch.
             deepcache: runs the UNet; None: all of it runs.
             control: the control nets on these frames.
         """
@@ -95,25 +93,21 @@ class Denoiser:
         branches = len(guidance.branches(weights))
         samples = branches * len(model_input)  # sorted by branch, text first
         inputs = torch.cat([torch.cat([model_input] * branches), conditions[:samples]], dim=1)
-        prompts = self._unet_texts(prompt_embeds.first(samples), model_input)
+        texts = prompts.first(samples)
 
         def residuals() -> Residuals:
             if control is None:
                 return NOTHING
-            return control.residuals(step, timestep, model_input, prompts)
+            return control.residuals(step, timestep, model_input, texts)
 
         output: Any
         if deepcache is None:
-            options = prompts.options() | residuals().arguments()
+            options = texts.options() | residuals().arguments()
             output = self.unet(inputs, timestep, **options, return_dict=False)[0]
         else:
             acting = () if control is None else control.acting(step)
-            output = deepcache(step, inputs, timestep, prompts, residuals, acting)
+            output = deepcache(step, inputs, timestep, texts, residuals, acting)
         return guidance.combine(output.unflatten(0, (branches, -1)), weights)
-
-    def _unet_texts(self, prompt_embeds: TextEmbeds, model_input: Tensor) -> UNetTexts:
-        height, width = (int(side) * self.pixels_per_latent for side in model_input.shape[-2:])
-        return prompt_embeds.at_size(height, width)
 
 
 class DenoisingBatch:
@@ -125,7 +119,7 @@ class DenoisingBatch:
 
     Args:
         image_latents: unscaled latents of the source frames, shape as ``x``.
-        prompt_embeds: of ``branches * frames`` samples, sorted by branch.
+        prompts: of ``branches * frames`` samples, sorted by branch.
         seeds: one for each frame.
         step: the first step to run; from 1 on it needs ``start``.
         start: noisy latents at ``step``; None: noise from the seeds.
@@ -138,7 +132,7 @@ class DenoisingBatch:
         self,
         denoiser: Denoiser,
         image_latents: Tensor,
-        prompt_embeds: TextEmbeds,
+        prompts: UNetTexts,
         seeds: Sequence[int],
         step: int = 0,
         start: Tensor | None = None,
@@ -153,7 +147,7 @@ class DenoisingBatch:
         self._deepcache = None
         if denoiser.deepcache is not None and not full_unet:
             self._deepcache = DeepCacheRun(denoiser.deepcache, denoiser.deepcache_interval)
-        self._prompt_embeds = prompt_embeds
+        self._prompts = prompts
         self.step = step
         self.scheduler = deepcopy(denoiser.scheduler)  # it counts its steps and keeps a history
         _, channels, height, width = image_latents.shape
@@ -196,7 +190,7 @@ class DenoisingBatch:
         timestep = self.scheduler.timesteps[self.step]
         x = self.scheduler.scale_model_input(self.x, timestep).to(self._denoiser.unet.dtype)
         prediction = self._denoiser.predict(
-            x, self._conditions, self._prompt_embeds, self.step, self._deepcache, self._control
+            x, self._conditions, self._prompts, self.step, self._deepcache, self._control
         )
         if not self._masks:
             return prediction  # without the scale, for which DDIM, LCM and TCD wait for the GPU

@@ -199,11 +199,12 @@ class GroupEditor:
         encoded = [s.image_latents for s in samples if s.image_latents is not None]
         all_encoded = len(encoded) == len(samples)
         latents = torch.stack(encoded) if all_encoded else self._encode([s.frame for s in samples])
+        height, width = (int(side) * self.vae.factor for side in latents.shape[-2:])
         starts = [s.start for s in samples if s.start is not None]
         return DenoisingBatch(
             self.denoiser,
             latents,
-            TextEmbeds.cat(prompts),
+            TextEmbeds.cat(prompts).at_size(height, width),
             [s.seed for s in samples],
             samples[0].step,
             torch.stack(starts) if starts else None,

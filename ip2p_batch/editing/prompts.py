@@ -58,11 +58,6 @@ class TextEmbeds:
         embeds = torch.cat([part.embeds for part in parts])
         return TextEmbeds(embeds, torch.cat(pooled) if pooled else None)
 
-    def first(self, samples: int) -> TextEmbeds:
-        """The first samples."""
-        pooled = None if self.pooled is None else self.pooled[:samples]
-        return TextEmbeds(self.embeds[:samples], pooled)
-
     def expand(self, samples: int) -> TextEmbeds:
         """One sample, repeated."""
         pooled = None if self.pooled is None else self.pooled.expand(samples, -1)

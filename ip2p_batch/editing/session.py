@@ -331,7 +331,6 @@ def _denoiser(
         guided_steps=recipe.guided_steps(),
         deepcache=backend.deepcache_unet() if recipe.deepcache_interval > 1 else None,
         deepcache_interval=recipe.deepcache_interval,
-        pixels_per_latent=vae.factor,
         condition_scale=vae.scaling_factor if takes_scaled else 1.0,
     )
 

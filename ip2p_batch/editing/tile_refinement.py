@@ -35,7 +35,7 @@ from .control.batch import ControlBatch
 from .float32_fallback import Decoded
 from .group import GroupEditor, Sample, padded
 from .mask_blend import KeptSource, MaskBlend, latent_mask
-from .prompts import TextEmbeds
+from .prompts import TextEmbeds, UNetTexts
 from .tile_options import MARGIN, TileOptions
 from .tiles import Tile, TileGrid, add_tile, cut_image, mirrored
 from .vae import not_finite, to_pixels
@@ -131,7 +131,7 @@ class TileRefiner:
         image_latents: Tensor,
         tiles: Sequence[Tile],
         *,
-        prompts: TextEmbeds,
+        prompts: UNetTexts,
         hints: Sequence[Image],
         step: int,
     ) -> Tensor:
@@ -183,12 +183,13 @@ class TileRefiner:
         a, s = schedule.signal_and_noise_scale(scheduler, first)
         return a * x0 + s * noise.unit(seed, _shape(x0))[None].to(vae.device)
 
-    def _prompts(self, sample: Sample, size: int) -> TextEmbeds:
-        """Embeddings of one batch, sorted by branch."""
+    def _prompts(self, sample: Sample, size: int) -> UNetTexts:
+        """The texts of one batch of tiles, sorted by branch."""
         text = self.group.instruction(sample.instruction)
         negative = self.group.negative_prompt(sample.negative_prompt)
         branches = self.group.denoiser.branches
-        return TextEmbeds.cat([(text if b == "text" else negative).expand(size) for b in branches])
+        embeds = [(text if b == "text" else negative).expand(size) for b in branches]
+        return TextEmbeds.cat(embeds).at_size(self.options.size, self.options.size)
 
     def _encode(self, image: Image, grid: TileGrid, size: int) -> Tensor:
         """Unscaled latents of an image, float32, shape ``(1, channels, height, width)``."""
