@@ -123,6 +123,15 @@ def signal_and_noise_scale(scheduler: Any, step: int) -> tuple[float, float]:
     return 1 / norm, sigma / norm
 
 
+def _unit_variance(
+    x: torch.Tensor, scale: tuple[float, float]
+) -> tuple[torch.Tensor, float, float]:
+    """``(x', a', s')``: noisy latents and their scale divided by sqrt(a^2 + s^2)."""
+    a, s = scale
+    r = math.sqrt(a * a + s * s)
+    return x / r, a / r, s / r
+
+
 def pred_original_sample(
     x: torch.Tensor, prediction: torch.Tensor, scale: tuple[float, float], prediction_type: str
 ) -> torch.Tensor:
@@ -140,9 +149,7 @@ def pred_original_sample(
     Raises:
         ValueError: the prediction type is not known.
     """
-    a, s = scale
-    r = math.sqrt(a * a + s * s)
-    x, a, s = x / r, a / r, s / r
+    x, a, s = _unit_variance(x, scale)
     if prediction_type == "epsilon":
         return (x - s * prediction) / a
     if prediction_type == "v_prediction":
@@ -169,9 +176,7 @@ def prediction_of(
     Raises:
         ValueError: the prediction type is not known.
     """
-    a, s = scale
-    r = math.sqrt(a * a + s * s)
-    x, a, s = x / r, a / r, s / r
+    x, a, s = _unit_variance(x, scale)
     if prediction_type == "epsilon":
         return (x - a * x0) / s
     if prediction_type == "v_prediction":
