@@ -21,8 +21,8 @@ from .carryover import BorderLatents
 from .control.batch import ControlBatch, SessionNets
 from .denoising import Anchors, Denoiser, DenoisingBatch, denoise, run_in_lockstep
 from .editor import Checkpoint, Overrides
-from .mask_blend import KeptSource, latent_mask
-from .prompts import PromptEncoder, TextEmbeds
+from .mask_blend import KeptSource
+from .prompts import PromptEmbeds, PromptEncoder, TextEmbeds
 from .references import ReferenceFrames
 from .vae import VaeCodec
 
@@ -221,18 +221,13 @@ class GroupEditor:
 
     def caption(self, text: str) -> TextEmbeds:
         """Embeddings of a control net's own text; notes if it is truncated."""
-        embeds, truncated = self.prompt_encoder.encode(text)
-        if truncated:
-            self.warnings[f"The caption of a control net {truncated}"] = None
-        return embeds
+        return self._noted("caption of a control net", self.prompt_encoder.encode(text))
 
     def _kept(self, frame: Frame, image_latents: torch.Tensor) -> KeptSource | None:
         """What the frame's mask keeps of its source; None without a mask."""
         if frame.mask is None:
             return None
-        mask = latent_mask(frame.mask, self.vae.factor)
-        kept = KeptSource(mask, image_latents.float() * self.vae.scaling_factor)
-        return kept.to(image_latents.device)
+        return KeptSource.of(frame.mask, image_latents, self.vae)
 
     def _kept_on_cpu(self, sample: Sample) -> KeptSource | None:
         """As :meth:`_kept`, for a sample with image latents; on the CPU, as borders are."""
@@ -242,17 +237,16 @@ class GroupEditor:
 
     def instruction(self, text: str) -> TextEmbeds:
         """Embeddings of an instruction; notes if it is truncated."""
-        embeds, truncated = self.prompt_encoder.encode(text)
-        if truncated:
-            self.warnings[f"The instruction {truncated}"] = None
-        return embeds
+        return self._noted("instruction", self.prompt_encoder.encode(text))
 
     def negative_prompt(self, text: str) -> TextEmbeds:
         """Embeddings of a negative prompt; notes if it is truncated."""
-        embeds, truncated = self.prompt_encoder.encode_negative(text)
-        if truncated:
-            self.warnings[f"The negative prompt {truncated}"] = None
-        return embeds
+        return self._noted("negative prompt", self.prompt_encoder.encode_negative(text))
+
+    def _noted(self, role: str, encoded: PromptEmbeds) -> TextEmbeds:
+        if encoded.truncated:
+            self.warnings[f"The {role} {encoded.truncated}"] = None
+        return encoded.embeds
 
     def _encoded(self, samples: Sequence[Sample], size: int) -> list[Sample]:
         """The samples with their image latents, which estimates and batches both need."""

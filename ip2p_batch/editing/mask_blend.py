@@ -16,18 +16,19 @@ instead.)
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
+from ..frame import Mask
 from . import schedule
+from .vae import VaeCodec
 
 Tensor = torch.Tensor
 
 
-def latent_mask(mask: npt.NDArray[np.uint8], factor: int) -> Tensor:
+def latent_mask(mask: Mask, factor: int) -> Tensor:
     """A mask at the size of latents, 0 to 1, float32, shape ``(1, height, width)``.
 
     The mask grows by one latent before it is averaged: a latent shows up to a few pixels beyond its
@@ -53,12 +54,23 @@ class KeptSource(NamedTuple):
     mask: Tensor
     source: Tensor
 
+    @classmethod
+    def of(cls, mask: Mask, image_latents: Tensor, vae: VaeCodec) -> Self:
+        """What a mask keeps, on the device of the latents.
+
+        Args:
+            mask: as for :func:`latent_mask`.
+            image_latents: unscaled latents of the source, shape ``(channels, height, width)``.
+        """
+        own = latent_mask(mask, vae.factor).to(image_latents.device)
+        return cls(own, image_latents.float() * vae.scaling_factor)
+
     def blend(self, x0: Tensor) -> Tensor:
         """``m x0 + (1 - m) z``, of the shape of ``x0``."""
         return self.mask * x0 + (1 - self.mask) * self.source
 
     def to(self, device: torch.device | str) -> KeptSource:
-        return KeptSource(self.mask.to(device), self.source.to(device, torch.float32))
+        return KeptSource(self.mask.to(device), self.source.to(device))
 
     def finished(self, x: Tensor) -> Tensor:
         """Finished latents with exactly z where m is 0: some samplers end with a little noise."""

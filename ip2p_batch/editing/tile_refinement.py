@@ -34,7 +34,7 @@ from . import float32_fallback, noise, schedule
 from .control.batch import ControlBatch
 from .float32_fallback import Decoded
 from .group import GroupEditor, Sample, padded
-from .mask_blend import KeptSource, MaskBlend, latent_mask
+from .mask_blend import KeptSource, MaskBlend
 from .prompts import TextEmbeds, UNetTexts
 from .tile_options import MARGIN, TileOptions
 from .tiles import Tile, TileGrid, add_tile, cut_image, mirrored
@@ -120,9 +120,7 @@ class TileRefiner:
             mirrored(length, covered)
             for length, covered in zip(mask.shape, (pixels.height, pixels.width), strict=True)
         )
-        wide = mask[rows[:, None], columns]
-        kept = KeptSource(latent_mask(wide, vae.factor), image_latents.float() * vae.scaling_factor)
-        return kept.to(vae.device)
+        return KeptSource.of(mask[rows[:, None], columns], image_latents, vae)
 
     def _predict(
         self,
