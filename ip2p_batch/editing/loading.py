@@ -22,6 +22,7 @@ from . import single_file
 from .control.loading import load_net
 from .load_errors import TINY_HINT, explain
 from .lora.merge import merge_loras
+from .pipeline_class import pipeline_class
 from .pix2pix import Pix2PixEditor
 
 #: Raises ModelError for a kind that may not be loaded; else returns it, or None if unknown.
@@ -143,17 +144,6 @@ def load_pipeline(
         raise explain(error, model, local=local) from error
 
 
-def _pipeline_class(kind: ModelKind) -> tuple[Any, dict[str, Any]]:
-    """The class of a pipeline, and its options."""
-    import diffusers
-
-    if kind.family == "sd":
-        options: dict[str, Any] = {"safety_checker": None, "requires_safety_checker": False}
-        return diffusers.StableDiffusionInstructPix2PixPipeline, options
-    options = {"add_watermarker": False, "is_cosxl_edit": kind.family == "cosxl"}
-    return diffusers.StableDiffusionXLInstructPix2PixPipeline, options
-
-
 def _download(model: str, revision: str | None, check: CheckKind) -> Path:
     """Download a model from the hub, or find it in the cache; its folder."""
     from huggingface_hub import snapshot_download
@@ -162,7 +152,7 @@ def _download(model: str, revision: str | None, check: CheckKind) -> Path:
     # A model of another kind is refused before its weights are downloaded.
     small = ["model_index.json", "*/config.json", "scheduler/*.json"]
     described = Path(snapshot_download(model, revision=revision, allow_patterns=small))
-    pipeline, _ = _pipeline_class(check(model, described) or ModelKind("sd"))
+    pipeline, _ = pipeline_class(check(model, described) or ModelKind("sd"))
     options = {"revision": revision, "use_safetensors": True, "safety_checker": None}
     try:
         return Path(pipeline.download(model, **options))
@@ -175,7 +165,7 @@ def _download(model: str, revision: str | None, check: CheckKind) -> Path:
 
 def _load_folder(folder: Path, kind: ModelKind, dtype: torch.dtype) -> Any:
     check_parts(folder)
-    pipeline, options = _pipeline_class(kind)
+    pipeline, options = pipeline_class(kind)
     pipe = pipeline.from_pretrained(
         folder,
         torch_dtype=dtype,

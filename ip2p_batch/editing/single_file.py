@@ -19,6 +19,7 @@ from ..models import catalog
 from ..models.header import Shapes, read_shapes
 from ..models.kinds import ModelKind
 from ..models.one_file import FIRST, PREDICTS_V, SIGMAS, ZERO_TERMINAL
+from .pipeline_class import pipeline_class
 
 #: CLIP's byte pair merges, one a line; the vocabulary follows from them.
 _MERGES = Path(catalog.__file__).parent / "configs" / "clip_merges.txt.gz"
@@ -47,17 +48,14 @@ def load(path: Path, kind: ModelKind, dtype: torch.dtype, config: Path | None = 
     )
     parts = {"unet": unet, "scheduler": _scheduler(path, shapes, kind, config)}
     if kind.family == "sd":
-        pipeline = diffusers.StableDiffusionInstructPix2PixPipeline
-        parts |= {"safety_checker": None, "feature_extractor": None}
-        options: dict[str, Any] = {"requires_safety_checker": False}
+        parts["feature_extractor"] = None
         names = {"tokenizer": "<|endoftext|>"}
     else:
-        pipeline = diffusers.StableDiffusionXLInstructPix2PixPipeline
-        options = {"is_cosxl_edit": kind.family == "cosxl", "add_watermarker": False}
         names = {"tokenizer": "<|endoftext|>", "tokenizer_2": "!"}
     for name, padding in names.items():
         if not (config / name).is_dir():
             parts[name] = clip_tokenizer(padding)
+    pipeline, options = pipeline_class(kind)
     return pipeline.from_single_file(str(path), **parts, **options, **shared).to(dtype)
 
 
