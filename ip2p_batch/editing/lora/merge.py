@@ -46,6 +46,8 @@ def merge_loras(pipe: Any, loras: Sequence[Lora]) -> None:
         ModelError: a file cannot be found, downloaded or read, is not the one of the recipe, does
             not fit, or holds values that are not finite.
     """
+    if not loras:
+        return
     shapes = {part: module_shapes(_weights(pipe, part)) for part in PARTS if _has(pipe, part)}
     total: dict[tuple[Part, str], torch.Tensor] = {}
     for lora in loras:
