@@ -179,7 +179,7 @@ class ControlBatch:
     def _with_zeros(
         self, result: Residuals, timestep: Tensor, model_input: Tensor, prompts: UNetTexts
     ) -> Residuals:
-        """The residuals, with zeros for the nets of a sort of which none acts.
+        """The residuals, with zeros for the ControlNets if none acts, and so for T2I-Adapters.
 
         Zeros have the memory layout of what a net computes: a compiled UNet depends on that, too.
         """

@@ -64,8 +64,9 @@ class NetCache:
             key = (control.kind, control.model, control.revision)
             if key not in self._nets:
                 self._nets[key] = self._loaded(control)
+            else:  # this recipe may give it a caption
+                self._check(control, self._nets[key][0].net)
             self._nets.move_to_end(key)
-            self._check(control, self._nets[key][0].net)
             entries.append(self._nets[key])
         while len(self._nets) > max(MAX_NETS, len(controls)):
             self._nets.popitem(last=False)
