@@ -211,8 +211,8 @@ class Pix2PixEditor(Editor):
         CPUs with matrix units do with a small UNet; a large one fills them with one frame, and its
         batches need memory.
         """
-        small = sum(p.numel() for p in self.pipe.unet.parameters()) <= _SMALL_UNET
-        return small and self.dtype is torch.bfloat16 and has_matrix_units()
+        computes = self.dtype is torch.bfloat16 and has_matrix_units()
+        return computes and sum(p.numel() for p in self.pipe.unet.parameters()) <= _SMALL_UNET
 
     def _batches(
         self, tuner: Autotuner, recipe: Recipe, batch_histogram: BatchHistogram
