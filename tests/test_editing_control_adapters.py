@@ -5,7 +5,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from diffusers import UNet2DConditionModel
 
 from ip2p_batch.editing import schedule
 from ip2p_batch.editing.control.nets import Adapter, hint_tensor
@@ -17,25 +16,14 @@ from . import control_nets
 from .control_nets import adapter, control_net, hinted
 from .test_editing_control import controlled, edited, embed, same, tensor
 from .test_editing_deepcache import inputs
-from .tiny_pipelines import frames, pipeline
+from .tiny_pipelines import attending_unet, frames, pipeline
 
 
 def attending_pipeline():
     """With attention in the first block, as Stable Diffusion has."""
     pipe = pipeline()
     torch.manual_seed(2)
-    pipe.unet = UNet2DConditionModel(
-        sample_size=16,
-        in_channels=8,
-        out_channels=4,
-        block_out_channels=(16, 32, 32),
-        layers_per_block=1,
-        norm_num_groups=8,
-        attention_head_dim=4,
-        cross_attention_dim=16,
-        down_block_types=("CrossAttnDownBlock2D", "CrossAttnDownBlock2D", "DownBlock2D"),
-        up_block_types=("UpBlock2D", "CrossAttnUpBlock2D", "CrossAttnUpBlock2D"),
-    ).eval()
+    pipe.unet = attending_unet(layers=1)
     with torch.no_grad():
         pipe.unet.conv_out.weight *= 4
     return pipe

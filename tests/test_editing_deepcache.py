@@ -11,24 +11,13 @@ from ip2p_batch.errors import ModelError
 from ip2p_batch.evaluation.image_metrics import psnr
 
 from . import tiny_xl
-from .tiny_pipelines import context, editor, frames, pipeline, recipe
+from .tiny_pipelines import attending_unet, context, editor, frames, pipeline, recipe
 
 
 def deeper_unet():
     """Attention and two layers in the outermost blocks, as Stable Diffusion has."""
     torch.manual_seed(3)
-    return UNet2DConditionModel(
-        sample_size=16,
-        in_channels=8,
-        out_channels=4,
-        block_out_channels=(16, 32, 32),
-        layers_per_block=2,
-        norm_num_groups=8,
-        attention_head_dim=4,
-        cross_attention_dim=16,
-        down_block_types=("CrossAttnDownBlock2D", "CrossAttnDownBlock2D", "DownBlock2D"),
-        up_block_types=("UpBlock2D", "CrossAttnUpBlock2D", "CrossAttnUpBlock2D"),
-    ).eval()
+    return attending_unet(layers=2)
 
 
 def inputs(unet, samples=2):

@@ -35,6 +35,61 @@ def tokenizer():
     )
 
 
+def text_config(width, layers, **more):
+    """Configuration of a text encoder for :func:`tokenizer`."""
+    words = tokenizer()
+    return CLIPTextConfig(
+        vocab_size=len(words),
+        hidden_size=width,
+        intermediate_size=2 * width,
+        num_hidden_layers=layers,
+        num_attention_heads=2,
+        max_position_embeddings=TOKENS,
+        bos_token_id=words.bos_token_id,
+        eos_token_id=words.eos_token_id,
+        **more,
+    )
+
+
+def autoencoder(**more):
+    """A VAE that halves the sides once."""
+    return AutoencoderKL(
+        block_out_channels=(8, 16),
+        norm_num_groups=8,
+        latent_channels=4,
+        down_block_types=("DownEncoderBlock2D",) * 2,
+        up_block_types=("UpDecoderBlock2D",) * 2,
+        sample_size=32,
+        **more,
+    )
+
+
+@torch.no_grad()
+def make_louder(unet, vae):
+    """Fresh weights answer faintly. Louder ones let every input show in the image."""
+    unet.conv_out.weight *= 4
+    vae.decoder.conv_out.weight *= 2
+    for block in unet.modules():
+        if hasattr(block, "to_v"):
+            block.to_out[0].weight *= 8
+
+
+def attending_unet(layers):
+    """A UNet with attention in the outermost blocks, as Stable Diffusion has."""
+    return UNet2DConditionModel(
+        sample_size=16,
+        in_channels=8,
+        out_channels=4,
+        block_out_channels=(16, 32, 32),
+        layers_per_block=layers,
+        norm_num_groups=8,
+        attention_head_dim=4,
+        cross_attention_dim=16,
+        down_block_types=("CrossAttnDownBlock2D", "CrossAttnDownBlock2D", "DownBlock2D"),
+        up_block_types=("UpBlock2D", "CrossAttnUpBlock2D", "CrossAttnUpBlock2D"),
+    ).eval()
+
+
 def pipeline(prediction_type="epsilon", unet_channels=8, seed=0):
     """All parts of the stock pipeline; its VAE halves the sides once."""
     torch.manual_seed(seed)
@@ -50,40 +105,15 @@ def pipeline(prediction_type="epsilon", unet_channels=8, seed=0):
         down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
         up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
     )
-    vae = AutoencoderKL(
-        block_out_channels=(8, 16),
-        norm_num_groups=8,
-        latent_channels=4,
-        down_block_types=("DownEncoderBlock2D",) * 2,
-        up_block_types=("UpDecoderBlock2D",) * 2,
-        sample_size=32,
-    )
-    words = tokenizer()
-    text_encoder = CLIPTextModel(
-        CLIPTextConfig(
-            vocab_size=len(words),
-            hidden_size=16,
-            intermediate_size=32,
-            num_hidden_layers=2,
-            num_attention_heads=2,
-            max_position_embeddings=TOKENS,
-            bos_token_id=words.bos_token_id,
-            eos_token_id=words.eos_token_id,
-        )
-    )
-    with torch.no_grad():
-        # Fresh weights answer faintly. Louder ones let every input show in the image.
-        unet.conv_out.weight *= 4
-        vae.decoder.conv_out.weight *= 2
-        for block in unet.modules():
-            if hasattr(block, "to_v"):
-                block.to_out[0].weight *= 8
+    vae = autoencoder()
+    text_encoder = CLIPTextModel(text_config(16, layers=2))
+    make_louder(unet, vae)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         pipe = StableDiffusionInstructPix2PixPipeline(
             vae=vae.eval(),
             text_encoder=text_encoder.eval(),
-            tokenizer=words,
+            tokenizer=tokenizer(),
             unet=unet.eval(),
             scheduler=EulerAncestralDiscreteScheduler(
                 beta_start=0.00085,

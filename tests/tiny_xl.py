@@ -5,17 +5,16 @@ from functools import lru_cache
 
 import torch
 from diffusers import (
-    AutoencoderKL,
     EDMEulerScheduler,
     EulerDiscreteScheduler,
     StableDiffusionXLInstructPix2PixPipeline,
     UNet2DConditionModel,
 )
-from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
+from transformers import CLIPTextModel, CLIPTextModelWithProjection
 
 from ip2p_batch.editing.pix2pix import Pix2PixEditor
 
-from .tiny_pipelines import TOKENS, tokenizer
+from .tiny_pipelines import autoencoder, make_louder, text_config, tokenizer
 
 #: Width of the pooled output of the second text encoder.
 PROJECTION = 24
@@ -44,21 +43,6 @@ def unet():
     )
 
 
-def text_config(width, **more):
-    words = tokenizer()
-    return CLIPTextConfig(
-        vocab_size=len(words),
-        hidden_size=width,
-        intermediate_size=2 * width,
-        num_hidden_layers=3,
-        num_attention_heads=2,
-        max_position_embeddings=TOKENS,
-        bos_token_id=words.bos_token_id,
-        eos_token_id=words.eos_token_id,
-        **more,
-    )
-
-
 def scheduler(*, cosxl=False):
     if cosxl:
         return EDMEulerScheduler(
@@ -80,27 +64,14 @@ def pipeline_xl(*, cosxl=False, zeros=True):
     """
     torch.manual_seed(0)
     noise_model = unet()
-    vae = AutoencoderKL(
-        block_out_channels=(8, 16),
-        norm_num_groups=8,
-        latent_channels=4,
-        down_block_types=("DownEncoderBlock2D",) * 2,
-        up_block_types=("UpDecoderBlock2D",) * 2,
-        sample_size=32,
-        scaling_factor=0.13025,
-    )
-    first = CLIPTextModel(text_config(16))
+    vae = autoencoder(scaling_factor=0.13025)
+    first = CLIPTextModel(text_config(16, layers=3))
     second = CLIPTextModelWithProjection(
-        text_config(32, projection_dim=PROJECTION, hidden_act="gelu")
+        text_config(32, layers=3, projection_dim=PROJECTION, hidden_act="gelu")
     )
+    make_louder(noise_model, vae)
     with torch.no_grad():
-        # Fresh weights answer faintly. Louder ones let every input show in the image.
-        noise_model.conv_out.weight *= 4
         noise_model.add_embedding.linear_2.weight *= 8
-        vae.decoder.conv_out.weight *= 2
-        for block in noise_model.modules():
-            if hasattr(block, "to_v"):
-                block.to_out[0].weight *= 8
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         pipe = StableDiffusionXLInstructPix2PixPipeline(
