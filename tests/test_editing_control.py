@@ -51,8 +51,13 @@ def tensor(image):
 
 
 @torch.inference_mode()
-def reference(pipe, nets, edit_recipe, frame):
-    """The edit of one frame by diffusers' own classes, three branches in each step; 0 to 255."""
+def diffusers_edit(pipe, edit_recipe, frame, added):
+    """The edit of one frame by diffusers' own classes, three branches in each step; 0 to 255.
+
+    Args:
+        added: what nets add in a step: arguments of the UNet, from the step, its timestep, the
+            noisy latents and the texts.
+    """
     scheduler = schedule.make(
         edit_recipe.scheduler, pipe.scheduler.config, edit_recipe.num_inference_steps, "cpu"
     )
@@ -62,10 +67,28 @@ def reference(pipe, nets, edit_recipe, frame):
     texts = torch.cat([embed(pipe, edit_recipe.instruction), empty, empty])
     generators = [noise.generator(edit_recipe.seed)]
     x = noise.start(generators, tuple(image_latents.shape[1:])) * scheduler.init_noise_sigma
-    steps = len(scheduler.timesteps)
     s_t, s_i = edit_recipe.guidance_scale, edit_recipe.image_guidance_scale
     for step, timestep in enumerate(scheduler.timesteps):
         noisy = torch.cat([scheduler.scale_model_input(x, timestep)] * 3)
+        output = pipe.unet(
+            torch.cat([noisy, sources], dim=1),
+            timestep,
+            encoder_hidden_states=texts,
+            **added(step, timestep, noisy, texts),
+        ).sample
+        text, image, none = output.chunk(3)
+        guided = none + s_t * (text - image) + s_i * (image - none)
+        options = {"generator": generators} if schedule.draws_noise(scheduler) else {}
+        x = scheduler.step(guided, timestep, x, return_dict=False, **options)[0]
+    pixels = pipe.vae.decode(x / pipe.vae.config.scaling_factor, return_dict=False)[0]
+    return 255 * (pixels[0] / 2 + 0.5).clamp(0, 1).permute(1, 2, 0).numpy()
+
+
+def reference(pipe, nets, edit_recipe, frame):
+    """The edit of one frame with diffusers' own ControlNets."""
+    steps = edit_recipe.num_inference_steps
+
+    def added(step, timestep, noisy, texts):
         total = None
         for control, net, hint in zip(edit_recipe.control, nets, frame.hints, strict=True):
             if step / steps < control.start or (step + 1) / steps > control.end:
@@ -90,19 +113,14 @@ def reference(pipe, nets, edit_recipe, frame):
                 if total is None
                 else [a + b for a, b in zip(total, residuals, strict=True)]
             )
-        added = {}
-        if total is not None:
-            added["down_block_additional_residuals"] = total[:-1]
-            added["mid_block_additional_residual"] = total[-1]
-        output = pipe.unet(
-            torch.cat([noisy, sources], dim=1), timestep, encoder_hidden_states=texts, **added
-        ).sample
-        text, image, none = output.chunk(3)
-        guided = none + s_t * (text - image) + s_i * (image - none)
-        options = {"generator": generators} if schedule.draws_noise(scheduler) else {}
-        x = scheduler.step(guided, timestep, x, return_dict=False, **options)[0]
-    pixels = pipe.vae.decode(x / pipe.vae.config.scaling_factor, return_dict=False)[0]
-    return 255 * (pixels[0] / 2 + 0.5).clamp(0, 1).permute(1, 2, 0).numpy()
+        if total is None:
+            return {}
+        return {
+            "down_block_additional_residuals": total[:-1],
+            "mid_block_additional_residual": total[-1],
+        }
+
+    return diffusers_edit(pipe, edit_recipe, frame, added)
 
 
 def controlled(*controls, **values):

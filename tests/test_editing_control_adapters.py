@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import torch
 
-from ip2p_batch.editing import schedule
 from ip2p_batch.editing.control.nets import Adapter, hint_tensor
 from ip2p_batch.editing.control.residuals import Residuals
 from ip2p_batch.editing.deepcache import DeepCacheUNet
@@ -14,7 +13,7 @@ from ip2p_batch.errors import ModelError
 
 from . import control_nets
 from .control_nets import adapter, control_net, hinted
-from .test_editing_control import controlled, edited, embed, same, tensor
+from .test_editing_control import controlled, diffusers_edit, edited, same, tensor
 from .test_editing_deepcache import inputs
 from .tiny_pipelines import attending_unet, frames, pipeline
 
@@ -36,11 +35,6 @@ def reference(pipe, nets, edit_recipe, frame):
     The features of each adapter are multiplied by its scale, summed, repeated for each branch, and
     cloned for each step.
     """
-    scheduler = schedule.make("ddim", pipe.scheduler.config, edit_recipe.num_inference_steps, "cpu")
-    latents = pipe.vae.encode(2 * tensor(frame.image) - 1).latent_dist.mode()
-    sources = torch.cat([latents, latents, torch.zeros_like(latents)])
-    empty = embed(pipe, edit_recipe.negative_prompt)
-    texts = torch.cat([embed(pipe, edit_recipe.instruction), empty, empty])
     total = None
     for control, net, hint in zip(edit_recipe.control, nets, frame.hints, strict=True):
         values = tensor(hint)
@@ -49,21 +43,11 @@ def reference(pipe, nets, edit_recipe, frame):
         scaled = [feature * control.scale for feature in net(values)]
         total = scaled if total is None else [a + b for a, b in zip(total, scaled, strict=True)]
     state = [torch.cat([feature] * 3) for feature in total]
-    generator = torch.Generator().manual_seed(edit_recipe.seed)
-    x = torch.randn(latents.shape, generator=generator)
-    for timestep in scheduler.timesteps:
-        output = pipe.unet(
-            torch.cat([torch.cat([x] * 3), sources], dim=1),
-            timestep,
-            encoder_hidden_states=texts,
-            down_intrablock_additional_residuals=[feature.clone() for feature in state],
-        ).sample
-        text, image, none = output.chunk(3)
-        guided = none + edit_recipe.guidance_scale * (text - image)
-        guided = guided + edit_recipe.image_guidance_scale * (image - none)
-        x = scheduler.step(guided, timestep, x, return_dict=False)[0]
-    pixels = pipe.vae.decode(x / pipe.vae.config.scaling_factor, return_dict=False)[0]
-    return 255 * (pixels[0] / 2 + 0.5).clamp(0, 1).permute(1, 2, 0).numpy()
+
+    def added(*_):
+        return {"down_intrablock_additional_residuals": [feature.clone() for feature in state]}
+
+    return diffusers_edit(pipe, edit_recipe, frame, added)
 
 
 FULL = {"channels": [16, 32, 32], "downscale_factor": 2}
@@ -136,7 +120,6 @@ def test_adapters_and_control_nets_act_together_and_in_any_batch():
 @pytest.mark.parametrize("build", [attending_pipeline, pipeline])
 @torch.inference_mode()
 def test_outer_layers_with_features_of_the_same_step_equal_the_whole_unet(build):
-
     unet = build().unet
     sample, timestep, prompts = inputs(unet)
     net = Adapter(

@@ -32,7 +32,7 @@ def half(height=32, width=32):
 
 
 @pytest.mark.parametrize("kind", ["epsilon", "v_prediction", "sample"])
-def test_the_prediction_of_x0_is_the_inverse_of_x0_of_a_prediction(kind):
+def test_the_prediction_that_belongs_to_an_x0_gives_that_x0_again(kind):
     x, x0 = torch.randn(2, 3, 4, 8, 8, generator=torch.Generator().manual_seed(0)).double()
     for scale in ((1.0, 14.6), (1.0, 0.03), (0.6, 0.8), (0.07, 0.9975)):
         prediction = schedule.prediction_of(x, x0, scale, kind)
