@@ -88,7 +88,7 @@ class SessionNets:
         controls, adapters = [], []
         for (control, net), own in zip(self.nets, hints, strict=True):
             if isinstance(net, Adapter):
-                adapters.append((control, net.features(own)))
+                adapters.append((control, [t * control.scale for t in net.features(own)]))
                 continue
             caption = None
             if control.caption is not None:
@@ -110,7 +110,10 @@ class _Controlled:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ControlBatch:
-    """What the nets add for one batch of frames; created by :meth:`SessionNets.batch`."""
+    """What the nets add for one batch of frames; created by :meth:`SessionNets.batch`.
+
+    Features of adapters are kept as they are added, so with the recipe's scale.
+    """
 
     _session: SessionNets
     _frames: int
@@ -172,9 +175,7 @@ class ControlBatch:
 
     def _of_adapter(self, own: Control, tensors: Sequence[Tensor], branches: int) -> list[Tensor]:
         text_only = own.branches == "text"
-        return [
-            by_branch(t * own.scale, self._frames, branches, text_only=text_only) for t in tensors
-        ]
+        return [by_branch(t, self._frames, branches, text_only=text_only) for t in tensors]
 
     def _with_zeros(
         self, result: Residuals, timestep: Tensor, model_input: Tensor, prompts: UNetTexts
