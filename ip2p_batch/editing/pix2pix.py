@@ -23,6 +23,7 @@ from ..recipe_parts import Control
 from ..threads import CpuPool
 from . import attention, compute_profile, onednn_workaround, tuning_cache
 from .autotune import Autotuner
+from .batch_runner import BatchUnit
 from .compiling import CompiledUNet
 from .control.batch import Net
 from .control.loading import LoadNet, NetCache
@@ -30,7 +31,7 @@ from .deepcache import DeepCacheUNet
 from .editor import EMPTY_CONTEXT, Checkpoint, ChunkContext, Editor
 from .precision import has_matrix_units
 from .prompts import PromptEncoder, text_encoders
-from .session import LARGEST_GROUP, BatchUnit, Pix2PixSession
+from .session import LARGEST_GROUP, Pix2PixSession
 from .vae import VaeCodec
 
 #: Frames in one UNet call unless the recipe or a measurement decides. On CPUs more are slower.

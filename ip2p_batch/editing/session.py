@@ -5,24 +5,21 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any, Literal, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
-import torch
-
-from ..errors import EditError, NotFinite
+from ..errors import NotFinite
 from ..frame import Frame, Image
 from ..jobs.records import InferenceConfig
 from ..recipe import Recipe
 from ..recipe_parts import Control
 from . import carryover, float32_fallback, guidance, schedule
 from .attention import AnchorKVCache
+from .batch_runner import BatchRunner, BatchUnit
 from .borders import Borders
 from .carryover import BorderLatents
-from .compiling import cannot_compile, is_compiler_error
 from .control.batch import Net, SessionNets
 from .deepcache import DeepCacheUNet
 from .denoising import Denoiser
-from .device_memory import is_out_of_memory
 from .editor import Checkpoint, ChunkContext, EditSession, Overrides, TileSession
 from .float32_fallback import Decoded
 from .group import GroupEditor, Sample, make_sample
@@ -36,8 +33,6 @@ from .vae import VaeCodec
 LARGEST_GROUP = 32
 
 T = TypeVar("T")
-#: What a batch consists of.
-BatchUnit = Literal["frame", "tile"]
 
 
 class SessionBackend(Protocol):
@@ -96,7 +91,6 @@ class Pix2PixSession(EditSession, TileSession):
         self._batch = inference_config.batch_size
         self._border_batch = inference_config.border_batch or inference_config.batch_size
         self._start_step = recipe.carried_steps(backend.pipe.scheduler.config)
-        self._memory_warnings: list[str] = []
         self._notes = float32_fallback.Notes()
         self._warnings: dict[str, None] = {}  # lines for the user, each once
         vae = backend.vae(tiny=recipe.tiny_vae)
@@ -114,6 +108,7 @@ class Pix2PixSession(EditSession, TileSession):
             vae=vae,
             kv_cache=backend.anchor_cache,
         )
+        self._runner = BatchRunner(backend.batch_limits, self._references)
         self._group = GroupEditor(
             recipe=recipe,
             denoiser=denoiser,
@@ -129,7 +124,7 @@ class Pix2PixSession(EditSession, TileSession):
 
     @property
     def warnings(self) -> Sequence[str]:
-        return [*self._memory_warnings, *self._warnings]
+        return [*self._runner.warnings, *self._warnings]
 
     @property
     def notes(self) -> Mapping[int, str]:
@@ -155,7 +150,7 @@ class Pix2PixSession(EditSession, TileSession):
         ]
         images: list[Image | None] = []
         for group in _groups(samples, self.batch_size):
-            decoded = self._in_batches(partial(self._group.edit, group), self._batch, _side(group))
+            decoded = self._runner.run(partial(self._group.edit, group), self._batch, _side(group))
             images += [
                 self._recovered(sample, half, partial(_edit_alone, sample=sample))
                 for sample, half in zip(group, decoded, strict=True)
@@ -174,7 +169,7 @@ class Pix2PixSession(EditSession, TileSession):
         for (source, start), own in zip(pairs, own_values, strict=True):
             sample = make_sample(source, self._recipe, own)
             run = partial(_refine, sample=sample, start=start.image, options=options)
-            half = self._in_batches(partial(run, self._group), self._batch, options.size, "tile")
+            half = self._runner.run(partial(run, self._group), self._batch, options.size, "tile")
             images.append(self._recovered(sample, half, run))
         return self._finished([source for source, _ in pairs], images)
 
@@ -184,9 +179,8 @@ class Pix2PixSession(EditSession, TileSession):
         files = []
         for group in _groups(samples, self.border_batch_size):
             run = partial(self._group.border_latents, group, step)
-            for sample, latents in zip(
-                group, self._in_batches(run, self._border_batch, _side(group)), strict=True
-            ):
+            found = self._runner.run(run, self._border_batch, _side(group))
+            for sample, latents in zip(group, found, strict=True):
                 finite = self._finite(sample, latents)
                 files.append(carryover.to_bytes(sample.frame, step, finite))
         return files
@@ -268,44 +262,6 @@ class Pix2PixSession(EditSession, TileSession):
             f"{', not even in float32' if half else ''}.",
             hint="Check that the model's files are complete, or try scales closer to 1.",
             edited=edited,
-        )
-
-    # -- memory -----------------------------------------------------------------------------
-
-    def _in_batches(
-        self, work: Callable[[int], T], batch: int, side: int, unit: BatchUnit = "frame"
-    ) -> T:
-        """``work(size)`` with ``size`` at most ``batch``, halved while memory runs out.
-
-        Args:
-            side: longest side of a frame or tile, in pixels.
-        """
-        while True:
-            size = min(batch, self._backend.batch_limits[unit])
-            try:
-                return work(size)
-            except (MemoryError, RuntimeError) as error:
-                if is_compiler_error(error):
-                    raise cannot_compile(error) from error
-                if not is_out_of_memory(error):
-                    raise
-            # After the handler: the error holds what ran out of memory.
-            self._halve_batch_limit(size, side, unit)
-
-    def _halve_batch_limit(self, size: int, side: int, unit: BatchUnit) -> None:
-        self._references.clear_caches()
-        if size == 1:
-            raise EditError(
-                f"Out of memory with one {unit} of {side} pixels.",
-                hint=(f"Choose a --size below {side}" if unit == "frame" else "Use --detail source")
-                + (", fewer --anchors" if self._references.has_anchors else "")
-                + ", or fewer --workers where several share a GPU.",
-            )
-        self._backend.batch_limits[unit] = size // 2
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
-        self._memory_warnings.append(
-            f"Out of memory with {size} {unit}s at once; continued with {size // 2}."
         )
 
 
