@@ -132,7 +132,8 @@ def still_images(
 ) -> dict[str, Any]:
     """Measure all nets on groups of edits, and draw the sheet; outputs are kept in ``output``."""
     found: dict[str, Any] = {}
-    rows = [squares, [make_hint(KIND, square) for square in squares]]
+    made_hints = [make_hint(KIND, square) for square in squares]
+    rows = [squares, made_hints]
     taught = [{name: make(s) for name, make in REFERENCE_EDITS.items()} for s in squares]
     for group in groups:
         edits = EDITS[group]
@@ -143,7 +144,7 @@ def still_images(
             kept = output / f"{group}-{name}-{len(squares)}.npy".replace(" ", "-")
             if not kept.exists():
                 recipe = recipe_for(model, net, size=SIDE)
-                hints = [make_hint(KIND, image) for image in images]
+                hints = [hint for hint in made_hints for _ in edits]
                 if net is not None and net.blank:
                     hints = [np.zeros_like(hint) for hint in hints]
                 made = edited(editor, recipe, images, instructions, hints)
