@@ -64,4 +64,4 @@ def test_a_chunk_opens_the_video_only_for_what_it_reads(job):
 
 
 def purposes(cache):
-    return {purpose for purpose, *_ in cache.readers._readers}
+    return {purpose for purpose, *_ in cache.readers._kept}

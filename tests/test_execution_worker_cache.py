@@ -114,7 +114,9 @@ def test_a_reader_in_use_is_not_given_to_another():
     cache = ReaderCache()
     with borrow(cache, "clip") as first, borrow(cache, "clip") as second:
         assert first is not second
+    assert [first.is_open, second.is_open] == [True, False]
     cache.close()
+    assert not first.is_open
 
 
 def test_a_video_is_closed_after_an_error():
@@ -138,9 +140,23 @@ def test_a_video_that_no_chunk_reads_is_closed():
     cache = ReaderCache(keep_seconds=0)
     with borrow(cache, "clip") as reader:
         pass
-    if (timer := cache._timer) is not None:
-        timer.join()
+    join_timers(cache)
     assert not reader.is_open
+
+
+def test_a_video_is_closed_while_another_one_is_read():
+    cache = ReaderCache(keep_seconds=0)
+    with borrow(cache, "borders") as unused:
+        pass
+    with borrow(cache, "frames") as used:
+        join_timers(cache)
+        assert (unused.is_open, used.is_open) == (False, True)
+    cache.close()
+
+
+def join_timers(cache):
+    for kept in [*cache._kept.values()]:
+        kept.timer.join()
 
 
 def test_videos_are_closed_with_their_cache():

@@ -6,6 +6,7 @@ import threading
 import weakref
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import NamedTuple
 
 from ..frame import Frame, FullFrame
 from ..hints.depth import Scale
@@ -91,14 +92,13 @@ class ReaderCache:
 
     def __init__(self, keep_seconds: float = _KEEP_SECONDS) -> None:
         self._keep_seconds = keep_seconds
-        self._readers: dict[Hashable, FrameReader[FullFrame]] = {}
+        self._kept: dict[Hashable, _Kept] = {}
         self._lock = threading.Lock()
-        self._timer: threading.Timer | None = None
         # In a worker that ends: a video that is closed by the garbage collector may block.
-        weakref.finalize(self, _close_all, self._readers)
+        weakref.finalize(self, _close_all, self._kept)
 
     def __len__(self) -> int:
-        return len(self._readers)
+        return len(self._kept)
 
     @contextmanager
     def borrow(
@@ -113,10 +113,12 @@ class ReaderCache:
             SourceError: as for entering the new reader.
         """
         with self._lock:
-            reader = self._readers.pop(key, None)
-        if reader is None:
+            kept = self._kept.pop(key, None)
+        if kept is None:
             reader = new().__enter__()
         else:
+            kept.timer.cancel()
+            reader = kept.reader
             reader.warnings, reader.captions = [], {}
         try:
             yield reader
@@ -128,34 +130,48 @@ class ReaderCache:
     def close(self) -> None:
         """Close all videos."""
         with self._lock:
-            self._stop_timer()
-            _close_all(self._readers)
+            _close_all(self._kept)
 
     def _keep(self, key: Hashable, reader: FrameReader[FullFrame]) -> None:
+        # Without a reference to the cache: a cache that is not used any more closes its videos.
+        timer = threading.Timer(self._keep_seconds, _close_unused, [weakref.ref(self), key, reader])
+        timer.daemon = True
         with self._lock:
-            self._stop_timer()
-            self._readers[key] = reader
-            while len(self._readers) > _MAX_READERS:
-                self._readers.pop(next(iter(self._readers))).__exit__(None, None, None)
-            # Without a reference to the cache: a cache that is not used any more closes its videos.
-            self._timer = threading.Timer(self._keep_seconds, _close, [weakref.ref(self)])
-            self._timer.daemon = True
-            self._timer.start()
+            if key in self._kept:
+                _close(self._kept, key)
+            self._kept[key] = _Kept(reader, timer)
+            while len(self._kept) > _MAX_READERS:
+                _close(self._kept, next(iter(self._kept)))
+            timer.start()
 
-    def _stop_timer(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+    def _close_unused(self, key: Hashable, reader: FrameReader[FullFrame]) -> None:
+        """Close a video that was not borrowed since it was kept."""
+        with self._lock:
+            if key in self._kept and self._kept[key].reader is reader:
+                _close(self._kept, key)
 
 
-def _close(cache: weakref.ref[ReaderCache]) -> None:
+class _Kept(NamedTuple):
+    reader: FrameReader[FullFrame]
+    timer: threading.Timer
+
+
+def _close_unused(
+    cache: weakref.ref[ReaderCache], key: Hashable, reader: FrameReader[FullFrame]
+) -> None:
     if (alive := cache()) is not None:
-        alive.close()
+        alive._close_unused(key, reader)
 
 
-def _close_all(readers: dict[Hashable, FrameReader[FullFrame]]) -> None:
-    while readers:
-        readers.popitem()[1].__exit__(None, None, None)
+def _close(kept: dict[Hashable, _Kept], key: Hashable) -> None:
+    kept[key].timer.cancel()
+    kept[key].reader.__exit__(None, None, None)
+    del kept[key]
+
+
+def _close_all(kept: dict[Hashable, _Kept]) -> None:
+    for key in [*kept]:
+        _close(kept, key)
 
 
 class WorkerCache:
