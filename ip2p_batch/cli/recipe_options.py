@@ -110,46 +110,42 @@ def _recipe_parameter(field: RecipeField) -> inspect.Parameter:
         usual = "NAME" if field.choices else {int: "N", float: "X"}.get(kind, "TEXT")
         more["metavar"] = _METAVARS.get(field.name, usual)
     made = option(*option_names(field), panel=RECIPE, help=recipe_help(field), **more)
+    return _parameter(field.name, kind, made)
+
+
+def _parameter(name: str, kind: Any, made: Any) -> inspect.Parameter:
     return inspect.Parameter(
-        field.name,
+        name,
         inspect.Parameter.KEYWORD_ONLY,
         default=None,
         annotation=Annotated[kind | None, made],
     )
 
 
-_RECIPE_FILE = inspect.Parameter(
+_RECIPE_FILE = _parameter(
     "recipe",
-    inspect.Parameter.KEYWORD_ONLY,
-    default=None,
-    annotation=Annotated[
-        Path | None,
-        option(
-            "--recipe",
-            "-r",
-            metavar="FILE.toml",
-            help="Read these options from a TOML file; options on the command line win.",
-            panel=RECIPE,
-        ),
-    ],
+    Path,
+    option(
+        "--recipe",
+        "-r",
+        metavar="FILE.toml",
+        help="Read these options from a TOML file; options on the command line win.",
+        panel=RECIPE,
+    ),
 )
-_PRESET = inspect.Parameter(
+_PRESET = _parameter(
     "preset",
-    inspect.Parameter.KEYWORD_ONLY,
-    default=None,
-    annotation=Annotated[
-        str | None,
-        option(
-            "--preset",
-            metavar="NAME",
-            help="Steps, scheduler, guidance interval, DeepCache, size and detail for speed or"
-            " fidelity, as the model's folder has them; `fast` may bring a LoRA. Other options win"
-            " over it, it wins over the recipe file.",
-            panel=RECIPE,
-            values=PRESETS,
-            **choice(PRESETS),
-        ),
-    ],
+    str,
+    option(
+        "--preset",
+        metavar="NAME",
+        help="Steps, scheduler, guidance interval, DeepCache, size and detail for speed or"
+        " fidelity, as the model's folder has them; `fast` may bring a LoRA. Other options win"
+        " over it, it wins over the recipe file.",
+        panel=RECIPE,
+        values=PRESETS,
+        **choice(PRESETS),
+    ),
 )
 RecipeOptions.__signature__ = inspect.Signature(
     [
